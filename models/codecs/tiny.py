@@ -1,0 +1,191 @@
+"""The tiny video codec: TAEHV's layout (Wan 2.1 `taew2_1.pth`), with widths that pocket shrinks.
+
+Every layer is a 2-D convolution over single frames; time enters through memory blocks, which see the frame
+before, and through layers that merge or split neighbouring frames. A stream therefore carries exactly one frame
+per memory block, and decoding latent by latent equals decoding at once.
+Layout of the public checkpoint: madebyollin/taehv (MIT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Memory = list[Tensor | None]  # one entry a memory block: the last frame it saw, [B, C, h, w]
+
+
+@dataclass(frozen=True)
+class TinyCodecConfig:
+    """Widths and strides; the defaults are `taew2_1`."""
+
+    latent_channels: int = 16
+    patch_size: int = 1  # frames are folded by pixel-unshuffle before the encoder and unfolded after the decoder
+    encoder_width: int = 64
+    encoder_strides: tuple[int, int, int] = (2, 2, 2)
+    decoder_widths: tuple[int, int, int, int] = (256, 128, 64, 64)
+    decoder_scales: tuple[int, int, int] = (2, 2, 2)
+    bounded: bool = False  # the encoder's latents pass the soft clamp too, which keeps a small one stable in training
+    latents_mean: tuple[float, ...] | None = None  # per channel; None: latents are used as they are
+    latents_std: tuple[float, ...] | None = None
+
+    @property
+    def spatial_stride(self) -> int:
+        a, b, c = self.decoder_scales
+        return self.patch_size * a * b * c
+
+
+class MemoryBlock(nn.Module):
+    """Residual block that also sees the previous frame."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(width * 2, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        return F.relu(self.conv(torch.cat([x, past], 1)) + x)
+
+
+class MergeFrames(nn.Module):
+    """`stride` neighbouring frames become one."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(width * stride, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return self.conv(x.reshape(n // self.stride, self.stride * c, h, w))
+
+
+class SplitFrames(nn.Module):
+    """One frame becomes `stride` neighbouring ones."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width * stride, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return self.conv(x).reshape(n * self.stride, c, h, w)
+
+
+class SoftClamp(nn.Module):
+    """Keeps latents within ±3 without a hard edge."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class TinyCodec(nn.Module):
+    """Encoder [B, T, 3, H, W] in 0..1 → [B, C, T/4, h, w]; decoder back, 4 frames a latent."""
+
+    frames_per_latent = 4
+
+    def __init__(self, config: TinyCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels, n = 3 * config.patch_size**2, config.encoder_width
+        encoder: list[nn.Module] = [nn.Conv2d(pixels, n, 3, padding=1), nn.ReLU()]
+        for merge, stride in zip((2, 2, 1), config.encoder_strides, strict=True):
+            encoder += [MergeFrames(n, merge), nn.Conv2d(n, n, 3, stride=stride, padding=1, bias=False)]
+            encoder += [MemoryBlock(n) for _ in range(3)]
+        encoder.append(nn.Conv2d(n, config.latent_channels, 3, padding=1))
+        self.encoder = nn.Sequential(*encoder, *([SoftClamp()] if config.bounded else []))
+
+        widths = config.decoder_widths
+        decoder: list[nn.Module] = [SoftClamp(), nn.Conv2d(config.latent_channels, widths[0], 3, padding=1), nn.ReLU()]
+        for stage, (scale, split) in enumerate(zip(config.decoder_scales, (1, 2, 2), strict=True)):
+            width, following = widths[stage], widths[stage + 1]
+            decoder += [MemoryBlock(width) for _ in range(3)]
+            decoder += [nn.Upsample(scale_factor=scale), SplitFrames(width, split)]
+            decoder += [nn.Conv2d(width, following, 3, padding=1, bias=False)]
+        self.decoder = nn.Sequential(*decoder, nn.ReLU(), nn.Conv2d(widths[3], pixels, 3, padding=1))
+
+        def per_channel(values: tuple[float, ...] | None, default: float) -> Tensor:
+            return torch.tensor(values or [default] * config.latent_channels).view(1, -1, 1, 1, 1)
+
+        self.register_buffer("mean", per_channel(config.latents_mean, 0.0), persistent=False)
+        self.register_buffer("std", per_channel(config.latents_std, 1.0), persistent=False)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """[B, T, 3, H, W] in 0..1, T a multiple of 4 → latents [B, C, T/4, H/s, W/s], normalised.
+
+        A clip whose first frame stands for a whole latent repeats it four times.
+        """
+        b = frames.shape[0]
+        x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
+        z = _run(self.encoder, x, b, None)[0].unflatten(0, (b, -1)).transpose(1, 2)
+        return (z - self.mean) / self.std
+
+    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        """Latents [B, C, F, h, w] → frames [B, 4F, 3, H, W] (not clamped), and what the next call needs.
+
+        At the start of a stream the first three frames stand before time zero; the caller drops them.
+        """
+        b = latents.shape[0]
+        x = (latents * self.std + self.mean).transpose(1, 2).flatten(0, 1)
+        x, memory = _run(self.decoder, x, b, memory)
+        return F.pixel_shuffle(x, self.config.patch_size).unflatten(0, (b, -1)), memory
+
+
+def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) -> tuple[Tensor, Memory]:
+    """Walk the layers over [B·T, C, H, W]; `memory` is read and a new one returned, so a caller may keep the old."""
+    fresh: Memory = []
+    for layer in layers:
+        if isinstance(layer, MemoryBlock):
+            frames = x.unflatten(0, (batch, -1))
+            last = memory[len(fresh)] if memory else None
+            first = torch.zeros_like(frames[:, :1]) if last is None else last.unsqueeze(1)
+            past = torch.cat([first, frames[:, :-1]], 1).flatten(0, 1)
+            fresh.append(frames[:, -1])
+            x = layer(x, past)
+        else:
+            x = layer(x)
+    return x, fresh
+
+
+class TinyStream:
+    """A decoder stream over `TinyCodec`: the first latent is 1 frame, every later one 4 (the Wan rule)."""
+
+    def __init__(self, codec: TinyCodec) -> None:
+        self._codec = codec
+        self._memory: Memory | None = None
+        self._lead = 1  # frames that the next latent gives if it is the stream's first
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [1, C, F, h, w] → RGB frames [n, H, W, 3] uint8."""
+        first = self._memory is None
+        frames, self._memory = self._codec.decode(latents, self._memory)
+        frames = frames[0]
+        if first:
+            frames = torch.cat([frames[3:4].expand(self._lead, -1, -1, -1), frames[4:]])
+        return frames.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def flush(self) -> Tensor:
+        """Frames held back inside the stream: none, every latent is shown as it comes."""
+        c = self._codec.config
+        return torch.empty(0, 0, 0, 3 * c.patch_size**0, dtype=torch.uint8)
+
+    def reset(self, *, hold: bool = False) -> None:
+        """Start anew; with `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
+        self._memory, self._lead = None, 4 if hold else 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `restore` needs. Tensors are shared, never written again."""
+        return {"memory": None if self._memory is None else list(self._memory), "lead": self._lead}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self._memory, self._lead = snapshot["memory"], snapshot["lead"]

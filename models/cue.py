@@ -1,0 +1,82 @@
+"""Cues: what can happen to a take. They land at chunk borders, on the first latent at or after where they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from models.cache import AnchorPolicy
+
+
+class OnSwitch(StrEnum):
+    """What a prompt change does to the cache."""
+
+    RECACHE = "recache"  # compute the keys of what is visible anew, under the new prompt
+    FLUSH = "flush"  # keep sink and newest latent
+    NONE = "none"  # keep the old keys
+    CLEAR = "clear"  # forget
+
+
+class SinkOnSwitch(StrEnum):
+    """What a recache does to the sink."""
+
+    KEEP = "keep"
+    REANCHOR = "reanchor"  # the oldest recached chunk becomes the sink
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A new prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts."""
+
+    text: str
+    blend: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("a prompt must not be empty")
+        if self.blend < 1:
+            raise ValueError(f"blend counts chunks and is at least 1, not {self.blend}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A hard cut: the past is dropped, the next chunk becomes the sink."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """New noise from here on (a reroll)."""
+
+    seed: int
+
+
+Setting = Literal["on_switch", "sink_on_switch", "anchor"]
+SETTINGS: dict[Setting, type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]] = {
+    "on_switch": OnSwitch,
+    "sink_on_switch": SinkOnSwitch,
+    "anchor": AnchorPolicy,
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting of the rollout takes another value."""
+
+    name: Setting
+    value: str
+
+    def __post_init__(self) -> None:
+        if self.name not in SETTINGS:
+            raise ValueError(f"no parameter is called {self.name!r}; there are {', '.join(SETTINGS)}")
+        if self.value not in list(SETTINGS[self.name]):
+            raise ValueError(f"{self.name} is one of {', '.join(SETTINGS[self.name])}, not {self.value!r}")
+
+
+Cue = Prompt | Cut | Seed | Parameter
+
+RESERVED = {  # cues that the words of a take already have a place for
+    "start_image": "a take that starts from an image",
+    "video": "a take that continues a video",
+    "v2v": "video to video",
+}

@@ -1,0 +1,107 @@
+"""What the pocket world can show: scenes, their captions, and which combinations are held out.
+
+A scene is a point in a small space of attributes. Captions are generated from a scene with varied
+wording, so that a text encoder trained on them learns synonyms; `Scene.caption(None)` is the plain one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields, replace
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (228, 52, 46),
+    "yellow": (250, 205, 40),
+    "green": (52, 176, 70),
+    "blue": (52, 110, 235),
+    "purple": (150, 64, 200),
+    "white": (244, 244, 248),
+}
+
+# attribute -> value -> ways to say it; the first wording is the plain one
+WORDING: dict[str, dict[str, tuple[str, ...]]] = {
+    "colour": {name: (name,) for name in COLOURS},
+    "subject": {
+        "ball": ("ball", "sphere"),
+        "cube": ("cube", "box"),
+        "star": ("star",),
+        "fish": ("fish",),
+        "rocket": ("rocket", "spaceship"),
+    },
+    "motion": {
+        "left": ("drifts left", "moves left"),
+        "right": ("drifts right", "moves right"),
+        "bounce": ("bounces", "jumps"),
+        "circle": ("circles", "flies in circles"),
+        "sway": ("sways", "swings"),
+    },
+    "place": {
+        "meadow": ("over the meadow", "over green hills"),
+        "sea": ("over the sea", "over the ocean"),
+        "forest": ("in the forest", "in the woods"),
+        "desert": ("in the desert",),
+        "city": ("in the city", "in the town"),
+    },
+    "light": {
+        "day": ("by day", "in daylight"),
+        "sunset": ("at sunset", "at dusk"),
+        "night": ("at night", "by moonlight"),
+    },
+    "weather": {
+        "clear": ("", "in clear weather"),
+        "rain": ("in the rain", "in rainy weather"),
+        "snow": ("in the snow", "in snowy weather"),
+        "fog": ("in fog", "in the mist"),
+    },
+}
+
+# colour x subject pairs that no training ever sees, so that composition can be measured
+HELD_OUT = frozenset({("red", "fish"), ("yellow", "rocket"), ("green", "cube"), ("blue", "star"), ("purple", "ball")})
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture's worth of facts; every field is a key of `WORDING[field]`."""
+
+    colour: str = "red"
+    subject: str = "ball"
+    motion: str = "bounce"
+    place: str = "meadow"
+    light: str = "day"
+    weather: str = "clear"
+
+    @property
+    def held_out(self) -> bool:
+        return (self.colour, self.subject) in HELD_OUT
+
+    def caption(self, rng: random.Random | None = None) -> str:
+        """A sentence that says this scene; with an rng the wording and the order of the phrases vary."""
+
+        def say(attribute: str) -> str:
+            ways = WORDING[attribute][getattr(self, attribute)]
+            return ways[0] if rng is None else rng.choice(ways)
+
+        setting = [phrase for phrase in (say("place"), say("light"), say("weather")) if phrase]
+        if rng is not None:
+            rng.shuffle(setting)
+        return " ".join([f"a {say('colour')} {say('subject')} {say('motion')}", *setting])
+
+
+def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:
+    """A uniformly drawn scene; `held_out` chooses on which side of the split its colour and subject lie."""
+    while True:
+        scene = Scene(**{attribute: rng.choice(list(values)) for attribute, values in WORDING.items()})
+        if scene.held_out == held_out:
+            return scene
+
+
+def changed_scene(scene: Scene, rng: random.Random) -> Scene:
+    """A scene that differs from `scene` in one to four attributes and is not held out."""
+    while True:
+        chosen = rng.sample([f.name for f in fields(Scene)], rng.randint(1, 4))
+        new = replace(
+            scene,
+            **{name: rng.choice([v for v in WORDING[name] if v != getattr(scene, name)]) for name in chosen},
+        )
+        if not new.held_out:
+            return new

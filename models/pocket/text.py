@@ -1,0 +1,58 @@
+"""Pocket's text encoder: a word list, an embedding and a small network, trained together with the transformer."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from models.pocket.scene import WORDING
+
+TEXT_LENGTH = 20  # tokens
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word that pocket was trained on, in a fixed order."""
+    words = {"a"} | {w for values in WORDING.values() for ways in values.values() for way in ways for w in way.split()}
+    return tuple(sorted(words))
+
+
+def words_of(prompt: str) -> list[str]:
+    return re.findall(r"[a-z]+", prompt.lower())
+
+
+def not_understood(prompt: str, known: Iterable[str]) -> dict[str, list[str]]:
+    """Words of the prompt that the model has never seen, each with the words that come nearest in spelling."""
+    known = list(known)
+    ignorable = {"an", "the", "is", "it", "and", "then", "now", "with", "while", "of", "to"}
+    return {
+        w: difflib.get_close_matches(w, known, n=2, cutoff=0.6)
+        for w in dict.fromkeys(words_of(prompt))
+        if w not in known and w not in ignorable
+    }
+
+
+class PocketText(nn.Module):
+    """Prompts → embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
+
+    def __init__(self, words: tuple[str, ...], dim: int) -> None:
+        super().__init__()
+        self.words = words
+        self._index = {w: i for i, w in enumerate(words)}
+        self.word = nn.Embedding(len(words), dim)
+        self.position = nn.Parameter(torch.randn(TEXT_LENGTH, dim) * 0.1)
+        self.mix = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, prompts: list[str]) -> Tensor:
+        ids = torch.zeros(len(prompts), TEXT_LENGTH, dtype=torch.long)
+        present = torch.zeros(len(prompts), TEXT_LENGTH, 1)
+        for row, prompt in enumerate(prompts):
+            known = [self._index[w] for w in words_of(prompt) if w in self._index][:TEXT_LENGTH]
+            ids[row, : len(known)] = torch.tensor(known, dtype=torch.long)
+            present[row, : len(known)] = 1
+        device = self.position.device
+        x = self.word(ids.to(device)) + self.position
+        return (x + self.mix(x)) * present.to(device)

@@ -1,0 +1,222 @@
+"""Second stage of pocket's training: the causal transformer and its text encoder.
+
+Teacher forcing through the code that runs at inference: chunk by chunk, each forward pass carries a clean copy
+(timestep 0; its keys and values are what later chunks see) and a noised copy of the chunk, and a cache that
+concatenates. From 60 % of the time on a third of the batches see their context as the model itself predicts it
+(resampled context), so that its own small errors are nothing new to it.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.codecs.tiny import TinyCodec
+from models.pocket.scene import Scene, changed_scene, random_scene
+from models.pocket.text import PocketText
+from models.pocket.train_codec import as_video, optimisers
+from models.pocket.world import Beat, draw_clip
+from models.rope import Rotation, rotation
+from models.transformer import CausalWanTransformer, KeysValues, TextState
+
+CHUNK, CHUNKS, BATCH = 3, 6, 8
+CONFIG = {
+    "patch_size": (1, 4, 4),
+    "num_attention_heads": 4,
+    "attention_head_dim": 64,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 256,
+    "freq_dim": 256,
+    "ffn_dim": 1024,
+    "num_layers": 6,
+    "cross_attn_norm": True,
+}
+SIGMAS = (1.0, 0.9, 0.75, 0.5)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Latents [C, 18, h, w] float16, weight of each cell [18, h, w], prompts of both scenes, first chunk of the second."""
+
+    latents: Tensor
+    weight: Tensor
+    scenes: tuple[Scene, Scene]
+    switch: int  # CHUNKS: no switch
+
+
+@torch.no_grad()
+def encode_clips(codec: TinyCodec, count: int, seed: int) -> list[Clip]:
+    """Draw and encode clips of six chunks (69 frames), half of them with a switch at a chunk border."""
+    rng, clips = random.Random(seed), []
+    latents_per_clip = CHUNK * CHUNKS
+    for _ in range(count):
+        a = random_scene(rng)
+        switch = rng.randrange(1, CHUNKS) if rng.random() < 0.5 else CHUNKS
+        b = changed_scene(a, rng)
+        beats = [Beat(0, a)] + ([Beat(12 * switch - 3, b)] if switch < CHUNKS else [])
+        clip, centres = draw_clip(beats, 4 * (latents_per_clip - 1) + 1)
+        z = codec.encode(as_video(clip[[0, 0, 0, *range(len(clip))]])[None])[0]
+        cells = (torch.arange(z.shape[-1]) + 0.5) / z.shape[-1]
+        at = torch.from_numpy(centres[::4].copy())
+        near_x = ((cells - at[:, :1] + 0.5) % 1 - 0.5).abs() < 0.26
+        near_y = (cells - at[:, 1:]).abs() < 0.26
+        weight = 1 + 5.0 * (near_y[:, :, None] & near_x[:, None, :])
+        clips.append(Clip(z.half(), weight.half(), (a, b), switch))
+    return clips
+
+
+class GrowingCache:
+    """Keys and values of the clean chunks so far, by concatenation; gradients pass."""
+
+    def __init__(self, layers: int, clean_rows: int) -> None:
+        self.seen: list[list[KeysValues]] = [[] for _ in range(layers)]
+        self.clean_rows = clean_rows
+
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+        key = rotation(key)
+        context, n = self.seen[layer], key.shape[0]
+        keys, values = (
+            torch.cat([*(c[i].repeat(n // c[i].shape[0], 1, 1, 1) for c in context), own], 1) for i, own in enumerate((key, value))
+        )
+        self.seen[layer] = [*context, (key[: self.clean_rows], value[: self.clean_rows])]
+        return keys, values
+
+
+@dataclass
+class Batch:
+    """Four chunks of each clip: its first, then three neighbours; all [B, ...]."""
+
+    chunks: list[Tensor]  # 4 x [B, C, 3, h, w]
+    weights: list[Tensor]  # 4 x [B, 1, 3, h, w]
+    clean_prompts: list[list[str]]
+    noisy_prompts: list[list[str]]
+    counts: list[Tensor]  # 4 x [B]: 1 where the loss counts
+
+
+def sample_batch(clips: list[Clip], rng: random.Random) -> Batch:
+    chosen = [rng.choice(clips) for _ in range(BATCH)]
+    firsts = [rng.choice((1, 1, 1, 2, 3)) for _ in chosen]
+    chunks, weights, clean, noisy, counts = [], [], [], [], []
+    captions = [[s.caption(rng) for s in clip.scenes] for clip in chosen]
+    recached = [clip.switch < CHUNKS and rng.random() < 0.75 for clip in chosen]
+    recached_sink = [r and rng.random() < 0.5 for r in recached]
+    for slot in range(4):
+        where = [0 if slot == 0 else f + slot - 1 for f in firsts]
+        chunks.append(torch.stack([c.latents[:, 3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float())
+        weights.append(torch.stack([c.weight[3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float()[:, None])
+        after = [w >= c.switch for c, w in zip(chosen, where, strict=True)]
+        new_context = recached_sink if slot == 0 else recached
+        clean.append([t[int(a or r)] for t, a, r in zip(captions, after, new_context, strict=True)])
+        noisy.append([t[int(a)] for t, a in zip(captions, after, strict=True)])
+        # a recached context belongs to what follows the switch; the chunk after a gap has no true past
+        good = [
+            (a or not r or slot == 0) and not (slot == 1 and f > 1)
+            for a, r, f in zip(after, recached, firsts, strict=True)
+        ]
+        counts.append(torch.tensor(good).float())
+    return Batch(chunks, weights, clean, noisy, counts)
+
+
+def noised(x: Tensor, sigma: Tensor) -> Tensor:
+    """The flow path x_t = (1 - t)·x + t·noise; sigma [B]."""
+    s = sigma.view(-1, 1, 1, 1, 1)
+    return (1 - s) * x + s * torch.randn_like(x)
+
+
+class Teacher:
+    """Runs a batch chunk by chunk through the transformer, clean and noised copies side by side."""
+
+    def __init__(self, transformer: CausalWanTransformer, text: PocketText) -> None:
+        self.transformer, self.text = transformer, text
+
+    def prompts(self, prompts: list[str]) -> TextState:
+        return self.transformer.embed_text(self.text(prompts))
+
+    def predict(self, batch: Batch, context: list[Tensor], sigmas: list[Tensor]) -> list[Tensor]:
+        """x0 predictions of the noised chunks; `context` are the clean copies that later chunks see."""
+        n, rows, columns = BATCH, *self.transformer.tokens(*batch.chunks[0].shape[-2:])
+        head_dim = self.transformer.config.attention_head_dim
+        cache = GrowingCache(len(self.transformer.blocks), n)
+        out = []
+        for slot, (chunk, sigma) in enumerate(zip(batch.chunks, sigmas, strict=True)):
+            noisy = noised(chunk, sigma)
+            where = rotation(range(3 * slot, 3 * slot + 3), rows, columns, head_dim, chunk.device)
+            if slot < 3:
+                text = self.prompts(batch.clean_prompts[slot] + batch.noisy_prompts[slot])
+                x, t = torch.cat([context[slot], noisy]), torch.cat([torch.zeros_like(sigma), sigma])
+            else:
+                text, x, t = self.prompts(batch.noisy_prompts[slot]), noisy, sigma
+            prediction = self.transformer(x, t * 1000, text, where, cache)
+            assert prediction is not None
+            out.append(prediction[-n:])
+        return out
+
+
+def _sigmas(rng: np.random.Generator) -> Tensor:
+    u = rng.random(BATCH)
+    spread = 3 * u / (1 + 2 * u)
+    return torch.from_numpy(np.where(rng.random(BATCH) < 0.7, rng.choice(SIGMAS, BATCH), spread)).float()
+
+
+def train_base(
+    minutes: float,
+    start: tuple[CausalWanTransformer, PocketText] | None,
+    fresh: Callable[[], tuple[CausalWanTransformer, PocketText]],
+    save: Callable[[CausalWanTransformer, PocketText, dict[str, float]], None],
+    clips: list[Clip],
+    seed: int = 0,
+) -> None:
+    """Train for `minutes`; `save` gets the averaged weights every five minutes and at the end."""
+    torch.manual_seed(seed)
+    rng, draws = random.Random(seed), np.random.default_rng(seed)
+    transformer, text = start or fresh()
+    average = nn.ModuleList([copy.deepcopy(transformer), copy.deepcopy(text)])
+    both = nn.ModuleList([transformer, text])
+    teacher = Teacher(transformer, text)
+    transformer.forward = torch.compile(transformer.forward, dynamic=False)  # type: ignore[method-assign]
+    optims = optimisers(both, 0.02, 2e-3, matrix=lambda n, p: ".blocks." in n and p.ndim == 2)
+    bases = [g["lr"] for o in optims for g in o.param_groups]
+    peak = 1.0 if start is None else 0.5
+    began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
+    while (done := (time.monotonic() - began) / 60 / minutes) < 1:
+        rate = peak * min(1.0, (step + 1) / 40) * min(1.0, max(0.02, (1 - done) / 0.55))
+        for optim, base in zip(optims, bases, strict=True):
+            optim.param_groups[0]["lr"] = base * rate
+        batch = sample_batch(clips, rng)
+        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
+        if done > 0.6 and rng.random() < 0.33:
+            with torch.no_grad():
+                own = teacher.predict(batch, context, [torch.full((BATCH,), rng.choice(SIGMAS)) for _ in range(4)])
+            context = [o if rng.random() < 0.8 else c for o, c in zip(own, context, strict=True)]
+        sigmas = [_sigmas(draws) for _ in range(4)]
+        predictions = teacher.predict(batch, context, sigmas)
+        losses = [
+            ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7 * good
+            for p, c, w, s, good in zip(predictions, batch.chunks, batch.weights, sigmas, batch.counts, strict=True)
+        ]
+        loss = torch.stack(losses).sum() / torch.stack(batch.counts).sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        for optim in optims:
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        step += 1
+        with torch.no_grad():
+            for a, p in zip(average.parameters(), both.parameters(), strict=True):
+                a.lerp_(p, 1 - min(0.995, step / (step + 10)))
+        minute = (time.monotonic() - began) / 60
+        if minute - said >= 1:
+            said = minute
+            print(f"base {minute:5.1f} min  step {step}  loss {loss.item():.4f}", flush=True)
+        if minute - saved >= 5:
+            saved = minute
+            save(average[0], average[1], {"steps": step, "minutes": minute})
+    save(average[0], average[1], {"steps": step, "minutes": minutes})

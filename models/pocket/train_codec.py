@@ -1,0 +1,192 @@
+"""First stage of pocket's training: the streaming codec, on 64-pixel crops of the world."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec, TinyCodecConfig
+from models.pocket.muon import Muon
+from models.pocket.scene import changed_scene, random_scene
+from models.pocket.world import Beat, draw_clip
+
+CONFIG = TinyCodecConfig(
+    patch_size=2,
+    encoder_width=48,
+    encoder_strides=(2, 2, 1),
+    decoder_widths=(96, 64, 32, 32),
+    decoder_scales=(2, 2, 1),
+    bounded=True,
+)
+CROP, CLIPS, FRAMES = 64, 4, 9
+
+
+def _crop(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
+    """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
+    start = 4 * rng.randrange(30)
+    beats = [Beat(0, random_scene(rng))]
+    if rng.random() < 0.4:
+        beats.append(Beat(max(1, start + rng.choice((-3, 1, 5))), changed_scene(beats[0].scene, rng)))
+    clip, centres = draw_clip(beats, FRAMES, start=start)
+    size = clip.shape[1]
+    if rng.random() < 0.6:  # around the subject, as far as the picture goes
+        cx, cy = centres[FRAMES // 2] * size
+        x, y = (int(np.clip((c - CROP / 2 + rng.uniform(-12, 12)) // 8 * 8, 0, size - CROP)) for c in (cx, cy))
+    else:
+        x, y = (8 * rng.randrange((size - CROP) // 8 + 1) for _ in range(2))
+    across, down = (np.arange(o, o + CROP)[None] / size for o in (x, y))
+    near_x = np.abs((across - centres[:, :1] + 0.5) % 1 - 0.5) < 0.25
+    near_y = np.abs(down - centres[:, 1:]) < 0.25
+    weight = 1.0 + 2.0 * (near_y[:, :, None] & near_x[:, None, :])
+    lead = [0, 0, 0, *range(FRAMES)]
+    return clip[lead, y : y + CROP, x : x + CROP], weight[lead]
+
+
+def as_video(clip: np.ndarray) -> Tensor:
+    """[..., T, H, W, 3] uint8 → [..., T, 3, H, W] float 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(clip)).movedim(-1, -3).float() / 255
+
+
+@torch.no_grad()
+def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
+    """Initialise as block means in, flat blocks out, plus noise: minutes of training saved (14 dB at step 0)."""
+    for m in codec.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, nonlinearity="relu").mul_(spread)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+        elif isinstance(m, MemoryBlock):
+            m.conv[-1].weight.mul_(0.2 * spread)
+
+    def carry(conv: nn.Conv2d, links: list[tuple[int, int, float]]) -> None:
+        for out, source, gain in links:
+            conv.weight[out] *= 0.3
+            if conv.kernel_size == (1, 1):
+                conv.weight[out, source] += gain
+            elif conv.stride == (2, 2):
+                conv.weight[out, source, 1:3, 1:3] += gain / 4
+            else:
+                conv.weight[out, source, 1, 1] += gain
+
+    n = 3 * codec.config.patch_size**2
+    for layer in codec.encoder:
+        if isinstance(layer, MergeFrames):
+            c = layer.conv.out_channels
+            carry(layer.conv, [(i, s * c + i, 1 / layer.stride) for i in range(n) for s in range(layer.stride)])
+        elif isinstance(layer, nn.Conv2d):
+            carry(layer, [(i, i, 1.0) for i in range(n)])
+    first, *middle, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
+    carry(first, [(i, i, 1.0) for i in range(n)] + [(n + i, i, -1.0) for i in range(n)])  # ReLU keeps both signs
+    for layer in middle:
+        if isinstance(layer, SplitFrames):
+            c = layer.conv.in_channels
+            carry(layer.conv, [(s * c + i, i, 1.0) for i in range(2 * n) for s in range(layer.stride)])
+        else:
+            carry(layer, [(i, i, 1.0) for i in range(2 * n)])
+    last.weight.mul_(0.2)
+    carry(last, [(i, i, 0.25) for i in range(n)] + [(i, n + i, -0.25) for i in range(n)])
+    last.bias.fill_(0.5)
+
+    rng, out = random.Random(1), codec.encoder[-2]  # latents start with mean 0 and standard deviation 1
+    z = codec.encode(as_video(np.stack([_crop(rng)[0] for _ in range(16)])))
+    mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
+    out.weight /= std.view(-1, 1, 1, 1)
+    out.bias.copy_((out.bias - mean) / std)
+
+
+def _loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    error = (out - target) * weight.unsqueeze(2)
+    gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient
+
+
+def optimisers(
+    module: nn.Module, muon: float, adam: float, *, matrix: Callable[[str, Tensor], bool]
+) -> list[torch.optim.Optimizer]:
+    """Muon for the parameters that `matrix` names, AdamW for the rest (biases, gains, embeddings)."""
+    named = list(module.named_parameters())
+    matrices = [p for n, p in named if matrix(n, p)]
+    rest = [p for n, p in named if not matrix(n, p)]
+    return [Muon(matrices, lr=muon), torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+@torch.no_grad()
+def psnr(codec: TinyCodec, clips: int = 8, frames: int = 25) -> float:
+    """Mean PSNR in dB of whole reconstructed clips, held-out pairs among them."""
+    rng, scores = random.Random(1), []
+    for i in range(clips):
+        a = random_scene(rng, held_out=i % 2 == 1)
+        clip, _ = draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], frames)
+        video = as_video(clip)[None]
+        out, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, 3, -1, -1, -1), video], 1)))
+        scores.append(-10 * torch.log10((out[:, 3:].clamp(0, 1) - video).square().mean()))
+    return float(torch.stack(scores).mean())
+
+
+@torch.no_grad()
+def _normalised(codec: TinyCodec, clips: int = 64) -> TinyCodec:
+    """The same codec, its latents with mean 0 and standard deviation 1 in every channel."""
+    rng, latents = random.Random(2), []
+    for _ in range(clips):
+        a = random_scene(rng)
+        clip, _ = draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], 24, start=rng.randrange(48))
+        latents.append(codec.encode(as_video(clip)[None])[:, :, 1:])
+    z = torch.cat(latents) * codec.std + codec.mean
+    mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
+    config = dataclasses.replace(codec.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
+    same = TinyCodec(config)
+    same.load_state_dict(codec.state_dict())
+    return same
+
+
+def train_codec(
+    minutes: float, start: TinyCodec | None, save: Callable[[TinyCodec, dict[str, float]], None], seed: int = 0
+) -> None:
+    """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    codec = TinyCodec(CONFIG)
+    if start is None:
+        _start_as_pyramid(codec)
+    else:
+        codec.load_state_dict(start.state_dict())
+    average = copy.deepcopy(codec)
+    peak = 1.0 if start is None else 0.4
+    optims = optimisers(codec, 0.006, 1e-3, matrix=lambda _, p: p.ndim >= 2)
+    bases = [g["lr"] for o in optims for g in o.param_groups]
+    began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
+    while (done := (time.monotonic() - began) / 60 / minutes) < 1:
+        rate = peak * min(1.0, (step + 1) / 40) * (1.0 if done < 0.35 else 0.5 * (1 + np.cos(np.pi * (done - 0.35) / 0.65)))
+        for optim, base in zip(optims, bases, strict=True):
+            optim.param_groups[0]["lr"] = base * rate
+        crops = [_crop(rng) for _ in range(CLIPS)]
+        video = as_video(np.stack([c for c, _ in crops]))
+        weight = torch.from_numpy(np.stack([w for _, w in crops])).float()
+        z = codec.encode(video)
+        z = z + 0.1 * torch.randn_like(z)
+        out, _ = codec.decode(z)
+        loss = _loss(out[:, 3:], video[:, 3:], weight[:, 3:])
+        loss.backward()
+        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        for optim in optims:
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        step += 1
+        with torch.no_grad():
+            for a, p in zip(average.parameters(), codec.parameters(), strict=True):
+                a.lerp_(p, 1 - min(0.995, step / (step + 10)))
+        minute = (time.monotonic() - began) / 60
+        if minute - said >= 1:
+            said = minute
+            print(f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average):.2f} dB", flush=True)
+        if minute - saved >= 5:
+            saved = minute
+            save(_normalised(average), {"steps": step, "minutes": minute, "psnr_db": psnr(average)})
+    save(_normalised(average), {"steps": step, "minutes": minutes, "psnr_db": psnr(average)})

@@ -1,0 +1,59 @@
+"""Pocket's weight files: float16 safetensors whose metadata says how to build the module and how it was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.pocket.text import PocketText
+from models.transformer import CausalWanTransformer
+
+
+def save(module: nn.Module, config: dict[str, Any], path: Path, facts: dict[str, float]) -> None:
+    """Write atomically; a reader never sees half a file."""
+    tensors = {n: t.detach().to(torch.float16).contiguous() for n, t in module.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {"config": json.dumps(config), "training": json.dumps(facts)})
+    os.replace(partial, path)
+
+
+def save_codec(codec: TinyCodec, path: Path, facts: dict[str, float]) -> None:
+    save(codec, dataclasses.asdict(codec.config), path, facts)
+
+
+def load_codec(path: Path) -> TinyCodec:
+    with safe_open(path, "pt") as f:
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(f.metadata()["config"]).items()}
+        codec = TinyCodec(TinyCodecConfig(**config))
+        codec.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})  # noqa: SIM118
+    return codec.eval()
+
+
+def save_transformer(transformer: CausalWanTransformer, text: PocketText, path: Path, facts: dict[str, float]) -> None:
+    """The transformer and its text encoder lie in one file, for they are trained together."""
+    names = ("patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim")
+    names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
+    config = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
+    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, facts)
+
+
+def load_transformer(path: Path) -> tuple[CausalWanTransformer, PocketText]:
+    with safe_open(path, "pt") as f:
+        config = json.loads(f.metadata()["config"])
+        transformer, text = build_transformer(config["transformer"], tuple(config["words"]))
+        both = nn.ModuleDict({"transformer": transformer, "text": text})
+        both.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})  # noqa: SIM118
+    return transformer.eval(), text.eval()
+
+
+def build_transformer(config: dict[str, Any], words: tuple[str, ...]) -> tuple[CausalWanTransformer, PocketText]:
+    return CausalWanTransformer(**config), PocketText(words, config["text_dim"])

@@ -1,0 +1,103 @@
+"""The one state object of a take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.cache import AnchorPolicy, CacheSnapshot, RingCache
+from models.codecs.stream import CodecStream
+from models.cue import OnSwitch, SinkOnSwitch
+from models.transformer import TextState
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A prompt on its way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
+
+    start: Tensor
+    goal: Tensor
+    chunks: int
+    done: int = 0
+
+
+@dataclass
+class TakeState:
+    """Everything that changes while a take runs."""
+
+    cache: RingCache
+    codec: CodecStream
+    size: tuple[int, int]  # of a latent: rows and columns of cells
+    seed: int
+    on_switch: OnSwitch
+    sink_on_switch: SinkOnSwitch
+    prompt: str | None = None
+    text: TextState | None = None
+    blend: Blend | None = None
+    index: int = 0  # latents drawn so far
+    recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
+    pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A take at a boundary. Neighbouring snapshots share what neither wrote."""
+
+    cache: CacheSnapshot
+    codec: dict[str, Any]
+    size: tuple[int, int]
+    seed: int
+    on_switch: OnSwitch
+    sink_on_switch: SinkOnSwitch
+    anchor: AnchorPolicy
+    prompt: str | None
+    text: TextState | None
+    blend: Blend | None
+    index: int
+    recent: tuple[Tensor, ...]
+    pending: bool
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor it holds, shared ones included."""
+        text = [self.text.embeddings, *(t for pair in self.text.layers for t in pair)] if self.text else []
+        codec = [t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)]
+        return [*self.cache.tensors(), *self.recent, *text, *codec]
+
+
+class Snapshots:
+    """The newest snapshots of a take, within a budget of memory."""
+
+    def __init__(self, budget_mb: float) -> None:
+        self.budget = budget_mb * 1e6
+        self._held: dict[int, Snapshot] = {}
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Keep it; the oldest go until the rest fits, this one stays in any case."""
+        self._held[snapshot.index] = snapshot
+        while len(self._held) > 1 and self.bytes() > self.budget:
+            del self._held[min(self._held)]
+
+    def bytes(self) -> int:
+        """Memory held, tensors that snapshots share counted once."""
+        storages = {
+            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for s in self._held.values() for t in s.tensors()
+        }
+        return sum(storages.values())
+
+    def oldest(self) -> int | None:
+        """The earliest latent one can go back to."""
+        return min(self._held, default=None)
+
+    def at(self, index: int) -> Snapshot:
+        """The newest snapshot at or before latent `index`; KeyError if that is gone."""
+        at = max((i for i in self._held if i <= index), default=None)
+        if at is None:
+            raise KeyError(f"nothing is held at or before latent {index}; the earliest is {self.oldest()}")
+        return self._held[at]
+
+    def drop_after(self, index: int) -> None:
+        """After a rewind: what lay ahead is no longer this take's."""
+        self._held = {i: s for i, s in self._held.items() if i <= index}

@@ -1,0 +1,119 @@
+"""The causal video transformer: diffusers' Wan model, walked block by block with a cache.
+
+The modules, their names and the arithmetic are `WanTransformer3DModel`'s (so its weights, configurations and LoRA
+loaders fit); what is ours is the loop: keys and values of latents that are already clean come from a cache, the
+rotation from an explicit temporal coordinate. Reference behaviour: LongLive (2509.22622), Self-Forcing (2506.08009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diffusers import WanTransformer3DModel
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
+from torch import Tensor
+
+from models.rope import Rotation
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+class Cache(Protocol):
+    """What a layer asks for: its own new keys and values in, all that it may see out."""
+
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+        """New key (not rotated) and value [B, L, heads, d] → visible keys (rotated) and values [B, S, heads, d]."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextState:
+    """A prompt as attention sees it: embeddings [1, L, text_dim] and, per layer, keys and values [1, L, heads, d]."""
+
+    embeddings: Tensor
+    layers: tuple[KeysValues, ...]
+
+
+class CausalWanTransformer(WanTransformer3DModel):
+    """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip."""
+
+    def tokens(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tokens of a latent of height x width cells; ValueError if it does not divide."""
+        _, ph, pw = self.config.patch_size
+        if height % ph or width % pw:
+            raise ValueError(f"latents of {width}x{height} cells do not divide into patches of {pw}x{ph}")
+        return height // ph, width // pw
+
+    def embed_text(self, embeddings: Tensor) -> TextState:
+        """Text embeddings [N, L, text_dim] → keys and values of every layer; done once a prompt."""
+        text = self.condition_embedder.text_embedder(embeddings)
+        return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.blocks))
+
+    def forward(  # type: ignore[override]
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextState,
+        rotation: Rotation,
+        cache: Cache,
+        *,
+        head: bool = True,
+    ) -> Tensor | None:
+        """One step.
+
+        latents [N, C, F, h, w]; timestep [N] float in 0..1000, the same for every latent of a row; rotation of the
+        F·h·w/patch tokens. Returns the prediction [N, C_out, F, h, w], or None without `head` (a pass that only
+        fills the cache stops after the last layer's keys and values).
+        """
+        n, _, frames, height, width = latents.shape
+        x = self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
+        embedder = self.condition_embedder
+        sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
+        time = embedder.time_embedder(sinusoid).to(x.dtype)
+        modulation = embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+
+        last = len(self.blocks) - 1
+        for layer, block in enumerate(self.blocks):
+            shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table + modulation.float()).chunk(6, 1)
+            q, k, v = _self_attention_inputs(block, x, shift, scale)
+            keys, values = cache.extend(layer, k, v, rotation)
+            if layer == last and not head:
+                return None
+            seen = dispatch_attention_fn(rotation(q), keys, values)
+            x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
+            x = x + _cross_attention(block, x, text.layers[layer])
+            inner = (block.norm3(x.float()) * (1 + ff_scale) + ff_shift).type_as(x)
+            x = (x.float() + block.ffn(inner).float() * ff_gate).type_as(x)
+
+        shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, 1)
+        x = self.proj_out((self.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
+        pt, ph, pw = self.config.patch_size
+        x = x.reshape(n, frames // pt, height // ph, width // pw, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return x.reshape(n, -1, frames, height, width)
+
+
+def _heads(attention: WanAttention, x: Tensor) -> Tensor:
+    return x.unflatten(2, (attention.heads, -1))
+
+
+def _self_attention_inputs(block: WanTransformerBlock, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys (normalised over the full width before the head split, not rotated) and values."""
+    attention = block.attn1
+    y = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+    q, k = attention.norm_q(attention.to_q(y)), attention.norm_k(attention.to_k(y))
+    return _heads(attention, q), _heads(attention, k), _heads(attention, attention.to_v(y))
+
+
+def _text_keys_values(attention: WanAttention, text: Tensor) -> KeysValues:
+    return _heads(attention, attention.norm_k(attention.to_k(text))), _heads(attention, attention.to_v(text))
+
+
+def _cross_attention(block: WanTransformerBlock, x: Tensor, text: KeysValues) -> Tensor:
+    """Attention to every text position; padding is not masked (Wan was trained so)."""
+    attention = block.attn2
+    q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
+    seen = dispatch_attention_fn(_heads(attention, q), *text)
+    return attention.to_out[0](seen.flatten(2))
