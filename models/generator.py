@@ -43,17 +43,22 @@ class Generator:
         transformer: CausalWanTransformer,
         encode_text: TextEncoder,
         new_stream: Callable[[], CodecStream],
+        stride: int,
     ) -> None:
         self.config, self.transformer = config, transformer
         self._encode_text, self._new_stream = encode_text, new_stream
+        self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
         self._texts: dict[str, TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
 
     @torch.inference_mode()
-    def new_take(self, seed: int, height: int, width: int) -> TakeState:
-        """An empty take; `height` and `width` of a latent in cells. ValueError if they do not divide into patches."""
+    def new_take(self, seed: int, width: int, height: int) -> TakeState:
+        """An empty take of width x height pixels; ValueError if that is not whole patches."""
         c, t = self.config, self.transformer.config
-        rows, columns = self.transformer.tokens(height, width)
+        _, ph, pw = t.patch_size
+        if width % (self.stride * pw) or height % (self.stride * ph) or min(width, height) <= 0:
+            raise ValueError(f"size {width}x{height} is not a multiple of {self.stride * pw}x{self.stride * ph}")
+        rows, columns = height // (self.stride * ph), width // (self.stride * pw)
         shape = CacheShape(
             layers=t.num_layers,
             heads=t.num_attention_heads,
@@ -65,7 +70,7 @@ class Generator:
             sink=c.sink,
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
-        return TakeState(cache, self._new_stream(), (height, width), seed, c.on_switch, c.sink_on_switch)
+        return TakeState(cache, self._new_stream(), (width, height), seed, c.on_switch, c.sink_on_switch)
 
     @torch.inference_mode()
     def text(self, prompt: str) -> TextState:
@@ -88,7 +93,9 @@ class Generator:
             self.commit(state)
         if state.text is None:
             raise ValueError("a take needs a prompt before its first chunk")
-        config, shape = self.config, (1, self.transformer.config.in_channels, self.config.chunk, *state.size)
+        config, (width, height) = self.config, state.size
+        cells = height // self.stride, width // self.stride
+        shape = (1, self.transformer.config.in_channels, config.chunk, *cells)
         chunk, sigmas = state.index // config.chunk, config.schedule.sigmas
         rotation = state.cache.begin(state.index)
         x = sampler.noise(state.seed, chunk, 0, shape, self.device)

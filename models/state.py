@@ -30,7 +30,7 @@ class TakeState:
 
     cache: RingCache
     codec: CodecStream
-    size: tuple[int, int]  # of a latent: rows and columns of cells
+    size: tuple[int, int]  # width and height of a frame in pixels
     seed: int
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch

@@ -40,12 +40,13 @@ class TextState:
 class CausalWanTransformer(WanTransformer3DModel):
     """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip."""
 
-    def tokens(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens of a latent of height x width cells; ValueError if it does not divide."""
-        _, ph, pw = self.config.patch_size
-        if height % ph or width % pw:
-            raise ValueError(f"latents of {width}x{height} cells do not divide into patches of {pw}x{ph}")
-        return height // ph, width // pw
+    _before_attention = staticmethod(lambda *inputs: _before_attention(*inputs))
+    _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))
+
+    def compile_blocks(self) -> None:
+        """Compile what lies before and after self-attention of a block, once for all blocks (shapes stay static)."""
+        self._before_attention = torch.compile(_before_attention, dynamic=False)  # type: ignore[method-assign]
+        self._after_attention = torch.compile(_after_attention, dynamic=False)  # type: ignore[method-assign]
 
     def embed_text(self, embeddings: Tensor) -> TextState:
         """Text embeddings [N, L, text_dim] → keys and values of every layer; done once a prompt."""
@@ -77,16 +78,12 @@ class CausalWanTransformer(WanTransformer3DModel):
 
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            shift, scale, gate, ff_shift, ff_scale, ff_gate = (block.scale_shift_table + modulation.float()).chunk(6, 1)
-            q, k, v = _self_attention_inputs(block, x, shift, scale)
+            q, k, v = self._before_attention(block, x, modulation)
             keys, values = cache.extend(layer, k, v, rotation)
             if layer == last and not head:
                 return None
             seen = dispatch_attention_fn(rotation(q), keys, values)
-            x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
-            x = x + _cross_attention(block, x, text.layers[layer])
-            inner = (block.norm3(x.float()) * (1 + ff_scale) + ff_shift).type_as(x)
-            x = (x.float() + block.ffn(inner).float() * ff_gate).type_as(x)
+            x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
 
         shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, 1)
         x = self.proj_out((self.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
@@ -99,21 +96,29 @@ def _heads(attention: WanAttention, x: Tensor) -> Tensor:
     return x.unflatten(2, (attention.heads, -1))
 
 
-def _self_attention_inputs(block: WanTransformerBlock, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys (normalised over the full width before the head split, not rotated) and values."""
     attention = block.attn1
+    shift, scale = (block.scale_shift_table + modulation.float())[:, :2].chunk(2, 1)
     y = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
     q, k = attention.norm_q(attention.to_q(y)), attention.norm_k(attention.to_k(y))
     return _heads(attention, q), _heads(attention, k), _heads(attention, attention.to_v(y))
 
 
+def _after_attention(
+    block: WanTransformerBlock, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
+) -> Tensor:
+    """The rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
+    gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[:, 2:].chunk(4, 1)
+    x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
+    attention = block.attn2
+    q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
+    read = dispatch_attention_fn(_heads(attention, q), text_keys, text_values)
+    x = x + attention.to_out[0](read.flatten(2))
+    y = (block.norm3(x.float()) * (1 + scale) + shift).type_as(x)
+    return (x.float() + block.ffn(y).float() * ff_gate).type_as(x)
+
+
 def _text_keys_values(attention: WanAttention, text: Tensor) -> KeysValues:
     return _heads(attention, attention.norm_k(attention.to_k(text))), _heads(attention, attention.to_v(text))
 
-
-def _cross_attention(block: WanTransformerBlock, x: Tensor, text: KeysValues) -> Tensor:
-    """Attention to every text position; padding is not masked (Wan was trained so)."""
-    attention = block.attn2
-    q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
-    seen = dispatch_attention_fn(_heads(attention, q), *text)
-    return attention.to_out[0](seen.flatten(2))

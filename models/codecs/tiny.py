@@ -166,18 +166,17 @@ class TinyStream:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [1, C, F, h, w] → RGB frames [n, H, W, 3] uint8."""
+        """Latents [1, C, F, h, w] → RGB frames [n, H, W, 3] uint8 on the CPU."""
         first = self._memory is None
         frames, self._memory = self._codec.decode(latents, self._memory)
         frames = frames[0]
         if first:
             frames = torch.cat([frames[3:4].expand(self._lead, -1, -1, -1), frames[4:]])
-        return frames.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return frames.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
     def flush(self) -> Tensor:
-        """Frames held back inside the stream: none, every latent is shown as it comes."""
-        c = self._codec.config
-        return torch.empty(0, 0, 0, 3 * c.patch_size**0, dtype=torch.uint8)
+        """Nothing is ever held back: every latent is shown as it comes."""
+        return torch.empty(0, 0, 0, 3, dtype=torch.uint8)
 
     def reset(self, *, hold: bool = False) -> None:
         """Start anew; with `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""

@@ -59,6 +59,12 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
 HELD_OUT = frozenset({("red", "fish"), ("yellow", "rocket"), ("green", "cube"), ("blue", "star"), ("purple", "ball")})
 
 
+def vocabulary() -> tuple[str, ...]:
+    """Every word of every wording, sorted: what a text encoder trained on captions knows."""
+    words = {"a"} | {w for values in WORDING.values() for ways in values.values() for way in ways for w in way.split()}
+    return tuple(sorted(words))
+
+
 @dataclass(frozen=True)
 class Scene:
     """One picture's worth of facts; every field is a key of `WORDING[field]`."""

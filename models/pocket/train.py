@@ -23,11 +23,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
+    from models.checkpoints.assemble import load_tiny_codec
     from models.pocket import weights
 
     args.out.mkdir(parents=True, exist_ok=True)
     codec_file = args.out / "codec.safetensors"
-    start = None if args.from_scratch or not codec_file.exists() else weights.load_codec(codec_file)
+    start = None if args.from_scratch or not codec_file.exists() else load_tiny_codec(codec_file)
     if args.stage == "codec":
         from models.pocket.train_codec import train_codec
 
@@ -35,7 +36,7 @@ def main() -> None:
     else:
         import torch
 
-        from models.pocket import text, train_base
+        from models.pocket import scene, train_base
 
         if start is None:
             parser.error(f"--stage base needs a codec: {codec_file} is missing, run --stage codec first")
@@ -49,7 +50,7 @@ def main() -> None:
         train_base.train_base(
             args.minutes,
             None if args.from_scratch or not file.exists() else weights.load_transformer(file),
-            lambda: weights.build_transformer(train_base.CONFIG, text.vocabulary()),
+            lambda: weights.build_transformer(train_base.CONFIG, scene.vocabulary()),
             lambda model, words, facts: weights.save_transformer(model, words, file, facts),
             clips,
             seed=args.seed,

@@ -18,27 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models import catalog
 from models.codecs.tiny import TinyCodec
 from models.pocket.scene import Scene, changed_scene, random_scene
-from models.pocket.text import PocketText
+from models.text.words import WordText
 from models.pocket.train_codec import as_video, optimisers
 from models.pocket.world import Beat, draw_clip
 from models.rope import Rotation, rotation
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 
 CHUNK, CHUNKS, BATCH = 3, 6, 8
-CONFIG = {
-    "patch_size": (1, 4, 4),
-    "num_attention_heads": 4,
-    "attention_head_dim": 64,
-    "in_channels": 16,
-    "out_channels": 16,
-    "text_dim": 256,
-    "freq_dim": 256,
-    "ffn_dim": 1024,
-    "num_layers": 6,
-    "cross_attn_norm": True,
-}
+CONFIG = catalog.POCKET.transformer
+PATCH = CONFIG["patch_size"][1]
 SIGMAS = (1.0, 0.9, 0.75, 0.5)
 
 
@@ -134,7 +125,7 @@ def noised(x: Tensor, sigma: Tensor) -> Tensor:
 class Teacher:
     """Runs a batch chunk by chunk through the transformer, clean and noised copies side by side."""
 
-    def __init__(self, transformer: CausalWanTransformer, text: PocketText) -> None:
+    def __init__(self, transformer: CausalWanTransformer, text: WordText) -> None:
         self.transformer, self.text = transformer, text
 
     def prompts(self, prompts: list[str]) -> TextState:
@@ -142,7 +133,7 @@ class Teacher:
 
     def predict(self, batch: Batch, context: list[Tensor], sigmas: list[Tensor]) -> list[Tensor]:
         """x0 predictions of the noised chunks; `context` are the clean copies that later chunks see."""
-        n, rows, columns = BATCH, *self.transformer.tokens(*batch.chunks[0].shape[-2:])
+        n, rows, columns = BATCH, batch.chunks[0].shape[-2] // PATCH, batch.chunks[0].shape[-1] // PATCH
         head_dim = self.transformer.config.attention_head_dim
         cache = GrowingCache(len(self.transformer.blocks), n)
         out = []
@@ -168,9 +159,9 @@ def _sigmas(rng: np.random.Generator) -> Tensor:
 
 def train_base(
     minutes: float,
-    start: tuple[CausalWanTransformer, PocketText] | None,
-    fresh: Callable[[], tuple[CausalWanTransformer, PocketText]],
-    save: Callable[[CausalWanTransformer, PocketText, dict[str, float]], None],
+    start: tuple[CausalWanTransformer, WordText] | None,
+    fresh: Callable[[], tuple[CausalWanTransformer, WordText]],
+    save: Callable[[CausalWanTransformer, WordText, dict[str, float]], None],
     clips: list[Clip],
     seed: int = 0,
 ) -> None:
@@ -181,7 +172,7 @@ def train_base(
     average = nn.ModuleList([copy.deepcopy(transformer), copy.deepcopy(text)])
     both = nn.ModuleList([transformer, text])
     teacher = Teacher(transformer, text)
-    transformer.forward = torch.compile(transformer.forward, dynamic=False)  # type: ignore[method-assign]
+    transformer.compile_blocks()
     optims = optimisers(both, 0.02, 2e-3, matrix=lambda n, p: ".blocks." in n and p.ndim == 2)
     bases = [g["lr"] for o in optims for g in o.param_groups]
     peak = 1.0 if start is None else 0.5

@@ -12,19 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec, TinyCodecConfig
+from models.checkpoints.assemble import TINY_POCKET
+from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec
 from models.pocket.muon import Muon
 from models.pocket.scene import changed_scene, random_scene
 from models.pocket.world import Beat, draw_clip
 
-CONFIG = TinyCodecConfig(
-    patch_size=2,
-    encoder_width=48,
-    encoder_strides=(2, 2, 1),
-    decoder_widths=(96, 64, 32, 32),
-    decoder_scales=(2, 2, 1),
-    bounded=True,
-)
 CROP, CLIPS, FRAMES = 64, 4, 9
 
 
@@ -152,7 +145,7 @@ def train_codec(
     """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    codec = TinyCodec(CONFIG)
+    codec = TinyCodec(TINY_POCKET)
     if start is None:
         _start_as_pyramid(codec)
     else:

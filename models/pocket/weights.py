@@ -13,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from models.codecs.tiny import TinyCodec, TinyCodecConfig
-from models.pocket.text import PocketText
+from models.checkpoints.read import load_into, read
+from models.codecs.tiny import TinyCodec
+from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
 
@@ -30,15 +31,7 @@ def save_codec(codec: TinyCodec, path: Path, facts: dict[str, float]) -> None:
     save(codec, dataclasses.asdict(codec.config), path, facts)
 
 
-def load_codec(path: Path) -> TinyCodec:
-    with safe_open(path, "pt") as f:
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(f.metadata()["config"]).items()}
-        codec = TinyCodec(TinyCodecConfig(**config))
-        codec.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})  # noqa: SIM118
-    return codec.eval()
-
-
-def save_transformer(transformer: CausalWanTransformer, text: PocketText, path: Path, facts: dict[str, float]) -> None:
+def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, facts: dict[str, float]) -> None:
     """The transformer and its text encoder lie in one file, for they are trained together."""
     names = ("patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim")
     names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
@@ -46,14 +39,14 @@ def save_transformer(transformer: CausalWanTransformer, text: PocketText, path: 
     save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, facts)
 
 
-def load_transformer(path: Path) -> tuple[CausalWanTransformer, PocketText]:
+def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
+    """Both as they were saved, in float32, ready to be trained on."""
     with safe_open(path, "pt") as f:
         config = json.loads(f.metadata()["config"])
-        transformer, text = build_transformer(config["transformer"], tuple(config["words"]))
-        both = nn.ModuleDict({"transformer": transformer, "text": text})
-        both.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})  # noqa: SIM118
-    return transformer.eval(), text.eval()
+    transformer, text = build_transformer(config["transformer"], tuple(config["words"]))
+    load_into(nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in read(path).items()}, path)
+    return transformer, text
 
 
-def build_transformer(config: dict[str, Any], words: tuple[str, ...]) -> tuple[CausalWanTransformer, PocketText]:
-    return CausalWanTransformer(**config), PocketText(words, config["text_dim"])
+def build_transformer(config: dict[str, Any], words: tuple[str, ...]) -> tuple[CausalWanTransformer, WordText]:
+    return CausalWanTransformer(**config), WordText(words, config["text_dim"])

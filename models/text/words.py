@@ -1,41 +1,23 @@
-"""Pocket's text encoder: a word list, an embedding and a small network, trained together with the transformer."""
+"""A small trained text encoder: a word list, an embedding and a two-layer network (pocket's)."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from models.pocket.scene import WORDING
-
 TEXT_LENGTH = 20  # tokens
 
-
-def vocabulary() -> tuple[str, ...]:
-    """Every word that pocket was trained on, in a fixed order."""
-    words = {"a"} | {w for values in WORDING.values() for ways in values.values() for way in ways for w in way.split()}
-    return tuple(sorted(words))
+_UNSAID = {"an", "the", "is", "it", "and", "then", "now", "with", "while", "of", "to", "please"}
 
 
 def words_of(prompt: str) -> list[str]:
     return re.findall(r"[a-z]+", prompt.lower())
 
 
-def not_understood(prompt: str, known: Iterable[str]) -> dict[str, list[str]]:
-    """Words of the prompt that the model has never seen, each with the words that come nearest in spelling."""
-    known = list(known)
-    ignorable = {"an", "the", "is", "it", "and", "then", "now", "with", "while", "of", "to"}
-    return {
-        w: difflib.get_close_matches(w, known, n=2, cutoff=0.6)
-        for w in dict.fromkeys(words_of(prompt))
-        if w not in known and w not in ignorable
-    }
-
-
-class PocketText(nn.Module):
+class WordText(nn.Module):
     """Prompts → embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
 
     def __init__(self, words: tuple[str, ...], dim: int) -> None:
@@ -56,3 +38,11 @@ class PocketText(nn.Module):
         device = self.position.device
         x = self.word(ids.to(device)) + self.position
         return (x + self.mix(x)) * present.to(device)
+
+    def not_understood(self, prompt: str) -> dict[str, list[str]]:
+        """Words that it was never trained on (filler apart), each with the known words nearest in spelling."""
+        return {
+            w: difflib.get_close_matches(w, self.words, n=2, cutoff=0.6)
+            for w in dict.fromkeys(words_of(prompt))
+            if w not in self._index and w not in _UNSAID
+        }

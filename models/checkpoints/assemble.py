@@ -1,0 +1,176 @@
+"""From a catalog entry and a folder of files to a generator that runs."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from models.catalog import Entry
+from models.checkpoints.read import CheckpointError, as_diffusers, load_into, read, with_lora
+from models.codecs.stream import CodecStream
+from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
+from models.generator import Generator, TextEncoder
+from models.text.words import WordText
+from models.transformer import CausalWanTransformer
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. `fingerprint` names its weights in a take's record."""
+
+    entry: Entry
+    generator: Generator
+    fingerprint: str
+    not_understood: Callable[[str], dict[str, list[str]]]  # words of a prompt the model does not know → nearest ones
+
+
+def folder_of(entry: Entry, models: Path) -> Path:
+    """Where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
+    return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
+
+
+def missing_files(entry: Entry, folder: Path) -> list[str]:
+    """Patterns of the entry for which the folder holds no file."""
+    present = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
+    return [f for s in entry.sources for f in s.files if not fnmatch.filter(present, f)]
+
+
+def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
+    """Read the files and build the model; CheckpointError says in one line what is missing or wrong."""
+    missing = missing_files(entry, folder)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"{entry.name}: {folder / missing[0]}{more} is missing; fetch it with: longtake models pull {entry.name}"
+        )
+    transformer_file = folder / entry.weights.file
+    tensors = read(transformer_file, entry.weights.wrapper)
+    if entry.weights.lora is not None:
+        lora = folder / entry.weights.lora
+        tensors = with_lora(tensors, read(lora, None), lora)
+    encode: TextEncoder
+    unknown: Callable[[str], dict[str, list[str]]] = lambda prompt: {}  # noqa: E731
+    if entry.text == "words":
+        words = WordText(tuple(_metadata(transformer_file)["words"]), entry.transformer["text_dim"])
+        load_into(words, _part(tensors, "text."), transformer_file)
+        tensors = _part(tensors, "transformer.")
+        encode, unknown = words.to(device).eval(), words.not_understood
+    else:
+        encode = _umt5(folder, device, dtype)
+    with torch.device("meta"):
+        transformer = CausalWanTransformer(**entry.transformer)
+    load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, _codec(entry, folder, device, dtype), entry.stride)
+    return Model(entry, generator, _fingerprint(entry, folder), unknown)
+
+
+def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
+    """The entry's architecture at its true size with random weights: same speed, no meaning."""
+    with torch.device(device):
+        previous = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            transformer = CausalWanTransformer(**entry.transformer)
+        finally:
+            torch.set_default_dtype(previous)
+    length = 512 if entry.text == "umt5" else 20
+
+    def encode(prompts: list[str]) -> Tensor:
+        seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
+        return torch.randn(1, length, entry.transformer["text_dim"], generator=torch.Generator().manual_seed(seed))
+
+    stream: Callable[[], CodecStream]
+    if entry.codec == "tiny":
+        codec = TinyCodec(TINY_POCKET).to(device, dtype).eval()
+        stream = lambda: TinyStream(codec)  # noqa: E731
+    else:
+        from diffusers import AutoencoderKLWan
+
+        from models.codecs.wan import WanStream
+
+        wan = AutoencoderKLWan().to(device, dtype).eval()
+        stream = lambda: WanStream(wan)  # noqa: E731
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, stream, entry.stride)
+    return Model(entry, generator, "random", lambda prompt: {})
+
+
+TINY_POCKET = TinyCodecConfig(
+    patch_size=2,
+    encoder_width=48,
+    encoder_strides=(2, 2, 1),
+    decoder_widths=(96, 64, 32, 32),
+    decoder_scales=(2, 2, 1),
+    bounded=True,
+)
+
+
+def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:
+    if any(b.is_meta for b in transformer.buffers()):  # diffusers' rotary tables, which the causal loop does not use
+        transformer.rope.to_empty(device=device)
+    return transformer.to(device).eval().requires_grad_(False)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _metadata(file: Path) -> dict[str, Any]:
+    with safe_open(file, "pt") as f:
+        config: dict[str, Any] = json.loads((f.metadata() or {}).get("config", "{}"))
+    return config
+
+
+def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Callable[[], CodecStream]:
+    if entry.codec == "tiny":
+        codec = load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
+        return lambda: TinyStream(codec)
+    from diffusers import AutoencoderKLWan
+
+    from models.codecs.wan import WanStream
+
+    wan = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval()
+    return lambda: WanStream(wan)
+
+
+def load_tiny_codec(file: Path) -> TinyCodec:
+    """A tiny codec from a safetensors file whose metadata holds its configuration."""
+    tensors = read(file)
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
+    codec = TinyCodec(TinyCodecConfig(**config))
+    load_into(codec, {k: v.float() for k, v in tensors.items()}, file)
+    return codec.eval()
+
+
+def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    from models.text.umt5 import UMT5Text
+
+    encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)
+    return UMT5Text(encoder, AutoTokenizer.from_pretrained(folder / "tokenizer"))
+
+
+def _fingerprint(entry: Entry, folder: Path) -> str:
+    """Names the transformer's weights: a hash of the file, or of its size and both ends where it is large."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in (entry.weights.file, entry.weights.lora):
+        if name is None or (folder / name).is_dir():
+            continue
+        with (folder / name).open("rb") as f:
+            size = f.seek(0, 2)
+            digest.update(str(size).encode())
+            for start in (0,) if size < 64 << 20 else (0, size - (16 << 20)):
+                f.seek(start)
+                digest.update(f.read(64 << 20 if size < 64 << 20 else 16 << 20))
+    return digest.hexdigest()

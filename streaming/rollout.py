@@ -1,0 +1,94 @@
+"""The only loop: a take becomes boundaries. A session is this with a clock and viewers, a render with a muxer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.checkpoints.assemble import Model
+from models.cue import Cue
+from models.state import Snapshot
+from streaming.take import Take
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A chunk that is drawn, decoded and committed."""
+
+    first: int  # its first latent
+    latents: int
+    frames: NDArray[np.uint8]  # [n, H, W, 3] RGB
+    hash: str  # of its latents
+    landed: tuple[Cue, ...]
+    seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode, commit
+
+
+def latent_hash(latents: Tensor) -> str:
+    """Names latents exactly: 16 hexadecimal digits over their float32 bytes."""
+    data = latents.float().contiguous().cpu().numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+class Rollout:
+    """Draws a take chunk by chunk, from its start or from a snapshot."""
+
+    def __init__(self, model: Model, take: Take, snapshot: Snapshot | None = None) -> None:
+        self.model, self.take = model, take
+        generator, entry = model.generator, model.entry
+        width, height = take.width_height(entry.size)
+        self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
+        self._landing = take.landing(entry.rollout.chunk, entry.fps)
+
+    def cues_at(self, latent: int) -> list[Cue]:
+        """What lands on the chunk that starts at `latent`."""
+        return [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
+
+    def step(self, extra: Sequence[Cue] = ()) -> Boundary:
+        """Draw, decode and commit the next chunk; `extra` cues land after the take's own."""
+        generator, state = self.model.generator, self.state
+        first = state.index
+        cues = [*self.cues_at(first), *extra]
+        began = time.perf_counter()
+        latents = generator.draw(state, cues)
+        drawn = time.perf_counter()
+        frames = state.codec.decode(latents)
+        decoded = time.perf_counter()
+        generator.commit(state)
+        seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}
+        return Boundary(first, latents.shape[2], frames.numpy(), latent_hash(latents), tuple(cues), seconds)
+
+    def snapshot(self) -> Snapshot:
+        return self.model.generator.snapshot(self.state)
+
+    def until(self, chunks: int) -> Iterator[Boundary]:
+        """Boundaries up to the take's chunk number `chunks`."""
+        while self.state.index < chunks * self.model.entry.rollout.chunk:
+            yield self.step()
+
+
+def frames_before(latent: int) -> int:
+    """Frames that the latents before `latent` gave: 1 for the first, 4 for each later one."""
+    return 0 if latent == 0 else 4 * (latent - 1) + 1
+
+
+def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
+    """What must be the same for a replay to give the same latents."""
+    import diffusers
+
+    return {
+        "model": model.entry.name,
+        "weights": model.fingerprint,
+        "engine": "torch",
+        "precision": str(model.generator.dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }

@@ -1,0 +1,218 @@
+"""The take file: a linear run as YAML that a person can read, with what its cues landed on.
+
+    model: pocket
+    seed: 7
+    length: 20s
+    cues:
+      - prompt: a red ball bounces over the meadow by day
+      - at: 6s
+        prompt: a blue fish drifts right over the sea by day
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.cue import RESERVED, Cue, Cut, Parameter, Prompt, Seed
+
+FRAMES_PER_LATENT = 4
+
+
+class TakeError(Exception):
+    """A take that cannot be used; the message is one line for a person."""
+
+
+def _position(value: Any) -> Any:
+    """A whole number counts latents; `12s` or `1.5s` counts seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("give latents as a whole number or seconds such as 12s")
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?s", value):
+        raise ValueError(f"{value!r} is neither a whole number of latents nor seconds such as 12s")
+    if isinstance(value, int) and value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+Position = Annotated[int | str, BeforeValidator(_position)]
+
+
+def latent_at(position: int | str, fps: int) -> int:
+    """The latent that a position means: frame f > 0 belongs to latent ceil(f / 4)."""
+    if isinstance(position, int):
+        return position
+    return math.ceil(float(position[:-1]) * fps / FRAMES_PER_LATENT)
+
+
+class Entry(BaseModel):
+    """One line of the script: what happens at a position. `landed` is filled in by the rollout."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    at: Position = 0
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+    blend: Annotated[int, Field(ge=1, le=64)] = 1
+    cut: bool = False
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    set: dict[str, str] = Field(default_factory=dict)
+    landed: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reserved(cls, data: Any) -> Any:
+        for name in data if isinstance(data, dict) else ():
+            if name in RESERVED:
+                raise ValueError(f"{name}: {RESERVED[name]} is not yet possible")
+        return data
+
+    @field_validator("set")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, setting in value.items():
+            Parameter(name, setting)  # type: ignore[arg-type]
+        return value
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Entry:
+        if self.prompt is None and not self.cut and self.seed is None and not self.set:
+            raise ValueError("a cue needs a prompt, cut, seed or set")
+        if self.blend > 1 and self.prompt is None:
+            raise ValueError("blend goes with a prompt")
+        return self
+
+    def cues(self) -> list[Cue]:
+        """In the order in which they apply: settings, cut, seed, prompt."""
+        cues: list[Cue] = [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
+        cues += [Cut()] if self.cut else []
+        cues += [Seed(self.seed)] if self.seed is not None else []
+        return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
+
+
+class Take(BaseModel):
+    """A linear run: model, seed, size, length and cues."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str = "pocket"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    size: str | None = None
+    length: Position = "20s"
+    parent: str | None = None
+    cues: list[Entry]
+    record: dict[str, Any] | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _size(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value):
+            raise ValueError(f"{value!r} is not a size such as 128x128")
+        return value
+
+    @model_validator(mode="after")
+    def _opens(self) -> Take:
+        if not any(e.prompt is not None and e.at in (0, "0s") for e in self.cues):
+            raise ValueError("cues: the first cue needs a prompt at 0")
+        return self
+
+    def width_height(self, default: tuple[int, int]) -> tuple[int, int]:
+        if self.size is None:
+            return default
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+    def landing(self, chunk: int, fps: int) -> list[tuple[int, Entry]]:
+        """(first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
+        placed = [(-(-latent_at(e.at, fps) // chunk) * chunk, e) for e in self.cues]
+        return sorted(placed, key=lambda item: item[0])
+
+    def chunks(self, chunk: int, fps: int) -> int:
+        """How many chunks the take is long, at least one."""
+        return max(1, -(-latent_at(self.length, fps) // chunk))
+
+    def dumped(self) -> str:
+        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120)
+
+
+def parse(text: str, name: str) -> Take:
+    """A take from YAML; TakeError names the line and the field."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise TakeError(f"{where}: not valid YAML ({getattr(e, 'problem', None) or str(e).splitlines()[0]})") from e
+    except (ValueError, RecursionError) as e:
+        raise TakeError(f"{name}: not valid YAML ({str(e).splitlines()[0][:120]})") from e
+    if not isinstance(data, dict):
+        raise TakeError(f"{name}: a take is a mapping with `cues`, not {type(data).__name__}")
+    try:
+        return Take.model_validate(data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        field = ".".join(str(p) for p in first["loc"] if not str(p).startswith(("function", "constrained", "int", "str")))
+        message = first["msg"].removeprefix("Value error, ")
+        line = _line_of(text, [p for p in first["loc"] if isinstance(p, int) or p in (*Take.model_fields, *Entry.model_fields)])
+        raise TakeError(f"{name}:{line}: {field + ': ' if field else ''}{message}") from e
+
+
+def _line_of(text: str, path: list[Any]) -> int:
+    """The line on which the field at `path` stands, or the nearest that encloses it."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 1
+    for part in path:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = (node.value[part], node.value[part])
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
+def load(path: Path, *, model: str = "pocket", switch_at: int = 40) -> Take:
+    """A take from a file: YAML, LongLive's interactive JSONL, or text with one prompt a line.
+
+    In the latter two a new prompt comes every `switch_at` latents.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
+        raise TakeError(f"{path}: cannot be read ({reason})") from e
+    if path.suffix == ".jsonl":
+        return _from_prompts(_jsonl_prompts(text, path.name), model, switch_at, path.name)
+    if path.suffix == ".txt":
+        return _from_prompts([line.strip() for line in text.splitlines() if line.strip()], model, switch_at, path.name)
+    return parse(text, path.name)
+
+
+def _jsonl_prompts(text: str, name: str) -> list[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise TakeError(f"{name}:{number}: not valid JSON ({e})") from e
+        prompts = data.get("prompts") if isinstance(data, dict) else None
+        if prompts is None and isinstance(data, dict):
+            prompts = data.get("prompts_list")
+        if not isinstance(prompts, list) or not all(isinstance(p, str) and p.strip() for p in prompts) or not prompts:
+            raise TakeError(f"{name}:{number}: prompts_list: needs a list of prompts")
+        return prompts
+    raise TakeError(f"{name}: holds no line")
+
+
+def _from_prompts(prompts: list[str], model: str, switch_at: int, name: str) -> Take:
+    if not prompts:
+        raise TakeError(f"{name}: holds no prompt")
+    cues = [Entry(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
+    return Take(model=model, length=len(prompts) * switch_at, cues=cues)
