@@ -1,0 +1,144 @@
+"""The command line. Heavy imports happen inside commands, so that help and errors come at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve everything else on shared cores
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Video that never has to stop.")
+models_app = typer.Typer(no_args_is_help=True, help="What the catalog holds.")
+app.add_typer(models_app, name="models")
+
+
+def models_folder() -> Path:
+    """Where downloaded models lie: LONGTAKE_MODELS, or a folder in the user's data home."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("LONGTAKE_MODELS") or Path(home) / "longtake" / "models")
+
+
+@app.command()
+def render(
+    take: Annotated[Path, typer.Argument(help="a take (.yaml), LongLive's .jsonl, or .txt with one prompt a line")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("out.mp4"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+    extend: Annotated[str | None, typer.Option(help="make a finished render longer by this much, such as 30s")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")] = None,
+    scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
+    sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG)")] = None,
+    report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
+    model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
+    switch_at: Annotated[int, typer.Option(min=1, help="latents between prompts of a .jsonl or .txt")] = 40,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Render a take to a video file."""
+    from streaming.take import load as load_take
+
+    script = load_take(take, switch_at=switch_at)
+    if model:
+        script = script.model_copy(update={"model": model})
+    if out.suffix != ".mp4":
+        raise SystemExit(_fail(f"{out}: the output is an .mp4 file"))
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise SystemExit(_fail(f"{out}: the folder {out.parent} does not exist or cannot be written"))
+    from models.catalog import find
+
+    entry = find(script.model)
+    from app import render as rendering
+    from models.checkpoints.assemble import folder_of, load
+
+    where = rendering.torch_device(device)
+    precision = rendering.torch.bfloat16 if where.type == "cuda" else rendering.torch.float32
+    loaded = load(entry, folder_of(entry, models_folder()), where, precision)
+    for cue in script.cues:
+        for word, near in loaded.not_understood(cue.prompt or "").items():
+            print(f"note: {entry.name} does not know {word!r}" + (f"; near: {', '.join(near)}" if near else ""), file=sys.stderr)
+    if extend:
+        script = rendering.extended(script, extend, entry.fps, out.with_name(f"{out.stem}.render"))
+    limit = rendering.position(start, entry.fps) if start else None
+    job = rendering.Job(script, loaded, out, scale=scale)
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.completed}/{task.total} chunks"),
+        BarColumn(),
+        TextColumn("{task.fields[fps]:.0f} fps"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[prompt]}"),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("render", total=job.chunks, fps=0.0, prompt="")
+
+        def progress(boundary: object, so_far: rendering.Report) -> None:
+            first = boundary.first  # type: ignore[attr-defined]
+            prompt = [e.prompt for at, e in script.landing(job.chunk, job.fps) if at <= first and e.prompt][-1]
+            bar.update(task, completed=first // job.chunk + 1, fps=so_far.as_json()["fps"], prompt=prompt[:60])
+
+        result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
+    for warning in result.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    if result.differing:
+        print(f"note: {len(result.differing)} regenerated chunks differ from before, first at latent {result.differing[0]}", file=sys.stderr)
+    if report:
+        rendering.write_report(result, job, report)
+    if sheet:
+        rendering.contact_sheet(out, sheet)
+    seconds = (job.chunks * job.chunk * 4 - 3) / job.fps
+    print(f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """One line a model."""
+    from models.catalog import ENTRIES
+    from models.checkpoints.assemble import folder_of, missing_files
+
+    for entry in ENTRIES.values():
+        here = "here" if not missing_files(entry, folder_of(entry, models_folder())) else "to pull"
+        print(f"{entry.name:14} {here:8} {entry.title}")
+
+
+@models_app.command("show")
+def show_model(name: str) -> None:
+    """All that the catalog says about a model."""
+    from models.catalog import find
+    from models.checkpoints.assemble import folder_of
+
+    entry = find(name)
+    r = entry.rollout
+    print(f"{entry.name}: {entry.title}\n")
+    for source in entry.sources:
+        print(f"from      {source.repo or 'assets/ (ships with Longtake)'}: {', '.join(source.files)}\nlicence   {source.licence}")
+    print(f"folder    {folder_of(entry, models_folder())}")
+    print(f"picture   {entry.size[0]}x{entry.size[1]} at {entry.fps} fps")
+    print(f"rollout   chunk {r.chunk}, window {r.window}, sink {r.sink}, steps at sigma {', '.join(f'{s:.3g}' for s in r.schedule.sigmas)}")
+    print(f"defaults  anchor {r.anchor}, on_switch {r.on_switch}, sink_on_switch {r.sink_on_switch}")
+    if entry.notes:
+        print(f"note      {entry.notes}")
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def main() -> None:
+    """Run a command; what a person can mend is one line and exit code 1, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as e:
+        if type(e).__name__ in ("TakeError", "CheckpointError", "RenderError", "ValueError", "KeyError"):
+            raise SystemExit(_fail(str(e.args[0] if e.args else e))) from None
+        raise
+
+
+if __name__ == "__main__":
+    main()

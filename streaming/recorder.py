@@ -1,0 +1,101 @@
+"""Fragmented MP4, written so that a fragment depends on nothing but its own frames, its number and its time.
+
+The encoder is opened anew for every fragment and B-frames are off, so each fragment is a closed group of pictures:
+a file that was interrupted and continued is, byte for byte, the file that was not.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+TIMESCALE = 12_800  # ticks a second in the file; divides by every usual frame rate
+
+Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
+
+
+def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int) -> tuple[bytes, bytes]:
+    """(initialisation, fragment): the same initialisation for every fragment, then moof + mdat of these frames.
+
+    `first` is the index of the first frame in the film, `number` the fragment's, from 0.
+    """
+    buffer = io.BytesIO()
+    height, width = frames[0].shape[:2]
+    options = {"movflags": "empty_moov+default_base_moof+frag_custom+frag_discont", "fragment_index": str(number + 1)}
+    with av.open(buffer, "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        stream.codec_context.thread_count = 1
+        stream.options = {"preset": "veryfast", "crf": "18", "bf": "0", "g": "100000", "x264-params": "scenecut=0"}
+        for index, picture in enumerate(frames, first):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, fps)
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return _parts(buffer.getvalue())
+
+
+def _parts(data: bytes) -> tuple[bytes, bytes]:
+    """Top-level boxes, split into ftyp + moov and moof + mdat; the index at the end is left out."""
+    init, fragment, at = b"", b"", 0
+    while at < len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kind in (b"ftyp", b"moov"):
+            init += data[at : at + size]
+        elif kind in (b"moof", b"mdat"):
+            fragment += data[at : at + size]
+        at += size
+    return init, fragment
+
+
+class Recorder:
+    """Appends fragments to a file. `offset` is where the last whole fragment ends."""
+
+    def __init__(self, path: Path, fps: int, *, scale: int = 1, offset: int = 0, fragments: int = 0, frames: int = 0) -> None:
+        """Start a file, or go on with one at `offset` after so many fragments and frames: what lies beyond is cut off."""
+        self.fps, self.scale = fps, scale
+        self.offset, self.fragments, self.frames = offset, fragments, frames
+        self._waiting: list[Frames] = []
+        self._file = path.open("r+b" if offset else "wb")
+        self._file.seek(offset)
+        self._file.truncate()
+
+    def add(self, frames: Frames) -> None:
+        """Frames [n, H, W, 3] wait for the end of their fragment."""
+        for frame in frames:
+            if self.scale > 1:
+                size = (frame.shape[1] * self.scale, frame.shape[0] * self.scale)
+                frame = cv2.resize(frame, size, interpolation=cv2.INTER_LANCZOS4)
+            self._waiting.append(np.ascontiguousarray(frame))
+
+    def end_fragment(self) -> None:
+        """Encode what waits and append it; OSError if the disk is full."""
+        if not self._waiting:
+            return
+        init, fragment = encode_fragment(self._waiting, self.frames, self.fragments, self.fps)
+        self._file.write(fragment if self.fragments else init + fragment)
+        self._file.flush()
+        self.offset = self._file.tell()
+        self.frames += len(self._waiting)
+        self.fragments += 1
+        self._waiting = []
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

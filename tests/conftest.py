@@ -1,0 +1,56 @@
+"""Tiny random models, so that behaviour is tested in seconds on a CPU."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.cache import AnchorPolicy
+from models.catalog import POCKET
+from models.checkpoints.assemble import Model
+from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
+from models.generator import Generator, RolloutConfig
+from models.sampler import Schedule
+from models.transformer import CausalWanTransformer
+
+TINY = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 2,
+    "attention_head_dim": 24,
+    "in_channels": 4,
+    "out_channels": 4,
+    "text_dim": 16,
+    "freq_dim": 32,
+    "ffn_dim": 64,
+    "num_layers": 2,
+    "cross_attn_norm": True,
+}
+TINY_CODEC = TinyCodecConfig(latent_channels=4, encoder_width=8, decoder_widths=(8, 8, 8, 8))
+
+
+def tiny_text(prompts: list[str]) -> Tensor:
+    seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
+    return torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, window: int = 12) -> Model:
+    torch.manual_seed(0)
+    transformer = CausalWanTransformer(**TINY).eval().requires_grad_(False)
+    codec = TinyCodec(TINY_CODEC).eval()
+    rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor)
+    generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8)
+    entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32))
+    return Model(entry, generator, "tiny", lambda prompt: {})
+
+
+@pytest.fixture
+def model() -> Model:
+    return tiny_model()
