@@ -130,7 +130,6 @@ class Job:
                 shutil.copyfile(self.out, self.partial)
             self._render(found, report, began, progress)
             os.replace(self.partial, self.out)
-            self.take.model_copy(update={"record": self.record, "cues": self._landed()}).dumped()
             self.out.with_name(f"{self.out.stem}.take.yaml").write_text(
                 self.take.model_copy(update={"record": self.record, "cues": self._landed()}).dumped(), encoding="utf-8"
             )

@@ -17,8 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-TIMESCALE = 12_800  # ticks a second in the file; divides by every usual frame rate
-
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 
 
@@ -29,21 +27,23 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
     """
     buffer = io.BytesIO()
     height, width = frames[0].shape[:2]
-    options = {"movflags": "empty_moov+default_base_moof+frag_custom+frag_discont", "fragment_index": str(number + 1)}
+    options = {"movflags": "empty_moov+default_base_moof+frag_custom", "fragment_index": str(number + 1)}
     with av.open(buffer, "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, fps)
         stream.codec_context.thread_count = 1
         stream.options = {"preset": "veryfast", "crf": "18", "bf": "0", "g": "100000", "x264-params": "scenecut=0"}
-        for index, picture in enumerate(frames, first):
+        for index, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode(None):
             container.mux(packet)
-    return _parts(buffer.getvalue())
+        ticks = round(1 / stream.time_base / fps)
+    init, fragment = _parts(buffer.getvalue())
+    return init, _begun_at(fragment, first * ticks)
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes]:
@@ -57,6 +57,14 @@ def _parts(data: bytes) -> tuple[bytes, bytes]:
             fragment += data[at : at + size]
         at += size
     return init, fragment
+
+
+def _begun_at(fragment: bytes, ticks: int) -> bytes:
+    """The fragment with its decode time set: every muxer here is new and believes that it begins at 0."""
+    at = fragment.index(b"tfdt") + 4
+    if fragment[at] != 1:
+        raise ValueError("the muxer wrote a 32-bit decode time; a film could not grow long with it")
+    return fragment[: at + 4] + ticks.to_bytes(8, "big") + fragment[at + 12 :]
 
 
 class Recorder:

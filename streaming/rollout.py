@@ -89,6 +89,6 @@ def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
         "precision": str(model.generator.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "diffusers": diffusers.__version__,
     }

@@ -157,7 +157,7 @@ def parse(text: str, name: str) -> Take:
         first = e.errors()[0]
         field = ".".join(str(p) for p in first["loc"] if not str(p).startswith(("function", "constrained", "int", "str")))
         message = first["msg"].removeprefix("Value error, ")
-        line = _line_of(text, [p for p in first["loc"] if isinstance(p, int) or p in (*Take.model_fields, *Entry.model_fields)])
+        line = _line_of(text, list(first["loc"]))
         raise TakeError(f"{name}:{line}: {field + ': ' if field else ''}{message}") from e
 
 

@@ -1,0 +1,103 @@
+"""A render is the same however often it is interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import av
+import pytest
+from conftest import tiny_model
+
+from app.render import Job, RenderError
+from streaming import journal
+from streaming.take import parse
+
+TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
+
+
+def job(out: Path, length: int = 84, text: str = TAKE) -> Job:
+    return Job(parse(text.format(length=length), "t.yaml"), tiny_model(), out)
+
+
+def frame_hash(video: Path) -> str:
+    digest = hashlib.sha256()
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            digest.update(frame.to_ndarray(format="rgb24").tobytes())
+    return digest.hexdigest()
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(chunk: int):  # type: ignore[no-untyped-def]
+    def progress(boundary, report):  # type: ignore[no-untyped-def]
+        if boundary.first == 3 * chunk:
+            raise Killed
+
+    return progress
+
+
+def test_twice_gives_the_same_file(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    job(first).run(go_on=False)
+    job(second).run(go_on=False)
+    assert first.read_bytes() == second.read_bytes()
+    assert not first.with_name("a.partial.mp4").exists()
+
+
+def test_interrupted_and_resumed_gives_the_same_file_and_journal(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    job(whole).run(go_on=False)
+    for number, chunk in enumerate((2, 8, 6, 15, 26)):
+        with pytest.raises(Killed):
+            job(out).run(go_on=number > 0, progress=killed_at(chunk))
+        assert not out.exists()
+    report = job(out).run(go_on=True)
+    assert report.regenerated > 0
+    assert report.differing == []
+    assert out.read_bytes() == whole.read_bytes()
+    lines = [[x for x in journal.read(p.with_suffix(".render") / "journal.jsonl")] for p in (whole, out)]
+    for line in (*lines[0], *lines[1]):
+        line.pop("seconds", None)
+    assert lines[0] == lines[1]
+
+
+def test_extended_equals_rendered_at_once(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    job(whole).run(go_on=False)
+    job(out, length=66).run(go_on=False)
+    report = job(out).run(go_on=True)
+    assert report.chunks < 28
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_changed_script_is_rendered_anew_from_before_the_change(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    changed = TAKE.replace("three", "four")
+    job(whole, text=changed).run(go_on=False)
+    job(out).run(go_on=False)
+    report = job(out, text=changed).run(go_on=True)
+    assert report.chunks == 28 - 15  # the checkpoint at latent 45 is the newest that both share
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_every_frame_is_there_once_and_in_time(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    job(out).run(go_on=False)
+    with av.open(str(out)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == 84 * 4 - 3
+    assert times == pytest.approx([i / 16 for i in range(len(times))], abs=1e-4)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_finished_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("streaming.recorder.Recorder.end_fragment", full)
+    with pytest.raises(RenderError, match="No space left on device.*--resume"):
+        job(tmp_path / "a.mp4").run(go_on=False)
+    assert not (tmp_path / "a.mp4").exists()
