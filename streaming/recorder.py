@@ -33,9 +33,10 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, fps)
         stream.codec_context.thread_count = 1
-        stream.options = {"preset": "veryfast", "crf": "18", "bf": "0", "g": "100000", "x264-params": "scenecut=0"}
+        stream.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "18", "bf": "0", "g": "100000", "x264-params": "scenecut=0"}
         for index, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            # OpenCV converts: what libswscale gives depends on how the picture happens to lie in memory
+            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             for packet in stream.encode(frame):
                 container.mux(packet)

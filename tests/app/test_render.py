@@ -28,6 +28,11 @@ def frame_hash(video: Path) -> str:
     return digest.hexdigest()
 
 
+def hashes(out: Path) -> list[str]:
+    """Of the latents of every chunk, from the journal."""
+    return [x["hash"] for x in journal.read(out.with_suffix(".render") / "journal.jsonl") if x["type"] == "chunk"]
+
+
 class Killed(BaseException):
     pass
 
@@ -44,6 +49,7 @@ def test_twice_gives_the_same_file(tmp_path: Path) -> None:
     first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
     job(first).run(go_on=False)
     job(second).run(go_on=False)
+    assert hashes(first) == hashes(second)
     assert first.read_bytes() == second.read_bytes()
     assert not first.with_name("a.partial.mp4").exists()
 
