@@ -11,7 +11,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve e
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Video that never has to stop.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Video that never has to stop."
+)
 models_app = typer.Typer(no_args_is_help=True, help="What the catalog holds.")
 app.add_typer(models_app, name="models")
 
@@ -28,7 +30,9 @@ def render(
     out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("out.mp4"),
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
     extend: Annotated[str | None, typer.Option(help="make a finished render longer by this much, such as 30s")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")
+    ] = None,
     scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
@@ -57,9 +61,12 @@ def render(
     loaded = load(entry, folder_of(entry, models_folder()), where, precision)
     for cue in script.cues:
         for word, near in loaded.not_understood(cue.prompt or "").items():
-            print(f"note: {entry.name} does not know {word!r}" + (f"; near: {', '.join(near)}" if near else ""), file=sys.stderr)
+            print(
+                f"note: {entry.name} does not know {word!r}" + (f"; near: {', '.join(near)}" if near else ""),
+                file=sys.stderr,
+            )
     if extend:
-        script = rendering.extended(script, extend, entry.fps, out.with_name(f"{out.stem}.render"))
+        script = rendering.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
     limit = rendering.position(start, entry.fps) if start else None
     job = rendering.Job(script, loaded, out, scale=scale)
 
@@ -84,13 +91,18 @@ def render(
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
     if result.differing:
-        print(f"note: {len(result.differing)} regenerated chunks differ from before, first at latent {result.differing[0]}", file=sys.stderr)
+        print(
+            f"note: {len(result.differing)} regenerated chunks differ from before, first at latent {result.differing[0]}",
+            file=sys.stderr,
+        )
     if report:
         rendering.write_report(result, job, report)
     if sheet:
         rendering.contact_sheet(out, sheet)
     seconds = (job.chunks * job.chunk * 4 - 3) / job.fps
-    print(f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s")
+    print(
+        f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s"
+    )
 
 
 @models_app.command("list")
@@ -114,13 +126,82 @@ def show_model(name: str) -> None:
     r = entry.rollout
     print(f"{entry.name}: {entry.title}\n")
     for source in entry.sources:
-        print(f"from      {source.repo or 'assets/ (ships with Longtake)'}: {', '.join(source.files)}\nlicence   {source.licence}")
+        print(
+            f"from      {source.repo or 'assets/ (ships with Longtake)'}: {', '.join(source.files)}\nlicence   {source.licence}"
+        )
     print(f"folder    {folder_of(entry, models_folder())}")
     print(f"picture   {entry.size[0]}x{entry.size[1]} at {entry.fps} fps")
-    print(f"rollout   chunk {r.chunk}, window {r.window}, sink {r.sink}, steps at sigma {', '.join(f'{s:.3g}' for s in r.schedule.sigmas)}")
+    print(
+        f"rollout   chunk {r.chunk}, window {r.window}, sink {r.sink}, steps at sigma {', '.join(f'{s:.3g}' for s in r.schedule.sigmas)}"
+    )
     print(f"defaults  anchor {r.anchor}, on_switch {r.on_switch}, sink_on_switch {r.sink_on_switch}")
     if entry.notes:
         print(f"note      {entry.notes}")
+
+
+@models_app.command("pull")
+def pull_model(
+    name: str,
+    source: Annotated[Path | None, typer.Option("--from", help="copy from this folder instead of the hub")] = None,
+) -> None:
+    """Fetch a model's files; goes on where it was interrupted."""
+    from app import pull
+    from models.catalog import find
+    from models.checkpoints.assemble import folder_of, missing_files
+
+    entry = find(name)
+    folder = folder_of(entry, models_folder())
+    if all(not s.repo for s in entry.sources):
+        print(f"{entry.name} ships with Longtake; there is nothing to pull")
+        return
+    for origin in entry.sources:
+        print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
+    if source is not None:
+        if not source.is_dir():
+            raise pull.PullError(f"{source}: no such folder")
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+        with Progress(DownloadColumn(), BarColumn(), TimeRemainingColumn()) as bar:
+            task = bar.add_task("copy", total=None)
+            pull.from_folder(entry, folder, source, lambda n, total: bar.update(task, completed=n, total=total))
+    else:
+        pull.from_hub(entry, folder)
+    missing = missing_files(entry, folder)
+    if missing:
+        raise pull.PullError(f"{folder}: {missing[0]} has not come")
+    print(f"{entry.name} is here: {folder}")
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="MODEL")] = "pocket",
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="true size, no files needed")] = False,
+    chunks: Annotated[int, typer.Option(min=1, help="chunks to measure, after the window is full")] = 16,
+    size: Annotated[str | None, typer.Option(help="another picture size, such as 832x480")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
+) -> None:
+    """Measure how fast a model rolls out here, and append the figures to a log."""
+    from models.catalog import find
+
+    entry = find(name)
+    from app import bench as bench_
+    from app.render import torch, torch_device
+    from models.checkpoints.assemble import folder_of, load, random_model
+    from streaming.take import size_of
+
+    where = torch_device(device)
+    precision = torch.bfloat16 if where.type == "cuda" else torch.float32
+    width_height = size_of(size) if size else entry.size
+    build = random_model(entry, where, precision) if random_weights else None
+    loaded = build or load(entry, folder_of(entry, models_folder()), where, precision)
+    length = 512 if entry.text == "umt5" else 20
+    text = bench_.as_markdown(
+        bench_.measure(loaded, width_height, chunks, length), loaded, width_height, random_weights=random_weights
+    )
+    print(text.rstrip())
+    with log.open("a", encoding="utf-8") as f:
+        f.write(text)
 
 
 def _fail(message: str) -> int:
@@ -135,8 +216,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as e:
-        if type(e).__name__ in ("TakeError", "CheckpointError", "RenderError", "ValueError", "KeyError"):
+        if type(e).__name__ in ("TakeError", "CheckpointError", "RenderError", "PullError", "ValueError", "KeyError"):
             raise SystemExit(_fail(str(e.args[0] if e.args else e))) from None
+        if isinstance(e, OSError):
+            raise SystemExit(_fail(f"{e.filename or 'file'}: {e.strerror or e}")) from None
         raise
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.checkpoints.read import CheckpointError
 from models.checkpoints.snapshots import load_snapshot, save_snapshot
@@ -52,7 +53,12 @@ class Report:
         medians = {f"{name}_median_s": round(statistics.median(v), 5) for name, v in self.seconds.items()}
         drawn = sum(sum(v) for v in self.seconds.values())
         facts = {k: getattr(self, k) for k in ("chunks", "frames", "regenerated", "differing", "warnings", "wall_s")}
-        return {**facts, "first_frame_s": self.first_frame_s, "fps": round(self.frames / drawn, 2) if drawn else 0.0, **medians}
+        return {
+            **facts,
+            "first_frame_s": self.first_frame_s,
+            "fps": round(self.frames / drawn, 2) if drawn else 0.0,
+            **medians,
+        }
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,11 @@ class Job:
             layers = self.model.entry.transformer["num_layers"]
             snapshot = load_snapshot(self._checkpoint(place.latent), self.model.generator.device, layers)
             keep += [x for x in old[1:] if x.get("first", -1) < place.latent and x.get("latent", 0) <= place.latent]
-            before = {x["first"]: (x["hash"], x["landed"]) for x in old if x.get("type") == "chunk" and x["first"] >= place.latent}
+            before = {
+                x["first"]: (x["hash"], x["landed"])
+                for x in old
+                if x.get("type") == "chunk" and x["first"] >= place.latent
+            }
         rollout = Rollout(self.model, self.take, snapshot)
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
@@ -177,7 +187,9 @@ class Job:
                 progress(boundary, report)
         log.close()
 
-    def _end_fragment(self, rollout: Rollout, recorder: Recorder, log: journal.Journal, report: Report, *, whole: bool) -> None:
+    def _end_fragment(
+        self, rollout: Rollout, recorder: Recorder, log: journal.Journal, report: Report, *, whole: bool
+    ) -> None:
         clock = time.perf_counter()
         recorder.end_fragment()
         report.add("encode", time.perf_counter() - clock)
@@ -185,7 +197,12 @@ class Job:
             return
         latent = rollout.state.index
         save_snapshot(rollout.snapshot(), self._checkpoint(latent))
-        place = {"latent": latent, "offset": recorder.offset, "fragments": recorder.fragments, "frames": recorder.frames}
+        place = {
+            "latent": latent,
+            "offset": recorder.offset,
+            "fragments": recorder.fragments,
+            "frames": recorder.frames,
+        }
         log.write({"type": "checkpoint", **place})
         self._tidy(latent)
 
@@ -222,16 +239,22 @@ def position(text: str, fps: int) -> int:
         raise RenderError(f"{text!r} is neither a number of latents nor seconds such as 12s") from e
 
 
-def extended(take: Take, more: str, fps: int, folder: Path) -> Take:
+def extended(take: Take, more: str, entry: Entry, folder: Path) -> Take:
     """The take, longer by `more` than the render in `folder` came to."""
     lines = [x for x in journal.read(folder / "journal.jsonl") if x.get("type") == "chunk"]
-    have = lines[-1]["first"] + 1 if lines else latent_at(take.length, fps)
-    return take.model_copy(update={"length": max(have, latent_at(take.length, fps)) + position(more, fps)})
+    asked = latent_at(take.length, entry.fps)
+    have = lines[-1]["first"] + entry.rollout.chunk if lines else asked
+    return take.model_copy(update={"length": max(have, asked) + position(more, entry.fps)})
 
 
 def write_report(report: Report, job: Job, path: Path) -> None:
-    landed = [{"latent": first, **entry.model_dump(exclude_defaults=True)} for first, entry in job.take.landing(job.chunk, job.fps)]
-    path.write_text(json.dumps({"record": job.record, "cues": landed, **report.as_json()}, indent=2) + "\n", encoding="utf-8")
+    landed = [
+        {"latent": first, **entry.model_dump(exclude_defaults=True)}
+        for first, entry in job.take.landing(job.chunk, job.fps)
+    ]
+    path.write_text(
+        json.dumps({"record": job.record, "cues": landed, **report.as_json()}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def torch_device(name: str) -> torch.device:

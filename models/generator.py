@@ -154,10 +154,10 @@ class Generator:
                 case Parameter("anchor", value):
                     state.cache.policy = AnchorPolicy(value)
         if state.blend is not None:
-            blend = replace(state.blend, done=state.blend.done + 1)
-            mixed = torch.lerp(blend.start, blend.goal, blend.done / blend.chunks)
+            moved = replace(state.blend, done=state.blend.done + 1)
+            mixed = torch.lerp(moved.start, moved.goal, moved.done / moved.chunks)
             state.text, changed = self.transformer.embed_text(mixed), True
-            state.blend = blend if blend.done < blend.chunks else None
+            state.blend = moved if moved.done < moved.chunks else None
         return changed and bool(state.recent)
 
     def _switch(self, state: TakeState) -> None:

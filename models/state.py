@@ -63,7 +63,9 @@ class Snapshot:
     def tensors(self) -> list[Tensor]:
         """Every tensor it holds, shared ones included."""
         text = [self.text.embeddings, *(t for pair in self.text.layers for t in pair)] if self.text else []
-        codec = [t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)]
+        codec = [
+            t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)
+        ]
         return [*self.cache.tensors(), *self.recent, *text, *codec]
 
 
@@ -83,7 +85,9 @@ class Snapshots:
     def bytes(self) -> int:
         """Memory held, tensors that snapshots share counted once."""
         storages = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for s in self._held.values() for t in s.tensors()
+            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+            for s in self._held.values()
+            for t in s.tensors()
         }
         return sum(storages.values())
 

@@ -45,15 +45,15 @@ class CausalWanTransformer(WanTransformer3DModel):
 
     def compile_blocks(self) -> None:
         """Compile what lies before and after self-attention of a block, once for all blocks (shapes stay static)."""
-        self._before_attention = torch.compile(_before_attention, dynamic=False)  # type: ignore[method-assign]
-        self._after_attention = torch.compile(_after_attention, dynamic=False)  # type: ignore[method-assign]
+        self._before_attention = torch.compile(_before_attention, dynamic=False)
+        self._after_attention = torch.compile(_after_attention, dynamic=False)
 
     def embed_text(self, embeddings: Tensor) -> TextState:
         """Text embeddings [N, L, text_dim] → keys and values of every layer; done once a prompt."""
         text = self.condition_embedder.text_embedder(embeddings)
         return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.blocks))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         latents: Tensor,
         timestep: Tensor,
@@ -121,4 +121,3 @@ def _after_attention(
 
 def _text_keys_values(attention: WanAttention, text: Tensor) -> KeysValues:
     return _heads(attention, attention.norm_k(attention.to_k(text))), _heads(attention, attention.to_v(text))
-

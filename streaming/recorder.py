@@ -33,7 +33,14 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, fps)
         stream.codec_context.thread_count = 1
-        stream.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "18", "bf": "0", "g": "100000", "x264-params": "scenecut=0"}
+        stream.options = {
+            "preset": "veryfast",
+            "tune": "zerolatency",
+            "crf": "18",
+            "bf": "0",
+            "g": "100000",
+            "x264-params": "scenecut=0",
+        }
         for index, picture in enumerate(frames):
             # OpenCV converts: what libswscale gives depends on how the picture happens to lie in memory
             frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
@@ -71,7 +78,9 @@ def _begun_at(fragment: bytes, ticks: int) -> bytes:
 class Recorder:
     """Appends fragments to a file. `offset` is where the last whole fragment ends."""
 
-    def __init__(self, path: Path, fps: int, *, scale: int = 1, offset: int = 0, fragments: int = 0, frames: int = 0) -> None:
+    def __init__(
+        self, path: Path, fps: int, *, scale: int = 1, offset: int = 0, fragments: int = 0, frames: int = 0
+    ) -> None:
         """Start a file, or go on with one at `offset` after so many fragments and frames: what lies beyond is cut off."""
         self.fps, self.scale = fps, scale
         self.offset, self.fragments, self.frames = offset, fragments, frames
@@ -106,5 +115,9 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.end_fragment()
         self.close()

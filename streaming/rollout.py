@@ -57,10 +57,12 @@ class Rollout:
         cues = [*self.cues_at(first), *extra]
         began = time.perf_counter()
         latents = generator.draw(state, cues)
+        _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)
         decoded = time.perf_counter()
         generator.commit(state)
+        _wait(generator.device)
         seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}
         return Boundary(first, latents.shape[2], frames.numpy(), latent_hash(latents), tuple(cues), seconds)
 
@@ -71,6 +73,12 @@ class Rollout:
         """Boundaries up to the take's chunk number `chunks`."""
         while self.state.index < chunks * self.model.entry.rollout.chunk:
             yield self.step()
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def frames_before(latent: int) -> int:

@@ -1,12 +1,12 @@
 """The take file: a linear run as YAML that a person can read, with what its cues landed on.
 
-    model: pocket
-    seed: 7
-    length: 20s
-    cues:
-      - prompt: a red ball bounces over the meadow by day
-      - at: 6s
-        prompt: a blue fish drifts right over the sea by day
+model: pocket
+seed: 7
+length: 20s
+cues:
+  - prompt: a red ball bounces over the meadow by day
+  - at: 6s
+    prompt: a blue fish drifts right over the sea by day
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ def latent_at(position: int | str, fps: int) -> int:
     if isinstance(position, int):
         return position
     return math.ceil(float(position[:-1]) * fps / FRAMES_PER_LATENT)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """`128x96` → width and height in pixels; ValueError for anything else."""
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
+        raise ValueError(f"{text!r} is not a size such as 128x128")
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 class Entry(BaseModel):
@@ -110,8 +118,8 @@ class Take(BaseModel):
     @field_validator("size")
     @classmethod
     def _size(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value):
-            raise ValueError(f"{value!r} is not a size such as 128x128")
+        if value is not None:
+            size_of(value)
         return value
 
     @model_validator(mode="after")
@@ -123,8 +131,7 @@ class Take(BaseModel):
     def width_height(self, default: tuple[int, int]) -> tuple[int, int]:
         if self.size is None:
             return default
-        width, height = self.size.split("x")
-        return int(width), int(height)
+        return size_of(self.size)
 
     def landing(self, chunk: int, fps: int) -> list[tuple[int, Entry]]:
         """(first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
@@ -155,7 +162,9 @@ def parse(text: str, name: str) -> Take:
         return Take.model_validate(data)
     except ValidationError as e:
         first = e.errors()[0]
-        field = ".".join(str(p) for p in first["loc"] if not str(p).startswith(("function", "constrained", "int", "str")))
+        field = ".".join(
+            str(p) for p in first["loc"] if not str(p).startswith(("function", "constrained", "int", "str"))
+        )
         message = first["msg"].removeprefix("Value error, ")
         line = _line_of(text, list(first["loc"]))
         raise TakeError(f"{name}:{line}: {field + ': ' if field else ''}{message}") from e

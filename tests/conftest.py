@@ -8,7 +8,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import pytest
 import torch
 from torch import Tensor
@@ -54,3 +56,12 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
 @pytest.fixture
 def model() -> Model:
     return tiny_model()
+
+
+def frame_hash(video: Path) -> str:
+    """Of every decoded frame of a film, in order."""
+    digest = hashlib.sha256()
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            digest.update(frame.to_ndarray(format="rgb24").tobytes())
+    return digest.hexdigest()

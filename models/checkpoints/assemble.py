@@ -71,7 +71,9 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
     with torch.device("meta"):
         transformer = CausalWanTransformer(**entry.transformer)
     load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, _codec(entry, folder, device, dtype), entry.stride)
+    generator = Generator(
+        entry.rollout, _ready(transformer, device), encode, _codec(entry, folder, device, dtype), entry.stride
+    )
     return Model(entry, generator, _fingerprint(entry, folder), unknown)
 
 
@@ -118,7 +120,7 @@ TINY_POCKET = TinyCodecConfig(
 def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:
     if any(b.is_meta for b in transformer.buffers()):  # diffusers' rotary tables, which the causal loop does not use
         transformer.rope.to_empty(device=device)
-    return transformer.to(device).eval().requires_grad_(False)
+    return transformer.to(device).eval().requires_grad_(requires_grad=False)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -146,7 +148,7 @@ def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype)
 def load_tiny_codec(file: Path) -> TinyCodec:
     """A tiny codec from a safetensors file whose metadata holds its configuration."""
     tensors = read(file)
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
+    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
     codec = TinyCodec(TinyCodecConfig(**config))
     load_into(codec, {k: v.float() for k, v in tensors.items()}, file)
     return codec.eval()

@@ -42,9 +42,19 @@ def read(path: Path, wrapper: str | None = None) -> StateDict:
         if path.suffix == ".safetensors":
             return _stripped(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError) as e:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+        OSError,
+    ) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise CheckpointError(f"{path}: not readable as weights, probably truncated or not a checkpoint ({reason[:120]})") from e
+        raise CheckpointError(
+            f"{path}: not readable as weights, probably truncated or not a checkpoint ({reason[:120]})"
+        ) from e
     return _stripped(_unwrapped(loaded, path, wrapper))
 
 
@@ -96,7 +106,9 @@ def with_lora(tensors: StateDict, lora: StateDict, path: Path, alpha: float | No
         a, b = lora.get(f"{name}.lora_A.weight"), lora.get(f"{name}.lora_B.weight")
         weight = tensors.get(f"{name}.weight")
         if a is None or b is None or weight is None:
-            missing = f"{name}.weight in the base" if weight is None else f"{name}.lora_{'A' if a is None else 'B'}.weight"
+            missing = (
+                f"{name}.weight in the base" if weight is None else f"{name}.lora_{'A' if a is None else 'B'}.weight"
+            )
             raise CheckpointError(f"{path}: does not fit the base weights, {missing} is missing")
         if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
             raise CheckpointError(f"{path}: does not fit the base weights, {name} is {tuple(weight.shape)}")
@@ -123,7 +135,11 @@ def load_into(module: nn.Module, tensors: StateDict, path: Path) -> None:
     if not (missing or unexpected or shapes):
         module.load_state_dict(tensors, assign=any(p.is_meta for p in module.parameters()))
         return
-    parts = [f"{label} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "") for label, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+    parts = [
+        f"{label} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+        for label, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
     if shapes:
         k = shapes[0]
         parts.append(f"{k} is {tuple(tensors[k].shape)} instead of {tuple(wanted[k].shape)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from models.transformer import TextState
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write atomically; a reader never sees half a snapshot."""
+    """Write atomically; a reader never sees half a snapshot. CheckpointError if the disk does not take it."""
     tensors: dict[str, Tensor] = {}
     cache, text, blend = snapshot.cache, snapshot.text, snapshot.blend
 
@@ -48,13 +48,23 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         "slots": {slot: (held.coordinate, held.latents) for slot, held in cache.slots.items()},
         "origin": cache.origin,
         "blend": (blend.chunks, blend.done) if blend else None,
-        "codec": {"lead": snapshot.codec["lead"], "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory]},
+        "codec": {
+            "lead": snapshot.codec["lead"],
+            "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory],
+        },
         "recent": len(snapshot.recent),
-        **{name: getattr(snapshot, name) for name in ("size", "seed", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")},
+        **{
+            name: getattr(snapshot, name)
+            for name in ("size", "seed", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")
+        },
     }
     partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial, {"facts": json.dumps(facts)})
-    os.replace(partial, path)
+    try:
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial, {"facts": json.dumps(facts)})
+        os.replace(partial, path)
+    except SafetensorError as e:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: not written ({str(e).splitlines()[0]})") from e
 
 
 def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
@@ -75,7 +85,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
         return Snapshot(
             cache=CacheSnapshot(
                 Anchor(pairs("sink"), *facts["sink"]) if facts["sink"] else None,
-                {int(slot): Slot(*place, pairs(f"slot.{slot}")) for slot, place in facts["slots"].items()},
+                {int(slot): Slot(place[0], place[1], pairs(f"slot.{slot}")) for slot, place in facts["slots"].items()},
                 facts["origin"],
             ),
             codec={"memory": memory, "lead": facts["codec"]["lead"]},

@@ -92,6 +92,8 @@ class TinyCodec(nn.Module):
     """Encoder [B, T, 3, H, W] in 0..1 → [B, C, T/4, h, w]; decoder back, 4 frames a latent."""
 
     frames_per_latent = 4
+    mean: Tensor  # [1, C, 1, 1, 1]
+    std: Tensor
 
     def __init__(self, config: TinyCodecConfig) -> None:
         super().__init__()
@@ -149,7 +151,7 @@ def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) ->
             last = memory[len(fresh)] if memory else None
             first = torch.zeros_like(frames[:, :1]) if last is None else last.unsqueeze(1)
             past = torch.cat([first, frames[:, :-1]], 1).flatten(0, 1)
-            fresh.append(frames[:, -1])
+            fresh.append(frames[:, -1].clone())  # a view would keep the whole clip alive
             x = layer(x, past)
         else:
             x = layer(x)

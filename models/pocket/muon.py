@@ -47,6 +47,7 @@ class Muon(torch.optim.Optimizer):
             for (rows, columns), params in by_shape.items():
                 updates = []
                 for p in params:
+                    assert p.grad is not None
                     g = p.grad.reshape(rows, columns)
                     state = self.state[p]
                     if not state:

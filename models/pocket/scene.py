@@ -7,7 +7,7 @@ wording, so that a text encoder trained on them learns synonyms; `Scene.caption(
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (228, 52, 46),
@@ -20,6 +20,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 # attribute -> value -> ways to say it; the first wording is the plain one
 WORDING: dict[str, dict[str, tuple[str, ...]]] = {
+    "size": {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")},
     "colour": {name: (name,) for name in COLOURS},
     "subject": {
         "ball": ("ball", "sphere"),
@@ -29,21 +30,26 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
         "rocket": ("rocket", "spaceship"),
     },
     "motion": {
-        "left": ("drifts left", "moves left"),
-        "right": ("drifts right", "moves right"),
-        "bounce": ("bounces", "jumps"),
+        "left": ("drifts left", "moves left", "flies left"),
+        "right": ("drifts right", "moves right", "flies right"),
+        "bounce": ("bounces", "jumps", "hops"),
         "circle": ("circles", "flies in circles"),
         "sway": ("sways", "swings"),
     },
+    "side": {
+        "left": ("on the left",),
+        "middle": ("in the middle", "in the centre"),
+        "right": ("on the right",),
+    },
     "place": {
-        "meadow": ("over the meadow", "over green hills"),
+        "meadow": ("over the meadow", "over green hills", "over the grass"),
         "sea": ("over the sea", "over the ocean"),
         "forest": ("in the forest", "in the woods"),
         "desert": ("in the desert",),
         "city": ("in the city", "in the town"),
     },
     "light": {
-        "day": ("by day", "in daylight"),
+        "day": ("by day", "in daylight", "in sunshine"),
         "sunset": ("at sunset", "at dusk"),
         "night": ("at night", "by moonlight"),
     },
@@ -54,6 +60,14 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
         "fog": ("in fog", "in the mist"),
     },
 }
+
+# facts that no caption tells: a take's noise decides them, and only its past knows them afterwards
+UNSAID: dict[str, tuple[str, ...]] = {
+    "layout": ("plain", "turned"),  # where sun, moon, hills and houses stand: turned is half a picture further
+    "landmark": ("balloon", "tower"),
+}
+
+WALKERS = frozenset({"left", "right"})  # motions across the whole picture, which leave no side to name
 
 # colour x subject pairs that no training ever sees, so that composition can be measured
 HELD_OUT = frozenset({("red", "fish"), ("yellow", "rocket"), ("green", "cube"), ("blue", "star"), ("purple", "ball")})
@@ -67,18 +81,26 @@ def vocabulary() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's worth of facts; every field is a key of `WORDING[field]`."""
+    """One picture's worth of facts; every field is a key of `WORDING[field]` or one of `UNSAID[field]`."""
 
+    size: str = "large"
     colour: str = "red"
     subject: str = "ball"
     motion: str = "bounce"
+    side: str = "middle"
     place: str = "meadow"
     light: str = "day"
     weather: str = "clear"
+    layout: str = "plain"
+    landmark: str = "balloon"
 
     @property
     def held_out(self) -> bool:
         return (self.colour, self.subject) in HELD_OUT
+
+    def says(self, attribute: str) -> bool:
+        """Whether the scene's caption names that attribute."""
+        return attribute in WORDING and not (attribute == "side" and self.motion in WALKERS)
 
     def caption(self, rng: random.Random | None = None) -> str:
         """A sentence that says this scene; with an rng the wording and the order of the phrases vary."""
@@ -90,24 +112,26 @@ class Scene:
         setting = [phrase for phrase in (say("place"), say("light"), say("weather")) if phrase]
         if rng is not None:
             rng.shuffle(setting)
-        return " ".join([f"a {say('colour')} {say('subject')} {say('motion')}", *setting])
+        side = [say("side")] if self.says("side") else []
+        return " ".join([f"a {say('size')} {say('colour')} {say('subject')} {say('motion')}", *side, *setting])
 
 
 def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:
     """A uniformly drawn scene; `held_out` chooses on which side of the split its colour and subject lie."""
     while True:
-        scene = Scene(**{attribute: rng.choice(list(values)) for attribute, values in WORDING.items()})
+        said = {attribute: rng.choice(list(values)) for attribute, values in WORDING.items()}
+        scene = Scene(**said, **{fact: rng.choice(values) for fact, values in UNSAID.items()})
         if scene.held_out == held_out:
             return scene
 
 
-def changed_scene(scene: Scene, rng: random.Random) -> Scene:
-    """A scene that differs from `scene` in one to four attributes and is not held out."""
+def changed_scene(scene: Scene, rng: random.Random, *, held_out: bool = False) -> Scene:
+    """A scene that differs from `scene` in one to four said attributes; what no prompt says stays."""
     while True:
-        chosen = rng.sample([f.name for f in fields(Scene)], rng.randint(1, 4))
+        chosen = rng.sample(list(WORDING), rng.randint(1, 4))
         new = replace(
             scene,
             **{name: rng.choice([v for v in WORDING[name] if v != getattr(scene, name)]) for name in chosen},
         )
-        if not new.held_out:
+        if new.held_out == held_out:
             return new

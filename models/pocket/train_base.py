@@ -4,6 +4,10 @@ Teacher forcing through the code that runs at inference: chunk by chunk, each fo
 (timestep 0; its keys and values are what later chunks see) and a noised copy of the chunk, and a cache that
 concatenates. From 60 % of the time on a third of the batches see their context as the model itself predicts it
 (resampled context), so that its own small errors are nothing new to it.
+
+What no caption says, the noise of a take's first chunk decides: in training its sign is chosen so that the mean of
+noise channel i agrees with the clip's i-th unsaid fact (a coupling; over all clips the noise stays standard normal).
+A few-step model then need not average over worlds, and a seed shows.
 """
 
 from __future__ import annotations
@@ -20,14 +24,14 @@ from torch import Tensor, nn
 
 from models import catalog
 from models.codecs.tiny import TinyCodec
-from models.pocket.scene import Scene, changed_scene, random_scene
-from models.text.words import WordText
+from models.pocket.scene import UNSAID, Scene, changed_scene, random_scene
 from models.pocket.train_codec import as_video, optimisers
 from models.pocket.world import Beat, draw_clip
 from models.rope import Rotation, rotation
+from models.text.words import WordText
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 
-CHUNK, CHUNKS, BATCH = 3, 6, 8
+CHUNK, CHUNKS, BATCH = 3, 6, 12
 CONFIG = catalog.POCKET.transformer
 PATCH = CONFIG["patch_size"][1]
 SIGMAS = (1.0, 0.9, 0.75, 0.5)
@@ -71,11 +75,15 @@ class GrowingCache:
         self.seen: list[list[KeysValues]] = [[] for _ in range(layers)]
         self.clean_rows = clean_rows
 
+    def forget(self) -> None:
+        self.seen = [[] for _ in self.seen]
+
     def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
         key = rotation(key)
         context, n = self.seen[layer], key.shape[0]
         keys, values = (
-            torch.cat([*(c[i].repeat(n // c[i].shape[0], 1, 1, 1) for c in context), own], 1) for i, own in enumerate((key, value))
+            torch.cat([*(c[i].repeat(n // c[i].shape[0], 1, 1, 1) for c in context), own], 1)
+            for i, own in enumerate((key, value))
         )
         self.seen[layer] = [*context, (key[: self.clean_rows], value[: self.clean_rows])]
         return keys, values
@@ -90,10 +98,15 @@ class Batch:
     clean_prompts: list[list[str]]
     noisy_prompts: list[list[str]]
     counts: list[Tensor]  # 4 x [B]: 1 where the loss counts
+    unsaid: Tensor  # [B, facts]: +1 or -1
+    far: int  # latents between the first chunk's coordinate and the place just before its followers: anchor policy `fixed`
+    sink: bool  # whether later chunks see the first
 
 
 def sample_batch(clips: list[Clip], rng: random.Random) -> Batch:
     chosen = [rng.choice(clips) for _ in range(BATCH)]
+    far = int(3 * 10 ** rng.uniform(0, 3)) if rng.random() < 0.25 else 0
+    sink = rng.random() < 0.85
     firsts = [rng.choice((1, 1, 1, 2, 3)) for _ in chosen]
     chunks, weights, clean, noisy, counts = [], [], [], [], []
     captions = [[s.caption(rng) for s in clip.scenes] for clip in chosen]
@@ -101,25 +114,38 @@ def sample_batch(clips: list[Clip], rng: random.Random) -> Batch:
     recached_sink = [r and rng.random() < 0.5 for r in recached]
     for slot in range(4):
         where = [0 if slot == 0 else f + slot - 1 for f in firsts]
-        chunks.append(torch.stack([c.latents[:, 3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float())
-        weights.append(torch.stack([c.weight[3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float()[:, None])
+        chunks.append(
+            torch.stack([c.latents[:, 3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float()
+        )
+        weights.append(
+            torch.stack([c.weight[3 * w : 3 * w + 3] for c, w in zip(chosen, where, strict=True)]).float()[:, None]
+        )
         after = [w >= c.switch for c, w in zip(chosen, where, strict=True)]
         new_context = recached_sink if slot == 0 else recached
         clean.append([t[int(a or r)] for t, a, r in zip(captions, after, new_context, strict=True)])
         noisy.append([t[int(a)] for t, a in zip(captions, after, strict=True)])
         # a recached context belongs to what follows the switch; the chunk after a gap has no true past
         good = [
-            (a or not r or slot == 0) and not (slot == 1 and f > 1)
+            (a or not r or slot == 0) and not (slot == 1 and (f > 1 or far > 0 or not sink))
             for a, r, f in zip(after, recached, firsts, strict=True)
         ]
         counts.append(torch.tensor(good).float())
-    return Batch(chunks, weights, clean, noisy, counts)
+    facts = [[1.0 if getattr(c.scenes[0], f) == values[1] else -1.0 for f, values in UNSAID.items()] for c in chosen]
+    return Batch(chunks, weights, clean, noisy, counts, torch.tensor(facts), far, sink)
 
 
-def noised(x: Tensor, sigma: Tensor) -> Tensor:
+def coupled(noise: Tensor, unsaid: Tensor) -> Tensor:
+    """`noise` [B, C, T, h, w] with channel i negated where its mean disagrees with unsaid[:, i] (±1)."""
+    n = unsaid.shape[1]
+    means = noise[:, :n].mean((2, 3, 4))
+    signs = torch.where(means * unsaid < 0, -1.0, 1.0)
+    return torch.cat([noise[:, :n] * signs[:, :, None, None, None], noise[:, n:]], 1)
+
+
+def noised(x: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """The flow path x_t = (1 - t)·x + t·noise; sigma [B]."""
     s = sigma.view(-1, 1, 1, 1, 1)
-    return (1 - s) * x + s * torch.randn_like(x)
+    return (1 - s) * x + s * noise
 
 
 class Teacher:
@@ -138,8 +164,12 @@ class Teacher:
         cache = GrowingCache(len(self.transformer.blocks), n)
         out = []
         for slot, (chunk, sigma) in enumerate(zip(batch.chunks, sigmas, strict=True)):
-            noisy = noised(chunk, sigma)
-            where = rotation(range(3 * slot, 3 * slot + 3), rows, columns, head_dim, chunk.device)
+            noise = torch.randn_like(chunk)
+            if slot == 0:  # from pure noise only: later steps see the choice in their estimate
+                noise = torch.where((sigma == 1).view(-1, 1, 1, 1, 1), coupled(noise, batch.unsaid), noise)
+            noisy = noised(chunk, noise, sigma)
+            first = 3 * slot + (batch.far if slot else 0)
+            where = rotation(range(first, first + 3), rows, columns, head_dim, chunk.device)
             if slot < 3:
                 text = self.prompts(batch.clean_prompts[slot] + batch.noisy_prompts[slot])
                 x, t = torch.cat([context[slot], noisy]), torch.cat([torch.zeros_like(sigma), sigma])
@@ -148,6 +178,8 @@ class Teacher:
             prediction = self.transformer(x, t * 1000, text, where, cache)
             assert prediction is not None
             out.append(prediction[-n:])
+            if slot == 0 and not batch.sink:
+                cache.forget()
         return out
 
 
@@ -169,8 +201,9 @@ def train_base(
     torch.manual_seed(seed)
     rng, draws = random.Random(seed), np.random.default_rng(seed)
     transformer, text = start or fresh()
-    average = nn.ModuleList([copy.deepcopy(transformer), copy.deepcopy(text)])
     both = nn.ModuleList([transformer, text])
+    average = copy.deepcopy(transformer), copy.deepcopy(text)
+    averaged = [p for module in average for p in module.parameters()]
     teacher = Teacher(transformer, text)
     transformer.compile_blocks()
     optims = optimisers(both, 0.02, 2e-3, matrix=lambda n, p: ".blocks." in n and p.ndim == 2)
@@ -201,7 +234,7 @@ def train_base(
             optim.zero_grad(set_to_none=True)
         step += 1
         with torch.no_grad():
-            for a, p in zip(average.parameters(), both.parameters(), strict=True):
+            for a, p in zip(averaged, both.parameters(), strict=True):
                 a.lerp_(p, 1 - min(0.995, step / (step + 10)))
         minute = (time.monotonic() - began) / 60
         if minute - said >= 1:

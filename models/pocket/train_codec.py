@@ -56,7 +56,9 @@ def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
             if m.bias is not None:
                 nn.init.zeros_(m.bias)
         elif isinstance(m, MemoryBlock):
-            m.conv[-1].weight.mul_(0.2 * spread)
+            conv = m.conv[-1]
+            assert isinstance(conv, nn.Conv2d)
+            conv.weight.mul_(0.2 * spread)
 
     def carry(conv: nn.Conv2d, links: list[tuple[int, int, float]]) -> None:
         for out, source, gain in links:
@@ -76,18 +78,23 @@ def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
         elif isinstance(layer, nn.Conv2d):
             carry(layer, [(i, i, 1.0) for i in range(n)])
     first, *middle, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
     carry(first, [(i, i, 1.0) for i in range(n)] + [(n + i, i, -1.0) for i in range(n)])  # ReLU keeps both signs
     for layer in middle:
         if isinstance(layer, SplitFrames):
             c = layer.conv.in_channels
             carry(layer.conv, [(s * c + i, i, 1.0) for i in range(2 * n) for s in range(layer.stride)])
-        else:
+        elif isinstance(layer, nn.Conv2d):
             carry(layer, [(i, i, 1.0) for i in range(2 * n)])
     last.weight.mul_(0.2)
     carry(last, [(i, i, 0.25) for i in range(n)] + [(i, n + i, -0.25) for i in range(n)])
     last.bias.fill_(0.5)
 
-    rng, out = random.Random(1), codec.encoder[-2]  # latents start with mean 0 and standard deviation 1
+    rng, out = random.Random(1), codec.encoder[-2]
+    assert isinstance(out, nn.Conv2d)
+    assert out.bias is not None
     z = codec.encode(as_video(np.stack([_crop(rng)[0] for _ in range(16)])))
     mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
     out.weight /= std.view(-1, 1, 1, 1)
@@ -151,12 +158,16 @@ def train_codec(
     else:
         codec.load_state_dict(start.state_dict())
     average = copy.deepcopy(codec)
-    peak = 1.0 if start is None else 0.4
+    peak = 1.0 if start is None else 0.6
     optims = optimisers(codec, 0.006, 1e-3, matrix=lambda _, p: p.ndim >= 2)
     bases = [g["lr"] for o in optims for g in o.param_groups]
     began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
-        rate = peak * min(1.0, (step + 1) / 40) * (1.0 if done < 0.35 else 0.5 * (1 + np.cos(np.pi * (done - 0.35) / 0.65)))
+        rate = (
+            peak
+            * min(1.0, (step + 1) / 40)
+            * (1.0 if done < 0.35 else 0.5 * (1 + np.cos(np.pi * (done - 0.35) / 0.65)))
+        )
         for optim, base in zip(optims, bases, strict=True):
             optim.param_groups[0]["lr"] = base * rate
         crops = [_crop(rng) for _ in range(CLIPS)]
@@ -178,7 +189,9 @@ def train_codec(
         minute = (time.monotonic() - began) / 60
         if minute - said >= 1:
             said = minute
-            print(f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average):.2f} dB", flush=True)
+            print(
+                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average):.2f} dB", flush=True
+            )
         if minute - saved >= 5:
             saved = minute
             save(_normalised(average), {"steps": step, "minutes": minute, "psnr_db": psnr(average)})

@@ -33,7 +33,14 @@ def save_codec(codec: TinyCodec, path: Path, facts: dict[str, float]) -> None:
 
 def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, facts: dict[str, float]) -> None:
     """The transformer and its text encoder lie in one file, for they are trained together."""
-    names = ("patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim")
+    names: tuple[str, ...] = (
+        "patch_size",
+        "num_attention_heads",
+        "attention_head_dim",
+        "in_channels",
+        "out_channels",
+        "text_dim",
+    )
     names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
     config = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
     save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, facts)
@@ -44,7 +51,9 @@ def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
     with safe_open(path, "pt") as f:
         config = json.loads(f.metadata()["config"])
     transformer, text = build_transformer(config["transformer"], tuple(config["words"]))
-    load_into(nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in read(path).items()}, path)
+    load_into(
+        nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in read(path).items()}, path
+    )
     return transformer, text
 
 

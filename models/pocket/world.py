@@ -1,14 +1,14 @@
 """The procedural world that pocket models are trained on, drawn with OpenCV.
 
 Everything that moves is a function of the time since its motion began, with periods of 12 or 24 frames
-(a chunk is 12), and a change of scene is an 8-frame cross-fade that starts at a chunk border: the less a
+(a chunk is 12), sides are one token of the network apart, and a change of scene is an 8-frame cross-fade that starts at a chunk border: the less a
 prompt leaves open, the more of a small network's few training minutes go into what can be learned.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.pocket.scene import COLOURS, Scene
+from models.pocket.scene import COLOURS, WALKERS, Scene
 
 Picture = NDArray[np.uint8]  # [size, size, 3] RGB
 Colour = tuple[int, int, int]
 
 FADE_FRAMES = 8
-SUBJECT_RADIUS = 0.22  # of the picture's width
+SUBJECT_RADIUS = {"small": 0.165, "large": 0.235}  # of the picture's width
+SIDE = {"left": 0.25, "middle": 0.5, "right": 0.75}  # of the picture's width
 _SHIFT = 4  # cv2 draws at 1/16 pixel with shift=4
 
 SKY: dict[str, tuple[Colour, Colour]] = {
@@ -37,7 +38,11 @@ GROUND: dict[str, Colour] = {
     "desert": (232, 190, 116),
     "city": (108, 108, 118),
 }
-TINT: dict[str, tuple[float, float, float]] = {"day": (1, 1, 1), "sunset": (0.9, 0.66, 0.68), "night": (0.32, 0.36, 0.52)}
+TINT: dict[str, tuple[float, float, float]] = {
+    "day": (1, 1, 1),
+    "sunset": (0.9, 0.66, 0.68),
+    "night": (0.32, 0.36, 0.52),
+}
 
 SHAPES: dict[str, list[tuple[str, object]]] = {
     # parts in units of the radius, y down; shade: body, dark, light, or a fixed colour
@@ -89,7 +94,7 @@ def _points(points: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def _disc(picture: Picture, x: float, y: float, r: float, colour: Colour) -> None:
-    centre, radius = _points(np.array([x, y])), int(round(r * (1 << _SHIFT)))
+    centre, radius = _points(np.array([x, y])), round(r * (1 << _SHIFT))
     cv2.circle(picture, (int(centre[0]), int(centre[1])), radius, colour, -1, cv2.LINE_AA, _SHIFT)
 
 
@@ -97,8 +102,8 @@ def _polygon(picture: Picture, points: object, colour: Colour) -> None:
     cv2.fillPoly(picture, [_points(np.asarray(points, np.float64))], colour, cv2.LINE_AA, _SHIFT)
 
 
-@lru_cache(maxsize=256)
-def _background(place: str, light: str, weather: str, size: int) -> Picture:
+@lru_cache(maxsize=512)
+def _background(place: str, light: str, weather: str, layout: str, landmark: str, size: int) -> Picture:
     s, tint = float(size), np.array(TINT[light])
 
     def lit(colour: Colour) -> Colour:
@@ -122,9 +127,9 @@ def _background(place: str, light: str, weather: str, size: int) -> Picture:
     horizon, ground = 0.72 * s, lit(GROUND[place])
     xs = np.linspace(0, s, 65)
     if place == "meadow":
-        far = horizon - 0.07 * s * np.sin(xs / s * 2 * np.pi * 1.5 + 0.6)
+        far = horizon - 0.07 * s * np.sin(xs / s * 2 * np.pi * 2 + 0.6)
         _polygon(picture, [*zip(xs, far, strict=True), (s, s), (0, s)], _shade(ground, 0.82))
-        near = horizon + 0.11 * s + 0.04 * s * np.sin(xs / s * 2 * np.pi * 1.0 + 2.4)
+        near = horizon + 0.11 * s + 0.04 * s * np.sin(xs / s * 2 * np.pi + 2.4)
         _polygon(picture, [*zip(xs, near, strict=True), (s, s), (0, s)], ground)
     elif place == "sea":
         _polygon(picture, [(0, horizon), (s, horizon), (s, s), (0, s)], ground)
@@ -133,28 +138,61 @@ def _background(place: str, light: str, weather: str, size: int) -> Picture:
         for i in range(6):
             x, h = (i + 0.5) / 6 * s, (0.34 + 0.1 * ((i * 5) % 3)) * s
             base = horizon + 0.14 * s
-            _polygon(picture, [(x - 0.02 * s, base - 5), (x + 0.02 * s, base - 5), (x + 0.02 * s, base + 5), (x - 0.02 * s, base + 5)], lit((96, 66, 40)))
-            _polygon(picture, [(x - 0.105 * s, base), (x, base - h), (x + 0.105 * s, base)], lit((30, 104 + 14 * (i % 2), 56)))
+            _polygon(
+                picture,
+                [
+                    (x - 0.02 * s, base - 5),
+                    (x + 0.02 * s, base - 5),
+                    (x + 0.02 * s, base + 5),
+                    (x - 0.02 * s, base + 5),
+                ],
+                lit((96, 66, 40)),
+            )
+            _polygon(
+                picture,
+                [(x - 0.105 * s, base), (x, base - h), (x + 0.105 * s, base)],
+                lit((30, 104 + 14 * (i % 2), 56)),
+            )
     elif place == "desert":
         far = horizon + 0.02 * s - 0.05 * s * np.sin(xs / s * 2 * np.pi + 0.3)
         _polygon(picture, [*zip(xs, far, strict=True), (s, s), (0, s)], _shade(ground, 0.88))
-        near = horizon + 0.15 * s + 0.03 * s * np.sin(xs / s * 2 * np.pi * 1.2 + 3.2)
+        near = horizon + 0.15 * s + 0.03 * s * np.sin(xs / s * 2 * np.pi + 3.2)
         _polygon(picture, [*zip(xs, near, strict=True), (s, s), (0, s)], ground)
         green = lit((44, 132, 70))
-        for x0, y0, x1, y1 in [(0.1, 0.5, 0.16, 0.84), (0.03, 0.6, 0.07, 0.7), (0.03, 0.66, 0.14, 0.7), (0.19, 0.54, 0.23, 0.66), (0.13, 0.62, 0.23, 0.66)]:
+        for x0, y0, x1, y1 in [
+            (0.1, 0.5, 0.16, 0.84),
+            (0.03, 0.6, 0.07, 0.7),
+            (0.03, 0.66, 0.14, 0.7),
+            (0.19, 0.54, 0.23, 0.66),
+            (0.13, 0.62, 0.23, 0.66),
+        ]:
             _polygon(picture, [(x0 * s, y0 * s), (x1 * s, y0 * s), (x1 * s, y1 * s), (x0 * s, y1 * s)], green)
     elif place == "city":
         window = (255, 222, 130) if light != "day" else (206, 228, 240)
         for i, h in enumerate([0.34, 0.5, 0.28, 0.42, 0.56, 0.36]):
             x0, x1, y0 = i / 6 * s, (i + 0.9) / 6 * s, horizon + 0.12 * s - h * s
-            _polygon(picture, [(x0, y0), (x1, y0), (x1, s), (x0, s)], lit((126 - 14 * (i % 2), 108, 124 + 10 * (i % 3))))
+            _polygon(
+                picture, [(x0, y0), (x1, y0), (x1, s), (x0, s)], lit((126 - 14 * (i % 2), 108, 124 + 10 * (i % 3)))
+            )
             for wy in np.arange(y0 + 0.04 * s, horizon + 0.06 * s, 0.09 * s):
                 for wx in (x0 + 0.03 * s, x0 + 0.09 * s):
-                    _polygon(picture, [(wx, wy), (wx + 0.035 * s, wy), (wx + 0.035 * s, wy + 0.045 * s), (wx, wy + 0.045 * s)], window)
+                    _polygon(
+                        picture,
+                        [(wx, wy), (wx + 0.035 * s, wy), (wx + 0.035 * s, wy + 0.045 * s), (wx, wy + 0.045 * s)],
+                        window,
+                    )
         _polygon(picture, [(0, 0.88 * s), (s, 0.88 * s), (s, s), (0, s)], _shade(ground, 0.7))
 
+    _landmark(picture, landmark, lit)
+    if layout == "turned":
+        picture = np.ascontiguousarray(np.roll(picture, size // 2, axis=1))
+
     if weather == "snow":
-        _polygon(picture, [(0, 0.91 * s), (s, 0.91 * s), (s, s), (0, s)], lit((244, 246, 252)) if light == "day" else _shade(lit((250, 250, 255)), 1.35))
+        _polygon(
+            picture,
+            [(0, 0.91 * s), (s, 0.91 * s), (s, s), (0, s)],
+            lit((244, 246, 252)) if light == "day" else _shade(lit((250, 250, 255)), 1.35),
+        )
     if weather == "rain":
         picture = (picture * 0.8 + np.array([96, 104, 120]) * 0.2).astype(np.uint8)
         cloud: Colour = (92, 98, 112) if light != "night" else (52, 56, 72)
@@ -162,6 +200,42 @@ def _background(place: str, light: str, weather: str, size: int) -> Picture:
             _disc(picture, (i + 0.5) / 5 * s, 0.015 * s, 0.125 * s, cloud)
     picture.setflags(write=False)
     return picture
+
+
+def _landmark(picture: Picture, landmark: str, lit: Callable[[Colour], Colour]) -> None:
+    s, x = float(picture.shape[0]), 0.36 * picture.shape[0]
+    if landmark == "balloon":
+        _polygon(
+            picture,
+            [(x - 0.07 * s, 0.32 * s), (x + 0.07 * s, 0.32 * s), (x + 0.025 * s, 0.42 * s), (x - 0.025 * s, 0.42 * s)],
+            lit((236, 120, 60)),
+        )
+        _disc(picture, x, 0.27 * s, 0.095 * s, lit((255, 140, 70)))
+        _polygon(
+            picture,
+            [
+                (x - 0.03 * s, 0.185 * s),
+                (x + 0.03 * s, 0.185 * s),
+                (x + 0.03 * s, 0.355 * s),
+                (x - 0.03 * s, 0.355 * s),
+            ],
+            lit((255, 250, 240)),
+        )
+        _polygon(
+            picture,
+            [(x - 0.03 * s, 0.44 * s), (x + 0.03 * s, 0.44 * s), (x + 0.03 * s, 0.49 * s), (x - 0.03 * s, 0.49 * s)],
+            lit((150, 98, 60)),
+        )
+        return
+    for i in range(4):
+        top, bottom = (0.4 + 0.11 * i) * s, (0.4 + 0.11 * (i + 1)) * s
+        a, b = (0.05 + 0.008 * i) * s, (0.05 + 0.008 * (i + 1)) * s
+        _polygon(
+            picture,
+            [(x - a, top), (x + a, top), (x + b, bottom), (x - b, bottom)],
+            lit((250, 250, 246) if i % 2 == 0 else (206, 66, 58)),
+        )
+    _polygon(picture, [(x - 0.065 * s, 0.4 * s), (x, 0.3 * s), (x + 0.065 * s, 0.4 * s)], lit((140, 60, 56)))
 
 
 def _behind_subject(picture: Picture, scene: Scene, t: int) -> None:
@@ -175,7 +249,11 @@ def _behind_subject(picture: Picture, scene: Scene, t: int) -> None:
             drift = (t / 12 * 32 * unit * (1 if row % 2 == 0 else -1)) % (32 * unit)
             for i in range(-1, 5):
                 x = (i * 32 + 16 * (row % 2)) * unit + drift
-                _polygon(picture, [(x, y), (x + 8 * unit, y - 2.5 * unit), (x + 16 * unit, y), (x + 8 * unit, y + 1.2 * unit)], ink)
+                _polygon(
+                    picture,
+                    [(x, y), (x + 8 * unit, y - 2.5 * unit), (x + 16 * unit, y), (x + 8 * unit, y + 1.2 * unit)],
+                    ink,
+                )
     if scene.weather in ("rain", "snow"):
         for column in range(5):
             for row in range(-1, 6):
@@ -184,25 +262,29 @@ def _behind_subject(picture: Picture, scene: Scene, t: int) -> None:
                 if scene.weather == "snow":
                     _disc(picture, x, y, 2.8 * unit, (250, 250, 255))
                 elif y > 0.1 * s:
-                    _polygon(picture, [(x, y), (x + 2.4 * unit, y), (x - 1.6 * unit, y + 12 * unit), (x - 4 * unit, y + 12 * unit)], (164, 202, 246))
+                    _polygon(
+                        picture,
+                        [(x, y), (x + 2.4 * unit, y), (x - 1.6 * unit, y + 12 * unit), (x - 4 * unit, y + 12 * unit)],
+                        (164, 202, 246),
+                    )
 
 
-def _position(motion: str, t: float) -> tuple[float, float]:
+def _position(scene: Scene, t: float) -> tuple[float, float]:
     """Centre of the subject in units of the picture's width, `t` frames after its motion began."""
-    wave = 2 * math.pi * t / 24
-    if motion == "left":
+    wave, x = 2 * math.pi * t / 24, SIDE[scene.side]
+    if scene.motion == "left":
         return (0.5 - t / 48) % 1.0, 0.5
-    if motion == "right":
+    if scene.motion == "right":
         return (0.5 + t / 48) % 1.0, 0.5
-    if motion == "bounce":
-        return 0.5, 0.66 - 0.36 * abs(math.sin(wave))
-    if motion == "circle":
-        return 0.5 + 0.2 * math.sin(wave), 0.52 - 0.16 * math.cos(wave)
-    return 0.5 + 0.24 * math.sin(wave), 0.5
+    if scene.motion == "bounce":
+        return x, 0.66 - 0.36 * abs(math.sin(wave))
+    if scene.motion == "circle":
+        return x + 0.13 * math.sin(wave), 0.5 - 0.17 * math.cos(wave)
+    return x + 0.15 * math.sin(wave), 0.5
 
 
 def _subject(picture: Picture, scene: Scene, x: float, y: float) -> None:
-    r = SUBJECT_RADIUS * picture.shape[0]
+    r = SUBJECT_RADIUS[scene.size] * picture.shape[0]
     colour = COLOURS[scene.colour]
     shades: dict[str, Colour] = {
         "body": colour,
@@ -218,7 +300,8 @@ def _subject(picture: Picture, scene: Scene, x: float, y: float) -> None:
         return
     flip = -1.0 if scene.motion == "left" and scene.subject == "fish" else 1.0
     parts = [
-        (shade, np.asarray(points) * np.array([flip * r, r]) + np.array([x, y])) for shade, points in SHAPES[scene.subject]
+        (shade, np.asarray(points) * np.array([flip * r, r]) + np.array([x, y]))
+        for shade, points in SHAPES[scene.subject]
     ]
     for _, points in parts:
         cv2.polylines(picture, [_points(points)], True, rim, max(4, round(r / 4.5)), cv2.LINE_AA, _SHIFT)
@@ -245,11 +328,14 @@ def _fog(picture: Picture, t: int) -> Picture:
 
 def draw_scene(scene: Scene, t: int, motion_t: int, size: int = 128) -> Picture:
     """The scene at frame `t` of its clip, `motion_t` frames after its present motion began."""
-    picture = _background(scene.place, scene.light, scene.weather, size).copy()
+    picture = _background(scene.place, scene.light, scene.weather, scene.layout, scene.landmark, size).copy()
     _behind_subject(picture, scene, t)
-    x, y = _position(scene.motion, motion_t)
-    for wrapped in (x - 1, x, x + 1):  # walkers leave on one side and come back on the other
-        if -SUBJECT_RADIUS * 1.4 < wrapped < 1 + SUBJECT_RADIUS * 1.4:
+    x, y = _position(scene, motion_t)
+    reach = 1.4 * SUBJECT_RADIUS[scene.size]
+    for wrapped in (
+        (x - 1, x, x + 1) if scene.motion in WALKERS else (x,)
+    ):  # walkers leave on one side and come back on the other
+        if -reach < wrapped < 1 + reach:
             _subject(picture, scene, wrapped * size, y * size)
     return _fog(picture, t) if scene.weather == "fog" else picture
 
@@ -277,5 +363,5 @@ def draw_clip(
         if current > 0 and fade < 1:
             old = draw_scene(previous[0], f, f - previous[1], size)
             picture = cv2.addWeighted(picture, fade, old, 1 - fade, 0)
-        clip[f - start], centres[f - start] = picture, _position(scene.motion, f - began)
+        clip[f - start], centres[f - start] = picture, _position(scene, f - began)
     return clip, centres

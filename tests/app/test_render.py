@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import av
@@ -18,14 +17,6 @@ TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n 
 
 def job(out: Path, length: int = 84, text: str = TAKE) -> Job:
     return Job(parse(text.format(length=length), "t.yaml"), tiny_model(), out)
-
-
-def frame_hash(video: Path) -> str:
-    digest = hashlib.sha256()
-    with av.open(str(video)) as container:
-        for frame in container.decode(video=0):
-            digest.update(frame.to_ndarray(format="rgb24").tobytes())
-    return digest.hexdigest()
 
 
 def hashes(out: Path) -> list[str]:
@@ -65,7 +56,7 @@ def test_interrupted_and_resumed_gives_the_same_file_and_journal(tmp_path: Path)
     assert report.regenerated > 0
     assert report.differing == []
     assert out.read_bytes() == whole.read_bytes()
-    lines = [[x for x in journal.read(p.with_suffix(".render") / "journal.jsonl")] for p in (whole, out)]
+    lines = [list(journal.read(p.with_suffix(".render") / "journal.jsonl")) for p in (whole, out)]
     for line in (*lines[0], *lines[1]):
         line.pop("seconds", None)
     assert lines[0] == lines[1]
@@ -104,6 +95,6 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_file(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("streaming.recorder.Recorder.end_fragment", full)
-    with pytest.raises(RenderError, match="No space left on device.*--resume"):
+    with pytest.raises(RenderError, match=r"No space left on device.*--resume"):
         job(tmp_path / "a.mp4").run(go_on=False)
     assert not (tmp_path / "a.mp4").exists()

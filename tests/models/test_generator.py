@@ -58,7 +58,9 @@ def test_cached_clean_passes_equal_one_block_causal_forward() -> None:
 
     module.dispatch_attention_fn = masked
     try:
-        whole = transformer(latents, torch.zeros(1), text, rotation(range(12), 2, 2, 24, torch.device("cpu")), BlockCausal())
+        whole = transformer(
+            latents, torch.zeros(1), text, rotation(range(12), 2, 2, 24, torch.device("cpu")), BlockCausal()
+        )
     finally:
         module.dispatch_attention_fn = real
     torch.testing.assert_close(torch.cat(outs, 2), whole, atol=2e-5, rtol=0)
@@ -86,7 +88,9 @@ def test_shifting_all_coordinates_by_100_000_changes_nothing(policy: AnchorPolic
         state.cache.clear(shift)
         real_begin, real_recache = state.cache.begin, state.cache.begin_recache
         state.cache.begin = lambda first, *, clean=False, s=shift, f=real_begin: f(first + s, clean=clean)  # type: ignore[method-assign]
-        state.cache.begin_recache = lambda first, n, *, into_sink, s=shift, f=real_recache: f(first + s, n, into_sink=into_sink)  # type: ignore[method-assign]
+        state.cache.begin_recache = lambda first, n, *, into_sink, s=shift, f=real_recache: f(
+            first + s, n, into_sink=into_sink
+        )  # type: ignore[method-assign]
         out = []
         for i in range(8):
             out.append(model.generator.draw(state, START.get(i, [])))

@@ -1,0 +1,272 @@
+"""What a person gets wrong is answered in one line; nothing half-written passes for finished."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from app import cli
+from models.checkpoints.assemble import ASSETS
+
+LONGTAKE = [sys.executable, "-m", "app.cli"]
+ROOT = ASSETS.parent
+TAKE = "length: 24\ncues:\n  - prompt: a red ball bounces over the meadow by day\n"
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command in this process."""
+    argv, sys.argv = sys.argv, ["longtake", *map(str, args)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    finally:
+        sys.argv = argv
+    code = stop.value.code
+    out = capsys.readouterr()
+    return (0 if code is None else code if isinstance(code, int) else 1), out.out, out.err
+
+
+def refused(result: tuple[int, str, str], *says: str) -> None:
+    code, _, err = result
+    assert code not in (0, None)
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    for part in says:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cues: [", "t.yaml:"),
+        ("cues:\n  - prompt: ''\n", "t.yaml:2"),
+        ("cues:\n  - at: 3s\n    prompt: late\n", "prompt at 0"),
+        ("cues:\n  - prompt: x\n  - at: -3\n    prompt: y\n", "t.yaml:3: cues.1.at: must not be negative"),
+        ("cues:\n  - prompt: x\n  - at: soon\n    prompt: y\n", "t.yaml:3: cues.1.at: 'soon'"),
+        ("cues:\n  - prompt: x\n  - at: 9\n    start_image: a.png\n", "not yet possible"),
+        ("cues:\n  - prompt: x\n  - at: 9\n    set: {anchor: floating}\n", "anchor is one of fixed, trailing, ahead"),
+        ("sized: 3\ncues:\n  - prompt: x\n", "t.yaml:1: sized:"),
+        ("- 1\n", "a take is a mapping"),
+        ("size: 100x128\ncues:\n  - prompt: x\n", "size 100x128 is not a multiple of 32x32"),
+        ("model: nope\ncues:\n  - prompt: x\n", "no model is called 'nope'"),
+        ("model: longlive\ncues:\n  - prompt: x\n", "did you mean longlive-1.3b?"),
+    ],
+)
+def test_a_take_that_cannot_be_rendered(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / "t.yaml").write_text(text)
+    refused(run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4"), says)
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_files_and_folders_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    take = tmp_path / "t.yaml"
+    refused(run(capsys, "render", take, "-o", tmp_path / "o.mp4"), "t.yaml: cannot be read")
+    take.write_text(TAKE)
+    refused(run(capsys, "render", take, "-o", tmp_path / "no" / "o.mp4"), "does not exist or cannot be written")
+    refused(run(capsys, "render", take, "-o", tmp_path / "o.avi"), "the output is an .mp4 file")
+    refused(run(capsys, "render", take, "-o", tmp_path / "o.mp4", "--device", "cuda"), "no CUDA device")
+    refused(run(capsys, "render", take, "-o", tmp_path / "o.mp4", "--from", "soon"), "'soon' is neither")
+    refused(run(capsys, "render", take, "-o", "/proc/o.mp4"), "/proc/o.mp4")  # where even root cannot write
+    (tmp_path / "taken.mp4").mkdir()
+    refused(run(capsys, "render", take, "-o", tmp_path / "taken.mp4"), "taken.mp4")
+
+
+def test_models_that_are_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path))
+    (tmp_path / "t.yaml").write_text(TAKE)
+    result = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4", "--model", "longlive-1.3b")
+    refused(result, "longlive_base.pt and 4 more is missing", "longtake models pull longlive-1.3b")
+    refused(run(capsys, "models", "show", "pokcet"), "did you mean pocket?")
+    refused(run(capsys, "models", "pull", "nope"), "no model is called 'nope'")
+    refused(run(capsys, "bench", "nope"), "no model is called 'nope'")
+    refused(run(capsys, "bench", "--size", "12"), "is not a size such as")
+
+
+@pytest.fixture
+def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of pocket's weights that a test may spoil."""
+    shutil.copytree(ASSETS / "pocket", tmp_path / "assets" / "pocket")
+    monkeypatch.setattr("models.checkpoints.assemble.ASSETS", tmp_path / "assets")
+    (tmp_path / "t.yaml").write_text(TAKE)
+    return tmp_path / "assets" / "pocket"
+
+
+@pytest.mark.parametrize("file", ["transformer.safetensors", "codec.safetensors"])
+@pytest.mark.parametrize("keep", [0, 1000, 100_000])
+def test_truncated_weights(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path, file: str, keep: int
+) -> None:
+    (assets / file).write_bytes((assets / file).read_bytes()[:keep])
+    refused(run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4"), file, "truncated")
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_weights_of_wrong_shape(capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path) -> None:
+    file = assets / "transformer.safetensors"
+    tensors = load_file(file)
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as f:
+        metadata = f.metadata()
+    tensors["transformer.proj_out.bias"] = tensors["transformer.proj_out.bias"][:8].clone()
+    save_file(tensors, file, metadata)
+    refused(run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4"), "proj_out.bias is (8,) instead of")
+
+
+def test_words_that_pocket_does_not_know_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("length: 3\ncues:\n  - prompt: a red bal over the meadow by day\n")
+    code, out, err = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4")
+    assert code == 0
+    assert "pocket does not know 'bal'; near: ball" in err
+    assert "0.6 s of video" in out
+
+
+def test_a_render_with_everything_on_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TAKE)
+    extras = ["--scale", 2, "--sheet", tmp_path / "s.png", "--report", tmp_path / "r.json"]
+    code, _, _ = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4", *extras)
+    assert code == 0
+    import cv2
+
+    assert cv2.imread(str(tmp_path / "s.png")).shape == (4 * 256, 8 * 256, 3)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["cues"][0]["latent"] == 0
+    assert report["frames"] == 24 * 4 - 3
+    assert report["draw_median_s"] > 0
+    code, out, _ = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4", "--scale", 2, "--extend", "2s")
+    assert code == 0
+    assert "8.1 s of video" in out  # 11 whole chunks
+
+
+def test_no_space_is_one_line_and_resume_finishes_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TAKE.replace("24", "60"))
+    command = [*LONGTAKE, "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "o.mp4")]
+    whole = [*command[:-1], str(tmp_path / "whole.mp4")]
+    subprocess.run(whole, check=True, cwd=ROOT, capture_output=True)
+    limit = int((tmp_path / "whole.mp4").stat().st_size * 0.6)
+
+    def no_space() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=no_space)
+    refused((done.returncode, done.stdout, done.stderr), "o.mp4", "--resume")
+    assert not (tmp_path / "o.mp4").exists()
+    subprocess.run([*command, "--resume"], check=True, cwd=ROOT, capture_output=True)
+    assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, app.cli; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_models_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "models", "list")
+    assert out.split()[:2] == ["pocket", "here"]
+    _, out, _ = run(capsys, "models", "show", "longlive-1.3b")
+    for part in (
+        "Efficient-Large-Model/LongLive-1.3B",
+        "CC-BY-NC-SA",
+        "chunk 3, window 12, sink 3",
+        "recache",
+        "832x480",
+    ):
+        assert part in out
+    _, out, _ = run(capsys, "models", "pull", "pocket")
+    assert "nothing to pull" in out
+
+
+FILES = {
+    "models/longlive_base.pt": 3000,
+    "models/lora.pt": 500,
+    "vae/config.json": 10,
+    "text_encoder/model.safetensors": 70,
+    "tokenizer/tokenizer.json": 30,
+}
+
+
+def test_pull_from_a_folder_copies_what_is_named_and_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))
+    source = tmp_path / "stick"
+    for i, (name, size) in enumerate(FILES.items()):
+        file = source / ("LongLive" if name.startswith("models") else "wan") / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([i]) * size)
+    (source / "wan" / "readme.md").write_text("not named")
+    partial = tmp_path / "here" / "longlive-1.3b" / "models" / "longlive_base.pt.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(bytes([0]) * 1234)
+    code, out, _ = run(capsys, "models", "pull", "longlive-1.3b", "--from", source)
+    assert code == 0
+    assert "licence: CC-BY-NC-SA" in out
+    copied = {
+        p.relative_to(tmp_path / "here" / "longlive-1.3b").as_posix(): p.read_bytes()
+        for p in (tmp_path / "here").rglob("*")
+        if p.is_file()
+    }
+    assert copied == {name: bytes([i]) * size for i, (name, size) in enumerate(FILES.items())}
+    (source / "wan" / "vae" / "config.json").unlink()
+    refused(run(capsys, "models", "pull", "longlive-1.3b", "--from", source), "holds no vae/*")
+    refused(run(capsys, "models", "pull", "longlive-1.3b", "--from", tmp_path / "none"), "no such folder")
+
+
+def test_pull_without_a_network_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path))
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("Name or service not known\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    refused(run(capsys, "models", "pull", "self-forcing"), "gdhe17/Self-Forcing", "--from FOLDER")
+
+
+def test_bench_measures_and_appends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log = tmp_path / "bench.md"
+    for _ in range(2):
+        args = ("bench", "pocket", "--random-weights", "--chunks", 4, "--size", "64x64", "--log", log)
+        code, _, _ = run(capsys, *args)
+        assert code == 0
+    text = log.read_text()
+    assert text.count("## pocket, 64x64") == 2
+    for part in ("denoise", "clean pass", "recache", "decode", "encode", "end to end", "TFLOP a chunk", "commit"):
+        assert part in text
+    assert "nan" not in text
+
+
+def test_flops_are_those_of_the_configuration() -> None:
+    """Counted against torch's own counter on one full-window step of a small model."""
+    from conftest import TINY, tiny_model, tiny_text
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from app.bench import flops_a_chunk
+    from models.cue import Prompt
+
+    model = tiny_model()
+    state = model.generator.new_take(0, 32, 32)
+    for _ in range(5):
+        model.generator.draw(state, [Prompt("one")])
+        model.generator.commit(state)
+    with FlopCounterMode(display=False) as counter:
+        model.generator.draw(state)
+        state.cache.begin(0)
+    # the counter sees patching and the time embedding too, and no clean pass
+    steps = len(model.entry.rollout.schedule.sigmas)
+    counted = counter.get_total_flops() * (steps + 1) / steps
+    assert flops_a_chunk(model.entry, 32, 32, tiny_text(["x"]).shape[1]) == pytest.approx(counted, rel=0.25)
+    assert TINY["num_layers"] == 2

@@ -1,0 +1,110 @@
+"""The real command, killed for real. Takes minutes: `pytest -m long`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import frame_hash
+
+from models.checkpoints.assemble import ASSETS
+from streaming import journal
+
+ROOT = ASSETS.parent
+EXAMPLE = ASSETS / "takes" / "example.yaml"
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", "render", str(EXAMPLE), "-o", str(out), *more]
+
+
+def record(out: Path) -> list[dict[str, object]]:
+    lines = journal.read(out.with_suffix(".render") / "journal.jsonl")
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_killed_at_ten_random_moments_and_resumed_it_is_the_same_film(tmp_path: Path) -> None:
+    first, second, killed = (tmp_path / f"{n}.mp4" for n in ("first", "second", "killed"))
+    began = time.monotonic()
+    subprocess.run(command(first), check=True, cwd=ROOT, capture_output=True)
+    whole_s = time.monotonic() - began
+    subprocess.run(command(second), check=True, cwd=ROOT, capture_output=True)
+    assert first.read_bytes() == second.read_bytes()
+    rng, kills = random.Random(int(os.environ.get("LONGTAKE_KILL_SEED", "0"))), 0
+    while kills < 10:
+        process = subprocess.Popen(
+            command(killed, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(rng.uniform(0.3, 0.45) * whole_s if kills % 2 else rng.uniform(0.05, 0.3) * whole_s)
+            killed.unlink()  # it came to the end: kill it the next time
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            done = [line for line in record(killed) if line.get("type") == "chunk"]
+            print(f"kill {kills}: {len(done)} chunks in the journal")
+            assert not killed.exists()
+    subprocess.run(command(killed, "--resume"), check=True, cwd=ROOT, capture_output=True)
+    assert frame_hash(killed) == frame_hash(first)
+    assert killed.read_bytes() == first.read_bytes()
+    assert record(killed) == record(first)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_first_frame_comes_within_six_seconds_of_the_command(tmp_path: Path) -> None:
+    waits = []
+    for i in range(6):
+        out = tmp_path / f"{i}.mp4"
+        began = time.monotonic()
+        process = subprocess.Popen(command(out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not any(line.get("type") == "chunk" for line in record(out)):
+            time.sleep(0.01)
+        waits.append(time.monotonic() - began)
+        process.kill()
+        process.wait()
+    print("command to first frame, s:", [round(w, 2) for w in waits[1:]])
+    assert statistics.median(waits[1:]) <= 6  # the first warmed the page cache
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_chunk_2000_takes_as_long_as_chunk_100_and_memory_is_flat() -> None:
+    import psutil
+    import torch
+
+    from models import catalog
+    from models.checkpoints.assemble import load
+    from streaming.rollout import Rollout
+    from streaming.take import load as load_take
+
+    model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
+    early, late = (Rollout(model, load_take(EXAMPLE)) for _ in range(2))
+    memory = []
+    for i in range(2000):
+        late.step()
+        if i % 200 == 199:
+            memory.append(psutil.Process().memory_info().rss / 1e6)
+    for _ in range(100):
+        early.step()
+    # side by side, chunk about chunk, so that what else the machine does falls on both
+    times: dict[str, list[float]] = {"early": [], "late": []}
+    for _ in range(120):
+        for name, rollout in (("early", early), ("late", late)):
+            began = time.perf_counter()
+            rollout.step()
+            times[name].append(time.perf_counter() - began)
+    a, b = (statistics.median(times[n]) for n in ("early", "late"))
+    print(f"chunk 100: {1000 * a:.2f} ms, chunk 2000: {1000 * b:.2f} ms, ratio {b / a:.4f}, RSS {memory} MB")
+    assert 0.98 < b / a < 1.02
+    assert memory[-1] - memory[1] < 20

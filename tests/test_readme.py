@@ -1,0 +1,92 @@
+"""Every command of the README runs, and its Python does what render does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import frame_hash
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+SET_UP = re.compile(r"^python3 -m venv \.venv && (?:\.venv/bin/pip install [^&]+ && )+\.venv/bin/")
+
+BLOCKS = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+SPANS = re.findall(r"`((?:longtake|python -m|pytest|ruff|mypy) ?[^`]*)`", README)
+
+
+def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    program = BIN / Path(words[0]).name
+    return subprocess.run([str(program), *words[1:]], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("assets", "app", "streaming", "models", "exporters", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def test_the_two_commands_do_all_the_set_up() -> None:
+    commands = [b for b in BLOCKS if SET_UP.match(b)]
+    assert len(commands) == 2
+    # the gate runs the second as it stands
+    gate = (ROOT / ".ci" / "run").read_text()
+    assert len([b for b in BLOCKS if re.match(r"python3 -m venv .*pytest.*$", b)]) == 1
+    assert "README.md" in gate
+
+
+def test_the_first_command_renders_the_example_take(checkout: Path) -> None:
+    line = SET_UP.sub("", next(b for b in BLOCKS if "longtake render" in b))
+    done = shell(line, checkout)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "example.mp4").stat().st_size > 100_000
+    assert " s of video" in done.stdout
+
+
+@pytest.mark.parametrize("line", sorted({b for b in BLOCKS if not SET_UP.match(b)} | set(SPANS)))
+def test_every_other_command_is_one_that_exists(line: str, checkout: Path) -> None:
+    words = line.replace("NAME", "pocket").split()
+    if words[0] == "longtake" and words[1] in ("models", "bench") and "pull" not in words:
+        more = ["--chunks", "1"] if words[1] == "bench" else []
+        assert shell(" ".join(words + more), checkout).returncode == 0
+    elif words[0] == "longtake":
+        done = shell(" ".join([*words[: 3 if words[1] == "models" else 2], "--help"]), checkout)
+        assert done.returncode == 0
+        assert all(w in done.stdout for w in words if w.startswith("--"))
+    elif words[:2] == ["python", "-m"]:
+        assert shell(f"python -m {words[2]} --help", ROOT).returncode == 0
+    elif words[0] == "ruff":
+        assert shell("ruff check .", ROOT).returncode == 0
+        assert shell("ruff format --check .", ROOT).returncode == 0
+        assert shell("mypy", ROOT).returncode == 0
+    else:
+        assert words == ["pytest", "-m", "long"]
+        assert shell("pytest -m long --collect-only -q", ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", README))))
+def test_every_option_named_is_an_option(option: str) -> None:
+    done = subprocess.run(
+        [str(BIN / "longtake"), "render", "--help"], capture_output=True, text=True, env={"COLUMNS": "200", "PATH": ""}
+    )
+    assert option in done.stdout or option == "--index-url"
+
+
+def test_the_python_of_the_readme_gives_what_render_gives(checkout: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    take = (ROOT / "assets" / "takes" / "example.yaml").read_text().replace("length: 24s", "length: 27")
+    assert "length: 27" in take
+    (checkout / "take.yaml").write_text(take)
+    code = code.replace('ASSETS / "takes" / "example.yaml"', f"Path({str(checkout / 'take.yaml')!r})")
+    code = code.replace('Path("example-api.mp4")', f"Path({str(checkout / 'api.mp4')!r})")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert shell(f"longtake render {checkout / 'take.yaml'} -o {checkout / 'cli.mp4'}", ROOT).returncode == 0
+    assert frame_hash(checkout / "api.mp4") == frame_hash(checkout / "cli.mp4")
