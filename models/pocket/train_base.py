@@ -208,9 +208,10 @@ def train_base(
     transformer.compile_blocks()
     optims = optimisers(both, 0.02, 2e-3, matrix=lambda n, p: ".blocks." in n and p.ndim == 2)
     bases = [g["lr"] for o in optims for g in o.param_groups]
-    peak = 1.0 if start is None else 0.5
-    began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
-    while (done := (time.monotonic() - began) / 60 / minutes) < 1:
+    peak = 1.0 if start is None else 0.7
+    spent, step, said, saved = 0.0, 0, 0.0, 0.0
+    while (done := spent / minutes) < 1:
+        began = time.monotonic()
         rate = peak * min(1.0, (step + 1) / 40) * min(1.0, max(0.02, (1 - done) / 0.55))
         for optim, base in zip(optims, bases, strict=True):
             optim.param_groups[0]["lr"] = base * rate
@@ -236,11 +237,11 @@ def train_base(
         with torch.no_grad():
             for a, p in zip(averaged, both.parameters(), strict=True):
                 a.lerp_(p, 1 - min(0.995, step / (step + 10)))
-        minute = (time.monotonic() - began) / 60
-        if minute - said >= 1:
-            said = minute
-            print(f"base {minute:5.1f} min  step {step}  loss {loss.item():.4f}", flush=True)
-        if minute - saved >= 5:
-            saved = minute
-            save(average[0], average[1], {"steps": step, "minutes": minute})
+        spent += min((time.monotonic() - began) / 60, 0.25)  # a process that was stopped for a while has not trained
+        if spent - said >= 1:
+            said = spent
+            print(f"base {spent:5.1f} min  step {step}  loss {loss.item():.4f}", flush=True)
+        if spent - saved >= 5:
+            saved = spent
+            save(average[0], average[1], {"steps": step, "minutes": spent})
     save(average[0], average[1], {"steps": step, "minutes": minutes})

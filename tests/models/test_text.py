@@ -54,6 +54,7 @@ def test_a_prompt_that_is_too_long_is_cut(umt5: UMT5Text) -> None:
     [
         ("  a   cat\n\tsits ", "a cat sits"),
         ("salt &amp;amp; pepper", "salt & pepper"),
+        ("<b> salt &amp;amp; pepper", "<b> salt & pepper"),
         ("caf\u00c3\u00a9", "café"),
         ("ｆｕｌｌ ｗｉｄｔｈ", "full width"),
     ],

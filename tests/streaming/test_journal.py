@@ -39,6 +39,11 @@ def test_whatever_is_torn_off_the_whole_lines_before_remain(
     assert len(got) >= whole[: max(0, len(whole) - torn)].count(b"\n")
 
 
+def test_what_follows_a_torn_line_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_text('{"a": 1}\n{"b": \n{"c": 3}\n[4]\n')
+    assert journal.read(tmp_path / "j.jsonl") == [{"a": 1}]
+
+
 @given(st.binary(max_size=300))
 def test_anything_may_lie_in_the_file(tmp_path_factory: object, data: bytes) -> None:
     path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]

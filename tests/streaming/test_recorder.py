@@ -42,7 +42,7 @@ def test_continued_at_a_fragment_equals_written_at_once(tmp_path: Path) -> None:
             recorder.end_fragment()
             if i == 0:
                 place = {"offset": recorder.offset, "fragments": 1, "frames": 10}
-    parts.write_bytes(whole.read_bytes()[: place["offset"]] + b"half a fragment")
+    parts.write_bytes(whole.read_bytes()[: place["offset"]] + bytes(1_000_000))  # more than what is to come
     with Recorder(parts, 16, **place) as recorder:
         for i in (1, 2):
             recorder.add(frames[10 * i : 10 * i + 10])
