@@ -204,6 +204,40 @@ def bench(
         f.write(text)
 
 
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Option("-o", "--out", help="folder for table, results and plot")] = Path("eval"),
+    prompts: Annotated[int, typer.Option(min=1, help="held-out prompts")] = 24,
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    ablate: Annotated[bool, typer.Option("--ablate", help="every arm, not only the default way")] = False,
+    latents: Annotated[int, typer.Option(min=0, help="length of the long streams; 0: none")] = 0,
+    streams: Annotated[int, typer.Option(min=1, help="long streams")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Let the judge say how well pocket does what it is told."""
+    from rich.console import Console
+
+    from app import evaluate as evaluation
+    from app.render import torch, torch_device
+    from models.catalog import POCKET
+    from models.checkpoints.assemble import ASSETS, load
+    from models.judge import classifier, train
+    from streaming.rollout import record_of
+
+    where = torch_device(device)
+    model = load(POCKET, ASSETS, where, torch.float32)
+    judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
+    arms = evaluation.arms(POCKET.rollout)[: None if ablate else 1]
+    with Console().status("the judge looks at the world") as status:
+        ceiling = train.report(judge, clips=200)["through the codec"]
+        for arm in arms:
+            evaluation.short(model, judge, arm, evaluation.prompts(prompts), seeds, status.update)
+        names = ("default", "no sink", "anchor fixed") if ablate else ("default",)
+        chosen = [a for a in arms if a.name in names] if latents else []
+        drifts = [evaluation.long(model, judge, a, streams, latents, status.update) for a in chosen]
+    print(evaluation.save(folder, arms, drifts, ceiling, dict(record_of(model, where))))
+
+
 def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 1

@@ -51,6 +51,10 @@ class Generator:
         self._texts: dict[str, TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
 
+    def with_config(self, config: RolloutConfig) -> Generator:
+        """The same networks, rolled out in another way."""
+        return Generator(config, self.transformer, self._encode_text, self._new_stream, self.stride)
+
     @torch.inference_mode()
     def new_take(self, seed: int, width: int, height: int) -> TakeState:
         """An empty take of width x height pixels; ValueError if that is not whole patches."""

@@ -18,9 +18,9 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 248),
 }
 
-# attribute -> value -> ways to say it; the first wording is the plain one
+# attribute -> value -> ways to say it; the first wording is the plain one, an empty one means that it goes without saying
 WORDING: dict[str, dict[str, tuple[str, ...]]] = {
-    "size": {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")},
+    "size": {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge", "")},
     "colour": {name: (name,) for name in COLOURS},
     "subject": {
         "ball": ("ball", "sphere"),
@@ -38,7 +38,7 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "side": {
         "left": ("on the left",),
-        "middle": ("in the middle", "in the centre"),
+        "middle": ("in the middle", "in the centre", ""),
         "right": ("on the right",),
     },
     "place": {
@@ -49,7 +49,7 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
         "city": ("in the city", "in the town"),
     },
     "light": {
-        "day": ("by day", "in daylight", "in sunshine"),
+        "day": ("by day", "in daylight", "in sunshine", ""),
         "sunset": ("at sunset", "at dusk"),
         "night": ("at night", "by moonlight"),
     },
@@ -112,8 +112,9 @@ class Scene:
         setting = [phrase for phrase in (say("place"), say("light"), say("weather")) if phrase]
         if rng is not None:
             rng.shuffle(setting)
-        side = [say("side")] if self.says("side") else []
-        return " ".join([f"a {say('size')} {say('colour')} {say('subject')} {say('motion')}", *side, *setting])
+        side = say("side") if self.says("side") else ""
+        subject = ["a", say("size"), say("colour"), say("subject"), say("motion"), side]
+        return " ".join(phrase for phrase in (*subject, *setting) if phrase)
 
 
 def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:

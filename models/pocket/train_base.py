@@ -2,7 +2,7 @@
 
 Teacher forcing through the code that runs at inference: chunk by chunk, each forward pass carries a clean copy
 (timestep 0; its keys and values are what later chunks see) and a noised copy of the chunk, and a cache that
-concatenates. From 60 % of the time on a third of the batches see their context as the model itself predicts it
+concatenates. In the second half of the time two batches in five see their context as the model itself predicts it
 (resampled context), so that its own small errors are nothing new to it.
 
 What no caption says, the noise of a take's first chunk decides: in training its sign is chosen so that the mean of
@@ -217,7 +217,7 @@ def train_base(
             optim.param_groups[0]["lr"] = base * rate
         batch = sample_batch(clips, rng)
         context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
-        if done > 0.6 and rng.random() < 0.33:
+        if done > 0.5 and rng.random() < 0.4:
             with torch.no_grad():
                 own = teacher.predict(batch, context, [torch.full((BATCH,), rng.choice(SIGMAS)) for _ in range(4)])
             context = [o if rng.random() < 0.8 else c for o, c in zip(own, context, strict=True)]

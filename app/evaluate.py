@@ -1,0 +1,236 @@
+"""What pocket shows of what it is told: the judge's table, and the ablations of the papers' claims.
+
+Arms of an ablation share prompts, seeds and so noise; intervals are bootstrapped over prompts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.cache import AnchorPolicy
+from models.checkpoints.assemble import Model
+from models.cue import OnSwitch, SinkOnSwitch
+from models.generator import RolloutConfig
+from models.judge import meters
+from models.judge.classifier import SCENE_ATTRIBUTES, SUBJECT_ATTRIBUTES, Judge
+from models.pocket.scene import WORDING, Scene, changed_scene, random_scene
+from models.sampler import Schedule
+from streaming.rollout import Rollout
+from streaming.take import Entry, Take
+
+CHUNKS, SWITCH = 8, 4  # of a short take, and where its prompt changes
+MEASURES = ("scene", "subject", "after switch", "switch chunks", "continuity", "diversity")
+Progress = Callable[[str], None]
+
+
+def prompts(count: int, seed: int = 2024) -> list[tuple[Scene, Scene]]:
+    """Scenes before and after a switch; their colour and subject were never trained on together."""
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        before = random_scene(rng, held_out=True)
+        pairs.append((before, changed_scene(before, rng, held_out=True)))
+    return pairs
+
+
+@dataclass
+class Arm:
+    """One way of rolling out, and what the judge made of it: every measure, a number a prompt."""
+
+    name: str
+    config: RolloutConfig
+    by_prompt: dict[str, list[float]] = field(default_factory=lambda: {m: [] for m in MEASURES})
+    attributes: dict[str, list[float]] = field(default_factory=dict)
+    switches: list[float] = field(default_factory=list)  # chunks until shown, every take
+
+
+def arms(config: RolloutConfig) -> list[Arm]:
+    """The default way first; every other changes one thing."""
+    few = [s for s in config.schedule.sigmas if s in (1.0, 0.75)] or list(config.schedule.sigmas[:2])
+    half = config.sink + (config.window - config.sink) // 2 // config.chunk * config.chunk
+    others: dict[str, dict[str, Any]] = {
+        "no sink": {"sink": 0},
+        "on_switch none": {"on_switch": OnSwitch.NONE},
+        "on_switch clear": {"on_switch": OnSwitch.CLEAR},
+        "on_switch flush": {"on_switch": OnSwitch.FLUSH},
+        "sink reanchor": {"sink_on_switch": SinkOnSwitch.REANCHOR},
+        f"window {max(half, config.sink + config.chunk)}": {"window": max(half, config.sink + config.chunk)},
+        "anchor fixed": {"anchor": AnchorPolicy.FIXED},
+        "1 step": {"schedule": Schedule(config.schedule.sigmas[:1])},
+        "2 steps": {"schedule": Schedule(tuple(few))},
+    }
+    return [Arm("default", config), *(Arm(name, replace(config, **change)) for name, change in others.items())]
+
+
+def with_rollout(model: Model, config: RolloutConfig) -> Model:
+    return replace(model, entry=replace(model.entry, rollout=config), generator=model.generator.with_config(config))
+
+
+def short(model: Model, judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
+    """Roll out every prompt with every seed: four chunks of its first scene, then four of its second."""
+    rolled = with_rollout(model, arm.config)
+    for number, (before, after) in enumerate(pairs):
+        readings, rows = [], []
+        for seed in range(seeds):
+            reading = judge.probabilities(meters.windows(_frames(rolled, _switching(before, after, rolled, seed))))
+            scenes = [before] * SWITCH + [after] * (CHUNKS - SWITCH)
+            shown = meters.adherence(reading, scenes)
+            until = meters.chunks_until_shown({n: p[SWITCH:] for n, p in reading.items()}, before, after)
+            arm.switches.append(until)
+            fresh = meters.changed(before, after)
+            late = meters.adherence({n: p[SWITCH + 1 :] for n, p in reading.items()}, scenes[SWITCH + 1 :], fresh)
+            rows.append(
+                {
+                    "scene": _mean(meters.adherence(reading, scenes, SCENE_ATTRIBUTES)[_settled()]),
+                    "subject": _mean(meters.adherence(reading, scenes, SUBJECT_ATTRIBUTES)[_settled()]),
+                    "after switch": _mean(late),
+                    "switch chunks": min(until, CHUNKS - SWITCH + 1) if until == until else CHUNKS - SWITCH + 1,
+                    "continuity": meters.continuity(reading, SWITCH, before, after),
+                }
+            )
+            for column, name in enumerate(WORDING):
+                arm.attributes.setdefault(name, []).append(_mean(shown[_settled(), column]))
+            readings.append({n: p[1:SWITCH] for n, p in reading.items()})
+        for measure in rows[0]:
+            arm.by_prompt[measure].append(_mean(np.array([r[measure] for r in rows])))
+        arm.by_prompt["diversity"].append(meters.diversity(readings))
+        say(f"{arm.name}: prompt {number + 1} of {len(pairs)}")
+
+
+def _settled() -> list[int]:
+    """Windows in which a prompt has had a chunk to show itself."""
+    return [*range(1, SWITCH), *range(SWITCH + 1, CHUNKS)]
+
+
+def _switching(before: Scene, after: Scene, model: Model, seed: int) -> Take:
+    chunk = model.entry.rollout.chunk
+    cues = [Entry(prompt=before.caption()), Entry(at=SWITCH * chunk, prompt=after.caption())]
+    return Take(model=model.entry.name, seed=seed, length=CHUNKS * chunk, cues=cues)
+
+
+def _frames(model: Model, take: Take) -> meters.Frames:
+    chunks = take.chunks(model.entry.rollout.chunk, model.entry.fps)
+    return np.concatenate([b.frames for b in Rollout(model, take).until(chunks)])
+
+
+def _mean(values: meters.Numbers) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+@dataclass
+class Drift:
+    """A long stream, chunk by chunk: what the judge and the meters say of it."""
+
+    name: str
+    series: dict[str, list[list[float]]]  # measure → stream → chunk
+
+    def slopes(self) -> dict[str, tuple[float, float, float]]:
+        """Change per hundred chunks: mean over streams with its interval."""
+        return {m: meters.interval([meters.slope(s) for s in streams]) for m, streams in self.series.items()}
+
+
+def long(
+    model: Model, judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0
+) -> Drift:
+    """`streams` takes of `latents` latents; with `switch_every` a new prompt comes after so many chunks."""
+    rolled = with_rollout(model, arm.config)
+    chunk = arm.config.chunk
+    series: dict[str, list[list[float]]] = {m: [] for m in ("adherence", "colour", "sharpness", "motion")}
+    for number, (scene, _) in enumerate(prompts(streams, seed=77)):
+        rng, scenes = random.Random(number), [scene]
+        for i in range(1, latents // chunk):
+            new = switch_every and i % switch_every == 0
+            scenes.append(changed_scene(scenes[-1], rng, held_out=True) if new else scenes[-1])
+        cues = [
+            Entry(at=i * chunk, prompt=s.caption()) for i, s in enumerate(scenes) if i == 0 or s is not scenes[i - 1]
+        ]
+        take = Take(model=model.entry.name, seed=number, length=latents // chunk * chunk, cues=cues)
+        for measure in series:
+            series[measure].append([])
+        for shown, frames in zip(scenes, _windows(rolled, take), strict=True):
+            reading = judge.probabilities(meters.windows(frames[3:]))
+            series["adherence"][-1].append(_mean(meters.adherence(reading, [shown])))
+            series["colour"][-1].append(meters.colour(frames))
+            series["sharpness"][-1].append(meters.sharpness(frames))
+            series["motion"][-1].append(meters.motion(frames))
+        say(f"{arm.name}: stream {number + 1} of {streams}")
+    return Drift(arm.name, series)
+
+
+def _windows(model: Model, take: Take) -> Iterator[meters.Frames]:
+    """The frames of every chunk, twelve each."""
+    for boundary in Rollout(model, take).until(take.chunks(model.entry.rollout.chunk, model.entry.fps)):
+        missing = 4 * boundary.latents - len(boundary.frames)
+        yield np.concatenate([boundary.frames[:1].repeat(missing, 0), boundary.frames])
+
+
+def table(arms_: list[Arm], ceiling: dict[str, float]) -> str:
+    """Markdown: every arm with its measures, then the default's attributes beside what the codec lets through."""
+    lines = ["| arm | " + " | ".join(MEASURES) + " | median, p90 |", "|---" * (len(MEASURES) + 2) + "|"]
+    base = arms_[0]
+    for arm in arms_:
+        cells = []
+        for m in MEASURES:
+            mean, low, high = meters.interval(arm.by_prompt[m])
+            cell = f"{mean:.2f} ({low:.2f}–{high:.2f})"
+            if arm is not base:
+                d, dl, dh = meters.interval(list(np.subtract(arm.by_prompt[m], base.by_prompt[m])))
+                cell += f" Δ {d:+.2f} ({dl:+.2f}–{dh:+.2f})"
+            cells.append(cell)
+        never = CHUNKS - SWITCH + 1
+        took = [s if s == s else never for s in arm.switches]
+        median, p90 = np.median(took), np.quantile(took, 0.9)
+        cells.append(f"{median:.0f}, {p90:.0f}" + (" (never in time)" if p90 >= never else ""))
+        lines.append(f"| {arm.name} | " + " | ".join(cells) + " |")
+    lines += ["", "| attribute | adherence | through the codec |", "|---|---|---|"]
+    for name, values in base.attributes.items():
+        lines.append(f"| {name} | {_mean(np.array(values)):.3f} | {ceiling[name]:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str, float], record: dict[str, Any]) -> str:
+    """Write table.md, results.json and, of long streams, drift.png; return the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = table(arms_, ceiling)
+    for drift in drifts:
+        said = ", ".join(f"{m} {v:+.3f} ({lo:+.3f}–{hi:+.3f})" for m, (v, lo, hi) in drift.slopes().items())
+        text += f"\ndrift per 100 chunks, {drift.name}: {said}\n"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    results = {
+        "record": record,
+        "ceiling": ceiling,
+        "arms": {a.name: {"by_prompt": a.by_prompt, "attributes": a.attributes, "switches": a.switches} for a in arms_},
+        "drift": {d.name: d.series for d in drifts},
+    }
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    if drifts:
+        _plot(drifts, folder / "drift.png")
+    return text
+
+
+def _plot(drifts: list[Drift], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True)
+    for axis, measure in zip(axes.flat, drifts[0].series, strict=True):
+        for drift in drifts:
+            mean = np.nanmean(np.array(drift.series[measure], float), axis=0)
+            width = max(1, len(mean) // 40)
+            axis.plot(np.convolve(mean, np.ones(width) / width, "valid"), label=drift.name)
+        axis.set_title(measure)
+        axis.set_ylim(bottom=0)
+    axes[1][0].set_xlabel("chunk")
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
