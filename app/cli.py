@@ -204,6 +204,37 @@ def bench(
         f.write(text)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="another address than this machine's own needs a token")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    insecure: Annotated[bool, typer.Option("--insecure", help="no token, whoever may reach the address")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="certificate (PEM)")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="private key (PEM)")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Open the studio: a page on which a prompt turns the running video."""
+    token = os.environ.get("LONGTAKE_TOKEN") or None
+    if host not in ("127.0.0.1", "::1", "localhost") and token is None and not insecure:
+        raise SystemExit(_fail(f"{host} can be reached by others: set LONGTAKE_TOKEN, or say --insecure"))
+    if (tls_cert is None) != (tls_key is None):
+        raise SystemExit(_fail("--tls-cert and --tls-key go together"))
+    for file in (tls_cert, tls_key):
+        if file is not None and not file.is_file():
+            raise SystemExit(_fail(f"{file}: no such file"))
+    from app import server, studio
+    from app.render import torch_device
+
+    where = server.Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
+    page = studio.mount(server.create(where, token), where)
+    import uvicorn
+
+    scheme = "https" if tls_cert else "http"
+    print(f"Longtake listens on {scheme}://{host}:{port}", flush=True)
+    uvicorn.run(page, host=host, port=port, log_level="warning", ssl_certfile=tls_cert, ssl_keyfile=tls_key)
+
+
 @app.command("eval")
 def evaluate(
     folder: Annotated[Path, typer.Option("-o", "--out", help="folder for table, results and plot")] = Path("eval"),

@@ -1,0 +1,108 @@
+"""WebRTC connections to a session: one POST with an offer, one answer, no trickling (RFC 8829; WHEP draft for watching)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+
+from streaming.control import ControlError, parse
+from streaming.session import Session
+from streaming.tracks import send_video
+
+log = logging.getLogger(__name__)
+
+SDP_LIMIT = 64_000  # characters
+STATUS_EVERY = 0.5  # seconds
+
+
+class OfferError(Exception):
+    """An offer that cannot be answered; one line for a person."""
+
+
+class Peer:
+    """One viewer's connection. It leaves by itself when the connection is gone."""
+
+    def __init__(self, session: Session, *, controls: bool) -> None:
+        self.session, self.controls = session, controls
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._told = 0
+        self._stop_listening = lambda: None
+        self._status: asyncio.Task[None] | None = None
+        self.gone = asyncio.Event()
+
+    async def answer(self, sdp: str) -> str:
+        """The answer to an offer; OfferError if it is none."""
+        if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
+            await self.close()
+            raise OfferError("this is not an SDP offer")
+        send_video(self.connection, self.session.broadcast)
+        self.connection.on("datachannel", self._channel_opened)
+        self.connection.on("connectionstatechange", self._state_changed)
+        try:
+            offer = RTCSessionDescription(without_local_names(sdp), "offer")
+            await self.connection.setRemoteDescription(offer)
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+        except OfferError:
+            await self.close()
+            raise
+        except Exception as e:  # aiortc raises whatever its parsers meet
+            await self.close()
+            log.info("an offer was refused: %r", e)
+            raise OfferError("this SDP offer cannot be answered") from e
+        return self.connection.localDescription.sdp
+
+    async def close(self) -> None:
+        """Leave the session; safe to call again."""
+        if self.gone.is_set():
+            return
+        self.gone.set()
+        self._stop_listening()
+        if self._status is not None:
+            self._status.cancel()
+        await self.connection.close()
+
+    async def _state_changed(self) -> None:
+        if self.connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if self._status is not None:  # one channel a peer
+            channel.close()
+            return
+
+        def tell(event: dict[str, Any]) -> None:
+            if channel.readyState == "open":
+                self._told += 1
+                channel.send(json.dumps({"n": self._told, **event}))
+
+        channel.on("message", lambda message: self._message(message, tell))
+        self._stop_listening = self.session.listen(tell)
+        self._status = asyncio.get_running_loop().create_task(self._tell_status(tell))
+        tell({"type": "hello", "session": self.session.id, "controls": self.controls, **self.session.facts()})
+        tell(self.session.timeline())
+
+    def _message(self, message: str | bytes, tell: Any) -> None:
+        try:
+            command = parse(message)
+            if not self.controls:
+                raise ControlError("this link only watches", command.id)
+            self.session.obey(command)
+        except ControlError as e:
+            tell({"type": "refused", "id": e.number, "why": str(e)})
+
+    async def _tell_status(self, tell: Any) -> None:
+        while not self.gone.is_set():
+            tell(self.session.status())
+            await asyncio.sleep(STATUS_EVERY)
+
+
+def without_local_names(sdp: str) -> str:
+    """The offer without mDNS candidates: resolving them costs a second, and the peer is found without (RFC 8839)."""
+    return re.sub(r"a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", "", sdp)

@@ -1,0 +1,107 @@
+"""All sessions of a server: who may start one, and that nothing is left of one that nobody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.checkpoints.assemble import Model
+from streaming.device import DeviceThread
+from streaming.pacing import LookAhead
+from streaming.session import Session
+from streaming.take import Take
+
+GRACE = 20.0  # seconds that a session outlives its last viewer
+TICKET_LIFE = 10.0  # seconds after which somebody who no longer asks has left the line
+CAPACITY = 0.95  # of the device's time
+UNKNOWN = 0.4  # real-time factor that a model is taken to have before it was measured
+
+
+class FullError(Exception):
+    """The device cannot carry another session in real time."""
+
+    def __init__(self, ticket: str, place: int) -> None:
+        super().__init__(f"the device is busy; place {place} in line")
+        self.ticket, self.place = ticket, place
+
+
+@dataclass
+class Hosted:
+    """A session with the key of whoever may control it."""
+
+    session: Session
+    key: str
+    unwatched_since: float
+
+
+class Sessions:
+    """Starts, finds and ends sessions; one device thread serves them all."""
+
+    def __init__(
+        self,
+        load: Callable[[str], Awaitable[Model]],
+        device: DeviceThread,
+        folder: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
+    ) -> None:
+        self._load, self.device, self.folder = load, device, folder
+        self._clock, self._grace = clock, grace
+        self.hosted: dict[str, Hosted] = {}
+        self._factors: dict[str, float] = {}  # model → last measured real-time factor
+        self._line: dict[str, float] = {}  # ticket → when it last asked; in order of arrival
+
+    async def create(self, take: Take, look_ahead: LookAhead, ticket: str | None = None) -> Hosted:
+        """A running session; FullError names the place in line if it would push the others under real time."""
+        self._admit(take.model, ticket)
+        model = await self._load(take.model)
+        session = Session(model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock)
+        hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
+        self.hosted[session.id] = hosted
+        session.start()
+        return hosted
+
+    def _admit(self, name: str, ticket: str | None) -> None:
+        now = self._clock()
+        self._line = {t: asked for t, asked in self._line.items() if now - asked < TICKET_LIFE}
+        running = [h.session for h in self.hosted.values() if not h.session.over]
+        for session in running:
+            if session.real_time_factor is not None:
+                self._factors[session.model.entry.name] = session.real_time_factor
+        load = sum(self._factors.get(s.model.entry.name, UNKNOWN) for s in running)
+        first = next(iter(self._line), ticket)
+        fits = not running or load + self._factors.get(name, UNKNOWN) <= CAPACITY
+        if fits and first == ticket:
+            self._line.pop(ticket or "", None)
+            return
+        ticket = ticket if ticket in self._line else secrets.token_urlsafe(12)
+        self._line[ticket] = now
+        raise FullError(ticket, list(self._line).index(ticket) + 1)
+
+    async def tidy(self) -> None:
+        """End what nobody has watched for the grace period, and forget what is over."""
+        now = self._clock()
+        for key, hosted in list(self.hosted.items()):
+            if len(hosted.session.broadcast):
+                hosted.unwatched_since = now
+            if hosted.session.over or now - hosted.unwatched_since > self._grace:
+                del self.hosted[key]
+                await hosted.session.close()
+
+    async def run(self) -> None:
+        """Tidy once a second, until cancelled; then end everything."""
+        try:
+            while True:
+                await asyncio.sleep(1)
+                await self.tidy()
+        finally:
+            for hosted in self.hosted.values():
+                with contextlib.suppress(Exception):
+                    await hosted.session.close()
+            self.hosted.clear()

@@ -1,0 +1,55 @@
+"""A broadcast over WebRTC: aiortc takes packets as they are and only packetises them (RFC 6184)."""
+
+from __future__ import annotations
+
+import av
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
+from aiortc.mediastreams import MediaStreamError
+
+from streaming.broadcast import Broadcast
+
+
+class PacketTrack(MediaStreamTrack):
+    """One viewer of a broadcast, as a video track. It ends with the broadcast or its connection."""
+
+    kind = "video"
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        super().__init__()
+        self._broadcast = broadcast
+        self._viewer = broadcast.join()
+
+    async def recv(self) -> av.Packet:
+        """The next H.264 packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
+        packet = await self._viewer.get()
+        if packet is None:
+            self.stop()
+            raise MediaStreamError("the broadcast is over")
+        return packet
+
+    def stop(self) -> None:
+        self._broadcast.leave(self._viewer)
+        super().stop()
+
+
+def send_video(connection: RTCPeerConnection, broadcast: Broadcast) -> PacketTrack:
+    """Join a broadcast and send it to a peer whose offer is yet to be taken; the viewer leaves with the connection.
+
+    Call it before `setRemoteDescription`: codec preferences set later have no effect on an answer. Only H.264 is
+    accepted, as the packets are nothing else; with a peer that has none `setRemoteDescription` raises aiortc's
+    OperationError.
+    """
+    track = PacketTrack(broadcast)
+    transceiver = connection.addTransceiver(track, direction="sendonly")
+    codecs = RTCRtpSender.getCapabilities("video").codecs
+    transceiver.setCodecPreferences([c for c in codecs if c.mimeType in ("video/H264", "video/rtx")])
+    # where the peer's PLI or FIR arrives; aiortc's own answer concerns its own encoder, which encodes nothing here
+    transceiver.sender._send_keyframe = broadcast.request_keyframe  # type: ignore[method-assign]
+
+    @connection.on("connectionstatechange")
+    def leave() -> None:
+        # a sender that never started does not stop its track
+        if connection.connectionState in ("closed", "failed"):
+            track.stop()
+
+    return track

@@ -1,0 +1,176 @@
+"""Every viewer sees from a keyframe on without a gap, and none can harm another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.broadcast import Broadcast, Viewer
+
+pytestmark = pytest.mark.asyncio
+FRAME = 5625  # ticks
+
+
+def packet(frame: int, *, key: bool = False) -> av.Packet:
+    made = av.Packet(b"x")
+    made.pts, made.is_keyframe = frame * FRAME, key
+    return made
+
+
+class Source:
+    """Sends packets, with a keyframe whenever the broadcast wants one."""
+
+    def __init__(self) -> None:
+        self.broadcast, self.frame, self.keys = Broadcast(), 0, list[int]()
+
+    def send(self, frames: int = 1) -> None:
+        for _ in range(frames):
+            if key := self.broadcast.keyframe_wanted:
+                self.keys.append(self.frame)
+            self.broadcast.send(packet(self.frame, key=key))
+            self.frame += 1
+
+
+async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
+    """The frames a viewer gets that always waits for the next."""
+    got = []
+    for _ in range(frames):
+        waiting = asyncio.ensure_future(viewer.get())
+        await asyncio.sleep(0)
+        if not waiting.done():
+            source.send()
+        got.append((await waiting).pts // FRAME)
+    return got
+
+
+async def test_the_first_packet_of_a_viewer_is_a_keyframe_and_then_nothing_is_missing() -> None:
+    source = Source()
+    source.send(20)
+    assert source.keys == []  # nobody watches
+    assert await seen(source.broadcast.join(), source, 5) == [20, 21, 22, 23, 24]
+    assert source.keys == [20]
+
+
+async def test_a_viewer_that_connects_slowly_starts_with_the_present() -> None:
+    source = Source()
+    early = source.broadcast.join()
+    await seen(early, source, 3)
+    late = source.broadcast.join()
+    source.broadcast.request_keyframe()
+    source.send(30)  # keyframes pass while it connects
+    assert len(source.keys) == 2
+    assert await seen(late, source, 2) == [33, 34]
+
+
+async def test_a_slow_viewer_goes_on_at_a_keyframe_and_the_others_notice_nothing() -> None:
+    source = Source()
+    quick, slow = source.broadcast.join(), source.broadcast.join()
+    asking = asyncio.ensure_future(slow.get())
+    await asyncio.sleep(0)
+    assert await seen(quick, source, 100) == list(range(100))
+    assert (await asking).pts == 0
+    assert source.keys == [0]  # it read nothing for so long that its queue was dropped; that cost no keyframe
+    assert await seen(slow, source, 3) == [100, 101, 102]
+    assert source.keys == [0, 100]
+    assert await seen(quick, source, 3) == [100, 101, 102]
+
+
+async def test_a_short_delay_loses_nothing() -> None:
+    source = Source()
+    viewer = source.broadcast.join()
+    await seen(viewer, source, 1)
+    source.send(16)
+    assert await seen(viewer, source, 20) == list(range(1, 21))
+
+
+async def test_a_packet_that_overflows_the_queue_before_its_reader_wakes_does_not_strand_it() -> None:
+    source = Source()
+    viewer = source.broadcast.join()
+    waiting = asyncio.ensure_future(viewer.get())
+    await asyncio.sleep(0)
+    source.send(18)  # all in one step of the loop
+    assert not waiting.done()
+    await asyncio.sleep(0.01)
+    source.send()
+    assert (await asyncio.wait_for(waiting, 1)).pts == 18 * FRAME
+
+
+async def test_a_lost_picture_brings_a_keyframe_but_a_storm_of_requests_brings_two_a_second() -> None:
+    source = Source()
+    viewer = source.broadcast.join()
+    await seen(viewer, source, 40)
+    source.broadcast.request_keyframe()
+    await seen(viewer, source, 1)
+    assert source.keys == [0, 40]
+    for _ in range(64):
+        source.broadcast.request_keyframe()
+        source.send()
+    assert source.keys[1:] == [40, 49, 58, 67, 76, 85, 94, 103]
+
+
+async def test_a_keyframe_that_comes_anyway_grants_the_wish() -> None:
+    broadcast = Broadcast()
+    broadcast.request_keyframe()
+    assert broadcast.keyframe_wanted
+    broadcast.send(packet(0, key=True))
+    broadcast.send(packet(90))
+    assert not broadcast.keyframe_wanted
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_who_waits_is_told_that_it_is_over(over: bool) -> None:
+    source = Source()
+    viewer, other = source.broadcast.join(), source.broadcast.join()
+    await seen(viewer, source, 1)
+    waiting = asyncio.ensure_future(viewer.get())
+    await asyncio.sleep(0)
+    if over:
+        source.broadcast.close()
+    else:
+        source.broadcast.leave(viewer)
+        source.broadcast.leave(viewer)
+    assert await asyncio.wait_for(waiting, 1) is None
+    assert await viewer.get() is None
+    assert len(source.broadcast) == (0 if over else 1)
+    if not over:
+        assert len(await seen(other, source, 3)) == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30))
+def test_however_the_viewers_read_each_sees_whole_groups(reading: list[tuple[int, int]]) -> None:
+    async def run() -> None:
+        source = Source()
+        viewers = [source.broadcast.join() for _ in range(3)]
+        got: list[list[int]] = [[], [], []]
+
+        async def read(i: int) -> None:
+            while (p := await viewers[i].get()) is not None:
+                got[i].append(p.pts // FRAME)
+                await gates[i].acquire()
+
+        gates = [asyncio.Semaphore(0) for _ in viewers]
+        tasks = [asyncio.ensure_future(read(i)) for i in range(3)]
+        for who, reads in reading:
+            for _ in range(reads):
+                gates[who].release()
+            await asyncio.sleep(0)
+            source.send(3)
+            await asyncio.sleep(0)
+        source.broadcast.close()
+        for gate in gates:
+            gate.release()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for frames in got:
+            previous = None
+            for frame in frames:
+                assert frame in source.keys or frame - 1 == previous
+                previous = frame
+
+    asyncio.run(run())

@@ -1,0 +1,149 @@
+"""What a player has got so far plays, whenever it joined and wherever it stops."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from streaming.encoder import LiveEncoder
+from streaming.muxer import Fragment, FragmentMuxer
+
+FPS = 16
+
+
+def picture(frame: int, size: int = 256) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    return np.stack([(x + 5 * frame) % 256, y % 256, (x + y) % 256], -1).astype(np.uint8)
+
+
+def packets(
+    frames: int, keys: tuple[int, ...] = (), first: int = 0, fps: int = FPS, after: LiveEncoder | None = None
+) -> list[av.Packet]:
+    encoder = after or LiveEncoder(256, 256, fps, 600_000)
+    made = []
+    for i in range(first, first + frames):
+        made += encoder.encode(picture(i), i * 90_000 // fps, keyframe=i in keys)
+    return made
+
+
+def muxed(made: list[av.Packet], fps: int = FPS) -> tuple[FragmentMuxer, list[Fragment]]:
+    muxer = FragmentMuxer(256, 256, fps)
+    closed = [muxer.add(p) for p in made]
+    return muxer, [f for f in [*closed, muxer.flush()] if f is not None]
+
+
+def plays(data: bytes) -> list[tuple[float, np.ndarray]]:
+    with av.open(io.BytesIO(data)) as container:
+        return [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+
+
+def boxes(data: bytes) -> list[tuple[str, bytes]]:
+    found = []
+    while data:
+        size, kind = struct.unpack_from(">I4s", data)
+        found.append((kind.decode(), data[8:size]))
+        data = data[size:]
+    return found
+
+
+def test_it_plays_after_every_fragment_and_looks_right() -> None:
+    muxer, so_far, count = FragmentMuxer(256, 256, FPS), b"", 0
+    for i, packet in enumerate(packets(24, keys=(10,))):
+        if (fragment := muxer.add(packet)) is None:
+            continue
+        so_far += fragment.data
+        got = plays(muxer.init + so_far)
+        assert len(got) > count
+        count = len(got)
+        assert count >= i  # at most the present picture waits for the next fragment
+        for n, (time, rgb) in enumerate(got):
+            assert time == pytest.approx(n / FPS)
+            assert np.abs(rgb.astype(int) - picture(n)).mean() < 12
+    assert count == 22
+
+
+def test_a_fragment_closes_after_a_quarter_of_a_second_or_before_a_keyframe() -> None:
+    muxer = FragmentMuxer(256, 256, FPS)
+    closed = [muxer.add(p) for p in packets(13, keys=(6, 7))]
+    assert [i for i, f in enumerate(closed) if f is not None] == [3, 6, 7, 10]
+    assert [f.keyframe for f in closed if f is not None] == [True, False, True, True]
+
+
+def test_who_joins_later_gets_the_beginning_and_what_follows_a_keyframe() -> None:
+    muxer, fragments = muxed(packets(40, keys=(21,)))
+    start = next(i for i, f in enumerate(fragments) if f.keyframe and i)
+    got = plays(muxer.init + b"".join(f.data for f in fragments[start:]))
+    assert [round(time * FPS) for time, _ in got] == list(range(21, 40))
+    assert np.abs(got[0][1].astype(int) - picture(21)).mean() < 12
+
+
+def test_time_is_the_streams_own_also_after_days() -> None:
+    day = 86_400 * FPS
+    muxer, fragments = muxed(packets(8, first=3 * day))
+    assert plays(muxer.init + fragments[0].data + fragments[1].data)[0][0] == pytest.approx(3 * 86_400)
+
+
+@pytest.mark.parametrize("fps", [2, 7, 16, 24, 25, 30, 60])
+def test_decode_times_leave_no_gap(fps: int) -> None:
+    made = packets(2 * fps, fps=fps)
+    muxer, fragments = muxed(made, fps)
+    times = []
+    for f in fragments:
+        traf = dict(boxes(dict(boxes(dict(boxes(f.data))["moof"]))["traf"]))
+        (at,) = struct.unpack_from(">Q", traf["tfdt"], 4)
+        assert not times or abs(at - times[-1]) <= 1  # a rate that does not divide 90 000 rounds
+        (count,) = struct.unpack_from(">I", traf["trun"], 4)
+        times += [at + sum(struct.unpack_from(">I", traf["trun"], 12 + 12 * k)[0] for k in range(count))]
+    assert [t for t, _ in plays(muxer.init + b"".join(f.data for f in fragments))] == pytest.approx(
+        [p.pts / 90_000 for p in made]
+    )
+
+
+def test_only_keyframes_are_said_to_be_places_to_seek_to() -> None:
+    muxer, fragments = muxed(packets(12, keys=(5,)))
+    with av.open(io.BytesIO(muxer.init + b"".join(f.data for f in fragments))) as container:
+        assert [p.is_keyframe for p in container.demux(video=0) if p.size] == [i in (0, 5) for i in range(12)]
+
+
+def test_a_page_can_tell_the_player_what_is_coming() -> None:
+    muxer, _ = muxed(packets(1))
+    assert muxer.codec.startswith("avc1.42c0")
+    with av.open(io.BytesIO(muxer.init)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 256, 256)
+        assert f"avc1.{stream.codec_context.extradata[1:4].hex()}" == muxer.codec
+
+
+def test_parameter_sets_stand_in_the_beginning_alone() -> None:
+    muxer, (fragment, *_) = muxed(packets(1))
+    sps = bytes(packets(1)[0]).split(b"\x00\x00\x01")[1].rstrip(b"\x00")
+    assert sps in muxer.init
+    assert sps not in fragment.data
+
+
+def test_a_file_of_it_is_a_film(tmp_path: Path) -> None:
+    muxer, fragments = muxed(packets(20))
+    (tmp_path / "a.mp4").write_bytes(muxer.init + b"".join(f.data for f in fragments))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(FPS, rel=0.01)
+        assert len(list(container.decode(video=0))) == 20
+
+
+def test_what_cannot_be_played_is_refused() -> None:
+    first, *rest = packets(4)
+    with pytest.raises(ValueError, match="begins with a keyframe"):
+        FragmentMuxer(256, 256, FPS).add(rest[0])
+    muxer = FragmentMuxer(256, 256, FPS)
+    assert (muxer.init, muxer.codec, muxer.flush()) == (b"", "", None)
+    muxer.add(first)
+    muxer.add(rest[0])
+    with pytest.raises(ValueError, match="does not grow"):
+        muxer.add(rest[0])
+    (other,) = packets(1, first=50, after=LiveEncoder(320, 256, FPS, 600_000).__class__(256, 256, 30, 600_000))
+    with pytest.raises(ValueError, match="parameters"):
+        muxer.add(other)

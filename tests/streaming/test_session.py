@@ -1,0 +1,259 @@
+"""A session keeps its promises: media time, look-ahead, rewind, and a take that replays to the same latents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import tiny_model
+
+from streaming.control import ControlError, parse
+from streaming.device import DeviceThread
+from streaming.pacing import LookAhead
+from streaming.phase import WAYS, Phase, onward
+from streaming.rollout import Rollout
+from streaming.session import Session
+from streaming.take import Entry, Take
+
+TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
+
+
+@asynccontextmanager
+async def running(folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH) -> AsyncIterator[Any]:
+    device = DeviceThread()
+    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead)
+    events: list[dict[str, Any]] = []
+    session.listen(events.append)
+    session.start()
+    try:
+        yield session, events
+    finally:
+        await session.close()
+        device.close()
+
+
+def say(session: Session, number: int, **what: Any) -> None:
+    session.obey(parse(json.dumps({"id": number, **what})))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 8) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def async_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    import functools
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))  # type: ignore[arg-type]
+
+    return run
+
+
+def replayed(take: Take) -> dict[int, str]:
+    """First latent and hash of every chunk of an offline rollout."""
+    rollout = Rollout(tiny_model(), take)
+    return {b.first: b.hash for b in rollout.until(take.chunks(3, 16))}
+
+
+@async_test
+async def test_frames_are_released_at_the_media_rate_and_drawing_stays_one_chunk_ahead() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.released > 0)
+        first, began = session.released, asyncio.get_running_loop().time()
+        ahead = []
+        while asyncio.get_running_loop().time() - began < 2:
+            ahead.append(session.frames_ahead)
+            await asyncio.sleep(0.02)
+        rate = (session.released - first) / (asyncio.get_running_loop().time() - began)
+        assert rate == pytest.approx(16, rel=0.1)
+        assert max(ahead) <= 24
+        assert min(ahead[20:]) > 0
+
+
+@async_test
+async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> None:
+    async with running() as (session, events):
+        await until(lambda: session.released > 3)
+        say(session, 7, type="prompt", text="two")
+        await until(lambda: any(e["type"] == "live" for e in events))
+        mine = [e["type"] for e in events if e.get("id") == 7]
+        assert mine[0] == "accepted"
+        assert set(mine) == {"accepted", "encoded", "live"}
+        live = next(e for e in events if e["type"] == "live")
+        assert live["latent"] % 3 == 0
+        await until(lambda: session.released > live["frame"])
+        assert session.playhead == live["latent"]
+        assert [e.prompt for e in session.line.landed] == ["one", "two"]
+
+
+@async_test
+async def test_what_was_played_live_is_rendered_to_the_same_latents() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="prompt", text="two", blend=3)
+        await until(lambda: session.index >= 15)
+        say(session, 2, type="seed", seed=99)
+        await until(lambda: session.index >= 21)
+        say(session, 3, type="prompt", text="three", cut=True)
+        say(session, 4, type="set", name="anchor", value="fixed")
+        await until(lambda: session.index >= 27)
+    take = session.take()
+    assert replayed(Take.model_validate(take.model_dump())) == session.line.hashes
+
+
+@async_test
+async def test_a_rewound_take_branches_and_its_line_is_rendered_to_the_same_latents() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="prompt", text="two")
+        await until(lambda: session.index >= 18)
+        old, released = session.line.id, session.released
+        say(session, 2, type="rewind", latent=10)
+        await until(lambda: session.line.id != old)
+        assert session.line.parent == f"{old}@9"
+        assert session.released >= released
+        say(session, 3, type="prompt", text="three")
+        await until(lambda: session.index >= 21)
+        left = session.lines[old]
+    assert replayed(session.take()) == session.line.hashes
+    assert left.length >= 18
+    assert {k: v for k, v in replayed(left).items() if k < 9} == {k: v for k, v in session.line.hashes.items() if k < 9}
+
+
+@async_test
+async def test_back_to_the_start_begins_anew() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 9)
+        say(session, 1, type="rewind", latent=0)
+        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.index >= 6)
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_undo_takes_back_the_newest_cue() -> None:
+    async with running() as (session, events):
+        with pytest.raises(ControlError, match="nothing to undo"):
+            say(session, 1, type="undo")
+        await until(lambda: session.index >= 3)
+        say(session, 2, type="prompt", text="two")
+        await until(lambda: any(e["type"] == "live" for e in events))
+        say(session, 3, type="undo")
+        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.index >= 12)
+        assert [e.prompt for e in session.line.landed] == ["one"]
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_a_pause_stops_time_and_goes_on_without_a_burst() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.released > 5)
+        say(session, 1, type="pause")
+        await asyncio.sleep(0.15)
+        at = session.released
+        await asyncio.sleep(0.5)
+        assert session.released == at
+        say(session, 2, type="resume")
+        await asyncio.sleep(0.5)
+        assert 5 <= session.released - at <= 10
+        with pytest.raises(ControlError, match="live cannot resume"):
+            say(session, 3, type="resume")
+
+
+@async_test
+async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> None:
+    for look_ahead, landed in ((LookAhead.LOSSLESS, ["one", "a", "b", "c"]), (LookAhead.SMOOTH, ["one", "c"])):
+        async with running(look_ahead=look_ahead) as (session, events):
+            await until(lambda s=session: s.released > 0 and s.frames_ahead > 12)
+            for number, text in enumerate("abc"):
+                say(session, number, type="prompt", text=text)
+            await until(lambda e=events: any(x.get("id") == 2 and x["type"] == "live" for x in e))
+            assert [e.prompt for e in session.line.landed] == landed
+
+
+@async_test
+async def test_the_newest_frames_are_refused_nothing_is_held_of() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        with pytest.raises(ControlError, match="not held"):
+            say(session, 1, type="rewind", latent=10_000)
+
+
+@async_test
+async def test_the_journal_and_the_take_lie_in_the_folder(tmp_path: Path) -> None:
+    from streaming import journal
+    from streaming.take import load
+
+    async with running(tmp_path) as (session, _):
+        await until(lambda: session.index >= 6)
+        lines = journal.read(tmp_path / f"{session.line.id}.jsonl")
+        assert lines[0]["type"] == "take"
+        assert [x["first"] for x in lines if x["type"] == "chunk"][:2] == [0, 3]
+    take = load(tmp_path / f"{session.line.id}.yaml")
+    assert replayed(take) == session.line.hashes
+
+
+@async_test
+async def test_a_failing_model_ends_the_session_in_words() -> None:
+    async with running() as (session, events):
+        await until(lambda: session.index >= 3)
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("secret path /x")
+
+        session._rollout.step = broken
+        await until(lambda: session.phase is Phase.FAILED)
+        why = next(e["why"] for e in events if e.get("phase") == Phase.FAILED)
+        assert why == "the take stopped: RuntimeError"
+        with pytest.raises(ControlError, match="failed"):
+            say(session, 1, type="pause")
+
+
+def test_phases_go_only_their_ways() -> None:
+    assert onward(Phase.LIVE, Phase.PAUSED) is Phase.PAUSED
+    for now in Phase:
+        for then in set(Phase) - WAYS[now]:
+            with pytest.raises(ValueError, match=f"{now} cannot become {then}"):
+                onward(now, then)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 20_000,
+        '{"type":"prompt","id":1,"text":""}',
+        '{"type":"prompt","id":1,"text":"  "}',
+        '{"type":"prompt","id":-1,"text":"x"}',
+        '{"type":"prompt","id":1,"text":"x","blend":0}',
+        '{"type":"prompt","id":1,"text":5}',
+        '{"type":"prompt","id":1,"text":"x","extra":1}',
+        '{"type":"rewind","id":1,"latent":"3"}',
+        '{"type":"rewind","id":1,"latent":1e400}',
+        '{"type":"set","id":1,"name":"chunk","value":"3"}',
+        '{"type":"set","id":1,"name":"anchor","value":"floating"}',
+        '{"type":"look_ahead","id":1,"value":"far"}',
+        '{"type":"launch","id":1}',
+        '{"type":"pause"}',
+        b"\xff\xfe",
+        '{"type":"prompt","id":1,"text":"' + "x" * 4001 + '"}',
+        "x" * 20_000,
+    ],
+)
+def test_a_message_that_is_none_is_refused_in_one_line(message: str | bytes) -> None:
+    with pytest.raises(ControlError) as e:
+        parse(message)
+    assert "\n" not in str(e.value)
+    assert len(str(e.value)) < 300
