@@ -190,6 +190,7 @@
 
     say({ cut = false, blend = 1, text = this.prompt.value.trim() } = {}) {
       if (!text) return;
+      this.unknown = "";
       if (!this.session) { this.begin(); return; }
       this.send({ type: "prompt", text, blend, cut });
     }
@@ -219,14 +220,15 @@
 
     tell(text, bad = false) {
       if (!this.note) return;
-      this.note.textContent = text;
+      this.note.textContent = this.unknown ? `${text} · ${this.unknown}` : text;
       this.note.classList.toggle("bad", bad);
     }
 
     tellUnknown(words) {
       const unknown = Object.entries(words || {});
       if (!unknown.length) return;
-      this.tell("not understood: " + unknown.map(([w, near]) => w + (near.length ? ` (near: ${near.join(", ")})` : "")).join("; "), true);
+      this.unknown = "not understood: " + unknown.map(([w, near]) => w + (near.length ? ` (near: ${near.join(", ")})` : "")).join("; ");
+      this.tell("accepted");
     }
 
     offerTake() {

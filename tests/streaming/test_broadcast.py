@@ -41,8 +41,9 @@ async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
     for _ in range(frames):
         waiting = asyncio.ensure_future(viewer.get())
         await asyncio.sleep(0)
-        if not waiting.done():
+        while not waiting.done():
             source.send()
+            await asyncio.sleep(0)
         got.append((await waiting).pts // FRAME)
     return got
 
@@ -77,6 +78,12 @@ async def test_a_slow_viewer_goes_on_at_a_keyframe_and_the_others_notice_nothing
     assert await seen(slow, source, 3) == [100, 101, 102]
     assert source.keys == [0, 100]
     assert await seen(quick, source, 3) == [100, 101, 102]
+
+
+async def test_nobody_who_comes_waits_for_the_next_keyframe() -> None:
+    source = Source()
+    for number in range(5):
+        assert await seen(source.broadcast.join(), source, 1) == [number]
 
 
 async def test_a_short_delay_loses_nothing() -> None:
@@ -140,37 +147,33 @@ async def test_who_waits_is_told_that_it_is_over(over: bool) -> None:
         assert len(await seen(other, source, 3)) == 3
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30))
-def test_however_the_viewers_read_each_sees_whole_groups(reading: list[tuple[int, int]]) -> None:
-    async def run() -> None:
-        source = Source()
-        viewers = [source.broadcast.join() for _ in range(3)]
-        got: list[list[int]] = [[], [], []]
+async def test_however_the_viewers_read_each_sees_whole_groups(reading: list[tuple[int, int]]) -> None:
+    source = Source()
+    viewers = [source.broadcast.join() for _ in range(3)]
+    got: list[list[int]] = [[], [], []]
 
-        async def read(i: int) -> None:
-            while (p := await viewers[i].get()) is not None:
-                got[i].append(p.pts // FRAME)
-                await gates[i].acquire()
+    async def read(i: int) -> None:
+        while (p := await viewers[i].get()) is not None:
+            got[i].append(p.pts // FRAME)
+            await gates[i].acquire()
 
-        gates = [asyncio.Semaphore(0) for _ in viewers]
-        tasks = [asyncio.ensure_future(read(i)) for i in range(3)]
-        for who, reads in reading:
-            for _ in range(reads):
-                gates[who].release()
-            await asyncio.sleep(0)
-            source.send(3)
-            await asyncio.sleep(0)
-        source.broadcast.close()
-        for gate in gates:
-            gate.release()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for frames in got:
-            previous = None
-            for frame in frames:
-                assert frame in source.keys or frame - 1 == previous
-                previous = frame
-
-    asyncio.run(run())
+    gates = [asyncio.Semaphore(0) for _ in viewers]
+    tasks = [asyncio.ensure_future(read(i)) for i in range(3)]
+    for who, reads in reading:
+        for _ in range(reads):
+            gates[who].release()
+        await asyncio.sleep(0)
+        source.send(3)
+        await asyncio.sleep(0)
+    source.broadcast.close()
+    for gate in gates:
+        gate.release()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for frames in got:
+        previous = None
+        for frame in frames:
+            assert frame in source.keys or frame - 1 == previous
+            previous = frame

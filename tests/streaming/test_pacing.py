@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_frames_are_due_at_the_media_rate() -> None:
 def test_two_frames_are_never_closer_than_the_tolerance_allows(fps: int, waits: list[float]) -> None:
     ready = [sum(waits[: i + 1]) for i in range(len(waits))]
     times, _ = played(Pace(fps, 7, 0.0), ready)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert all(gap >= (1 - TOLERANCE) / fps - 1e-9 for gap in gaps)
 
 

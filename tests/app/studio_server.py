@@ -1,0 +1,47 @@
+"""A real server, started as a user would."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@contextmanager
+def serving(data: Path, *options: str, token: str | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """(address, process) of `longtake serve` once it is ready."""
+    port = free_port()
+    env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
+    env |= {"LONGTAKE_TOKEN": token} if token else {}
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data", str(data), *options]
+    with (data / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                if httpx.get(f"{address}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+            if process.poll() is not None:
+                raise RuntimeError((data / "serve.log").read_text())
+        yield address, process
+    finally:
+        process.terminate()
+        process.wait(15)
