@@ -30,23 +30,19 @@ document.head.append(script);
 """
 
 
-class Player(gr.HTML):
+def player() -> gr.HTML:
     """Video, prompt, timeline and status; everything live goes over its own data channel, never through Gradio."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            # the template is constant: Gradio's re-rendering would drop what the script has put there
-            html_template=(PAGE / "player.html").read_text(encoding="utf-8"),
-            js_on_load=_MOUNT,
-            elem_id="player",
-        )
+    # the template is constant: Gradio's re-rendering would drop what the script has put there
+    return gr.HTML(
+        html_template=(PAGE / "player.html").read_text(encoding="utf-8"), js_on_load=_MOUNT, elem_id="player"
+    )
 
 
 def mount(app: FastAPI, studio: Studio) -> FastAPI:
     """Put the page at / of the server."""
     names = [m["name"] for m in studio.available() if m["here"]]
     with gr.Blocks(title="Longtake") as page:
-        Player()
+        player()
         with gr.Row():
             for label, prompt in PRESETS.items():
                 gr.Button(label, size="sm").click(None, None, None, js=f"() => window.longtake.preset({prompt!r})")
