@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 import av
 
 from streaming.pacing import TICKS
 
 BACKLOG = TICKS  # of media time that may wait for one viewer: a second
-SPACING = TICKS // 2  # between keyframes that viewers ask for: one with a bad line must not spoil everybody's picture
+SPACING = TICKS // 2  # between keyframes for lost pictures: a viewer with a bad line must not spoil everybody's
 
 
 class Viewer:
     """The packets of one viewer: from a keyframe on without a gap, or from a later keyframe if it cannot keep up."""
 
-    def __init__(self, request_keyframe: Callable[[], None]) -> None:
-        self._request_keyframe = request_keyframe
+    def __init__(self) -> None:
+        self.waiting = False  # for a keyframe
         self._packets: deque[av.Packet] = deque()
         self._arrived = asyncio.Event()
         self._follows = False  # the next packet continues what this viewer has
-        self._asked = False  # a keyframe, so as to follow
         self._left = False
 
     async def get(self) -> av.Packet | None:
         """The next packet, as soon as there is one; None once the viewer has left or the broadcast is over.
 
-        A viewer without a picture asks for a keyframe here and not when it joins or falls behind: one that connects
-        slowly then starts with the present, and one that no longer reads costs the others no keyframe.
+        A viewer without a picture begins to wait for a keyframe here and not when it joins or falls behind: one that
+        connects slowly then starts with the present, and one that no longer reads costs the others no keyframe.
         """
         while not self._packets:
             if self._left:
                 return None
-            if not self._follows and not self._asked:
-                self._asked = True
-                self._request_keyframe()
+            self.waiting = not self._follows
             self._arrived.clear()
             await self._arrived.wait()
         return self._packets.popleft()
 
     def offer(self, packet: av.Packet) -> None:
-        """Queue a packet, or drop it while the viewer waits for a keyframe. A full queue is dropped whole."""
-        if not self._follows and not (self._asked and packet.is_keyframe):
+        """Queue a packet, or drop it while the viewer has no keyframe to start with. A full queue is dropped whole."""
+        if not self._follows and not (self.waiting and packet.is_keyframe):
             return
-        self._follows, self._asked = True, False
+        self._follows, self.waiting = True, False
         self._packets.append(packet)
         if packet.pts - self._packets[0].pts > BACKLOG:
             self._packets.clear()
@@ -53,7 +49,7 @@ class Viewer:
         self._arrived.set()
 
     def end(self) -> None:
-        self._left = True
+        self._left, self.waiting = True, False
         self._packets.clear()
         self._arrived.set()
 
@@ -63,7 +59,7 @@ class Broadcast:
 
     def __init__(self) -> None:
         self._viewers: set[Viewer] = set()
-        self._wanted = False
+        self._lost = False  # a picture, somewhere
         self._newest, self._keyframe = 0, -SPACING  # pts of the last packet and of the last keyframe
 
     def __len__(self) -> int:
@@ -74,17 +70,19 @@ class Broadcast:
     def keyframe_wanted(self) -> bool:
         """Whether the next picture should be a keyframe; true until one is sent.
 
-        A wish waits until the last keyframe is half a second of media time old.
+        For a viewer who waits at once, for a lost picture when the last keyframe is half a second of media time old.
         """
-        return self._wanted and self._newest - self._keyframe >= SPACING
+        if any(viewer.waiting for viewer in self._viewers):
+            return True
+        return self._lost and self._newest - self._keyframe >= SPACING
 
     def request_keyframe(self) -> None:
-        """Somebody has lost the picture."""
-        self._wanted = True
+        """A viewer's decoder has lost the picture, though every packet was sent."""
+        self._lost = True
 
     def join(self) -> Viewer:
         """A viewer that has nothing until it asks for its first packet, which will be a keyframe."""
-        viewer = Viewer(self.request_keyframe)
+        viewer = Viewer()
         self._viewers.add(viewer)
         return viewer
 
@@ -97,7 +95,7 @@ class Broadcast:
         """To all viewers. The pts is in 90 kHz ticks and grows from packet to packet."""
         self._newest = packet.pts
         if packet.is_keyframe:
-            self._keyframe, self._wanted = packet.pts, False
+            self._keyframe, self._lost = packet.pts, False
         for viewer in self._viewers:
             viewer.offer(packet)
 

@@ -27,7 +27,7 @@ def enlargement(width: int, height: int) -> int:
     """The whole factor by which a picture is enlarged before it is encoded.
 
     4:2:0 halves the colour's resolution, which a picture of 128 pixels cannot afford. Enlarged twice it keeps all of its
-    colour: at the same 300 kbit/s 3.4 dB nearer to the original, seen at 512 pixels. Lanczos rather than nearest, as
+    colour: at the same 300 kbit/s 3.4 dB nearer to pocket's world, seen at 512 pixels. Lanczos rather than nearest, as
     the browser's own filter draws soft squares out of nearest (2 dB less), and as the recorder has it: what is recorded
     looks like what was watched. Browsers decode 128 pixels in software; some hardware decoders stop near there.
     """

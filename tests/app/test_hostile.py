@@ -1,0 +1,283 @@
+"""Whatever is sent, the status is right, the server lives, and no path or trace of it comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from studio_server import ROOT, serving
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+TOKEN = "correct horse battery staple"
+AUTH = {"authorization": f"Bearer {TOKEN}"}
+GHOST = "0" * 32
+
+Row = tuple[str, str, dict[str, str], bytes, set[int]]
+
+
+def rows() -> list[Row]:
+    """(method, path, headers, body, allowed statuses)."""
+    out: list[Row] = []
+
+    def add(status: int | set[int], method: str, path: str, body: bytes | str = b"", **headers: str) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        named = {k.replace("_", "-"): v for k, v in headers.items()}
+        out.append((method, path, named, data, status if isinstance(status, set) else {status}))
+
+    # no token, or a wrong one
+    guarded = ["/", "/api/models", "/api/takes", "/api/takes/0123456789ab", "/metrics", "/docs", "/openapi.json"]
+    guarded += [
+        "/config",
+        "/gradio_api/info",
+        "/gradio_api/file=/etc/passwd",
+        f"/api/sessions/{GHOST}",
+        "//",
+        "/../api/takes",
+    ]
+    for path in guarded:
+        add(401, "GET", path)
+        add(401, "GET", path, authorization="Bearer wrong")
+    for value in (
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {TOKEN}",
+        f"bearer x{TOKEN}",
+        f"Bearer {TOKEN}x",
+        TOKEN,
+        "Bearer \xff" * 9,
+    ):
+        add(401, "GET", "/api/models", authorization=value)
+    for cookie in (
+        "longtake_token=",
+        "longtake_token=x",
+        "longtake_token",
+        "=;=;",
+        "a" * 5000,
+        'longtake_token="\\377"',
+    ):
+        add(401, "GET", "/api/models", cookie=cookie)
+    for path in ("/api/sessions", "/gradio_api/upload", "/gradio_api/queue/join", f"/api/sessions/{GHOST}/control"):
+        add(401, "POST", path, "{}")
+    add(401, "POST", "/login", "token=guess")
+    add(401, "POST", "/login", b"\xff\xfe")
+    add(413, "POST", "/login", b"x" * 200_000)
+    add(200, "GET", "/healthz")
+    add(200, "GET", "/login")
+
+    # other sites
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://"):
+        add(403, "POST", "/api/sessions", '{"prompt": "x"}', origin=origin, **AUTH)
+        add(403, "POST", f"/api/sessions/{GHOST}/offer", "{}", origin=origin)
+
+    # sessions
+    bodies = [
+        "", "{", "[]", "null", "1", '"x"', "{}", '{"prompt": ""}', '{"prompt": 5}', '{"prompt": null}',
+        '{"prompt": "x", "model": 5}', '{"prompt": "x", "seed": -1}', '{"prompt": "x", "seed": 1e400}',
+        '{"prompt": "x", "seed": 9223372036854775808}', '{"prompt": "x", "look_ahead": "far"}',
+        '{"prompt": "x", "set": {"chunk": "3"}}', '{"prompt": "x", "set": []}', '{"prompt": "x", "extra": 1}',
+        '{"prompt": "x", "ticket": 5}', '{"prompt": "' + "x" * 4001 + '"}', "[" * 50_000, b"\xff\xfe\x00",
+    ]  # fmt: skip
+    for body in bodies:
+        add(422, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
+    for body in (
+        '{"prompt": "x", "size": "big"}', '{"prompt": "x", "size": "0x0"}', '{"prompt": "x", "size": "33x33"}',
+        '{"prompt": "x", "size": "99999x99999"}', '{"prompt": "x", "size": "-1x5"}', '{"prompt": "  "}',
+        '{"prompt": "x", "set": {"anchor": "floating"}}', '{"prompt": "x", "size": "4096x4096"}',
+    ):  # fmt: skip
+        add(400, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
+    for model in ("nope", "../pocket", "/etc/passwd", "pocket\\u0000", ""):
+        add(
+            404,
+            "POST",
+            "/api/sessions",
+            f'{{"prompt": "x", "model": "{model}"}}',
+            content_type="application/json",
+            **AUTH,
+        )
+    add(
+        409,
+        "POST",
+        "/api/sessions",
+        '{"prompt": "x", "model": "longlive-1.3b"}',
+        content_type="application/json",
+        **AUTH,
+    )
+    add(413, "POST", "/api/sessions", b"x" * 200_000, content_type="application/json", **AUTH)
+    for length in ("-1", "1e9", "99999999999", "x"):
+        add({400, 413}, "POST", "/api/sessions", b"", content_length=length, **AUTH)
+    for method in ("PUT", "PATCH", "DELETE", "TRACE"):
+        add({404, 405}, method, "/api/sessions", "{}", **AUTH)
+
+    # sessions that are not there, ids that are none
+    for session in (GHOST, "x", "..", "%2e%2e", "%00", "a" * 3000, "'; DROP TABLE takes", "🎈"):
+        add({404, 400}, "GET", f"/api/sessions/{session}", **AUTH)
+        add(
+            {404, 400},
+            "POST",
+            f"/api/sessions/{session}/offer",
+            '{"sdp": "v=0"}',
+            content_type="application/json",
+            **AUTH,
+        )
+        add({404, 400}, "POST", f"/api/sessions/{session}/control", '{"id": 1, "type": "pause"}', **AUTH)
+        add({404, 400}, "POST", f"/whep/{session}", "v=0", content_type="application/sdp", **AUTH)
+        add({404, 400}, "DELETE", f"/whep/{session}/{GHOST}", **AUTH)
+        add({404, 400}, "GET", f"/watch/{session}", **AUTH)
+    add(415, "POST", f"/whep/{GHOST}", "v=0", content_type="text/plain", **AUTH)
+
+    # takes and files: nothing outside the data folder
+    for take in (
+        "0123456789ab", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/serve.log", "....//serve",
+        "0123456789AB", "0123456789ab.yaml", "serve.log", "%00", "~root", "C:\\windows", "a" * 2000,
+    ):  # fmt: skip
+        add({404, 400}, "GET", f"/api/takes/{take}", **AUTH)
+    for name in (
+        "login.html",
+        "watch.html",
+        "..%2fserver.py",
+        "../server.py",
+        "server.py",
+        "player.js%00",
+        "PLAYER.JS",
+    ):
+        add({404, 400}, "GET", f"/page/{name}", **AUTH)
+    for path in ("/etc/passwd", "/proc/self/environ", "app/server.py", "../../etc/passwd", "pyproject.toml"):
+        add({403, 404, 400}, "GET", f"/gradio_api/file={path}", **AUTH)
+    return out
+
+
+ROWS = rows()
+OFFERS = [
+    "", "v=0", "v=0\r\n", "x" * 100, "v=0" + "x" * 70_000, "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n",
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n",
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+    "c=IN IP4 0.0.0.0\r\na=mid:0\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\na=ice-ufrag:abcd\r\n"
+    "a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 00:11\r\na=setup:actpass\r\na=rtcp-mux\r\n",
+    "v=0\r\n" + "a=candidate:1 1 UDP 1 300.300.300.300 99999 typ host\r\n" * 50,
+    "v=0\r\nm=video -1 X\r\n", "v=0\r\nm=\r\n", "v=0\x00\x00", "v=0\r\n" + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500,
+]  # fmt: skip
+MESSAGES = [
+    "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}', '{"id": 1, "type": "x"}',
+    '{"id": "1", "type": "pause"}', '{"id": 1e400, "type": "pause"}', '{"id": 1, "type": "rewind", "latent": 99999}',
+    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "undo"}',
+    '{"id": 1, "type": "set", "name": "window", "value": "3"}', '{"id": 1, "type": "seed", "seed": -5}',
+    "[" * 10_000, "x" * 20_000, '{"id": 1, "type": "prompt", "text": "' + "y" * 5000 + '"}', '{"id": NaN}',
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("hostile"), token=TOKEN) as (address, process):
+        yield address
+        assert process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def session(server: str) -> Iterator[dict[str, Any]]:
+    got = httpx.post(f"{server}/api/sessions", json={"prompt": "a red ball bounces by day"}, headers=AUTH)
+    assert got.status_code == 201
+    return got.json()
+
+
+def clean(text: str) -> None:
+    for secret in ("Traceback", 'File "', str(ROOT), "site-packages", "root:x:", TOKEN):
+        assert secret not in text
+
+
+def test_the_table_is_long() -> None:
+    assert len(ROWS) + 2 * len(OFFERS) + 2 * len(MESSAGES) >= 200
+
+
+def test_every_row_of_the_table(server: str) -> None:
+    wrong = []
+    for number, (method, path, headers, body, allowed) in enumerate(ROWS):
+        raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        # another sender's address every time: the limit on requests has its own test
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=f"127.0.1.{number % 250 + 1}")) as client:
+            try:
+                answer = client.request(method, server + path, headers=raw, content=body)
+            except httpx.TransportError as e:
+                wrong.append((method, path[:60], body[:40], f"no answer: {e!r}"))
+                continue
+        if answer.status_code not in allowed:
+            wrong.append((method, path[:60], body[:40], answer.status_code, answer.text[:80]))
+        if answer.status_code >= 400:
+            clean(answer.text)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("number", range(len(OFFERS)))
+def test_offers_that_are_none(server: str, session: dict[str, Any], number: int) -> None:
+    offer = OFFERS[number]
+    whep = httpx.post(f"{server}/whep/{session['id']}", content=offer, headers={"content-type": "application/sdp"})
+    joined = httpx.post(f"{server}/api/sessions/{session['id']}/offer", json={"sdp": offer, "key": session["key"]})
+    for answer in (whep, joined):
+        assert answer.status_code in (400, 413), answer.text
+        clean(answer.text)
+
+
+@pytest.mark.parametrize("number", range(len(MESSAGES)))
+def test_messages_that_are_none(server: str, session: dict[str, Any], number: int) -> None:
+    headers = {**AUTH, "x-longtake-key": session["key"]}
+    url = f"{server}/api/sessions/{session['id']}/control"
+    answer = httpx.post(url, content=MESSAGES[number], headers=headers)
+    assert answer.status_code == 400, answer.text
+    clean(answer.text)
+    with connect(f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream?key={session['key']}") as socket:
+        socket.send(MESSAGES[number])
+        for _ in range(200):
+            got = socket.recv(timeout=10)
+            if isinstance(got, str) and json.loads(got)["type"] == "refused":
+                clean(got)
+                break
+        else:
+            raise AssertionError("it was not refused")
+
+
+def test_a_key_of_another_session_controls_nothing(server: str, session: dict[str, Any]) -> None:
+    for key in ("", "x", "é", session["key"] + "x"):
+        raw = [(b"authorization", AUTH["authorization"].encode()), (b"x-longtake-key", key.encode())]
+        answer = httpx.post(
+            f"{server}/api/sessions/{session['id']}/control", content='{"id":1,"type":"end"}', headers=raw
+        )
+        assert answer.status_code == 403
+        assert httpx.delete(f"{server}/api/sessions/{session['id']}", headers=raw).status_code == 403
+
+
+def test_sockets_from_other_sites_and_to_nowhere_are_refused(server: str, session: dict[str, Any]) -> None:
+    url = f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream"
+    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url, origin="http://evil.example") as socket:  # type: ignore[arg-type]
+        socket.recv(timeout=5)
+    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url.replace(session["id"], GHOST)) as socket:
+        socket.recv(timeout=5)
+
+
+def test_too_many_requests_wait(server: str) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.2.1")) as client:
+        statuses = [client.post(f"{server}/login", content="token=x").status_code for _ in range(260)]
+        assert statuses.count(429) == 20
+        assert client.get(f"{server}/healthz").status_code == 200
+
+
+def test_the_server_lives_and_its_session_still_plays(server: str, session: dict[str, Any]) -> None:
+    answer = httpx.get(f"{server}/api/sessions/{session['id']}", headers=AUTH)
+    assert answer.status_code in (200, 404)  # 404: nobody watched it for the grace period
+    assert httpx.post(f"{server}/api/sessions", json={"prompt": "x"}, headers=AUTH).status_code in (201, 503)
+
+
+def test_who_may_reach_the_address(tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    env = {k: v for k, v in os.environ.items() if k != "LONGTAKE_TOKEN"}
+    command = [sys.executable, "-m", "app.cli", "serve", "--host", "0.0.0.0", "--data", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "error: 0.0.0.0 can be reached by others: set LONGTAKE_TOKEN, or say --insecure\n"
