@@ -119,6 +119,7 @@ def list_models() -> None:
 @models_app.command("show")
 def show_model(name: str) -> None:
     """All that the catalog says about a model."""
+    from app.vocabulary import understands
     from models.catalog import find
     from models.checkpoints.assemble import folder_of
 
@@ -135,6 +136,9 @@ def show_model(name: str) -> None:
         f"rollout   chunk {r.chunk}, window {r.window}, sink {r.sink}, steps at sigma {', '.join(f'{s:.3g}' for s in r.schedule.sigmas)}"
     )
     print(f"defaults  anchor {r.anchor}, on_switch {r.on_switch}, sink_on_switch {r.sink_on_switch}")
+    for attribute, values in understands(entry).items():
+        said = ", ".join(" = ".join(ways) or "(nothing)" for ways in values)
+        print(f"{attribute:9} {said}")
     if entry.notes:
         print(f"note      {entry.notes}")
 

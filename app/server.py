@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Lifespan
 
 from app.security import COOKIE, Guard
+from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load, missing_files
 from models.checkpoints.read import CheckpointError
@@ -61,15 +62,6 @@ class Offer(BaseModel):
     key: Annotated[str, Field(max_length=100)] | None = None
 
 
-def understands(entry: catalog.Entry) -> dict[str, list[str]]:
-    """What a model with a small vocabulary can show: attribute → ways to say it. Empty: any text."""
-    if entry.text != "words":
-        return {}
-    from models.pocket.scene import WORDING
-
-    return {name: [w for ways in values.values() for w in ways if w] for name, values in WORDING.items()}
-
-
 class Studio:
     """What the routes share."""
 
@@ -105,7 +97,7 @@ class Studio:
                 "here": not missing_files(e, folder_of(e, self._models)),
                 "size": f"{e.size[0]}x{e.size[1]}",
                 "fps": e.fps,
-                "understands": understands(e),
+                "understands": {n: [w for ways in v for w in ways] for n, v in understands(e).items()},
             }
             for e in catalog.ENTRIES.values()
         ]

@@ -75,21 +75,31 @@ class Snapshots:
     def __init__(self, budget_mb: float) -> None:
         self.budget = budget_mb * 1e6
         self._held: dict[int, Snapshot] = {}
+        self._users: dict[int, int] = {}  # address of a storage → snapshots that hold it
+        self._bytes = 0
 
     def add(self, snapshot: Snapshot) -> None:
         """Keep it; the oldest go until the rest fits, this one stays in any case."""
+        if snapshot.index in self._held:
+            self._drop(snapshot.index)
         self._held[snapshot.index] = snapshot
-        while len(self._held) > 1 and self.bytes() > self.budget:
-            del self._held[min(self._held)]
+        for address, size in _storages(snapshot).items():
+            users = self._users.get(address, 0)
+            self._bytes += 0 if users else size
+            self._users[address] = users + 1
+        while len(self._held) > 1 and self._bytes > self.budget:
+            self._drop(min(self._held))
+
+    def _drop(self, index: int) -> None:
+        for address, size in _storages(self._held.pop(index)).items():
+            self._users[address] -= 1
+            if not self._users[address]:
+                del self._users[address]
+                self._bytes -= size
 
     def bytes(self) -> int:
         """Memory held, tensors that snapshots share counted once."""
-        storages = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-            for s in self._held.values()
-            for t in s.tensors()
-        }
-        return sum(storages.values())
+        return self._bytes
 
     def oldest(self) -> int | None:
         """The earliest latent one can go back to."""
@@ -104,4 +114,11 @@ class Snapshots:
 
     def drop_after(self, index: int) -> None:
         """After a rewind: what lay ahead is no longer this take's."""
-        self._held = {i: s for i, s in self._held.items() if i <= index}
+        for i in [i for i in self._held if i > index]:
+            self._drop(i)
+
+
+def _storages(snapshot: Snapshot) -> dict[int, int]:
+    """Address and size of every storage that the snapshot keeps alive."""
+    storages = (t.untyped_storage() for t in snapshot.tensors())
+    return {s.data_ptr(): s.nbytes() for s in storages}

@@ -64,8 +64,6 @@ class LiveEncoder:
             "preset": "superfast",
             "tune": "zerolatency",
             "profile": "baseline",
-            "bf": "0",
-            "forced-idr": "1",
             "maxrate": str(bitrate),
             "bufsize": str(round(bitrate * KEYFRAME_SECONDS)),
             # the matrix is the one of cv2.COLOR_RGB2YUV; unsaid, a player guesses it from the size of the picture

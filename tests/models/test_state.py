@@ -47,6 +47,9 @@ def test_a_budget_drops_the_oldest_and_never_the_newest(model: Model) -> None:
         held.at(oldest - 1)
     assert held.at(oldest + 1).index == oldest
     held.drop_after(oldest)
+    only = Snapshots(1000)
+    only.add(held.at(oldest))
+    assert held.bytes() == only.bytes()
     assert held.at(10_000).index == oldest
 
 

@@ -62,9 +62,20 @@ async def test_a_viewer_that_connects_slowly_starts_with_the_present() -> None:
     await seen(early, source, 3)
     late = source.broadcast.join()
     source.broadcast.request_keyframe()
-    source.send(30)  # keyframes pass while it connects
-    assert len(source.keys) == 2
-    assert await seen(late, source, 2) == [33, 34]
+    source.send(10)  # while it connects, a keyframe passes too
+    assert source.keys == [0, 9]
+    assert await seen(late, source, 2) == [13, 14]
+
+
+async def test_what_was_encoded_before_a_viewer_asked_is_not_for_it() -> None:
+    broadcast = Broadcast()
+    waiting = asyncio.ensure_future(broadcast.join().get())
+    await asyncio.sleep(0)
+    broadcast.send(packet(0))
+    await asyncio.sleep(0)
+    assert broadcast.keyframe_wanted
+    broadcast.send(packet(1, key=True))
+    assert (await asyncio.wait_for(waiting, 1)).pts == FRAME
 
 
 async def test_a_slow_viewer_goes_on_at_a_keyframe_and_the_others_notice_nothing() -> None:

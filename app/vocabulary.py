@@ -1,0 +1,14 @@
+"""What a model with a small vocabulary understands."""
+
+from __future__ import annotations
+
+from models.catalog import Entry
+
+
+def understands(entry: Entry) -> dict[str, list[list[str]]]:
+    """Attribute → its values, each with the ways to say it, the plain one first. Empty: any text."""
+    if entry.text != "words":
+        return {}
+    from models.pocket.scene import WORDING
+
+    return {name: [[w for w in ways if w] for ways in values.values()] for name, values in WORDING.items()}
