@@ -1,0 +1,168 @@
+"""What only hours show, in minutes: `pytest -m long`; LONGTAKE_SOAK_MINUTES makes the soak longer than 20."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from studio_server import serving
+
+MINUTES = float(os.environ.get("LONGTAKE_SOAK_MINUTES", "20"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
+    with serving(tmp_path) as (address, process):
+        yield address, psutil.Process(process.pid)
+
+
+def begin(server: str) -> dict[str, Any]:
+    got = httpx.post(f"{server}/api/sessions", json={"prompt": "a red ball bounces over the meadow by day"})
+    assert got.status_code == 201, got.text
+    return got.json()
+
+
+async def watch(server: str, session: dict[str, Any]) -> tuple[RTCPeerConnection, asyncio.Task[None], list[int]]:
+    """A connection, the task that takes its frames, and how many have come."""
+    connection, count = RTCPeerConnection(), [0]
+    connection.addTransceiver("video", direction="recvonly")
+    await connection.setLocalDescription(await connection.createOffer())
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(
+            f"{server}/api/sessions/{session['id']}/offer", json={"sdp": connection.localDescription.sdp}
+        )
+    await connection.setRemoteDescription(RTCSessionDescription(**answer.json()))
+
+    async def take() -> None:
+        while True:
+            await connection.getTransceivers()[0].receiver.track.recv()
+            count[0] += 1
+
+    return connection, asyncio.create_task(take()), count
+
+
+@pytest.mark.long
+@pytest.mark.timeout(int(60 * MINUTES) + 300)
+def test_a_long_session_stays_as_it_began(server: tuple[str, psutil.Process], tmp_path: Path) -> None:
+    """A prompt every ten seconds; memory, descriptors, threads and the distance to real time stay flat."""
+    address, process = server
+
+    async def soak() -> list[dict[str, float]]:
+        session = begin(address)
+        connection, task, count = await watch(address, session)
+        rows, began = [], time.monotonic()
+        headers = {"x-longtake-key": session["key"]}
+        url = f"{address}/api/sessions/{session['id']}"
+        async with httpx.AsyncClient(timeout=30) as client:
+            for number in range(int(6 * MINUTES)):
+                text = f"a {('red', 'blue', 'white')[number % 3]} ball bounces over the {('sea', 'meadow')[number % 2]} by day"
+                await client.post(
+                    f"{url}/control", headers=headers, json={"id": number, "type": "prompt", "text": text}
+                )
+                await asyncio.sleep(10)
+                status = (await client.get(url)).json()
+                rows.append(
+                    {
+                        "seconds": time.monotonic() - began,
+                        "frames": count[0],
+                        "buffer_ms": status["buffer_ms"],
+                        "prompt_ms": status["prompt_ms"][0],
+                        "rss_mb": process.memory_info().rss / 1e6,
+                        "files": process.num_fds(),
+                        "threads": process.num_threads(),
+                    }
+                )
+        task.cancel()
+        await connection.close()
+        return rows
+
+    rows = asyncio.run(soak())
+    (tmp_path / "soak.json").write_text(json.dumps(rows))
+    half = len(rows) // 2
+    for name in ("buffer_ms", "prompt_ms", "rss_mb", "files", "threads"):
+        values = [r[name] for r in rows]
+        print(
+            f"{name}: first half {np.median(values[:half]):.0f}, second half {np.median(values[half:]):.0f}, max {max(values):.0f}"
+        )
+    elapsed, frames = rows[-1]["seconds"] - rows[0]["seconds"], rows[-1]["frames"] - rows[0]["frames"]
+    print(f"frames a second received: {frames / elapsed:.2f}")
+    assert frames / elapsed == pytest.approx(16, rel=0.02)
+    assert np.median([r["files"] for r in rows[half:]]) <= np.median([r["files"] for r in rows[:half]]) + 2
+    assert max(r["rss_mb"] for r in rows[half:]) - max(r["rss_mb"] for r in rows[:half]) < 60
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_fifty_viewers_that_vanish_leave_nothing(server: tuple[str, psutil.Process]) -> None:
+    """Their transport is torn away without a goodbye, as if the machine had been switched off."""
+    address, process = server
+
+    async def cycles() -> None:
+        session = begin(address)
+        url = f"{address}/api/sessions/{session['id']}"
+        keeper, keeping, _ = await watch(address, session)
+        await asyncio.sleep(5)
+        before = (process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
+        async with httpx.AsyncClient(timeout=30) as client:
+            for _ in range(50):
+                connection, task, count = await watch(address, session)
+                async with asyncio.timeout(20):
+                    while count[0] < 3:
+                        await asyncio.sleep(0.05)
+                task.cancel()
+                for transceiver in connection.getTransceivers():
+                    ice = transceiver.receiver.transport.transport._connection
+                    for protocol in list(ice._protocols):
+                        protocol.transport.abort()
+            began = time.monotonic()
+            while (viewers := (await client.get(url)).json()["viewers"]) > 1 and time.monotonic() - began < 120:
+                await asyncio.sleep(2)
+            print(f"\nall had gone {time.monotonic() - began:.0f} s after the last vanished")
+            assert viewers == 1
+            await asyncio.sleep(10)
+        after = (process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
+        print(f"RSS MB, descriptors, threads before {before}, after {after}")
+        assert after[1] <= before[1] + 3
+        assert after[2] <= before[2] + 3
+        assert after[0] - before[0] < 80
+        keeping.cancel()
+        await keeper.close()
+
+    asyncio.run(cycles())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_four_viewers_cost_one_encode(server: tuple[str, psutil.Process]) -> None:
+    address, process = server
+
+    async def cost() -> list[float]:
+        session = begin(address)
+        shares, peers = [], []
+        for viewers in (1, 2, 4):
+            while len(peers) < viewers:
+                peers.append(await watch(address, session))
+            await asyncio.sleep(3)
+            before, began = sum(process.cpu_times()[:2]), time.monotonic()
+            await asyncio.sleep(15)
+            shares.append((sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began))
+        for connection, task, _ in peers:
+            task.cancel()
+            await connection.close()
+        return shares
+
+    one, two, four = asyncio.run(cost())
+    print(
+        f"\nCPU of the server in cores: 1 viewer {one:.3f}, 2 {two:.3f}, 4 {four:.3f}; each further one {(four - one) / 3:.4f}"
+    )
+    assert (four - one) / 3 < 0.05
