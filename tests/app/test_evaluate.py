@@ -1,0 +1,68 @@
+"""The evaluation compares arms on the same noise and says what it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app import evaluate
+from models import catalog
+from models.checkpoints.assemble import ASSETS, Model, load
+from models.judge import classifier
+from models.judge.classifier import ATTRIBUTES, Judge
+
+
+@pytest.fixture(scope="module")
+def pocket() -> Model:
+    return load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return classifier.load(ASSETS / "judge" / "judge.safetensors")
+
+
+def test_prompts_are_held_out_and_always_the_same() -> None:
+    assert evaluate.prompts(5) == evaluate.prompts(24)[:5]
+    assert all(a.held_out and b.held_out and a.caption() != b.caption() for a, b in evaluate.prompts(24))
+
+
+def test_every_arm_changes_one_thing() -> None:
+    default, *others = evaluate.arms(catalog.POCKET.rollout)
+    assert {"no sink", "on_switch none", "on_switch clear", "on_switch flush", "sink reanchor"} < {
+        a.name for a in others
+    }
+    for arm in others:
+        fields = [f for f in arm.config.__dataclass_fields__ if getattr(arm.config, f) != getattr(default.config, f)]
+        assert len(fields) == 1, arm.name
+
+
+def test_two_arms_are_rolled_out_judged_and_written_down(pocket: Model, judge: Judge, tmp_path: Path) -> None:
+    arms = [a for a in evaluate.arms(catalog.POCKET.rollout) if a.name in ("default", "1 step")]
+    said: list[str] = []
+    for arm in arms:
+        evaluate.short(pocket, judge, arm, evaluate.prompts(1), 2, said.append)
+        assert all(len(v) == 1 for v in arm.by_prompt.values())
+        assert len(arm.switches) == 2
+    drift = evaluate.long(pocket, judge, arms[0], 1, 18, said.append, switch_every=3)
+    assert [len(s) for s in drift.series["sharpness"]] == [6]
+    text = evaluate.save(tmp_path, arms, [drift], dict.fromkeys(ATTRIBUTES, 1.0), {"model": "pocket"})
+    assert "| default |" in text
+    assert "Δ" in next(line for line in text.splitlines() if line.startswith("| 1 step"))
+    assert "drift per 100 chunks" in text
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert 0 <= results["arms"]["default"]["by_prompt"]["scene"][0] <= 1
+    assert (tmp_path / "drift.png").stat().st_size > 5000
+
+
+def test_the_same_arm_measures_the_same(pocket: Model, judge: Judge) -> None:
+    results = []
+    for _ in range(2):
+        arm = evaluate.arms(catalog.POCKET.rollout)[0]
+        evaluate.short(pocket, judge, arm, evaluate.prompts(1), 1, lambda _: None)
+        results.append({k: v for k, v in arm.by_prompt.items() if not np.isnan(v[0])})
+    assert results[0] == results[1]
