@@ -34,9 +34,10 @@ class Pace:
         late = now - self.due(frame) > TOLERANCE / self.fps
         return replace(self, frame=frame, time=now) if late else self
 
-    def pts(self, frame: int) -> int:
-        """Media time in 90 kHz ticks: the same from every anchor, and strictly growing."""
-        return frame * TICKS // self.fps
+
+def pts_of(frame: int, fps: int) -> int:
+    """Media time of a released frame in 90 kHz ticks; it strictly grows, whatever happened to the pace."""
+    return frame * TICKS // fps
 
 
 class LookAhead(StrEnum):

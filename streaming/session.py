@@ -39,7 +39,7 @@ from streaming.control import (
 from streaming.device import DeviceThread
 from streaming.encoder import LiveEncoder, bitrate_for
 from streaming.journal import Journal
-from streaming.pacing import LookAhead, Pace, may_draw
+from streaming.pacing import LookAhead, Pace, may_draw, pts_of
 from streaming.phase import Phase, onward
 from streaming.recorder import Frames
 from streaming.rollout import Boundary, Rollout, record_of
@@ -380,29 +380,35 @@ class Session:
     # -- playing --------------------------------------------------------------------------------------------------
 
     async def _play_on(self) -> None:
-        loop, fps = asyncio.get_running_loop(), self.model.entry.fps
         pace: Pace | None = None
+        last: Shown | None = None
         while not self.over:
             if self.phase is not Phase.LIVE or not self._frames:
-                if self.phase is not Phase.LIVE:
-                    pace = None
-                await _next(self._play_wake)
+                pace = None if self.phase is not Phase.LIVE else pace
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(_next(self._play_wake), 0.25)
+                if self.phase is Phase.PAUSED and last is not None and self.broadcast.keyframe_wanted:
+                    await self._show(replace(last, answers=()))  # who joins a pause sees where it stands
                 continue
-            pace = pace or Pace(fps, self.released, self._clock())
+            pace = pace or Pace(self.model.entry.fps, self.released, self._clock())
             if (delay := pace.due(self.released) - self._clock()) > 0:
                 await asyncio.sleep(delay)
                 if self.phase is not Phase.LIVE or not self._frames:
                     continue
             pace = pace.released(self.released, self._clock())
-            shown = self._frames.popleft()
-            pts, self.released, self.playhead = pace.pts(self.released), self.released + 1, shown.chunk
-            self._draw_wake.set()
-            keyframe = shown.cut or self.broadcast.keyframe_wanted
-            encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
-            for packet in await loop.run_in_executor(None, encode):
-                self.broadcast.send(packet)
-            for number in shown.answers:
-                self._tell({"type": "shown", "id": number, "frame": self.released - 1})
+            last = self._frames.popleft()
+            await self._show(last)
+
+    async def _show(self, shown: Shown) -> None:
+        """Release one frame: encode it, send it, and tell whose prompt it is the first to show."""
+        number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
+        self._draw_wake.set()
+        pts, keyframe = pts_of(number, self.model.entry.fps), shown.cut or self.broadcast.keyframe_wanted
+        encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
+        for packet in await asyncio.get_running_loop().run_in_executor(None, encode):
+            self.broadcast.send(packet)
+        for answer in shown.answers:
+            self._tell({"type": "shown", "id": answer, "frame": number})
 
     # -- the file -------------------------------------------------------------------------------------------------
 
@@ -411,7 +417,11 @@ class Session:
             return
         if self._journal is not None:
             self._journal.close()
-        head: dict[str, Any] = {"type": "take", "id": self.line.id, "take": self.line.take.model_dump(exclude_defaults=True)}
+        head: dict[str, Any] = {
+            "type": "take",
+            "id": self.line.id,
+            "take": self.line.take.model_dump(exclude_defaults=True),
+        }
         head |= {"parent": self.line.parent, "record": self._record}
         past: list[dict[str, Any]] = [{"type": "cue", **e.model_dump(exclude_defaults=True)} for e in self.line.landed]
         past += [{"type": "chunk", "first": first, "hash": h} for first, h in self.line.hashes.items()]

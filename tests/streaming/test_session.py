@@ -170,6 +170,18 @@ async def test_a_pause_stops_time_and_goes_on_without_a_burst() -> None:
 
 
 @async_test
+async def test_who_joins_a_pause_sees_where_it_stands() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.released > 5)
+        say(session, 1, type="pause")
+        await asyncio.sleep(0.2)
+        viewer = session.broadcast.join()
+        packet = await asyncio.wait_for(viewer.get(), 2)
+        assert packet is not None
+        assert packet.is_keyframe
+
+
+@async_test
 async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> None:
     for look_ahead, landed in ((LookAhead.LOSSLESS, ["one", "a", "b", "c"]), (LookAhead.SMOOTH, ["one", "c"])):
         async with running(look_ahead=look_ahead) as (session, events):
