@@ -9,7 +9,7 @@
     constructor(root, options) {
       this.root = root;
       this.options = { model: "pocket", seed: null, look_ahead: "smooth", set: {}, ...options };
-      this.slots = new Array(10).fill("");
+      this.saved = new Array(10).fill("");
       this.sent = new Map(); // message id -> time of sending
       this.waits = []; // ms from Enter to the screen
       this.next = 1;
@@ -283,12 +283,12 @@
 
     hotkey(e) {
       const typing = e.target.closest && e.target.closest("input, textarea, select, [contenteditable]");
-      if (e.altKey && /^[1-9]$/.test(e.key)) { this.slots[e.key] = this.prompt.value.trim(); this.drawSlots(); return; }
+      if (e.altKey && /^[1-9]$/.test(e.key)) { this.saved[e.key] = this.prompt.value.trim(); this.drawSlots(); return; }
       if (typing || e.ctrlKey || e.metaKey || e.altKey || !this.prompt) return;
       const keys = { " ": () => this.togglePause(), u: () => this.undo.click(), r: () => this.reroll.click(),
         c: () => this.say({ cut: true }), "/": () => this.prompt.focus(), "?": () => this.toggleHelp(),
         f: () => this.video.requestFullscreen && this.video.requestFullscreen() };
-      if (/^[1-9]$/.test(e.key) && this.slots[e.key]) this.say({ text: this.slots[e.key] });
+      if (/^[1-9]$/.test(e.key) && this.saved[e.key]) this.say({ text: this.saved[e.key] });
       else if (keys[e.key]) keys[e.key]();
       else return;
       e.preventDefault();
@@ -297,15 +297,14 @@
     toggleHelp() { const sheet = this.root.querySelector("[data-lt=sheet]"); if (sheet) sheet.hidden = !sheet.hidden; }
 
     drawSlots() {
-      if (!this.slotsBox) this.slotsBox = this.root.querySelector("[data-lt=slots]");
-      const buttons = this.slots.map((text, i) => [text, i]).filter(([text]) => text).map(([text, i]) => {
+      const buttons = this.saved.map((text, i) => [text, i]).filter(([text]) => text).map(([text, i]) => {
         const b = document.createElement("button");
         b.textContent = `${i} ${text}`;
         b.title = text;
         b.onclick = () => this.say({ text });
         return b;
       });
-      this.slotsBox.replaceChildren(...buttons);
+      this.slots.replaceChildren(...buttons);
     }
 
     drawChips() {

@@ -203,7 +203,7 @@ def test_a_share_link_watches_and_cannot_control(page: Page, browser: Browser, s
     viewer = browser.new_page()
     viewer.goto(f"{server[0]}/{link}")
     viewer.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
-    viewer.wait_for_function("longtake.player.talk", timeout=20_000)
+    viewer.wait_for_function("!!longtake.player.talk", timeout=20_000)
     viewer.evaluate("longtake.player.send({type: 'prompt', text: 'x', blend: 1, cut: false})")
     viewer.wait_for_function("longtake.player.events.some(e => e.type == 'refused')")
     assert events(viewer, "refused")[0]["why"] == "this link only watches"
@@ -211,7 +211,7 @@ def test_a_share_link_watches_and_cannot_control(page: Page, browser: Browser, s
 
 
 def test_without_udp_the_page_plays_by_itself_over_a_socket(playwright: Playwright, server: tuple[str, Path]) -> None:
-    blocked = [*QUIET, "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]
+    blocked = [*QUIET, "--webrtc-ip-handling-policy=disable_non_proxied_udp"]
     chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=blocked)
     page = chromium.new_page()
     page.goto(server[0])
