@@ -134,5 +134,5 @@ def changed_scene(scene: Scene, rng: random.Random, *, held_out: bool = False) -
             scene,
             **{name: rng.choice([v for v in WORDING[name] if v != getattr(scene, name)]) for name in chosen},
         )
-        if new.held_out == held_out:
+        if new.held_out == held_out and new.caption() != scene.caption():
             return new
