@@ -236,7 +236,8 @@ def serve(
 
     scheme = "https" if tls_cert else "http"
     print(f"Longtake listens on {scheme}://{host}:{port}", flush=True)
-    uvicorn.run(page, host=host, port=port, log_level="warning", ssl_certfile=tls_cert, ssl_keyfile=tls_key)
+    tls = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key}
+    uvicorn.run(page, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, **tls)
 
 
 @app.command("eval")

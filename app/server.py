@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import prometheus_client
 import torch
 from fastapi import FastAPI, Header, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Lifespan
@@ -37,6 +38,7 @@ from streaming.take import Entry, Take
 
 log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
+MOST_PIXELS = 4  # times those of a model's own size
 
 
 class NewSession(BaseModel):
@@ -164,6 +166,12 @@ def create(studio: Studio, token: str | None) -> FastAPI:
         log.error("a request failed", exc_info=error)
         return JSONResponse({"error": "the server failed; its log says more"}, 500)
 
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]  # without the input: it may be large, or not even JSON
+        field = ".".join(str(p) for p in first["loc"] if p != "body")
+        return JSONResponse({"error": f"{field}: {first['msg']}" if field else first["msg"]}, 422)
+
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
@@ -185,9 +193,12 @@ def _sessions(app: FastAPI, studio: Studio) -> None:
         """Start a session. 503 with a ticket and a place in line while the device is busy."""
         try:
             entry = catalog.find(new.model)
+            if not new.prompt.strip():
+                raise ValueError("a prompt must not be empty")
             cues = [Entry(prompt=new.prompt, set={str(k): v for k, v in new.set.items()})]
             seed = secrets.randbelow(2**31) if new.seed is None else new.seed
             take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=cues)
+            _bearable(take, entry)
             hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
         except FullError as e:
             raise HTTPException(503, {"message": str(e), "ticket": e.ticket, "place": e.place}) from None
@@ -261,6 +272,13 @@ def _sessions(app: FastAPI, studio: Studio) -> None:
         hosted = studio.sessions.hosted[session]
         await socket.accept()
         await _stream(socket, hosted, socket.query_params.get("key"))
+
+
+def _bearable(take: Take, entry: catalog.Entry) -> None:
+    """One picture of a size that nobody can wait for would hold the device for everybody."""
+    width, height = take.width_height(entry.size)
+    if width * height > MOST_PIXELS * entry.size[0] * entry.size[1]:
+        raise ValueError(f"size {take.size} is too large; {entry.name} draws {entry.size[0]}x{entry.size[1]} by itself")
 
 
 async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
