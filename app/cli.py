@@ -279,6 +279,9 @@ def _fail(message: str) -> int:
     return 1
 
 
+MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError"}
+
+
 def main() -> None:
     """Run a command; what a person can mend is one line and exit code 1, never a traceback."""
     try:
@@ -286,7 +289,8 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as e:
-        if type(e).__name__ in ("TakeError", "CheckpointError", "RenderError", "PullError", "ValueError", "KeyError"):
+        # by name, as importing their modules would cost every command seconds; any other error is ours and keeps its trace
+        if type(e).__name__ in MENDABLE:
             raise SystemExit(_fail(str(e.args[0] if e.args else e))) from None
         if isinstance(e, OSError):
             raise SystemExit(_fail(f"{e.filename or 'file'}: {e.strerror or e}")) from None

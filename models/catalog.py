@@ -141,10 +141,14 @@ SELF_FORCING = Entry(
 ENTRIES = {e.name: e for e in (POCKET, LONGLIVE, SELF_FORCING)}
 
 
+class UnknownModelError(KeyError):
+    """No entry has that name; the message says what comes nearest."""
+
+
 def find(name: str) -> Entry:
-    """The entry of that name; a KeyError's message says what comes nearest."""
+    """The entry of that name, or UnknownModelError."""
     if name in ENTRIES:
         return ENTRIES[name]
     near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ENTRIES)}"
-    raise KeyError(f"no model is called {name!r}; {hint}")
+    raise UnknownModelError(f"no model is called {name!r}; {hint}")

@@ -34,6 +34,10 @@ class RolloutConfig:
     sink_on_switch: SinkOnSwitch = SinkOnSwitch.KEEP
 
 
+class SizeError(ValueError):
+    """A picture's size that a model cannot draw."""
+
+
 class Generator:
     """A model that can roll out takes: transformer, text encoder and codec, with the way they are used."""
 
@@ -57,11 +61,11 @@ class Generator:
 
     @torch.inference_mode()
     def new_take(self, seed: int, width: int, height: int) -> TakeState:
-        """An empty take of width x height pixels; ValueError if that is not whole patches."""
+        """An empty take of width x height pixels; SizeError if that is not whole patches."""
         c, t = self.config, self.transformer.config
         _, ph, pw = t.patch_size
         if width % (self.stride * pw) or height % (self.stride * ph) or min(width, height) <= 0:
-            raise ValueError(f"size {width}x{height} is not a multiple of {self.stride * pw}x{self.stride * ph}")
+            raise SizeError(f"size {width}x{height} is not a multiple of {self.stride * pw}x{self.stride * ph}")
         rows, columns = height // (self.stride * ph), width // (self.stride * pw)
         shape = CacheShape(
             layers=t.num_layers,

@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.cue import RESERVED, Cue, Cut, Parameter, Prompt, Seed
+from models.generator import SizeError
 
 FRAMES_PER_LATENT = 4
 
@@ -51,9 +52,9 @@ def latent_at(position: int | str, fps: int) -> int:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """`128x96` → width and height in pixels; ValueError for anything else."""
+    """`128x96` → width and height in pixels; SizeError for anything else."""
     if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
-        raise ValueError(f"{text!r} is not a size such as 128x128")
+        raise SizeError(f"{text!r} is not a size such as 128x128")
     width, height = text.split("x")
     return int(width), int(height)
 

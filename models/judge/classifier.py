@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checkpoints.read import load_into, read
+from models.checkpoints.read import CheckpointError, load_into, read
 from models.pocket.scene import UNSAID, WORDING
 
 WINDOW = 12  # frames; one chunk
@@ -74,5 +74,7 @@ def load(path: Path) -> Judge:
     with safe_open(path, "pt") as f:
         known = json.loads(f.metadata()["attributes"])
     if known != {k: list(v) for k, v in ATTRIBUTES.items()}:
-        raise ValueError(f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train")
+        raise CheckpointError(
+            f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train"
+        )
     return judge.eval()

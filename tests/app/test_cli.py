@@ -167,6 +167,16 @@ def test_no_space_is_one_line_and_resume_finishes_the_same_file(tmp_path: Path) 
     assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
+def test_an_error_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ValueError("zero-size array")
+
+    monkeypatch.setattr("models.catalog.find", broken)
+    monkeypatch.setattr(sys, "argv", ["longtake", "models", "show", "pocket"])
+    with pytest.raises(ValueError, match="zero-size array"):
+        cli.main()
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, app.cli; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
