@@ -248,6 +248,10 @@ def evaluate(
     ablate: Annotated[bool, typer.Option("--ablate", help="every arm, not only the default way")] = False,
     latents: Annotated[int, typer.Option(min=0, help="length of the long streams; 0: none")] = 0,
     streams: Annotated[int, typer.Option(min=1, help="long streams")] = 8,
+    switch_every: Annotated[int, typer.Option(min=0, help="chunks between a long stream's prompts; 0: one prompt")] = 0,
+    before: Annotated[
+        Path | None, typer.Option(help="folder of another pocket (as assets/), compared as one more arm")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Let the judge say how well pocket does what it is told."""
@@ -263,14 +267,18 @@ def evaluate(
     where = torch_device(device)
     model = load(POCKET, ASSETS, where, torch.float32)
     judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
-    arms = evaluation.arms(POCKET.rollout)[: None if ablate else 1]
+    arms = evaluation.arms(model)
+    default = arms[0]
+    if before is not None:
+        arms.insert(1, evaluation.Arm("before", load(POCKET, before, where, torch.float32), default.config))
+    if not ablate:
+        arms = [a for a in arms if a.name in ("default", "before")]
     with Console().status("the judge looks at the world") as status:
         ceiling = train.report(judge, clips=200)["through the codec"]
         for arm in arms:
-            evaluation.short(model, judge, arm, evaluation.prompts(prompts), seeds, status.update)
-        names = ("default", "no sink", "anchor fixed") if ablate else ("default",)
-        chosen = [a for a in arms if a.name in names] if latents else []
-        drifts = [evaluation.long(model, judge, a, streams, latents, status.update) for a in chosen]
+            evaluation.short(judge, arm, evaluation.prompts(prompts), seeds, status.update)
+        chosen = [a for a in arms if a.name in ("default", "before", "no sink", "anchor fixed")] if latents else []
+        drifts = [evaluation.long(judge, a, streams, latents, status.update, switch_every) for a in chosen]
     print(evaluation.save(folder, arms, drifts, ceiling, dict(record_of(model, where))))
 
 

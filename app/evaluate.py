@@ -1,29 +1,29 @@
 """What pocket shows of what it is told: the judge's table, and the ablations of the papers' claims.
 
-Arms of an ablation share prompts, seeds and so noise; intervals are bootstrapped over prompts.
+Arms of an ablation share prompts, seeds and so noise; intervals are bootstrapped over prompts. The takes of an arm run
+in step, as one batch of the generator; each gives the latents that it would give by itself.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from models.cache import AnchorPolicy
 from models.checkpoints.assemble import Model
-from models.cue import OnSwitch, SinkOnSwitch
+from models.cue import OnSwitch, Prompt, SinkOnSwitch
 from models.generator import RolloutConfig
 from models.judge import meters
-from models.judge.classifier import SCENE_ATTRIBUTES, SUBJECT_ATTRIBUTES, Judge
+from models.judge.classifier import ATTRIBUTES, SCENE_ATTRIBUTES, SUBJECT_ATTRIBUTES, Judge
 from models.pocket.scene import WORDING, Scene, changed_scene, random_scene
 from models.sampler import Schedule
-from streaming.rollout import Rollout
-from streaming.take import Entry, Take
 
 CHUNKS, SWITCH = 8, 4  # of a short take, and where its prompt changes
 MEASURES = ("scene", "subject", "after switch", "switch chunks", "continuity", "diversity")
@@ -45,14 +45,16 @@ class Arm:
     """One way of rolling out, and what the judge made of it: every measure, a number a prompt."""
 
     name: str
+    model: Model
     config: RolloutConfig
     by_prompt: dict[str, list[float]] = field(default_factory=lambda: {m: [] for m in MEASURES})
     attributes: dict[str, list[float]] = field(default_factory=dict)
     switches: list[float] = field(default_factory=list)  # chunks until shown, every take
 
 
-def arms(config: RolloutConfig) -> list[Arm]:
+def arms(model: Model) -> list[Arm]:
     """The default way first; every other changes one thing."""
+    config = model.entry.rollout
     few = [s for s in config.schedule.sigmas if s in (1.0, 0.75)] or list(config.schedule.sigmas[:2])
     half = config.sink + (config.window - config.sink) // 2 // config.chunk * config.chunk
     others: dict[str, dict[str, Any]] = {
@@ -65,22 +67,45 @@ def arms(config: RolloutConfig) -> list[Arm]:
         "anchor fixed": {"anchor": AnchorPolicy.FIXED},
         "1 step": {"schedule": Schedule(config.schedule.sigmas[:1])},
         "2 steps": {"schedule": Schedule(tuple(few))},
+        "knot 1": {"knot": 1},
+        "knot 2": {"knot": 2},
     }
-    return [Arm("default", config), *(Arm(name, replace(config, **change)) for name, change in others.items())]
+    changed_ways = (Arm(name, model, replace(config, **change)) for name, change in others.items())
+    return [Arm("default", model, config), *changed_ways]
 
 
-def with_rollout(model: Model, config: RolloutConfig) -> Model:
-    return replace(model, entry=replace(model.entry, rollout=config), generator=model.generator.with_config(config))
+def in_step(arm: Arm, prompts: Sequence[tuple[str, ...]], seeds: tuple[int, ...]) -> Iterator[list[meters.Frames]]:
+    """Takes that run in step: `prompts` says for every chunk what each of them shows. A chunk's twelve frames of each."""
+    generator = arm.model.generator.with_config(arm.config)
+    state = generator.new_take(seeds, *arm.model.entry.size)
+    streams = [generator.new_stream() for _ in seeds]
+    for chunk, shown in enumerate(prompts):
+        latents = generator.draw(state, [Prompt(shown)] if chunk == 0 or shown != prompts[chunk - 1] else [])
+        generator.commit(state)
+        frames = [s.decode(latents[i : i + 1]).numpy() for i, s in enumerate(streams)]
+        yield [np.concatenate([f[:1].repeat(meters.WINDOW - len(f), 0), f]) for f in frames]
 
 
-def short(model: Model, judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
+def read(judge: Judge, chunks: Iterator[list[meters.Frames]], say: Callable[[int], None]) -> list[meters.Reading]:
+    """What the judge reads, take by take, [chunks, values] of every attribute."""
+    readings: list[list[meters.Reading]] = []
+    for number, frames in enumerate(chunks, 1):
+        readings.append([judge.probabilities(torch.from_numpy(f)[None]) for f in frames])
+        say(number)
+    return [{n: torch.cat([r[take][n] for r in readings]) for n in ATTRIBUTES} for take in range(len(readings[0]))]
+
+
+def short(judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
     """Roll out every prompt with every seed: four chunks of its first scene, then four of its second."""
-    rolled = with_rollout(model, arm.config)
+    takes = [(before, after, seed) for before, after in pairs for seed in range(seeds)]
+    captions = tuple(b.caption() for b, _, _ in takes), tuple(a.caption() for _, a, _ in takes)
+    prompts = [captions[chunk >= SWITCH] for chunk in range(CHUNKS)]
+    chunks = in_step(arm, prompts, tuple(seed for _, _, seed in takes))
+    read_by_take = read(judge, chunks, lambda chunk: say(f"{arm.name}: chunk {chunk} of {CHUNKS}"))
     for number, (before, after) in enumerate(pairs):
-        readings, rows = [], []
-        for seed in range(seeds):
-            reading = judge.probabilities(meters.windows(_frames(rolled, _switching(before, after, rolled, seed))))
-            scenes = [before] * SWITCH + [after] * (CHUNKS - SWITCH)
+        scenes = [before] * SWITCH + [after] * (CHUNKS - SWITCH)
+        readings, rows = read_by_take[number * seeds : (number + 1) * seeds], []
+        for reading in readings:
             shown = meters.adherence(reading, scenes)
             until = meters.chunks_until_shown({n: p[SWITCH:] for n, p in reading.items()}, before, after)
             arm.switches.append(until)
@@ -97,27 +122,16 @@ def short(model: Model, judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]]
             )
             for column, name in enumerate(WORDING):
                 arm.attributes.setdefault(name, []).append(_mean(shown[_settled(), column]))
-            readings.append({n: p[1:SWITCH] for n, p in reading.items()})
         for measure in rows[0]:
             arm.by_prompt[measure].append(_mean(np.array([r[measure] for r in rows])))
-        arm.by_prompt["diversity"].append(meters.diversity(readings))
-        say(f"{arm.name}: prompt {number + 1} of {len(pairs)}")
+        arm.by_prompt["diversity"].append(
+            meters.diversity([{n: p[1:SWITCH] for n, p in reading.items()} for reading in readings])
+        )
 
 
 def _settled() -> list[int]:
     """Windows in which a prompt has had a chunk to show itself."""
     return [*range(1, SWITCH), *range(SWITCH + 1, CHUNKS)]
-
-
-def _switching(before: Scene, after: Scene, model: Model, seed: int) -> Take:
-    chunk = model.entry.rollout.chunk
-    cues = [Entry(prompt=before.caption()), Entry(at=SWITCH * chunk, prompt=after.caption())]
-    return Take(model=model.entry.name, seed=seed, length=CHUNKS * chunk, cues=cues)
-
-
-def _frames(model: Model, take: Take) -> meters.Frames:
-    chunks = take.chunks(model.entry.rollout.chunk, model.entry.fps)
-    return np.concatenate([b.frames for b in Rollout(model, take).until(chunks)])
 
 
 def _mean(values: meters.Numbers) -> float:
@@ -136,39 +150,26 @@ class Drift:
         return {m: meters.interval([meters.slope(s) for s in streams]) for m, streams in self.series.items()}
 
 
-def long(
-    model: Model, judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0
-) -> Drift:
+def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0) -> Drift:
     """`streams` takes of `latents` latents; with `switch_every` a new prompt comes after so many chunks."""
-    rolled = with_rollout(model, arm.config)
-    chunk = arm.config.chunk
-    series: dict[str, list[list[float]]] = {m: [] for m in ("adherence", "colour", "sharpness", "motion")}
-    for number, (scene, _) in enumerate(prompts(streams, seed=77)):
-        rng, scenes = random.Random(number), [scene]
-        for i in range(1, latents // chunk):
-            new = switch_every and i % switch_every == 0
-            scenes.append(changed_scene(scenes[-1], rng, held_out=True) if new else scenes[-1])
-        cues = [
-            Entry(at=i * chunk, prompt=s.caption()) for i, s in enumerate(scenes) if i == 0 or s is not scenes[i - 1]
-        ]
-        take = Take(model=model.entry.name, seed=number, length=latents // chunk * chunk, cues=cues)
-        for measure in series:
-            series[measure].append([])
-        for shown, frames in zip(scenes, _windows(rolled, take), strict=True):
-            reading = judge.probabilities(meters.windows(frames[3:]))
-            series["adherence"][-1].append(_mean(meters.adherence(reading, [shown])))
-            series["colour"][-1].append(meters.colour(frames))
-            series["sharpness"][-1].append(meters.sharpness(frames))
-            series["motion"][-1].append(meters.motion(frames))
-        say(f"{arm.name}: stream {number + 1} of {streams}")
+    chunks = latents // arm.config.chunk
+    rng, scenes = random.Random(77), [tuple(scene for scene, _ in prompts(streams, seed=77))]
+    for i in range(1, chunks):
+        new = switch_every and i % switch_every == 0
+        scenes.append(tuple(changed_scene(s, rng, held_out=True) for s in scenes[-1]) if new else scenes[-1])
+    captions = [tuple(s.caption() for s in now) for now in scenes]
+    series: dict[str, list[list[float]]] = {
+        m: [[] for _ in range(streams)] for m in ("adherence", "colour", "sharpness", "motion")
+    }
+    for number, (shown, frames) in enumerate(zip(scenes, in_step(arm, captions, tuple(range(streams))), strict=True)):
+        for take, (scene, now) in enumerate(zip(shown, frames, strict=True)):
+            reading = judge.probabilities(torch.from_numpy(now)[None])
+            series["adherence"][take].append(_mean(meters.adherence(reading, [scene])))
+            series["colour"][take].append(meters.colour(now))
+            series["sharpness"][take].append(meters.sharpness(now))
+            series["motion"][take].append(meters.motion(now))
+        say(f"{arm.name}: chunk {number + 1} of {chunks}")
     return Drift(arm.name, series)
-
-
-def _windows(model: Model, take: Take) -> Iterator[meters.Frames]:
-    """The frames of every chunk, twelve each."""
-    for boundary in Rollout(model, take).until(take.chunks(model.entry.rollout.chunk, model.entry.fps)):
-        missing = 4 * boundary.latents - len(boundary.frames)
-        yield np.concatenate([boundary.frames[:1].repeat(missing, 0), boundary.frames])
 
 
 def table(arms_: list[Arm], ceiling: dict[str, float]) -> str:

@@ -3,7 +3,9 @@
 Attention does not care about the order of keys, so nothing ever moves: a chunk is written into the slot of the
 chunk that just left the window. Per layer the buffer is
 
-    [ sink | ring: past and current chunks ]
+    [ knot | sink | ring: past and current chunks ]
+
+The knot's place is filled while a chunk is denoised and seen by nothing else.
 
 Past keys are stored rotated at their absolute coordinate. The sink's keys are kept as they were before rotation and
 are rotated once a chunk at the coordinate that the anchor policy gives. What is not filled yet is sliced off: a zero
@@ -44,6 +46,8 @@ class CacheShape:
     chunk: int
     window: int
     sink: int  # the first chunk, or 0
+    knot: int = 0  # latents denoised past the end of a chunk, on top of the window
+    takes: int = 1  # takes that run in step, a batch row each
     gap: int = 2  # distance from the newest latent to an anchor that is `ahead`
 
     def __post_init__(self) -> None:
@@ -65,7 +69,7 @@ class CacheShape:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Keys before rotation and values of every layer, [1, n·tokens, heads, d]; never written again."""
+    """Keys before rotation and values of every layer, [takes, n·tokens, heads, d]; never written again."""
 
     layers: tuple[KeysValues, ...]
     captured_at: int  # coordinate of its first latent
@@ -117,8 +121,9 @@ class RingCache:
         self.sink: Anchor | None = None
         self.origin = 0  # coordinate of the first latent that the cache counts from: the start, a cut, a new sink
         self._slots: dict[int, Slot] = {}
-        self._ring_at = shape.sink * shape.tokens
-        size = (1, shape.window * shape.tokens, shape.heads, shape.head_dim)
+        self._sink_at = shape.knot * shape.tokens
+        self._ring_at = self._sink_at + shape.sink * shape.tokens
+        size = (shape.takes, (shape.knot + shape.window) * shape.tokens, shape.heads, shape.head_dim)
         self._keys = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._placed: tuple[int, Anchor] | None = None  # where the sink's keys in the buffer are rotated to
@@ -136,20 +141,25 @@ class RingCache:
     # -- passes --------------------------------------------------------------------------------------------------
 
     def begin(self, first: int, *, clean: bool = False) -> Rotation:
-        """A pass over the chunk at coordinate `first`. A clean one leaves what later chunks see, others nothing."""
+        """A pass over the chunk at coordinate `first`. A clean one leaves what later chunks see; others leave nothing
+        and carry the knot behind the chunk."""
         n = self.shape.chunk * self.shape.tokens
         into_sink = self.shape.sink > 0 and first == self.origin
         slot = self._slot_of(first)
         past = self._slots if into_sink else {k: s for k, s in self._slots.items() if k != slot}
-        at = 0 if into_sink else self._ring_at + slot * n
-        visible = [(at, at + n), *self._ranges(past)]
+        at = self._sink_at if into_sink else self._ring_at + slot * n
+        writes, visible, latents = [(0, at, n)], [(at, at + n), *self._ranges(past)], self.shape.chunk
+        if self.shape.knot and not clean:
+            writes.append((n, 0, self._sink_at))
+            visible.append((0, self._sink_at))
+            latents += self.shape.knot
         if not into_sink and self.sink is not None:
             oldest = min((s.coordinate + self.shape.chunk - s.latents for s in past.values()), default=first)
-            visible.append(self._place_sink(oldest, first + self.shape.chunk))
+            visible.append(self._place_sink(oldest, first + latents))
         self._slots = dict(past)
         leaves = {slot: Slot(first, self.shape.chunk)} if clean and not into_sink else {}
-        self._pass = Pass(first, [(0, at, n)], visible, leaves, [] if clean and into_sink else None)
-        return self._rotation(first, self.shape.chunk)
+        self._pass = Pass(first, writes, visible, leaves, [] if clean and into_sink else None)
+        return self._rotation(first, latents)
 
     def begin_recache(self, first: int, latents: int, *, into_sink: bool) -> Rotation:
         """A clean pass over whole chunks from coordinate `first` that writes their slots anew.
@@ -163,7 +173,7 @@ class RingCache:
         for i in range(latents // self.shape.chunk):
             coordinate = first + i * self.shape.chunk
             if into_sink and i == 0:
-                writes.append((0, 0, n))
+                writes.append((0, self._sink_at, n))
             else:
                 slot = self._slot_of(coordinate)
                 leaves[slot] = Slot(coordinate, self.shape.chunk)
@@ -176,14 +186,15 @@ class RingCache:
         return self._rotation(first, latents)
 
     def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
-        """Write a layer's new keys (not rotated) and values; return every visible one, [1, S, heads, d]."""
+        """Write a layer's new keys (not rotated) and values; return every visible one, [takes, S, heads, d]."""
         assert self._pass is not None, "extend outside a pass"
         rotated, keys, values = rotation(key), self._keys[layer], self._values[layer]
         for source, at, n in self._pass.writes:
             keys[:, at : at + n] = rotated[:, source : source + n]
             values[:, at : at + n] = value[:, source : source + n]
         if self._pass.captured is not None:
-            self._pass.captured.append((key[:, : self._ring_at].clone(), value[:, : self._ring_at].clone()))
+            n = self._ring_at - self._sink_at
+            self._pass.captured.append((key[:, :n].clone(), value[:, :n].clone()))
         ranges = _merged(self._pass.visible)
         if len(ranges) == 1:  # always, but for the two chunks after a flush
             ((start, stop),) = ranges
@@ -198,6 +209,23 @@ class RingCache:
         if done.captured is not None:
             self.sink = Anchor(tuple(done.captured), done.first, self.shape.sink)
             self._placed = (done.first, self.sink)  # the pass has written it rotated to where it was captured
+
+    def past(self, first: int) -> list[KeysValues]:
+        """Copies of what a denoising pass over the chunk at `first` sees besides its own tokens, layer by layer."""
+        with torch.inference_mode():  # the buffers were made in it; the copies are ordinary tensors
+            self.begin(first)
+        assert self._pass is not None
+        own = {(at, at + n) for _, at, n in self._pass.writes}
+        ranges = _merged([r for r in self._pass.visible if r not in own])
+        self._pass = None
+        empty = [(0, 0)]
+        return [
+            (
+                torch.cat([k[:, i:j] for i, j in ranges or empty], 1),
+                torch.cat([v[:, i:j] for i, j in ranges or empty], 1),
+            )
+            for k, v in zip(self._keys, self._values, strict=True)
+        ]
 
     # -- what happens at a switch or a cut ------------------------------------------------------------------------
 
@@ -259,9 +287,9 @@ class RingCache:
         if self._placed is None or self._placed[0] != first or self._placed[1] is not self.sink:
             turn = self._rotation(first, self.sink.latents)
             for (k, v), keys, values in zip(self.sink.layers, self._keys, self._values, strict=True):
-                keys[:, : self._ring_at], values[:, : self._ring_at] = turn(k), v
+                keys[:, self._sink_at : self._ring_at], values[:, self._sink_at : self._ring_at] = turn(k), v
             self._placed = (first, self.sink)
-        return 0, self._ring_at
+        return self._sink_at, self._ring_at
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -27,13 +27,16 @@ class SinkOnSwitch(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A new prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts."""
+    """A new prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts.
 
-    text: str
+    Where several takes run in step, a tuple has a prompt for each.
+    """
+
+    text: str | tuple[str, ...]
     blend: int = 1
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
+        if not all(t.strip() for t in ([self.text] if isinstance(self.text, str) else self.text)):
             raise ValueError("a prompt must not be empty")
         if self.blend < 1:
             raise ValueError(f"blend counts chunks and is at least 1, not {self.blend}")

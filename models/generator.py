@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models import sampler
+from models import knot, sampler
 from models.cache import AnchorPolicy, CacheShape, RingCache
 from models.codecs.stream import CodecStream
 from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Seed, SinkOnSwitch
 from models.rope import Rotation
 from models.sampler import Prediction, Schedule
 from models.state import Blend, Snapshot, TakeState
-from models.transformer import CausalWanTransformer, TextState
+from models.transformer import Cache, CausalWanTransformer, TextState
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 
@@ -32,6 +32,14 @@ class RolloutConfig:
     anchor: AnchorPolicy
     on_switch: OnSwitch = OnSwitch.RECACHE
     sink_on_switch: SinkOnSwitch = SinkOnSwitch.KEEP
+    knot: int = 0  # latents denoised past the end of a chunk
+    fusion: tuple[float, ...] | None = None  # weights of a held knot when it is tied in; None: a falling ramp
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.knot <= self.chunk:
+            raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
+        if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):
+            raise ValueError(f"fusion needs {self.knot} weights from 0 to 1, not {self.fusion}")
 
 
 class SizeError(ValueError):
@@ -50,18 +58,22 @@ class Generator:
         stride: int,
     ) -> None:
         self.config, self.transformer = config, transformer
-        self._encode_text, self._new_stream = encode_text, new_stream
+        self._encode_text, self.new_stream = encode_text, new_stream
         self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
-        self._texts: dict[str, TextState] = {}
+        self._texts: dict[str | tuple[str, ...], TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """The same networks, rolled out in another way."""
-        return Generator(config, self.transformer, self._encode_text, self._new_stream, self.stride)
+        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride)
 
     @torch.inference_mode()
-    def new_take(self, seed: int, width: int, height: int) -> TakeState:
-        """An empty take of width x height pixels; SizeError if that is not whole patches."""
+    def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
+        """An empty take of width x height pixels; SizeError if that is not whole patches.
+
+        Several seeds: as many takes that run in step, their latents in one batch.
+        """
+        seeds = (seed,) if isinstance(seed, int) else seed
         c, t = self.config, self.transformer.config
         _, ph, pw = t.patch_size
         if width % (self.stride * pw) or height % (self.stride * ph) or min(width, height) <= 0:
@@ -76,17 +88,21 @@ class Generator:
             chunk=c.chunk,
             window=c.window,
             sink=c.sink,
+            knot=c.knot,
+            takes=len(seeds),
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
-        return TakeState(cache, self._new_stream(), (width, height), seed, c.on_switch, c.sink_on_switch)
+        return TakeState(cache, self.new_stream(), (width, height), seeds, c.on_switch, c.sink_on_switch)
 
     @torch.inference_mode()
-    def text(self, prompt: str) -> TextState:
-        """The prompt, encoded; the last 16 are remembered."""
+    def text(self, prompt: str | tuple[str, ...]) -> TextState:
+        """The prompt, encoded, or a batch of them; the last 16 are remembered."""
         if prompt not in self._texts:
             if len(self._texts) >= 16:
                 del self._texts[next(iter(self._texts))]
-            embeddings = self._encode_text([prompt]).to(self.device, self.dtype)
+            embeddings = self._encode_text([prompt] if isinstance(prompt, str) else list(prompt)).to(
+                self.device, self.dtype
+            )
             self._texts[prompt] = self.transformer.embed_text(embeddings)
         return self._texts[prompt]
 
@@ -94,30 +110,61 @@ class Generator:
 
     @torch.inference_mode()
     def draw(self, state: TakeState, cues: Sequence[Cue] = ()) -> Tensor:
-        """Land the cues and draw the next chunk: clean latents [1, C, chunk, h, w] float32, ready to be decoded."""
-        if self._land(state, cues):
-            self._switch(state)
-        elif state.pending:
-            self.commit(state)
+        """Land the cues and draw the next chunk: clean latents [takes, C, chunk, h, w] float32, ready to be decoded."""
+        self.land(state, cues)
         if state.text is None:
             raise ValueError("a take needs a prompt before its first chunk")
-        config, (width, height) = self.config, state.size
-        cells = height // self.stride, width // self.stride
-        shape = (1, self.transformer.config.in_channels, config.chunk, *cells)
-        chunk, sigmas = state.index // config.chunk, config.schedule.sigmas
-        rotation = state.cache.begin(state.index)
-        x = sampler.noise(state.seed, chunk, 0, shape, self.device)
-        for step, sigma in enumerate(sigmas, 1):
-            timestep = torch.tensor([1000 * sigma], device=self.device)
-            prediction = self.transformer(x.to(self.dtype), timestep, state.text, rotation, state.cache)
-            x = sampler.predicted_x0(x, prediction, sigma, config.prediction)
-            if step < len(sigmas):
-                x = sampler.renoised(x, sampler.noise(state.seed, chunk, step, shape, self.device), sigmas[step])
+        chunk = self.config.chunk
+        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache)
         state.cache.end()
-        state.recent = [*state.recent, x][-(config.window // config.chunk) :]
-        state.index += config.chunk
+        if state.knot is not None:
+            x, state.disagreement = knot.tied(x, state.knot, self.config.fusion or knot.ramp(self.config.knot))
+        x, state.knot = x[:, :, :chunk], x[:, :, chunk:] if self.config.knot else None
+        state.recent = [*state.recent, x][-(self.config.window // chunk) :]
+        state.index += chunk
         state.pending = True
         return x
+
+    @torch.inference_mode()
+    def land(self, state: TakeState, cues: Sequence[Cue] = ()) -> None:
+        """Apply the cues and bring the cache up to the newest chunk, under the prompt that now holds."""
+        if self._land(state, cues):
+            self._switch(state)
+        else:
+            self.commit(state)
+
+    def denoised(
+        self, state: TakeState, text: TextState, rotation: Rotation, cache: Cache, steps: int | None = None
+    ) -> Tensor:
+        """The next chunk and its knot after the first `steps` steps of the schedule, [takes, C, chunk + knot, h, w].
+
+        Where gradients are asked for, only the last of these steps carries them.
+        """
+        sigmas, gradients = self.config.schedule.sigmas[:steps], torch.is_grad_enabled()
+        x = noise = self.noise(state, 0)
+        for step, sigma in enumerate(sigmas, 1):
+            if state.knot is not None:
+                x = knot.pinned(x, state.knot, noise, sigma)
+            timestep = torch.tensor([1000 * sigma], device=self.device)
+            with torch.set_grad_enabled(gradients and step == len(sigmas)):
+                prediction = self.transformer(x.to(self.dtype), timestep, text, rotation, cache)
+                x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
+            if step < len(sigmas):
+                noise = self.noise(state, step)
+                x = sampler.renoised(x, noise, sigmas[step])
+        return x
+
+    def noise(self, state: TakeState, step: int) -> Tensor:
+        """Noise of the next chunk and its knot, [takes, C, chunk + knot, h, w]."""
+        config, (width, height) = self.config, state.size
+        chunk, cells = state.index // config.chunk, (height // self.stride, width // self.stride)
+        shape = (1, self.transformer.config.in_channels, config.chunk, *cells)
+        noise = torch.cat([sampler.noise(seed, chunk, step, shape, self.device) for seed in state.seeds])
+        if not config.knot:
+            return noise
+        shape = (*shape[:2], config.knot, *cells)
+        ahead = [sampler.noise(seed, chunk, step, shape, self.device, knot=True) for seed in state.seeds]
+        return torch.cat([noise, torch.cat(ahead)], 2)
 
     @torch.inference_mode()
     def commit(self, state: TakeState) -> None:
@@ -152,9 +199,9 @@ class Generator:
                 case Cut():
                     state.cache.clear(state.index)
                     state.codec.reset(hold=state.index > 0)
-                    state.recent, state.pending = [], False
+                    state.recent, state.pending, state.knot = [], False, None
                 case Seed(seed):
-                    state.seed = seed
+                    state.seeds = (seed,) * len(state.seeds)
                 case Parameter("on_switch", value):
                     state.on_switch = OnSwitch(value)
                 case Parameter("sink_on_switch", value):
@@ -205,7 +252,7 @@ class Generator:
             cache=state.cache.snapshot(),
             codec=state.codec.snapshot(),
             size=state.size,
-            seed=state.seed,
+            seeds=state.seeds,
             on_switch=state.on_switch,
             sink_on_switch=state.sink_on_switch,
             anchor=state.cache.policy,
@@ -214,17 +261,19 @@ class Generator:
             blend=state.blend,
             index=state.index,
             recent=tuple(state.recent),
+            knot=state.knot,
             pending=state.pending,
         )
 
     @torch.inference_mode()
     def restore(self, snapshot: Snapshot) -> TakeState:
         """A new take that goes on from the snapshot: a rewind, a branch or a fork."""
-        state = self.new_take(snapshot.seed, *snapshot.size)
+        state = self.new_take(snapshot.seeds, *snapshot.size)
         state.cache.policy = snapshot.anchor
         state.cache.restore(snapshot.cache)
         state.codec.restore(snapshot.codec)
         state.on_switch, state.sink_on_switch = snapshot.on_switch, snapshot.sink_on_switch
         state.prompt, state.text, state.blend = snapshot.prompt, snapshot.text, snapshot.blend
         state.index, state.recent, state.pending = snapshot.index, list(snapshot.recent), snapshot.pending
+        state.knot = snapshot.knot
         return state

@@ -41,11 +41,15 @@ def renoised(x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
     return (1 - sigma) * x0 + sigma * noise
 
 
-def noise(seed: int, chunk: int, step: int, shape: Sequence[int], device: torch.device) -> Tensor:
+def noise(
+    seed: int, chunk: int, step: int, shape: Sequence[int], device: torch.device, *, knot: bool = False
+) -> Tensor:
     """Standard normal noise [shape] float32 that depends on (seed, chunk, step) alone.
 
-    Drawn on the CPU, so that every device gets the same. Step 0 starts a chunk, step k > 0 re-noises after it.
+    Drawn on the CPU, so that every device gets the same. Step 0 starts a chunk, step k > 0 re-noises after it. What a
+    knot gets is drawn apart, so that a chunk has the same noise with and without one.
     """
-    key = hashlib.blake2b(f"{seed}/{chunk}/{step}".encode(), digest_size=8).digest()
+    name = f"{seed}/{chunk}/{step}" + ("/knot" if knot else "")
+    key = hashlib.blake2b(name.encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key, "big") >> 1)
     return torch.randn(tuple(shape), generator=generator).to(device)

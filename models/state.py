@@ -31,14 +31,16 @@ class TakeState:
     cache: RingCache
     codec: CodecStream
     size: tuple[int, int]  # width and height of a frame in pixels
-    seed: int
+    seeds: tuple[int, ...]  # one a take that runs in step
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
-    prompt: str | None = None
+    prompt: str | tuple[str, ...] | None = None
     text: TextState | None = None
     blend: Blend | None = None
     index: int = 0  # latents drawn so far
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
+    knot: Tensor | None = None  # clean latents held back, [takes, C, k, h, w]
+    disagreement: Tensor | None = None  # of the last knot with the chunk that took it up, [takes]
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
 
 
@@ -49,15 +51,16 @@ class Snapshot:
     cache: CacheSnapshot
     codec: dict[str, Any]
     size: tuple[int, int]
-    seed: int
+    seeds: tuple[int, ...]
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
     anchor: AnchorPolicy
-    prompt: str | None
+    prompt: str | tuple[str, ...] | None
     text: TextState | None
     blend: Blend | None
     index: int
     recent: tuple[Tensor, ...]
+    knot: Tensor | None
     pending: bool
 
     def tensors(self) -> list[Tensor]:
@@ -66,7 +69,8 @@ class Snapshot:
         codec = [
             t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)
         ]
-        return [*self.cache.tensors(), *self.recent, *text, *codec]
+        knot = [] if self.knot is None else [self.knot]
+        return [*self.cache.tensors(), *self.recent, *knot, *text, *codec]
 
 
 class Snapshots:

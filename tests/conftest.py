@@ -39,15 +39,15 @@ TINY_CODEC = TinyCodecConfig(latent_channels=4, encoder_width=8, decoder_widths=
 
 
 def tiny_text(prompts: list[str]) -> Tensor:
-    seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
-    return torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(seed))
+    seeds = [int.from_bytes(hashlib.blake2b(p.encode(), digest_size=4).digest(), "big") for p in prompts]
+    return torch.cat([torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(s)) for s in seeds])
 
 
-def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, window: int = 12) -> Model:
+def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, window: int = 12, knot: int = 0) -> Model:
     torch.manual_seed(0)
     transformer = CausalWanTransformer(**TINY).eval().requires_grad_(False)
     codec = TinyCodec(TINY_CODEC).eval()
-    rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor)
+    rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
     generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8)
     entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32))
     return Model(entry, generator, "tiny", lambda prompt: {})

@@ -39,6 +39,8 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         tensors |= {"blend.start": blend.start, "blend.goal": blend.goal}
     for i, latents in enumerate(snapshot.recent):
         tensors[f"recent.{i}"] = latents
+    if snapshot.knot is not None:
+        tensors["knot"] = snapshot.knot
     memory = snapshot.codec["memory"]
     for i, value in enumerate(memory or ()):
         if isinstance(value, Tensor):
@@ -55,7 +57,7 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         "recent": len(snapshot.recent),
         **{
             name: getattr(snapshot, name)
-            for name in ("size", "seed", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")
+            for name in ("size", "seeds", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")
         },
     }
     partial = path.with_suffix(".partial")
@@ -90,7 +92,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
             ),
             codec={"memory": memory, "lead": facts["codec"]["lead"]},
             size=(facts["size"][0], facts["size"][1]),
-            seed=facts["seed"],
+            seeds=tuple(facts["seeds"]),
             on_switch=OnSwitch(facts["on_switch"]),
             sink_on_switch=SinkOnSwitch(facts["sink_on_switch"]),
             anchor=AnchorPolicy(facts["anchor"]),
@@ -99,6 +101,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
             blend=blend,
             index=facts["index"],
             recent=tuple(tensors[f"recent.{i}"] for i in range(facts["recent"])),
+            knot=tensors.get("knot"),
             pending=facts["pending"],
         )
     except Exception as e:  # a damaged file fails in many ways, and all mean the same

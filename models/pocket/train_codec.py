@@ -16,6 +16,7 @@ from models.checkpoints.assemble import TINY_POCKET
 from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec
 from models.pocket.muon import Muon
 from models.pocket.scene import changed_scene, random_scene
+from models.pocket.weights import Facts
 from models.pocket.world import Beat, draw_clip
 
 CROP, CLIPS, FRAMES = 64, 4, 9
@@ -147,7 +148,7 @@ def _normalised(codec: TinyCodec, clips: int = 64) -> TinyCodec:
 
 
 def train_codec(
-    minutes: float, start: TinyCodec | None, save: Callable[[TinyCodec, dict[str, float]], None], seed: int = 0
+    minutes: float, start: TinyCodec | None, save: Callable[[TinyCodec, Facts], None], seed: int = 0
 ) -> None:
     """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
     torch.manual_seed(seed)

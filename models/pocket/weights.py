@@ -18,20 +18,29 @@ from models.codecs.tiny import TinyCodec
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
+Facts = dict[str, float | str]  # of a training run: steps, minutes, stage
 
-def save(module: nn.Module, config: dict[str, Any], path: Path, facts: dict[str, float]) -> None:
-    """Write atomically; a reader never sees half a file."""
+
+def save(module: nn.Module, config: dict[str, Any], path: Path, history: list[Facts]) -> None:
+    """Write atomically, with the training runs that led here; a reader never sees half a file."""
     tensors = {n: t.detach().to(torch.float16).contiguous() for n, t in module.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"config": json.dumps(config), "training": json.dumps(facts)})
+    save_file(tensors, partial, {"config": json.dumps(config), "training": json.dumps(history)})
     os.replace(partial, path)
 
 
-def save_codec(codec: TinyCodec, path: Path, facts: dict[str, float]) -> None:
-    save(codec, dataclasses.asdict(codec.config), path, facts)
+def history(path: Path) -> list[Facts]:
+    """The training runs that a weight file says it comes from, oldest first."""
+    with safe_open(path, "pt") as f:
+        runs: list[Facts] = json.loads(f.metadata()["training"])
+    return runs
 
 
-def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, facts: dict[str, float]) -> None:
+def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
+    save(codec, dataclasses.asdict(codec.config), path, history)
+
+
+def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, history: list[Facts]) -> None:
     """The transformer and its text encoder lie in one file, for they are trained together."""
     names: tuple[str, ...] = (
         "patch_size",
@@ -43,7 +52,7 @@ def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Pa
     )
     names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
     config = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
-    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, facts)
+    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history)
 
 
 def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:

@@ -14,6 +14,8 @@ from models import catalog
 from models.checkpoints.assemble import ASSETS, Model, load
 from models.judge import classifier
 from models.judge.classifier import ATTRIBUTES, Judge
+from streaming.rollout import Rollout
+from streaming.take import Entry, Take
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +33,8 @@ def test_prompts_are_held_out_and_always_the_same() -> None:
     assert all(a.held_out and b.held_out and a.caption() != b.caption() for a, b in evaluate.prompts(24))
 
 
-def test_every_arm_changes_one_thing() -> None:
-    default, *others = evaluate.arms(catalog.POCKET.rollout)
+def test_every_arm_changes_one_thing(pocket: Model) -> None:
+    default, *others = evaluate.arms(pocket)
     assert {"no sink", "on_switch none", "on_switch clear", "on_switch flush", "sink reanchor"} < {
         a.name for a in others
     }
@@ -42,13 +44,13 @@ def test_every_arm_changes_one_thing() -> None:
 
 
 def test_two_arms_are_rolled_out_judged_and_written_down(pocket: Model, judge: Judge, tmp_path: Path) -> None:
-    arms = [a for a in evaluate.arms(catalog.POCKET.rollout) if a.name in ("default", "1 step")]
+    arms = [a for a in evaluate.arms(pocket) if a.name in ("default", "1 step")]
     said: list[str] = []
     for arm in arms:
-        evaluate.short(pocket, judge, arm, evaluate.prompts(1), 2, said.append)
+        evaluate.short(judge, arm, evaluate.prompts(1), 2, said.append)
         assert all(len(v) == 1 for v in arm.by_prompt.values())
         assert len(arm.switches) == 2
-    drift = evaluate.long(pocket, judge, arms[0], 1, 18, said.append, switch_every=3)
+    drift = evaluate.long(judge, arms[0], 1, 18, said.append, switch_every=3)
     assert [len(s) for s in drift.series["sharpness"]] == [6]
     text = evaluate.save(tmp_path, arms, [drift], dict.fromkeys(ATTRIBUTES, 1.0), {"model": "pocket"})
     assert "| default |" in text
@@ -62,7 +64,19 @@ def test_two_arms_are_rolled_out_judged_and_written_down(pocket: Model, judge: J
 def test_the_same_arm_measures_the_same(pocket: Model, judge: Judge) -> None:
     results = []
     for _ in range(2):
-        arm = evaluate.arms(catalog.POCKET.rollout)[0]
-        evaluate.short(pocket, judge, arm, evaluate.prompts(1), 1, lambda _: None)
+        arm = evaluate.arms(pocket)[0]
+        evaluate.short(judge, arm, evaluate.prompts(1), 1, lambda _: None)
         results.append({k: v for k, v in arm.by_prompt.items() if not np.isnan(v[0])})
     assert results[0] == results[1]
+
+
+def test_takes_that_run_in_step_are_the_takes_that_run_alone(pocket: Model) -> None:
+    (before, after), (before2, after2) = evaluate.prompts(2)
+    arm = evaluate.arms(pocket)[0]
+    pairs = [(before.caption(), before2.caption())] * 4 + [(after.caption(), after2.caption())] * 2
+    together = [frames[1] for frames in evaluate.in_step(arm, pairs, (3, 4))]
+    cues = [Entry(prompt=before2.caption()), Entry(at=12, prompt=after2.caption())]
+    take = Take(model="pocket", seed=4, length=18, cues=cues)
+    alone = np.concatenate([b.frames for b in Rollout(pocket, take).until(6)])
+    difference = np.abs(np.concatenate(together)[3:].astype(int) - alone)
+    assert difference.max() <= 2

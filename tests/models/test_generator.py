@@ -79,11 +79,12 @@ def test_the_sink_is_the_same_to_the_bit_after_many_evictions() -> None:
     assert all(torch.equal(a, k[:, : state.cache._ring_at]) for a, k in zip(buffer, state.cache._keys, strict=True))
 
 
+@pytest.mark.parametrize("knot", [0, 2])
 @pytest.mark.parametrize("policy", list(AnchorPolicy))
-def test_shifting_all_coordinates_by_100_000_changes_nothing(policy: AnchorPolicy) -> None:
+def test_shifting_all_coordinates_by_100_000_changes_nothing(policy: AnchorPolicy, knot: int) -> None:
     results = []
     for shift in (0, 99_999):
-        model = tiny_model(policy)
+        model = tiny_model(policy, knot=knot)
         state = model.generator.new_take(0, 32, 32)
         state.cache.clear(shift)
         real_begin, real_recache = state.cache.begin, state.cache.begin_recache
@@ -98,9 +99,10 @@ def test_shifting_all_coordinates_by_100_000_changes_nothing(policy: AnchorPolic
     torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("knot", [0, 1])
 @pytest.mark.parametrize("at", [1, 3, 7])
-def test_snapshot_restore_and_fork_are_identical_to_the_bit(model: Model, at: int) -> None:
-    generator = model.generator
+def test_snapshot_restore_and_fork_are_identical_to_the_bit(at: int, knot: int) -> None:
+    generator = tiny_model(knot=knot).generator
     cues: dict[int, list[Cue]] = {0: [Prompt("one")], 2: [Prompt("two", blend=3)], 6: [Cut(), Prompt("three")]}
     state = generator.new_take(3, 32, 32)
     roll(generator, state, at, cues)
@@ -179,6 +181,18 @@ def test_a_cut_forgets_the_past_and_keeps_time(model: Model) -> None:
     assert frames == [9, 12, 12, 12]
     assert state.cache.sink is not None
     assert state.cache.sink.captured_at == 6
+
+
+@pytest.mark.parametrize("knot", [0, 1])
+def test_takes_in_one_batch_are_the_takes_by_themselves(knot: int) -> None:
+    generator = tiny_model(knot=knot).generator
+    prompts = [("one", "x"), ("two", "y")]
+    together = generator.new_take((1, 2), 32, 32)
+    batch = roll(generator, together, 9, {0: [Prompt(prompts[0])], 5: [Prompt(prompts[1])]})
+    for row, seed in enumerate((1, 2)):
+        cues: dict[int, list[Cue]] = {0: [Prompt(prompts[0][row])], 5: [Prompt(prompts[1][row])]}
+        alone = roll(generator, generator.new_take(seed, 32, 32), 9, cues)
+        torch.testing.assert_close(batch[row : row + 1], alone, atol=1e-4, rtol=0)
 
 
 def test_a_size_that_is_not_whole_patches_is_refused(model: Model) -> None:

@@ -62,9 +62,10 @@ def test_a_budget_smaller_than_one_snapshot_keeps_the_newest(model: Model) -> No
     assert held.oldest() == 9
 
 
+@pytest.mark.parametrize("knot", [0, 2])
 @pytest.mark.parametrize("chunks", [1, 4, 9])
-def test_a_snapshot_in_a_file_goes_on_to_the_bit(tmp_path: Path, chunks: int) -> None:
-    model = tiny_model()
+def test_a_snapshot_in_a_file_goes_on_to_the_bit(tmp_path: Path, chunks: int, knot: int) -> None:
+    model = tiny_model(knot=knot)
     generator = model.generator
     cues = {0: [Prompt("one")], 3: [Prompt("two", blend=4)], 7: [Cut(), Prompt("three")]}
 

@@ -1,0 +1,43 @@
+"""Knots: latents denoised past the end of a chunk, held back, and tied into the start of the next (2512.21734, §3.2).
+
+A held knot is what the chunk before expected to come. The next chunk starts from it: in every step its first latents
+are the knot, brought to the step's noise level (a model without a mask channel has no other way to be told), and
+after the last step they are averaged with it. A knot is never in the cache and is decoded once, after fusion.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.sampler import renoised
+
+DISAGREEMENT = 1.0  # relative; from here on knot and prediction show different things, and an average would ghost
+
+
+def ramp(latents: int) -> tuple[float, ...]:
+    """Weights of the held knot: 1/2 for one latent (the paper's Eq. 5), falling linearly over more."""
+    return tuple(1 - (i + 1) / (latents + 1) for i in range(latents))
+
+
+def pinned(x: Tensor, held: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """`x` [N, C, F, h, w] at noise level sigma with its first latents replaced by the knot [N, C, k, h, w] at that level."""
+    k = held.shape[2]
+    return torch.cat([renoised(held, noise[:, :, :k], sigma), x[:, :, k:]], 2)
+
+
+def disagreement(held: Tensor, new: Tensor) -> Tensor:
+    """Mean distance of each take's knot from the prediction at its place, in standard deviations of that; [N]."""
+    return (held - new).abs().mean((1, 2, 3, 4)) / new.flatten(1).std(1).clamp(min=1e-6)
+
+
+def tied(x0: Tensor, held: Tensor, weights: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Clean latents [N, C, F, h, w] whose first are fused with the knot, and how much the two disagreed, [N].
+
+    Beyond DISAGREEMENT the fusion leans to the new prediction, in proportion.
+    """
+    new = x0[:, :, : held.shape[2]]
+    apart = disagreement(held, new)
+    lean = (DISAGREEMENT / apart.clamp(min=1e-6)).clamp(max=1)
+    w = torch.tensor(weights, dtype=x0.dtype, device=x0.device).view(1, 1, -1, 1, 1) * lean.view(-1, 1, 1, 1, 1)
+    return torch.cat([w * held + (1 - w) * new, x0[:, :, held.shape[2] :]], 2), apart

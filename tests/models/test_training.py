@@ -1,0 +1,54 @@
+"""Every stage of pocket's training, run by its command for a moment: the loss falls, a second run goes on from the first."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.pocket import weights
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(out: Path, stage: str, minutes: float, *more: str) -> list[float]:
+    """Run the command; the losses that it printed."""
+    command = [sys.executable, "-m", "models.pocket.train", "--out", str(out), "--stage", stage, *more]
+    run = subprocess.run([*command, "--minutes", str(minutes)], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return [float(x) for x in re.findall(r"loss ([\d.]+)", run.stdout)]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_every_stage_learns_and_goes_on_from_its_weights(tmp_path: Path) -> None:
+    train(tmp_path, "codec", 2.1)
+    first = weights.history(tmp_path / "codec.safetensors")
+    train(tmp_path, "codec", 1.1)
+    second = weights.history(tmp_path / "codec.safetensors")
+    assert [r["stage"] for r in second] == ["codec", "codec"]
+    assert second[0] == first[0]
+    assert float(second[1]["psnr_db"]) > float(first[0]["psnr_db"]) - 0.5
+    losses = train(tmp_path, "base", 5.1, "--clips", "48")
+    assert losses[-1] < 0.8 * losses[0]
+    again = train(tmp_path, "base", 1.1)
+    assert again[0] < 0.9 * losses[0]
+    for stage in ("rollout", "long"):
+        assert train(tmp_path, stage, 1.1)
+    history = weights.history(tmp_path / "transformer.safetensors")
+    assert [r["stage"] for r in history] == ["base", "base", "rollout", "long"]
+    assert all(float(r["steps"]) > 0 for r in history)
+
+
+def test_a_stage_without_what_it_needs_says_so(tmp_path: Path) -> None:
+    for stage, missing in (("base", "codec"), ("rollout", "codec"), ("long", "transformer")):
+        if missing == "transformer":
+            shutil.copy(ROOT / "assets" / "pocket" / "codec.safetensors", tmp_path)
+        command = [sys.executable, "-m", "models.pocket.train", "--out", str(tmp_path), "--stage", stage]
+        run = subprocess.run([*command, "--minutes", "1"], cwd=ROOT, capture_output=True, text=True)
+        assert run.returncode == 2
+        assert missing in run.stderr.splitlines()[-1]
