@@ -280,6 +280,7 @@ def evaluate(
         chosen = [a for a in arms if a.name in ("default", "before", "no sink", "anchor fixed")] if latents else []
         drifts = [evaluation.long(judge, a, streams, latents, status.update, switch_every) for a in chosen]
     print(evaluation.save(folder, arms, drifts, ceiling, dict(record_of(model, where))))
+    evaluation.sheet(model, folder / "sheet.png")
 
 
 def _fail(message: str) -> int:

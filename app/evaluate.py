@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -25,6 +26,16 @@ from models.judge.classifier import ATTRIBUTES, SCENE_ATTRIBUTES, SUBJECT_ATTRIB
 from models.pocket.scene import WORDING, Scene, changed_scene, random_scene
 from models.sampler import Schedule
 
+SHEET = (  # of a contact sheet; chosen before any weights were trained, the first three never seen in training
+    "a large red fish sways over the sea",
+    "a small yellow rocket drifts right in the city at night",
+    "a green cube bounces in the forest",
+    "a large blue ball circles over the meadow at sunset",
+    "a purple star sways on the left in the desert",
+    "a white rocket flies left over the sea in fog",
+    "a small red ball hops on the right in the forest in the snow",
+    "a yellow fish circles in the city at sunset in the rain",
+)
 CHUNKS, SWITCH = 8, 4  # of a short take, and where its prompt changes
 MEASURES = ("scene", "subject", "after switch", "switch chunks", "continuity", "diversity")
 Progress = Callable[[str], None]
@@ -214,6 +225,21 @@ def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str,
     if drifts:
         _plot(drifts, folder / "drift.png")
     return text
+
+
+def sheet(model: Model, path: Path, seeds: int = 3) -> None:
+    """A contact sheet: every prompt of SHEET with its first seeds, a frame after a second and a half and one at four."""
+    takes = [(prompt, seed) for prompt in SHEET for seed in range(seeds)]
+    arm = Arm("sheet", model, model.entry.rollout)
+    together = list(in_step(arm, [tuple(p for p, _ in takes)] * 6, tuple(s for _, s in takes)))
+    cells = [np.concatenate([together[1][i][-1], together[5][i][3]], 1) for i in range(len(takes))]
+    rows = []
+    for number, prompt in enumerate(SHEET):
+        pictures = np.concatenate(cells[number * seeds : (number + 1) * seeds], 1)
+        title = np.full((18, pictures.shape[1], 3), 255, np.uint8)
+        cv2.putText(title, prompt, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
+        rows += [title, pictures]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
 
 
 def _plot(drifts: list[Drift], path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -80,3 +81,12 @@ def test_takes_that_run_in_step_are_the_takes_that_run_alone(pocket: Model) -> N
     alone = np.concatenate([b.frames for b in Rollout(pocket, take).until(6)])
     difference = np.abs(np.concatenate(together)[3:].astype(int) - alone)
     assert difference.max() <= 2
+
+
+def test_the_contact_sheet_shows_every_prompt_with_every_seed(pocket: Model, tmp_path: Path) -> None:
+    evaluate.sheet(pocket, tmp_path / "sheet.png", seeds=1)
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture is not None
+    assert picture.shape == (len(evaluate.SHEET) * (128 + 18), 2 * 128, 3)
+    cells = [picture[i * 146 + 18 : (i + 1) * 146] for i in range(len(evaluate.SHEET))]
+    assert all(np.abs(a.astype(int) - b).mean() > 10 for i, a in enumerate(cells) for b in cells[:i])
