@@ -3,9 +3,9 @@
 Attention does not care about the order of keys, so nothing ever moves: a chunk is written into the slot of the
 chunk that just left the window. Per layer the buffer is
 
-    [ knot | sink | ring: past and current chunks ]
+    [ knot | reference | sink | ring: past and current chunks ]
 
-The knot's place is filled while a chunk is denoised and seen by nothing else.
+The knot's place is filled while a chunk is denoised and seen by nothing else. The reference is one latent of an image.
 
 Past keys are stored rotated at their absolute coordinate. The sink's keys are kept as they were before rotation and
 are rotated once a chunk at the coordinate that the anchor policy gives. What is not filled yet is sliced off: a zero
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +36,34 @@ class AnchorPolicy(StrEnum):
 
 
 @dataclass(frozen=True)
+class ReferenceRule:
+    """Where in time a reference stands, so that a take is always on its way to it (Knot Forcing, 2512.21734 §3.3).
+
+    `fixed`: where it stood for the first chunk. `gap`: so many latents in front of the newest. `stride`: at `start`,
+    and whenever the newest latent reaches it, `stride` further (the paper's rule).
+    """
+
+    policy: Literal["fixed", "gap", "stride"] = "gap"
+    gap: int = 2
+    start: int = 8
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        if self.gap < 1 or self.stride < 1:
+            raise ValueError("a reference runs ahead by at least one latent: gap and stride are 1 or more")
+
+    def coordinate(self, newest: int, newest_of_first: int) -> int:
+        """Its temporal index while `newest` is the last latent denoised; that of the first chunk for `fixed`."""
+        match self.policy:
+            case "fixed":
+                return newest_of_first + self.gap
+            case "gap":
+                return newest + self.gap
+            case "stride":
+                return self.start + self.stride * max(0, -(-(newest + 1 - self.start) // self.stride))
+
+
+@dataclass(frozen=True)
 class CacheShape:
     """Sizes of a cache; chunk, window and sink count latents, `window` holds sink, past and current chunk."""
 
@@ -47,6 +76,7 @@ class CacheShape:
     window: int
     sink: int  # the first chunk, or 0
     knot: int = 0  # latents denoised past the end of a chunk, on top of the window
+    reference: ReferenceRule | None = None  # place for a reference, on top of the window
     takes: int = 1  # takes that run in step, a batch row each
     gap: int = 2  # distance from the newest latent to an anchor that is `ahead`
 
@@ -55,6 +85,10 @@ class CacheShape:
             raise ValueError(f"the sink is 0 or one whole chunk ({self.chunk} latents), not {self.sink}")
         if (self.window - self.sink) % self.chunk or self.ring < self.chunk:
             raise ValueError(f"window {self.window} less sink {self.sink} is not whole chunks of {self.chunk} latents")
+        if self.reference and self.reference.policy == "stride" and self.reference.start < self.chunk + self.knot:
+            raise ValueError(
+                f"a reference cannot start inside the first chunk: start is {self.chunk + self.knot} or more"
+            )
 
     @property
     def tokens(self) -> int:
@@ -92,9 +126,11 @@ class CacheSnapshot:
     sink: Anchor | None
     slots: dict[int, Slot]
     origin: int
+    reference: Anchor | None = None
 
     def tensors(self) -> Iterable[Tensor]:
-        saved = [s.saved for s in self.slots.values() if s.saved] + ([self.sink.layers] if self.sink else [])
+        anchors = [a.layers for a in (self.sink, self.reference) if a]
+        saved = [s.saved for s in self.slots.values() if s.saved] + anchors
         return (t for layers in saved for pair in layers for t in pair)
 
 
@@ -106,7 +142,8 @@ class Pass:
     writes: list[tuple[int, int, int]]  # token of the pass, token of the buffer, how many
     visible: list[tuple[int, int]]  # ranges of buffer tokens
     leaves: dict[int, Slot]  # slots that are past once it is over
-    captured: list[KeysValues] | None  # keys and values of its first chunk, layer by layer, if they become the sink
+    captured: list[KeysValues] | None = None  # keys and values of its first latents, layer by layer, for an anchor
+    becomes: Literal["sink", "reference"] = "sink"  # which anchor that is
 
 
 class RingCache:
@@ -119,14 +156,16 @@ class RingCache:
     def __init__(self, shape: CacheShape, policy: AnchorPolicy, device: torch.device, dtype: torch.dtype) -> None:
         self.shape, self.policy, self.device = shape, policy, device
         self.sink: Anchor | None = None
+        self.reference: Anchor | None = None
         self.origin = 0  # coordinate of the first latent that the cache counts from: the start, a cut, a new sink
         self._slots: dict[int, Slot] = {}
-        self._sink_at = shape.knot * shape.tokens
+        self._reference_at = shape.knot * shape.tokens
+        self._sink_at = self._reference_at + (shape.tokens if shape.reference else 0)
         self._ring_at = self._sink_at + shape.sink * shape.tokens
-        size = (shape.takes, (shape.knot + shape.window) * shape.tokens, shape.heads, shape.head_dim)
+        size = (shape.takes, self._ring_at + shape.ring * shape.tokens, shape.heads, shape.head_dim)
         self._keys = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
-        self._placed: tuple[int, Anchor] | None = None  # where the sink's keys in the buffer are rotated to
+        self._placed: dict[int, tuple[int, Anchor]] = {}  # where the anchor at a place in the buffer is rotated to
         self._pass: Pass | None = None
 
     @property
@@ -150,16 +189,24 @@ class RingCache:
         at = self._sink_at if into_sink else self._ring_at + slot * n
         writes, visible, latents = [(0, at, n)], [(at, at + n), *self._ranges(past)], self.shape.chunk
         if self.shape.knot and not clean:
-            writes.append((n, 0, self._sink_at))
-            visible.append((0, self._sink_at))
+            writes.append((n, 0, self._reference_at))
+            visible.append((0, self._reference_at))
             latents += self.shape.knot
         if not into_sink and self.sink is not None:
             oldest = min((s.coordinate + self.shape.chunk - s.latents for s in past.values()), default=first)
             visible.append(self._place_sink(oldest, first + latents))
+        if self.reference is not None:
+            visible.append(self._place_reference(first + self.shape.chunk))
         self._slots = dict(past)
         leaves = {slot: Slot(first, self.shape.chunk)} if clean and not into_sink else {}
         self._pass = Pass(first, writes, visible, leaves, [] if clean and into_sink else None)
         return self._rotation(first, latents)
+
+    def begin_reference(self) -> Rotation:
+        """A clean pass over the one latent of an image, which sees nothing else and becomes the reference."""
+        self._pass = Pass(0, [(0, self._reference_at, self.shape.tokens)], [], {}, [], "reference")
+        self._pass.visible.append((self._reference_at, self._sink_at))
+        return self._rotation(0, 1)
 
     def begin_recache(self, first: int, latents: int, *, into_sink: bool) -> Rotation:
         """A clean pass over whole chunks from coordinate `first` that writes their slots anew.
@@ -181,6 +228,8 @@ class RingCache:
         visible = [(at, at + n) for _, at, n in writes]
         if self.sink is not None:
             visible.append(self._place_sink(first, first + latents))
+        if self.reference is not None:
+            visible.append(self._place_reference(first + latents))
         self._slots = {}
         self._pass = Pass(first, writes, visible, leaves, [] if into_sink else None)
         return self._rotation(first, latents)
@@ -193,7 +242,7 @@ class RingCache:
             keys[:, at : at + n] = rotated[:, source : source + n]
             values[:, at : at + n] = value[:, source : source + n]
         if self._pass.captured is not None:
-            n = self._ring_at - self._sink_at
+            n = self._anchor_tokens(self._pass.becomes)
             self._pass.captured.append((key[:, :n].clone(), value[:, :n].clone()))
         ranges = _merged(self._pass.visible)
         if len(ranges) == 1:  # always, but for the two chunks after a flush
@@ -207,8 +256,10 @@ class RingCache:
         done, self._pass = self._pass, None
         self._slots.update(done.leaves)
         if done.captured is not None:
-            self.sink = Anchor(tuple(done.captured), done.first, self.shape.sink)
-            self._placed = (done.first, self.sink)  # the pass has written it rotated to where it was captured
+            anchor = Anchor(tuple(done.captured), done.first, self._anchor_tokens(done.becomes) // self.shape.tokens)
+            setattr(self, done.becomes, anchor)
+            at = self._sink_at if done.becomes == "sink" else self._reference_at
+            self._placed[at] = (done.first, anchor)  # the pass has written it rotated to where it was captured
 
     def past(self, first: int) -> list[KeysValues]:
         """Copies of what a denoising pass over the chunk at `first` sees besides its own tokens, layer by layer."""
@@ -236,8 +287,8 @@ class RingCache:
             self._slots = {slot: replace(newest, latents=1)}
 
     def clear(self, origin: int) -> None:
-        """Forget everything; the chunk at coordinate `origin` comes next."""
-        self._slots, self.sink, self._placed, self.origin = {}, None, None, origin
+        """Forget everything but the reference; the chunk at coordinate `origin` comes next."""
+        self._slots, self.sink, self.origin = {}, None, origin
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
@@ -250,11 +301,11 @@ class RingCache:
                 pairs = zip(self._keys, self._values, strict=True)
                 saved = tuple((k[:, at : at + n].clone(), v[:, at : at + n].clone()) for k, v in pairs)
                 self._slots[slot] = replace(held, saved=saved)
-        return CacheSnapshot(self.sink, dict(self._slots), self.origin)
+        return CacheSnapshot(self.sink, dict(self._slots), self.origin, self.reference)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Exactly the keys and values of the moment of the snapshot."""
-        self.sink, self.origin, self._placed = snapshot.sink, snapshot.origin, None
+        self.sink, self.reference, self.origin, self._placed = snapshot.sink, snapshot.reference, snapshot.origin, {}
         self._slots = dict(snapshot.slots)
         for slot, held in self._slots.items():
             at = self._ring_at + slot * self.shape.chunk * self.shape.tokens
@@ -284,12 +335,29 @@ class RingCache:
             AnchorPolicy.TRAILING: oldest - self.sink.latents,
             AnchorPolicy.AHEAD: after - 1 + self.shape.gap,
         }[self.policy]
-        if self._placed is None or self._placed[0] != first or self._placed[1] is not self.sink:
-            turn = self._rotation(first, self.sink.latents)
-            for (k, v), keys, values in zip(self.sink.layers, self._keys, self._values, strict=True):
-                keys[:, self._sink_at : self._ring_at], values[:, self._sink_at : self._ring_at] = turn(k), v
-            self._placed = (first, self.sink)
-        return self._sink_at, self._ring_at
+        return self._place(self.sink, self._sink_at, first)
+
+    def _place_reference(self, after: int) -> tuple[int, int]:
+        """Rotate the reference to where its rule puts it, given the newest latent of the current chunk + 1."""
+        assert self.reference is not None
+        assert self.shape.reference is not None
+        ahead = self.shape.knot - 1
+        first_newest = self.origin + self.shape.chunk + ahead
+        where = self.shape.reference.coordinate(after + ahead, first_newest)
+        return self._place(self.reference, self._reference_at, where)
+
+    def _place(self, anchor: Anchor, at: int, first: int) -> tuple[int, int]:
+        stop = at + anchor.latents * self.shape.tokens
+        placed = self._placed.get(at)
+        if placed is None or placed[0] != first or placed[1] is not anchor:
+            turn = self._rotation(first, anchor.latents)
+            for (k, v), keys, values in zip(anchor.layers, self._keys, self._values, strict=True):
+                keys[:, at:stop], values[:, at:stop] = turn(k), v
+            self._placed[at] = (first, anchor)
+        return at, stop
+
+    def _anchor_tokens(self, which: Literal["sink", "reference"]) -> int:
+        return (self.shape.sink if which == "sink" else 1) * self.shape.tokens
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -54,6 +54,15 @@ class Seed:
     seed: int
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes."""
+
+    pixels: bytes
+    width: int
+    height: int
+
+
 Setting = Literal["on_switch", "sink_on_switch", "anchor"]
 SETTINGS: dict[Setting, type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]] = {
     "on_switch": OnSwitch,
@@ -76,7 +85,7 @@ class Parameter:
             raise ValueError(f"{self.name} is one of {', '.join(SETTINGS[self.name])}, not {self.value!r}")
 
 
-Cue = Prompt | Cut | Seed | Parameter
+Cue = Prompt | Cut | Seed | Parameter | Reference
 
 RESERVED = {  # cues that the words of a take already have a place for
     "start_image": "a take that starts from an image",

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from models import knot, sampler
-from models.cache import AnchorPolicy, CacheShape, RingCache
+from models.cache import AnchorPolicy, CacheShape, ReferenceRule, RingCache
 from models.codecs.stream import CodecStream
-from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Seed, SinkOnSwitch
+from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.rope import Rotation
 from models.sampler import Prediction, Schedule
 from models.state import Blend, Snapshot, TakeState
 from models.transformer import Cache, CausalWanTransformer, TextState
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
+ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RolloutConfig:
     on_switch: OnSwitch = OnSwitch.RECACHE
     sink_on_switch: SinkOnSwitch = SinkOnSwitch.KEEP
     knot: int = 0  # latents denoised past the end of a chunk
+    reference: ReferenceRule | None = None  # of a model that stays true to an image: where that stands
     fusion: tuple[float, ...] | None = None  # weights of a held knot when it is tied in; None: a falling ramp
 
     def __post_init__(self) -> None:
@@ -46,6 +48,10 @@ class SizeError(ValueError):
     """A picture's size that a model cannot draw."""
 
 
+class CueError(ValueError):
+    """A cue that a model cannot land."""
+
+
 class Generator:
     """A model that can roll out takes: transformer, text encoder and codec, with the way they are used."""
 
@@ -56,8 +62,12 @@ class Generator:
         encode_text: TextEncoder,
         new_stream: Callable[[], CodecStream],
         stride: int,
+        encode_image: ImageEncoder | None = None,
     ) -> None:
+        if config.reference and encode_image is None:
+            raise ValueError("a model that stays true to an image needs an encoder for it")
         self.config, self.transformer = config, transformer
+        self._encode_image = encode_image
         self._encode_text, self.new_stream = encode_text, new_stream
         self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
         self._texts: dict[str | tuple[str, ...], TextState] = {}
@@ -65,7 +75,7 @@ class Generator:
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """The same networks, rolled out in another way."""
-        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride)
+        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride, self._encode_image)
 
     @torch.inference_mode()
     def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
@@ -89,6 +99,7 @@ class Generator:
             window=c.window,
             sink=c.sink,
             knot=c.knot,
+            reference=c.reference,
             takes=len(seeds),
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
@@ -109,18 +120,27 @@ class Generator:
     # -- a chunk -------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def draw(self, state: TakeState, cues: Sequence[Cue] = ()) -> Tensor:
-        """Land the cues and draw the next chunk: clean latents [takes, C, chunk, h, w] float32, ready to be decoded."""
+    def draw(self, state: TakeState, cues: Sequence[Cue] = (), drive: Tensor | None = None) -> Tensor:
+        """Land the cues and draw the next chunk: clean latents [takes, C, chunk, h, w] float32, ready to be decoded.
+
+        `drive` [takes, chunk + knot, T, features] moves it, where the model can be driven.
+        """
         self.land(state, cues)
         if state.text is None:
-            raise ValueError("a take needs a prompt before its first chunk")
+            raise CueError("a take needs a prompt before its first chunk")
+        if self.config.reference and state.cache.reference is None:
+            raise CueError("this model needs an image to stay true to before its first chunk")
+        if (drive is None) is not (self.transformer.drive is None):
+            raise CueError("a model that is driven needs a drive for every chunk, and no other can have one")
         chunk = self.config.chunk
-        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache)
+        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache, drive)
         state.cache.end()
         if state.knot is not None:
             x, state.disagreement = knot.tied(x, state.knot, self.config.fusion or knot.ramp(self.config.knot))
         x, state.knot = x[:, :, :chunk], x[:, :, chunk:] if self.config.knot else None
-        state.recent = [*state.recent, x][-(self.config.window // chunk) :]
+        held = self.config.window // chunk
+        state.recent = [*state.recent, x][-held:]
+        state.driven = [] if drive is None else [*state.driven, drive[:, :chunk]][-held:]
         state.index += chunk
         state.pending = True
         return x
@@ -132,9 +152,18 @@ class Generator:
             self._switch(state)
         else:
             self.commit(state)
+        for cue in cues:
+            if isinstance(cue, Reference):
+                self._refer(state, cue)
 
     def denoised(
-        self, state: TakeState, text: TextState, rotation: Rotation, cache: Cache, steps: int | None = None
+        self,
+        state: TakeState,
+        text: TextState,
+        rotation: Rotation,
+        cache: Cache,
+        drive: Tensor | None = None,
+        steps: int | None = None,
     ) -> Tensor:
         """The next chunk and its knot after the first `steps` steps of the schedule, [takes, C, chunk + knot, h, w].
 
@@ -144,21 +173,30 @@ class Generator:
         x = noise = self.noise(state, 0)
         for step, sigma in enumerate(sigmas, 1):
             if state.knot is not None:
-                x = knot.pinned(x, state.knot, noise, sigma)
+                x = knot.pinned(x, state.knot, noise, 0.0 if self.transformer.masked else sigma)
             timestep = torch.tensor([1000 * sigma], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
-                prediction = self.transformer(x.to(self.dtype), timestep, text, rotation, cache)
+                given = 0 if state.knot is None else self.config.knot
+                prediction = self.transformer(self._told(x, given), timestep, text, rotation, cache, drive=drive)
                 x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
             if step < len(sigmas):
                 noise = self.noise(state, step)
                 x = sampler.renoised(x, noise, sigmas[step])
         return x
 
+    def _told(self, x: Tensor, given: int) -> Tensor:
+        """Latents in the network's precision, and to a model with a mask channel which of them, from the first, are given."""
+        if self.transformer.masked:
+            mask = torch.zeros_like(x[:, :1])
+            mask[:, :, :given] = 1
+            x = torch.cat([x, mask], 1)
+        return x.to(self.dtype)
+
     def noise(self, state: TakeState, step: int) -> Tensor:
         """Noise of the next chunk and its knot, [takes, C, chunk + knot, h, w]."""
         config, (width, height) = self.config, state.size
         chunk, cells = state.index // config.chunk, (height // self.stride, width // self.stride)
-        shape = (1, self.transformer.config.in_channels, config.chunk, *cells)
+        shape = (1, self.transformer.config.out_channels, config.chunk, *cells)
         noise = torch.cat([sampler.noise(seed, chunk, step, shape, self.device) for seed in state.seeds])
         if not config.knot:
             return noise
@@ -172,12 +210,19 @@ class Generator:
         if not state.pending:
             return
         rotation = state.cache.begin(state.index - self.config.chunk, clean=True)
-        self._clean_pass(state, state.recent[-1], rotation)
+        self._clean_pass(state, 1, rotation)
         state.pending = False
 
-    def _clean_pass(self, state: TakeState, latents: Tensor, rotation: Rotation) -> None:
+    def _clean_pass(self, state: TakeState, chunks: int, rotation: Rotation) -> None:
+        """A pass at t = 0 over the newest chunks."""
+        latents = torch.cat(state.recent[-chunks:], 2)
+        drive = torch.cat(state.driven[-chunks:], 1) if state.driven else None
+        self._remember(state, latents, rotation, drive)
+
+    def _remember(self, state: TakeState, latents: Tensor, rotation: Rotation, drive: Tensor | None) -> None:
         timestep = torch.zeros(1, device=self.device)
-        self.transformer(latents.to(self.dtype), timestep, state.text, rotation, state.cache, head=False)
+        told = self._told(latents, latents.shape[2])
+        self.transformer(told, timestep, state.text, rotation, state.cache, drive=drive, head=False)
         state.cache.end()
 
     # -- cues ----------------------------------------------------------------------------------------------------
@@ -199,7 +244,7 @@ class Generator:
                 case Cut():
                     state.cache.clear(state.index)
                     state.codec.reset(hold=state.index > 0)
-                    state.recent, state.pending, state.knot = [], False, None
+                    state.recent, state.driven, state.pending, state.knot = [], [], False, None
                 case Seed(seed):
                     state.seeds = (seed,) * len(state.seeds)
                 case Parameter("on_switch", value):
@@ -227,7 +272,7 @@ class Generator:
                 state.cache.keep_newest()
             case OnSwitch.CLEAR:
                 state.cache.clear(state.index)
-                state.recent, state.pending = [], False
+                state.recent, state.driven, state.pending = [], [], False
 
     def _recache(self, state: TakeState) -> None:
         """One bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622 §3.1)."""
@@ -240,8 +285,21 @@ class Generator:
         else:
             latents, into_sink = window - sink, False
         rotation = state.cache.begin_recache(state.index - latents, latents, into_sink=into_sink)
-        self._clean_pass(state, torch.cat(state.recent[-(latents // self.config.chunk) :], 2), rotation)
+        self._clean_pass(state, latents // self.config.chunk, rotation)
         state.pending = False
+
+    def _refer(self, state: TakeState, image: Reference) -> None:
+        """Keys and values of the image at t = 0, seeing nothing but itself. A knot made towards another image goes."""
+        if self.config.reference is None or self._encode_image is None:
+            raise CueError("this model stays true to no image; pocket-avatar does")
+        if (image.width, image.height) != state.size:
+            raise CueError(
+                f"the image is {image.width}x{image.height}, the take {state.size[0]}x{state.size[1]}: scale the image"
+            )
+        pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8)
+        latent = self._encode_image(pixels.view(1, image.height, image.width, 3).to(self.device)).to(self.device)
+        self._remember(state, latent.repeat(len(state.seeds), 1, 1, 1, 1), state.cache.begin_reference(), None)
+        state.knot = None
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
@@ -261,6 +319,7 @@ class Generator:
             blend=state.blend,
             index=state.index,
             recent=tuple(state.recent),
+            driven=tuple(state.driven),
             knot=state.knot,
             pending=state.pending,
         )
@@ -275,5 +334,5 @@ class Generator:
         state.on_switch, state.sink_on_switch = snapshot.on_switch, snapshot.sink_on_switch
         state.prompt, state.text, state.blend = snapshot.prompt, snapshot.text, snapshot.blend
         state.index, state.recent, state.pending = snapshot.index, list(snapshot.recent), snapshot.pending
-        state.knot = snapshot.knot
+        state.knot, state.driven = snapshot.knot, list(snapshot.driven)
         return state

@@ -1,8 +1,8 @@
 """Knots: latents denoised past the end of a chunk, held back, and tied into the start of the next (2512.21734, §3.2).
 
 A held knot is what the chunk before expected to come. The next chunk starts from it: in every step its first latents
-are the knot, brought to the step's noise level (a model without a mask channel has no other way to be told), and
-after the last step they are averaged with it. A knot is never in the cache and is decoded once, after fusion.
+are the knot: as it is, where a mask channel says that they are given, else brought to the step's noise level. After
+the last step they are averaged with it. A knot is never in the cache and is decoded once, after fusion.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class TakeState:
     blend: Blend | None = None
     index: int = 0  # latents drawn so far
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
+    driven: list[Tensor] = field(default_factory=list)  # what drove them, [takes, chunk, T, features] each
     knot: Tensor | None = None  # clean latents held back, [takes, C, k, h, w]
     disagreement: Tensor | None = None  # of the last knot with the chunk that took it up, [takes]
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
@@ -60,6 +61,7 @@ class Snapshot:
     blend: Blend | None
     index: int
     recent: tuple[Tensor, ...]
+    driven: tuple[Tensor, ...]
     knot: Tensor | None
     pending: bool
 
@@ -70,7 +72,7 @@ class Snapshot:
             t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)
         ]
         knot = [] if self.knot is None else [self.knot]
-        return [*self.cache.tensors(), *self.recent, *knot, *text, *codec]
+        return [*self.cache.tensors(), *self.recent, *self.driven, *knot, *text, *codec]
 
 
 class Snapshots:

@@ -16,6 +16,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor
 
+from models.drive_attention import DriveAttention
 from models.rope import Rotation
 
 KeysValues = tuple[Tensor, Tensor]
@@ -38,7 +39,27 @@ class TextState:
 
 
 class CausalWanTransformer(WanTransformer3DModel):
-    """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip."""
+    """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip.
+
+    With one channel more in than out, the last says which latents are given (1) and which are to be drawn (0).
+    """
+
+    def add_drive(self, features: int) -> None:
+        """Let the model be driven: every latent by tokens of so many features."""
+        c = self.config
+        width = c.num_attention_heads * c.attention_head_dim
+        self.drive_attention = DriveAttention(c.num_layers, width, c.num_attention_heads, features)
+
+    @property
+    def drive(self) -> DriveAttention | None:
+        """What reads a driving signal, in a model that has one."""
+        found = self._modules.get("drive_attention")
+        return found if isinstance(found, DriveAttention) else None
+
+    @property
+    def masked(self) -> bool:
+        """Whether the model is told which latents are given."""
+        return bool(self.config.in_channels == self.config.out_channels + 1)
 
     _before_attention = staticmethod(lambda *inputs: _before_attention(*inputs))
     _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))
@@ -61,12 +82,13 @@ class CausalWanTransformer(WanTransformer3DModel):
         rotation: Rotation,
         cache: Cache,
         *,
+        drive: Tensor | None = None,
         head: bool = True,
     ) -> Tensor | None:
         """One step.
 
         latents [N, C, F, h, w]; timestep [N] float in 0..1000, the same for every latent of a row; rotation of the
-        F·h·w/patch tokens. Returns the prediction [N, C_out, F, h, w], or None without `head` (a pass that only
+        F·h·w/patch tokens; drive [N, F, T, features], for a model that has one. Returns the prediction [N, C_out, F, h, w], or None without `head` (a pass that only
         fills the cache stops after the last layer's keys and values).
         """
         n, _, frames, height, width = latents.shape
@@ -76,6 +98,8 @@ class CausalWanTransformer(WanTransformer3DModel):
         time = embedder.time_embedder(sinusoid).to(x.dtype)
         modulation = embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
 
+        reader = self.drive if drive is not None else None
+        driven = None if reader is None else reader.embed(drive)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             q, k, v = self._before_attention(block, x, modulation)
@@ -84,6 +108,8 @@ class CausalWanTransformer(WanTransformer3DModel):
                 return None
             seen = dispatch_attention_fn(rotation(q), keys, values)
             x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
+            if reader is not None:
+                x = x + reader(layer, x, driven)
 
         shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, 1)
         x = self.proj_out((self.norm_out(x.float()) * (1 + scale) + shift).type_as(x))

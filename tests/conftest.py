@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.cache import AnchorPolicy
+from models.cache import AnchorPolicy, ReferenceRule
 from models.catalog import POCKET
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
@@ -50,6 +50,25 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
     generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8)
     entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32))
+    return Model(entry, generator, "tiny", lambda prompt: {})
+
+
+def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: bool = True) -> Model:
+    """A model that is driven (two tokens of five features a latent) and stays true to an image."""
+    torch.manual_seed(0)
+    transformer = CausalWanTransformer(**TINY | {"in_channels": 5 if masked else 4})
+    transformer.add_drive(5)
+    assert transformer.drive is not None
+    for p in transformer.drive.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    codec = TinyCodec(TINY_CODEC).eval()
+    rollout = RolloutConfig(
+        3, 6, 0, Schedule.warped((1000, 500), 3.0), "velocity", AnchorPolicy.TRAILING, knot=knot,
+        reference=rule or ReferenceRule(),
+    )  # fmt: skip
+    transformer.eval().requires_grad_(requires_grad=False)
+    generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8, codec.encode_image)
+    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32))
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 

@@ -30,6 +30,8 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
 
     if cache.sink:
         put("sink", cache.sink.layers)
+    if cache.reference:
+        put("reference", cache.reference.layers)
     for slot, held in cache.slots.items():
         put(f"slot.{slot}", held.saved or ())
     if text:
@@ -39,6 +41,8 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         tensors |= {"blend.start": blend.start, "blend.goal": blend.goal}
     for i, latents in enumerate(snapshot.recent):
         tensors[f"recent.{i}"] = latents
+    for i, drive in enumerate(snapshot.driven):
+        tensors[f"driven.{i}"] = drive
     if snapshot.knot is not None:
         tensors["knot"] = snapshot.knot
     memory = snapshot.codec["memory"]
@@ -54,7 +58,9 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
             "lead": snapshot.codec["lead"],
             "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory],
         },
+        "reference": (cache.reference.captured_at, cache.reference.latents) if cache.reference else None,
         "recent": len(snapshot.recent),
+        "driven": len(snapshot.driven),
         **{
             name: getattr(snapshot, name)
             for name in ("size", "seeds", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")
@@ -89,6 +95,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
                 Anchor(pairs("sink"), *facts["sink"]) if facts["sink"] else None,
                 {int(slot): Slot(place[0], place[1], pairs(f"slot.{slot}")) for slot, place in facts["slots"].items()},
                 facts["origin"],
+                Anchor(pairs("reference"), *facts["reference"]) if facts["reference"] else None,
             ),
             codec={"memory": memory, "lead": facts["codec"]["lead"]},
             size=(facts["size"][0], facts["size"][1]),
@@ -101,6 +108,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
             blend=blend,
             index=facts["index"],
             recent=tuple(tensors[f"recent.{i}"] for i in range(facts["recent"])),
+            driven=tuple(tensors[f"driven.{i}"] for i in range(facts["driven"])),
             knot=tensors.get("knot"),
             pending=facts["pending"],
         )

@@ -131,6 +131,12 @@ class TinyCodec(nn.Module):
         z = _run(self.encoder, x, b, None)[0].unflatten(0, (b, -1)).transpose(1, 2)
         return (z - self.mean) / self.std
 
+    @torch.inference_mode()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w], as if the image were held for four frames."""
+        frames = image.movedim(-1, 1)[None].float().div(255).expand(-1, 4, -1, -1, -1)
+        return self.encode(frames)
+
     def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """Latents [B, C, F, h, w] → frames [B, 4F, 3, H, W] (not clamped), and what the next call needs.
 

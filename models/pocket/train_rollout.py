@@ -104,7 +104,7 @@ def own_chunk(newest: Newest, student: Teacher, step: int) -> Tensor:
     state = newest.state
     past = state.cache.past(state.index)
     where = student.rotation(state.index, newest.generator.noise(state, 0))
-    return newest.generator.denoised(state, student.prompts(newest.prompts), where, PastCache(past), step)
+    return newest.generator.denoised(state, student.prompts(newest.prompts), where, PastCache(past), steps=step)
 
 
 def seen_as(network: Teacher, newest: Newest, x: Tensor, sigma: Tensor) -> Tensor:
