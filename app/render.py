@@ -185,6 +185,9 @@ class Job:
                 if done % CHUNKS_PER_FRAGMENT == 0 or done == self.chunks:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
                 progress(boundary, report)
+            ending = rollout.ending()
+            recorder.add(ending)  # a fragment of its own behind the last checkpoint: extending the take cuts it off
+            report.frames += len(ending)
         log.close()
 
     def _end_fragment(

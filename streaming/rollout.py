@@ -66,6 +66,16 @@ class Rollout:
         seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}
         return Boundary(first, latents.shape[2], frames.numpy(), latent_hash(latents), tuple(cues), seconds)
 
+    def ending(self) -> NDArray[np.uint8]:
+        """Frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
+        codec, knot = self.state.codec, self.state.knot
+        if knot is None:
+            return np.empty((0, *reversed(self.state.size), 3), np.uint8)
+        before = codec.snapshot()
+        frames = codec.decode(knot).numpy()
+        codec.restore(before)
+        return frames
+
     def snapshot(self) -> Snapshot:
         return self.model.generator.snapshot(self.state)
 

@@ -15,8 +15,8 @@ from streaming.take import parse
 TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
 
 
-def job(out: Path, length: int = 84, text: str = TAKE) -> Job:
-    return Job(parse(text.format(length=length), "t.yaml"), tiny_model(), out)
+def job(out: Path, length: int = 84, text: str = TAKE, knot: int = 0) -> Job:
+    return Job(parse(text.format(length=length), "t.yaml"), tiny_model(knot=knot), out)
 
 
 def hashes(out: Path) -> list[str]:
@@ -98,3 +98,20 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_file(tmp_path: Path, mon
     with pytest.raises(RenderError, match=r"No space left on device.*--resume"):
         job(tmp_path / "a.mp4").run(go_on=False)
     assert not (tmp_path / "a.mp4").exists()
+
+
+def frames_of(out: Path) -> int:
+    with av.open(str(out)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_the_last_knot_is_shown_and_a_longer_take_replaces_it(tmp_path: Path) -> None:
+    """Knot Forcing's films have a latent more than their chunks; going on gives the film that was never ended."""
+    ended, whole = tmp_path / "ended.mp4", tmp_path / "whole.mp4"
+    job(ended, length=45, knot=1).run(go_on=False)
+    assert frames_of(ended) == 4 * 45 - 3 + 4
+    job(whole, length=84, knot=1).run(go_on=False)
+    report = job(ended, length=84, knot=1).run(go_on=True)
+    assert report.differing == []
+    assert frames_of(ended) == 4 * 84 - 3 + 4
+    assert ended.read_bytes() == whole.read_bytes()
