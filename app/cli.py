@@ -227,11 +227,12 @@ def serve(
     for file in (tls_cert, tls_key):
         if file is not None and not file.is_file():
             raise SystemExit(_fail(f"{file}: no such file"))
-    from app import server, studio
+    from app import gradio_page, server
     from app.render import torch_device
+    from app.studio import Studio
 
-    where = server.Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
-    page = studio.mount(server.create(where, token), where)
+    studio = Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
+    page = gradio_page.mount(server.create(studio, token), studio)
     import uvicorn
 
     scheme = "https" if tls_cert else "http"

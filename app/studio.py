@@ -1,65 +1,106 @@
-"""The studio page: Gradio around one player component of our own."""
+"""What the routes of the server share: models, sessions, connections."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import contextlib
+import hmac
+import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+import torch
+from fastapi import HTTPException
 
-import gradio as gr
-from fastapi import FastAPI
-
-from app.server import Studio
-from models.cache import AnchorPolicy
-from models.cue import OnSwitch, SinkOnSwitch
-from streaming.pacing import LookAhead
-
-PAGE = Path(__file__).parent / "page"
-PRESETS = {
-    "Meadow": "a large red ball bounces in the middle over the meadow by day",
-    "Night city": "a large yellow star sways on the left in the city at night",
-    "Snow": "a large purple fish drifts right in the forest by day in the snow",
-    "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
-}
-_MOUNT = """
-const script = document.createElement("script");
-script.src = "page/player.js";
-script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
-document.head.append(script);
-"""
+from app.vocabulary import understands
+from models import catalog
+from models.checkpoints.assemble import Model, folder_of, load, missing_files
+from streaming.device import DeviceThread
+from streaming.peers import OfferError, Peer
+from streaming.sessions import Hosted, Sessions
 
 
-def player() -> gr.HTML:
-    """Video, prompt, timeline and status; everything live goes over its own data channel, never through Gradio."""
-    # the template is constant: Gradio's re-rendering would drop what the script has put there
-    return gr.HTML(
-        html_template=(PAGE / "player.html").read_text(encoding="utf-8"), js_on_load=_MOUNT, elem_id="player"
-    )
+class Studio:
+    """One server's models, sessions and connections."""
 
+    def __init__(
+        self, models: Path, data: Path, device: torch.device, *, ice: list[dict[str, Any]] | None = None
+    ) -> None:
+        self._models, self.data, self._device = models, data, device
+        self.takes = data / "takes"
+        self.takes.mkdir(parents=True, exist_ok=True)
+        self.ice = ice or []
+        self.thread = DeviceThread()
+        self.sessions = Sessions(self.load, self.thread, self.takes)
+        self.peers: dict[str, Peer] = {}  # by WHEP resource
+        self._loaded: dict[str, Model] = {}
+        self.ready = False
 
-def mount(app: FastAPI, studio: Studio) -> FastAPI:
-    """Put the page at / of the server."""
-    names = [m["name"] for m in studio.available() if m["here"]]
-    with gr.Blocks(title="Longtake") as page:
-        player()
-        with gr.Row():
-            for label, prompt in PRESETS.items():
-                gr.Button(label, size="sm").click(None, None, None, js=f"() => window.longtake.preset({prompt!r})")
-        with gr.Accordion("More", open=False):
-            with gr.Row():
-                forms = {
-                    "model": gr.Dropdown(names, value="pocket", label="model (at the next start)"),
-                    "seed": gr.Number(None, precision=0, minimum=0, label="seed (at the next start; empty: any)"),
-                    "look_ahead": gr.Radio([v.value for v in LookAhead], value="smooth", label="look-ahead"),
-                }
-            with gr.Row():
-                forms |= {
-                    "on_switch": gr.Radio([v.value for v in OnSwitch], value="recache", label="on switch"),
-                    "sink_on_switch": gr.Radio([v.value for v in SinkOnSwitch], value="keep", label="sink on switch"),
-                    "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
-                }
-            for name, form in forms.items():
-                form.input(None, form, None, js=f"(v) => window.longtake.option({name!r}, v)")
-    head = '<link rel="stylesheet" href="page/player.css">'
-    return gr.mount_gradio_app(app, page, path="/", head=head, ssr_mode=False, footer_links=[], max_file_size="1mb")
+    async def load(self, name: str) -> Model:
+        """The model of that name, read once, on the device thread."""
+        if name not in self._loaded:
+            entry = catalog.find(name)
+            precision = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+            self._loaded[name] = await self.thread.run(
+                lambda: load(entry, folder_of(entry, self._models), self._device, precision)
+            )
+        return self._loaded[name]
+
+    def available(self) -> list[dict[str, Any]]:
+        """Every model of the catalog, and whether its files are here."""
+        return [
+            {
+                "name": e.name,
+                "title": e.title,
+                "here": not missing_files(e, folder_of(e, self._models)),
+                "size": f"{e.size[0]}x{e.size[1]}",
+                "fps": e.fps,
+                "understands": {n: [w for ways in v for w in ways] for n, v in understands(e).items()},
+            }
+            for e in catalog.ENTRIES.values()
+        ]
+
+    def hosted(self, session: str) -> Hosted:
+        if session not in self.sessions.hosted:
+            raise HTTPException(404, "no such session; it has ended")
+        return self.sessions.hosted[session]
+
+    def controlled(self, session: str, key: str | None) -> Hosted:
+        """The session, if the key is its own."""
+        hosted = self.hosted(session)
+        if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
+            raise HTTPException(403, "only the holder of the session's key controls it")
+        return hosted
+
+    async def join(self, hosted: Hosted, sdp: str, *, controls: bool) -> tuple[str, str]:
+        """(resource, answer) of a new viewer."""
+        peer = Peer(hosted.session, controls=controls)
+        try:
+            answer = await peer.answer(sdp)
+        except OfferError as e:
+            raise HTTPException(400, str(e)) from None
+        resource = secrets.token_hex(16)
+        self.peers[resource] = peer
+        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        return resource, answer
+
+    async def _forget(self, resource: str, peer: Peer) -> None:
+        await peer.gone.wait()
+        self.peers.pop(resource, None)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the server runs: tidy sessions; at the end close every connection."""
+        await self.load("pocket")
+        self.ready = True
+        tidying = asyncio.get_running_loop().create_task(self.sessions.run())
+        try:
+            yield
+        finally:
+            self.ready = False
+            tidying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tidying
+            await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
+            self.thread.close()

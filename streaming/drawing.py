@@ -1,0 +1,179 @@
+"""The drawing half of a session: waiting cues land, chunks are drawn ahead of the playhead, the line grows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.checkpoints.assemble import Model
+from models.state import Snapshot, Snapshots
+from streaming.control import cues_of, merged
+from streaming.device import DeviceThread
+from streaming.figures import Figures
+from streaming.line import Line, LineFiles, new_id
+from streaming.pacing import LookAhead, may_draw
+from streaming.playout import Playout, Shown
+from streaming.rollout import Boundary, Rollout, record_of
+from streaming.take import Entry, Take
+
+SNAPSHOT_BUDGET_MB = 512
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A cue that was accepted and waits for the next chunk; `number` is that of the message that asked for it."""
+
+    number: int | None
+    entry: Entry
+    since: float
+
+
+class Drawing:
+    """Draws a take as far ahead of its playout as the look-ahead dial allows. Only steps run on the device thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        take: Take,
+        device: DeviceThread,
+        playout: Playout,
+        *,
+        folder: Path | None,
+        look_ahead: LookAhead,
+        tell: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """With a folder the line's journal and take file are kept there. `tell` gets what listeners should know."""
+        self.line = Line(new_id(), take)
+        self.look_ahead = look_ahead
+        self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
+        self.figures = Figures(4 * model.entry.rollout.chunk, model.entry.fps)
+        self.record = record_of(model, model.generator.device)
+        self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
+        self._files = LineFiles(folder, self.record) if folder is not None else None
+        self._rollout = Rollout(model, take)
+        self._waiting: list[Waiting] = []
+        self._rewind_to: int | None = None
+        self._wake = asyncio.Event()
+        self._held, self._over = False, False
+
+    def timeline(self) -> dict[str, Any]:
+        """The cue blocks of the present line."""
+        cues = [e.model_dump(exclude_defaults=True) for e in self.line.landed]
+        return {"type": "timeline", "take": self.line.id, "parent": self.line.parent, "cues": cues}
+
+    # -- what it is told ------------------------------------------------------------------------------------------
+
+    def land(self, entry: Entry, number: int | None) -> None:
+        """Have a cue land on the next chunk; ValueError if too many wait for it."""
+        if len(self._waiting) >= 64:
+            raise ValueError("too many cues wait for the next chunk")
+        self._waiting.append(Waiting(number, entry, self._clock()))
+        self.wake()
+
+    def rewind(self, latent: int) -> None:
+        """Go back before the next chunk; ValueError if that latent is not held."""
+        oldest = self.snapshots.oldest()
+        if latent > self.line.length or (latent and (oldest is None or latent < oldest)):
+            raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
+        self._rewind_to = latent
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed that drawing may wait for."""
+        self._wake.set()
+
+    def hold(self, *, held: bool) -> None:
+        """Draw nothing while held, but go back if asked to."""
+        self._held = held
+        self.wake()
+
+    def end(self) -> None:
+        self._over = True
+        self.wake()
+
+    def close(self) -> None:
+        """Write the take file and let go of all that takes memory."""
+        if self._files is not None:
+            self._files.save(self.line)
+            self._files.close()
+        self.snapshots = Snapshots(0)
+
+    # -- what it does ---------------------------------------------------------------------------------------------
+
+    async def run(self, begun: Callable[[], None]) -> None:
+        """Draw until the end; `begun` is called when a chunk has come."""
+        if self._files is not None:
+            self._files.begin(self.line)
+        chunk = 4 * self._model.entry.rollout.chunk
+        while not self._over:
+            if self._rewind_to is not None:
+                await self._go_back(self._rewind_to)
+            ready = may_draw(
+                self.look_ahead, unplayed=len(self._playout), chunk=chunk, production=self.figures.production
+            )
+            if self._held or not ready:
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            landing, self._waiting = self._waiting, []
+            if self.look_ahead is LookAhead.LOSSLESS:  # every prompt has its chunk
+                later = next((i for i, w in enumerate(landing) if i and w.entry.prompt is not None), len(landing))
+                landing, self._waiting = landing[:later], landing[later:]
+            entries = merged([w.entry for w in landing])
+            drawn = await self._device.run(lambda e=entries: self._step(e))  # type: ignore[misc]
+            self._arrived(drawn, entries, landing)
+            begun()
+
+    def _step(self, entries: list[Entry]) -> tuple[Boundary, Snapshot, float]:
+        began = time.perf_counter()
+        boundary = self._rollout.step(cues_of(entries))
+        return boundary, self._rollout.snapshot(), time.perf_counter() - began
+
+    def _arrived(self, drawn: tuple[Boundary, Snapshot, float], entries: list[Entry], landing: list[Waiting]) -> None:
+        """A chunk is drawn: its frames queue up, its cues become part of the line."""
+        boundary, snapshot, seconds = drawn
+        self.snapshots.add(snapshot)
+        if boundary.first > 0:  # the first chunk warms things up
+            self.figures.drew(seconds)
+        own = self.line.take.cues if boundary.first == 0 else []
+        entries = [e.model_copy(update={"landed": boundary.first}) for e in [*own, *entries]]
+        self.line.landed += entries
+        self.line.hashes[boundary.first] = boundary.hash
+        self.line.length = boundary.first + boundary.latents
+        if self._files is not None:
+            self._files.chunk(boundary.first, boundary.hash, entries)
+        ahead = len(self._playout)
+        for waiting in landing:
+            self.figures.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
+            if waiting.number is not None:
+                frame = self._playout.released + ahead
+                self._tell({"type": "live", "id": waiting.number, "latent": boundary.first, "frame": frame})
+        cut = any(e.cut for e in entries)
+        answers = tuple(w.number for w in landing if w.number is not None)
+        head, *rest = (Shown(f, boundary.first) for f in boundary.frames)
+        self._playout.add([replace(head, cut=cut, answers=answers), *rest])
+        if entries:
+            self._tell(self.timeline())
+
+    async def _go_back(self, latent: int) -> None:
+        """Branch at the newest boundary at or before `latent`: what lay ahead is another take's."""
+        self._rewind_to = None
+        left, at = self.line, 0
+        if latent == 0:
+            self._rollout = await self._device.run(lambda: Rollout(self._model, left.take))
+        else:
+            snapshot = self.snapshots.at(latent)
+            at = snapshot.index
+            self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
+        self.snapshots.drop_after(at)
+        self.line = left.branched(at)
+        self._playout.clear()
+        if self._files is not None:
+            self._files.save(left)
+            self._files.begin(self.line)
+        self._tell(self.timeline())
