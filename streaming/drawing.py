@@ -57,7 +57,8 @@ class Drawing:
         self._files = LineFiles(folder, self.record) if folder is not None else None
         self._rollout = Rollout(model, take)
         self._waiting: list[Waiting] = []
-        self._rewind_to: int | None = None
+        self._rewind_to: Snapshot | None = None
+        self._restart = False
         self._wake = asyncio.Event()
         self._held, self._over = False, False
 
@@ -80,7 +81,9 @@ class Drawing:
         oldest = self.snapshots.oldest()
         if latent > self.line.length or (latent and (oldest is None or latent < oldest)):
             raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
-        self._rewind_to = latent
+        self._restart = latent == 0
+        # held from here on: a chunk that is being drawn may push the oldest out of the budget before the way back begins
+        self._rewind_to = self.snapshots.at(latent) if latent else None
         self.wake()
 
     def wake(self) -> None:
@@ -111,7 +114,7 @@ class Drawing:
             self._files.begin(self.line)
         chunk = 4 * self._model.entry.rollout.chunk
         while not self._over:
-            if self._rewind_to is not None:
+            if self._restart or self._rewind_to is not None:
                 await self._go_back(self._rewind_to)
             ready = may_draw(
                 self.look_ahead, unplayed=len(self._playout), chunk=chunk, production=self.figures.production
@@ -160,17 +163,16 @@ class Drawing:
         if entries:
             self._tell(self.timeline())
 
-    async def _go_back(self, latent: int) -> None:
-        """Branch at the newest boundary at or before `latent`: what lay ahead is another take's."""
-        self._rewind_to = None
-        left, at = self.line, 0
-        if latent == 0:
+    async def _go_back(self, snapshot: Snapshot | None) -> None:
+        """Branch at a snapshot, or at the start: what lay ahead is another take's."""
+        self._rewind_to, self._restart = None, False
+        left, at = self.line, snapshot.index if snapshot else 0
+        self.snapshots.drop_after(at)
+        if snapshot is None:
             self._rollout = await self._device.run(lambda: Rollout(self._model, left.take))
         else:
-            snapshot = self.snapshots.at(latent)
-            at = snapshot.index
             self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
-        self.snapshots.drop_after(at)
+            self.snapshots.add(snapshot)
         self.line = left.branched(at)
         self._playout.clear()
         if self._files is not None:

@@ -139,6 +139,18 @@ async def test_back_to_the_start_begins_anew() -> None:
 
 
 @async_test
+async def test_one_can_go_back_to_what_the_next_chunk_pushes_out_of_memory() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 9)
+        old = session.line.id
+        say(session, 1, type="rewind", latent=session.status()["oldest"])
+        session._drawing.snapshots.drop_after(-1)
+        await until(lambda: session.line.parent == f"{old}@3")
+        await until(lambda: session.index >= 9)
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
 async def test_undo_takes_back_the_newest_cue() -> None:
     async with running() as (session, events):
         with pytest.raises(ControlError, match="nothing to undo"):
