@@ -16,9 +16,11 @@ from fastapi import HTTPException
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load, missing_files
+from streaming.archive import Archive
 from streaming.device import DeviceThread
 from streaming.peers import OfferError, Peer
 from streaming.sessions import Hosted, Sessions
+from streaming.take import Take
 
 
 class Studio:
@@ -27,12 +29,12 @@ class Studio:
     def __init__(
         self, models: Path, data: Path, device: torch.device, *, ice: list[dict[str, Any]] | None = None
     ) -> None:
-        self._models, self.data, self._device = models, data, device
-        self.takes = data / "takes"
-        self.takes.mkdir(parents=True, exist_ok=True)
+        self._models, self._device = models, device
+        self.archive = Archive(data / "takes")
+        self.archive.recover()
         self.ice = ice or []
         self.thread = DeviceThread()
-        self.sessions = Sessions(self.load, self.thread, self.takes)
+        self.sessions = Sessions(self.load, self.thread, self.archive.folder)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
         self.ready = False
@@ -72,6 +74,16 @@ class Studio:
         if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
             raise HTTPException(403, "only the holder of the session's key controls it")
         return hosted
+
+    def take(self, name: str) -> Take:
+        """A take that runs, or lies in the data folder."""
+        for hosted in list(self.sessions.hosted.values()):
+            if hosted.session.line.id == name:
+                return hosted.session.take()
+        try:
+            return self.archive.told(name).take()
+        except KeyError:
+            raise HTTPException(404, "no such take") from None
 
     async def join(self, hosted: Hosted, sdp: str, *, controls: bool) -> tuple[str, str]:
         """(resource, answer) of a new viewer."""

@@ -85,9 +85,9 @@ class LookAheadCommand(_Command):
 
 
 class PlainCommand(_Command):
-    """pause, resume, undo the newest cue, or end the take."""
+    """pause, resume, undo the newest cue, record what is shown, stop recording, or end the take."""
 
-    type: Literal["pause", "resume", "undo", "end"]
+    type: Literal["pause", "resume", "undo", "record", "stop_recording", "end"]
 
 
 CueCommand = PromptCommand | SeedCommand | SetCommand

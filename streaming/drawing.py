@@ -46,9 +46,14 @@ class Drawing:
         look_ahead: LookAhead,
         tell: Callable[[dict[str, Any]], None],
         clock: Callable[[], float],
+        past: Line | None = None,
     ) -> None:
-        """With a folder the line's journal and take file are kept there. `tell` gets what listeners should know."""
-        self.line = Line(new_id(), take)
+        """With a folder the line's journal and take file are kept there. `tell` gets what listeners should know.
+
+        With a `past` the take branches at its end: its chunks are drawn anew, unseen and as fast as the device can.
+        """
+        self.line = Line(new_id(), take, f"{past.id}@{past.length}" if past else None)
+        self._past, self._differs = past, False
         self.look_ahead = look_ahead
         self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
         self.figures = Figures(4 * model.entry.rollout.chunk, model.entry.fps)
@@ -61,6 +66,11 @@ class Drawing:
         self._restart = False
         self._wake = asyncio.Event()
         self._held, self._over = False, False
+
+    @property
+    def catching_up(self) -> int | None:
+        """The latent at which a continued take begins to be seen; None once it is."""
+        return self._past.length if self._past is not None else None
 
     def timeline(self) -> dict[str, Any]:
         """The cue blocks of the present line."""
@@ -101,21 +111,39 @@ class Drawing:
 
     def close(self) -> None:
         """Write the take file and let go of all that takes memory."""
-        if self._files is not None:
-            self._files.save(self.line)
-            self._files.close()
+        self._keep(lambda files: files.end(self.line))
+        self._keep(LineFiles.close)
         self.snapshots = Snapshots(0)
+
+    def recording(self) -> Path:
+        """Where a new recording of the line goes; ValueError if nothing is kept on disk."""
+        if self._files is None:
+            raise ValueError("nothing can be recorded: takes are not kept on disk here")
+        return self._files.recording(self.line)
+
+    def _keep(self, write: Callable[[LineFiles], None]) -> None:
+        """Write to the line's files. Whatever the disk does, the stream goes on: the take is then kept in memory only."""
+        if self._files is None:
+            return
+        try:
+            write(self._files)
+        except OSError as e:
+            self._files = None
+            why = f"the take is no longer kept on disk ({e.strerror or e}): download it before you end it"
+            self._tell({"type": "warning", "why": why})
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
     async def run(self, begun: Callable[[], None]) -> None:
         """Draw until the end; `begun` is called when a chunk has come."""
-        if self._files is not None:
-            self._files.begin(self.line)
+        self._keep(lambda files: files.begin(self.line))
         chunk = 4 * self._model.entry.rollout.chunk
         while not self._over:
             if self._restart or self._rewind_to is not None:
                 await self._go_back(self._rewind_to)
+            if self._past is not None:
+                await self._catch_up(self._past)
+                continue
             ready = may_draw(
                 self.look_ahead, unplayed=len(self._playout), chunk=chunk, production=self.figures.production
             )
@@ -132,14 +160,28 @@ class Drawing:
             self._arrived(drawn, entries, landing)
             begun()
 
+    async def _catch_up(self, past: Line) -> None:
+        """Draw the next chunk as it was, or be done with the past."""
+        at = self.line.length
+        if at >= past.length:
+            self._past = None
+            return
+        own = len(past.take.cues)  # the rollout lands those by itself
+        entries = [e for e in past.landed[own:] if e.landed == at]
+        boundary, snapshot, seconds = await self._device.run(lambda: self._step(entries))
+        self._grow(boundary, snapshot, seconds, entries)
+        if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
+            self._differs = True
+            why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
+            self._tell({"type": "warning", "why": why})
+
     def _step(self, entries: list[Entry]) -> tuple[Boundary, Snapshot, float]:
         began = time.perf_counter()
         boundary = self._rollout.step(cues_of(entries))
         return boundary, self._rollout.snapshot(), time.perf_counter() - began
 
-    def _arrived(self, drawn: tuple[Boundary, Snapshot, float], entries: list[Entry], landing: list[Waiting]) -> None:
-        """A chunk is drawn: its frames queue up, its cues become part of the line."""
-        boundary, snapshot, seconds = drawn
+    def _grow(self, boundary: Boundary, snapshot: Snapshot, seconds: float, entries: list[Entry]) -> list[Entry]:
+        """A chunk becomes part of the line; the cues that landed on it."""
         self.snapshots.add(snapshot)
         if boundary.first > 0:  # the first chunk warms things up
             self.figures.drew(seconds)
@@ -148,8 +190,15 @@ class Drawing:
         self.line.landed += entries
         self.line.hashes[boundary.first] = boundary.hash
         self.line.length = boundary.first + boundary.latents
-        if self._files is not None:
-            self._files.chunk(boundary.first, boundary.hash, entries)
+        self._keep(lambda files: files.chunk(boundary.first, boundary.latents, boundary.hash, entries))
+        if entries:
+            self._tell(self.timeline())
+        return entries
+
+    def _arrived(self, drawn: tuple[Boundary, Snapshot, float], entries: list[Entry], landing: list[Waiting]) -> None:
+        """A chunk is drawn: its cues become part of the line, its frames queue up."""
+        boundary = drawn[0]
+        entries = self._grow(*drawn, entries)
         ahead = len(self._playout)
         for waiting in landing:
             self.figures.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
@@ -160,12 +209,10 @@ class Drawing:
         answers = tuple(w.number for w in landing if w.number is not None)
         head, *rest = (Shown(f, boundary.first) for f in boundary.frames)
         self._playout.add([replace(head, cut=cut, answers=answers), *rest])
-        if entries:
-            self._tell(self.timeline())
 
     async def _go_back(self, snapshot: Snapshot | None) -> None:
         """Branch at a snapshot, or at the start: what lay ahead is another take's."""
-        self._rewind_to, self._restart = None, False
+        self._rewind_to, self._restart, self._past = None, False, None
         left, at = self.line, snapshot.index if snapshot else 0
         self.snapshots.drop_after(at)
         if snapshot is None:
@@ -175,7 +222,6 @@ class Drawing:
             self.snapshots.add(snapshot)
         self.line = left.branched(at)
         self._playout.clear()
-        if self._files is not None:
-            self._files.save(left)
-            self._files.begin(self.line)
+        self._keep(lambda files: files.end(left))
+        self._keep(lambda files: files.begin(self.line))
         self._tell(self.timeline())

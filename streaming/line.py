@@ -51,29 +51,68 @@ class LineFiles:
         self.close()
         head: dict[str, Any] = {"type": "take", "id": line.id, "take": line.take.model_dump(exclude_defaults=True)}
         head |= {"parent": line.parent, "record": self._record}
-        past = [cue_line(e) for e in line.landed] + [chunk_line(first, h) for first, h in line.hashes.items()]
+        latents = line.length // max(1, len(line.hashes))  # chunks are of one length
+        past = [cue_line(e) for e in line.landed]
+        past += [chunk_line(first, latents, h) for first, h in line.hashes.items()]
         self._journal = Journal(self._folder / f"{line.id}.jsonl", keep=[head, *past])
 
-    def chunk(self, first: int, digest: str, entries: list[Entry]) -> None:
+    def chunk(self, first: int, latents: int, digest: str, entries: list[Entry]) -> None:
         """A chunk was drawn, with the cues that landed on it; both are on their way to the disk on return."""
         if self._journal is not None:
-            for line in [*map(cue_line, entries), chunk_line(first, digest)]:
+            for line in [*map(cue_line, entries), chunk_line(first, latents, digest)]:
                 self._journal.write(line)
 
-    def save(self, line: Line) -> None:
-        """The line as a take file beside its journal."""
+    def end(self, line: Line) -> None:
+        """It is lived through: the journal says so, and the line lies beside it as a take file."""
+        if self._journal is not None:
+            self._journal.write({"type": "end"})
         if line.length:
             text = line.as_take(self._record).dumped()
             (self._folder / f"{line.id}.yaml").write_text(text, encoding="utf-8")
+
+    def recording(self, line: Line) -> Path:
+        """A file beside the take for a new recording of it; they are numbered from 1."""
+        number = 1
+        while (path := self._folder / f"{line.id}-{number}.mp4").exists():
+            number += 1
+        return path
 
     def close(self) -> None:
         if self._journal is not None:
             self._journal.close()
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a journal tells."""
+
+    line: Line
+    record: dict[str, Any]
+    ended: bool  # False: it is being lived through, or was cut off
+
+    def take(self) -> Take:
+        return self.line.as_take(self.record)
+
+
+def told_by(lines: list[dict[str, Any]]) -> Told:
+    """The line of a journal, up to its last whole chunk; ValueError if it is none, or holds no chunk."""
+    if not lines or lines[0].get("type") != "take":
+        raise ValueError("not the journal of a take")
+    head = lines[0]
+    cues = [Entry.model_validate({k: v for k, v in x.items() if k != "type"}) for x in lines if x.get("type") == "cue"]
+    chunks = [x for x in lines if x.get("type") == "chunk"]
+    if not chunks:
+        raise ValueError("a journal without a chunk")
+    hashes = {int(x["first"]): str(x["hash"]) for x in chunks}
+    length = int(chunks[-1]["first"]) + int(chunks[-1]["latents"])
+    landed = [e for e in cues if e.landed is not None and e.landed < length]
+    line = Line(str(head["id"]), Take.model_validate(head["take"]), head.get("parent"), landed, hashes, length)
+    return Told(line, head.get("record") or {}, lines[-1].get("type") == "end")
+
+
 def cue_line(entry: Entry) -> dict[str, Any]:
     return {"type": "cue", **entry.model_dump(exclude_defaults=True)}
 
 
-def chunk_line(first: int, digest: str) -> dict[str, Any]:
-    return {"type": "chunk", "first": first, "hash": digest}
+def chunk_line(first: int, latents: int, digest: str) -> dict[str, Any]:
+    return {"type": "chunk", "first": first, "latents": latents, "hash": digest}

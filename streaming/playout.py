@@ -15,6 +15,7 @@ from functools import partial
 from streaming.broadcast import Broadcast
 from streaming.encoder import LiveEncoder, Picture, bitrate_for
 from streaming.pacing import Pace, pts_of
+from streaming.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Playout:
         """Width and height of the pictures in pixels, frames a second."""
         self.fps = fps
         self.broadcast = Broadcast()
+        self.recording: Recording | None = None
         self.released = 0  # frames
         self.playhead = 0  # first latent of the chunk on screen
         self._encoder = LiveEncoder(*size, fps, bitrate_for(*size, fps))
@@ -108,8 +110,12 @@ class Playout:
         """Release one frame: encode it, send it, and tell of it."""
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
         self._freed()
-        pts, keyframe = pts_of(number, self.fps), shown.cut or self.broadcast.keyframe_wanted
+        recording = self.recording
+        keyframe = shown.cut or self.broadcast.keyframe_wanted or (recording is not None and recording.waiting)
+        pts = pts_of(number, self.fps)
         encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
         for packet in await asyncio.get_running_loop().run_in_executor(None, encode):
             self.broadcast.send(packet)
+            if recording is not None:
+                recording.offer(packet)
         self._shown(shown, number)

@@ -34,6 +34,7 @@ from streaming.line import Line
 from streaming.pacing import LookAhead
 from streaming.phase import Phase, onward
 from streaming.playout import Playout, Shown
+from streaming.recording import Recording, RecordingError
 from streaming.take import Take
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ class Session:
         folder: Path | None = None,
         look_ahead: LookAhead = LookAhead.SMOOTH,
         clock: Callable[[], float] = time.monotonic,
+        past: Line | None = None,
     ) -> None:
+        """With a `past`, `take` is what that began as, and this session goes on where it ended."""
         self.id = uuid.uuid4().hex
         self.model, self.device = model, device
         self.phase, self.failure = Phase.WARMING, ""
@@ -62,10 +65,19 @@ class Session:
             size, model.entry.fps, freed=lambda: self._drawing.wake(), shown=self._shown, clock=clock
         )
         self._drawing = Drawing(
-            model, take, device, self.playout, folder=folder, look_ahead=look_ahead, tell=self._tell, clock=clock
+            model,
+            take,
+            device,
+            self.playout,
+            folder=folder,
+            look_ahead=look_ahead,
+            tell=self._tell,
+            clock=clock,
+            past=past,
         )
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._recorder: asyncio.Task[None] | None = None
 
     # -- what it tells --------------------------------------------------------------------------------------------
 
@@ -107,6 +119,7 @@ class Session:
             "type": "status",
             "phase": self.phase,
             "latent": self.index,
+            "catching_up": self._drawing.catching_up,
             "playhead": self.playout.playhead,
             "oldest": self._drawing.snapshots.oldest(),
             "generated_fps": figures.generated_fps,
@@ -114,6 +127,7 @@ class Session:
             "prompt_ms": figures.prompt_ms,
             "viewers": len(self.broadcast),
             "look_ahead": self._drawing.look_ahead,
+            "recorded_s": round(self.playout.recording.seconds, 1) if self.playout.recording else None,
         }
 
     def timeline(self) -> dict[str, Any]:
@@ -154,6 +168,14 @@ class Session:
                 self._become(Phase.LIVE)
             case PlainCommand(type="end"):
                 self._become(Phase.ENDED)
+            case PlainCommand(type="record"):
+                if self.playout.recording is not None:
+                    raise ValueError("it is being recorded already")
+                self._record()
+            case PlainCommand(type="stop_recording"):
+                if self.playout.recording is None:
+                    raise ValueError("nothing is being recorded")
+                self.playout.recording.end()
             case PlainCommand(type="undo"):
                 last = max((e.landed or 0 for e in self.line.landed), default=0)
                 if last == 0:
@@ -174,6 +196,25 @@ class Session:
         await self.device.run(lambda: self.model.generator.text(command.text))
         self._tell({"type": "encoded", "id": command.id, "not_understood": self.model.not_understood(command.text)})
 
+    def _record(self) -> None:
+        """Begin a recording beside the take; the stream does not depend on how it fares."""
+        playout = self.playout
+        recording = Recording(self._drawing.recording(), playout.picture_width, playout.picture_height, playout.fps)
+        playout.recording = recording
+
+        async def run() -> None:
+            why = ""
+            self._tell({"type": "recording", "name": recording.path.stem, "on": True})
+            try:
+                await recording.run()
+            except RecordingError as e:
+                why = str(e)
+            finally:
+                playout.recording = None
+            self._tell({"type": "recording", "name": recording.path.stem, "on": False, "why": why})
+
+        self._recorder = self._spawn(run())
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -184,6 +225,8 @@ class Session:
         """End it if it runs, and wait until nothing of it is left."""
         if not self.over:
             self._become(Phase.ENDED)
+        if self._recorder is not None:  # it has its last fragment to write
+            await asyncio.wait([self._recorder], timeout=5)
         for task in self._tasks:
             task.cancel()
         for task in list(self._tasks):
@@ -199,6 +242,8 @@ class Session:
         if self.over:
             self.playout.end()
             self._drawing.end()
+            if self.playout.recording is not None:
+                self.playout.recording.end()
         else:
             self.playout.hold(held=phase is not Phase.LIVE)
             self._drawing.hold(held=phase is Phase.PAUSED)
@@ -212,10 +257,11 @@ class Session:
         for answer in shown.answers:
             self._tell({"type": "shown", "id": answer, "frame": number})
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.append(task)
         task.add_done_callback(lambda t: self._tasks.remove(t) if t in self._tasks else None)
+        return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

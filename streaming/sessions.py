@@ -12,6 +12,7 @@ from pathlib import Path
 
 from models.checkpoints.assemble import Model
 from streaming.device import DeviceThread
+from streaming.line import Line
 from streaming.pacing import LookAhead
 from streaming.session import Session
 from streaming.take import Take
@@ -57,11 +58,18 @@ class Sessions:
         self._factors: dict[str, float] = {}  # model → last measured real-time factor
         self._line: dict[str, float] = {}  # ticket → when it last asked; in order of arrival
 
-    async def create(self, take: Take, look_ahead: LookAhead, ticket: str | None = None) -> Hosted:
-        """A running session; FullError names the place in line if it would push the others under real time."""
+    async def create(
+        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: Line | None = None
+    ) -> Hosted:
+        """A running session; FullError names the place in line if it would push the others under real time.
+
+        With a `past` it continues that line, which began as `take`.
+        """
         self._admit(take.model, ticket)
         model = await self._load(take.model)
-        session = Session(model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock)
+        session = Session(
+            model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
+        )
         hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
         self.hosted[session.id] = hosted
         session.start()

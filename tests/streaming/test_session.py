@@ -14,6 +14,7 @@ from conftest import tiny_model
 
 from streaming.control import ControlError, parse
 from streaming.device import DeviceThread
+from streaming.line import Line
 from streaming.pacing import LookAhead
 from streaming.phase import WAYS, Phase, onward
 from streaming.rollout import Rollout
@@ -24,9 +25,11 @@ TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
 
 
 @asynccontextmanager
-async def running(folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH) -> AsyncIterator[Any]:
+async def running(
+    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: Line | None = None
+) -> AsyncIterator[Any]:
     device = DeviceThread()
-    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead)
+    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
     events: list[dict[str, Any]] = []
     session.listen(events.append)
     session.start()
@@ -148,6 +151,38 @@ async def test_one_can_go_back_to_what_the_next_chunk_pushes_out_of_memory() -> 
         await until(lambda: session.line.parent == f"{old}@3")
         await until(lambda: session.index >= 9)
     assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_a_continued_take_goes_on_from_its_end_and_shows_nothing_of_its_past_again() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="prompt", text="two", blend=4)
+        await until(lambda: session.index >= 12)
+        say(session, 2, type="seed", seed=9)
+        await until(lambda: session.index >= 18)
+    past = session.line
+    async with running(past=past) as (again, events):
+        say(again, 1, type="prompt", text="three")
+        await until(lambda: again.playout.released > 0)
+        assert again.playout.playhead == past.length
+        assert again.line.parent == f"{past.id}@{past.length}"
+        await until(lambda: again.index >= past.length + 6)
+        assert [(e.prompt or e.seed, e.landed) for e in again.line.landed][-1] == ("three", past.length)
+        assert not [e for e in events if e["type"] == "warning"]
+    assert {k: v for k, v in again.line.hashes.items() if k < past.length} == past.hashes
+    assert replayed(again.take()) == again.line.hashes
+
+
+@async_test
+async def test_a_continued_take_says_where_its_replay_differs() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 12)
+    session.line.hashes[6] = "another"
+    async with running(past=session.line) as (again, events):
+        await until(lambda: again.playout.released > 0)
+        (warning,) = [e for e in events if e["type"] == "warning"]
+        assert warning["why"].startswith("from latent 6 on the replay differs")
 
 
 @async_test
