@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from fastapi import HTTPException
 
+from app.renders import Renders
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load, missing_files
 from streaming.archive import Archive
 from streaming.device import DeviceThread
 from streaming.peers import OfferError, Peer
+from streaming.phase import Phase
 from streaming.sessions import Hosted, Sessions
 from streaming.take import Take
 
@@ -35,9 +37,14 @@ class Studio:
         self.ice = ice or []
         self.thread = DeviceThread()
         self.sessions = Sessions(self.load, self.thread, self.archive.folder)
+        self.renders = Renders(self.archive, models, device.type, self._watched)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
         self.ready = False
+
+    def _watched(self) -> bool:
+        running = [h.session for h in self.sessions.hosted.values()]
+        return any(s.phase is Phase.LIVE and len(s.broadcast) for s in running)
 
     async def load(self, name: str) -> Model:
         """The model of that name, read once, on the device thread."""
@@ -115,4 +122,5 @@ class Studio:
             with contextlib.suppress(asyncio.CancelledError):
                 await tidying
             await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
+            await self.renders.close()
             self.thread.close()

@@ -14,7 +14,7 @@ from models.checkpoints.read import CheckpointError
 from models.cue import Setting
 from streaming import control
 from streaming.pacing import LookAhead
-from streaming.sessions import FullError
+from streaming.sessions import FullError, Hosted
 from streaming.take import Entry, Take
 
 MOST_PIXELS = 4  # times those of a model's own size
@@ -62,17 +62,14 @@ def add(app: FastAPI, studio: Studio) -> None:
             _bearable(take, entry)
             hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
         except FullError as e:
-            raise HTTPException(503, {"message": str(e), "ticket": e.ticket, "place": e.place}) from None
+            raise waiting(e) from None
         except KeyError as e:
             raise HTTPException(404, str(e.args[0])) from None
         except CheckpointError:
-            raise HTTPException(
-                409, f"{new.model} is not here; fetch it with: longtake models pull {new.model}"
-            ) from None
+            raise not_here(new.model) from None
         except ValueError as e:
             raise HTTPException(400, _one_line(e)) from None
-        session = hosted.session
-        return {"id": session.id, "key": hosted.key, "take": session.line.id, "seed": take.seed, "ice": studio.ice}
+        return begun(studio, hosted)
 
     @app.get("/api/sessions/{session}")
     async def status(session: str) -> dict[str, Any]:
@@ -123,6 +120,21 @@ def add(app: FastAPI, studio: Studio) -> None:
         if peer is None or peer.session.id != session:
             raise HTTPException(404, "no such viewer")
         await peer.close()
+
+
+def begun(studio: Studio, hosted: Hosted) -> dict[str, Any]:
+    """What the one who started a session needs to know of it."""
+    session = hosted.session
+    take = {"take": session.line.id, "seed": session.line.take.seed}
+    return {"id": session.id, "key": hosted.key, **take, "ice": studio.ice}
+
+
+def waiting(error: FullError) -> HTTPException:
+    return HTTPException(503, {"message": str(error), "ticket": error.ticket, "place": error.place})
+
+
+def not_here(model: str) -> HTTPException:
+    return HTTPException(409, f"{model} is not here; fetch it with: longtake models pull {model}")
 
 
 def _bearable(take: Take, entry: catalog.Entry) -> None:

@@ -29,7 +29,7 @@ def serving(data: Path, *options: str, token: str | None = None) -> Iterator[tup
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
     env |= {"LONGTAKE_TOKEN": token} if token else {}
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data", str(data), *options]
-    with (data / "serve.log").open("wb") as log:
+    with (data / "serve.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -43,5 +43,6 @@ def serving(data: Path, *options: str, token: str | None = None) -> Iterator[tup
                 raise RuntimeError((data / "serve.log").read_text())
         yield address, process
     finally:
-        process.terminate()
-        process.wait(15)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(15)
