@@ -10,7 +10,6 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from fastapi import FastAPI
 
-from app.studio import Studio
 from models.cache import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch
 from streaming.pacing import LookAhead
@@ -23,10 +22,13 @@ PRESETS = {
     "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
 }
 _MOUNT = """
-const script = document.createElement("script");
-script.src = "page/player.js";
-script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
-document.head.append(script);
+for (const name of ["player.js", "takes.js"]) {
+  const script = document.createElement("script");
+  script.src = "page/" + name;
+  script.async = false;
+  if (name === "takes.js") script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
+  document.head.append(script);
+}
 """
 
 
@@ -38,9 +40,8 @@ def player() -> gr.HTML:
     )
 
 
-def mount(app: FastAPI, studio: Studio) -> FastAPI:
+def mount(app: FastAPI) -> FastAPI:
     """Put the page at / of the server."""
-    names = [m["name"] for m in studio.available() if m["here"]]
     with gr.Blocks(title="Longtake") as page:
         player()
         with gr.Row():
@@ -49,7 +50,6 @@ def mount(app: FastAPI, studio: Studio) -> FastAPI:
         with gr.Accordion("More", open=False):
             with gr.Row():
                 forms = {
-                    "model": gr.Dropdown(names, value="pocket", label="model (at the next start)"),
                     "seed": gr.Number(None, precision=0, minimum=0, label="seed (at the next start; empty: any)"),
                     "look_ahead": gr.Radio([v.value for v in LookAhead], value="smooth", label="look-ahead"),
                 }

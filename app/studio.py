@@ -13,14 +13,16 @@ from typing import Any
 import torch
 from fastapi import HTTPException
 
+from app.footprint import Speeds, disk, memory
 from app.renders import Renders
 from app.vocabulary import understands
 from models import catalog
-from models.checkpoints.assemble import Model, folder_of, load, missing_files
+from models.checkpoints.assemble import Model, folder_of, load
 from streaming.archive import Archive
 from streaming.device import DeviceThread
 from streaming.peers import OfferError, Peer
 from streaming.phase import Phase
+from streaming.session import Session
 from streaming.sessions import Hosted, Sessions
 from streaming.take import Take
 
@@ -36,10 +38,13 @@ class Studio:
         self.archive.recover()
         self.ice = ice or []
         self.thread = DeviceThread()
-        self.sessions = Sessions(self.load, self.thread, self.archive.folder)
+        self.sessions = Sessions(self.load, self.thread, self.archive.folder, ended=self._measured)
         self.renders = Renders(self.archive, models, device.type, self._watched)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
+        self._loading = asyncio.Lock()
+        self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self._speeds = Speeds(models)
         self.ready = False
 
     def _watched(self) -> bool:
@@ -48,27 +53,37 @@ class Studio:
 
     async def load(self, name: str) -> Model:
         """The model of that name, read once, on the device thread."""
-        if name not in self._loaded:
-            entry = catalog.find(name)
-            precision = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-            self._loaded[name] = await self.thread.run(
-                lambda: load(entry, folder_of(entry, self._models), self._device, precision)
-            )
+        async with self._loading:
+            if name not in self._loaded:
+                entry = catalog.find(name)
+                folder = folder_of(entry, self._models)
+                self._loaded[name] = await self.thread.run(lambda: load(entry, folder, self._device, self._precision))
         return self._loaded[name]
 
     def available(self) -> list[dict[str, Any]]:
-        """Every model of the catalog, and whether its files are here."""
-        return [
-            {
-                "name": e.name,
-                "title": e.title,
-                "here": not missing_files(e, folder_of(e, self._models)),
-                "size": f"{e.size[0]}x{e.size[1]}",
-                "fps": e.fps,
-                "understands": {n: [w for ways in v for w in ways] for n, v in understands(e).items()},
-            }
-            for e in catalog.ENTRIES.values()
-        ]
+        """Every model of the catalog: what it is, what it asks for, and whether its files are here."""
+        return [self._described(entry) for entry in catalog.ENTRIES.values()]
+
+    def _described(self, entry: catalog.Entry) -> dict[str, Any]:
+        size = disk(entry, self._models)
+        return {
+            "name": entry.name,
+            "title": entry.title,
+            "here": size is not None,
+            "loaded": entry.name in self._loaded,
+            "size": f"{entry.size[0]}x{entry.size[1]}",
+            "fps": entry.fps,
+            "memory_mb": round(memory(entry, self._precision.itemsize) / 1e6),
+            "disk_mb": None if size is None else round(size / 1e6),
+            "measured": self._speeds.of(entry.name, self._device.type),
+            "understands": {n: [w for ways in v for w in ways] for n, v in understands(entry).items()},
+        }
+
+    def _measured(self, session: Session) -> None:
+        """A session has ended: what it made is what the next may expect."""
+        status = session.status()
+        if status["generated_fps"] and session.index > session.model.entry.rollout.window:
+            self._speeds.measured(session.model.entry.name, self._device.type, status["generated_fps"], "session")
 
     def hosted(self, session: str) -> Hosted:
         if session not in self.sessions.hosted:

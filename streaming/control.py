@@ -46,6 +46,13 @@ class PromptCommand(_Command):
         return Entry(prompt=self.text, blend=self.blend, cut=self.cut)
 
 
+class PrepareCommand(_Command):
+    """Encode a text that may be asked for soon, such as that of a slot; nothing lands."""
+
+    type: Literal["prepare"]
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
 class SeedCommand(_Command):
     """New noise from the next chunk on."""
 
@@ -91,7 +98,7 @@ class PlainCommand(_Command):
 
 
 CueCommand = PromptCommand | SeedCommand | SetCommand
-Command = CueCommand | RewindCommand | LookAheadCommand | PlainCommand
+Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | PlainCommand
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 

@@ -25,6 +25,7 @@ from streaming.control import (
     CueCommand,
     LookAheadCommand,
     PlainCommand,
+    PrepareCommand,
     PromptCommand,
     RewindCommand,
 )
@@ -39,6 +40,7 @@ from streaming.take import Take
 
 log = logging.getLogger(__name__)
 
+MOST_TASKS = 128  # that one session may have at a time
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -159,6 +161,8 @@ class Session:
         match command:
             case RewindCommand(latent=latent):
                 self._drawing.rewind(latent)
+            case PrepareCommand(text=text):
+                self._prepare(text, command.id)
             case LookAheadCommand(value=value):
                 self._drawing.look_ahead = value
                 self._drawing.wake()
@@ -189,12 +193,17 @@ class Session:
     def _cue(self, command: CueCommand) -> None:
         self._drawing.land(command.entry(), command.id)
         if isinstance(command, PromptCommand):
-            self._spawn(self._encode(command))
+            self._prepare(command.text, command.id)
 
-    async def _encode(self, command: PromptCommand) -> None:
-        """Encode the text before its chunk is drawn, so that the switch does not wait for it."""
-        await self.device.run(lambda: self.model.generator.text(command.text))
-        self._tell({"type": "encoded", "id": command.id, "not_understood": self.model.not_understood(command.text)})
+    def _prepare(self, text: str, number: int) -> None:
+        """Have a text encoded before its chunk is drawn, so that the switch does not wait for it."""
+        if len(self._tasks) > MOST_TASKS:
+            raise ValueError("too many texts wait to be encoded")
+        self._spawn(self._encode(text, number))
+
+    async def _encode(self, text: str, number: int) -> None:
+        await self.device.run(lambda: self.model.generator.text(text))
+        self._tell({"type": "encoded", "id": number, "not_understood": self.model.not_understood(text)})
 
     def _record(self) -> None:
         """Begin a recording beside the take; the stream does not depend on how it fares."""

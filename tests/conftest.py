@@ -53,6 +53,12 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests leave nothing in the user's own folders, not even through the commands that they start."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data-home"))
+
+
 @pytest.fixture
 def model() -> Model:
     return tiny_model()

@@ -45,8 +45,8 @@ class Offer(BaseModel):
 
 def add(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/models")
-    async def models() -> list[dict[str, Any]]:
-        """What can be started here."""
+    def models() -> list[dict[str, Any]]:
+        """What can be started here, and what it asks for."""
         return studio.available()
 
     @app.post("/api/sessions", status_code=201)
@@ -100,9 +100,8 @@ def add(app: FastAPI, studio: Studio) -> None:
     @app.delete("/api/sessions/{session}", status_code=204)
     async def end(session: str, x_longtake_key: Annotated[str | None, Header()] = None) -> None:
         """End a session; its take stays."""
-        hosted = studio.controlled(session, x_longtake_key)
-        del studio.sessions.hosted[session]
-        await hosted.session.close()
+        studio.controlled(session, x_longtake_key)
+        await studio.sessions.end(session)
 
     @app.post("/whep/{session}", status_code=201)
     async def whep(session: str, request: Request) -> Response:

@@ -134,6 +134,14 @@ def rows() -> list[Row]:
         "0123456789AB", "0123456789ab.yaml", "serve.log", "%00", "~root", "C:\\windows", "a" * 2000,
     ):  # fmt: skip
         add({404, 400}, "GET", f"/api/takes/{take}", **AUTH)
+        add({404, 400, 405}, "POST", f"/api/takes/{take}/render", **AUTH)
+        add({404, 400}, "GET", f"/api/takes/{take}/film", **AUTH)
+        add({404, 400, 422}, "GET", f"/api/takes/{take}/recordings/1", **AUTH)
+        add({404, 400, 405}, "POST", f"/api/takes/{take}/continue", "{}", content_type="application/json", **AUTH)
+    for path in ("render", "film", "recordings/1", "recordings/../x", "recordings/-1", "recordings/1e9"):
+        add(401, "GET", f"/api/takes/0123456789ab/{path}")
+        add({404, 400, 422}, "GET", f"/api/takes/0123456789ab/{path}", **AUTH)
+    add({404}, "DELETE", "/api/takes/0123456789ab/render", **AUTH)
     for name in (
         "login.html",
         "watch.html",
@@ -162,7 +170,7 @@ OFFERS = [
 MESSAGES = [
     "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}', '{"id": 1, "type": "x"}',
     '{"id": "1", "type": "pause"}', '{"id": 1e400, "type": "pause"}', '{"id": 1, "type": "rewind", "latent": 99999}',
-    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "undo"}',
+    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "stop_recording"}', '{"id": 1, "type": "prepare"}', '{"id": 1, "type": "undo"}',
     '{"id": 1, "type": "set", "name": "window", "value": "3"}', '{"id": 1, "type": "seed", "seed": -5}',
     "[" * 10_000, "x" * 20_000, '{"id": 1, "type": "prompt", "text": "' + "y" * 5000 + '"}', '{"id": NaN}',
 ]  # fmt: skip
