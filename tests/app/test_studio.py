@@ -351,16 +351,29 @@ def test_nothing_is_fetched_from_elsewhere(browser: Browser, server: tuple[str, 
     assert hosts == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
 def test_the_page_fits_its_window(
     browser: Browser, server: tuple[str, Path], tmp_path: Path, scheme: str, width: int
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900})
+    """Its pictures lie in the folder that `--basetemp` names."""
+    page = browser.new_page(viewport={"width": width, "height": 860})
     page.goto(f"{server[0]}/?__theme={scheme}")
     page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")
-    start(page)
+    start(page, "a large red ball bounces in the middle over the meadow by day")
     wait_for_latent(page, 12)
-    page.screenshot(path=str(tmp_path / f"studio-{scheme}-{width}.png"))
+    say(page, "a large yellow star sways on the left in the city at night")
+    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
+    page.press("[data-lt=prompt]", "Alt+1")
+    page.click("summary")
+    page.wait_for_timeout(2500)
+    for name, whole in (("", False), ("-whole", True)):
+        page.screenshot(path=str(tmp_path / f"studio-{scheme}-{width}{name}.png"), full_page=whole)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for name in ("video", "timeline", "prompt", "start", "pause", "status"):
+        box = page.locator(f"[data-lt={name}]").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= 860  # what one needs is there without scrolling
     assert page.locator("[data-lt=prompt]").bounding_box()["width"] > 150  # type: ignore[index]
     end(page)
