@@ -22,7 +22,7 @@ PRESETS = {
     "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
 }
 _MOUNT = """
-for (const name of ["player.js", "takes.js"]) {
+for (const name of ["screen.js", "connection.js", "player.js", "takes.js"]) {
   const script = document.createElement("script");
   script.src = "page/" + name;
   script.async = false;

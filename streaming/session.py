@@ -124,6 +124,7 @@ class Session:
             "catching_up": self._drawing.catching_up,
             "playhead": self.playout.playhead,
             "oldest": self._drawing.snapshots.oldest(),
+            "held_mb": round(self._drawing.snapshots.bytes() / 1e6),
             "generated_fps": figures.generated_fps,
             "buffer_ms": round(1000 * len(self.playout) / self.playout.fps),
             "prompt_ms": figures.prompt_ms,

@@ -1,17 +1,15 @@
-// The studio's player: video over WebRTC, or over a WebSocket where WebRTC does not get through; cues and their timeline.
+// The studio's player: what a person does and sees; cues and their timeline.
 (() => {
   "use strict";
-  if (window.longtake) return;
+  if (window.longtake?.mount) return;
 
-  const ICE_PATIENCE = 4000; // ms without a connection before the fallback
-  const AWAY = 20000; // ms for which the server keeps a session that nobody watches
   const KEPT = "longtake.session"; // what a reload of the page needs to go on
   const SLOTS = "longtake.slots";
 
   class Player {
     constructor(root, options) {
       this.root = root;
-      this.options = { model: "pocket", seed: null, look_ahead: "smooth", set: {}, ...options };
+      this.options = { model: "pocket", seed: null, look_ahead: "smooth", set: {}, base: "", ...options };
       this.saved = JSON.parse(localStorage.getItem(SLOTS) || "null") || new Array(10).fill("");
       this.sent = new Map(); // message id -> time of sending
       this.quiet = new Set(); // messages that nobody typed
@@ -22,6 +20,7 @@
       this.state = {};
       for (const name of ["video", "prompt", "start", "pause", "cut", "undo", "reroll", "timeline", "status", "note",
         "share", "take", "render", "record", "chips", "help", "slots", "blend", "model", "facts"]) this[name] = root.querySelector(`[data-lt=${name}]`);
+      this.screen = new window.longtake.Screen(this.video);
       if (this.start) this.start.onclick = () => (this.session ? this.end() : this.begin());
       const on = (element, what) => { if (element) element.onclick = what; };
       on(this.pause, () => this.togglePause());
@@ -38,8 +37,8 @@
       if (this.timeline) this.timeline.onclick = (e) => this.rewindTo(e);
       if (this.timeline) this.timeline.onkeydown = (e) => { if (e.key === "Home") this.send({ type: "rewind", latent: 0 }); };
       document.addEventListener("keydown", (e) => this.hotkey(e));
-      addEventListener("pagehide", () => this.drop());
-      setInterval(() => { if (!root.isConnected) this.drop(); else this.measure(); }, 500);
+      addEventListener("pagehide", () => this.connection?.close());
+      setInterval(() => { if (!root.isConnected) this.connection?.close(); else this.measure(); }, 500);
       this.say_status("ready");
       if (this.prompt) this.loadModels().then(() => this.resume());
     }
@@ -107,129 +106,33 @@
       else sessionStorage.removeItem(KEPT);
     }
 
+    async watch(id) { // a share link: pictures and timeline, no control
+      await this.join({ id, key: null, ice: [] }).catch((e) => this.ended(e.message, true));
+    }
+
     async join(session) {
       this.session = session;
-      this.start.textContent = "End";
+      if (this.start) this.start.textContent = "End";
       this.enable(true);
-      await this.connect();
+      this.connection = new window.longtake.Connection(this.video, this.screen, this.options.base, session, {
+        heard: (event) => this.heard(event), opened: () => this.prepareSlots(), word: (text) => this.say_status(text),
+        ended: (why) => this.ended(why, true) });
+      await this.connection.open();
     }
 
     enable(on) { for (const b of ["pause", "cut", "undo", "reroll", "record"]) if (this[b]) this[b].disabled = !on; }
 
-    async watch(id) { // a share link: pictures and timeline, no control
-      this.session = { id, key: null, ice: [] };
-      await this.connect();
+    end() { // over HTTP: what is sent on a channel that closes at once may not arrive
+      const { id, key } = this.session;
+      fetch(`api/sessions/${id}`, { method: "DELETE", headers: { "x-longtake-key": key }, keepalive: true }).catch(() => {});
+      this.ended("ended");
     }
-
-    async connect() {
-      const pc = (this.pc = new RTCPeerConnection({ iceServers: this.session.ice || [] }));
-      const receiver = pc.addTransceiver("video", { direction: "recvonly" }).receiver;
-      try { receiver.jitterBufferTarget = 0; } catch { /* older browsers keep their own */ }
-      const channel = pc.createDataChannel("control", { ordered: true });
-      channel.onmessage = (e) => this.heard(JSON.parse(e.data));
-      channel.onopen = () => { this.talk = (text) => channel.send(text); this.prepareSlots(); };
-      pc.ontrack = (e) => { this.video.srcObject = new MediaStream([e.track]); this.play(); };
-      let connected = false;
-      pc.onconnectionstatechange = () => {
-        if (pc !== this.pc) return;
-        if (pc.connectionState === "connected") { connected = true; this.transport = "WebRTC"; this.say_status("live"); }
-        if (["failed", "disconnected"].includes(pc.connectionState) && connected) this.lost();
-      };
-      setTimeout(() => { if (!connected && pc === this.pc) this.fallBack(); }, ICE_PATIENCE);
-      await pc.setLocalDescription(await pc.createOffer());
-      const offer = { sdp: pc.localDescription.sdp, ...(this.session.key ? { key: this.session.key } : {}) };
-      const answer = await fetch(`${this.base()}api/sessions/${this.session.id}/offer`, { method: "POST",
-        headers: { "content-type": "application/json" }, body: JSON.stringify(offer) });
-      const got = await answer.json();
-      if (!answer.ok) throw new Error(got.error);
-      await pc.setRemoteDescription(got);
-    }
-
-    base() { return this.options.base || ""; }
-
-    async lost() { // the line broke: the session waits for us as long as the server keeps it
-      if (!this.session || this.returning) return;
-      this.returning = true;
-      this.drop();
-      this.say_status("reconnecting");
-      const until = performance.now() + AWAY;
-      let why = "the connection was lost";
-      while (this.session && performance.now() < until) {
-        await new Promise((done) => setTimeout(done, 700));
-        try {
-          const there = await fetch(`${this.base()}api/sessions/${this.session.id}`);
-          if (there.status === 404) { why = "the session has ended"; break; }
-          if (!there.ok) continue;
-          if (this.transport === "WebSocket") this.fallBack(); else await this.connect();
-          why = "";
-          break;
-        } catch { /* still away */ }
-      }
-      this.returning = false;
-      if (why && this.session) this.ended(why, true);
-    }
-
-    // fragmented MP4 over a WebSocket, into MediaSource
-    fallBack() {
-      if (!this.session) return;
-      if (this.pc) { const pc = this.pc; this.pc = null; pc.close(); }
-      const url = new URL(`${this.base()}api/sessions/${this.session.id}/stream`, location.href);
-      url.protocol = url.protocol.replace("http", "ws");
-      if (this.session.key) url.searchParams.set("key", this.session.key);
-      const socket = (this.socket = new WebSocket(url));
-      socket.binaryType = "arraybuffer";
-      const media = new MediaSource(), queue = [];
-      let buffer = null;
-      const feed = () => {
-        if (!buffer || buffer.updating || !queue.length) return;
-        buffer.appendBuffer(queue.shift());
-      };
-      this.video.srcObject = null;
-      this.video.src = URL.createObjectURL(media);
-      socket.onmessage = (e) => {
-        this.received = (this.received || 0) + (e.data.byteLength || e.data.length);
-        if (typeof e.data !== "string") { queue.push(e.data); feed(); return; }
-        const event = JSON.parse(e.data);
-        if (event.type !== "codec") { this.heard(event); return; }
-        const open = () => {
-          buffer = media.addSourceBuffer(`video/mp4; codecs="${event.codec}"`);
-          buffer.mode = "segments";
-          buffer.onupdateend = () => { this.chase(buffer); feed(); };
-          feed();
-        };
-        if (media.readyState === "open") open(); else media.addEventListener("sourceopen", open, { once: true });
-        this.transport = "WebSocket";
-        this.say_status("live");
-      };
-      socket.onclose = () => { if (this.socket === socket && this.session) this.lost(); };
-      socket.onopen = () => { this.talk = (text) => socket.send(text); this.prepareSlots(); };
-      this.play();
-    }
-
-    chase(buffer) { // stay near the newest picture, and forget old ones
-      const ranges = buffer.buffered;
-      if (!ranges.length) return;
-      const end = ranges.end(ranges.length - 1), v = this.video;
-      if (v.currentTime < ranges.start(0) || end - v.currentTime > 1.5) v.currentTime = Math.max(ranges.start(0), end - 0.3);
-      if (end - ranges.start(0) > 30 && !buffer.updating) buffer.remove(0, end - 15);
-      this.play();
-    }
-
-    play() { this.video.play().catch(() => {}); }
-
-    drop() {
-      if (this.pc) { this.pc.close(); this.pc = null; }
-      if (this.socket) { const s = this.socket; this.socket = null; s.close(); }
-      this.talk = null;
-    }
-
-    end() { this.send({ type: "end" }); this.ended("ended"); }
 
     ended(why, bad = false) {
       this.session = null;
       this.recording = false;
       sessionStorage.removeItem(KEPT);
-      this.drop();
+      this.connection?.close();
       this.enable(false);
       this.drawRecord();
       if (this.share) this.share.hidden = true;
@@ -241,10 +144,10 @@
     // -- what is said and heard -------------------------------------------------------------------------------------
 
     send(command) {
-      if (!this.talk || !this.session) return null;
+      if (!this.connection?.talk || !this.session) return null;
       const id = this.next++;
       this.sent.set(id, performance.now());
-      this.talk(JSON.stringify({ id, ...command }));
+      this.connection.talk(JSON.stringify({ id, ...command }));
       return id;
     }
 
@@ -263,12 +166,12 @@
       switch (event.type) {
         case "hello": this.chunk = event.chunk; this.fps = event.fps; this.film = event.model; this.phase = event.phase; break;
         case "timeline": this.cues = event.cues; this.line = event.take; this.drawTimeline(); this.offerTake(); break;
-        case "status": this.state = event; this.drawTimeline(); this.drawRecord(); break;
+        case "status": this.state = event; this.screen.startsAt(event.first_pts); this.drawTimeline(); this.drawRecord(); break;
         case "accepted": if (waited !== null) this.answered = waited; this.tell("accepted"); break;
         case "encoded": this.tellUnknown(event.not_understood); break;
         case "live": this.tell(`lands on latent ${event.latent}`); break;
         case "shown":
-          if (waited !== null) { this.waits.push(waited + (this.jitter || 0)); this.tell(`on screen after ${Math.round(waited)} ms`); }
+          if (waited !== null) this.screen.ask(event.frame, this.fps, (at) => this.seen(at - this.sent.get(event.id)));
           break;
         case "refused": case "warning": this.tell(event.why, true); break;
         case "recording":
@@ -282,6 +185,12 @@
           if (["ended", "failed"].includes(event.phase)) this.ended(event.why || event.phase);
           break;
       }
+    }
+
+    seen(waited) { // a prompt has come on the screen
+      this.waits.push(waited);
+      if (this.waits.length > 200) this.waits.shift();
+      this.tell(`on screen after ${Math.round(waited)} ms`);
     }
 
     tell(text, bad = false) {
@@ -300,9 +209,9 @@
     offerTake() {
       if (!this.take || !this.session) return;
       this.render.hidden = false;
-      this.take.href = `${this.base()}api/takes/${this.line}`;
+      this.take.href = `${this.options.base}api/takes/${this.line}`;
       this.take.hidden = false;
-      if (this.share) { this.share.hidden = false; this.share.href = `${this.base()}watch/${this.session.id}`; }
+      if (this.share) { this.share.hidden = false; this.share.href = `${this.options.base}watch/${this.session.id}`; }
     }
 
     drawRecord() {
@@ -439,28 +348,17 @@
     // -- status -----------------------------------------------------------------------------------------------------
 
     async measure() {
-      if (!this.session) return;
+      if (!this.session || !this.connection) return;
       const now = performance.now(), quality = this.video.getVideoPlaybackQuality();
-      let bytes = null, rtt = null;
-      if (this.pc) {
-        for (const s of (await this.pc.getStats()).values()) {
-          if (s.type === "inbound-rtp" && s.kind === "video") {
-            bytes = s.bytesReceived;
-            this.decoded = s.framesDecoded;
-            if (s.jitterBufferEmittedCount) this.jitter = (1000 * s.jitterBufferDelay) / s.jitterBufferEmittedCount;
-          }
-          if (s.type === "candidate-pair" && s.nominated) rtt = s.currentRoundTripTime;
-        }
-      } else if (this.socket) {
-        bytes = this.received;
-        rtt = this.answered === undefined ? null : this.answered / 1000;
-      }
+      const { bytes, rtt } = await this.connection.stats();
+      this.decoded = this.connection.decoded;
+      const trip = rtt ?? this.answered; // over a socket: how long a command took to be accepted
       const frames = quality.totalVideoFrames, old = this.measured;
       this.measured = { now, frames, bytes };
       if (!old || this.phase === "ended") return;
       const seconds = (now - old.now) / 1000, s = this.state, words = [];
-      if (this.returning) return;
-      words.push(this.film || "", this.phase || s.phase || "connecting", this.transport || "connecting");
+      if (this.connection.returning) return;
+      words.push(this.film || "", this.phase || s.phase || "connecting", this.connection.transport || "connecting");
       if (s.catching_up) words.push(`drawing the past anew: latent ${s.latent} of ${s.catching_up}`);
       if (s.generated_fps) words.push(`${s.generated_fps} fps made`);
       words.push(`${Math.max(0, Math.round((frames - old.frames) / seconds))} fps played`);
@@ -470,7 +368,7 @@
         words.push(`prompt to screen ${Math.round(this.waits.at(-1))} ms (p50 ${at(0.5)}, p95 ${at(0.95)})`);
       }
       if (bytes !== null && old.bytes !== null) words.push(`${Math.round((8 * (bytes - old.bytes)) / seconds / 1000)} kbit/s`);
-      if (rtt !== null && rtt !== undefined) words.push(`RTT ${Math.round(1000 * rtt)} ms`);
+      if (trip !== undefined) words.push(`RTT ${Math.round(trip)} ms`);
       this.say_status(words.filter(Boolean).join(" · "));
     }
 
@@ -480,9 +378,9 @@
     }
   }
 
-  window.longtake = {
+  Object.assign(window.longtake, {
     mount(root, options) { const player = new Player(root, options); window.longtake.player = player; return player; },
     option(name, value) { window.longtake.player?.option(name, value); return []; },
     preset(text) { window.longtake.player?.preset(text); return []; },
-  };
+  });
 })();

@@ -71,6 +71,6 @@ def add(app: FastAPI, studio: Studio, token: str | None) -> None:
     @app.get("/page/{name}")
     async def page(name: str) -> FileResponse:
         """Scripts and styles of the pages."""
-        if name not in ("player.js", "takes.js", "player.css", "watch.js"):
+        if name not in ("player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"):
             raise HTTPException(404, "no such file")
         return FileResponse(PAGE / name)
