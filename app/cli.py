@@ -232,9 +232,10 @@ def serve(
             raise SystemExit(_fail(f"{file}: no such file"))
     from app import gradio_page, server
     from app.render import torch_device
-    from app.studio import Studio
+    from app.studio import Studio, ice_servers
 
-    studio = Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
+    ice = ice_servers(os.environ.get("LONGTAKE_ICE"))
+    studio = Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device), ice=ice)
     page = gradio_page.mount(server.create(studio, token))
     import uvicorn
 
@@ -283,7 +284,7 @@ def _fail(message: str) -> int:
     return 1
 
 
-MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError"}
+MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError", "IceError"}
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def mount(app: FastAPI) -> FastAPI:
         with gr.Accordion("More", open=False):
             with gr.Row():
                 forms = {
-                    "seed": gr.Number(None, precision=0, minimum=0, label="seed (at the next start; empty: any)"),
+                    "seed": gr.Textbox(label="seed (at the next start)", placeholder="any", max_lines=1),
                     "look_ahead": gr.Radio([v.value for v in LookAhead], value="smooth", label="look-ahead"),
                 }
             with gr.Row():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +26,26 @@ from streaming.phase import Phase
 from streaming.session import Session
 from streaming.sessions import Hosted, Sessions
 from streaming.take import Take
+
+
+class IceError(Exception):
+    """ICE servers that cannot be used; one line for a person."""
+
+
+def ice_servers(text: str | None) -> list[dict[str, Any]]:
+    """What the browser gets as `iceServers` (STUN, TURN), from JSON; IceError if a browser would not take it."""
+    if not text:
+        return []
+    try:
+        servers = json.loads(text)
+    except ValueError as e:
+        raise IceError(f"LONGTAKE_ICE is not valid JSON ({e})") from None
+    allowed = {"urls", "username", "credential"}
+    if not isinstance(servers, list) or not all(
+        isinstance(s, dict) and "urls" in s and set(s) <= allowed for s in servers
+    ):
+        raise IceError('LONGTAKE_ICE is a list such as [{"urls": "turn:HOST", "username": "U", "credential": "C"}]')
+    return servers
 
 
 class Studio:

@@ -21,7 +21,7 @@
       const channel = pc.createDataChannel("control", { ordered: true });
       channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
       channel.onopen = () => { this.talk = (text) => channel.send(text); this.on.opened(); };
-      pc.ontrack = (e) => { this.video.srcObject = new MediaStream([e.track]); this.play(); };
+      pc.ontrack = (e) => { this.video.srcObject = new MediaStream([e.track]); this.screen.attach(); this.play(); };
       let connected = false;
       pc.onconnectionstatechange = () => {
         if (pc !== this.pc) return;
@@ -71,6 +71,7 @@
       const feed = () => { if (buffer && !buffer.updating && queue.length) buffer.appendBuffer(queue.shift()); };
       this.video.srcObject = null;
       this.video.src = URL.createObjectURL(media);
+      this.screen.attach();
       socket.onmessage = (e) => {
         this.received += e.data.byteLength || e.data.length;
         if (typeof e.data !== "string") { queue.push(e.data); feed(); return; }

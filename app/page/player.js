@@ -340,7 +340,8 @@
       if (["anchor", "on_switch", "sink_on_switch"].includes(name)) {
         this.options.set = { ...this.options.set, [name]: value };
         this.send({ type: "set", name, value });
-      } else this.options[name] = value === "" ? null : value;
+      } else if (name === "seed") this.options.seed = /^\s*\d+\s*$/.test(value) ? Number(value) : null;
+      else this.options[name] = value;
     }
 
     preset(text) { if (this.prompt) { this.prompt.value = text; this.say(); } }

@@ -14,17 +14,21 @@
     begin() { // of a connection: its RTP times count from a random number
       this.first = null; // media time of the first frame that the server sent us
       this.firstRtp = null;
+      this.attached = false; // until then what is presented is the old connection's
       this.presented = []; // the newest frames
       this.asked = [];
     }
 
+    attach() { this.attached = true; } // the video shows the new connection from here on
+
     look() {
       this.video.requestVideoFrameCallback((_, frame) => {
+        this.look();
+        if (!this.attached) return;
         if (frame.rtpTimestamp !== undefined && this.firstRtp === null) this.firstRtp = frame.rtpTimestamp;
         this.presented.push(frame);
         if (this.presented.length > 64) this.presented.shift();
         this.settle();
-        this.look();
       });
     }
 

@@ -13,6 +13,8 @@ from studio_server import ROOT, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from app.studio import IceError, ice_servers
+
 TOKEN = "correct horse battery staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 GHOST = "0" * 32
@@ -286,3 +288,15 @@ def test_who_may_reach_the_address(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert done.stderr == "error: 0.0.0.0 can be reached by others: set LONGTAKE_TOKEN, or say --insecure\n"
+
+
+@pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
+def test_ice_servers_that_are_none_are_one_line(text: str) -> None:
+    with pytest.raises(IceError, match="LONGTAKE_ICE"):
+        ice_servers(text)
+
+
+def test_ice_servers_reach_the_browser_as_they_are() -> None:
+    server = {"urls": ["turn:example.org:3478"], "username": "u", "credential": "c"}
+    assert ice_servers(json.dumps([server])) == [server]
+    assert ice_servers(None) == []
