@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -23,6 +25,8 @@ from models import catalog
 from streaming import journal
 from streaming.archive import Archive
 from streaming.take import Take
+
+log = logging.getLogger(__name__)
 
 LOWEST = 19  # of a process's priorities
 LOOK_EVERY = 0.5  # seconds
@@ -97,6 +101,9 @@ class Renders:
             raise
         except OSError as e:
             render.state, render.why = "failed", f"it could not be started ({e.strerror})"
+        except Exception:
+            log.exception("the render of %s failed", render.name)
+            render.state, render.why = "failed", "it failed; the server's log says more"
 
     async def _command(self, render: Render, take: Path) -> None:
         command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(self.film(render.name)), "--resume"]
@@ -120,11 +127,12 @@ class Renders:
         if process.returncode:
             render.why = self._why(process.returncode, said.decode("utf-8", "replace").strip())
 
-    def _why(self, code: int | None, said: str) -> str:
-        """The command's own line, without the name of the folder: that is nobody's business."""
+    @staticmethod
+    def _why(code: int | None, said: str) -> str:
+        """The command's own line, without the folders in it: those are nobody's business."""
         *_, last = said.splitlines() or [""]
         if last.startswith("error: "):
-            return last.removeprefix("error: ").replace(f"{self._archive.folder}/", "")
+            return re.sub(r"/\S*/", "", last.removeprefix("error: "))
         return f"it ended with code {code}; start it again to go on"
 
     async def _hold_while_busy(self, render: Render, process: Process) -> None:

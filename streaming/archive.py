@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ class Archive:
         """After a start: whatever was cut off gets the take file that it would have had."""
         for told in self.newest():
             if not told.ended and not self.take_file(told.line.id).exists():
-                self.write(told.line.id, told.take())
+                with contextlib.suppress(OSError):  # a full disk is no reason not to start
+                    self.write(told.line.id, told.take())
 
     def take_file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
@@ -66,10 +68,12 @@ class Archive:
 
     def _read(self, path: Path) -> Told | None:
         size = path.stat().st_size
-        if self._known.get(path, (-1, None))[0] != size:
-            try:
-                told = told_by(journal.read(path))
-            except (ValueError, KeyError, TypeError):
-                told = None
-            self._known[path] = size, told
-        return self._known[path][1]
+        known = self._known.get(path)
+        if known is not None and known[0] == size:
+            return known[1]
+        try:
+            told = told_by(journal.read(path))
+        except (ValueError, KeyError, TypeError):
+            told = None
+        self._known[path] = size, told
+        return told
