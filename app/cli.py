@@ -200,9 +200,12 @@ def bench(
     build = random_model(entry, where, precision) if random_weights else None
     loaded = build or load(entry, folder_of(entry, models_folder()), where, precision)
     length = 512 if entry.text == "umt5" else 20
-    text = bench_.as_markdown(
-        bench_.measure(loaded, width_height, chunks, length), loaded, width_height, random_weights=random_weights
-    )
+    result = bench_.measure(loaded, width_height, chunks, length)
+    text = bench_.as_markdown(result, loaded, width_height, random_weights=random_weights)
+    if width_height == entry.size:
+        from app.footprint import Speeds
+
+        Speeds(models_folder()).measured(entry.name, where.type, result.end_to_end_fps, "bench")
     print(text.rstrip())
     with log.open("a", encoding="utf-8") as f:
         f.write(text)
@@ -227,11 +230,13 @@ def serve(
     for file in (tls_cert, tls_key):
         if file is not None and not file.is_file():
             raise SystemExit(_fail(f"{file}: no such file"))
-    from app import server, studio
+    from app import gradio_page, server
     from app.render import torch_device
+    from app.studio import Studio, ice_servers
 
-    where = server.Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
-    page = studio.mount(server.create(where, token), where)
+    ice = ice_servers(os.environ.get("LONGTAKE_ICE"))
+    studio = Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device), ice=ice)
+    page = gradio_page.mount(server.create(studio, token))
     import uvicorn
 
     scheme = "https" if tls_cert else "http"
@@ -288,7 +293,7 @@ def _fail(message: str) -> int:
     return 1
 
 
-MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError"}
+MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError", "IceError"}
 
 
 def main() -> None:

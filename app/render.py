@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -129,6 +130,7 @@ class Job:
         began, report = time.perf_counter(), Report()
         try:
             self.folder.mkdir(exist_ok=True)
+            lock = _alone(self.folder, self.out)
             found = self.place(report, limit) if go_on else None
             if go_on and found is None:
                 report.warnings.append("nothing to continue from; rendering from the start")
@@ -139,6 +141,7 @@ class Job:
             self.out.with_name(f"{self.out.stem}.take.yaml").write_text(
                 self.take.model_copy(update={"record": self.record, "cues": self._landed()}).dumped(), encoding="utf-8"
             )
+            lock.close()
         except (OSError, CheckpointError) as e:
             reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).splitlines()[0]
             kept = "; what is done is kept, continue with --resume" if self.partial.exists() else ""
@@ -220,6 +223,20 @@ class Job:
 
     def _landed(self) -> list[Any]:
         return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.chunk, self.fps)]
+
+
+def _alone(folder: Path, out: Path) -> IO[str]:
+    """A file whose lock ends with this process; RenderError if another render holds it."""
+    lock = (folder / "lock").open("w")
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise RenderError(f"{out}: another render is writing it; wait for it, or end it") from None
+    return lock
 
 
 def contact_sheet(video: Path, sheet: Path, columns: int = 8, rows: int = 4) -> None:

@@ -1,65 +1,162 @@
-"""The studio page: Gradio around one player component of our own."""
+"""What the routes of the server share: models, sessions, connections."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import contextlib
+import hmac
+import json
+import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+import torch
+from fastapi import HTTPException
 
-import gradio as gr
-from fastapi import FastAPI
-
-from app.server import Studio
-from models.cache import AnchorPolicy
-from models.cue import OnSwitch, SinkOnSwitch
-from streaming.pacing import LookAhead
-
-PAGE = Path(__file__).parent / "page"
-PRESETS = {
-    "Meadow": "a large red ball bounces in the middle over the meadow by day",
-    "Night city": "a large yellow star sways on the left in the city at night",
-    "Snow": "a large purple fish drifts right in the forest by day in the snow",
-    "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
-}
-_MOUNT = """
-const script = document.createElement("script");
-script.src = "page/player.js";
-script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
-document.head.append(script);
-"""
+from app.footprint import Speeds, disk, memory
+from app.renders import Renders
+from app.vocabulary import understands
+from models import catalog
+from models.checkpoints.assemble import Model, folder_of, load
+from streaming.archive import Archive
+from streaming.device import DeviceThread
+from streaming.peers import OfferError, Peer
+from streaming.phase import Phase
+from streaming.session import Session
+from streaming.sessions import Hosted, Sessions
+from streaming.take import Take
 
 
-def player() -> gr.HTML:
-    """Video, prompt, timeline and status; everything live goes over its own data channel, never through Gradio."""
-    # the template is constant: Gradio's re-rendering would drop what the script has put there
-    return gr.HTML(
-        html_template=(PAGE / "player.html").read_text(encoding="utf-8"), js_on_load=_MOUNT, elem_id="player"
-    )
+class IceError(Exception):
+    """ICE servers that cannot be used; one line for a person."""
 
 
-def mount(app: FastAPI, studio: Studio) -> FastAPI:
-    """Put the page at / of the server."""
-    names = [m["name"] for m in studio.available() if m["here"]]
-    with gr.Blocks(title="Longtake") as page:
-        player()
-        with gr.Row():
-            for label, prompt in PRESETS.items():
-                gr.Button(label, size="sm").click(None, None, None, js=f"() => window.longtake.preset({prompt!r})")
-        with gr.Accordion("More", open=False):
-            with gr.Row():
-                forms = {
-                    "model": gr.Dropdown(names, value="pocket", label="model (at the next start)"),
-                    "seed": gr.Number(None, precision=0, minimum=0, label="seed (at the next start; empty: any)"),
-                    "look_ahead": gr.Radio([v.value for v in LookAhead], value="smooth", label="look-ahead"),
-                }
-            with gr.Row():
-                forms |= {
-                    "on_switch": gr.Radio([v.value for v in OnSwitch], value="recache", label="on switch"),
-                    "sink_on_switch": gr.Radio([v.value for v in SinkOnSwitch], value="keep", label="sink on switch"),
-                    "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
-                }
-            for name, form in forms.items():
-                form.input(None, form, None, js=f"(v) => window.longtake.option({name!r}, v)")
-    head = '<link rel="stylesheet" href="page/player.css">'
-    return gr.mount_gradio_app(app, page, path="/", head=head, ssr_mode=False, footer_links=[], max_file_size="1mb")
+def ice_servers(text: str | None) -> list[dict[str, Any]]:
+    """What the browser gets as `iceServers` (STUN, TURN), from JSON; IceError if a browser would not take it."""
+    if not text:
+        return []
+    try:
+        servers = json.loads(text)
+    except ValueError as e:
+        raise IceError(f"LONGTAKE_ICE is not valid JSON ({e})") from None
+    allowed = {"urls", "username", "credential"}
+    if not isinstance(servers, list) or not all(
+        isinstance(s, dict) and "urls" in s and set(s) <= allowed for s in servers
+    ):
+        raise IceError('LONGTAKE_ICE is a list such as [{"urls": "turn:HOST", "username": "U", "credential": "C"}]')
+    return servers
+
+
+class Studio:
+    """One server's models, sessions and connections."""
+
+    def __init__(
+        self, models: Path, data: Path, device: torch.device, *, ice: list[dict[str, Any]] | None = None
+    ) -> None:
+        self._models, self._device = models, device
+        self.archive = Archive(data / "takes")
+        self.archive.recover()
+        self.ice = ice or []
+        self.thread = DeviceThread()
+        self.sessions = Sessions(self.load, self.thread, self.archive.folder, ended=self._measured)
+        self.renders = Renders(self.archive, models, device.type, self._watched)
+        self.peers: dict[str, Peer] = {}  # by WHEP resource
+        self._loaded: dict[str, Model] = {}
+        self._loading = asyncio.Lock()
+        self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self._speeds = Speeds(models)
+        self.ready = False
+
+    def _watched(self) -> bool:
+        running = [h.session for h in self.sessions.hosted.values()]
+        return any(s.phase is Phase.LIVE and len(s.broadcast) for s in running)
+
+    async def load(self, name: str) -> Model:
+        """The model of that name, read once, on the device thread."""
+        async with self._loading:
+            if name not in self._loaded:
+                entry = catalog.find(name)
+                folder = folder_of(entry, self._models)
+                self._loaded[name] = await self.thread.run(lambda: load(entry, folder, self._device, self._precision))
+        return self._loaded[name]
+
+    def available(self) -> list[dict[str, Any]]:
+        """Every model of the catalog: what it is, what it asks for, and whether its files are here."""
+        return [self._described(entry) for entry in catalog.ENTRIES.values()]
+
+    def _described(self, entry: catalog.Entry) -> dict[str, Any]:
+        size = disk(entry, self._models)
+        return {
+            "name": entry.name,
+            "title": entry.title,
+            "here": size is not None,
+            "loaded": entry.name in self._loaded,
+            "size": f"{entry.size[0]}x{entry.size[1]}",
+            "fps": entry.fps,
+            "memory_mb": round(memory(entry, self._precision.itemsize) / 1e6),
+            "disk_mb": None if size is None else round(size / 1e6),
+            "measured": self._speeds.of(entry.name, self._device.type),
+            "understands": {n: [w for ways in v for w in ways] for n, v in understands(entry).items()},
+        }
+
+    def _measured(self, session: Session) -> None:
+        """A session has ended: what it made is what the next may expect."""
+        status = session.status()
+        if status["generated_fps"] and session.index > session.model.entry.rollout.window:
+            self._speeds.measured(session.model.entry.name, self._device.type, status["generated_fps"], "session")
+
+    def hosted(self, session: str) -> Hosted:
+        if session not in self.sessions.hosted:
+            raise HTTPException(404, "no such session; it has ended")
+        return self.sessions.hosted[session]
+
+    def controlled(self, session: str, key: str | None) -> Hosted:
+        """The session, if the key is its own."""
+        hosted = self.hosted(session)
+        if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
+            raise HTTPException(403, "only the holder of the session's key controls it")
+        return hosted
+
+    def take(self, name: str) -> Take:
+        """A take that runs, or lies in the data folder."""
+        for hosted in list(self.sessions.hosted.values()):
+            if hosted.session.line.id == name:
+                return hosted.session.take()
+        try:
+            return self.archive.told(name).take()
+        except KeyError:
+            raise HTTPException(404, "no such take") from None
+
+    async def join(self, hosted: Hosted, sdp: str, *, controls: bool) -> tuple[str, str]:
+        """(resource, answer) of a new viewer."""
+        peer = Peer(hosted.session, controls=controls)
+        try:
+            answer = await peer.answer(sdp)
+        except OfferError as e:
+            raise HTTPException(400, str(e)) from None
+        resource = secrets.token_hex(16)
+        self.peers[resource] = peer
+        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        return resource, answer
+
+    async def _forget(self, resource: str, peer: Peer) -> None:
+        await peer.gone.wait()
+        self.peers.pop(resource, None)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the server runs: tidy sessions; at the end close every connection."""
+        await self.load("pocket")
+        self.ready = True
+        tidying = asyncio.get_running_loop().create_task(self.sessions.run())
+        try:
+            yield
+        finally:
+            self.ready = False
+            tidying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tidying
+            await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
+            await self.renders.close()
+            self.thread.close()

@@ -46,6 +46,13 @@ class PromptCommand(_Command):
         return Entry(prompt=self.text, blend=self.blend, cut=self.cut)
 
 
+class PrepareCommand(_Command):
+    """Encode a text that may be asked for soon, such as that of a slot; nothing lands."""
+
+    type: Literal["prepare"]
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
 class SeedCommand(_Command):
     """New noise from the next chunk on."""
 
@@ -85,13 +92,13 @@ class LookAheadCommand(_Command):
 
 
 class PlainCommand(_Command):
-    """pause, resume, undo the newest cue, or end the take."""
+    """pause, resume, undo the newest cue, record what is shown, stop recording, or end the take."""
 
-    type: Literal["pause", "resume", "undo", "end"]
+    type: Literal["pause", "resume", "undo", "record", "stop_recording", "end"]
 
 
 CueCommand = PromptCommand | SeedCommand | SetCommand
-Command = CueCommand | RewindCommand | LookAheadCommand | PlainCommand
+Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | PlainCommand
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 

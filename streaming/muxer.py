@@ -39,9 +39,10 @@ class _Sample:
 class FragmentMuxer:
     """Packets of a LiveEncoder become fragments; `init` and `codec` are empty until the first keyframe."""
 
-    def __init__(self, width: int, height: int, fps: int) -> None:
-        """Size of the encoded pictures in pixels, frames a second."""
+    def __init__(self, width: int, height: int, fps: int, *, origin: int = 0) -> None:
+        """Size of the encoded pictures in pixels, frames a second, and the pts that is the film's time 0."""
         self.width, self.height, self.fps = width, height, fps
+        self._origin = origin
         self.init = b""  # ftyp + moov
         self.codec = ""  # as MediaSource has it, such as avc1.42c01e (RFC 6381)
         self._parameters: tuple[bytes, bytes] | None = None
@@ -51,7 +52,7 @@ class FragmentMuxer:
     def add(self, packet: av.Packet) -> Fragment | None:
         """A fragment if this packet closes one: it fills a quarter of a second, or is a keyframe, which opens the next.
 
-        Decode times are the packets' pts (90 kHz). ValueError if the first packet is no keyframe, if time does not
+        Decode times are the packets' pts (90 kHz) after the origin. ValueError if the first packet is no keyframe, if time does not
         grow, or if the stream's parameters change.
         """
         units = _units(bytes(packet))
@@ -59,13 +60,14 @@ class FragmentMuxer:
             self._begin(_one(units, SPS), _one(units, PPS))
         elif self._parameters is None:
             raise ValueError("a stream begins with a keyframe")
-        if self._samples and packet.pts <= self._samples[-1].pts:
-            raise ValueError(f"time does not grow: {packet.pts} after {self._samples[-1].pts}")
+        pts = packet.pts - self._origin
+        if self._samples and pts <= self._samples[-1].pts:
+            raise ValueError(f"time does not grow: {pts} after {self._samples[-1].pts}")
         closed = self.flush() if packet.is_keyframe else None
         # the parameter sets stand in avcC; in the samples of an avc1 track they have no place
         data = b"".join(struct.pack(">I", len(u)) + u for u in units if u[0] & 31 not in (SPS, PPS))
-        self._samples.append(_Sample(packet.pts, bool(packet.is_keyframe), data))
-        if packet.pts + self._frame - self._samples[0].pts >= FRAGMENT:
+        self._samples.append(_Sample(pts, bool(packet.is_keyframe), data))
+        if pts + self._frame - self._samples[0].pts >= FRAGMENT:
             return closed or self.flush()
         return closed
 

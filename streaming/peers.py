@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessi
 
 from streaming.control import ControlError, parse
 from streaming.session import Session
-from streaming.tracks import send_video
+from streaming.tracks import PacketTrack, send_video
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Peer:
     def __init__(self, session: Session, *, controls: bool) -> None:
         self.session, self.controls = session, controls
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._track: PacketTrack | None = None
         self._told = 0
         self._stop_listening = lambda: None
         self._status: asyncio.Task[None] | None = None
@@ -40,7 +41,7 @@ class Peer:
         if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
             await self.close()
             raise OfferError("this is not an SDP offer")
-        send_video(self.connection, self.session.broadcast)
+        self._track = send_video(self.connection, self.session.broadcast)
         self.connection.on("datachannel", self._channel_opened)
         self.connection.on("connectionstatechange", self._state_changed)
         try:
@@ -99,7 +100,8 @@ class Peer:
 
     async def _tell_status(self, tell: Any) -> None:
         while not self.gone.is_set():
-            tell(self.session.status())
+            first = self._track.first_pts if self._track is not None else None
+            tell({**self.session.status(), "first_pts": first})
             await asyncio.sleep(STATUS_EVERY)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from models.checkpoints.assemble import Model
 from streaming.device import DeviceThread
+from streaming.line import Line
 from streaming.pacing import LookAhead
 from streaming.session import Session
 from streaming.take import Take
@@ -50,18 +51,27 @@ class Sessions:
         *,
         clock: Callable[[], float] = time.monotonic,
         grace: float = GRACE,
+        ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
+        """`load` gives a model by name, `ended` is told of every session that is closed."""
         self._load, self.device, self.folder = load, device, folder
-        self._clock, self._grace = clock, grace
+        self._clock, self._grace, self._ended = clock, grace, ended
         self.hosted: dict[str, Hosted] = {}
         self._factors: dict[str, float] = {}  # model → last measured real-time factor
         self._line: dict[str, float] = {}  # ticket → when it last asked; in order of arrival
 
-    async def create(self, take: Take, look_ahead: LookAhead, ticket: str | None = None) -> Hosted:
-        """A running session; FullError names the place in line if it would push the others under real time."""
+    async def create(
+        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: Line | None = None
+    ) -> Hosted:
+        """A running session; FullError names the place in line if it would push the others under real time.
+
+        With a `past` it continues that line, which began as `take`.
+        """
         self._admit(take.model, ticket)
         model = await self._load(take.model)
-        session = Session(model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock)
+        session = Session(
+            model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
+        )
         hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
         self.hosted[session.id] = hosted
         session.start()
@@ -91,8 +101,13 @@ class Sessions:
             if len(hosted.session.broadcast):
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:
-                del self.hosted[key]
-                await hosted.session.close()
+                await self.end(key)
+
+    async def end(self, session: str) -> None:
+        """End a session and forget it; KeyError if there is none of that id."""
+        ended = self.hosted.pop(session).session
+        self._ended(ended)
+        await ended.close()
 
     async def run(self) -> None:
         """Tidy once a second, until cancelled; then end everything."""
@@ -101,7 +116,6 @@ class Sessions:
                 await asyncio.sleep(1)
                 await self.tidy()
         finally:
-            for hosted in self.hosted.values():
+            for key in list(self.hosted):
                 with contextlib.suppress(Exception):
-                    await hosted.session.close()
-            self.hosted.clear()
+                    await self.end(key)

@@ -18,6 +18,9 @@ class PacketTrack(MediaStreamTrack):
         super().__init__()
         self._broadcast = broadcast
         self._viewer = broadcast.join()
+        self.first_pts: int | None = (
+            None  # of the first packet: RTP counts from a random number, so a peer must be told
+        )
 
     async def recv(self) -> av.Packet:
         """The next H.264 packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
@@ -25,6 +28,8 @@ class PacketTrack(MediaStreamTrack):
         if packet is None:
             self.stop()
             raise MediaStreamError("the broadcast is over")
+        if self.first_pts is None:
+            self.first_pts = packet.pts
         return packet
 
     def stop(self) -> None:

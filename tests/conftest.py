@@ -72,6 +72,12 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests leave nothing in the user's own folders, not even through the commands that they start."""
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data-home"))
+
+
 @pytest.fixture
 def model() -> Model:
     return tiny_model()

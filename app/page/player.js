@@ -1,39 +1,46 @@
-// The studio's player: video over WebRTC, or over a WebSocket where WebRTC does not get through; cues and their timeline.
+// The studio's player: what a person does and sees; cues and their timeline.
 (() => {
   "use strict";
-  if (window.longtake) return;
+  if (window.longtake?.mount) return;
 
-  const ICE_PATIENCE = 4000; // ms without a connection before the fallback
+  const KEPT = "longtake.session"; // what a reload of the page needs to go on
+  const SLOTS = "longtake.slots";
 
   class Player {
     constructor(root, options) {
       this.root = root;
-      this.options = { model: "pocket", seed: null, look_ahead: "smooth", set: {}, ...options };
-      this.saved = new Array(10).fill("");
+      this.options = { model: "pocket", seed: null, look_ahead: "smooth", set: {}, base: "", ...options };
+      this.saved = JSON.parse(localStorage.getItem(SLOTS) || "null") || new Array(10).fill("");
       this.sent = new Map(); // message id -> time of sending
+      this.quiet = new Set(); // messages that nobody typed
       this.waits = []; // ms from Enter to the screen
       this.next = 1;
       this.events = [];
       this.cues = [];
       this.state = {};
       for (const name of ["video", "prompt", "start", "pause", "cut", "undo", "reroll", "timeline", "status", "note",
-        "share", "take", "render", "chips", "help", "slots", "blend"]) this[name] = root.querySelector(`[data-lt=${name}]`);
+        "share", "take", "render", "record", "chips", "help", "slots", "blend", "model", "facts"]) this[name] = root.querySelector(`[data-lt=${name}]`);
+      this.screen = new window.longtake.Screen(this.video);
       if (this.start) this.start.onclick = () => (this.session ? this.end() : this.begin());
       const on = (element, what) => { if (element) element.onclick = what; };
       on(this.pause, () => this.togglePause());
       on(this.cut, () => this.say({ cut: true }));
       on(this.undo, () => this.send({ type: "undo" }));
       on(this.reroll, () => this.send({ type: "seed", seed: Math.floor(Math.random() * 2 ** 31) }));
+      on(this.record, () => this.send({ type: this.recording ? "stop_recording" : "record" }));
+      on(this.render, () => this.takes.render(this.line));
       on(this.help, () => this.toggleHelp());
+      if (this.model) this.model.onchange = () => this.choose(this.model.value);
+      if (this.prompt) this.takes = new window.longtake.Takes(this);
       if (this.prompt) this.prompt.addEventListener("keydown", (e) => this.promptKey(e));
       if (this.prompt) this.prompt.addEventListener("input", () => this.suggest());
       if (this.timeline) this.timeline.onclick = (e) => this.rewindTo(e);
       if (this.timeline) this.timeline.onkeydown = (e) => { if (e.key === "Home") this.send({ type: "rewind", latent: 0 }); };
       document.addEventListener("keydown", (e) => this.hotkey(e));
-      addEventListener("pagehide", () => this.drop());
-      setInterval(() => { if (!root.isConnected) this.drop(); else this.measure(); }, 500);
-      if (this.prompt) this.loadModels();
+      addEventListener("pagehide", () => this.connection?.close());
+      setInterval(() => { if (!root.isConnected) this.connection?.close(); else this.measure(); }, 500);
       this.say_status("ready");
+      if (this.prompt) this.loadModels().then(() => this.resume());
     }
 
     // -- starting ---------------------------------------------------------------------------------------------------
@@ -41,150 +48,106 @@
     async loadModels() {
       const models = await (await fetch("api/models")).json();
       this.models = Object.fromEntries(models.map((m) => [m.name, m]));
+      this.model.replaceChildren(...models.map((m) => new Option(m.here ? m.name : `${m.name} (not here)`, m.name)));
+      this.choose(this.options.model);
+      this.drawSlots();
+    }
+
+    choose(name) { // what a model asks for is said before it is loaded
+      const m = this.models[name], gb = (mb) => (mb < 1000 ? `${mb} MB` : `${(mb / 1000).toFixed(1)} GB`);
+      this.options.model = this.model.value = name;
+      const speed = m.measured ? `made ${m.measured.fps} fps here (${m.measured.by}, ${m.measured.on})` : "not measured here";
+      const files = m.here ? `${gb(m.disk_mb)} on disk` : `not here: longtake models pull ${name}`;
+      this.facts.textContent = [`${m.size} at ${m.fps} fps`, `${gb(m.memory_mb)} of memory`, files, speed].join(" · ");
+      this.facts.title = m.title;
       this.drawChips();
     }
 
     async begin(ticket) {
+      const o = this.options, text = this.prompt.value.trim() || this.prompt.placeholder;
+      const body = { prompt: text, model: o.model, look_ahead: o.look_ahead, set: o.set, ...(o.seed === null ? {} : { seed: o.seed }) };
+      await this.create("api/sessions", body, this.models[o.model].loaded ? "starting" : `loading ${o.model}`, ticket);
+    }
+
+    async goOn(take) { // continue a take that lies on the server
+      if (this.session) this.end();
+      await this.create(`api/takes/${take}/continue`, { look_ahead: this.options.look_ahead }, "going on");
+      this.root.scrollIntoView();
+    }
+
+    async create(url, body, what, ticket) {
       if (this.starting) return;
       this.starting = true;
-      this.say_status("starting");
+      this.say_status(what);
       try {
-        const o = this.options;
-        const body = { prompt: this.prompt.value.trim() || this.prompt.placeholder, model: o.model,
-          look_ahead: o.look_ahead, set: o.set, ...(o.seed === null ? {} : { seed: o.seed }), ...(ticket ? { ticket } : {}) };
-        const answer = await fetch("api/sessions", { method: "POST", headers: { "content-type": "application/json" },
-          body: JSON.stringify(body) });
+        const answer = await fetch(url, { method: "POST", headers: { "content-type": "application/json" },
+          body: JSON.stringify({ ...body, ...(ticket ? { ticket } : {}) }) });
         const got = await answer.json();
         if (answer.status === 503 && got.error.place) {
           this.say_status(`the device is busy: place ${got.error.place} in line`);
-          this.starting = false;
-          setTimeout(() => this.begin(got.error.ticket), 2000);
+          setTimeout(() => this.create(url, body, what, got.error.ticket), 2000);
           return;
         }
-        if (!answer.ok) throw new Error(typeof got.error === "string" ? got.error : JSON.stringify(got.detail || got.error));
-        this.session = got;
-        this.start.textContent = "End";
-        await this.connect();
+        if (!answer.ok) throw new Error(typeof got.error === "string" ? got.error : JSON.stringify(got.error));
+        sessionStorage.setItem(KEPT, JSON.stringify(got));
+        await this.join(got);
       } catch (e) {
-        this.say_status(e.message, true);
-        this.session = null;
+        this.ended(e.message, true);
       } finally {
         this.starting = false;
       }
     }
 
+    async resume() { // after a reload of the page
+      const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+      if (!kept || this.session) return;
+      const there = await fetch(`api/sessions/${kept.id}`);
+      if (there.ok) await this.join(kept).catch((e) => this.ended(e.message, true));
+      else sessionStorage.removeItem(KEPT);
+    }
+
     async watch(id) { // a share link: pictures and timeline, no control
-      this.session = { id, key: null, ice: [] };
-      await this.connect();
+      await this.join({ id, key: null, ice: [] }).catch((e) => this.ended(e.message, true));
     }
 
-    async connect() {
-      const pc = (this.pc = new RTCPeerConnection({ iceServers: this.session.ice || [] }));
-      const receiver = pc.addTransceiver("video", { direction: "recvonly" }).receiver;
-      try { receiver.jitterBufferTarget = 0; } catch { /* older browsers keep their own */ }
-      const channel = pc.createDataChannel("control", { ordered: true });
-      channel.onmessage = (e) => this.heard(JSON.parse(e.data));
-      channel.onopen = () => { this.talk = (text) => channel.send(text); };
-      pc.ontrack = (e) => { this.video.srcObject = new MediaStream([e.track]); this.play(); };
-      let connected = false;
-      pc.onconnectionstatechange = () => {
-        if (pc !== this.pc) return;
-        if (pc.connectionState === "connected") { connected = true; this.transport = "WebRTC"; this.say_status("live"); }
-        if (["failed", "disconnected"].includes(pc.connectionState) && connected) this.reconnect();
-      };
-      setTimeout(() => { if (!connected && pc === this.pc) this.fallBack(); }, ICE_PATIENCE);
-      await pc.setLocalDescription(await pc.createOffer());
-      const offer = { sdp: pc.localDescription.sdp, ...(this.session.key ? { key: this.session.key } : {}) };
-      const answer = await fetch(`${this.base()}api/sessions/${this.session.id}/offer`, { method: "POST",
-        headers: { "content-type": "application/json" }, body: JSON.stringify(offer) });
-      const got = await answer.json();
-      if (!answer.ok) throw new Error(got.error);
-      await pc.setRemoteDescription(got);
+    async join(session) {
+      this.session = session;
+      if (this.start) this.start.textContent = "End";
+      this.enable(true);
+      this.connection = new window.longtake.Connection(this.video, this.screen, this.options.base, session, {
+        heard: (event) => this.heard(event), opened: () => this.prepareSlots(), word: (text) => this.say_status(text),
+        ended: (why) => this.ended(why, true) });
+      await this.connection.open();
     }
 
-    base() { return this.options.base || ""; }
+    enable(on) { for (const b of ["pause", "cut", "undo", "reroll", "record"]) if (this[b]) this[b].disabled = !on; }
 
-    reconnect() {
-      if (!this.session || this.reconnecting) return;
-      this.reconnecting = true;
-      this.say_status("reconnecting");
-      this.pc.close();
-      setTimeout(async () => {
-        try { await this.connect(); } catch (e) { this.ended(e.message); }
-        this.reconnecting = false;
-      }, 500);
+    end() { // over HTTP: what is sent on a channel that closes at once may not arrive
+      const { id, key } = this.session;
+      fetch(`api/sessions/${id}`, { method: "DELETE", headers: { "x-longtake-key": key }, keepalive: true }).catch(() => {});
+      this.ended("ended");
     }
 
-    // fragmented MP4 over a WebSocket, into MediaSource
-    fallBack() {
-      if (!this.session) return;
-      if (this.pc) { const pc = this.pc; this.pc = null; pc.close(); }
-      const url = new URL(`${this.base()}api/sessions/${this.session.id}/stream`, location.href);
-      url.protocol = url.protocol.replace("http", "ws");
-      if (this.session.key) url.searchParams.set("key", this.session.key);
-      const socket = (this.socket = new WebSocket(url));
-      socket.binaryType = "arraybuffer";
-      const media = new MediaSource(), queue = [];
-      let buffer = null;
-      const feed = () => {
-        if (!buffer || buffer.updating || !queue.length) return;
-        buffer.appendBuffer(queue.shift());
-      };
-      this.video.srcObject = null;
-      this.video.src = URL.createObjectURL(media);
-      socket.onmessage = (e) => {
-        if (typeof e.data !== "string") { queue.push(e.data); feed(); return; }
-        const event = JSON.parse(e.data);
-        if (event.type !== "codec") { this.heard(event); return; }
-        const open = () => {
-          buffer = media.addSourceBuffer(`video/mp4; codecs="${event.codec}"`);
-          buffer.mode = "segments";
-          buffer.onupdateend = () => { this.chase(buffer); feed(); };
-          feed();
-        };
-        if (media.readyState === "open") open(); else media.addEventListener("sourceopen", open, { once: true });
-        this.transport = "WebSocket";
-        this.say_status("live");
-      };
-      socket.onclose = () => { if (this.socket === socket && this.session) this.ended("the connection was closed"); };
-      this.talk = (text) => socket.send(text);
-      this.play();
-    }
-
-    chase(buffer) { // stay near the newest picture, and forget old ones
-      const ranges = buffer.buffered;
-      if (!ranges.length) return;
-      const end = ranges.end(ranges.length - 1), v = this.video;
-      if (v.currentTime < ranges.start(0) || end - v.currentTime > 1.5) v.currentTime = Math.max(ranges.start(0), end - 0.3);
-      if (end - ranges.start(0) > 30 && !buffer.updating) buffer.remove(0, end - 15);
-      this.play();
-    }
-
-    play() { this.video.play().catch(() => {}); }
-
-    drop() {
-      if (this.pc) { this.pc.close(); this.pc = null; }
-      if (this.socket) { const s = this.socket; this.socket = null; s.close(); }
-      this.talk = null;
-    }
-
-    end() { this.send({ type: "end" }); this.ended("ended"); }
-
-    ended(why) {
-      this.last = this.session;
+    ended(why, bad = false) {
       this.session = null;
-      this.drop();
+      this.recording = false;
+      sessionStorage.removeItem(KEPT);
+      this.connection?.close();
+      this.enable(false);
+      this.drawRecord();
+      if (this.share) this.share.hidden = true;
       if (this.start) this.start.textContent = "Start";
-      this.say_status(why);
+      this.say_status(why, bad);
+      if (this.models) this.loadModels(); // the session was a measurement
     }
 
     // -- what is said and heard -------------------------------------------------------------------------------------
 
     send(command) {
-      if (!this.talk || !this.session) return null;
+      if (!this.connection?.talk || !this.session) return null;
       const id = this.next++;
       this.sent.set(id, performance.now());
-      this.talk(JSON.stringify({ id, ...command }));
+      this.connection.talk(JSON.stringify({ id, ...command }));
       return id;
     }
 
@@ -198,24 +161,36 @@
     heard(event) {
       this.events.push(event);
       if (this.events.length > 500) this.events.shift();
+      if (this.quiet.has(event.id)) return;
       const waited = this.sent.has(event.id) ? performance.now() - this.sent.get(event.id) : null;
       switch (event.type) {
-        case "hello": this.chunk = event.chunk; this.fps = event.fps; break;
+        case "hello": this.chunk = event.chunk; this.fps = event.fps; this.film = event.model; this.phase = event.phase; break;
         case "timeline": this.cues = event.cues; this.line = event.take; this.drawTimeline(); this.offerTake(); break;
-        case "status": this.state = event; this.drawTimeline(); break;
-        case "accepted": this.tell("accepted"); break;
+        case "status": this.state = event; this.screen.startsAt(event.first_pts); this.drawTimeline(); this.drawRecord(); break;
+        case "accepted": if (waited !== null) this.answered = waited; this.tell("accepted"); break;
         case "encoded": this.tellUnknown(event.not_understood); break;
         case "live": this.tell(`lands on latent ${event.latent}`); break;
         case "shown":
-          if (waited !== null) { this.waits.push(waited + (this.jitter || 0)); this.tell(`on screen after ${Math.round(waited)} ms`); }
+          if (waited !== null) this.screen.ask(event.frame, this.fps, (at) => this.seen(at - this.sent.get(event.id)));
           break;
-        case "refused": this.tell(event.why, true); break;
+        case "refused": case "warning": this.tell(event.why, true); break;
+        case "recording":
+          this.recording = event.on;
+          this.drawRecord();
+          this.tell(event.on ? "recording" : event.why || "recorded: see Takes", Boolean(event.why));
+          break;
         case "phase":
           this.phase = event.phase;
           if (this.pause) this.pause.textContent = event.phase === "paused" ? "Resume" : "Pause";
           if (["ended", "failed"].includes(event.phase)) this.ended(event.why || event.phase);
           break;
       }
+    }
+
+    seen(waited) { // a prompt has come on the screen
+      this.waits.push(waited);
+      if (this.waits.length > 200) this.waits.shift();
+      this.tell(`on screen after ${Math.round(waited)} ms`);
     }
 
     tell(text, bad = false) {
@@ -233,9 +208,17 @@
 
     offerTake() {
       if (!this.take || !this.session) return;
-      this.take.href = `${this.base()}api/takes/${this.line}`;
+      this.render.hidden = false;
+      this.take.href = `${this.options.base}api/takes/${this.line}`;
       this.take.hidden = false;
-      if (this.share) { this.share.hidden = false; this.share.href = `${this.base()}watch/${this.session.id}`; }
+      if (this.share) { this.share.hidden = false; this.share.href = `${this.options.base}watch/${this.session.id}`; }
+    }
+
+    drawRecord() {
+      if (!this.record) return;
+      if (this.state.recorded_s !== undefined && this.session) this.recording = this.state.recorded_s !== null;
+      this.record.classList.toggle("on", Boolean(this.recording));
+      this.record.textContent = this.recording ? `Stop ${Math.floor(this.state.recorded_s || 0)} s` : "Record";
     }
 
     togglePause() { this.send({ type: this.phase === "paused" ? "resume" : "pause" }); }
@@ -264,6 +247,8 @@
       gone.className = "gone";
       gone.style.width = `${(100 * (this.state.oldest || 0)) / length}%`;
       this.timeline.replaceChildren(...parts, gone, head);
+      this.timeline.ariaValueMax = length;
+      this.timeline.ariaValueNow = this.state.playhead || 0;
     }
 
     rewindTo(e) {
@@ -283,15 +268,27 @@
 
     hotkey(e) {
       const typing = e.target.closest && e.target.closest("input, textarea, select, [contenteditable]");
-      if (e.altKey && /^[1-9]$/.test(e.key)) { this.saved[e.key] = this.prompt.value.trim(); this.drawSlots(); return; }
+      const slot = /^Digit([1-9])$/.exec(e.code || ""); // with Alt some keyboards give another character
+      if (e.altKey && slot && this.prompt) { this.keep(slot[1]); e.preventDefault(); return; }
       if (typing || e.ctrlKey || e.metaKey || e.altKey || !this.prompt) return;
       const keys = { " ": () => this.togglePause(), u: () => this.undo.click(), r: () => this.reroll.click(),
-        c: () => this.say({ cut: true }), "/": () => this.prompt.focus(), "?": () => this.toggleHelp(),
+        c: () => this.say({ cut: true }), v: () => this.record.click(), s: () => this.video.classList.toggle("sharp"), "/": () => this.prompt.focus(), "?": () => this.toggleHelp(),
         f: () => this.video.requestFullscreen && this.video.requestFullscreen() };
       if (/^[1-9]$/.test(e.key) && this.saved[e.key]) this.say({ text: this.saved[e.key] });
       else if (keys[e.key]) keys[e.key]();
       else return;
       e.preventDefault();
+    }
+
+    keep(slot) {
+      this.saved[slot] = this.prompt.value.trim();
+      localStorage.setItem(SLOTS, JSON.stringify(this.saved));
+      this.drawSlots();
+      this.prepareSlots();
+    }
+
+    prepareSlots() { // their texts are encoded before they are played
+      if (this.prompt && this.session?.key) for (const text of this.saved) if (text) this.quiet.add(this.send({ type: "prepare", text }));
     }
 
     toggleHelp() { const sheet = this.root.querySelector("[data-lt=sheet]"); if (sheet) sheet.hidden = !sheet.hidden; }
@@ -343,8 +340,8 @@
       if (["anchor", "on_switch", "sink_on_switch"].includes(name)) {
         this.options.set = { ...this.options.set, [name]: value };
         this.send({ type: "set", name, value });
-      } else this.options[name] = value === "" ? null : value;
-      if (name === "model") this.drawChips();
+      } else if (name === "seed") this.options.seed = /^\s*\d+\s*$/.test(value) ? Number(value) : null;
+      else this.options[name] = value;
     }
 
     preset(text) { if (this.prompt) { this.prompt.value = text; this.say(); } }
@@ -352,24 +349,18 @@
     // -- status -----------------------------------------------------------------------------------------------------
 
     async measure() {
-      if (!this.session) return;
+      if (!this.session || !this.connection) return;
       const now = performance.now(), quality = this.video.getVideoPlaybackQuality();
-      let bytes = null, rtt = null;
-      if (this.pc) {
-        for (const s of (await this.pc.getStats()).values()) {
-          if (s.type === "inbound-rtp" && s.kind === "video") {
-            bytes = s.bytesReceived;
-            this.decoded = s.framesDecoded;
-            if (s.jitterBufferEmittedCount) this.jitter = (1000 * s.jitterBufferDelay) / s.jitterBufferEmittedCount;
-          }
-          if (s.type === "candidate-pair" && s.nominated) rtt = s.currentRoundTripTime;
-        }
-      }
+      const { bytes, rtt } = await this.connection.stats();
+      this.decoded = this.connection.decoded;
+      const trip = rtt ?? this.answered; // over a socket: how long a command took to be accepted
       const frames = quality.totalVideoFrames, old = this.measured;
       this.measured = { now, frames, bytes };
       if (!old || this.phase === "ended") return;
       const seconds = (now - old.now) / 1000, s = this.state, words = [];
-      words.push(this.phase || s.phase || "connecting", this.transport || "connecting");
+      if (this.connection.returning) return;
+      words.push(this.film || "", this.phase || s.phase || "connecting", this.connection.transport || "connecting");
+      if (s.catching_up) words.push(`drawing the past anew: latent ${s.latent} of ${s.catching_up}`);
       if (s.generated_fps) words.push(`${s.generated_fps} fps made`);
       words.push(`${Math.max(0, Math.round((frames - old.frames) / seconds))} fps played`);
       if (s.buffer_ms !== undefined) words.push(`${s.buffer_ms} ms ahead`);
@@ -378,8 +369,8 @@
         words.push(`prompt to screen ${Math.round(this.waits.at(-1))} ms (p50 ${at(0.5)}, p95 ${at(0.95)})`);
       }
       if (bytes !== null && old.bytes !== null) words.push(`${Math.round((8 * (bytes - old.bytes)) / seconds / 1000)} kbit/s`);
-      if (rtt !== null && rtt !== undefined) words.push(`RTT ${Math.round(1000 * rtt)} ms`);
-      this.say_status(words.join(" · "));
+      if (trip !== undefined) words.push(`RTT ${Math.round(trip)} ms`);
+      this.say_status(words.filter(Boolean).join(" · "));
     }
 
     say_status(text, bad = false) {
@@ -388,9 +379,9 @@
     }
   }
 
-  window.longtake = {
+  Object.assign(window.longtake, {
     mount(root, options) { const player = new Player(root, options); window.longtake.player = player; return player; },
     option(name, value) { window.longtake.player?.option(name, value); return []; },
     preset(text) { window.longtake.player?.preset(text); return []; },
-  };
+  });
 })();

@@ -23,13 +23,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(data: Path, *options: str, token: str | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """(address, process) of `longtake serve` once it is ready."""
+def serving(
+    data: Path, *options: str, token: str | None = None, marked: bool = False
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """(address, process) of `longtake serve` once it is ready; `marked` burns the latent into the frames."""
     port = free_port()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
+    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     env |= {"LONGTAKE_TOKEN": token} if token else {}
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data", str(data), *options]
-    with (data / "serve.log").open("wb") as log:
+    program = [str(ROOT / "tests" / "app" / "marked_server.py")] if marked else ["-m", "app.cli"]
+    command = [sys.executable, *program, "serve", "--port", str(port), "--data", str(data), *options]
+    with (data / "serve.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -43,5 +47,6 @@ def serving(data: Path, *options: str, token: str | None = None) -> Iterator[tup
                 raise RuntimeError((data / "serve.log").read_text())
         yield address, process
     finally:
-        process.terminate()
-        process.wait(15)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(15)

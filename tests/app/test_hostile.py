@@ -13,6 +13,8 @@ from studio_server import ROOT, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from app.studio import IceError, ice_servers
+
 TOKEN = "correct horse battery staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 GHOST = "0" * 32
@@ -134,6 +136,14 @@ def rows() -> list[Row]:
         "0123456789AB", "0123456789ab.yaml", "serve.log", "%00", "~root", "C:\\windows", "a" * 2000,
     ):  # fmt: skip
         add({404, 400}, "GET", f"/api/takes/{take}", **AUTH)
+        add({404, 400, 405}, "POST", f"/api/takes/{take}/render", **AUTH)
+        add({404, 400}, "GET", f"/api/takes/{take}/film", **AUTH)
+        add({404, 400, 422}, "GET", f"/api/takes/{take}/recordings/1", **AUTH)
+        add({404, 400, 405}, "POST", f"/api/takes/{take}/continue", "{}", content_type="application/json", **AUTH)
+    for path in ("render", "film", "recordings/1", "recordings/../x", "recordings/-1", "recordings/1e9"):
+        add(401, "GET", f"/api/takes/0123456789ab/{path}")
+        add({404, 400, 422}, "GET", f"/api/takes/0123456789ab/{path}", **AUTH)
+    add({404}, "DELETE", "/api/takes/0123456789ab/render", **AUTH)
     for name in (
         "login.html",
         "watch.html",
@@ -162,7 +172,7 @@ OFFERS = [
 MESSAGES = [
     "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}', '{"id": 1, "type": "x"}',
     '{"id": "1", "type": "pause"}', '{"id": 1e400, "type": "pause"}', '{"id": 1, "type": "rewind", "latent": 99999}',
-    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "undo"}',
+    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "stop_recording"}', '{"id": 1, "type": "prepare"}', '{"id": 1, "type": "undo"}',
     '{"id": 1, "type": "set", "name": "window", "value": "3"}', '{"id": 1, "type": "seed", "seed": -5}',
     "[" * 10_000, "x" * 20_000, '{"id": 1, "type": "prompt", "text": "' + "y" * 5000 + '"}', '{"id": NaN}',
 ]  # fmt: skip
@@ -278,3 +288,15 @@ def test_who_may_reach_the_address(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert done.stderr == "error: 0.0.0.0 can be reached by others: set LONGTAKE_TOKEN, or say --insecure\n"
+
+
+@pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
+def test_ice_servers_that_are_none_are_one_line(text: str) -> None:
+    with pytest.raises(IceError, match="LONGTAKE_ICE"):
+        ice_servers(text)
+
+
+def test_ice_servers_reach_the_browser_as_they_are() -> None:
+    server = {"urls": ["turn:example.org:3478"], "username": "u", "credential": "c"}
+    assert ice_servers(json.dumps([server])) == [server]
+    assert ice_servers(None) == []

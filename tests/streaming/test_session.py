@@ -14,19 +14,22 @@ from conftest import tiny_model
 
 from streaming.control import ControlError, parse
 from streaming.device import DeviceThread
+from streaming.line import Line
 from streaming.pacing import LookAhead
 from streaming.phase import WAYS, Phase, onward
 from streaming.rollout import Rollout
 from streaming.session import Session
-from streaming.take import Entry, Take
+from streaming.take import Entry, Take, load
 
 TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
 
 
 @asynccontextmanager
-async def running(folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH) -> AsyncIterator[Any]:
+async def running(
+    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: Line | None = None
+) -> AsyncIterator[Any]:
     device = DeviceThread()
-    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead)
+    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
     events: list[dict[str, Any]] = []
     session.listen(events.append)
     session.start()
@@ -66,13 +69,13 @@ def replayed(take: Take) -> dict[int, str]:
 @async_test
 async def test_frames_are_released_at_the_media_rate_and_drawing_stays_one_chunk_ahead() -> None:
     async with running() as (session, _):
-        await until(lambda: session.released > 0)
-        first, began = session.released, asyncio.get_running_loop().time()
+        await until(lambda: session.playout.released > 0)
+        first, began = session.playout.released, asyncio.get_running_loop().time()
         ahead = []
         while asyncio.get_running_loop().time() - began < 2:
-            ahead.append(session.frames_ahead)
+            ahead.append(len(session.playout))
             await asyncio.sleep(0.02)
-        rate = (session.released - first) / (asyncio.get_running_loop().time() - began)
+        rate = (session.playout.released - first) / (asyncio.get_running_loop().time() - began)
         assert rate == pytest.approx(16, rel=0.1)
         assert max(ahead) <= 24
         assert min(ahead[20:]) > 0
@@ -81,7 +84,7 @@ async def test_frames_are_released_at_the_media_rate_and_drawing_stays_one_chunk
 @async_test
 async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> None:
     async with running() as (session, events):
-        await until(lambda: session.released > 3)
+        await until(lambda: session.playout.released > 3)
         say(session, 7, type="prompt", text="two")
         await until(lambda: any(e["type"] == "live" for e in events))
         mine = [e["type"] for e in events if e.get("id") == 7]
@@ -89,8 +92,8 @@ async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> No
         assert set(mine) == {"accepted", "encoded", "live"}
         live = next(e for e in events if e["type"] == "live")
         assert live["latent"] % 3 == 0
-        await until(lambda: session.released > live["frame"])
-        assert session.playhead == live["latent"]
+        await until(lambda: session.playout.released > live["frame"])
+        assert session.playout.playhead == live["latent"]
         assert [e.prompt for e in session.line.landed] == ["one", "two"]
 
 
@@ -110,19 +113,19 @@ async def test_what_was_played_live_is_rendered_to_the_same_latents() -> None:
 
 
 @async_test
-async def test_a_rewound_take_branches_and_its_line_is_rendered_to_the_same_latents() -> None:
-    async with running() as (session, _):
+async def test_a_rewound_take_branches_and_its_line_is_rendered_to_the_same_latents(tmp_path: Path) -> None:
+    async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
         await until(lambda: session.index >= 18)
-        old, released = session.line.id, session.released
+        old, released = session.line.id, session.playout.released
         say(session, 2, type="rewind", latent=10)
         await until(lambda: session.line.id != old)
         assert session.line.parent == f"{old}@9"
-        assert session.released >= released
+        assert session.playout.released >= released
         say(session, 3, type="prompt", text="three")
         await until(lambda: session.index >= 21)
-        left = session.lines[old]
+        left = load(tmp_path / f"{old}.yaml")
     assert replayed(session.take()) == session.line.hashes
     assert left.length >= 18
     assert {k: v for k, v in replayed(left).items() if k < 9} == {k: v for k, v in session.line.hashes.items() if k < 9}
@@ -136,6 +139,50 @@ async def test_back_to_the_start_begins_anew() -> None:
         await until(lambda: session.line.parent is not None)
         await until(lambda: session.index >= 6)
     assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_one_can_go_back_to_what_the_next_chunk_pushes_out_of_memory() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 9)
+        old = session.line.id
+        say(session, 1, type="rewind", latent=session.status()["oldest"])
+        session._drawing.snapshots.drop_after(-1)
+        await until(lambda: session.line.parent == f"{old}@3")
+        await until(lambda: session.index >= 9)
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_a_continued_take_goes_on_from_its_end_and_shows_nothing_of_its_past_again() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="prompt", text="two", blend=4)
+        await until(lambda: session.index >= 12)
+        say(session, 2, type="seed", seed=9)
+        await until(lambda: session.index >= 18)
+    past = session.line
+    async with running(past=past) as (again, events):
+        say(again, 1, type="prompt", text="three")
+        await until(lambda: again.playout.released > 0)
+        assert again.playout.playhead == past.length
+        assert again.line.parent == f"{past.id}@{past.length}"
+        await until(lambda: again.index >= past.length + 6)
+        assert [(e.prompt or e.seed, e.landed) for e in again.line.landed][-1] == ("three", past.length)
+        assert not [e for e in events if e["type"] == "warning"]
+    assert {k: v for k, v in again.line.hashes.items() if k < past.length} == past.hashes
+    assert replayed(again.take()) == again.line.hashes
+
+
+@async_test
+async def test_a_continued_take_says_where_its_replay_differs() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 12)
+    session.line.hashes[6] = "another"
+    async with running(past=session.line) as (again, events):
+        await until(lambda: again.playout.released > 0)
+        (warning,) = [e for e in events if e["type"] == "warning"]
+        assert warning["why"].startswith("from latent 6 on the replay differs")
 
 
 @async_test
@@ -156,15 +203,15 @@ async def test_undo_takes_back_the_newest_cue() -> None:
 @async_test
 async def test_a_pause_stops_time_and_goes_on_without_a_burst() -> None:
     async with running() as (session, _):
-        await until(lambda: session.released > 5)
+        await until(lambda: session.playout.released > 5)
         say(session, 1, type="pause")
         await asyncio.sleep(0.15)
-        at = session.released
+        at = session.playout.released
         await asyncio.sleep(0.5)
-        assert session.released == at
+        assert session.playout.released == at
         say(session, 2, type="resume")
         await asyncio.sleep(0.5)
-        assert 5 <= session.released - at <= 10
+        assert 5 <= session.playout.released - at <= 10
         with pytest.raises(ControlError, match="live cannot resume"):
             say(session, 3, type="resume")
 
@@ -172,7 +219,7 @@ async def test_a_pause_stops_time_and_goes_on_without_a_burst() -> None:
 @async_test
 async def test_who_joins_a_pause_sees_where_it_stands() -> None:
     async with running() as (session, _):
-        await until(lambda: session.released > 5)
+        await until(lambda: session.playout.released > 5)
         say(session, 1, type="pause")
         await asyncio.sleep(0.2)
         viewer = session.broadcast.join()
@@ -185,7 +232,7 @@ async def test_who_joins_a_pause_sees_where_it_stands() -> None:
 async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> None:
     for look_ahead, landed in ((LookAhead.LOSSLESS, ["one", "a", "b", "c"]), (LookAhead.SMOOTH, ["one", "c"])):
         async with running(look_ahead=look_ahead) as (session, events):
-            await until(lambda s=session: s.released > 0 and s.frames_ahead > 12)
+            await until(lambda s=session: s.playout.released > 0 and len(s.playout) > 12)
             for number, text in enumerate("abc"):
                 say(session, number, type="prompt", text=text)
             await until(lambda e=events: any(x.get("id") == 2 and x["type"] == "live" for x in e))
@@ -203,7 +250,6 @@ async def test_the_newest_frames_are_refused_nothing_is_held_of() -> None:
 @async_test
 async def test_the_journal_and_the_take_lie_in_the_folder(tmp_path: Path) -> None:
     from streaming import journal
-    from streaming.take import load
 
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
@@ -222,7 +268,7 @@ async def test_a_failing_model_ends_the_session_in_words() -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("secret path /x")
 
-        session._rollout.step = broken
+        session._drawing._rollout.step = broken
         await until(lambda: session.phase is Phase.FAILED)
         why = next(e["why"] for e in events if e.get("phase") == Phase.FAILED)
         assert why == "the take stopped: RuntimeError"

@@ -1,0 +1,65 @@
+"""The studio page: Gradio around one player component of our own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+from fastapi import FastAPI
+
+from models.cache import AnchorPolicy
+from models.cue import OnSwitch, SinkOnSwitch
+from streaming.pacing import LookAhead
+
+PAGE = Path(__file__).parent / "page"
+PRESETS = {
+    "Meadow": "a large red ball bounces in the middle over the meadow by day",
+    "Night city": "a large yellow star sways on the left in the city at night",
+    "Snow": "a large purple fish drifts right in the forest by day in the snow",
+    "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
+}
+_MOUNT = """
+for (const name of ["screen.js", "connection.js", "player.js", "takes.js"]) {
+  const script = document.createElement("script");
+  script.src = "page/" + name;
+  script.async = false;
+  if (name === "takes.js") script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
+  document.head.append(script);
+}
+"""
+
+
+def player() -> gr.HTML:
+    """Video, prompt, timeline and status; everything live goes over its own data channel, never through Gradio."""
+    # the template is constant: Gradio's re-rendering would drop what the script has put there
+    return gr.HTML(
+        html_template=(PAGE / "player.html").read_text(encoding="utf-8"), js_on_load=_MOUNT, elem_id="player"
+    )
+
+
+def mount(app: FastAPI) -> FastAPI:
+    """Put the page at / of the server."""
+    with gr.Blocks(title="Longtake") as page:
+        player()
+        with gr.Row():
+            for label, prompt in PRESETS.items():
+                gr.Button(label, size="sm").click(None, None, None, js=f"() => window.longtake.preset({prompt!r})")
+        with gr.Accordion("More", open=False):
+            with gr.Row():
+                forms = {
+                    "seed": gr.Textbox(label="seed (at the next start)", placeholder="any", max_lines=1),
+                    "look_ahead": gr.Radio([v.value for v in LookAhead], value="smooth", label="look-ahead"),
+                }
+            with gr.Row():
+                forms |= {
+                    "on_switch": gr.Radio([v.value for v in OnSwitch], value="recache", label="on switch"),
+                    "sink_on_switch": gr.Radio([v.value for v in SinkOnSwitch], value="keep", label="sink on switch"),
+                    "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
+                }
+            for name, form in forms.items():
+                form.input(None, form, None, js=f"(v) => window.longtake.option({name!r}, v)")
+    head = '<link rel="stylesheet" href="page/player.css">'
+    return gr.mount_gradio_app(app, page, path="/", head=head, ssr_mode=False, footer_links=[], max_file_size="1mb")

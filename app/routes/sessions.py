@@ -1,0 +1,150 @@
+"""Sessions: start, look, offer, command, end; and WHEP for whoever only watches."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.studio import Studio
+from models import catalog
+from models.checkpoints.read import CheckpointError
+from models.cue import Setting
+from streaming import control
+from streaming.pacing import LookAhead
+from streaming.sessions import FullError, Hosted
+from streaming.take import Entry, Take
+
+MOST_PIXELS = 4  # times those of a model's own size
+
+
+class NewSession(BaseModel):
+    """What a session begins with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
+    model: Annotated[str, Field(max_length=60)] = "pocket"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    size: Annotated[str, Field(max_length=12)] | None = None
+    look_ahead: LookAhead = LookAhead.SMOOTH
+    set: dict[Setting, Annotated[str, Field(max_length=40)]] = Field(default_factory=dict)
+    ticket: Annotated[str, Field(max_length=60)] | None = None
+
+
+class Offer(BaseModel):
+    """A WebRTC offer; with the session's key the peer may control it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sdp: str
+    key: Annotated[str, Field(max_length=100)] | None = None
+
+
+def add(app: FastAPI, studio: Studio) -> None:
+    @app.get("/api/models")
+    def models() -> list[dict[str, Any]]:
+        """What can be started here, and what it asks for."""
+        return studio.available()
+
+    @app.post("/api/sessions", status_code=201)
+    async def create_session(new: NewSession) -> dict[str, Any]:
+        """Start a session. 503 with a ticket and a place in line while the device is busy."""
+        try:
+            entry = catalog.find(new.model)
+            if not new.prompt.strip():
+                raise ValueError("a prompt must not be empty")
+            cues = [Entry(prompt=new.prompt, set={str(k): v for k, v in new.set.items()})]
+            seed = secrets.randbelow(2**31) if new.seed is None else new.seed
+            take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=cues)
+            _bearable(take, entry)
+            hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
+        except FullError as e:
+            raise waiting(e) from None
+        except KeyError as e:
+            raise HTTPException(404, str(e.args[0])) from None
+        except CheckpointError:
+            raise not_here(new.model) from None
+        except ValueError as e:
+            raise HTTPException(400, _one_line(e)) from None
+        return begun(studio, hosted)
+
+    @app.get("/api/sessions/{session}")
+    async def status(session: str) -> dict[str, Any]:
+        """Where a session is."""
+        running = studio.hosted(session).session
+        return {**running.status(), "timeline": running.timeline()}
+
+    @app.post("/api/sessions/{session}/offer")
+    async def offer(session: str, body: Offer) -> dict[str, str]:
+        """Answer a WebRTC offer."""
+        hosted = studio.controlled(session, body.key) if body.key is not None else studio.hosted(session)
+        _, answer = await studio.join(hosted, body.sdp, controls=body.key is not None)
+        return {"type": "answer", "sdp": answer}
+
+    @app.post("/api/sessions/{session}/control", status_code=202)
+    async def command(
+        session: str, request: Request, x_longtake_key: Annotated[str | None, Header()] = None
+    ) -> dict[str, Any]:
+        """The same messages as on the data channel."""
+        hosted = studio.controlled(session, x_longtake_key)
+        try:
+            message = control.parse(await request.body())
+            hosted.session.obey(message)
+        except control.ControlError as e:
+            raise HTTPException(400, str(e)) from None
+        return {"accepted": message.id}
+
+    @app.delete("/api/sessions/{session}", status_code=204)
+    async def end(session: str, x_longtake_key: Annotated[str | None, Header()] = None) -> None:
+        """End a session; its take stays."""
+        studio.controlled(session, x_longtake_key)
+        await studio.sessions.end(session)
+
+    @app.post("/whep/{session}", status_code=201)
+    async def whep(session: str, request: Request) -> Response:
+        """Watch with any WHEP player (draft-ietf-wish-whep): OBS, GStreamer, a bare page."""
+        if request.headers.get("content-type", "").split(";")[0] != "application/sdp":
+            raise HTTPException(415, "an offer has the content type application/sdp")
+        hosted = studio.hosted(session)
+        resource, answer = await studio.join(hosted, (await request.body()).decode("utf-8", "replace"), controls=False)
+        return Response(answer, 201, {"Location": f"/whep/{session}/{resource}"}, "application/sdp")
+
+    @app.delete("/whep/{session}/{resource}", status_code=200)
+    async def leave(session: str, resource: str) -> None:
+        """Stop watching."""
+        peer = studio.peers.get(resource)
+        if peer is None or peer.session.id != session:
+            raise HTTPException(404, "no such viewer")
+        await peer.close()
+
+
+def begun(studio: Studio, hosted: Hosted) -> dict[str, Any]:
+    """What the one who started a session needs to know of it."""
+    session = hosted.session
+    take = {"take": session.line.id, "seed": session.line.take.seed}
+    return {"id": session.id, "key": hosted.key, **take, "ice": studio.ice}
+
+
+def waiting(error: FullError) -> HTTPException:
+    return HTTPException(503, {"message": str(error), "ticket": error.ticket, "place": error.place})
+
+
+def not_here(model: str) -> HTTPException:
+    return HTTPException(409, f"{model} is not here; fetch it with: longtake models pull {model}")
+
+
+def _bearable(take: Take, entry: catalog.Entry) -> None:
+    """One picture of a size that nobody can wait for would hold the device for everybody."""
+    width, height = take.width_height(entry.size)
+    if width * height > MOST_PIXELS * entry.size[0] * entry.size[1]:
+        raise ValueError(f"size {take.size} is too large; {entry.name} draws {entry.size[0]}x{entry.size[1]} by itself")
+
+
+def _one_line(error: Exception) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is not None:
+        return str(errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+    return str(error).splitlines()[0][:200]

@@ -1,0 +1,137 @@
+"""Takes of the data folder, also those that a kill cut off: list, download, and what was recorded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.routes.sessions import begun, not_here, waiting
+from app.studio import Studio
+from models import catalog
+from models.checkpoints.read import CheckpointError
+from streaming.line import Told
+from streaming.pacing import LookAhead
+from streaming.recording import whole_bytes
+from streaming.rollout import frames_before
+from streaming.sessions import FullError
+
+BLOCK = 1 << 18  # bytes sent at a time
+
+
+class Continued(BaseModel):
+    """How to go on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    look_ahead: LookAhead = LookAhead.SMOOTH
+    ticket: Annotated[str, Field(max_length=60)] | None = None
+
+
+def add(app: FastAPI, studio: Studio) -> None:
+    @app.get("/api/takes")
+    def takes() -> list[dict[str, Any]]:
+        """The newest takes of the data folder, the newest first."""
+        running = {h.session.line.id for h in list(studio.sessions.hosted.values()) if not h.session.over}
+        return [_summary(studio, told, live=told.line.id in running) for told in studio.archive.newest()]
+
+    @app.get("/api/takes/{take}", response_class=PlainTextResponse)
+    async def one_take(take: str) -> PlainTextResponse:
+        """A take as a file that `longtake render` replays to the same latents."""
+        text = studio.take(take).dumped()
+        return PlainTextResponse(text, headers={"Content-Disposition": f'attachment; filename="{take}.yaml"'})
+
+    @app.get("/api/takes/{take}/recordings/{number}")
+    def recording(take: str, number: int) -> StreamingResponse:
+        """A recording as it is now, also while it grows."""
+        studio.take(take)
+        path = next((p for p in studio.archive.recordings(take) if p.stem == f"{take}-{number}"), None)
+        if path is None:
+            raise HTTPException(404, "no such recording")
+        return _film(path, whole_bytes(path))
+
+    @app.post("/api/takes/{take}/continue", status_code=201)
+    async def go_on(take: str, how: Continued) -> dict[str, Any]:
+        """A session that branches at the end of a take. 503 with a ticket while the device is busy."""
+        script = studio.take(take)
+        try:
+            told = studio.archive.told(take)
+            hosted = await studio.sessions.create(told.line.take, how.look_ahead, how.ticket, past=told.line)
+        except FullError as e:
+            raise waiting(e) from None
+        except (KeyError, CheckpointError):
+            raise not_here(script.model) from None
+        return begun(studio, hosted)
+
+    @app.post("/api/takes/{take}/render", status_code=202)
+    async def render(take: str) -> dict[str, Any] | None:
+        """Render a take in the background, as `longtake render` does; once more: what has come since."""
+        script = studio.take(take)
+        try:
+            studio.renders.start(take, script)
+        except KeyError:
+            raise not_here(script.model) from None
+        except OSError as e:
+            raise HTTPException(507, f"the take cannot be written ({e.strerror}); free some space") from None
+        return studio.renders.state(take)
+
+    @app.get("/api/takes/{take}/render")
+    async def rendered(take: str) -> dict[str, Any]:
+        """How far the render is."""
+        studio.take(take)
+        state = studio.renders.state(take)
+        if state is None:
+            raise HTTPException(404, "this take was not rendered")
+        return state
+
+    @app.delete("/api/takes/{take}/render", status_code=204)
+    async def cancel(take: str) -> None:
+        """End a render; what is done is kept for the next."""
+        try:
+            studio.renders.cancel(take)
+        except KeyError:
+            raise HTTPException(404, "this take is not being rendered") from None
+
+    @app.get("/api/takes/{take}/film")
+    def film(take: str) -> FileResponse:
+        """The rendered take."""
+        studio.take(take)
+        path = studio.renders.film(take)
+        if not path.is_file():
+            raise HTTPException(404, "this take was not rendered to its end")
+        return FileResponse(path, media_type="video/mp4", filename=path.name)
+
+
+def _summary(studio: Studio, told: Told, *, live: bool) -> dict[str, Any]:
+    line = told.line
+    fps = catalog.ENTRIES[line.take.model].fps if line.take.model in catalog.ENTRIES else None
+    return {
+        "id": line.id,
+        "model": line.take.model,
+        "parent": line.parent,
+        "latents": line.length,
+        "seconds": round(frames_before(line.length) / fps, 1) if fps else None,
+        "prompts": [e.prompt for e in line.landed if e.prompt],
+        "changed": studio.archive.changed(line.id),
+        "state": "live" if live else "ended" if told.ended else "cut off",
+        "render": studio.renders.state(line.id),
+        "recordings": [int(p.stem.partition("-")[2]) for p in studio.archive.recordings(line.id)],
+    }
+
+
+def _film(path: Path, size: int) -> StreamingResponse:
+    """The first `size` bytes of a file that may be growing."""
+
+    def blocks() -> Iterator[bytes]:
+        left = size
+        with path.open("rb") as file:
+            while left and (block := file.read(min(BLOCK, left))):
+                left -= len(block)
+                yield block
+
+    headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{path.name}"'}
+    return StreamingResponse(blocks(), media_type="video/mp4", headers=headers)

@@ -1,0 +1,50 @@
+"""What a session measures of itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+
+
+class Figures:
+    """Seconds that chunks took, and that commands waited for their first frame; the newest of each."""
+
+    def __init__(self, chunk_frames: int, fps: int) -> None:
+        """Frames a chunk gives, and frames a second of the film."""
+        self._chunk_frames, self._fps = chunk_frames, fps
+        self._production: deque[float] = deque(maxlen=20)
+        self._waits: deque[float] = deque(maxlen=200)
+
+    def drew(self, seconds: float) -> None:
+        """A chunk took so long on the device."""
+        self._production.append(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """A command waited so long for its first frame."""
+        self._waits.append(seconds)
+
+    @property
+    def production(self) -> float:
+        """Frames that play while a chunk is made; 0 before the first was measured."""
+        return statistics.median(self._production) * self._fps if self._production else 0.0
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of device time a second of media costs; None before the first chunks."""
+        if len(self._production) < 2:
+            return None
+        return statistics.median(self._production) * self._fps / self._chunk_frames
+
+    @property
+    def generated_fps(self) -> float | None:
+        """Frames a second that the device could make; None before the first chunks."""
+        return round(self._chunk_frames / statistics.median(self._production), 1) if self._production else None
+
+    @property
+    def prompt_ms(self) -> list[int] | None:
+        """Newest, median and 95th percentile of what commands waited, in milliseconds."""
+        ordered = sorted(self._waits)
+        if not ordered:
+            return None
+        shares = (ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95))
+        return [round(1000 * w) for w in (self._waits[-1], *shares)]

@@ -1,0 +1,32 @@
+"""The command line with one change: every frame carries the number of its chunk, as blocks that a screen can be read by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from app.cli import main
+from streaming.encoder import Picture
+from streaming.playout import Playout, Shown
+
+BITS, BLOCK = 16, 8  # a row of 16 squares of 8 pixels, the lowest bit on the left; white is 1
+_add = Playout.add
+
+
+def marked(picture: Picture, number: int) -> Picture:
+    bits = (number >> np.arange(BITS)) & 1
+    row = np.repeat(255 * bits.astype(np.uint8), BLOCK)
+    picture = picture.copy()
+    picture[:BLOCK, : BITS * BLOCK] = row[None, :, None]
+    return picture
+
+
+def add(playout: Playout, frames: Iterable[Shown]) -> None:
+    _add(playout, [replace(f, picture=marked(f.picture, f.chunk)) for f in frames])
+
+
+if __name__ == "__main__":
+    Playout.add = add  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,71 @@
+"""Renders in the background give way to whoever watches, and two never write one file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import tiny_model
+
+from app import renders
+from app.render import Job, RenderError, _alone
+from app.renders import Render, Renders
+from streaming.archive import Archive
+from streaming.take import Entry, Take
+
+TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.asyncio
+async def test_on_a_gpu_a_render_stands_still_while_somebody_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renders, "LOOK_EVERY", 0.02)
+    watched = [True]
+    rendering = Renders(Archive(tmp_path), tmp_path, "cuda", lambda: watched[0])
+    render = Render("0123456789ab", 5, "rendering")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
+    holding = asyncio.create_task(rendering._hold_while_busy(render, process))
+    try:
+        await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        assert render.state == "held"
+        watched[0] = False
+        await until(lambda: psutil.Process(process.pid).status() != psutil.STATUS_STOPPED)
+        assert render.state == "rendering"
+    finally:
+        holding.cancel()
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.asyncio
+async def test_a_render_that_fails_says_why_in_one_line_without_the_folder(tmp_path: Path) -> None:
+    rendering = Renders(Archive(tmp_path / "takes"), tmp_path / "models", "cpu", lambda: False)
+    rendering.start("0123456789ab", TAKE.model_copy(update={"model": "longlive-1.3b"}))
+    await until(lambda: (rendering.state("0123456789ab") or {})["state"] == "failed", 60)
+    why = (rendering.state("0123456789ab") or {})["why"]
+    assert "models pull longlive-1.3b" in why
+    assert str(tmp_path) not in why
+    await rendering.close()
+
+
+def test_a_second_render_of_the_same_file_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    job = Job(TAKE, tiny_model(), out)
+    job.folder.mkdir()
+    held = _alone(job.folder, out)
+    with pytest.raises(RenderError, match=r"a\.mp4: another render is writing it"):
+        job.run(go_on=False)
+    held.close()
+    job.run(go_on=False)
+    assert out.exists()
