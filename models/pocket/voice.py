@@ -104,7 +104,7 @@ def speak(text: str, voice: Voice) -> Sound:
         with wave.open(BytesIO(said)) as file:
             rate = file.getframerate()
             # espeak-ng cannot know the length while it streams, and writes a huge one: what is there is read
-            sound = np.frombuffer(file.readframes(len(said)), np.int16).astype(np.float32) / 32768
+            samples = np.frombuffer(file.readframes(len(said)), np.int16)
     except subprocess.CalledProcessError as e:
         reason = e.stderr.decode(errors="replace").strip().splitlines()
         raise VoiceError(
@@ -112,6 +112,7 @@ def speak(text: str, voice: Voice) -> Sound:
         ) from e
     except (subprocess.TimeoutExpired, wave.Error, EOFError) as e:
         raise VoiceError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
+    sound = (samples / 32768).astype(np.float32)
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
     if not len(loud):
         raise VoiceError("espeak-ng said nothing: the text holds no word")
