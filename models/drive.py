@@ -1,0 +1,187 @@
+"""What drives an avatar: speech and explicit controls, as a few tokens for every latent.
+
+Speech is heard in frames of the video (25 a second), two columns of log-mel each. A column ends where it stands and looks
+back 32 ms, so that features are causal and heard piecewise equal those heard at once. A latent hears the frames it shows
+and one more on each side (MoCha, arXiv 2503.23307, on the codec's frame rule): latent 0 shows frame 0 and hears frames
+0…1, latent j ≥ 1 shows 4j−3…4j and hears 4j−4…4j+1. Before a take's start, past its end and where nothing has arrived in
+time there is silence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+
+RATE = 16_000  # samples a second, mono
+FPS = 25
+FRAME = RATE // FPS  # samples of a frame
+COLUMNS = 2  # a frame
+MELS = 32
+HEARD = 6  # frames that a latent hears
+TOKENS = HEARD + 1  # one a heard frame, the last for the controls
+FEATURES = COLUMNS * MELS
+SILENCE = -1.0  # of a band at or below −80 dBFS; 0 is −40 dBFS, speech peaks near 0.7
+
+_HOP, _WINDOW = FRAME // COLUMNS, 512
+_CONTEXT = _WINDOW - _HOP  # samples before a frame that its first column sees
+_REDO_SECONDS = 8  # of raw audio kept, as far as `hush` can reach back
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a face shall do whatever it hears; None leaves it to the model.
+
+    `mouth`, `blink` and `smile` lie in 0…1, the others in −1…1 (to the viewer's right, down, clockwise).
+    Raises ValueError, in one line, for a value out of its range.
+    """
+
+    mouth: float | None = None
+    blink: float | None = None
+    gaze_x: float | None = None
+    gaze_y: float | None = None
+    turn: float | None = None
+    tilt: float | None = None
+    smile: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, low = getattr(self, field.name), 0.0 if field.name in ("mouth", "blink", "smile") else -1.0
+            if value is not None and not low <= value <= 1:
+                raise ValueError(f"{field.name} is {value}; it goes from {low:g} to 1")
+
+    def token(self) -> Numbers:
+        """[64] float32: the seven values (0 where not given), seven flags (1 where given), zeros."""
+        values = astuple(self)
+        out = np.zeros(FEATURES, np.float32)
+        out[: len(values)] = [v or 0.0 for v in values]
+        out[len(values) : 2 * len(values)] = [v is not None for v in values]
+        return out
+
+
+@lru_cache(maxsize=1)
+def _filters() -> NDArray[np.float64]:
+    """Triangles of equal width on HTK's mel scale from 60 to 7600 Hz: [257, 32], each of sum 1."""
+    low, high = (2595 * math.log10(1 + f / 700) for f in (60, 7600))
+    mel = np.linspace(low, high, MELS + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    hertz = np.fft.rfftfreq(_WINDOW, 1 / RATE)[:, None]
+    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(np.minimum(rising, falling), 0)
+    return triangles / triangles.sum(0)
+
+
+def log_mel(audio: Numbers) -> Numbers:
+    """Features of whole frames: 16 kHz mono sound [samples] → [samples // 640, 64] float32, silence before it."""
+    return _features(np.concatenate([np.zeros(_CONTEXT), audio]), len(audio) // FRAME)
+
+
+def _features(audio: NDArray[np.float64], frames: int) -> Numbers:
+    """Of `frames` frames whose first begins at sample `_CONTEXT`."""
+    if frames == 0:
+        return np.zeros((0, FEATURES), np.float32)
+    starts = np.arange(frames * COLUMNS) * _HOP
+    windows = audio[starts[:, None] + np.arange(_WINDOW)] * np.hanning(_WINDOW)
+    # a sine of amplitude 1 in the middle of a band of one bin reads 0 dB
+    power = (np.abs(np.fft.rfft(windows, axis=1)) / (_WINDOW / 4)) ** 2 @ _filters()
+    decibels = 10 * np.log10(np.maximum(power, 1e-8))
+    return np.minimum(decibels / 40 + 1, 1.0).reshape(frames, FEATURES).astype(np.float32)
+
+
+class Drive:
+    """The driving signal of one take. Sound is appended as it comes, controls hold from a latent on, latents read both."""
+
+    def __init__(self) -> None:
+        self.heard = 0  # samples so far
+        self._audio = np.zeros(0)  # the newest of them
+        self._speech = np.zeros((0, FEATURES), np.float32)  # of whole frames from `_first` on
+        self._first = 0
+        self._controls: list[tuple[int, Controls]] = [(0, Controls())]
+
+    @property
+    def ready(self) -> int:
+        """Latents from the start on for which everything that they hear has arrived."""
+        return max(0, (self.heard // FRAME - 2) // 4 + 1)
+
+    def hear(self, audio: Numbers, at: int | None = None) -> None:
+        """Append 16 kHz mono sound [samples], −1…1, that begins at sample `at` of the take; a gap before it is silence.
+
+        Raises ValueError for sound of another shape, with values that are no numbers, or that begins in what is heard.
+        """
+        if audio.ndim != 1 or not np.isfinite(audio).all():
+            raise ValueError(f"sound must be finite and mono [samples], not {audio.shape}")
+        gap = 0 if at is None else at - self.heard
+        if gap < 0:
+            raise ValueError(f"sound begins at sample {at}, but {self.heard} samples have been heard")
+        for begin in range(0, gap, RATE):
+            self._append(np.zeros(min(RATE, gap - begin)))
+        self._append(audio.astype(np.float64))
+
+    def _append(self, audio: NDArray[np.float64]) -> None:
+        done = self.heard // FRAME
+        self.heard += len(audio)
+        self._audio = np.concatenate([self._audio, audio])
+        new = self.heard // FRAME - done
+        self._speech = np.concatenate([self._speech, _features(self._since(done), new)])
+        self._audio = self._audio[-_REDO_SECONDS * RATE :]
+
+    def _since(self, frame: int) -> NDArray[np.float64]:
+        """The audio from `_CONTEXT` samples before a frame on, zeros where the take had not begun."""
+        back = self.heard - frame * FRAME + _CONTEXT
+        return np.concatenate([np.zeros(max(0, back - len(self._audio))), self._audio[-back:]])
+
+    def hush(self, at: int) -> None:
+        """Forget what was heard from sample `at` on, as if it had never been said.
+
+        Raises ValueError if that is more than eight seconds back or forgotten.
+        """
+        if at >= self.heard:
+            return
+        if at < max(self._first * FRAME, self.heard - _REDO_SECONDS * RATE + FRAME + _CONTEXT):
+            raise ValueError(f"sample {at} is too long ago; {self.heard} have been heard")
+        self._audio = self._audio[: len(self._audio) - (self.heard - at)]
+        self.heard = at
+        self._speech = self._speech[: at // FRAME - self._first]
+
+    def control(self, latent: int, controls: Controls) -> None:
+        """`controls` hold from `latent` on; what was planned for it and later is dropped."""
+        self._controls = [c for c in self._controls if c[0] < latent] + [(latent, controls)]
+
+    def forget(self, latent: int) -> None:
+        """Let go of what only latents before `latent` hear, so that a take may last for ever."""
+        frame = min(max(self._first, 4 * latent - 4), self.heard // FRAME)
+        self._speech, self._first = self._speech[frame - self._first :].copy(), frame
+        current = max(i for i, (start, _) in enumerate(self._controls) if start <= latent)
+        self._controls = self._controls[current:]
+
+    def latents(self, first: int, n: int) -> Numbers:
+        """What latents first … first+n−1 hear and shall do: [n, 7, 64] float32.
+
+        Tokens 0…5 are the heard frames in order, token 6 is `Controls.token`. Raises ValueError for what is forgotten.
+        """
+        begin, end = 4 * first - 4, 4 * (first + n - 1) + 2
+        if max(0, begin) < self._first:
+            raise ValueError(f"latent {first} has been forgotten; the first frame kept is {self._first}")
+        frames = np.full((end - begin, FEATURES), SILENCE, np.float32)
+        low, high = max(0, begin), self._first + len(self._speech)
+        if low < high:
+            kept = self._speech[low - self._first : end - self._first]
+            frames[low - begin : low - begin + len(kept)] = kept
+        rest = self._ringing()[max(0, low - high) : max(0, end - high)]
+        frames[max(low, high) - begin :][: len(rest)] = rest
+        out = np.empty((n, TOKENS, FEATURES), np.float32)
+        for i in range(n):
+            out[i, :HEARD] = frames[4 * i : 4 * i + HEARD]
+            out[i, HEARD] = next(c for start, c in reversed(self._controls) if start <= first + i).token()
+        return out
+
+    def _ringing(self) -> Numbers:
+        """The frames after the last whole one, as they are if nothing more comes: its rest, then silence."""
+        pending = np.concatenate([self._since(self.heard // FRAME), np.zeros(2 * FRAME)])
+        return _features(pending, 2)

@@ -1,0 +1,153 @@
+"""Seams: does the picture jump, or slow down, with the period of the chunks? Pure functions on decoded frames.
+
+Measured is the change from frame to frame against its surroundings, folded at the chunk period. Two controls fold it at
+the neighbouring periods, and a null shuffles time within chunks; a seam has to beat all three. Frames must come before
+any video encoder: its own periods look like seams. Frame t > 0 belongs to latent ⌈t / 4⌉, so that with chunks of three
+latents frame 9 is the first of the second chunk and phase 9 the hand-over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
+Numbers = NDArray[np.float64]
+Box = Sequence[float]  # left, top, right, bottom in 0…1 of the picture
+
+STRIDE = 4  # frames of a latent after the first
+REACH = 6  # frames on each side that a frame is compared with
+_STILL = 1e-3  # grey levels; a change below this is none
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class SeamRatio:
+    """Peak phase ratio at the chunk period: 1 is an even flow, 1.72 was measured on Knot Forcing's published clips."""
+
+    ratio: float  # largest of the profile
+    phase: int  # where, in frames after a multiple of the period
+    profile: Numbers  # [period] median ratio of every phase
+    controls: tuple[float, float]  # largest at period − 1 and period + 1
+    null: float  # 95th percentile with time shuffled inside every period
+
+    @property
+    def seam(self) -> bool:
+        """Whether the ratio lies outside the null and more than 10 % above both controls."""
+        return self.ratio > self.null and self.ratio > 1.1 * max(self.controls)
+
+    def excess(self, phase: int) -> float:
+        """Ratio at a phase against the mean of the phases at the same place in a latent: above what the codec does."""
+        period = len(self.profile)
+        others = [p for p in range(phase % STRIDE, period, STRIDE) if p != phase % period]
+        return float(self.profile[phase % period] / self.profile[others].mean())
+
+
+@dataclass(frozen=True)
+class KnotEnergy:
+    """Motion of the latents that begin a chunk against the others: below 1 the knot slows, above 1 it jumps."""
+
+    ratio: float
+    spread: float  # largest minus smallest median energy over the latents of a chunk
+    controls: tuple[float, float]  # the same spread at chunk + 1 and chunk + 2 latents
+
+
+def inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """The part of a picture [H, W, 3] in a box, at least one pixel of it."""
+    height, width = frame.shape[:2]
+    left, top, right, bottom = (round(min(max(v, 0.0), 1.0) * s) for v, s in zip(box, (width, height) * 2, strict=True))
+    left, top = min(left, width - 1), min(top, height - 1)
+    return np.ascontiguousarray(frame[top : max(top + 1, bottom), left : max(left + 1, right)])
+
+
+def _luma(frame: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+    return cv2.cvtColor(inside(frame, box), cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def changes(frames: Frames, box: Box = WHOLE) -> Numbers:
+    """Mean |Y_t − Y_{t−1}| inside a box in grey levels, [n]; nan for the first frame."""
+    out, before = np.full(len(frames), np.nan), None
+    for t, frame in enumerate(frames):
+        now = _luma(frame, box)
+        if before is not None:
+            out[t] = np.abs(now - before).mean()
+        before = now
+    return out
+
+
+def jerks(frames: Frames, box: Box = WHOLE) -> Numbers:
+    """Mean |Y_{t+1} − 2 Y_t + Y_{t−1}| inside a box in grey levels, [n]; nan for the first and the last frame.
+
+    It sees breaks of the velocity that leave the size of the change alone.
+    """
+    out = np.full(len(frames), np.nan)
+    lumas = [_luma(frame, box) for frame in frames[:2]]
+    for t in range(1, len(frames) - 1):
+        lumas.append(_luma(frames[t + 1], box))
+        out[t] = np.abs(lumas[2] - 2 * lumas[1] + lumas[0]).mean()
+        lumas.pop(0)
+    return out
+
+
+def local_ratio(series: Numbers) -> Numbers:
+    """Every value against the median of the six before and the six after it, [n]; nan where these are not all there."""
+    around = np.lib.stride_tricks.sliding_window_view(series, 2 * REACH + 1)
+    median = np.median(np.delete(around, REACH, axis=1), axis=1)
+    out = np.full(len(series), np.nan)
+    out[REACH : len(series) - REACH] = (series[REACH : len(series) - REACH] + _STILL) / (median + _STILL)
+    return out
+
+
+def phase_profile(ratio: Numbers, period: int) -> Numbers:
+    """Median of the values at t ≡ p (mod period) for every phase p, [period]; nan values are left out."""
+    phases = np.arange(len(ratio)) % period
+    return np.array([np.median(ratio[(phases == p) & ~np.isnan(ratio)]) for p in range(period)])
+
+
+def seam_ratio(series: Numbers, period: int = 12, draws: int = 200, seed: int = 0) -> SeamRatio:
+    """Of `changes` or `jerks` [n], where frame 0 is a take's first; spec: SBR.
+
+    Raises ValueError for fewer than four periods: medians of less say nothing.
+    """
+    if len(series) < 4 * period + 2 * REACH:
+        raise ValueError(f"{len(series)} frames are too few for period {period}; {4 * period + 2 * REACH} are needed")
+    profile = phase_profile(local_ratio(series), period)
+    controls = [float(phase_profile(local_ratio(series), p).max()) for p in (period - 1, period + 1)]
+    rng, blocks = np.random.default_rng(seed), np.arange(len(series)) // period
+    peaks = []
+    for _ in range(draws):
+        known = ~np.isnan(series)
+        # stable by block, random inside it
+        shuffled = series.copy()
+        shuffled[known] = series[known][np.lexsort((rng.random(known.sum()), blocks[known]))]
+        peaks.append(phase_profile(local_ratio(shuffled), period).max())
+    null = float(np.quantile(peaks, 0.95))
+    return SeamRatio(float(profile.max()), int(profile.argmax()), profile, (controls[0], controls[1]), null)
+
+
+def latent_energy(series: Numbers) -> Numbers:
+    """Mean local ratio over the four frames of every latent, [⌈n / 4⌉]; nan for latent 0 and where a ratio is not known."""
+    ratio = local_ratio(series)
+    latents = (len(series) - 1) // STRIDE
+    energy = ratio[1 : 1 + STRIDE * latents].reshape(latents, STRIDE).mean(1)
+    return np.concatenate([[np.nan], energy])
+
+
+def knot_energy(series: Numbers, chunk: int = 3) -> KnotEnergy:
+    """Of `changes` [n], for chunks of so many latents, the first of which takes the knot; spec: KLR.
+
+    Raises ValueError for fewer than eight chunks.
+    """
+    energy = latent_energy(series)
+    if len(energy) < 8 * chunk:
+        raise ValueError(f"{len(series)} frames are too few; {STRIDE * 8 * chunk} are needed")
+
+    def spread(period: int) -> float:
+        return float(np.ptp(phase_profile(energy, period)))
+
+    classes = phase_profile(energy, chunk)
+    return KnotEnergy(float(classes[0] / classes[1:].mean()), spread(chunk), (spread(chunk + 1), spread(chunk + 2)))
