@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.cache import AnchorPolicy
+from models.cache import AnchorPolicy, ReferenceRule
 from models.generator import RolloutConfig
 from models.sampler import Schedule
 
@@ -43,6 +43,7 @@ class Entry:
     rollout: RolloutConfig
     fps: int
     size: tuple[int, int]  # default width and height of a frame
+    drive: int | None = None  # features of a driving token, of a model that is driven
     stride: int = 8  # pixels of a frame a latent cell stands for
     notes: str = ""
 
@@ -94,6 +95,30 @@ POCKET = Entry(
     fps=16,
     size=(128, 128),
     notes="ships with Longtake; what it understands stands in its model card, assets/pocket/README.md",
+)
+
+AVATAR = Entry(
+    name="pocket-avatar",
+    title="Pocket avatar: a cartoon portrait that speaks, real time on a laptop's CPU",
+    sources=(Source("", ("pocket-avatar/codec.safetensors", "pocket-avatar/transformer.safetensors"), "Apache-2.0"),),
+    weights=Weights("pocket-avatar/transformer.safetensors"),
+    transformer=POCKET.transformer | {"in_channels": 17},
+    text="words",
+    codec="tiny",
+    rollout=RolloutConfig(
+        chunk=3,
+        window=9,
+        sink=0,
+        schedule=Schedule.warped((1000, 900, 750, 500), shift=1.0),
+        prediction="x0",
+        anchor=AnchorPolicy.TRAILING,
+        knot=1,
+        reference=ReferenceRule("gap", gap=2),
+    ),
+    fps=25,
+    size=(128, 128),
+    drive=64,
+    notes="stays true to a portrait of its own world and is driven by speech; its model card is assets/pocket-avatar/README.md",
 )
 
 LONGLIVE = Entry(

@@ -15,7 +15,7 @@ class DriveAttention(nn.Module):
 
     def __init__(self, layers: int, width: int, heads: int, features: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.features = heads, features
         self.embed = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
         self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
         self.to_q = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))

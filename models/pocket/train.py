@@ -1,6 +1,6 @@
-"""`python -m models.pocket.train --minutes N [--stage codec|base|rollout|long]`: train pocket, or train it further.
+"""`python -m models.pocket.train --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long]`.
 
-Each stage starts from the weights in assets/pocket when they are there (codec and base from scratch otherwise) and
+Each stage starts from the model's weights in assets/ when they are there (codec and base from scratch otherwise) and
 writes them back (float16 safetensors with their configuration and history) every few minutes and at the end.
 """
 
@@ -9,22 +9,33 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets" / "pocket"
+if TYPE_CHECKING:
+    from models.pocket import weights
+    from models.text.words import WordText
+    from models.transformer import CausalWanTransformer
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+STAGES = {"pocket": ("codec", "base", "rollout", "long"), "pocket-avatar": ("codec", "base")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="time budget of this run")
-    parser.add_argument("--stage", choices=["codec", "base", "rollout", "long"], default="base")
-    parser.add_argument("--out", type=Path, default=ASSETS, help="folder of the weights")
+    parser.add_argument("--model", choices=list(STAGES), default="pocket")
+    parser.add_argument("--stage", choices=STAGES["pocket"], default="base")
+    parser.add_argument("--out", type=Path, help="folder of the weights; default: the model's in assets/")
     parser.add_argument("--from-scratch", action="store_true", help="ignore weights that are there")
     parser.add_argument("--clips", type=int, default=800, help="clips to draw and encode, once")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
-    args.out.mkdir(parents=True, exist_ok=True)
-    codec_file, file = args.out / "codec.safetensors", args.out / "transformer.safetensors"
+    out: Path = args.out or ASSETS / args.model
+    out.mkdir(parents=True, exist_ok=True)
+    codec_file, file = out / "codec.safetensors", out / "transformer.safetensors"
+    if args.stage not in STAGES[args.model]:
+        parser.error(f"{args.model} has the stages {', '.join(STAGES[args.model])}")
     if args.stage != "codec" and not codec_file.exists():
         parser.error(f"--stage {args.stage} needs a codec: {codec_file} is missing, run --stage codec first")
     if args.stage in ("rollout", "long") and (args.from_scratch or not file.exists()):
@@ -33,41 +44,46 @@ def main() -> None:
     import torch
 
     from models.checkpoints.assemble import load_tiny_codec
-    from models.codecs.tiny import TinyCodec
-    from models.pocket import scene, train_base, weights
-    from models.text.words import WordText
-    from models.transformer import CausalWanTransformer
+    from models.pocket import avatar_clips, scene, train_avatar, train_base, train_codec, weights
 
-    anew = args.from_scratch and args.stage == "codec"
-    codec = None if anew or not codec_file.exists() else load_tiny_codec(codec_file)
+    avatar, scratch = args.model == "pocket-avatar", bool(args.from_scratch)
     if args.stage == "codec":
-        from models.pocket.train_codec import train_codec
-
-        earlier = weights.history(codec_file) if codec else []
-
-        def save_codec(trained: TinyCodec, facts: weights.Facts) -> None:
-            weights.save_codec(trained, codec_file, [*earlier, {"stage": "codec", **facts}])
-
-        train_codec(args.minutes, codec, save_codec)
+        # faces are learned sooner from a codec that knows how to draw
+        first = codec_file if codec_file.exists() or not avatar else ASSETS / "pocket" / "codec.safetensors"
+        start = None if scratch or not first.exists() else first
+        earlier = weights.history(start) if start else []
+        train_codec.train_codec(
+            args.minutes,
+            load_tiny_codec(start) if start else None,
+            lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": "codec", **facts}]),
+            avatar_clips.PORTRAITS if avatar else train_codec.SCENES,
+        )
         return
-    assert codec is not None
-    prepared = args.out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
+    codec = load_tiny_codec(codec_file)
+    prepared = out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
     if prepared.exists():
         clips = torch.load(prepared, weights_only=False)
     else:
-        clips = train_base.encode_clips(codec, args.clips, seed=args.seed)
+        encode = avatar_clips.encode_clips if avatar else train_base.encode_clips
+        clips = list(encode(codec, args.clips, args.seed))
         torch.save(clips, prepared)
-    fresh = args.from_scratch or not file.exists()
-    pair = weights.build_transformer(train_base.CONFIG, scene.vocabulary()) if fresh else weights.load_transformer(file)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fresh = scratch or not file.exists()
+    if not fresh:
+        pair = weights.load_transformer(file)
+    elif avatar:
+        pair = train_avatar.build()
+    else:
+        pair = weights.build_transformer(train_base.CONFIG, scene.vocabulary())
     for module in pair:
-        module.to(device)
+        module.to("cuda" if torch.cuda.is_available() else "cpu")
     before = [] if fresh else weights.history(file)
 
     def save(transformer: CausalWanTransformer, text: WordText, facts: weights.Facts) -> None:
         weights.save_transformer(transformer, text, file, [*before, {"stage": args.stage, **facts}])
 
-    if args.stage == "base":
+    if avatar:
+        train_avatar.train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
+    elif args.stage == "base":
         train_base.train_base(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
     else:
         from models.pocket.train_rollout import train_rollout

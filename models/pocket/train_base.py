@@ -199,7 +199,7 @@ class Teacher:
 def teacher_forcing(teacher: Teacher, batch: Batch, context: list[Tensor], draws: np.random.Generator) -> Tensor:
     """The loss of a batch: squared error of x0, heavier near the subject, lighter where the noise hides more."""
     device = batch.chunks[0].device
-    sigmas = [_sigmas(draws).to(device) for _ in batch.chunks]
+    sigmas = [sampled_sigmas(draws).to(device) for _ in batch.chunks]
     predictions = teacher.predict(batch, context, sigmas)
     losses = [
         ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7 * good
@@ -208,7 +208,7 @@ def teacher_forcing(teacher: Teacher, batch: Batch, context: list[Tensor], draws
     return torch.stack(losses).sum() / torch.stack(batch.counts).sum().clamp(min=1)
 
 
-def _sigmas(rng: np.random.Generator) -> Tensor:
+def sampled_sigmas(rng: np.random.Generator) -> Tensor:
     u = rng.random(BATCH)
     spread = 3 * u / (1 + 2 * u)
     return torch.from_numpy(np.where(rng.random(BATCH) < 0.7, rng.choice(SIGMAS, BATCH), spread)).float()

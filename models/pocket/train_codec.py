@@ -7,6 +7,7 @@ import dataclasses
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,15 @@ from models.pocket.weights import Facts
 from models.pocket.world import Beat, draw_clip
 
 CROP, CLIPS, FRAMES = 64, 4, 9
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a codec is trained on."""
+
+    crop: Callable[[random.Random], tuple[np.ndarray, np.ndarray]]  # [12, 64, 64, 3] uint8, weights [12, 64, 64]
+    clip: Callable[[random.Random, int], np.ndarray]  # so many whole frames [n, H, W, 3]
+    held_out: Callable[[random.Random, int], np.ndarray]  # the same, of what is never trained on
 
 
 def _crop(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +51,14 @@ def _crop(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
     weight = 1.0 + 2.0 * (near_y[:, :, None] & near_x[:, None, :])
     lead = [0, 0, 0, *range(FRAMES)]
     return clip[lead, y : y + CROP, x : x + CROP], weight[lead]
+
+
+def _clip(rng: random.Random, frames: int, *, held_out: bool = False) -> np.ndarray:
+    a = random_scene(rng, held_out=held_out)
+    return draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], frames, start=rng.randrange(48))[0]
+
+
+SCENES = Footage(_crop, _clip, lambda rng, frames: _clip(rng, frames, held_out=True))
 
 
 def as_video(clip: np.ndarray) -> Tensor:
@@ -119,26 +137,22 @@ def optimisers(
 
 
 @torch.no_grad()
-def psnr(codec: TinyCodec, clips: int = 8, frames: int = 25) -> float:
+def psnr(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 25) -> float:
     """Mean PSNR in dB of whole reconstructed clips, held-out pairs among them."""
     rng, scores = random.Random(1), []
     for i in range(clips):
-        a = random_scene(rng, held_out=i % 2 == 1)
-        clip, _ = draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], frames)
-        video = as_video(clip)[None]
+        video = as_video((footage.held_out if i % 2 else footage.clip)(rng, frames))[None]
         out, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, 3, -1, -1, -1), video], 1)))
         scores.append(-10 * torch.log10((out[:, 3:].clamp(0, 1) - video).square().mean()))
     return float(torch.stack(scores).mean())
 
 
 @torch.no_grad()
-def _normalised(codec: TinyCodec, clips: int = 64) -> TinyCodec:
+def _normalised(codec: TinyCodec, footage: Footage, clips: int = 64) -> TinyCodec:
     """The same codec, its latents with mean 0 and standard deviation 1 in every channel."""
     rng, latents = random.Random(2), []
     for _ in range(clips):
-        a = random_scene(rng)
-        clip, _ = draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], 24, start=rng.randrange(48))
-        latents.append(codec.encode(as_video(clip)[None])[:, :, 1:])
+        latents.append(codec.encode(as_video(footage.clip(rng, 24))[None])[:, :, 1:])
     z = torch.cat(latents) * codec.std + codec.mean
     mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
     config = dataclasses.replace(codec.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
@@ -148,7 +162,11 @@ def _normalised(codec: TinyCodec, clips: int = 64) -> TinyCodec:
 
 
 def train_codec(
-    minutes: float, start: TinyCodec | None, save: Callable[[TinyCodec, Facts], None], seed: int = 0
+    minutes: float,
+    start: TinyCodec | None,
+    save: Callable[[TinyCodec, Facts], None],
+    footage: Footage = SCENES,
+    seed: int = 0,
 ) -> None:
     """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
     torch.manual_seed(seed)
@@ -171,7 +189,7 @@ def train_codec(
         )
         for optim, base in zip(optims, bases, strict=True):
             optim.param_groups[0]["lr"] = base * rate
-        crops = [_crop(rng) for _ in range(CLIPS)]
+        crops = [footage.crop(rng) for _ in range(CLIPS)]
         video = as_video(np.stack([c for c, _ in crops]))
         weight = torch.from_numpy(np.stack([w for _, w in crops])).float()
         z = codec.encode(video)
@@ -191,9 +209,10 @@ def train_codec(
         if minute - said >= 1:
             said = minute
             print(
-                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average):.2f} dB", flush=True
+                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average, footage):.2f} dB",
+                flush=True,
             )
         if minute - saved >= 5:
             saved = minute
-            save(_normalised(average), {"steps": step, "minutes": minute, "psnr_db": psnr(average)})
-    save(_normalised(average), {"steps": step, "minutes": minutes, "psnr_db": psnr(average)})
+            save(_normalised(average, footage), {"steps": step, "minutes": minute, "psnr_db": psnr(average, footage)})
+    save(_normalised(average, footage), {"steps": step, "minutes": minutes, "psnr_db": psnr(average, footage)})

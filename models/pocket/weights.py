@@ -51,7 +51,9 @@ def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Pa
         "text_dim",
     )
     names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
-    config = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
+    config: dict[str, Any] = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
+    if transformer.drive is not None:
+        config["drive"] = transformer.drive.features
     save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history)
 
 
@@ -59,12 +61,18 @@ def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
     """Both as they were saved, in float32, ready to be trained on."""
     with safe_open(path, "pt") as f:
         config = json.loads(f.metadata()["config"])
-    transformer, text = build_transformer(config["transformer"], tuple(config["words"]))
+    transformer, text = build_transformer(config["transformer"], tuple(config["words"]), config.get("drive"))
     load_into(
         nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in read(path).items()}, path
     )
     return transformer, text
 
 
-def build_transformer(config: dict[str, Any], words: tuple[str, ...]) -> tuple[CausalWanTransformer, WordText]:
-    return CausalWanTransformer(**config), WordText(words, config["text_dim"])
+def build_transformer(
+    config: dict[str, Any], words: tuple[str, ...], drive: int | None = None
+) -> tuple[CausalWanTransformer, WordText]:
+    """New ones; `drive` counts the features of a driving token, for a model that has one."""
+    transformer = CausalWanTransformer(**config)
+    if drive is not None:
+        transformer.add_drive(drive)
+    return transformer, WordText(words, config["text_dim"])

@@ -1,0 +1,172 @@
+"""Training of pocket-avatar: the same transformer with a mask channel, a reference that runs ahead, and a drive.
+
+Teacher forcing as for pocket, over four neighbouring chunks of a clip: a pass over the noised chunk and its knot sees
+the reference, the two clean chunks before it and what the latents are driven by. The reference is the clip's last frame
+and stands so many latents in front of the newest one that it is always the future (2512.21734 §3.3). The first latents
+of a chunk are given, as a held knot would be: the truth with a little noise, or what the model itself expected.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import catalog
+from models.pocket.avatar_clips import CHUNK, CHUNKS, AvatarClip
+from models.pocket.stage import Pair, Save, Stage
+from models.pocket.train_base import BATCH, SIGMAS, Teacher, noised, sampled_sigmas
+from models.pocket.weights import build_transformer
+from models.rope import Rotation
+from models.transformer import KeysValues, TextState
+
+PROMPT = "a portrait speaks"  # all that a text can say of it
+SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
+
+
+class ReferenceCache:
+    """The reference, rotated to where each pass wants it, and the newest clean chunks; gradients pass."""
+
+    def __init__(self, layers: int) -> None:
+        self.reference: list[KeysValues] = []
+        self.past: list[list[KeysValues]] = [[] for _ in range(layers)]
+        self.placed: Rotation | None = None  # None: the pass is the reference's own
+        self.clean = False  # whether the pass under way leaves its keys and values
+
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+        if self.placed is None:
+            self.reference.append((key, value))
+            return rotation(key), value
+        own = rotation(key), value
+        anchor = self.reference[layer]
+        keys = torch.cat([self.placed(anchor[0]), *(k for k, _ in self.past[layer]), own[0]], 1)
+        values = torch.cat([anchor[1], *(v for _, v in self.past[layer]), own[1]], 1)
+        if self.clean:
+            self.past[layer] = [*self.past[layer], own][-PAST:]
+        return keys, values
+
+
+def build() -> Pair:
+    """New networks with pocket-avatar's parts, fresh weights."""
+    return build_transformer(catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.drive)
+
+
+@dataclass
+class AvatarBatch:
+    """SLOTS neighbouring chunks of each clip, knot included; all [B, ...]."""
+
+    chunks: list[Tensor]  # [B, C, 3 + knot, h, w]
+    weights: list[Tensor]  # [B, 1, 3 + knot, h, w]
+    drives: list[Tensor]  # [B, 3 + knot, 7, 64]
+    reference: Tensor  # [B, C, 1, h, w]
+    first: int  # chunk of the first slot
+    gap: int  # latents from the newest to the reference
+    knot: int
+    given: bool  # whether chunks start from a knot
+
+    def to(self, device: torch.device) -> AvatarBatch:
+        chunks, weights, drives = ([t.to(device) for t in ts] for ts in (self.chunks, self.weights, self.drives))
+        return replace(self, chunks=chunks, weights=weights, drives=drives, reference=self.reference.to(device))
+
+
+def sample_batch(clips: list[AvatarClip], rng: random.Random) -> AvatarBatch:
+    chosen = [rng.choice(clips) for _ in range(BATCH)]
+    knot = rng.choice((0, 1, 1, 2))
+    first = rng.randint(0, CHUNKS - SLOTS - (1 if knot else 0))
+    spans = [slice(CHUNK * (first + i), CHUNK * (first + i + 1) + knot) for i in range(SLOTS)]
+    return AvatarBatch(
+        [torch.stack([c.latents[:, s] for c in chosen]).float() for s in spans],
+        [torch.stack([c.weight[s] for c in chosen]).float()[:, None] for s in spans],
+        [torch.stack([c.drive[s] for c in chosen]).float() for s in spans],
+        torch.stack([c.reference for c in chosen]).float(),
+        first,
+        rng.choice((1, 2, 2, 4, rng.randint(1, 12))),
+        knot,
+        knot > 0 and rng.random() < 0.85,
+    )
+
+
+def told(x: Tensor, given: int) -> Tensor:
+    """Latents [B, C, F, h, w] with the mask channel behind them: 1 for the first `given`."""
+    mask = torch.zeros_like(x[:, :1])
+    mask[:, :, :given] = 1
+    return torch.cat([x, mask], 1)
+
+
+class AvatarTeacher(Teacher):
+    """Runs a batch chunk by chunk, each noised before it is seen clean."""
+
+    def predict_avatar(
+        self, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], sigmas: list[Tensor]
+    ) -> list[Tensor]:
+        """x0 of the noised chunks, [B, C, 3 + knot, h, w] each.
+
+        `context`: the clean chunks that later ones see; `held`: for every slot the knot that it starts from.
+        """
+        cache, out = ReferenceCache(len(self.transformer.blocks)), []
+        text = self.prompts([PROMPT] * len(batch.reference))
+        zero = torch.zeros(1, device=batch.reference.device)
+        where = self.rotation(0, batch.reference)
+        self.transformer(told(batch.reference, 1), zero, text, where, cache, head=False)
+        for slot, (chunk, sigma, drive) in enumerate(zip(batch.chunks, sigmas, batch.drives, strict=True)):
+            first = CHUNK * (batch.first + slot)
+            newest = first + CHUNK + batch.knot - 1
+            cache.placed = self.rotation(newest + batch.gap, batch.reference)
+            x = noised(chunk, torch.randn_like(chunk), sigma)
+            given = batch.knot if batch.given and slot > 0 else 0
+            if given:
+                x = torch.cat([held[slot], x[:, :, given:]], 2)
+            prediction = self.transformer(
+                told(x, given), 1000 * sigma, text, self.rotation(first, x), cache, drive=drive
+            )
+            assert prediction is not None
+            out.append(prediction)
+            self._remember_driven(cache, first, context[slot][:, :, :CHUNK], text, drive[:, :CHUNK])
+        return out
+
+    def _remember_driven(
+        self, cache: ReferenceCache, first: int, clean: Tensor, text: TextState, drive: Tensor
+    ) -> None:
+        cache.clean = True
+        zero = torch.zeros(1, device=clean.device)
+        where = self.rotation(first, clean)
+        self.transformer(told(clean, CHUNK), zero, text, where, cache, drive=drive, head=False)
+        cache.clean = False
+
+
+def train_avatar(
+    minutes: float, pair: Pair, save: Save, clips: list[AvatarClip], *, fresh: bool, seed: int = 0
+) -> None:
+    """Train for `minutes`; in the second half contexts and knots are often what the model itself predicts."""
+    torch.manual_seed(seed)
+    rng, draws = random.Random(seed), np.random.default_rng(seed)
+    stage = Stage("avatar", minutes, pair, save, peak=1.0 if fresh else 0.7)
+    teacher = AvatarTeacher(*pair)
+    device = pair[0].device
+    pair[0].compile_blocks()
+    for done in stage.steps():
+        batch = sample_batch(clips, rng).to(device)
+        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
+        held = _held(batch, context)
+        if done > 0.4 and rng.random() < 0.5:
+            with torch.no_grad():
+                sigma = torch.full((BATCH,), rng.choice(SIGMAS[1:]), device=device)
+                context = teacher.predict_avatar(batch, context, held, [sigma] * SLOTS)
+            held = _held(batch, context)
+        sigmas = [sampled_sigmas(draws).to(device) for _ in batch.chunks]
+        predictions = teacher.predict_avatar(batch, context, held, sigmas)
+        losses = [
+            ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7
+            for slot, (p, c, w, s) in enumerate(zip(predictions, batch.chunks, batch.weights, sigmas, strict=True))
+            if slot > 0 or batch.first == 0  # another first slot has no true past
+        ]
+        stage.down(torch.stack(losses).mean())
+
+
+def _held(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
+    """What each slot's predecessor expected behind its end; the first has none, and its own start stands in."""
+    own = batch.chunks[0][:, :, : batch.knot]
+    return [own, *(c[:, :, CHUNK:] for c in context[:-1])]
