@@ -123,6 +123,7 @@ class RingCache:
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._placed: tuple[int, Anchor] | None = None  # where the sink's keys in the buffer are rotated to
         self._pass: Pass | None = None
+        self._gathered: tuple[Pass, KeysValues] | None = None  # the past of a pass, once it was asked for
 
     @property
     def empty(self) -> bool:
@@ -190,10 +191,22 @@ class RingCache:
             return keys[:, start:stop], values[:, start:stop]
         return torch.cat([keys[:, i:j] for i, j in ranges], 1), torch.cat([values[:, i:j] for i, j in ranges], 1)
 
+    def past(self) -> KeysValues:
+        """What the pass under way sees and does not write, for an engine that takes it as an input.
+
+        Keys (rotated) and values of all layers, [layers, P, heads, d]; P may be 0. Gathered once a pass.
+        """
+        assert self._pass is not None, "past outside a pass"
+        if self._gathered is None or self._gathered[0] is not self._pass:
+            written = {(at, at + n) for _, at, n in self._pass.writes}
+            ranges = _merged([r for r in self._pass.visible if r not in written]) or [(0, 0)]
+            self._gathered = self._pass, (_gather(self._keys, ranges), _gather(self._values, ranges))
+        return self._gathered[1]
+
     def end(self) -> None:
         """Close the pass; what a clean one wrote is past from now on."""
         assert self._pass is not None, "end outside a pass"
-        done, self._pass = self._pass, None
+        done, self._pass, self._gathered = self._pass, None, None
         self._slots.update(done.leaves)
         if done.captured is not None:
             self.sink = Anchor(tuple(done.captured), done.first, self.shape.sink)
@@ -262,6 +275,10 @@ class RingCache:
                 keys[:, : self._ring_at], values[:, : self._ring_at] = turn(k), v
             self._placed = (first, self.sink)
         return 0, self._ring_at
+
+
+def _gather(layers: list[Tensor], ranges: list[tuple[int, int]]) -> Tensor:
+    return torch.stack([torch.cat([t[0, i:j] for i, j in ranges]) for t in layers])
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Seed, SinkOnSwitch
 from models.rope import Rotation
 from models.sampler import Prediction, Schedule
 from models.state import Blend, Snapshot, TakeState
-from models.transformer import CausalWanTransformer, TextState
+from models.transformer import TextState, Transformer
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 
@@ -44,20 +44,24 @@ class Generator:
     def __init__(
         self,
         config: RolloutConfig,
-        transformer: CausalWanTransformer,
+        transformer: Transformer,
         encode_text: TextEncoder,
         new_stream: Callable[[], CodecStream],
         stride: int,
     ) -> None:
         self.config, self.transformer = config, transformer
-        self._encode_text, self._new_stream = encode_text, new_stream
+        self._encode_text, self.new_stream = encode_text, new_stream
         self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
         self._texts: dict[str, TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """The same networks, rolled out in another way."""
-        return Generator(config, self.transformer, self._encode_text, self._new_stream, self.stride)
+        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride)
+
+    def run_by(self, transformer: Transformer, new_stream: Callable[[], CodecStream] | None = None) -> Generator:
+        """The same model, its steps (and its codec) run by another engine."""
+        return Generator(self.config, transformer, self._encode_text, new_stream or self.new_stream, self.stride)
 
     @torch.inference_mode()
     def new_take(self, seed: int, width: int, height: int) -> TakeState:
@@ -78,7 +82,7 @@ class Generator:
             sink=c.sink,
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
-        return TakeState(cache, self._new_stream(), (width, height), seed, c.on_switch, c.sink_on_switch)
+        return TakeState(cache, self.new_stream(), (width, height), seed, c.on_switch, c.sink_on_switch)
 
     @torch.inference_mode()
     def text(self, prompt: str) -> TextState:
@@ -129,6 +133,7 @@ class Generator:
         state.pending = False
 
     def _clean_pass(self, state: TakeState, latents: Tensor, rotation: Rotation) -> None:
+        assert state.text is not None, "a clean pass before the first prompt"
         timestep = torch.zeros(1, device=self.device)
         self.transformer(latents.to(self.dtype), timestep, state.text, rotation, state.cache, head=False)
         state.cache.end()

@@ -8,7 +8,7 @@ rotation from an explicit temporal coordinate. Reference behaviour: LongLive (25
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -35,6 +35,27 @@ class TextState:
 
     embeddings: Tensor
     layers: tuple[KeysValues, ...]
+
+
+class Transformer(Protocol):
+    """What a generator steps: the module below, or an engine that stands for it."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    def embed_text(self, embeddings: Tensor) -> TextState: ...
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextState,
+        rotation: Rotation,
+        cache: Any,  # a RingCache; the module needs no more than `Cache`
+        *,
+        head: bool = True,
+    ) -> Any: ...
 
 
 class CausalWanTransformer(WanTransformer3DModel):
