@@ -1,0 +1,35 @@
+"""The codec's decoder in INT8: its convolutions take four fifths of a chunk's time on a CPU once the steps are fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, inputs: Iterable[dict[str, Any]]) -> None:
+        self._inputs: Iterator[dict[str, Any]] = iter(inputs)
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._inputs, None)
+
+
+def quantize(source: Path, target: Path, inputs: Iterable[dict[str, Any]], *, symmetric: bool) -> None:
+    """Q/DQ pairs around every convolution, weights with a scale a channel, activations calibrated on `inputs`.
+
+    Symmetric: int8 with zero points 0, as TensorRT asks; otherwise uint8, which CPUs multiply faster.
+    """
+    quantize_static(
+        str(source),
+        str(target),
+        _Reader(inputs),
+        op_types_to_quantize=["Conv"],
+        per_channel=True,
+        activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
+    )
