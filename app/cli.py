@@ -24,6 +24,14 @@ def models_folder() -> Path:
     return Path(os.environ.get("LONGTAKE_MODELS") or Path(home) / "longtake" / "models")
 
 
+def engines_folder() -> Path:
+    """Where exported engines lie, beside the models."""
+    return models_folder().parent / "engines"
+
+
+ENGINE_HELP = "auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8"
+
+
 @app.command()
 def render(
     take: Annotated[Path, typer.Argument(help="a take (.yaml), LongLive's .jsonl, or .txt with one prompt a line")],
@@ -39,6 +47,7 @@ def render(
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
     switch_at: Annotated[int, typer.Option(min=1, help="latents between prompts of a .jsonl or .txt")] = 40,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Render a take to a video file."""
     from streaming.take import load as load_take
@@ -58,7 +67,9 @@ def render(
 
     where = rendering.torch_device(device)
     precision = rendering.torch.bfloat16 if where.type == "cuda" else rendering.torch.float32
-    loaded = load(entry, folder_of(entry, models_folder()), where, precision)
+    from app.engines import chosen
+
+    loaded = chosen(load(entry, folder_of(entry, models_folder()), where, precision), engine, engines_folder())
     for cue in script.cues:
         for word, near in loaded.not_understood(cue.prompt or "").items():
             print(
@@ -217,6 +228,7 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="private key (PEM)")] = None,
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Open the studio: a page on which a prompt turns the running video."""
     token = os.environ.get("LONGTAKE_TOKEN") or None
@@ -228,9 +240,11 @@ def serve(
         if file is not None and not file.is_file():
             raise SystemExit(_fail(f"{file}: no such file"))
     from app import server, studio
+    from app.engines import chosen
     from app.render import torch_device
 
     where = server.Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
+    where.engine = lambda model: chosen(model, engine, engines_folder())
     page = studio.mount(server.create(where, token), where)
     import uvicorn
 
@@ -238,6 +252,30 @@ def serve(
     print(f"Longtake listens on {scheme}://{host}:{port}", flush=True)
     tls = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key}
     uvicorn.run(page, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, **tls)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    engine: Annotated[str, typer.Option(help="onnx, openvino or tensorrt")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8")] = "int8",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Build an engine for a model on this machine, and measure how close it comes to torch."""
+    from models.catalog import find
+
+    entry = find(name)
+    from rich.console import Console
+
+    from app.engines import export as export_
+    from app.render import torch, torch_device
+    from models.checkpoints.assemble import folder_of, load
+
+    where = torch_device(device)
+    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    model = load(entry, folder_of(entry, models_folder()), where, dtype)
+    with Console(stderr=True).status("exporting") as status:
+        print(export_(model, engine, precision, engines_folder(), status.update))
 
 
 @app.command("eval")
@@ -279,7 +317,7 @@ def _fail(message: str) -> int:
     return 1
 
 
-MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError"}
+MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError", "ExportError"}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +78,7 @@ class Studio:
         self.sessions = Sessions(self.load, self.thread, self.takes)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
+        self.engine: Callable[[Model], Model] = lambda model: model  # puts a loaded model on the engine that runs it
         self.ready = False
 
     async def load(self, name: str) -> Model:
@@ -86,7 +87,7 @@ class Studio:
             entry = catalog.find(name)
             precision = torch.bfloat16 if self._device.type == "cuda" else torch.float32
             self._loaded[name] = await self.thread.run(
-                lambda: load(entry, folder_of(entry, self._models), self._device, precision)
+                lambda: self.engine(load(entry, folder_of(entry, self._models), self._device, precision))
             )
         return self._loaded[name]
 
