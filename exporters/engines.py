@@ -13,6 +13,7 @@ import torch
 
 import exporters.onnx.engine
 import exporters.openvino.engine
+import exporters.tensorrt.engine
 from exporters.artifacts import ExportError, Key, Store
 from exporters.engine import Runners, Say, Variant, codec_of
 from exporters.shapes import occurring
@@ -37,6 +38,7 @@ class Engine(Protocol):
 ENGINES: dict[str, Engine] = {
     "onnx": cast(Engine, exporters.onnx.engine),
     "openvino": cast(Engine, exporters.openvino.engine),
+    "tensorrt": cast(Engine, exporters.tensorrt.engine),
 }
 
 
@@ -49,8 +51,9 @@ def require(engine: str) -> None:
     """ExportError saying what to install, if something is missing."""
     absent = missing(engine)
     if absent:
-        extra = ENGINES[engine].EXTRA
-        raise ExportError(f"engine {engine} needs {', '.join(absent)}: pip install -e '.[{extra}]'")
+        index = " --extra-index-url https://pypi.nvidia.com" if "tensorrt" in absent else ""
+        install = f"pip install -e '.[{ENGINES[engine].EXTRA}]'{index}"
+        raise ExportError(f"engine {engine} needs {', '.join(absent)}, which is not installed: {install}")
 
 
 def key_of(model: Model, variant: Variant) -> Key:
@@ -118,7 +121,7 @@ def exported(model: Model, store: Store) -> Iterator[Variant]:
 
 def _version(package: str) -> str:
     try:
-        return version(package)
+        return version("tensorrt-cu13" if package == "tensorrt" else package)
     except PackageNotFoundError:
         return "none"
 

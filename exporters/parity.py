@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from exporters.capture import Captured, capture, x0_error
@@ -58,7 +57,7 @@ def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[
     """Relative x0 error of single passes on torch's own inputs, by sigma."""
     found: dict[str, list[float]] = {}
     for one in captured:
-        outputs = {n: torch.empty(t.shape, dtype=runners.transformer.dtype) for n, t in one.outputs.items()}
+        outputs = {n: t.new_empty(t.shape, dtype=runners.transformer.dtype) for n, t in one.outputs.items()}
         inputs = {
             n: (t if n in ("timestep", "cos", "sin") else t.to(runners.transformer.dtype)).contiguous()
             for n, t in one.inputs.items()

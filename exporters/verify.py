@@ -15,7 +15,7 @@ import torch
 
 from exporters.artifacts import ExportError, Store, no_room, read_json, size_of, write_json
 from exporters.engine import NOTES, Say, Variant, with_engine
-from exporters.engines import ENGINES, build, exported, key_of, start
+from exporters.engines import ENGINES, build, exported, key_of, require, start
 from exporters.parity import adherence, compared, rollout, timing
 from exporters.report import page
 from models.catalog import POCKET, find
@@ -108,6 +108,7 @@ def main() -> None:
         print(text, file=sys.stderr)
 
     try:
+        require(a.engine)
         device = torch.device(ENGINES[a.engine].DEVICE)
         entry = find(a.model)
         if device.type == "cuda" and not torch.cuda.is_available():

@@ -21,14 +21,14 @@ def weight_scale(weight: Tensor) -> Tensor:
 
 def quantized_weight(weight: Tensor) -> Tensor:
     """[out, in] → what int8 leaves of it."""
-    scale = weight_scale(weight)
-    return (weight / scale).round().clamp(-127, 127) * scale
+    scale = weight_scale(weight.float())
+    return ((weight.float() / scale).round().clamp(-127, 127) * scale).to(weight.dtype)
 
 
 def quantized_activation(x: Tensor, scale: float | None) -> Tensor:
     """What int8 leaves of an activation; `scale` None: from its own range."""
     if scale is not None:
-        return (x / scale).round().clamp(-128, 127) * scale
+        return ((x.float() / scale).round().clamp(-128, 127) * scale).to(x.dtype)
     low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
     step = (high - low).clamp(min=1e-12) / 255
     zero = (-low / step).round()

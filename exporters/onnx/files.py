@@ -58,13 +58,13 @@ def write_float(model: Model, folder: Path, dtype: torch.dtype, say: Say) -> Non
         export_decoder(parts.codec, folder / DECODER)
 
 
-def write_int8(model: Model, folder: Path, say: Say, *, static: bool, symmetric: bool = False) -> None:
-    """The step in INT8, with what hurts kept in float and listed in a note; the decoder in Q/DQ pairs.
+def write_int8(model: Model, folder: Path, say: Say, *, static: bool, base: torch.dtype = torch.float32) -> None:
+    """The step in INT8, with what hurts kept in float and listed in a note.
 
-    Static: Q/DQ pairs with calibrated scales. Otherwise activations get their scale at run time (ONNX Runtime's own
-    operators). Symmetric: the decoder's activations too, as TensorRT asks.
+    Static: Q/DQ pairs with calibrated scales over a graph of type `base`. Otherwise activations get their scale at
+    run time (ONNX Runtime's own operators). Over float32 the decoder is made INT8 too.
     """
-    write_float(model, folder, torch.float32, say)
+    write_float(model, folder, base, say)
     say("calibrating on the model's own rollouts")
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer)
@@ -78,11 +78,10 @@ def write_int8(model: Model, folder: Path, say: Say, *, static: bool, symmetric:
         onnx.checker.check_model(str(path), full_check=True)
     else:
         dynamic(path, path, found.kept)
-    parts = modules(model, torch.float32)
-    if parts.codec is not None:
+    parts = modules(model, base)
+    if parts.codec is not None and base == torch.float32:
         say("calibrating the decoder")
-        inputs = decoder_inputs(model, parts.codec)
-        quantize(folder / DECODER, folder / DECODER, inputs, symmetric=symmetric)
+        quantize(folder / DECODER, folder / DECODER, decoder_inputs(model, parts.codec))
     write_json(folder / NOTES, {"scheme": "static" if static else "dynamic", "passes": len(captured), **asdict(found)})
 
 
