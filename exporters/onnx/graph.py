@@ -12,11 +12,13 @@ from typing import Any
 
 import onnx
 import torch
+from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 from torch.export import Dim
 
 from exporters.decoder import DecoderStep
 from exporters.step import INPUTS, OUTPUTS, Step, example_inputs
+from exporters.wan_decoder import WanDecoderStep, steady_features
 from models.codecs.tiny import TinyCodec
 from models.transformer import CausalWanTransformer
 
@@ -43,6 +45,18 @@ def export_decoder(codec: TinyCodec, path: Path) -> onnx.ModelProto:
         "memory": tuple({2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for _ in inputs["memory"]),
     }
     return _export(step, inputs, dynamic, ("frames", *step.memory_names("new_")), path, step.memory_names())
+
+
+def export_wan_decoder(codec: AutoencoderKLWan, path: Path) -> onnx.ModelProto:
+    """Wan's decoder as a streaming step, from the third latent of a stream on; picture size is dynamic."""
+    channels = codec.config.z_dim
+    features = steady_features(codec, torch.randn(1, channels, 2, 4, 6))
+    step = WanDecoderStep(codec, tuple(features)).eval()
+    inputs = {"latents": torch.randn(1, channels, 1, 4, 6), "features": tuple(features.values())}
+    sized = {3: Dim.DYNAMIC, 4: Dim.DYNAMIC}
+    dynamic: dict[str, Any] = {"latents": sized, "features": tuple(sized for _ in features)}
+    names = [f"feature_{place}" for place in features]
+    return _export(step, inputs, dynamic, ("frames", *(f"new_{n}" for n in names)), path, tuple(names))
 
 
 def _export(

@@ -1,4 +1,8 @@
-"""OpenVINO as an engine on CPUs: float32, float16 arithmetic where the CPU has it, or INT8 from Q/DQ pairs."""
+"""OpenVINO as an engine on CPUs: float32, float16 arithmetic where the CPU has it, or INT8 from Q/DQ pairs.
+
+With float16 arithmetic everything is float16, the sines of the timestep too, so it is less exact than ONNX's float16
+files, whose types are fixed; whether that shows is for the parity report to say.
+"""
 
 from __future__ import annotations
 

@@ -28,14 +28,29 @@ OPERATORS: dict[str, frozenset[int]] = {
     **dict.fromkeys(("Abs", "Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Neg"), _NUMBERS),
     **dict.fromkeys(("Pad", "Pow", "ReduceMean", "ReduceSum", "ReduceL2", "Relu", "Sub", "DepthToSpace"), _NUMBERS),
     **dict.fromkeys(("Range", "ScatterND"), _NUMBERS),
-    **dict.fromkeys(("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape", "Slice"), _ANY),
+    **dict.fromkeys(
+        ("Concat", "Expand", "Flatten", "Gather", "GatherND", "Identity", "Reshape", "Shape", "Slice"), _ANY
+    ),
     **dict.fromkeys(("Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where", "Constant"), _ANY),
     **dict.fromkeys(("Cast", "ConstantOfShape"), _ANY),
     "Gelu": _NUMBERS | {TensorProto.INT8},
     "QuantizeLinear": _FLOATS,
     "DequantizeLinear": frozenset({TensorProto.INT8}),
 }
-_MIXED = {"Cast", "Gather", "Reshape", "Slice", "Expand", "Tile", "Split", "Squeeze", "Unsqueeze", "Pad", "Resize"}
+_MIXED = {
+    "Cast",
+    "Gather",
+    "GatherND",
+    "Reshape",
+    "Slice",
+    "Expand",
+    "Tile",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+    "Pad",
+    "Resize",
+}
 _MIXED |= {"QuantizeLinear", "DequantizeLinear", "ConstantOfShape", "Where", "ReduceMean", "ReduceSum", "ReduceL2"}
 _MIXED |= {"ScatterND", "Clip"}  # operators whose inputs are not all of one type
 

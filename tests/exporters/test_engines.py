@@ -148,14 +148,14 @@ def test_no_take_meets_a_shape_that_is_not_listed(sink: int) -> None:
     assert seen <= set(occurring(model, (32, 32)))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.long), "fp16", "int8"])
 def test_openvino_runs_the_product(tmp_path: Path, precision: str) -> None:
     model, variant, store = tiny_model(), Variant("openvino", precision), Store(tmp_path)
     build(model, variant, store, lambda text: None)
     other = with_engine(model, start(model, variant, store))
     take = script(1, 6, (3,))
     for (a, want), (b, have) in zip(roll_script(model, take), roll_script(other, take), strict=True):
-        assert (want - have).norm() / want.norm() < {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}[precision]
+        assert (want - have).norm() / want.norm() < {"fp32": 1e-4, "fp16": 0.1, "int8": 0.2}[precision]
         assert a.codec.decode(want).shape == b.codec.decode(have).shape
 
 
