@@ -34,7 +34,11 @@ LAYERS, TEXT = 2, 512
 
 def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
     """LongLive's width; parity at (queries, past) pairs of a chunk, a first chunk and a recache, in small pictures."""
-    module = CausalWanTransformer(**{**LONGLIVE.transformer, "num_layers": layers}).eval().requires_grad_(False)
+    module = (
+        CausalWanTransformer(**{**LONGLIVE.transformer, "num_layers": layers})
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
     graph, step = export_step(module, path, text_length=TEXT), Step(module).eval()
     tries = [example_inputs(module, (4, 6), latents, past, TEXT) for latents, past in ((3, 54), (3, 0), (9, 18))]
     return figures(path, graph, step, tries)
@@ -42,14 +46,14 @@ def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
 
 def taehv(path: Path) -> dict[str, Any]:
     """The tiny decoder at the widths of `taew2_1`."""
-    codec = TinyCodec(TinyCodecConfig()).eval().requires_grad_(False)
+    codec = TinyCodec(TinyCodecConfig()).eval().requires_grad_(requires_grad=False)
     graph, step = export_decoder(codec, path), DecoderStep(codec).eval()
     return figures(path, graph, step, [step.example_inputs((4, 6), 3), step.example_inputs((6, 4), 1)])
 
 
 def wan(path: Path, **config: int) -> dict[str, Any]:
     """Wan's decoder, from a stream's third latent on."""
-    codec = AutoencoderKLWan(**config).eval().requires_grad_(False)
+    codec = AutoencoderKLWan(**config).eval().requires_grad_(requires_grad=False)
     graph = export_wan_decoder(codec, path)
     latents = torch.randn(1, codec.config.z_dim, 3, 6, 4)
     features = steady_features(codec, latents[:, :, :2])

@@ -6,7 +6,8 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ class Timing:
     decode: float
     loop_fps: float
     end_to_end_fps: float
-    resident_mb: float
 
 
 @dataclass
@@ -121,30 +121,34 @@ def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:
 
 
 def timing(models: dict[str, Model], chunks: int = 12) -> dict[str, Timing]:
-    """Chunk and decode times of several engines, interleaved, so that a busy moment hits all alike."""
-    takes = {
-        name: roll(m, script(3, m.entry.rollout.window // m.entry.rollout.chunk + chunks, ()))
-        for name, m in models.items()
-    }
+    """Chunk and decode times of engines of one model, interleaved, so that a busy moment hits all alike."""
+    config = next(iter(models.values())).generator.config
+    fill, frames = config.window // config.chunk, 4 * config.chunk
+    takes = {name: roll(m, script(3, fill + chunks, ())) for name, m in models.items()}
     drawn: dict[str, list[float]] = {name: [] for name in models}
     decoded: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(
-        next(iter(models.values())).entry.rollout.window // next(iter(models.values())).entry.rollout.chunk + chunks
-    ):
+    for _ in range(fill + chunks):
         for name, take in takes.items():
             began = time.perf_counter()
             state, latents = next(take)
+            latents.cpu()  # a GPU is done when its result is here
             middle = time.perf_counter()
             state.codec.decode(latents)
             drawn[name].append(middle - began)
             decoded[name].append(time.perf_counter() - middle)
     out = {}
-    for name, m in models.items():
-        chunk, decode = statistics.median(drawn[name][-chunks:]), statistics.median(decoded[name][-chunks:])
-        frames = 4 * m.entry.rollout.chunk
-        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-        out[name] = Timing(chunk, decode, frames / chunk, frames / (chunk + decode), resident)
+    for name in models:
+        chunk, decode = statistics.median(drawn[name][fill:]), statistics.median(decoded[name][fill:])
+        out[name] = Timing(chunk, decode, frames / chunk, frames / (chunk + decode))
     return out
+
+
+def resident() -> float:
+    """Memory of this process now, in MB; where the system does not say, its peak."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def compared(model: Model, runners: Runners) -> tuple[Model, dict[str, Any]]:
@@ -154,7 +158,3 @@ def compared(model: Model, runners: Runners) -> tuple[Model, dict[str, Any]]:
     captured = capture(model, [script(2000, 14, (4, 9)), script(2001, 8, (3,))], every=3)
     found = {s: {"mean": float(np.mean(v)), "largest": max(v)} for s, v in steps(model, runners, captured).items()}
     return other, {"steps": found, "passes": len(captured)}
-
-
-def as_json(value: Adherence | Timing) -> dict[str, Any]:
-    return asdict(value)

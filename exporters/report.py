@@ -23,6 +23,7 @@ def page(report: Mapping[str, Any]) -> str:
     parts += ["<h2>Time</h2>", _table(("engine", "chunk s", "decode s", "fps of the loop", "fps end to end"), rows)]
     sizes = [(n, f"{b / 1e6:.2f} MB") for n, b in report["bytes"].items()]
     parts += ["<h2>Size</h2>", _table(("file", "size"), sizes)]
+    parts += ["<h2>Memory in MB</h2>", _table(("what", "MB"), list(report["memory_mb"].items()))]
     steps = [(s, f"{e['mean']:.2e}", f"{e['largest']:.2e}") for s, e in report["steps"].items()]
     parts += ["<h2>Relative error of a step, by sigma</h2>", _table(("sigma", "mean", "largest"), steps)]
     long = report["rollout"]

@@ -16,7 +16,7 @@ import torch
 from exporters.artifacts import ExportError, Store, no_room, read_json, size_of, write_json
 from exporters.engine import NOTES, Say, Variant, with_engine
 from exporters.engines import ENGINES, build, exported, key_of, require, start
-from exporters.parity import adherence, compared, rollout, timing
+from exporters.parity import adherence, compared, resident, rollout, timing
 from exporters.report import page
 from models.catalog import POCKET, find
 from models.checkpoints.assemble import ASSETS, Model, folder_of, load, random_model
@@ -31,10 +31,11 @@ def verify(
     model: Model, variant: Variant, store: Store, say: Say, *, prompts: int = PROMPTS, latents: int = LATENTS
 ) -> dict[str, Any]:
     """Compare the artifact that is there with torch; writes the report beside it and returns it."""
-    key = key_of(model, variant)
+    key, before = key_of(model, variant), resident()
     runners = start(model, variant, store)
     say("comparing single steps")
     other, report = compared(model, runners)
+    report["memory_mb"] = {"torch, with the model": round(before), "added by the engine": round(resident() - before)}
     long = rollout(model, other, latents, say)
     judged, equal = None, max(long["largest"]) <= EQUAL
     if model.entry.name == POCKET.name and not equal and prompts:  # the judge knows pocket's world alone
@@ -81,9 +82,10 @@ def verify(
 
 def verdict(long: dict[str, list[float]], judged: Any, *, equal: bool) -> str:
     """One sentence on whether the engine may be a default, and why."""
-    said = f"latents within {max(long['largest']):.1e} of torch over {len(long['psnr'])} chunks"
+    chunks = len(long["psnr"])
     if equal:
-        return f"good: {said}"
+        return f"good: latents within {max(long['largest']):.1e} of torch over {chunks} chunks"
+    said = f"frames at {sum(long['psnr']) / chunks:.1f} dB of torch's over {chunks} chunks"
     if judged is None:
         return f"not a default: {said}, and no judge reads this model"
     low, high = judged.loss_bounds

@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
     def timing(models: dict[str, Model], chunks: int) -> dict[str, Timing]:
         seconds["asked"] += 1
-        return {name: Timing(seconds[name], 0.0, 0.0, 0.0, 0.0) for name in models}
+        return {name: Timing(seconds[name], 0.0, 0.0, 0.0) for name in models}
 
     monkeypatch.setattr(choice, "timing", timing)
     return seconds

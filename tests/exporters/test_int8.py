@@ -144,5 +144,7 @@ def test_pockets_int8_weights_are_at_most_thirty_percent_of_float32(tmp_path: Pa
 
     pocket = load(POCKET, ASSETS, torch.device("cpu"), torch.float32)
     folder = build(pocket, INT8, Store(tmp_path), lambda text: None)
-    weights = sum(p.numel() * 4 for p in transformer_of(pocket).parameters())
+    once_a_prompt = ("text_embedder", "attn2.to_k", "attn2.to_v", "attn2.norm_k", "attn2.add")  # not in a step
+    named = transformer_of(pocket).named_parameters()
+    weights = sum(p.numel() * 4 for n, p in named if not any(part in n for part in once_a_prompt))
     assert (folder / STEP).stat().st_size <= 0.3 * weights

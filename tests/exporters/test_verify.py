@@ -73,7 +73,7 @@ def test_two_equal_models_lose_no_adherence() -> None:
 
 def test_the_verdict_says_why() -> None:
     long = {"largest": [0.5], "psnr": [40.0]}
-    assert verdict(long, None, equal=False).startswith("not a default: latents within 5.0e-01")
+    assert verdict(long, None, equal=False).startswith("not a default: frames at 40.0 dB of torch's over 1 chunks")
     assert verdict({"largest": [1e-6], "psnr": [99.0]}, None, equal=True).startswith("good: latents within 1.0e-06")
 
 
