@@ -195,6 +195,7 @@ def bench(
     size: Annotated[str | None, typer.Option(help="another picture size, such as 832x480")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "torch",
 ) -> None:
     """Measure how fast a model rolls out here, and append the figures to a log."""
     from models.catalog import find
@@ -210,6 +211,10 @@ def bench(
     width_height = size_of(size) if size else entry.size
     build = random_model(entry, where, precision) if random_weights else None
     loaded = build or load(entry, folder_of(entry, models_folder()), where, precision)
+    if engine != "torch":
+        from app.engines import chosen
+
+        loaded = chosen(loaded, engine, engines_folder())
     length = 512 if entry.text == "umt5" else 20
     text = bench_.as_markdown(
         bench_.measure(loaded, width_height, chunks, length), loaded, width_height, random_weights=random_weights

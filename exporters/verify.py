@@ -27,9 +27,7 @@ PROMPTS = 60  # enough for 2,000 judgments
 EQUAL = 1e-4  # largest latent error at which an engine is torch's equal, so that no judge is needed
 
 
-def verify(
-    model: Model, variant: Variant, store: Store, say: Say, *, prompts: int = PROMPTS, latents: int = LATENTS
-) -> dict[str, Any]:
+def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: int = LATENTS) -> dict[str, Any]:
     """Compare the artifact that is there with torch; writes the report beside it and returns it."""
     key, before = key_of(model, variant), resident()
     runners = start(model, variant, store)
@@ -38,9 +36,9 @@ def verify(
     report["memory_mb"] = {"torch, with the model": round(before), "added by the engine": round(resident() - before)}
     long = rollout(model, other, latents, say)
     judged, equal = None, max(long["largest"]) <= EQUAL
-    if model.entry.name == POCKET.name and not equal and prompts:  # the judge knows pocket's world alone
+    if model.entry.name == POCKET.name and not equal:  # the judge knows pocket's world alone
         judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
-        judged = adherence(model, other, judge, prompts, say)
+        judged = adherence(model, other, judge, PROMPTS, say)
     good = equal or (judged is not None and judged.good)
     say("timing")
     models, onnx = {"torch": model, str(variant): other}, Variant("onnx", "fp32")
@@ -102,8 +100,6 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("engines"), help="folder of artifacts and reports")
     parser.add_argument("--models", type=Path, default=Path(), help="folder of pulled models")
     parser.add_argument("--random-weights", action="store_true", help="true size, no files needed")
-    parser.add_argument("--prompts", type=int, default=PROMPTS)
-    parser.add_argument("--latents", type=int, default=LATENTS)
     a = parser.parse_args()
 
     def say(text: str) -> None:
@@ -121,7 +117,7 @@ def main() -> None:
         variant, store = Variant(a.engine, a.precision), Store(a.store)
         if store.find(key_of(model, variant)) is None:
             build(model, variant, store, say)
-        report = verify(model, variant, store, say, prompts=a.prompts, latents=a.latents)
+        report = verify(model, variant, store, say)
         print(f"{report['verdict']}\n{store.beside(key_of(model, variant), 'html')}")
     except ExportError as e:
         raise SystemExit(f"error: {e}") from None
