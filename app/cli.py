@@ -245,11 +245,17 @@ def serve(
         if file is not None and not file.is_file():
             raise SystemExit(_fail(f"{file}: no such file"))
     from app import server, studio
-    from app.engines import chosen
-    from app.render import torch_device
+    from app.engines import check, chosen_or_torch
+    from app.render import torch, torch_device
+
+    if engine not in ("auto", "torch"):  # what is missing is better said now than by a server that is half up
+        from models.catalog import POCKET
+        from models.checkpoints.assemble import ASSETS, load
+
+        check(load(POCKET, ASSETS, torch_device(device), torch.float32), engine, engines_folder())
 
     where = server.Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device))
-    where.engine = lambda model: chosen(model, engine, engines_folder())
+    where.engine = lambda model: chosen_or_torch(model, engine, engines_folder())
     page = studio.mount(server.create(where, token), where)
     import uvicorn
 

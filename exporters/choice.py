@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporters.artifacts import ExportError, Key, Store, read_json, write_json
-from exporters.engine import Variant, with_engine
+from exporters.engine import Say, Variant, with_engine
 from exporters.engines import ENGINES, exported, key_of, start
 from exporters.parity import timing
 from models.checkpoints.assemble import Model
 
 TORCH = "torch"
 TIMED = 3  # chunks of every engine
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from exporters.capture import Captured, capture, x0_error
-from exporters.engine import EngineTransformer, Runners, with_engine
+from exporters.engine import EngineTransformer, Runners, Say, with_engine
 from exporters.rollouts import Script, roll, script
 from models.checkpoints.assemble import Model
 from models.judge import meters
 from models.judge.classifier import Judge
 
-Say = Callable[[str], None]
 JUDGED_CHUNKS, JUDGED_SWITCH = 8, 4
 POINT = 0.01  # of adherence: what an engine may lose at most, at the 95 % bound, to be a default
 JUDGMENTS = 2000  # fewer prove nothing

@@ -46,6 +46,13 @@ def test_an_engine_that_is_not_there_is_one_line(tmp_path: Path, take: Path, eng
     assert done.stderr.count("\n") == 1
 
 
+def test_a_server_that_cannot_have_its_engine_does_not_start(tmp_path: Path) -> None:
+    done = longtake(tmp_path, "serve", "--port", "18799", "--engine", "onnx:int8")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no onnx int8 engine of pocket is here; make it with: longtake export")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_what_is_exported_renders_starts_within_a_second_and_stands_in_the_take(tmp_path: Path, take: Path) -> None:
