@@ -137,7 +137,7 @@ def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_w
     ]
     return "\n".join(
         [
-            f"## {model.entry.name}, {size[0]}x{size[1]}, {dtype}, {name}",
+            f"## {model.entry.name}, {size[0]}x{size[1]}, {' '.join(model.engine.values()) or dtype}, {name}",
             "",
             f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
             + (", random weights" if random_weights else ""),

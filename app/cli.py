@@ -24,6 +24,14 @@ def models_folder() -> Path:
     return Path(os.environ.get("LONGTAKE_MODELS") or Path(home) / "longtake" / "models")
 
 
+def engines_folder() -> Path:
+    """Where exported engines lie, beside the models."""
+    return models_folder().parent / "engines"
+
+
+ENGINE_HELP = "auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8"
+
+
 @app.command()
 def render(
     take: Annotated[Path, typer.Argument(help="a take (.yaml), LongLive's .jsonl, or .txt with one prompt a line")],
@@ -39,6 +47,7 @@ def render(
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
     switch_at: Annotated[int, typer.Option(min=1, help="latents between prompts of a .jsonl or .txt")] = 40,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Render a take to a video file."""
     from streaming.take import load as load_take
@@ -58,7 +67,9 @@ def render(
 
     where = rendering.torch_device(device)
     precision = rendering.torch.bfloat16 if where.type == "cuda" else rendering.torch.float32
-    loaded = load(entry, folder_of(entry, models_folder()), where, precision)
+    from app.engines import chosen
+
+    loaded = chosen(load(entry, folder_of(entry, models_folder()), where, precision), engine, engines_folder())
     for cue in script.cues:
         for word, near in loaded.not_understood(cue.prompt or "").items():
             print(
@@ -184,6 +195,7 @@ def bench(
     size: Annotated[str | None, typer.Option(help="another picture size, such as 832x480")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "torch",
 ) -> None:
     """Measure how fast a model rolls out here, and append the figures to a log."""
     from models.catalog import find
@@ -199,6 +211,10 @@ def bench(
     width_height = size_of(size) if size else entry.size
     build = random_model(entry, where, precision) if random_weights else None
     loaded = build or load(entry, folder_of(entry, models_folder()), where, precision)
+    if engine != "torch":
+        from app.engines import chosen
+
+        loaded = chosen(loaded, engine, engines_folder())
     length = 512 if entry.text == "umt5" else 20
     result = bench_.measure(loaded, width_height, chunks, length)
     text = bench_.as_markdown(result, loaded, width_height, random_weights=random_weights)
@@ -220,6 +236,7 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="private key (PEM)")] = None,
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Open the studio: a page on which a prompt turns the running video."""
     token = os.environ.get("LONGTAKE_TOKEN") or None
@@ -231,11 +248,19 @@ def serve(
         if file is not None and not file.is_file():
             raise SystemExit(_fail(f"{file}: no such file"))
     from app import gradio_page, server
-    from app.render import torch_device
+    from app.engines import check, chosen_or_torch
+    from app.render import torch, torch_device
     from app.studio import Studio, ice_servers
 
+    where = torch_device(device)
+    if engine not in ("auto", "torch"):  # what is missing is better said now than by a server that is half up
+        from models.catalog import POCKET
+        from models.checkpoints.assemble import ASSETS, load
+
+        check(load(POCKET, ASSETS, where, torch.float32), engine, engines_folder())
     ice = ice_servers(os.environ.get("LONGTAKE_ICE"))
-    studio = Studio(models_folder(), data or models_folder().parent / "studio", torch_device(device), ice=ice)
+    studio = Studio(models_folder(), data or models_folder().parent / "studio", where, ice=ice)
+    studio.engine = lambda model: chosen_or_torch(model, engine, engines_folder())
     page = gradio_page.mount(server.create(studio, token))
     import uvicorn
 
@@ -243,6 +268,30 @@ def serve(
     print(f"Longtake listens on {scheme}://{host}:{port}", flush=True)
     tls = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key}
     uvicorn.run(page, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, **tls)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    engine: Annotated[str, typer.Option(help="onnx, openvino or tensorrt")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8")] = "int8",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Build an engine for a model on this machine, and measure how close it comes to torch."""
+    from models.catalog import find
+
+    entry = find(name)
+    from rich.console import Console
+
+    from app.engines import export as export_
+    from app.render import torch, torch_device
+    from models.checkpoints.assemble import folder_of, load
+
+    where = torch_device(device)
+    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    model = load(entry, folder_of(entry, models_folder()), where, dtype)
+    with Console(stderr=True).status("exporting") as status:
+        print(export_(model, engine, precision, engines_folder(), status.update))
 
 
 @app.command("eval")
@@ -293,7 +342,16 @@ def _fail(message: str) -> int:
     return 1
 
 
-MENDABLE = {"TakeError", "CheckpointError", "RenderError", "PullError", "UnknownModelError", "SizeError", "IceError"}
+MENDABLE = {
+    "TakeError",
+    "CheckpointError",
+    "RenderError",
+    "PullError",
+    "UnknownModelError",
+    "SizeError",
+    "IceError",
+    "ExportError",
+}
 
 
 def main() -> None:

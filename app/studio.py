@@ -7,7 +7,7 @@ import contextlib
 import hmac
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Studio:
         self.renders = Renders(self.archive, models, device.type, self._watched)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
+        self.engine: Callable[[Model], Model] = lambda model: model  # puts a loaded model on the engine that runs it
         self._loading = asyncio.Lock()
         self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._speeds = Speeds(models)
@@ -78,7 +79,9 @@ class Studio:
             if name not in self._loaded:
                 entry = catalog.find(name)
                 folder = folder_of(entry, self._models)
-                self._loaded[name] = await self.thread.run(lambda: load(entry, folder, self._device, self._precision))
+                self._loaded[name] = await self.thread.run(
+                    lambda: self.engine(load(entry, folder, self._device, self._precision))
+                )
         return self._loaded[name]
 
     def available(self) -> list[dict[str, Any]]:

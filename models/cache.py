@@ -167,6 +167,7 @@ class RingCache:
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._placed: dict[int, tuple[int, Anchor]] = {}  # where the anchor at a place in the buffer is rotated to
         self._pass: Pass | None = None
+        self._gathered: tuple[Pass, KeysValues] | None = None  # the past of a pass, once it was asked for
 
     @property
     def empty(self) -> bool:
@@ -250,33 +251,28 @@ class RingCache:
             return keys[:, start:stop], values[:, start:stop]
         return torch.cat([keys[:, i:j] for i, j in ranges], 1), torch.cat([values[:, i:j] for i, j in ranges], 1)
 
+    def past(self) -> KeysValues:
+        """What the pass under way sees and does not write, for an engine that takes it as an input.
+
+        Keys (rotated) and values of all layers, [layers, takes, P, heads, d]; P may be 0. Gathered once a pass.
+        """
+        assert self._pass is not None, "past outside a pass"
+        if self._gathered is None or self._gathered[0] is not self._pass:
+            written = {(at, at + n) for _, at, n in self._pass.writes}
+            ranges = _merged([r for r in self._pass.visible if r not in written]) or [(0, 0)]
+            self._gathered = self._pass, (_gather(self._keys, ranges), _gather(self._values, ranges))
+        return self._gathered[1]
+
     def end(self) -> None:
         """Close the pass; what a clean one wrote is past from now on."""
         assert self._pass is not None, "end outside a pass"
-        done, self._pass = self._pass, None
+        done, self._pass, self._gathered = self._pass, None, None
         self._slots.update(done.leaves)
         if done.captured is not None:
             anchor = Anchor(tuple(done.captured), done.first, self._anchor_tokens(done.becomes) // self.shape.tokens)
             setattr(self, done.becomes, anchor)
             at = self._sink_at if done.becomes == "sink" else self._reference_at
             self._placed[at] = (done.first, anchor)  # the pass has written it rotated to where it was captured
-
-    def past(self, first: int) -> list[KeysValues]:
-        """Copies of what a denoising pass over the chunk at `first` sees besides its own tokens, layer by layer."""
-        with torch.inference_mode():  # the buffers were made in it; the copies are ordinary tensors
-            self.begin(first)
-        assert self._pass is not None
-        own = {(at, at + n) for _, at, n in self._pass.writes}
-        ranges = _merged([r for r in self._pass.visible if r not in own])
-        self._pass = None
-        empty = [(0, 0)]
-        return [
-            (
-                torch.cat([k[:, i:j] for i, j in ranges or empty], 1),
-                torch.cat([v[:, i:j] for i, j in ranges or empty], 1),
-            )
-            for k, v in zip(self._keys, self._values, strict=True)
-        ]
 
     # -- what happens at a switch or a cut ------------------------------------------------------------------------
 
@@ -358,6 +354,10 @@ class RingCache:
 
     def _anchor_tokens(self, which: Literal["sink", "reference"]) -> int:
         return (self.shape.sink if which == "sink" else 1) * self.shape.tokens
+
+
+def _gather(layers: list[Tensor], ranges: list[tuple[int, int]]) -> Tensor:
+    return torch.stack([torch.cat([t[:, i:j] for i, j in ranges], 1) for t in layers])
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

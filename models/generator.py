@@ -15,7 +15,7 @@ from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Reference, Seed, S
 from models.rope import Rotation
 from models.sampler import Prediction, Schedule
 from models.state import Blend, Snapshot, TakeState
-from models.transformer import Cache, CausalWanTransformer, TextState
+from models.transformer import Cache, TextState, Transformer
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
@@ -58,7 +58,7 @@ class Generator:
     def __init__(
         self,
         config: RolloutConfig,
-        transformer: CausalWanTransformer,
+        transformer: Transformer,
         encode_text: TextEncoder,
         new_stream: Callable[[], CodecStream],
         stride: int,
@@ -72,10 +72,16 @@ class Generator:
         self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
         self._texts: dict[str | tuple[str, ...], TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
+        self._masked = transformer.config.in_channels == transformer.config.out_channels + 1
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """The same networks, rolled out in another way."""
         return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride, self._encode_image)
+
+    def run_by(self, transformer: Transformer, new_stream: Callable[[], CodecStream] | None = None) -> Generator:
+        """The same model, its steps (and its codec) run by another engine."""
+        stream = new_stream or self.new_stream
+        return Generator(self.config, transformer, self._encode_text, stream, self.stride, self._encode_image)
 
     @torch.inference_mode()
     def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
@@ -173,7 +179,7 @@ class Generator:
         x = noise = self.noise(state, 0)
         for step, sigma in enumerate(sigmas, 1):
             if state.knot is not None:
-                x = knot.pinned(x, state.knot, noise, 0.0 if self.transformer.masked else sigma)
+                x = knot.pinned(x, state.knot, noise, 0.0 if self._masked else sigma)
             timestep = torch.tensor([1000 * sigma], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
                 given = 0 if state.knot is None else self.config.knot
@@ -186,7 +192,7 @@ class Generator:
 
     def _told(self, x: Tensor, given: int) -> Tensor:
         """Latents in the network's precision, and to a model with a mask channel which of them, from the first, are given."""
-        if self.transformer.masked:
+        if self._masked:
             mask = torch.zeros_like(x[:, :1])
             mask[:, :, :given] = 1
             x = torch.cat([x, mask], 1)
@@ -220,6 +226,7 @@ class Generator:
         self._remember(state, latents, rotation, drive)
 
     def _remember(self, state: TakeState, latents: Tensor, rotation: Rotation, drive: Tensor | None) -> None:
+        assert state.text is not None, "a clean pass before the first prompt"
         timestep = torch.zeros(1, device=self.device)
         told = self._told(latents, latents.shape[2])
         self.transformer(told, timestep, state.text, rotation, state.cache, drive=drive, head=False)

@@ -8,7 +8,7 @@ rotation from an explicit temporal coordinate. Reference behaviour: LongLive (25
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -38,6 +38,32 @@ class TextState:
     layers: tuple[KeysValues, ...]
 
 
+class Transformer(Protocol):
+    """What a generator steps: the module below, or an engine that stands for it."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def drive(self) -> Any:
+        """None: the model is not driven."""
+
+    def embed_text(self, embeddings: Tensor) -> TextState: ...
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextState,
+        rotation: Rotation,
+        cache: Any,  # a RingCache; the module needs no more than `Cache`
+        *,
+        drive: Any = None,
+        head: bool = True,
+    ) -> Any: ...
+
+
 class CausalWanTransformer(WanTransformer3DModel):
     """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip.
 
@@ -55,11 +81,6 @@ class CausalWanTransformer(WanTransformer3DModel):
         """What reads a driving signal, in a model that has one."""
         found = self._modules.get("drive_attention")
         return found if isinstance(found, DriveAttention) else None
-
-    @property
-    def masked(self) -> bool:
-        """Whether the model is told which latents are given."""
-        return bool(self.config.in_channels == self.config.out_channels + 1)
 
     _before_attention = staticmethod(lambda *inputs: _before_attention(*inputs))
     _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))

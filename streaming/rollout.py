@@ -109,4 +109,5 @@ def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "diffusers": diffusers.__version__,
+        **model.engine,
     }

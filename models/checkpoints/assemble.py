@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model. `fingerprint` names its weights in a take's record."""
+    """A loaded model. `fingerprint` names its weights in a take's record; `engine` says there what runs it, if not torch."""
 
     entry: Entry
     generator: Generator
     fingerprint: str
     not_understood: Callable[[str], dict[str, list[str]]]  # words of a prompt the model does not know → nearest ones
+    engine: dict[str, str] = field(default_factory=dict)
 
 
 def folder_of(entry: Entry, models: Path) -> Path:

@@ -9,7 +9,7 @@ Layout of the public checkpoint: madebyollin/taehv (MIT).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class MemoryBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.conv = nn.Sequential(
             nn.Conv2d(width * 2, width, 3, padding=1),
             nn.ReLU(),
@@ -164,11 +165,17 @@ def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) ->
     return x, fresh
 
 
+class StreamedDecoder(Protocol):
+    """What a stream decodes with: the codec, or an engine that stands for it."""
+
+    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]: ...
+
+
 class TinyStream:
     """A decoder stream over `TinyCodec`: the first latent is 1 frame, every later one 4 (the Wan rule)."""
 
-    def __init__(self, codec: TinyCodec) -> None:
-        self._codec = codec
+    def __init__(self, codec: StreamedDecoder) -> None:
+        self.codec = codec
         self._memory: Memory | None = None
         self._lead = 1  # frames that the next latent gives if it is the stream's first
 
@@ -176,7 +183,7 @@ class TinyStream:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [1, C, F, h, w] → RGB frames [n, H, W, 3] uint8 on the CPU."""
         first = self._memory is None
-        frames, self._memory = self._codec.decode(latents, self._memory)
+        frames, self._memory = self.codec.decode(latents, self._memory)
         frames = frames[0]
         if first:
             frames = torch.cat([frames[3:4].expand(self._lead, -1, -1, -1), frames[4:]])

@@ -17,7 +17,7 @@ class WanStream:
     """A decoder stream over `AutoencoderKLWan` (Wan 2.1: 16 channels, 8x8 cells, 4 frames a latent)."""
 
     def __init__(self, codec: AutoencoderKLWan) -> None:
-        self._codec = codec
+        self.codec = codec
         shape = (1, -1, 1, 1, 1)
         self._mean = torch.tensor(codec.config.latents_mean).view(shape).to(codec.device, torch.float32)
         self._std = torch.tensor(codec.config.latents_std).view(shape).to(codec.device, torch.float32)
@@ -27,14 +27,14 @@ class WanStream:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [1, C, F, h, w], normalised → RGB frames [n, H, W, 3] uint8 on the CPU."""
-        z = (latents.float() * self._std + self._mean).to(self._codec.dtype)
-        z = self._codec.post_quant_conv(z)
+        z = (latents.float() * self._std + self._mean).to(self.codec.dtype)
+        z = self.codec.post_quant_conv(z)
         frames = []
         for i in range(z.shape[2]):
             first = self._features is None
             if self._features is None:
-                self._features = [None] * self._codec._cached_conv_counts["decoder"]
-            x = self._codec.decoder(z[:, :, i : i + 1], feat_cache=self._features, feat_idx=[0], first_chunk=first)
+                self._features = [None] * self.codec._cached_conv_counts["decoder"]
+            x = self.codec.decoder(z[:, :, i : i + 1], feat_cache=self._features, feat_idx=[0], first_chunk=first)
             frames.append(x.expand(-1, -1, self._lead, -1, -1) if first else x)
         video = torch.cat(frames, 2)[0].float().clamp(-1, 1)
         return video.add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()

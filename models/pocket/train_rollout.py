@@ -102,7 +102,11 @@ def rollouts(pair: Pair, codec: TinyCodec, longest: int, rng: random.Random) -> 
 def own_chunk(newest: Newest, student: Teacher, step: int) -> Tensor:
     """The newest chunk after `step` steps, [takes, C, chunk + knot, h, w]; the last step carries gradients."""
     state = newest.state
-    past = state.cache.past(state.index)
+    with torch.inference_mode():  # the cache's buffers were made in it; the copies are ordinary tensors
+        state.cache.begin(state.index)
+    keys, values = state.cache.past()
+    state.cache.end()
+    past = list(zip(keys, values, strict=True))
     where = student.rotation(state.index, newest.generator.noise(state, 0))
     return newest.generator.denoised(state, student.prompts(newest.prompts), where, PastCache(past), steps=step)
 

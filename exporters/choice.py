@@ -1,0 +1,109 @@
+"""Which engine runs a model here: the fastest whose parity is good, timed once and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from exporters.artifacts import ExportError, Key, Store, read_json, write_json
+from exporters.engine import Say, Variant, with_engine
+from exporters.engines import ENGINES, exported, key_of, start
+from exporters.parity import timing
+from models.checkpoints.assemble import Model
+
+TORCH = "torch"
+TIMED = 3  # chunks of every engine
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `--engine` says: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
+
+    engine: str
+    precision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Asked:
+        engine, _, precision = text.partition(":")
+        if engine not in ("auto", TORCH, *ENGINES):
+            raise ExportError(f"there is no engine {engine!r}; there are auto, {TORCH}, {', '.join(ENGINES)}")
+        known = ENGINES[engine].PRECISIONS if engine in ENGINES else ()
+        if precision and precision not in known:
+            said = f"engine {engine} knows {', '.join(known)}" if known else f"{engine} has no precisions to choose"
+            raise ExportError(f"{said}, not {precision!r}")
+        return cls(engine, precision or None)
+
+
+def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
+    """The model, run by what was asked for; says in one line what that is.
+
+    `auto` looks among the engines that were exported and whose parity is good; an engine without a precision among
+    that engine's. A pinned engine with a precision runs in any case, or ExportError says what is missing.
+    """
+    if asked.engine == TORCH:
+        return model
+    if asked.precision:
+        variant = Variant(asked.engine, asked.precision)
+        found = with_engine(model, start(model, variant, store))
+        say(f"engine: {variant} (asked for)")
+        return found
+    here = [v for v in exported(model, store) if asked.engine in ("auto", v.engine)]
+    if asked.engine != "auto" and not here:
+        start(model, Variant(asked.engine, "int8"), store)  # says what is missing, and how to make it
+    return _fastest(model, here, store, say, pinned=asked.engine != "auto")
+
+
+def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinned: bool) -> Model:
+    good = [v for v in here if pinned or is_good(model, v, store)]
+    if not good:
+        return model
+    keys = [key_of(model, v) for v in good]
+    memory = store.folder / f"choice-{_name(keys, pinned=pinned)}.json"
+    known = read_json(memory)
+    names = {str(v): v for v in good}
+    if not isinstance(known, dict) or known.get("engine") not in {TORCH, *names}:
+        known = _timed(model, good, store, say, pinned=pinned)
+        write_json(memory, known)
+    speed = "" if known["engine"] == TORCH else f", {known['speed']:.1f}x {TORCH}"
+    if known["engine"] == TORCH:
+        say(f"engine: {TORCH}, none of {', '.join(names)} is faster here")
+        return model
+    try:
+        found = with_engine(model, start(model, names[known["engine"]], store))
+    except ExportError as e:
+        if pinned:
+            raise
+        say(f"engine: {TORCH}; {e}")
+        return model
+    say(f"engine: {known['engine']}{speed}")
+    return found
+
+
+def _timed(model: Model, variants: list[Variant], store: Store, say: Say, *, pinned: bool) -> dict[str, str | float]:
+    models = {TORCH: model}
+    for variant in variants:
+        try:
+            models[str(variant)] = with_engine(model, start(model, variant, store))
+        except ExportError as e:
+            if pinned and len(variants) == 1:
+                raise
+            say(f"note: {e}")
+    found = timing(models, TIMED)
+    seconds = {name: t.chunk + t.decode for name, t in found.items()}
+    engines = {n: s for n, s in seconds.items() if n != TORCH or not pinned}
+    best = min(engines, key=lambda n: engines[n])
+    return {"engine": best, "speed": round(seconds[TORCH] / seconds[best], 2)}
+
+
+def is_good(model: Model, variant: Variant, store: Store) -> bool:
+    """Whether the artifact's parity was measured and allows it to be a default."""
+    verdict = read_json(store.beside(key_of(model, variant), "parity.json"))
+    return (
+        isinstance(verdict, dict) and verdict.get("good") is True and verdict.get("key") == key_of(model, variant).name
+    )
+
+
+def _name(keys: list[Key], *, pinned: bool) -> str:
+    text = json.dumps([[k.name for k in keys], pinned])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,158 @@
+"""Engines: objects that stand for the torch modules of a model and run the exported files instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from exporters.decoder import memory_shapes
+from models.cache import RingCache
+from models.checkpoints.assemble import Model
+from models.codecs.tiny import Memory, TinyCodec, TinyStream
+from models.rope import Rotation
+from models.transformer import CausalWanTransformer, TextState
+
+STEP, DECODER, NOTES = "step.onnx", "decoder.onnx", "int8.json"  # files of an artifact
+Say = Callable[[str], None]  # progress, a line at a time
+
+
+class Runner(Protocol):
+    """Runs one exported file."""
+
+    dtype: torch.dtype  # of every input and output but the timestep and the rotation, which are float32
+
+    def run(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+        """Compute into `outputs`. Everything is contiguous and on the engine's device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An engine and the precision it runs in."""
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Runners:
+    """The modules of one artifact; without a decoder the codec stays in torch."""
+
+    variant: Variant
+    runtime: str  # name and version, for a take's record
+    transformer: Runner
+    decoder: Runner | None
+    artifact: Path | None = None
+
+
+class EngineTransformer:
+    """Stands for `CausalWanTransformer` inside a generator: same call, the arithmetic done by a runner.
+
+    The ring stays where it is: its visible past goes in, new keys and values come out and are written to it.
+    """
+
+    drive = None  # of a model that is driven the step has no form yet; `with_engine` leaves it to torch
+
+    def __init__(self, transformer: CausalWanTransformer, runner: Runner) -> None:
+        self.config, self.device, self.dtype = transformer.config, transformer.device, runner.dtype
+        self._torch, self._runner = transformer, runner
+        self._text: tuple[TextState, Tensor, Tensor] | None = None
+        self._outputs: dict[tuple[int, ...], dict[str, Tensor]] = {}
+
+    def embed_text(self, embeddings: Tensor) -> TextState:
+        """Once a prompt, so it is torch's."""
+        text = self._torch.embed_text(embeddings.to(self._torch.dtype))
+        layers = tuple((k.to(self.dtype), v.to(self.dtype)) for k, v in text.layers)
+        return TextState(embeddings, layers)
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextState,
+        rotation: Rotation,
+        cache: RingCache,
+        *,
+        drive: None = None,
+        head: bool = True,
+    ) -> Tensor | None:
+        """As `CausalWanTransformer.forward`. Only a pass without a head writes the cache: what a noisy one
+        would write is overwritten by the clean one before anything else reads it."""
+        past_keys, past_values = (t[:, 0] for t in cache.past())
+        text_keys, text_values = self._stacked(text)
+        inputs = {"latents": latents, "timestep": timestep, "cos": rotation.cos, "sin": rotation.sin}
+        inputs |= {"past_keys": past_keys, "past_values": past_values}
+        inputs |= {"text_keys": text_keys, "text_values": text_values}
+        outputs = self._buffers(latents, len(rotation.cos))
+        self._runner.run({name: t.contiguous() for name, t in inputs.items()}, outputs)
+        if head:
+            return outputs["prediction"].clone()  # the buffer is the next step's
+        for layer, (k, v) in enumerate(zip(outputs["new_keys"], outputs["new_values"], strict=True)):
+            cache.extend(layer, k[None], v[None], rotation)
+        return None
+
+    def _stacked(self, text: TextState) -> tuple[Tensor, Tensor]:
+        if self._text is None or self._text[0] is not text:
+            keys, values = zip(*text.layers, strict=True)
+            self._text = text, torch.cat(keys), torch.cat(values)
+        return self._text[1], self._text[2]
+
+    def _buffers(self, latents: Tensor, queries: int) -> dict[str, Tensor]:
+        shape = tuple(latents.shape)
+        if shape not in self._outputs:
+            c = self.config
+            new = (c.num_layers, queries, c.num_attention_heads, c.attention_head_dim)
+            sizes = {"prediction": (1, c.out_channels, *shape[2:]), "new_keys": new, "new_values": new}
+            self._outputs[shape] = {n: latents.new_empty(s, dtype=self.dtype) for n, s in sizes.items()}
+        return self._outputs[shape]
+
+
+class EngineDecoder:
+    """Stands for `TinyCodec` inside a decoder stream."""
+
+    def __init__(self, codec: TinyCodec, runner: Runner) -> None:
+        self._codec, self._runner = codec, runner
+
+    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+        """As `TinyCodec.decode`; what it returns is new every time, since snapshots keep the memory."""
+        _, _, n, h, w = latents.shape
+        shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.config.spatial_stride
+        make = latents.new_zeros if memory is None else latents.new_empty
+        dtype = self._runner.dtype
+        past = [make(s, dtype=dtype) for s in shapes] if memory is None else [m for m in memory if m is not None]
+        inputs = {"latents": latents.to(dtype).contiguous()} | {f"memory_{i}": m for i, m in enumerate(past)}
+        frames = latents.new_empty((1, 4 * n, 3, h * stride, w * stride), dtype=dtype)
+        fresh = [latents.new_empty(s, dtype=dtype) for s in shapes]
+        self._runner.run(inputs, {"frames": frames} | {f"new_memory_{i}": m for i, m in enumerate(fresh)})
+        return frames, list(fresh)
+
+
+def with_engine(model: Model, runners: Runners) -> Model:
+    """The model, run by these runners; a take's record says so."""
+    transformer = model.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer), "only a torch model can be given another engine"
+    stream = None
+    codec = codec_of(model)
+    if runners.decoder is not None and isinstance(codec, TinyCodec):
+        decoder = EngineDecoder(codec, runners.decoder)
+        stream = lambda: TinyStream(decoder)  # noqa: E731
+    generator = model.generator.run_by(EngineTransformer(transformer, runners.transformer), stream)
+    record = {
+        "engine": runners.variant.engine,
+        "precision": runners.variant.precision,
+        "runtime": runners.runtime,
+    }
+    return replace(model, generator=generator, engine=record)
+
+
+def codec_of(model: Model) -> object:
+    """The codec module that a new stream of the model decodes with."""
+    return getattr(model.generator.new_stream(), "codec", None)

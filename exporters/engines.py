@@ -1,0 +1,134 @@
+"""The engines there are: what each needs, builds and runs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+
+import exporters.onnx.engine
+import exporters.openvino.engine
+import exporters.tensorrt.engine
+from exporters.artifacts import ExportError, Key, Store
+from exporters.engine import Runners, Say, Variant, codec_of
+from exporters.shapes import occurring
+from models.checkpoints.assemble import Model
+from models.codecs.tiny import TinyCodec
+
+FORMAT = 1  # of the artifacts; a change of what is exported makes the old ones stale
+
+
+class Engine(Protocol):
+    """A module of this package that builds and runs artifacts."""
+
+    PRECISIONS: tuple[str, ...]
+    PACKAGES: tuple[str, ...]
+    EXTRA: str  # of the longtake package, which installs what it needs
+    DEVICE: str  # type of the device that it runs on
+
+    def make(self, model: Model, precision: str, folder: Path, say: Say) -> None: ...
+    def start(self, model: Model, precision: str, folder: Path) -> Runners: ...
+
+
+ENGINES: dict[str, Engine] = {
+    "onnx": cast(Engine, exporters.onnx.engine),
+    "openvino": cast(Engine, exporters.openvino.engine),
+    "tensorrt": cast(Engine, exporters.tensorrt.engine),
+}
+
+
+def missing(engine: str) -> list[str]:
+    """Packages that the engine needs and that are not installed."""
+    return [p for p in ENGINES[engine].PACKAGES if importlib.util.find_spec(p) is None]
+
+
+def require(engine: str) -> None:
+    """ExportError saying what to install, if something is missing."""
+    absent = missing(engine)
+    if absent:
+        index = " --extra-index-url https://pypi.nvidia.com" if "tensorrt" in absent else ""
+        install = f"pip install -e '.[{ENGINES[engine].EXTRA}]'{index}"
+        raise ExportError(f"engine {engine} needs {', '.join(absent)}, which is not installed: {install}")
+
+
+def key_of(model: Model, variant: Variant) -> Key:
+    """All that this artifact of the model depends on."""
+    device, entry = model.generator.device, model.entry
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    codec = codec_of(model)
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "model": entry.name,
+        "weights": model.fingerprint,
+        "codec": _digest(codec) if isinstance(codec, TinyCodec) else None,
+        "transformer": {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(entry.transformer.items())},
+        "shapes": [list(pair) for pair in occurring(model, entry.size)],
+        "prediction": entry.rollout.prediction,
+        "engine": variant.engine,
+        "precision": variant.precision,
+        "device": f"{device.type} {name}",
+        "versions": {p: _version(p) for p in ("torch", "diffusers", *ENGINES[variant.engine].PACKAGES)},
+    }
+    return Key(facts)
+
+
+def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
+    """Make the artifact, whatever is there; ExportError in one line if that fails for a reason a person can mend."""
+    require(variant.engine)
+    engine = ENGINES[variant.engine]
+    if variant.precision not in engine.PRECISIONS:
+        raise ExportError(f"engine {variant.engine} knows {', '.join(engine.PRECISIONS)}, not {variant.precision!r}")
+    if model.generator.device.type != engine.DEVICE:
+        raise ExportError(f"engine {variant.engine} is built on a machine with {engine.DEVICE}; none is in use here")
+    key = key_of(model, variant)
+    with store.building(key) as folder:
+        engine.make(model, variant.precision, folder, say)
+    return store.path(key)
+
+
+def start(model: Model, variant: Variant, store: Store) -> Runners:
+    """Open the artifact that is there; ExportError saying how to make it if it is not, or cannot be trusted."""
+    require(variant.engine)
+    device = model.generator.device.type
+    if device != ENGINES[variant.engine].DEVICE:
+        raise ExportError(
+            f"engine {variant.engine} runs on {ENGINES[variant.engine].DEVICE}, the model is on {device}: see --device"
+        )
+    make = f"longtake export {model.entry.name} --engine {variant.engine} --precision {variant.precision}"
+    try:
+        folder = store.find(key_of(model, variant))
+    except ExportError as e:
+        raise ExportError(f"{e}; make it anew with: {make}") from e
+    if folder is None:
+        raise ExportError(f"no {variant} engine of {model.entry.name} is here; make it with: {make}")
+    return ENGINES[variant.engine].start(model, variant.precision, folder)
+
+
+def exported(model: Model, store: Store) -> Iterator[Variant]:
+    """Variants whose artifacts are here for this very model and whose packages are installed."""
+    for name, engine in ENGINES.items() if store.folder.is_dir() else ():
+        if not missing(name) and model.generator.device.type == engine.DEVICE:
+            for precision in engine.PRECISIONS:
+                variant = Variant(name, precision)
+                if store.path(key_of(model, variant)).is_dir():
+                    yield variant
+
+
+def _version(package: str) -> str:
+    try:
+        return version("tensorrt-cu13" if package == "tensorrt" else package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _digest(module: torch.nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,34 @@
+"""The codec's decoder in INT8: its convolutions take four fifths of a chunk's time on a CPU once the steps are fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, inputs: Iterable[dict[str, Any]]) -> None:
+        self._inputs: Iterator[dict[str, Any]] = iter(inputs)
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._inputs, None)
+
+
+def quantize(source: Path, target: Path, inputs: Iterable[dict[str, Any]]) -> None:
+    """Q/DQ pairs around every convolution: weights with a scale a channel, activations as uint8, calibrated on `inputs`.
+
+    uint8 is what CPUs multiply with int8; symmetric int8 activations were slower and much less exact in OpenVINO.
+    """
+    quantize_static(
+        str(source),
+        str(target),
+        _Reader(inputs),
+        op_types_to_quantize=["Conv"],
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )

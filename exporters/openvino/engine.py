@@ -1,0 +1,75 @@
+"""OpenVINO as an engine on CPUs: float32, float16 arithmetic where the CPU has it, or INT8 from Q/DQ pairs.
+
+With float16 arithmetic everything is float16, the sines of the timestep too, so it is less exact than ONNX's float16
+files, whose types are fixed; whether that shows is for the parity report to say.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from exporters.engine import DECODER, STEP, Runners, Say, Variant
+from models.checkpoints.assemble import Model
+
+PRECISIONS = ("fp32", "fp16", "int8")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino")
+EXTRA = "openvino"
+DEVICE = "cpu"
+
+
+class OpenvinoRunner:
+    """One compiled file. Inputs and outputs are torch's own memory."""
+
+    dtype = torch.float32  # of inputs and outputs; what happens inside is the precision's matter
+
+    def __init__(self, path: Path, precision: str) -> None:
+        import openvino
+
+        self._tensor = openvino.Tensor
+        hints = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f16" if precision == "fp16" else "f32",
+        }
+        self._request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
+
+    def run(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+        for name, t in {**inputs, **outputs}.items():
+            self._request.set_tensor(name, self._tensor(t.numpy(), shared_memory=True))
+        self._request.infer()
+
+
+def make(model: Model, precision: str, folder: Path, say: Say) -> None:
+    """Write the ONNX files, then OpenVINO's own representation in their place."""
+    import openvino
+
+    from exporters.onnx.files import write_float, write_int8
+
+    if precision == "int8":
+        write_int8(model, folder, say, static=True)
+    else:
+        write_float(model, folder, torch.float32, say)
+    for name in (STEP, DECODER):
+        if (folder / name).exists():
+            say(f"converting {name}")
+            model_ir = openvino.convert_model(str(folder / name))
+            openvino.save_model(
+                model_ir, str((folder / name).with_suffix(".xml")), compress_to_fp16=precision == "fp16"
+            )
+            (folder / name).unlink()
+
+
+def start(model: Model, precision: str, folder: Path) -> Runners:
+    """Compile the artifact for this CPU."""
+    decoder = (folder / DECODER).with_suffix(".xml")
+    return Runners(
+        Variant("openvino", precision),
+        f"openvino {version('openvino')}",
+        OpenvinoRunner((folder / STEP).with_suffix(".xml"), precision),
+        OpenvinoRunner(decoder, precision) if decoder.exists() else None,
+        folder,
+    )

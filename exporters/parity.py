@@ -1,0 +1,159 @@
+"""How far an engine is from eager torch: per step, over a long rollout, in pixels, to the judge's eye, and in time."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from exporters.capture import Captured, capture, x0_error
+from exporters.engine import EngineTransformer, Runners, Say, with_engine
+from exporters.rollouts import Script, roll, script
+from models.checkpoints.assemble import Model
+from models.judge import meters
+from models.judge.classifier import Judge
+
+JUDGED_CHUNKS, JUDGED_SWITCH = 8, 4
+POINT = 0.01  # of adherence: what an engine may lose at most, at the 95 % bound, to be a default
+JUDGMENTS = 2000  # fewer prove nothing
+
+
+@dataclass
+class Timing:
+    """Medians in seconds; frames a second of the transformer alone and with the decoder."""
+
+    chunk: float
+    decode: float
+    loop_fps: float
+    end_to_end_fps: float
+
+
+@dataclass
+class Adherence:
+    """Judgments of takes drawn twice with the same noise, by torch and by the engine."""
+
+    judgments: int
+    torch: float
+    engine: float
+    loss: float  # of adherence, paired; positive: the engine shows less of what it is told
+    loss_bounds: tuple[float, float]  # 95 %, bootstrapped over prompts
+    drift: dict[str, float] = field(default_factory=dict)  # slopes per hundred chunks, torch and engine
+
+    @property
+    def good(self) -> bool:
+        """Whether the engine may be a default."""
+        return self.judgments >= JUDGMENTS and self.loss_bounds[1] <= POINT
+
+
+def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[str, list[float]]:
+    """Relative x0 error of single passes on torch's own inputs, by sigma."""
+    found: dict[str, list[float]] = {}
+    for one in captured:
+        outputs = {n: t.new_empty(t.shape, dtype=runners.transformer.dtype) for n, t in one.outputs.items()}
+        inputs = {
+            n: (t if n in ("timestep", "cos", "sin") else t.to(runners.transformer.dtype)).contiguous()
+            for n, t in one.inputs.items()
+        }
+        runners.transformer.run(inputs, outputs)
+        if one.sigma > 0:
+            error = x0_error(model, one, outputs["prediction"])
+        else:  # a clean pass: what counts is the keys and values that it leaves
+            pairs = [(outputs[n].float(), one.outputs[n]) for n in ("new_keys", "new_values")]
+            error = float(max((have - want).norm() / want.norm() for have, want in pairs))
+        found.setdefault(f"{one.sigma:.3g}", []).append(error)
+    return found
+
+
+def rollout(model: Model, other: Model, latents: int, say: Say) -> dict[str, list[float]]:
+    """One long take with two switches, drawn by both: relative and largest latent error and PSNR, chunk by chunk."""
+    chunks = latents // model.entry.rollout.chunk
+    take = script(7, chunks, (chunks // 3, 2 * chunks // 3))
+    series: dict[str, list[float]] = {"relative": [], "largest": [], "psnr": []}
+    for number, ((a, want), (b, have)) in enumerate(zip(roll(model, take), roll(other, take), strict=True), 1):
+        difference = (have.float() - want.float()).abs()
+        series["relative"].append(float(difference.norm() / want.norm()))
+        series["largest"].append(float(difference.max()))
+        series["psnr"].append(psnr(a.codec.decode(want), b.codec.decode(have)))
+        say(f"long take: chunk {number} of {chunks}")
+    return series
+
+
+def psnr(want: Tensor, have: Tensor) -> float:
+    """Of frames [n, H, W, 3] uint8 in dB, at most 99 (equal frames)."""
+    error = float((want.float() - have.float()).square().mean())
+    return min(99.0, 10 * np.log10(255**2 / error)) if error else 99.0
+
+
+def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) -> Adherence:
+    """The judge reads takes of held-out prompts, a switch in each, drawn by both from the same noise."""
+    losses, totals, count = [], [0.0, 0.0], 0
+    settled = [c for c in range(JUDGED_CHUNKS) if c not in (0, JUDGED_SWITCH)]
+    slopes: list[list[float]] = [[], []]
+    for number in range(prompts):
+        take = script(50_000 + number, JUDGED_CHUNKS, (JUDGED_SWITCH,), held_out=True)
+        shown = [_shown(m, take, judge)[settled] for m in (model, other)]
+        both = np.isfinite(shown[0])
+        count += int(both.sum())
+        means = [float(s[both].mean()) for s in shown]
+        losses.append(means[0] - means[1])
+        for i, s in enumerate(shown):
+            totals[i] += float(s[both].sum())
+            slopes[i].append(meters.slope(list(np.nanmean(s, 1))))
+        say(f"judged: {number + 1} of {prompts} prompts")
+    loss, low, high = meters.interval(losses)
+    drift = {name: float(np.mean(s)) for name, s in zip(("torch", "engine"), slopes, strict=True)}
+    return Adherence(count, totals[0] / count, totals[1] / count, loss, (low, high), drift)
+
+
+def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:
+    """1 where a chunk shows what its prompt says, [chunks, attributes]."""
+    frames = np.concatenate([state.codec.decode(latents).numpy() for state, latents in roll(model, take)])
+    reading = judge.probabilities(meters.windows(frames))
+    return meters.adherence(reading, [take.scene_at(c) for c in range(take.chunks)])
+
+
+def timing(models: dict[str, Model], chunks: int = 12) -> dict[str, Timing]:
+    """Chunk and decode times of engines of one model, interleaved, so that a busy moment hits all alike."""
+    config = next(iter(models.values())).generator.config
+    fill, frames = config.window // config.chunk, 4 * config.chunk
+    takes = {name: roll(m, script(3, fill + chunks, ())) for name, m in models.items()}
+    drawn: dict[str, list[float]] = {name: [] for name in models}
+    decoded: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(fill + chunks):
+        for name, take in takes.items():
+            began = time.perf_counter()
+            state, latents = next(take)
+            latents.cpu()  # a GPU is done when its result is here
+            middle = time.perf_counter()
+            state.codec.decode(latents)
+            drawn[name].append(middle - began)
+            decoded[name].append(time.perf_counter() - middle)
+    out = {}
+    for name in models:
+        chunk, decode = statistics.median(drawn[name][fill:]), statistics.median(decoded[name][fill:])
+        out[name] = Timing(chunk, decode, frames / chunk, frames / (chunk + decode))
+    return out
+
+
+def resident() -> float:
+    """Memory of this process now, in MB; where the system does not say, its peak."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def compared(model: Model, runners: Runners) -> tuple[Model, dict[str, Any]]:
+    """The engine's model, and the errors of single steps."""
+    other = with_engine(model, runners)
+    assert isinstance(other.generator.transformer, EngineTransformer)
+    captured = capture(model, [script(2000, 14, (4, 9)), script(2001, 8, (3,))], every=3)
+    found = {s: {"mean": float(np.mean(v)), "largest": max(v)} for s, v in steps(model, runners, captured).items()}
+    return other, {"steps": found, "passes": len(captured)}

@@ -1,0 +1,133 @@
+"""Which engine runs: the fastest that is good, remembered, said in one line; or the one that was asked for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import tiny_model
+from exported import FP32, INT8, tiny_store
+
+from exporters import choice
+from exporters.artifacts import ExportError, Store, write_json
+from exporters.choice import Asked, choose
+from exporters.engine import Variant
+from exporters.engines import key_of
+from exporters.parity import Adherence, Timing
+from models.checkpoints.assemble import Model
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    shutil.copytree(tiny_store().folder, tmp_path / "engines")
+    return Store(tmp_path / "engines")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Seconds a chunk by engine, in place of a measurement; counts how often it is asked."""
+    seconds = {"torch": 1.0, "onnx fp32": 0.6, "onnx int8": 0.4, "asked": 0}
+
+    def timing(models: dict[str, Model], chunks: int) -> dict[str, Timing]:
+        seconds["asked"] += 1
+        return {name: Timing(seconds[name], 0.0, 0.0, 0.0) for name in models}
+
+    monkeypatch.setattr(choice, "timing", timing)
+    return seconds
+
+
+def judged(store: Store, variant: Variant, *, good: bool) -> None:
+    key = key_of(tiny_model(), variant)
+    write_json(store.beside(key, "parity.json"), {"good": good, "key": key.name})
+
+
+def chosen(store: Store, asked: str = "auto") -> tuple[dict[str, str], list[str]]:
+    said: list[str] = []
+    return choose(tiny_model(), Asked.parse(asked), store, said.append).engine, said
+
+
+def test_the_fastest_good_engine_is_chosen_and_said(store: Store, clock: dict[str, float]) -> None:
+    judged(store, FP32, good=True)
+    judged(store, INT8, good=True)
+    engine, said = chosen(store)
+    assert engine["precision"] == "int8"
+    assert said == ["engine: onnx int8, 2.5x torch"]
+
+
+def test_the_choice_is_remembered_and_made_anew_when_the_candidates_change(
+    store: Store, clock: dict[str, float]
+) -> None:
+    judged(store, FP32, good=True)
+    assert chosen(store)[0]["precision"] == "fp32"
+    assert chosen(store)[0]["precision"] == "fp32"
+    assert clock["asked"] == 1
+    judged(store, INT8, good=True)
+    assert chosen(store)[0]["precision"] == "int8"
+    assert clock["asked"] == 2
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_an_engine_whose_parity_is_bad_or_unmeasured_is_no_default(
+    store: Store, clock: dict[str, float], measured: bool
+) -> None:
+    judged(store, FP32, good=True)
+    if measured:
+        judged(store, INT8, good=False)
+    assert chosen(store)[0]["precision"] == "fp32"
+
+
+def test_a_pinned_engine_runs_though_it_is_no_default(store: Store, clock: dict[str, float]) -> None:
+    assert chosen(store, "onnx")[0]["precision"] == "int8"
+    engine, said = chosen(store, "onnx:fp32")
+    assert engine["precision"] == "fp32"
+    assert said == ["engine: onnx fp32 (asked for)"]
+
+
+def test_torch_stays_where_nothing_is_faster_or_nothing_was_exported(
+    store: Store, clock: dict[str, float], tmp_path: Path
+) -> None:
+    judged(store, FP32, good=True)
+    clock["onnx fp32"] = 2.0
+    assert chosen(store) == ({}, ["engine: torch, none of onnx fp32 is faster here"])
+    assert chosen(Store(tmp_path / "none")) == ({}, [])
+    assert chosen(store, "torch") == ({}, [])
+
+
+def test_a_damaged_engine_is_passed_over_by_auto_and_refused_when_pinned(store: Store, clock: dict[str, float]) -> None:
+    judged(store, FP32, good=True)
+    assert chosen(store)[0]["precision"] == "fp32"
+    (store.path(key_of(tiny_model(), FP32)) / "step.onnx").write_bytes(b"")
+    engine, said = chosen(store)
+    assert engine == {}
+    assert "damaged" in said[0]
+    with pytest.raises(ExportError, match="damaged"):
+        chosen(store, "onnx:fp32")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("opennx", "there is no engine 'opennx'"),
+        ("onnx:int4", "engine onnx knows fp32, fp16, int8, not 'int4'"),
+        ("torch:int8", "torch has no precisions to choose, not 'int8'"),
+    ],
+)
+def test_what_is_no_engine_is_refused_in_one_line(text: str, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        Asked.parse(text)
+
+
+def test_what_was_never_exported_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="make it with: longtake export tiny --engine onnx --precision int8"):
+        chosen(Store(tmp_path), "onnx")
+
+
+@pytest.mark.parametrize(
+    ("judgments", "bounds", "good"),
+    [(2000, (-0.01, 0.01), True), (2000, (0.0, 0.011), False), (1999, (-0.01, 0.0), False)],
+)
+def test_a_default_loses_at_most_a_point_at_the_bound_of_two_thousand_judgments(
+    judgments: int, bounds: tuple[float, float], good: bool
+) -> None:
+    assert Adherence(judgments, 0.9, 0.9, 0.0, bounds).good is good

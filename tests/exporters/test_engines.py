@@ -1,0 +1,171 @@
+"""What engines promise: torch's latents, from the same cues, through the same ring."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from conftest import tiny_model
+from exported import EVENTFUL, FP32, INT8, roll, tiny_store
+
+from exporters.artifacts import Store
+from exporters.capture import TorchRunner
+from exporters.engine import EngineTransformer, Runners, Variant, with_engine
+from exporters.engines import build, start
+from exporters.rollouts import roll as roll_script
+from exporters.rollouts import script
+from exporters.shapes import occurring
+from models.cache import AnchorPolicy
+from models.checkpoints.assemble import Model
+from models.cue import Cue, Cut, Parameter, Prompt
+from models.transformer import CausalWanTransformer
+from streaming.rollout import record_of
+
+
+@pytest.fixture
+def store() -> Store:
+    return tiny_store()
+
+
+def in_torch(model: Model) -> Model:
+    transformer = model.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer)
+    return with_engine(model, Runners(Variant("onnx", "fp32"), "torch", TorchRunner(transformer), None))
+
+
+@pytest.mark.parametrize("policy", list(AnchorPolicy))
+@pytest.mark.parametrize("sink", [0, 3])
+def test_the_exportable_step_draws_what_the_ring_draws(policy: AnchorPolicy, sink: int) -> None:
+    model = tiny_model(policy, sink=sink)
+    torch.testing.assert_close(roll(in_torch(model), 26, EVENTFUL), roll(model, 26, EVENTFUL), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("policy", list(AnchorPolicy))
+def test_onnx_draws_torchs_take_through_recaches_evictions_flushes_and_cuts(store: Store, policy: AnchorPolicy) -> None:
+    model = tiny_model()
+    runners = start(model, FP32, store)
+    model = tiny_model(policy)
+    torch.testing.assert_close(
+        roll(with_engine(model, runners), 40, EVENTFUL), roll(model, 40, EVENTFUL), atol=1e-4, rtol=0
+    )
+
+
+def test_one_file_serves_every_size_of_picture(store: Store) -> None:
+    model = tiny_model()
+    other = with_engine(model, start(model, FP32, store))
+    for size in ((48, 32), (16, 64)):
+        torch.testing.assert_close(roll(other, 9, EVENTFUL, size), roll(model, 9, EVENTFUL, size), atol=1e-4, rtol=0)
+
+
+def test_a_snapshot_of_an_engine_goes_on_to_the_bit(store: Store) -> None:
+    model = tiny_model()
+    generator = with_engine(model, start(model, FP32, store)).generator
+    state = generator.new_take(0, 32, 32)
+    for i in range(7):
+        state.codec.decode(generator.draw(state, EVENTFUL.get(i, [])))
+        generator.commit(state)
+    again = generator.restore(generator.snapshot(state))
+    for i in range(7, 12):
+        a, b = generator.draw(state, EVENTFUL.get(i, [])), generator.draw(again, EVENTFUL.get(i, []))
+        assert torch.equal(a, b)
+        assert torch.equal(state.codec.decode(a), again.codec.decode(b))
+        generator.commit(state)
+        generator.commit(again)
+
+
+def test_two_takes_may_take_turns_on_one_engine(store: Store) -> None:
+    model = tiny_model()
+    other = with_engine(model, start(model, FP32, store))
+    alone = roll(other, 6, {0: [Prompt("one")]})
+    states = [other.generator.new_take(seed, 32, 32) for seed in (0, 1)]
+    drawn = []
+    for i in range(6):
+        for state, prompt in zip(states, ("one", "two"), strict=True):
+            latents = other.generator.draw(state, [Prompt(prompt)] if i == 0 else [])
+            other.generator.commit(state)
+            drawn += [latents] if prompt == "one" else []
+    assert torch.equal(torch.cat(drawn, 2), alone)
+
+
+def test_the_decoder_gives_torchs_frames(store: Store) -> None:
+    model = tiny_model()
+    other = with_engine(model, start(model, FP32, store))
+    a, b = model.generator.new_take(0, 32, 32).codec, other.generator.new_take(0, 32, 32).codec
+    for latents in (torch.randn(1, 4, 3, 4, 4), torch.randn(1, 4, 1, 4, 4), torch.randn(1, 4, 3, 4, 4)):
+        difference = (a.decode(latents).int() - b.decode(latents).int()).abs()
+        assert difference.max() <= 1  # a rounding
+    a.reset(hold=True)
+    b.reset(hold=True)
+    assert a.decode(latents).shape == b.decode(latents).shape
+
+
+def test_the_record_names_engine_and_precision(store: Store) -> None:
+    model = tiny_model()
+    record = record_of(with_engine(model, start(model, INT8, store)), torch.device("cpu"))
+    assert (record["engine"], record["precision"]) == ("onnx", "int8")
+    assert str(record["runtime"]).startswith("onnxruntime 1.")
+    assert record_of(model, torch.device("cpu"))["engine"] == "torch"
+
+
+def test_the_graph_is_standard_and_has_no_fixed_past(store: Store) -> None:
+    graph = onnx.load(str(next(store.folder.glob("*fp32*")) / "step.onnx")).graph
+    shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input}
+    assert all(isinstance(shapes["latents"][axis], str) for axis in (2, 3, 4))
+    assert isinstance(shapes["past_keys"][1], str)
+    assert {n.domain for n in graph.node} == {""}
+
+
+@pytest.mark.parametrize("sink", [0, 3])
+def test_no_take_meets_a_shape_that_is_not_listed(sink: int) -> None:
+    """Random cues over many chunks; a TensorRT engine has a profile for what is listed and nothing else."""
+    model = tiny_model(sink=sink)
+    seen: set[tuple[int, int]] = set()
+
+    class Watching(TorchRunner):
+        def run(self, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]) -> None:
+            seen.add((len(inputs["cos"]), inputs["past_keys"].shape[1]))
+            super().run(inputs, outputs)
+
+    transformer = model.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer)
+    watched = model.generator.run_by(EngineTransformer(transformer, Watching(transformer)))
+    rng = random.Random(0)
+    for seed in range(6):
+        state = watched.new_take(seed, 32, 32)
+        for i in range(14):
+            ways = ["recache", "flush", "none", "clear"]
+            cues: list[Cue] = (
+                [Parameter("on_switch", rng.choice(ways)), Prompt(f"{i}")] if i == 0 or rng.random() < 0.4 else []
+            )
+            if rng.random() < 0.3:
+                cues.insert(0, Parameter("sink_on_switch", rng.choice(["keep", "reanchor"])))
+            watched.draw(state, [*([Cut()] if i and rng.random() < 0.1 else []), *cues])
+            if rng.random() < 0.7:
+                watched.commit(state)
+    assert seen <= set(occurring(model, (32, 32)))
+
+
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.long), "fp16", "int8"])
+def test_openvino_runs_the_product(tmp_path: Path, precision: str) -> None:
+    model, variant, store = tiny_model(), Variant("openvino", precision), Store(tmp_path)
+    build(model, variant, store, lambda text: None)
+    other = with_engine(model, start(model, variant, store))
+    take = script(1, 6, (3,))
+    for (a, want), (b, have) in zip(roll_script(model, take), roll_script(other, take), strict=True):
+        assert (want - have).norm() / want.norm() < {"fp32": 1e-4, "fp16": 0.1, "int8": 0.2}[precision]
+        assert a.codec.decode(want).shape == b.codec.decode(have).shape
+
+
+def test_float16_files_multiply_by_float16_weights(tmp_path: Path) -> None:
+    model, variant, store = tiny_model(), Variant("onnx", "fp16"), Store(tmp_path)
+    folder = build(model, variant, store, lambda text: None)
+    graph = onnx.load(str(folder / "step.onnx")).graph
+    types = {i.name: i.data_type for i in graph.initializer}
+    products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm", "Conv") and n.input[1] in types]
+    assert {types[n.input[1]] for n in products} == {onnx.TensorProto.FLOAT16}
+    other = with_engine(model, start(model, variant, store))
+    want, have = roll(model, 6, EVENTFUL), roll(other, 6, EVENTFUL)
+    assert (want - have.float()).norm() / want.norm() < 0.02

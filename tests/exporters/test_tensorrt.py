@@ -1,0 +1,204 @@
+"""TensorRT without a GPU: the table, the build path and the run path, held to a stand-in and to the real wheel's names."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import tiny_model
+from exported import FP32, INT8, tiny_store
+from onnx import TensorProto, helper, numpy_helper
+from standin import StandIn
+
+from exporters.artifacts import ExportError
+from exporters.capture import capture
+from exporters.engine import DECODER, STEP, codec_of
+from exporters.engines import key_of, require
+from exporters.int8 import calibrate
+from exporters.int8.graph import with_qdq
+from exporters.onnx.graph import export_step
+from exporters.rollouts import script
+from exporters.shapes import occurring
+from exporters.tensorrt import runner
+from exporters.tensorrt.build import build_plan
+from exporters.tensorrt.engine import decoder_profiles, step_profiles
+from exporters.tensorrt.operators import complaints
+from exporters.tensorrt.runner import TensorrtRunner
+from models.transformer import CausalWanTransformer
+
+
+def exported(name: str) -> onnx.ModelProto:
+    return onnx.load(str(tiny_store().path(key_of(tiny_model(), FP32)) / name))
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    standin = StandIn()
+    monkeypatch.setitem(sys.modules, "tensorrt", standin.module)
+    return standin
+
+
+def built(standin: StandIn, folder: Path) -> Path:
+    (folder / STEP).write_bytes(b"graph")
+    build_plan(folder / STEP, step_profiles(tiny_model()), folder / "step.plan", folder / "timings", lambda text: None)
+    return folder / "step.plan"
+
+
+def test_step_and_decoder_hold_to_the_parsers_table() -> None:
+    assert complaints(exported(STEP)) == []
+    assert complaints(exported(DECODER)) == []
+
+
+def test_the_int8_graph_over_float16_is_strongly_typed_and_holds_to_the_table(tmp_path: Path) -> None:
+    model = tiny_model()
+    transformer = model.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer)
+    scales = calibrate.activation_scales(transformer, capture(model, [script(1, 4, ())], every=4))
+    graph = with_qdq(export_step(transformer.half(), tmp_path / STEP, text_length=6), scales)
+    assert complaints(graph) == []
+    kinds = {i.data_type for i in graph.graph.initializer if i.name.endswith("scale")}
+    assert kinds == {TensorProto.FLOAT16}
+    pairs = [n for n in graph.graph.node if n.op_type == "QuantizeLinear"]
+    assert 0 < len(pairs) < len(scales)  # queries, keys and values share one
+
+
+def test_dynamic_quantization_is_nothing_for_the_parser() -> None:
+    found = complaints(onnx.load(str(tiny_store().path(key_of(tiny_model(), INT8)) / STEP)))
+    assert any("MatMulInteger is not in the parser's table" in reason for reason in found)
+
+
+def _graph(
+    nodes: list[onnx.NodeProto], x: int = TensorProto.FLOAT, opset: int = 20, **constants: np.ndarray
+) -> onnx.ModelProto:
+    inputs = [helper.make_tensor_value_info("x", x, [2, 2])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.UNDEFINED, None)]
+    graph = helper.make_graph(
+        nodes, "g", inputs, outputs, [numpy_helper.from_array(v, n) for n, v in constants.items()]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+QUANTIZE = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (_graph([helper.make_node("NonZero", ["x"], ["y"])]), "NonZero is not in the parser's table"),
+        (_graph([helper.make_node("Sqrt", ["x"], ["y"])], TensorProto.DOUBLE), "Sqrt of DOUBLE"),
+        (_graph([helper.make_node("Sqrt", ["x"], ["y"])], opset=8), "opset 8 is not among 9 to 24"),
+        (_graph([QUANTIZE], s=np.float32(0.1), z=np.uint8(0)), "its zero point is not the int8 0"),
+        (_graph([QUANTIZE], s=np.float32(0.1), z=np.int8(3)), "its zero point is not the int8 0"),
+        (_graph([QUANTIZE], s=np.float32(0), z=np.int8(0)), "its scale is not positive"),
+        (_graph([helper.make_node("QuantizeLinear", ["x", "s"], ["y"])], s=np.float32(1)), "no constant zero point"),
+    ],
+)
+def test_what_the_parser_would_refuse_is_named(graph: onnx.ModelProto, reason: str) -> None:
+    assert any(reason in said for said in complaints(graph)), complaints(graph)
+
+
+def test_there_is_one_profile_a_pair_and_all_shapes_agree() -> None:
+    model = tiny_model()
+    profiles = step_profiles(model)
+    assert [(p["cos"][0], p["past_keys"][1]) for p in profiles] == occurring(model, (32, 32))
+    for p in profiles:
+        assert p["cos"][0] == p["latents"][2] * 4  # tokens of a latent
+        assert p["past_keys"] == p["past_values"]
+    inputs = {i.name for i in exported(STEP).graph.input}
+    assert {frozenset(p) for p in profiles} == {frozenset(inputs)}
+    assert set(decoder_profiles(model)[0]) == {i.name for i in exported(DECODER).graph.input}
+    assert codec_of(model) is not None
+
+
+def test_the_whole_build_path_runs(standin: StandIn, tmp_path: Path) -> None:
+    plan = built(standin, tmp_path)
+    assert plan.read_bytes() == b"plan"
+    assert standin.profiles == step_profiles(tiny_model())
+    assert standin.calls == ["network 0", f"workspace {4 << 30}", "clear TF32"]
+    built(standin, tmp_path)
+    assert standin.timings == [b"", b"timings"]  # the second build profits from the first
+
+
+@pytest.mark.parametrize(
+    ("refuses", "reason"),
+    [
+        ("parse", "does not take it .no kernel for this"),
+        ("profile", "refuses the profile"),
+        ("build", "could not build it"),
+    ],
+)
+def test_what_tensorrt_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refuses: str, reason: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", (standin := StandIn(refuses=refuses)).module)
+    with pytest.raises(ExportError, match=reason):
+        built(standin, tmp_path)
+    assert not (tmp_path / "step.plan").exists()
+
+
+def test_bindings_are_made_once_a_shape_and_replayed(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stream:
+        cuda_stream = 7
+
+        def __init__(self, device: torch.device) -> None: ...
+        def synchronize(self) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(runner, "capture", lambda context, stream: lambda: context.execute_async_v3(7))
+    engine = TensorrtRunner(built(standin, tmp_path), torch.float32, torch.device("cpu"))
+    for _ in range(3):
+        for shapes in step_profiles(tiny_model())[:2]:
+            queries = shapes["cos"][0]
+            new = (2, queries, 2, 24)
+            outputs = {
+                "prediction": torch.zeros(shapes["latents"]),
+                "new_keys": torch.zeros(new),
+                "new_values": torch.zeros(new),
+            }
+            engine.run({n: torch.ones(s) for n, s in shapes.items()}, outputs)
+    assert standin.runs == 6
+    assert [c for c in standin.calls if c.startswith("profile")] == ["profile 0", "profile 1"]
+    assert not [c for c in standin.calls if c.startswith("address") and c.endswith("False")]
+    with pytest.raises(ExportError, match="built for other shapes"):
+        engine.run({n: torch.ones([d + 1 for d in s]) for n, s in shapes.items()}, outputs)
+    (tmp_path / "bad.plan").write_bytes(b"damaged")
+    with pytest.raises(ExportError, match="cannot read it on this GPU"):
+        TensorrtRunner(tmp_path / "bad.plan", torch.float32, torch.device("cpu"))
+
+
+def test_without_tensorrt_one_sentence_says_how_to_get_it() -> None:
+    with pytest.raises(
+        ExportError, match=r"engine tensorrt needs tensorrt, which is not installed: pip install .*nvidia"
+    ):
+        require("tensorrt")
+    done = subprocess.run(
+        [sys.executable, "-m", "exporters.verify", "--engine", "tensorrt"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.long
+def test_every_name_used_is_in_the_real_bindings(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, not signatures: the wheel holds the compiled bindings, which cannot be loaded without NVIDIA's libraries."""
+    test_bindings_are_made_once_a_shape_and_replayed(standin, tmp_path, monkeypatch)
+    source = "".join(Path(p).read_text() for p in Path("exporters/tensorrt").glob("*.py"))
+    names = standin.used | set(re.findall(r"\btrt\.(\w+)", source))
+    wanted = ["tensorrt_cu13_bindings==11.4.0.106", "--no-deps", "--only-binary=:all:", "-d", str(tmp_path)]
+    where = ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"]
+    subprocess.run([sys.executable, "-m", "pip", "download", "-q", *wanted, *where], check=True)
+    with zipfile.ZipFile(io.BytesIO(next(tmp_path.glob("*.whl")).read_bytes())) as wheel:
+        binary = b"".join(wheel.read(n) for n in wheel.namelist() if n.endswith((".so", "__init__.py")))
+    assert {n for n in names if not n.startswith("_") and n.encode() not in binary} == set()

@@ -1,0 +1,89 @@
+"""The parity report: what it measures, says and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from exported import FP32, INT8, tiny_store
+
+from exporters.artifacts import Store
+from exporters.choice import is_good
+from exporters.engines import key_of
+from exporters.parity import adherence, psnr
+from exporters.verify import verdict, verify
+from models.judge.classifier import ATTRIBUTES, Judge
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    shutil.copytree(tiny_store().folder, tmp_path / "engines")
+    return Store(tmp_path / "engines")
+
+
+def test_float32_is_good_without_a_judge_and_the_page_stands_alone(store: Store) -> None:
+    model = tiny_model()
+    report = verify(model, FP32, store, lambda text: None, latents=60)
+    assert report["good"]
+    assert is_good(model, FP32, store)
+    assert max(report["rollout"]["largest"]) < 1e-4
+    assert len(report["rollout"]["psnr"]) == 20
+    assert set(report["steps"]) == {"0", "0.75", "1"}
+    assert all(e["largest"] < 1e-4 for e in report["steps"].values())
+    assert set(report["timing"]) == {"torch", "onnx fp32"}
+    assert json.loads(store.beside(key_of(model, FP32), "parity.json").read_text()) == report
+    page = store.beside(key_of(model, FP32), "html").read_text()
+    assert page.count("<svg") == 2
+    assert "http" not in page
+
+
+def test_int8_of_a_model_that_no_judge_reads_is_measured_and_is_no_default(store: Store) -> None:
+    model = tiny_model()
+    report = verify(model, INT8, store, lambda text: None, latents=18)
+    assert not report["good"]
+    assert "no judge reads this model" in report["verdict"]
+    assert set(report["timing"]) == {"torch", "onnx fp32", "onnx int8"}  # all in the same run
+    assert report["bytes"]["step.onnx"] > 0
+    assert report["int8"]["kept"] is not None
+
+
+class Wishful(Judge):
+    """Reads whatever is bright as the first value of every attribute."""
+
+    def probabilities(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        bright = (frames.float().mean((1, 2, 3, 4)) > 100).long()
+        return {n: torch.eye(len(v))[bright.clamp(max=len(v) - 1)] for n, v in ATTRIBUTES.items()}
+
+
+def test_two_equal_models_lose_no_adherence() -> None:
+    found = adherence(tiny_model(), tiny_model(), Wishful(), 3, lambda text: None)
+    assert found.loss == 0
+    assert found.loss_bounds == (0, 0)
+    assert found.torch == found.engine
+    assert found.judgments > 3 * 6 * 3
+    assert not found.good  # three prompts prove nothing
+
+
+def test_the_verdict_says_why() -> None:
+    long = {"largest": [0.5], "psnr": [40.0]}
+    assert verdict(long, None, equal=False).startswith("not a default: frames at 40.0 dB of torch's over 1 chunks")
+    assert verdict({"largest": [1e-6], "psnr": [99.0]}, None, equal=True).startswith("good: latents within 1.0e-06")
+
+
+def test_psnr_of_equal_and_of_opposite_frames() -> None:
+    black, white = torch.zeros(1, 2, 2, 3, dtype=torch.uint8), torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+    assert psnr(black, black) == 99
+    assert np.isclose(psnr(black, white), 0)
+
+
+def test_the_doors_open_without_the_exporters_libraries() -> None:
+    absent = "import sys; [sys.modules.__setitem__(n, None) for n in ('onnx', 'onnxruntime', 'openvino', 'onnxscript')]"
+    done = subprocess.run([sys.executable, "-c", f"{absent}; import app.engines"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
