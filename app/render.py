@@ -21,6 +21,7 @@ from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.checkpoints.read import CheckpointError
 from models.checkpoints.snapshots import load_snapshot, save_snapshot
+from models.state import Snapshot
 from streaming import journal
 from streaming.recorder import Recorder
 from streaming.rollout import Boundary, Rollout, record_of
@@ -75,8 +76,17 @@ class Place:
 class Job:
     """One output file with what belongs to it: the working file, and beside it a folder with journal and checkpoints."""
 
-    def __init__(self, take: Take, model: Model, out: Path, *, scale: int = 1) -> None:
+    def __init__(
+        self,
+        take: Take,
+        model: Model,
+        out: Path,
+        *,
+        scale: int = 1,
+        rollout: Callable[[Model, Take, Snapshot | None], Rollout] = Rollout,
+    ) -> None:
         self.take, self.model, self.out, self.scale = take, model, out, scale
+        self._rollout = rollout
         self.partial = out.with_name(f"{out.stem}.partial.mp4")
         self.folder = out.with_name(f"{out.stem}.render")
         self.chunk, self.fps = model.entry.rollout.chunk, model.entry.fps
@@ -103,7 +113,7 @@ class Job:
         if differs:
             said = ", ".join(f"{k} {then['record'].get(k)} → {self.record[k]}" for k in differs)
             report.warnings.append(f"not the same record as before ({said}); frames may differ slightly")
-        rollout = Rollout(self.model, self.take)
+        rollout = self._rollout(self.model, self.take, None)
         shared = 0  # latents on whose cues the old render and this take agree
         for line in lines[1:]:
             if line.get("type") == "chunk":
@@ -167,7 +177,7 @@ class Job:
                 for x in old
                 if x.get("type") == "chunk" and x["first"] >= place.latent
             }
-        rollout = Rollout(self.model, self.take, snapshot)
+        rollout = self._rollout(self.model, self.take, snapshot)
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
         with Recorder(self.partial, self.fps, scale=self.scale, **start) as recorder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -61,6 +62,10 @@ class Reference:
     pixels: bytes
     width: int
     height: int
+
+    def __repr__(self) -> str:
+        """Names the image without showing it: this is what a journal keeps."""
+        return f"Reference({self.width}x{self.height}, {hashlib.blake2b(self.pixels, digest_size=8).hexdigest()})"
 
 
 Setting = Literal["on_switch", "sink_on_switch", "anchor"]

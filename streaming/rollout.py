@@ -50,13 +50,17 @@ class Rollout:
         """What lands on the chunk that starts at `latent`."""
         return [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
 
+    def drive(self, first: int) -> Tensor | None:
+        """What drives the chunk that starts at latent `first`, [1, chunk + knot, T, features]; None: nothing does."""
+        return None
+
     def step(self, extra: Sequence[Cue] = ()) -> Boundary:
         """Draw, decode and commit the next chunk; `extra` cues land after the take's own."""
         generator, state = self.model.generator, self.state
         first = state.index
         cues = [*self.cues_at(first), *extra]
         began = time.perf_counter()
-        latents = generator.draw(state, cues)
+        latents = generator.draw(state, cues, self.drive(first))
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)

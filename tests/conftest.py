@@ -54,10 +54,10 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
 
 
 def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: bool = True) -> Model:
-    """A model that is driven (two tokens of five features a latent) and stays true to an image."""
+    """A model that is driven (tokens of 64 features) and stays true to an image."""
     torch.manual_seed(0)
     transformer = CausalWanTransformer(**TINY | {"in_channels": 5 if masked else 4})
-    transformer.add_drive(5)
+    transformer.add_drive(64)
     assert transformer.drive is not None
     for p in transformer.drive.parameters():
         torch.nn.init.normal_(p, std=0.2)
@@ -68,7 +68,7 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     )  # fmt: skip
     transformer.eval().requires_grad_(requires_grad=False)
     generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8, codec.encode_image)
-    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32))
+    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), fps=25, drive=64)
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 

@@ -71,9 +71,18 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         encode = _umt5(folder, device, dtype)
     with torch.device("meta"):
         transformer = CausalWanTransformer(**entry.transformer)
+        if entry.drive is not None:
+            transformer.add_drive(entry.drive)
     load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
+    new_stream = _codec(entry, folder, device, dtype)
+    codec = getattr(new_stream(), "codec", None)
     generator = Generator(
-        entry.rollout, _ready(transformer, device), encode, _codec(entry, folder, device, dtype), entry.stride
+        entry.rollout,
+        _ready(transformer, device),
+        encode,
+        new_stream,
+        entry.stride,
+        codec.encode_image if isinstance(codec, TinyCodec) else None,
     )
     return Model(entry, generator, _fingerprint(entry, folder), unknown)
 

@@ -24,8 +24,8 @@ def picture(level: int) -> Reference:
 
 
 def drive_of(chunk: int, latents: int = 4) -> Tensor:
-    """Two tokens of five features a latent; what a latent is driven by depends on its index alone."""
-    rows = [torch.randn(2, 5, generator=torch.Generator().manual_seed(3 * chunk + i)) for i in range(latents)]
+    """Two tokens a latent; what a latent is driven by depends on its index alone."""
+    rows = [torch.randn(2, 64, generator=torch.Generator().manual_seed(3 * chunk + i)) for i in range(latents)]
     return torch.stack(rows)[None]
 
 

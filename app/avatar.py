@@ -1,0 +1,86 @@
+"""A portrait and a voice become a film: a driven render, then its frames with the sound beside them."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+from av.error import FFmpegError
+
+from app.render import Job, RenderError
+from models.checkpoints.assemble import Model
+from models.cue import Reference
+from models.drive import RATE
+from streaming import speech
+from streaming.speaking import SpeakingRollout, latents_of
+from streaming.take import Entry, Take
+
+PROMPT = "a portrait speaks"
+BITRATE = 96_000  # of the sound
+
+
+def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
+    """A picture file, cropped to the shape of a take around its middle and scaled to `size` (width, height).
+
+    RenderError if it is no picture.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise RenderError(f"{path}: {e.strerror}") from e
+    import numpy as np
+
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if picture is None:
+        raise RenderError(f"{path}: not a picture that can be read; PNG and JPEG can")
+    height, width = picture.shape[:2]
+    scale = max(size[0] / width, size[1] / height)
+    across, down = min(width, round(size[0] / scale)), min(height, round(size[1] / scale))
+    x, y = (width - across) // 2, (height - down) // 2
+    cropped = picture[y : y + down, x : x + across]
+    scaled = cv2.resize(cropped, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LANCZOS4)
+    return Reference(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB).tobytes(), *size)
+
+
+def job_of(model: Model, portrait: Path, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
+    """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
+    samples = sum(len(piece) for piece in speech.read(sound))
+    reference = portrait_of(portrait, model.entry.size)
+    take = Take(model=model.entry.name, seed=seed, length=latents_of(samples), cues=[Entry(prompt=PROMPT)])
+    silent = out.with_name(f"{out.stem}.silent.mp4")
+    return Job(
+        take,
+        model,
+        silent,
+        scale=scale,
+        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound),
+    )
+
+
+def with_sound(video: Path, sound: Path, out: Path) -> None:
+    """The frames of `video`, as they are, and the sound as AAC, ending together; `out` appears only when it is whole."""
+    partial = out.with_name(f"{out.stem}.partial.mp4")
+    try:
+        with av.open(str(video)) as source, av.open(str(partial), "w", options={"movflags": "faststart"}) as film:
+            frames = source.streams.video[0]
+            picture = film.add_stream_from_template(frames)
+            voice = film.add_stream("aac", rate=RATE, layout="mono")
+            voice.bit_rate = BITRATE
+            for packet in source.demux(frames):
+                if packet.dts is not None:
+                    packet.stream = picture
+                    film.mux(packet)
+            at = 0
+            for piece in speech.read(sound):
+                frame = av.AudioFrame.from_ndarray(piece[None], format="flt", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
+                at += len(piece)
+                film.mux(voice.encode(frame))
+            film.mux(voice.encode(None))
+        os.replace(partial, out)
+    except (FFmpegError, OSError) as e:
+        partial.unlink(missing_ok=True)
+        raise RenderError(f"{out}: cannot be written ({getattr(e, 'strerror', None) or e})") from e

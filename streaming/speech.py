@@ -1,0 +1,50 @@
+"""Sound that drives an avatar: a file, read piece by piece as 16 kHz mono, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from models.drive import RATE
+
+Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
+
+
+class SpeechError(Exception):
+    """Sound that cannot be used; the message is one line for a person."""
+
+
+def read(path: Path) -> Iterator[Sound]:
+    """Pieces of a sound file of any rate and number of channels, in order, never empty.
+
+    A file that breaks off gives what is there. SpeechError if it cannot be read or holds no sound.
+    """
+    heard = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise SpeechError(f"{path}: holds no sound")
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+            frames = container.decode(container.streams.audio[0])
+            while True:
+                try:
+                    frame = next(frames, None)
+                except FFmpegError:  # the rest is damaged or missing
+                    frame = None
+                for piece in resampler.resample(frame):
+                    samples = np.nan_to_num(piece.to_ndarray()[0].astype(np.float32))
+                    if len(samples):
+                        heard += len(samples)
+                        yield np.clip(samples, -1, 1)
+                if frame is None:
+                    break
+    except (FFmpegError, OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).splitlines()[0]
+        raise SpeechError(f"{path}: not a sound file that can be read ({reason})") from e
+    if not heard:
+        raise SpeechError(f"{path}: the sound is empty")

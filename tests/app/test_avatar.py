@@ -1,0 +1,119 @@
+"""A portrait and a voice become a film whose picture and sound end together, however often it is interrupted."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_avatar
+
+from app.avatar import job_of, portrait_of, with_sound
+from app.render import RenderError
+from models.drive import FRAME, Drive
+from streaming import journal, speech
+from streaming.speaking import SpeakingRollout, latents_of
+from streaming.take import Entry, Take
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    """Two seconds in which something like speech comes and goes."""
+    t = np.arange(32_000) / 16_000
+    sound = np.sin(2 * np.pi * 180 * t) * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, 1) * 0.5
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((sound * 32767).astype(np.int16).tobytes())
+    return tmp_path / "voice.wav"
+
+
+@pytest.fixture
+def face(tmp_path: Path) -> Path:
+    picture = np.random.default_rng(0).integers(0, 255, (48, 40, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "face.png"), picture)
+    return tmp_path / "face.png"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_the_film_shows_the_sound_to_its_end(tmp_path: Path, face: Path, voice: Path) -> None:
+    job = job_of(tiny_avatar(), face, voice, tmp_path / "film.mp4", seed=1)
+    job.run(go_on=False)
+    with_sound(job.out, voice, tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        frames = [f.time for f in film.decode(video=0)]
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        heard = sum(f.samples for f in film.decode(audio=0)) / 16_000
+    assert frames[0] == 0
+    assert np.allclose(np.diff(frames), 0.04)
+    assert abs(heard - 2) < 0.1
+    # the chunk that shows the last sound, and the knot behind it
+    chunks = -(-latents_of(32_000) // 3)
+    assert len(frames) == 4 * 3 * chunks - 3 + 4
+
+
+def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face: Path, voice: Path) -> None:
+    whole = job_of(tiny_avatar(), face, voice, tmp_path / "whole.mp4", seed=1)
+    whole.run(go_on=False)
+
+    def killed(boundary, report):  # type: ignore[no-untyped-def]
+        if boundary.first == 12:
+            raise Killed
+
+    part = job_of(tiny_avatar(), face, voice, tmp_path / "part.mp4", seed=1)
+    with pytest.raises(Killed):
+        part.run(go_on=False, progress=killed)
+    part = job_of(tiny_avatar(), face, voice, tmp_path / "part.mp4", seed=1)
+    assert part.run(go_on=True).differing == []
+    hashes = [
+        [x.get("hash") for x in journal.read(j.folder / "journal.jsonl") if x["type"] == "chunk"] for j in (whole, part)
+    ]
+    assert hashes[0] == hashes[1]
+    assert whole.out.read_bytes() == part.out.read_bytes()
+
+
+def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
+    model = tiny_avatar()
+    take = Take(model="tiny-avatar", length=12, cues=[Entry(prompt="speaks")])
+    reference = portrait_of(face, model.entry.size)
+    loud = SpeakingRollout(model, take, None, reference, voice)
+    silent = SpeakingRollout(model, take, None, reference, None)
+    a, b = ([x.hash for x in r.until(4)] for r in (loud, silent))
+    assert all(x != y for x, y in zip(a, b, strict=True))
+    drive = Drive()
+    for piece in speech.read(voice):
+        drive.hear(piece)
+    again = SpeakingRollout(model, take, None, reference, voice)
+    for first in (0, 3, 6):
+        assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
+
+
+def test_the_last_latent_shows_the_last_frame_of_sound() -> None:
+    assert [latents_of(FRAME * frames) for frames in (1, 2, 5, 6, 50)] == [1, 2, 2, 3, 14]
+
+
+def test_a_portrait_is_cropped_around_its_middle_and_scaled(tmp_path: Path) -> None:
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 20:60] = (10, 200, 30)
+    cv2.imwrite(str(tmp_path / "wide.png"), wide)
+    reference = portrait_of(tmp_path / "wide.png", (32, 32))
+    pixels = np.frombuffer(reference.pixels, np.uint8).reshape(32, 32, 3)
+    assert (pixels == (30, 200, 10)).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "face.png").write_bytes(content)
+    with pytest.raises(RenderError, match="not a picture") as e:
+        portrait_of(tmp_path / "face.png", (32, 32))
+    assert "\n" not in str(e.value)
+    with pytest.raises(RenderError, match="No such file"):
+        portrait_of(tmp_path / "none.png", (32, 32))
