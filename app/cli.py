@@ -240,7 +240,8 @@ def serve(
 ) -> None:
     """Open the studio: a page on which a prompt turns the running video."""
     token = os.environ.get("LONGTAKE_TOKEN") or None
-    if host not in ("127.0.0.1", "::1", "localhost") and token is None and not insecure:
+    local = host in ("127.0.0.1", "::1", "localhost")
+    if not local and token is None and not insecure:
         raise SystemExit(_fail(f"{host} can be reached by others: set LONGTAKE_TOKEN, or say --insecure"))
     if (tls_cert is None) != (tls_key is None):
         raise SystemExit(_fail("--tls-cert and --tls-key go together"))
@@ -261,7 +262,7 @@ def serve(
     ice = ice_servers(os.environ.get("LONGTAKE_ICE"))
     studio = Studio(models_folder(), data or models_folder().parent / "studio", where, ice=ice)
     studio.engine = lambda model: chosen_or_torch(model, engine, engines_folder())
-    page = gradio_page.mount(server.create(studio, token))
+    page = gradio_page.mount(server.create(studio, token, local=local))
     import uvicorn
 
     scheme = "https" if tls_cert else "http"

@@ -1,6 +1,7 @@
 """Who may ask, from where, and how much: checks in front of every route, WebSockets included.
 
-Without a token the server answers to this machine alone. A session's id is what a share link carries: whoever knows it
+Without a token the server answers to this machine alone, by its own names: a page of another site whose name was made
+to point here (DNS rebinding) is refused. A session's id is what a share link carries: whoever knows it
 may watch that session, and nothing else.
 """
 
@@ -13,23 +14,28 @@ from collections import deque
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "longtake_token"
 BODY_LIMIT = 128 * 1024  # bytes
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 POSTS_A_MINUTE = 240  # from one address
 _OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[a-z.]+)")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f]{32}(/[0-9a-f]{32})?)")
 
 
 class Guard:
-    """ASGI middleware: token, same origin, size of a body, rate of requests."""
+    """ASGI middleware: token, own names, same origin, size of a body, rate of requests."""
 
-    def __init__(self, app: ASGIApp, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, clock: Callable[[], float] = time.monotonic, *, local: bool = False
+    ) -> None:
+        """`local`: the server listens on this machine's own address and goes by its names only."""
         self._app, self._token, self._clock = app, token, clock
+        self._local = local and token is None
         self._posts: dict[str, deque[float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,11 +54,13 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str]:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         path = scope["path"]
+        if self._local and _split(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
+            return 421, "without a token this server answers to localhost and 127.0.0.1 only"
         if not (_OPEN.fullmatch(path) or _WATCHING.fullmatch(path) or self.knows(headers)):
             return 401, "a token is needed: open /login, or send Authorization: Bearer TOKEN"
         changing = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
         origin = headers.get("origin")
-        if changing and origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if changing and origin is not None and _split(origin).netloc != headers.get("host"):
             return 403, "requests from other sites are refused"
         if changing and not self._has_room(scope.get("client")):
             return 429, "too many requests; wait a little"
@@ -96,6 +104,13 @@ class Guard:
             return {"type": "http.disconnect"} if seen > BODY_LIMIT else message
 
         return measured
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as an address in brackets that is none
+        return urlsplit("")
 
 
 def _limited(path: str) -> bool:

@@ -18,8 +18,11 @@ from app.studio import Studio
 log = logging.getLogger(__name__)
 
 
-def create(studio: Studio, token: str | None) -> FastAPI:
-    """The server's routes; the studio page is mounted by `app.gradio_page`."""
+def create(studio: Studio, token: str | None, *, local: bool = False) -> FastAPI:
+    """The server's routes; the studio page is mounted by `app.gradio_page`.
+
+    `local`: it listens on this machine's own address.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -28,7 +31,7 @@ def create(studio: Studio, token: str | None) -> FastAPI:
 
     life: Lifespan[FastAPI] = lifespan
     app = FastAPI(title="Longtake", version="0.1.0", lifespan=life)
-    app.add_middleware(Guard, token=token)
+    app.add_middleware(Guard, token=token, local=local)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:

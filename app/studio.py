@@ -131,9 +131,9 @@ class Studio:
         except KeyError:
             raise HTTPException(404, "no such take") from None
 
-    async def join(self, hosted: Hosted, sdp: str, *, controls: bool) -> tuple[str, str]:
-        """(resource, answer) of a new viewer."""
-        peer = Peer(hosted.session, controls=controls)
+    async def join(self, hosted: Hosted, sdp: str, controls: Callable[[], bool] | None = None) -> tuple[str, str]:
+        """(resource, answer) of a new viewer, or of who controls the session."""
+        peer = Peer(hosted.session, controls)
         try:
             answer = await peer.answer(sdp)
         except OfferError as e:

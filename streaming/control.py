@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -117,6 +118,14 @@ def parse(message: str | bytes) -> Command:
         raise ControlError((f"{field}: " if field else "") + first["msg"].removeprefix("Value error, ")) from None
     except (ValueError, RecursionError) as e:
         raise ControlError(str(e).splitlines()[0][:200]) from None
+
+
+def permitted(command: Command, controls: Callable[[], bool] | None) -> None:
+    """ControlError if whoever sent this may not control the session, or no longer."""
+    if controls is None:
+        raise ControlError("this link only watches", command.id)
+    if not controls():
+        raise ControlError("another window controls this session now; reload this one to take it back", command.id)
 
 
 def merged(waiting: list[Entry]) -> list[Entry]:

@@ -6,11 +6,12 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
-from streaming.control import ControlError, parse
+from streaming.control import ControlError, parse, permitted
 from streaming.session import Session
 from streaming.tracks import PacketTrack, send_video
 
@@ -27,8 +28,9 @@ class OfferError(Exception):
 class Peer:
     """One viewer's connection. It leaves by itself when the connection is gone."""
 
-    def __init__(self, session: Session, *, controls: bool) -> None:
-        self.session, self.controls = session, controls
+    def __init__(self, session: Session, controls: Callable[[], bool] | None = None) -> None:
+        """`controls` says whether this one controls the session now; without it, it only watches."""
+        self.session, self._controls = session, controls
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._track: PacketTrack | None = None
         self._told = 0
@@ -86,14 +88,20 @@ class Peer:
         channel.on("message", lambda message: self._message(message, tell))
         self._stop_listening = self.session.listen(tell)
         self._status = asyncio.get_running_loop().create_task(self._tell_status(tell))
-        tell({"type": "hello", "session": self.session.id, "controls": self.controls, **self.session.facts()})
+        tell(
+            {
+                "type": "hello",
+                "session": self.session.id,
+                "controls": self._controls is not None,
+                **self.session.facts(),
+            }
+        )
         tell(self.session.timeline())
 
     def _message(self, message: str | bytes, tell: Any) -> None:
         try:
             command = parse(message)
-            if not self.controls:
-                raise ControlError("this link only watches", command.id)
+            permitted(command, self._controls)
             self.session.obey(command)
         except ControlError as e:
             tell({"type": "refused", "id": e.number, "why": str(e)})

@@ -38,6 +38,12 @@ class Hosted:
     session: Session
     key: str
     unwatched_since: float
+    _seat: object = None
+
+    def take_seat(self) -> Callable[[], bool]:
+        """Control for a connection until another one takes it; says whether it still has it."""
+        mine = self._seat = object()
+        return lambda: self._seat is mine
 
 
 class Sessions:

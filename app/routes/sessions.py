@@ -81,7 +81,7 @@ def add(app: FastAPI, studio: Studio) -> None:
     async def offer(session: str, body: Offer) -> dict[str, str]:
         """Answer a WebRTC offer."""
         hosted = studio.controlled(session, body.key) if body.key is not None else studio.hosted(session)
-        _, answer = await studio.join(hosted, body.sdp, controls=body.key is not None)
+        _, answer = await studio.join(hosted, body.sdp, hosted.take_seat() if body.key is not None else None)
         return {"type": "answer", "sdp": answer}
 
     @app.post("/api/sessions/{session}/control", status_code=202)
@@ -109,7 +109,7 @@ def add(app: FastAPI, studio: Studio) -> None:
         if request.headers.get("content-type", "").split(";")[0] != "application/sdp":
             raise HTTPException(415, "an offer has the content type application/sdp")
         hosted = studio.hosted(session)
-        resource, answer = await studio.join(hosted, (await request.body()).decode("utf-8", "replace"), controls=False)
+        resource, answer = await studio.join(hosted, (await request.body()).decode("utf-8", "replace"))
         return Response(answer, 201, {"Location": f"/whep/{session}/{resource}"}, "application/sdp")
 
     @app.delete("/whep/{session}/{resource}", status_code=200)

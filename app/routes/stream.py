@@ -33,7 +33,7 @@ def add(app: FastAPI, studio: Studio) -> None:
 
 async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
     session = hosted.session
-    controls = hmac.compare_digest((key or "").encode(), hosted.key.encode())
+    controls = hosted.take_seat() if hmac.compare_digest((key or "").encode(), hosted.key.encode()) else None
     told: asyncio.Queue[str] = asyncio.Queue(256)
     number = 0
 
@@ -44,7 +44,7 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
             told.put_nowait(json.dumps({"n": number, **event}))
 
     viewer, stop_listening = session.broadcast.join(), session.listen(tell)
-    tell({"type": "hello", "session": session.id, "controls": controls, **session.facts()})
+    tell({"type": "hello", "session": session.id, "controls": controls is not None, **session.facts()})
     tell(session.timeline())
     sending = asyncio.Lock()
 
@@ -78,8 +78,7 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
             message = await socket.receive_text()
             try:
                 command = control.parse(message)
-                if not controls:
-                    raise control.ControlError("this link only watches", command.id)
+                control.permitted(command, controls)
                 session.obey(command)
             except control.ControlError as e:
                 tell({"type": "refused", "id": e.number, "why": str(e)})

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from studio_server import serving
 
@@ -103,3 +104,33 @@ def test_what_operators_ask_for(server: str) -> None:
     assert "/api/sessions/{session}/offer" in paths
     httpx.delete(f"{server}/api/sessions/{session['id']}", headers={"x-longtake-key": session["key"]})
     assert "longtake_sessions 0.0" in httpx.get(f"{server}/metrics").text
+
+
+def test_the_newest_window_controls_and_an_older_one_is_told(server: str) -> None:
+    async def clients() -> None:
+        session = begin(server)
+        url = f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream?key={session['key']}"
+
+        async def said(socket: Any, number: int) -> dict[str, Any]:
+            await socket.send(json.dumps({"id": number, "type": "seed", "seed": 5}))
+            while True:
+                message = await asyncio.wait_for(socket.recv(), 15)
+                if isinstance(message, str) and (event := json.loads(message)).get("id") == number:
+                    return event
+
+        async with websockets.connect(url) as first:
+            assert (await said(first, 1))["type"] == "accepted"
+            async with websockets.connect(url) as second:
+                assert (await said(second, 2))["type"] == "accepted"
+                refused = await said(first, 3)
+                assert refused["type"] == "refused"
+                assert "another window" in refused["why"]
+        httpx.delete(f"{server}/api/sessions/{session['id']}", headers={"x-longtake-key": session["key"]})
+
+    asyncio.run(clients())
+
+
+@pytest.mark.parametrize("name", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::1", ""])
+def test_a_name_that_was_made_to_point_here_is_refused(server: str, name: str) -> None:
+    assert httpx.get(f"{server}/api/models", headers={"host": name}).status_code in (400, 421)
+    assert httpx.get(f"{server}/api/models", headers={"host": "localhost:7860"}).status_code == 200
