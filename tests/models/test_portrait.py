@@ -95,10 +95,19 @@ def test_a_mouth_opens_steadily_and_round_is_not_wide() -> None:
     frames = drawn(Face(), *poses)
     opened = [len(changed_at(frames[0], f)[0]) for f in frames[1:]]
     assert all(b > a for a, b in itertools.pairwise(opened))
-    assert opened[-1] > 120
-    closed = drawn(Face(), Pose(width=0.0), Pose(width=1.0))
-    # readable at 128 pixels: an "oo" and an "ee" differ in dozens of pixels even with closed lips
-    assert len(changed_at(closed[0], closed[1])[0]) > 25
+    _, y = changed_at(frames[0], frames[-1])
+    assert np.ptp(y * 128) > 22  # readable at 128 pixels
+
+
+@pytest.mark.parametrize("mouth", [0.0, 0.6])
+def test_an_oo_is_narrower_than_an_ee(mouth: float) -> None:
+    def lips(width: float) -> float:
+        pose, face = Pose(mouth=mouth, width=width), Face(skin="porcelain")
+        left, top, right, bottom = (places(face, np.array([pose], np.float32)).mouth[0] * 128).round().astype(int)
+        green = drawn(face, pose)[0, top:bottom, left:right, 1]
+        return float(np.ptp(np.nonzero((green < 185).any(0))[0]))
+
+    assert lips(1.0) > lips(0.0) + 6
 
 
 def test_drawing_is_a_function_of_face_and_pose() -> None:
@@ -128,6 +137,8 @@ def test_a_living_face_moves_without_a_jump_blinks_and_is_seeded() -> None:
     assert (column["mouth"] == 0).all()
     centred = (np.abs(column["gaze_y"]) < 0.05).mean()
     assert 0.4 < centred < 0.8
+    leaps = (np.abs(np.diff(column["gaze_y"])) > 0.02).sum() / 2
+    assert 15 < leaps / 2 < 60  # a minute; each takes two frames
 
 
 def test_a_stressed_syllable_nods() -> None:
