@@ -196,6 +196,18 @@ def test_voices_speak_and_nonsense_is_refused() -> None:
         voice.speak("hello", Voice(language="klingon-of-nowhere"))
 
 
+def test_a_monologue_begins_and_ends_anywhere_and_sometimes_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(voice, "speak", lambda text, how: rng.standard_normal(int(2.6 * RATE)).astype(np.float32))
+    clips = [voice.monologue(2.8, random.Random(seed)) for seed in range(120)]
+    assert all(c.shape == (round(2.8 * RATE),) and np.abs(c).max() <= 1 for c in clips)
+    mouths = np.stack([mouth_of(c)[:, 0] > 0 for c in clips])
+    assert 0.05 < (~mouths).all(1).mean() < 0.2
+    assert 0.2 < (~mouths).mean() < 0.5
+    assert mouths[:, 0].mean() > 0.4  # amid a sentence or at its beginning
+    assert (mouths[:, 20] & ~mouths[:, 40]).mean() > 0.05  # it ends inside
+
+
 @needs_espeak
 def test_the_mouth_of_a_monologue_follows_its_voice() -> None:
     sound = voice.monologue(8, random.Random(4))
