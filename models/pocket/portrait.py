@@ -67,7 +67,7 @@ def places(face: Face, poses: Numbers) -> Places:
         head = Head(face.shape, Pose(*map(float, row)))
         x, y, half = *EYE_AT, EYE_HALF[0] + 0.08  # lashes reach beyond the eye
         eyes = [(-x - half, y - 0.42), (x + half, y - 0.42), (x + half, y + 0.3), (-x - half, y + 0.3)]
-        mouth = [(-0.46, MOUTH_AT - 0.22), (0.46, MOUTH_AT - 0.22), (0.46, MOUTH_AT + 0.42), (-0.46, MOUTH_AT + 0.42)]
+        mouth = [(-0.46, MOUTH_AT - 0.28), (0.46, MOUTH_AT - 0.28), (0.46, MOUTH_AT + 0.42), (-0.46, MOUTH_AT + 0.42)]
         spots = head.outline(), head.on_face(np.array(eyes)), head.on_face(np.array(mouth))
         boxes.append([(*(p.min(0) / SIZE), *(p.max(0) / SIZE)) for p in spots])
     return Places(*np.asarray(boxes, np.float32).reshape(-1, 3, 4).transpose(1, 0, 2))

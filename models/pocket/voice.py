@@ -143,18 +143,20 @@ def room_tone(seconds: float, rng: np.random.Generator, level: float = -62.0) ->
 
 
 def monologue(seconds: float, rng: random.Random) -> Sound:
-    """One voice saying sentences with pauses, [seconds · 16000] float32, at a loudness of its own.
+    """A window on one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
 
-    A fifth of the time nobody speaks; under half of the clips lies room tone, under the others digital silence.
-    Raises VoiceError as `speak` does.
+    It begins amid a sentence, at one or before one; one window in eight holds no speech at all. Under half of them lies
+    room tone, under the others digital silence. Raises VoiceError as `speak` does.
     """
     voice, loudness = random_voice(rng), 10 ** ((LEVEL + rng.uniform(-3, 3)) / 20)
     sound = np.zeros(round(seconds * RATE), np.float32)
-    at = round(rng.choice([0.0, rng.uniform(0, 1.2)]) * RATE)
+    at = len(sound) if rng.random() < 0.125 else round(rng.choice([0.0, rng.uniform(-4, 1.2)]) * RATE)
     while at < len(sound):
         said = speak(random_sentence(rng), voice)
-        said = said[: len(sound) - at] * np.float32(loudness / max(1e-4, math.sqrt(float((said**2).mean()))))
-        sound[at : at + len(said)] = said
+        said = said * np.float32(loudness / max(1e-4, math.sqrt(float((said**2).mean()))))
+        begin, end = max(0, at), min(len(sound), at + len(said))
+        if begin < end:
+            sound[begin:end] = said[begin - at : end - at]
         at += len(said) + round(rng.choice([0.15, 0.5, rng.uniform(0.8, 2.4)]) * RATE)
     if rng.random() < 0.5:
         sound = sound + room_tone(seconds, np.random.default_rng(rng.getrandbits(32)), rng.uniform(-72, -55))

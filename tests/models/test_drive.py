@@ -137,6 +137,7 @@ def test_what_is_forgotten_is_gone_and_the_rest_stays() -> None:
     for d in (drive, whole):
         d.hear(sound(10))
         d.control(5, Controls(smile=1))
+        d.control(60, Controls(turn=0.5))
     drive.forget(40)
     assert (drive.latents(40, 30) == whole.latents(40, 30)).all()
     with pytest.raises(ValueError, match="latent 39 has been forgotten"):

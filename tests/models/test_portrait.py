@@ -34,6 +34,14 @@ def changed_at(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (x + 0.5) / a.shape[1], (y + 0.5) / a.shape[0]
 
 
+def lips(pose: Pose) -> tuple[float, float]:
+    """Width and height in pixels of what is redder than a pale skin where the mouth is."""
+    face = Face(skin="porcelain")
+    left, top, right, bottom = (places(face, np.array([pose], np.float32)).mouth[0] * 128).round().astype(int)
+    red = drawn(face, pose)[0, top + 3 : bottom, left:right, 1] < 185  # below the nose
+    return float(np.ptp(np.nonzero(red.any(0))[0])), float(np.ptp(np.nonzero(red.any(1))[0]))
+
+
 def test_there_are_more_faces_than_anybody_has_seen_and_some_are_held_out() -> None:
     assert math.prod(len(v) for v in ATTRIBUTES.values()) > 10_000
     pairs = len(ATTRIBUTES["hair"]) * len(ATTRIBUTES["hair_colour"])
@@ -95,10 +103,13 @@ def test_a_mouth_opens_steadily_and_round_is_not_wide() -> None:
     frames = drawn(Face(), *poses)
     opened = [len(changed_at(frames[0], f)[0]) for f in frames[1:]]
     assert all(b > a for a, b in itertools.pairwise(opened))
-    assert opened[-1] > 120
-    closed = drawn(Face(), Pose(width=0.0), Pose(width=1.0))
-    # readable at 128 pixels: an "oo" and an "ee" differ in dozens of pixels even with closed lips
-    assert len(changed_at(closed[0], closed[1])[0]) > 25
+    assert lips(Pose(mouth=1.0))[1] > 18  # readable at 128 pixels
+    assert lips(Pose(mouth=0.0))[1] < 8
+
+
+@pytest.mark.parametrize("mouth", [0.0, 0.6])
+def test_an_oo_is_narrower_than_an_ee(mouth: float) -> None:
+    assert lips(Pose(mouth=mouth, width=1.0))[0] > lips(Pose(mouth=mouth, width=0.0))[0] + 6
 
 
 def test_drawing_is_a_function_of_face_and_pose() -> None:
@@ -128,6 +139,8 @@ def test_a_living_face_moves_without_a_jump_blinks_and_is_seeded() -> None:
     assert (column["mouth"] == 0).all()
     centred = (np.abs(column["gaze_y"]) < 0.05).mean()
     assert 0.4 < centred < 0.8
+    leaps = (np.abs(np.diff(column["gaze_y"])) > 0.02).sum() / 2
+    assert 15 < leaps / 2 < 60  # a minute; each takes two frames
 
 
 def test_a_stressed_syllable_nods() -> None:
@@ -181,6 +194,18 @@ def test_voices_speak_and_nonsense_is_refused() -> None:
         voice.speak(" ", Voice())
     with pytest.raises(VoiceError, match="refused voice"):
         voice.speak("hello", Voice(language="klingon-of-nowhere"))
+
+
+def test_a_monologue_begins_and_ends_anywhere_and_sometimes_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(voice, "speak", lambda text, how: rng.standard_normal(int(2.6 * RATE)).astype(np.float32))
+    clips = [voice.monologue(2.8, random.Random(seed)) for seed in range(120)]
+    assert all(c.shape == (round(2.8 * RATE),) and np.abs(c).max() <= 1 for c in clips)
+    mouths = np.stack([mouth_of(c)[:, 0] > 0 for c in clips])
+    assert 0.05 < (~mouths).all(1).mean() < 0.2
+    assert 0.2 < (~mouths).mean() < 0.5
+    assert mouths[:, 0].mean() > 0.4  # amid a sentence or at its beginning
+    assert (mouths[:, 20] & ~mouths[:, 40]).mean() > 0.05  # it ends inside
 
 
 @needs_espeak

@@ -111,6 +111,29 @@ def test_knot_energy_says_slower_even_or_jumping(factor: float, low: float, high
         assert found.spread < 0.1
 
 
+def test_a_frame_is_compared_with_its_surroundings_and_not_with_itself() -> None:
+    ratio = seams.local_ratio(np.repeat([1.0, 3.0], [6, 7]))
+    assert ratio[6] == pytest.approx(3 / 2, abs=1e-3)
+    assert np.isnan(ratio[:6]).all()
+    assert np.isnan(ratio[7:]).all()
+
+
+def test_a_seam_has_to_beat_the_null_and_both_controls() -> None:
+    def verdict(ratio: float, before: float, after: float, null: float) -> bool:
+        return seams.SeamRatio(ratio, 9, np.ones(12), (before, after), null).seam
+
+    assert verdict(1.7, 1.1, 1.2, 1.3)
+    assert not verdict(1.7, 1.1, 1.2, 1.8)
+    assert not verdict(1.7, 1.6, 1.2, 1.3)
+    assert not verdict(1.7, 1.1, 1.6, 1.3)
+
+
+def test_a_box_at_or_beyond_the_edge_still_holds_a_pixel() -> None:
+    frame = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    assert (seams.inside(frame, (1, 1, 1.4, 1.4)) == frame[-1:, -1:]).all()
+    assert (seams.inside(frame, (-0.5, 0.25, 0.5, 0.5)) == frame[2:4, :4]).all()
+
+
 def test_short_films_are_refused() -> None:
     with pytest.raises(ValueError, match="59 frames are too few for period 12; 60"):
         seams.seam_ratio(np.ones(59))
