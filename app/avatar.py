@@ -47,16 +47,18 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
 
 def job_of(model: Model, portrait: Path, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
     """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
-    samples = sum(len(piece) for piece in speech.read(sound))
+    levelling = speech.Levelling()
+    for piece in speech.read(sound):
+        levelling.add(piece)
     reference = portrait_of(portrait, model.entry.size)
-    take = Take(model=model.entry.name, seed=seed, length=latents_of(samples), cues=[Entry(prompt=PROMPT)])
+    take = Take(model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=PROMPT)])
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(
         take,
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound),
+        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound, levelling.gain),
     )
 
 

@@ -26,6 +26,7 @@ MELS = 32
 HEARD = 6  # frames that a latent hears
 TOKENS = HEARD + 1  # one a heard frame, the last for the controls
 FEATURES = COLUMNS * MELS
+LEVEL = -21.0  # dBFS, root mean square of speech: a mouth follows absolute loudness, and this opens it as a speaker's
 SILENCE = -1.0  # of a band at or below −80 dBFS; 0 is −40 dBFS, speech peaks near 0.7
 
 _HOP, _WINDOW = FRAME // COLUMNS, 512

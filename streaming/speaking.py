@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,12 +23,19 @@ class SpeakingRollout(Rollout):
     """Draws a take of a driven model, from its start or from a snapshot; the same sound gives the same latents."""
 
     def __init__(
-        self, model: Model, take: Take, snapshot: Snapshot | None, portrait: Reference, sound: Path | None
+        self,
+        model: Model,
+        take: Take,
+        snapshot: Snapshot | None,
+        portrait: Reference,
+        sound: Path | None,
+        gain: float = 1.0,
     ) -> None:
+        """`gain` is what the sound's samples are multiplied by before they are heard."""
         super().__init__(model, take, snapshot)
         self._portrait = portrait
         self._sound: Iterator[speech.Sound] = speech.read(sound) if sound else iter(())
-        self._drive = Drive()
+        self._drive, self._gain = Drive(), gain
 
     def cues_at(self, latent: int) -> list[Cue]:
         """The portrait comes with the first prompt."""
@@ -37,7 +45,7 @@ class SpeakingRollout(Rollout):
         """What the sound and the silence after it make of the chunk at latent `first`."""
         latents = self.model.entry.rollout.chunk + self.model.entry.rollout.knot
         while self._drive.ready < first + latents and (piece := next(self._sound, None)) is not None:
-            self._drive.hear(piece)
+            self._drive.hear(np.clip(self._gain * piece, -1, 1))
             self._drive.forget(first)
         self._drive.forget(first)
         return torch.from_numpy(self._drive.latents(first, latents))[None].to(self.model.generator.device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -10,7 +12,10 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from models.drive import RATE
+from models.drive import LEVEL, RATE
+
+FLOOR = -50.0  # dBFS; below it nobody speaks
+FARTHEST = 20.0  # dB that a sound is brought up or down
 
 Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
 
@@ -48,3 +53,27 @@ def read(path: Path) -> Iterator[Sound]:
         raise SpeechError(f"{path}: not a sound file that can be read ({reason})") from e
     if not heard:
         raise SpeechError(f"{path}: the sound is empty")
+
+
+@dataclass
+class Levelling:
+    """How loud the speech in a sound is, measured piece by piece."""
+
+    samples: int = 0
+    _energy: float = 0.0  # of 20 ms blocks in which somebody speaks
+    _blocks: int = 0
+
+    def add(self, sound: Sound) -> None:
+        self.samples += len(sound)
+        block = RATE // 50
+        power = np.square(sound[: len(sound) // block * block].reshape(-1, block).astype(np.float64)).mean(1)
+        spoken = power[power > 10 ** (FLOOR / 10)]
+        self._energy, self._blocks = self._energy + float(spoken.sum()), self._blocks + len(spoken)
+
+    @property
+    def gain(self) -> float:
+        """What a sample is multiplied by to bring speech to LEVEL; 1 where nobody spoke."""
+        if not self._blocks:
+            return 1.0
+        missing = LEVEL - 10 * math.log10(self._energy / self._blocks)
+        return float(10 ** (max(-FARTHEST, min(FARTHEST, missing)) / 20))

@@ -16,10 +16,11 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.drive import LEVEL
+
 Sound = NDArray[np.float32]  # [samples] mono, −1…1
 RATE = 16_000  # samples a second of every sound here
 PROGRAM = "espeak-ng"
-LEVEL = -21.0  # dBFS (RMS) of speech that opens a mouth as a speaker would
 
 # variants of espeak-ng that come with its data package, women's and men's
 VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.speech import SpeechError, read
+from models.drive import LEVEL
+from streaming.speech import Levelling, SpeechError, read
 
 
 def tone(path: Path, rate: int, channels: int = 1, seconds: float = 1.0, level: float = 0.5) -> Path:
@@ -74,3 +75,22 @@ def test_no_samples_and_no_file_and_no_sound_are_said(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(SpeechError, match="no sound"):
         list(read(tmp_path / "p.png"))
+
+
+@pytest.mark.parametrize("level", [0.02, 0.1, 0.5, 1.0])
+def test_speech_is_brought_to_one_level_and_pauses_do_not_count(tmp_path: Path, level: float) -> None:
+    sound = np.concatenate(list(read(tone(tmp_path / "a.wav", 16_000, level=level))))
+    quiet = np.zeros(80_000, np.float32)
+    levelling = Levelling()
+    for piece in (quiet, sound, quiet):
+        levelling.add(piece)
+    assert levelling.samples == 160_000 + len(sound)
+    assert abs(20 * np.log10(levelling.gain * np.sqrt(np.mean(sound.astype(float) ** 2))) - LEVEL) < 0.3
+
+
+def test_silence_and_whispers_are_not_blown_up() -> None:
+    levelling = Levelling()
+    levelling.add(np.full(16_000, 1e-4, np.float32))
+    assert levelling.gain == 1
+    levelling.add(np.full(16_000, 4e-3, np.float32))
+    assert levelling.gain == pytest.approx(10)
