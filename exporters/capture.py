@@ -73,6 +73,7 @@ def capture(model: Model, scripts: Iterable[Script], every: int) -> list[Capture
 def x0_error(model: Model, captured: Captured, prediction: Tensor) -> float:
     """Relative error of the clean latents that a prediction stands for: ‖x0 − x0_torch‖ / ‖x0_torch‖."""
     kind, latents = model.generator.config.prediction, captured.inputs["latents"].float()
+    latents = latents[:, : prediction.shape[1]]  # without a mask channel
     want = predicted_x0(latents, captured.outputs["prediction"], captured.sigma, kind)
     have = predicted_x0(latents, prediction, captured.sigma, kind)
     return float((have - want).norm() / want.norm())

@@ -59,10 +59,9 @@ class EngineTransformer:
     The ring stays where it is: its visible past goes in, new keys and values come out and are written to it.
     """
 
-    drive = None  # of a model that is driven the step has no form yet; `with_engine` leaves it to torch
-
     def __init__(self, transformer: CausalWanTransformer, runner: Runner) -> None:
         self.config, self.device, self.dtype = transformer.config, transformer.device, runner.dtype
+        self.drive = transformer.drive
         self._torch, self._runner = transformer, runner
         self._text: tuple[TextState, Tensor, Tensor] | None = None
         self._outputs: dict[tuple[int, ...], dict[str, Tensor]] = {}
@@ -81,16 +80,20 @@ class EngineTransformer:
         rotation: Rotation,
         cache: RingCache,
         *,
-        drive: None = None,
+        drive: Tensor | None = None,
         head: bool = True,
     ) -> Tensor | None:
         """As `CausalWanTransformer.forward`. Only a pass without a head writes the cache: what a noisy one
         would write is overwritten by the clean one before anything else reads it."""
+        if self.drive is not None and drive is None:  # the one pass over a portrait, which nothing drives
+            self._torch(latents.to(self._torch.dtype), timestep, text, rotation, cache, head=head)
+            return None
         past_keys, past_values = (t[:, 0] for t in cache.past())
         text_keys, text_values = self._stacked(text)
         inputs = {"latents": latents, "timestep": timestep, "cos": rotation.cos, "sin": rotation.sin}
         inputs |= {"past_keys": past_keys, "past_values": past_values}
         inputs |= {"text_keys": text_keys, "text_values": text_values}
+        inputs |= {} if drive is None else {"drive": drive.to(self.dtype)}
         outputs = self._buffers(latents, len(rotation.cos))
         self._runner.run({name: t.contiguous() for name, t in inputs.items()}, outputs)
         if head:

@@ -1,4 +1,5 @@
-"""The (queries, past) pairs that occur in a model's takes, in tokens: first chunk, fill, steady, recache."""
+"""The (queries, past) pairs that occur in a model's takes, in tokens: first chunk, fill, steady, recache, each chunk
+with its knot and without, the past with a reference where there is one."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ def occurring(model: Model, size: tuple[int, int]) -> list[tuple[int, int]]:
     flushed = [(r.chunk, r.sink + 1 + past) for past in range(0, r.window - r.chunk - r.sink, r.chunk)]
     prefix = [(n, 0) for n in range(r.chunk, r.window + 1, r.chunk)]  # a recache that writes the sink anew
     recache = [(r.window - r.sink, r.sink)]
-    pairs = {*first, *rolling, *flushed, *prefix, *recache}
-    return sorted((q * tokens, p * tokens) for q, p in pairs)
+    denoised = {(q + r.knot, past) for q, past in (*first, *rolling, *flushed)}
+    pairs = {*first, *rolling, *flushed, *prefix, *recache, *denoised}
+    anchor = 1 if r.reference else 0
+    return sorted((q * tokens, (p + anchor) * tokens) for q, p in pairs)
 
 
 def tokens_of(model: Model, size: tuple[int, int]) -> int:

@@ -1,6 +1,7 @@
 """The one exportable step: the modules that torch runs, with a cache that concatenates instead of writing.
 
-    (latents, timestep, cos, sin, past keys and values, text keys and values) → (prediction, new keys, new values)
+    (latents, timestep, cos, sin, past keys and values, text keys and values, drive of a model that has one)
+        → (prediction, new keys, new values)
 
 The ring stays outside: what is visible of the past, anchors among it, comes in rotated (an anchor is rotated once a
 chunk, where an input of its own would be rotated at every step); new keys go out before rotation, as a sink needs them.
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from models.rope import Rotation
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 
-INPUTS = ("latents", "timestep", "cos", "sin", "past_keys", "past_values", "text_keys", "text_values")
 OUTPUTS = ("prediction", "new_keys", "new_values")
 
 
@@ -50,13 +50,14 @@ class Step(nn.Module):
         past_values: Tensor,
         text_keys: Tensor,
         text_values: Tensor,
+        drive: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """latents [1, C, F, h, w]; timestep [1]; cos, sin [Q, 1, d/2] float32; past [layers, P, heads, d]; text
-        [layers, T, heads, d] → prediction [1, C, F, h, w], new keys (not rotated) and values [layers, Q, heads, d]."""
+        [layers, T, heads, d]; drive [1, F, tokens, features] → prediction [1, C, F, h, w], new keys (not rotated) and values [layers, Q, heads, d]."""
         layers = tuple((text_keys[i : i + 1], text_values[i : i + 1]) for i in range(len(self.transformer.blocks)))
         cache = ConcatenatingCache(past_keys, past_values)
         text = TextState(text_keys, layers)  # a step reads keys and values only
-        prediction = self.transformer(latents, timestep, text, Rotation(cos, sin), cache)
+        prediction = self.transformer(latents, timestep, text, Rotation(cos, sin), cache, drive=drive)
         keys, values = zip(*cache.new, strict=True)
         return prediction, torch.cat(keys), torch.cat(values)
 
@@ -77,7 +78,8 @@ def example_inputs(
     angles = torch.rand((queries, 1, c.attention_head_dim // 2), generator=make).to(device) * 6
     keys = (c.num_layers, past, c.num_attention_heads, c.attention_head_dim)
     words = (c.num_layers, text, *keys[2:])
-    return {
+    drive = {} if transformer.drive is None else {"drive": normal(1, latents, 7, transformer.drive.features)}
+    inputs = {
         "latents": normal(1, c.in_channels, latents, *cells),
         "timestep": torch.full((1,), 500.0, device=device),
         "cos": angles.cos(),
@@ -87,3 +89,4 @@ def example_inputs(
         "text_keys": normal(*words),
         "text_values": normal(*words),
     }
+    return inputs | drive

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from exporters.decoder import DecoderStep
-from exporters.step import INPUTS, OUTPUTS, Step, example_inputs
+from exporters.step import OUTPUTS, Step, example_inputs
 from exporters.wan_decoder import WanDecoderStep, steady_features
 from models.codecs.tiny import TinyCodec
 from models.transformer import CausalWanTransformer
@@ -29,10 +29,12 @@ def export_step(transformer: CausalWanTransformer, path: Path, *, text_length: i
     """The step as ONNX; latents, picture size and past are dynamic, layers and text length are fixed."""
     _, ph, pw = transformer.config.patch_size
     inputs = example_inputs(transformer, (3 * ph, 5 * pw), latents=3, past=7 * 15, text=text_length)
-    dynamic: dict[str, dict[int, Any]] = {name: {} for name in INPUTS}
+    dynamic: dict[str, dict[int, Any]] = {name: {} for name in inputs}
     dynamic["latents"] = {2: Dim.DYNAMIC, 3: Dim.DYNAMIC, 4: Dim.DYNAMIC}
     dynamic |= {"cos": {0: Dim.DYNAMIC}, "sin": {0: Dim.DYNAMIC}}
     dynamic |= {"past_keys": {1: Dim.DYNAMIC}, "past_values": {1: Dim.DYNAMIC}}
+    if "drive" in inputs:
+        dynamic["drive"] = {1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
     return _export(Step(transformer).eval(), inputs, dynamic, OUTPUTS, path)
 
 

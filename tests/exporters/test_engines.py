@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import tiny_avatar, tiny_model
 from exported import EVENTFUL, FP32, INT8, roll, tiny_store
+from torch import Tensor
 
 from exporters.artifacts import Store
 from exporters.capture import TorchRunner
@@ -18,9 +19,9 @@ from exporters.engines import build, start
 from exporters.rollouts import roll as roll_script
 from exporters.rollouts import script
 from exporters.shapes import occurring
-from models.cache import AnchorPolicy
+from models.cache import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Cut, Parameter, Prompt
+from models.cue import Cue, Cut, Parameter, Prompt, Reference
 from models.transformer import CausalWanTransformer
 from streaming.rollout import record_of
 
@@ -51,6 +52,36 @@ def test_onnx_draws_torchs_take_through_recaches_evictions_flushes_and_cuts(stor
     torch.testing.assert_close(
         roll(with_engine(model, runners), 40, EVENTFUL), roll(model, 40, EVENTFUL), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize("knot", [1, 2])
+def test_onnx_draws_torchs_take_with_knots(store: Store, knot: int) -> None:
+    runners = start(tiny_model(), FP32, store)
+    model = tiny_model(knot=knot)
+    ours, torchs = (roll(m, 30, EVENTFUL) for m in (with_engine(model, runners), model))
+    torch.testing.assert_close(ours, torchs, atol=1e-4, rtol=0)
+
+
+def spoken(model: Model, chunks: int) -> Tensor:
+    """Clean latents of a driven take whose portrait changes amid it."""
+    state, out = model.generator.new_take(0, 32, 32), []
+    knot, generator = model.entry.rollout.knot, torch.Generator().manual_seed(1)
+    portraits = [Reference(bytes((i * 7 + shift) % 256 for i in range(3072)), 32, 32) for shift in (0, 90)]
+    cues: dict[int, list[Cue]] = {0: [Prompt("speaks"), portraits[0]], 9: [portraits[1]], 14: [Cut()]}
+    for i in range(chunks):
+        drive = torch.randn(1, 3 + knot, 7, 64, generator=generator)
+        out.append(model.generator.draw(state, cues.get(i, []), drive))
+        model.generator.commit(state)
+    return torch.cat(out, 2)
+
+
+@pytest.mark.parametrize("policy", ["gap", "stride"])
+def test_onnx_draws_torchs_avatar_with_reference_knots_and_drive(tmp_path: Path, policy: str) -> None:
+    model = tiny_avatar(rule=ReferenceRule(policy))  # type: ignore[arg-type]
+    store = Store(tmp_path)
+    build(model, FP32, store, lambda text: None)
+    ours = with_engine(model, start(model, FP32, store))
+    torch.testing.assert_close(spoken(ours, 20), spoken(model, 20), atol=1e-4, rtol=0)
 
 
 def test_one_file_serves_every_size_of_picture(store: Store) -> None:
@@ -118,10 +149,10 @@ def test_the_graph_is_standard_and_has_no_fixed_past(store: Store) -> None:
     assert {n.domain for n in graph.node} == {""}
 
 
-@pytest.mark.parametrize("sink", [0, 3])
-def test_no_take_meets_a_shape_that_is_not_listed(sink: int) -> None:
+@pytest.mark.parametrize(("sink", "knot"), [(0, 0), (3, 0), (3, 2)])
+def test_no_take_meets_a_shape_that_is_not_listed(sink: int, knot: int) -> None:
     """Random cues over many chunks; a TensorRT engine has a profile for what is listed and nothing else."""
-    model = tiny_model(sink=sink)
+    model = tiny_model(sink=sink, knot=knot)
     seen: set[tuple[int, int]] = set()
 
     class Watching(TorchRunner):
