@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 import torch
 
-from models.cache import AnchorPolicy
+from models.cache_shape import AnchorPolicy
 from models.checkpoints.assemble import Model
 from models.cue import OnSwitch, Prompt, SinkOnSwitch
-from models.generator import RolloutConfig
 from models.judge import meters
 from models.judge.classifier import ATTRIBUTES, SCENE_ATTRIBUTES, SUBJECT_ATTRIBUTES, Judge
 from models.pocket.scene import WORDING, Scene, changed_scene, random_scene
+from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 
 SHEET = (  # of a contact sheet; chosen before any weights were trained, the first three never seen in training

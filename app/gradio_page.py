@@ -10,7 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from fastapi import FastAPI
 
-from models.cache import AnchorPolicy
+from models.cache_shape import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch
 from streaming.pacing import LookAhead
 

@@ -6,8 +6,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.cache import AnchorPolicy, ReferenceRule
-from models.generator import RolloutConfig
+from models.cache_shape import AnchorPolicy, ReferenceRule
+from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 
 

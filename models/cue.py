@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from models.cache import AnchorPolicy
+from models.cache_shape import AnchorPolicy
 
 
 class OnSwitch(StrEnum):

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from models import knot, sampler
-from models.cache import AnchorPolicy, CacheShape, ReferenceRule, RingCache
+from models.cache import AnchorPolicy, CacheShape, RingCache
 from models.codecs.stream import CodecStream
 from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
+from models.rollout_config import RolloutConfig
 from models.rope import Rotation
-from models.sampler import Prediction, Schedule
 from models.state import Blend, Snapshot, TakeState
 from models.transformer import Cache, TextState, Transformer
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
-
-
-@dataclass(frozen=True)
-class RolloutConfig:
-    """How a model rolls out; sizes in latents."""
-
-    chunk: int
-    window: int
-    sink: int
-    schedule: Schedule
-    prediction: Prediction
-    anchor: AnchorPolicy
-    on_switch: OnSwitch = OnSwitch.RECACHE
-    sink_on_switch: SinkOnSwitch = SinkOnSwitch.KEEP
-    knot: int = 0  # latents denoised past the end of a chunk
-    reference: ReferenceRule | None = None  # of a model that stays true to an image: where that stands
-    fusion: tuple[float, ...] | None = None  # weights of a held knot when it is tied in; None: a falling ramp
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.knot <= self.chunk:
-            raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
-        if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):
-            raise ValueError(f"fusion needs {self.knot} weights from 0 to 1, not {self.fusion}")
 
 
 class SizeError(ValueError):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.cache import AnchorPolicy, CacheSnapshot, RingCache
+from models.cache import CacheSnapshot, RingCache
+from models.cache_shape import AnchorPolicy
 from models.codecs.stream import CodecStream
 from models.cue import OnSwitch, SinkOnSwitch
 from models.transformer import TextState

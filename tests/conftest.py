@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.cache import AnchorPolicy, ReferenceRule
+from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.catalog import POCKET
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
-from models.generator import Generator, RolloutConfig
+from models.generator import Generator
+from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 from models.transformer import CausalWanTransformer
 

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.cache import Anchor, AnchorPolicy, CacheSnapshot, Slot
+from models.cache import Anchor, CacheSnapshot, Slot
+from models.cache_shape import AnchorPolicy
 from models.checkpoints.read import CheckpointError
 from models.cue import OnSwitch, SinkOnSwitch
 from models.state import Blend, Snapshot

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from models import catalog
-from models.cache import AnchorPolicy
+from models.cache_shape import AnchorPolicy
 from models.codecs.tiny import TinyCodec, TinyStream
 from models.cue import OnSwitch, Prompt
-from models.generator import Generator, RolloutConfig
+from models.generator import Generator
 from models.pocket.scene import Scene, changed_scene, random_scene
 from models.pocket.stage import Descent, Pair, Save, Stage
 from models.pocket.train_base import CHUNK, SIGMAS, Clip, GrowingCache, Teacher, noised, sample_batch, teacher_forcing
+from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.state import TakeState
 from models.transformer import KeysValues

@@ -19,7 +19,7 @@ from exporters.engines import build, start
 from exporters.rollouts import roll as roll_script
 from exporters.rollouts import script
 from exporters.shapes import occurring
-from models.cache import AnchorPolicy, ReferenceRule
+from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Cut, Parameter, Prompt, Reference
 from models.transformer import CausalWanTransformer

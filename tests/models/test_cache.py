@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.cache import AnchorPolicy, CacheShape, RingCache
+from models.cache import RingCache
+from models.cache_shape import AnchorPolicy, CacheShape
 from models.rope import rotation
 
 CPU = torch.device("cpu")

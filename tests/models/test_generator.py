@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import TINY, tiny_model, tiny_text
 
-from models.cache import AnchorPolicy, CacheShape, RingCache
+from models.cache import RingCache
+from models.cache_shape import AnchorPolicy, CacheShape
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Cut, Parameter, Prompt, Seed
 from models.generator import Generator

@@ -13,11 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from models import sampler
-from models.cache import AnchorPolicy
+from models.cache_shape import AnchorPolicy
 from models.checkpoints.read import as_diffusers
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
 from models.cue import Prompt
-from models.generator import Generator, RolloutConfig
+from models.generator import Generator
+from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 from models.transformer import CausalWanTransformer
 

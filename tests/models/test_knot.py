@@ -9,7 +9,8 @@ import torch
 from conftest import tiny_model
 
 from models import knot
-from models.cache import AnchorPolicy, RingCache
+from models.cache import RingCache
+from models.cache_shape import AnchorPolicy
 from models.checkpoints.assemble import Model
 from models.cue import Cut, Prompt
 from models.sampler import renoised

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny_avatar, tiny_model
 from torch import Tensor
 
-from models.cache import CacheShape, ReferenceRule
+from models.cache_shape import CacheShape, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshots import load_snapshot, save_snapshot
 from models.cue import Cut, Prompt, Reference
