@@ -45,12 +45,11 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
     return Reference(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB).tobytes(), *size)
 
 
-def job_of(model: Model, portrait: Path, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
+def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
     """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
     levelling = speech.Levelling()
     for piece in speech.read(sound):
         levelling.add(piece)
-    reference = portrait_of(portrait, model.entry.size)
     take = Take(model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=PROMPT)])
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(
@@ -58,7 +57,7 @@ def job_of(model: Model, portrait: Path, sound: Path, out: Path, seed: int, scal
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound, levelling.gain),
+        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, portrait, sound, levelling.gain),
     )
 
 

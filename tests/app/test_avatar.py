@@ -45,7 +45,7 @@ class Killed(BaseException):
 
 
 def test_the_film_shows_the_sound_to_its_end(tmp_path: Path, face: Path, voice: Path) -> None:
-    job = job_of(tiny_avatar(), face, voice, tmp_path / "film.mp4", seed=1)
+    job = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "film.mp4", seed=1)
     job.run(go_on=False)
     with_sound(job.out, voice, tmp_path / "film.mp4")
     with av.open(str(tmp_path / "film.mp4")) as film:
@@ -61,17 +61,17 @@ def test_the_film_shows_the_sound_to_its_end(tmp_path: Path, face: Path, voice: 
 
 
 def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face: Path, voice: Path) -> None:
-    whole = job_of(tiny_avatar(), face, voice, tmp_path / "whole.mp4", seed=1)
+    whole = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "whole.mp4", seed=1)
     whole.run(go_on=False)
 
     def killed(boundary, report):  # type: ignore[no-untyped-def]
         if boundary.first == 12:
             raise Killed
 
-    part = job_of(tiny_avatar(), face, voice, tmp_path / "part.mp4", seed=1)
+    part = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "part.mp4", seed=1)
     with pytest.raises(Killed):
         part.run(go_on=False, progress=killed)
-    part = job_of(tiny_avatar(), face, voice, tmp_path / "part.mp4", seed=1)
+    part = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "part.mp4", seed=1)
     assert part.run(go_on=True).differing == []
     hashes = [
         [x.get("hash") for x in journal.read(j.folder / "journal.jsonl") if x["type"] == "chunk"] for j in (whole, part)
