@@ -275,7 +275,7 @@ def test_a_reloaded_page_goes_on_with_its_take(page: Page) -> None:
     wait_for_latent(page, 6)
     line = page.evaluate("longtake.player.line")
     page.reload()
-    page.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
+    page.wait_for_function("document.querySelector('video')?.videoWidth > 0", timeout=20_000)
     page.wait_for_function(f"longtake.player.line == '{line}'")
     assert page.inner_text("[data-lt=slots] button").startswith("5 a large red ball")  # slots outlive the page
     page.evaluate("longtake.player.connection.lost()")  # as after a line that broke
