@@ -17,7 +17,7 @@ class AnchorPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class ReferenceRule:
-    """Where in time a reference stands, so that a take is always on its way to it (Knot Forcing, 2512.21734 §3.3).
+    """Where in time a reference stands, so that a take is always on its way to it (Knot Forcing, 2512.21734).
 
     `fixed`: where it stood for the first chunk. `gap`: so many latents in front of the newest. `stride`: at `start`,
     and whenever the newest latent reaches it, `stride` further (the paper's rule).

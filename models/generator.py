@@ -259,7 +259,7 @@ class Generator:
                 state.recent, state.driven, state.pending = [], [], False
 
     def _recache(self, state: TakeState) -> None:
-        """One bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622 §3.1)."""
+        """One bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622)."""
         window, sink = self.config.window, self.config.sink
         drawn = state.index - state.cache.origin
         if drawn <= window:

@@ -1,4 +1,4 @@
-"""Knots: latents denoised past the end of a chunk, held back, and tied into the start of the next (2512.21734, §3.2).
+"""Knots: latents denoised past the end of a chunk, held back, and tied into the start of the next (Knot Forcing, 2512.21734).
 
 A held knot is what the chunk before expected to come. The next chunk starts from it: in every step its first latents
 are the knot: as it is, where a mask channel says that they are given, else brought to the step's noise level. After

@@ -2,7 +2,7 @@
 
 Teacher forcing as for pocket, over four neighbouring chunks of a clip: a pass over the noised chunk and its knot sees
 the reference, the two clean chunks before it and what the latents are driven by. The reference is the clip's last frame
-and stands so many latents in front of the newest one that it is always the future (2512.21734 §3.3). The first latents
+and stands so many latents in front of the newest one that it is always the future (2512.21734). The first latents
 of a chunk are given, as a held knot would be: the truth with a little noise, or what the model itself expected.
 """
 

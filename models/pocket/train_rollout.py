@@ -2,8 +2,8 @@
 
 A batch of takes runs in step through the generator that is shipped: few-step chunks, cache, knots, switches with
 recache. Of the newest chunk alone, one step of the schedule is repeated with gradients over the cached past, as
-constants, so memory does not grow with a take's length (streaming long tuning, LongLive 2509.22622 §3.2). The loss is
-distribution matching (2311.18828, 2406.04455's setting without a discriminator): noised to a random level, the chunk is
+constants, so memory does not grow with a take's length (streaming long tuning, LongLive 2509.22622). The loss is
+distribution matching (2311.18828): noised to a random level, the chunk is
 moved from where a network that follows the generator's own output would put it to where the frozen network of the
 stage's start puts it. Both see the sink and the two newest chunks as a short clip. One step in three is teacher forcing
 on clips of the world, so that nothing learned there is lost.
