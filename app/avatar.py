@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+import wave
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
+import numpy as np
+import torch
 from av.error import FFmpegError
 
 from app.render import Job, RenderError
 from models.checkpoints.assemble import Model
+from models.codecs.tiny import TinyStream
 from models.cue import Reference
 from models.drive import RATE
+from models.pocket.voice import Voice, speak
 from streaming import speech
 from streaming.speaking import SpeakingRollout, latents_of
 from streaming.take import Entry, Take
 
 PROMPT = "a portrait speaks"
+LIKE_ITS_WORLD = 20.0  # dB of a portrait through the codec: TO BE MEASURED
 BITRATE = 96_000  # of the sound
 
 
@@ -31,8 +39,6 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
         data = path.read_bytes()
     except OSError as e:
         raise RenderError(f"{path}: {e.strerror}") from e
-    import numpy as np
-
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
         raise RenderError(f"{path}: not a picture that can be read; PNG and JPEG can")
@@ -45,11 +51,45 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
     return Reference(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB).tobytes(), *size)
 
 
+def doubt(model: Model, portrait: Reference) -> str | None:
+    """One line for a picture that the model cannot show: its own codec gives it back too differently. None if it can."""
+    codec = getattr(model.generator.new_stream(), "codec", None)
+    if codec is None:
+        return None
+    frame = torch.frombuffer(bytearray(portrait.pixels), dtype=torch.uint8)
+    frame = frame.view(1, portrait.height, portrait.width, 3)
+    with torch.inference_mode():
+        shown = TinyStream(codec).decode(codec.encode_image(frame.to(model.generator.device)))[-1]
+    error = (shown.cpu().float() - frame[0].float()).square().mean().item()
+    decibels = 10 * math.log10(255**2 / max(error, 1e-9))
+    if decibels >= LIKE_ITS_WORLD:
+        return None
+    return (
+        f"this picture is not of the world that {model.entry.name} was trained on (it can be shown to {decibels:.0f} dB, "
+        f"its own faces to {LIKE_ITS_WORLD:.0f} or more), and will not stay itself; "
+        "take a face of the gallery with --face ada, or design one with --face hair=curly,skin=deep"
+    )
+
+
+def said(text: str, out: Path) -> Path:
+    """The text read by espeak-ng, as a sound file in the folder of the render to `out`; VoiceError if it cannot be."""
+    sound = speak(text, Voice())
+    folder = out.with_name(f"{out.stem}.silent.render")
+    folder.mkdir(exist_ok=True)
+    with wave.open(str(folder / "said.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((np.clip(sound, -1, 1) * 32767).astype(np.int16).tobytes())
+    return folder / "said.wav"
+
+
 def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
     """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
-    levelling = speech.Levelling()
+    levelling, heard = speech.Levelling(), hashlib.blake2b(digest_size=8)
     for piece in speech.read(sound):
         levelling.add(piece)
+        heard.update(piece.tobytes())
     take = Take(model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=PROMPT)])
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(
@@ -58,6 +98,7 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
         silent,
         scale=scale,
         rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, portrait, sound, levelling.gain),
+        heard=heard.hexdigest(),
     )
 
 

@@ -55,10 +55,7 @@ def render(
     script = load_take(take, switch_at=switch_at)
     if model:
         script = script.model_copy(update={"model": model})
-    if out.suffix != ".mp4":
-        raise SystemExit(_fail(f"{out}: the output is an .mp4 file"))
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise SystemExit(_fail(f"{out}: the folder {out.parent} does not exist or cannot be written"))
+    _writable(out)
     from models.catalog import find
 
     entry = find(script.model)
@@ -81,31 +78,12 @@ def render(
     limit = rendering.position(start, entry.fps) if start else None
     job = rendering.Job(script, loaded, out, scale=scale)
 
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from app.progress import shown
 
-    columns = (
-        TextColumn("{task.completed}/{task.total} chunks"),
-        BarColumn(),
-        TextColumn("{task.fields[fps]:.0f} fps"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[prompt]}"),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task("render", total=job.chunks, fps=0.0, prompt="")
-
-        def progress(boundary: object, so_far: rendering.Report) -> None:
-            first = boundary.first  # type: ignore[attr-defined]
-            prompt = [e.prompt for at, e in script.landing(job.chunk, job.fps) if at <= first and e.prompt][-1]
-            bar.update(task, completed=first // job.chunk + 1, fps=so_far.as_json()["fps"], prompt=prompt[:60])
-
+    with shown(job) as progress:
         result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
-    for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    if result.differing:
-        print(
-            f"note: {len(result.differing)} regenerated chunks differ from before, first at latent {result.differing[0]}",
-            file=sys.stderr,
-        )
+    for note in result.notes():
+        print(f"note: {note}", file=sys.stderr)
     if report:
         rendering.write_report(result, job, report)
     if sheet:
@@ -114,6 +92,48 @@ def render(
     print(
         f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s"
     )
+
+
+@app.command()
+def avatar(
+    audio: Annotated[Path | None, typer.Option("--audio", help="what is said: a sound file of any kind")] = None,
+    say: Annotated[str | None, typer.Option("--say", help="or a text, read by espeak-ng")] = None,
+    portrait: Annotated[Path | None, typer.Option("--portrait", help="who says it: a picture")] = None,
+    face: Annotated[str, typer.Option("--face", help="or a face: ada, bo, cem … or hair=curly,skin=deep")] = "ada",
+    out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("avatar.mp4"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+    scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
+) -> None:
+    """Let a portrait speak, and write the film with its sound."""
+    if (audio is None) == (say is None):
+        raise SystemExit(_fail("say either --audio with a sound file or --say with a text"))
+    _writable(out)
+    from app import avatar as avatars
+    from app.engines import chosen
+    from app.faces import drawn, face_named
+    from app.progress import shown
+    from app.render import torch, torch_device
+    from models.catalog import AVATAR
+    from models.checkpoints.assemble import folder_of, load
+
+    picture = avatars.portrait_of(portrait, AVATAR.size) if portrait else drawn(face_named(face))
+    sound = audio or avatars.said(say or "", out)
+    where = torch_device(device)
+    precision = torch.bfloat16 if where.type == "cuda" else torch.float32
+    model = chosen(load(AVATAR, folder_of(AVATAR, models_folder()), where, precision), engine, engines_folder())
+    doubt = avatars.doubt(model, picture)
+    if doubt:
+        print(f"note: {doubt}", file=sys.stderr)
+    job = avatars.job_of(model, picture, sound, out, seed, scale)
+    with shown(job) as progress:
+        result = job.run(go_on=resume, progress=progress)
+    for note in result.notes():
+        print(f"note: {note}", file=sys.stderr)
+    avatars.with_sound(job.out, sound, out)
+    print(f"{out}: {result.frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")
 
 
 @models_app.command("list")
@@ -338,9 +358,47 @@ def evaluate(
     evaluation.sheet(model, folder / "sheet.png")
 
 
+@app.command("eval-avatar")
+def evaluate_avatar(
+    folder: Annotated[Path, typer.Option("-o", "--out", help="folder for table, results and sheet")] = Path("eval"),
+    faces: Annotated[int, typer.Option(min=1, help="faces that were never trained on")] = 6,
+    seconds: Annotated[float, typer.Option(min=8, help="of speech each")] = 60,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
+    ablate: Annotated[bool, typer.Option("--ablate", help="every seam and place of the reference")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Measure seams, likeness and lip sync of pocket-avatar."""
+    from rich.console import Console
+
+    from app import evaluate_avatar as evaluation
+    from app.render import torch, torch_device
+    from models.catalog import AVATAR
+    from models.checkpoints.assemble import ASSETS, load
+    from models.judge import face as reading
+    from streaming.rollout import record_of
+
+    where = torch_device(device)
+    model = load(AVATAR, ASSETS, where, torch.float32)
+    reader = reading.load(ASSETS / "judge" / "face.safetensors")
+    arms = [a for a in evaluation.arms(model.entry.rollout) if ablate or a.name == "knot 1"]
+    with Console().status("a face begins to speak") as status:
+        for arm in arms:
+            evaluation.run(model, reader, arm, faces, seconds, seeds, status.update)
+    print(evaluation.save(folder, arms, dict(record_of(model, where))))
+    evaluation.sheet(model, folder / "avatar.png", faces)
+
+
 def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 1
+
+
+def _writable(out: Path) -> None:
+    """Said before minutes of work, not after them."""
+    if out.suffix != ".mp4":
+        raise SystemExit(_fail(f"{out}: the output is an .mp4 file"))
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise SystemExit(_fail(f"{out}: the folder {out.parent} does not exist or cannot be written"))
 
 
 MENDABLE = {
@@ -352,6 +410,8 @@ MENDABLE = {
     "SizeError",
     "IceError",
     "ExportError",
+    "SpeechError",
+    "VoiceError",
 }
 
 

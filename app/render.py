@@ -51,6 +51,11 @@ class Report:
     def add(self, name: str, seconds: float) -> None:
         self.seconds.setdefault(name, []).append(seconds)
 
+    def notes(self) -> list[str]:
+        """What a person should know, a line each."""
+        differing = f"{len(self.differing)} regenerated chunks differ from before, first at latent "
+        return [*self.warnings, *([f"{differing}{self.differing[0]}"] if self.differing else [])]
+
     def as_json(self) -> dict[str, Any]:
         medians = {f"{name}_median_s": round(statistics.median(v), 5) for name, v in self.seconds.items()}
         drawn = sum(sum(v) for v in self.seconds.values())
@@ -84,9 +89,11 @@ class Job:
         *,
         scale: int = 1,
         rollout: Callable[[Model, Take, Snapshot | None], Rollout] = Rollout,
+        heard: str | None = None,
     ) -> None:
+        """`rollout` draws the take; `heard` names the sound that drives it: with another, nothing is taken over."""
         self.take, self.model, self.out, self.scale = take, model, out, scale
-        self._rollout = rollout
+        self._rollout, self._heard = rollout, heard
         self.partial = out.with_name(f"{out.stem}.partial.mp4")
         self.folder = out.with_name(f"{out.stem}.render")
         self.chunk, self.fps = model.entry.rollout.chunk, model.entry.fps
@@ -97,7 +104,8 @@ class Job:
 
     def _head(self) -> dict[str, Any]:
         size = list(self.take.width_height(self.model.entry.size))
-        return {"type": "take", "seed": self.take.seed, "size": size, "scale": self.scale, "record": self.record}
+        head = {"type": "take", "seed": self.take.seed, "size": size, "scale": self.scale, "record": self.record}
+        return head | ({"heard": self._heard} if self._heard else {})
 
     def place(self, report: Report, limit: int | None = None) -> tuple[Place, list[dict[str, Any]]] | None:
         """The newest checkpoint (not after latent `limit`) whose past this take shares, and the journal up to now."""
@@ -105,7 +113,7 @@ class Job:
         if not lines or lines[0].get("type") != "take":
             return None
         then, now = lines[0], self._head()
-        if any(then.get(k) != now[k] for k in ("seed", "size", "scale")):
+        if any(then.get(k) != now.get(k) for k in ("seed", "size", "scale", "heard")):
             return None
         differs = [k for k in self.record if then.get("record", {}).get(k) != self.record[k]]
         if "model" in differs or "weights" in differs:

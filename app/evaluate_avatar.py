@@ -1,0 +1,176 @@
+"""What pocket-avatar makes of a portrait and a voice: seams, likeness and lip sync, for every way of rolling out.
+
+Arms share faces, sound and noise. Films are measured before any video encoder, in the box of the face; the eyes that
+read mouth and likeness were trained on the portrait world alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.faces import drawn
+from models.cache_shape import ReferenceRule
+from models.checkpoints.assemble import Model
+from models.cue import Cue, Prompt
+from models.drive import FPS, RATE, Drive
+from models.judge import drift, meters, seams, sync
+from models.judge.face import FaceReader
+from models.pocket.face import Face, random_face
+from models.pocket.train_avatar import PROMPT
+from models.pocket.voice import monologue
+from models.rollout_config import RolloutConfig
+
+FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
+MEASURES = (
+    "seam ratio", "hand-over", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE", "sharpness / min",
+    "motion", "sync", "lag ms", "silence", "disagreement", "fps",
+)  # fmt: skip
+Frames = NDArray[np.uint8]
+Sound = NDArray[np.float32]
+Say = Callable[[str], None]
+
+
+@dataclass
+class Arm:
+    """One way of rolling out, and every film's measures."""
+
+    name: str
+    config: RolloutConfig
+    films: list[dict[str, float]] = field(default_factory=list)
+
+
+def arms(config: RolloutConfig) -> list[Arm]:
+    """Four seams, then four places of the reference; the shipped way is `knot 1`."""
+    seams_ = {
+        "hard cut": replace(config, knot=0),
+        "pinned, not fused": replace(config, knot=1, fusion=(1.0,)),
+        "knot 1": replace(config, knot=1, fusion=None),
+        "knot 2": replace(config, knot=2, fusion=None),
+    }
+    rules = {
+        "reference fixed": ReferenceRule("fixed"),
+        "gap 1": ReferenceRule("gap", gap=1),
+        "gap 4": ReferenceRule("gap", gap=4),
+        "start 8, stride 4": ReferenceRule("stride", start=8, stride=4),
+    }
+    ways = seams_ | {name: replace(config, knot=1, fusion=None, reference=rule) for name, rule in rules.items()}
+    return [Arm(name, way) for name, way in ways.items()]
+
+
+def cast(count: int) -> list[tuple[Face, int]]:
+    """Faces whose attributes were never trained on together, and a number for the voice of each."""
+    rng = random.Random(2025)
+    return [(random_face(rng, held_out=True), 500 + i) for i in range(count)]
+
+
+def film(model: Model, config: RolloutConfig, face: Face, sound: Sound, seed: int) -> tuple[Frames, float, float]:
+    """Frames [n, H, W, 3] of a face that speaks the sound, mean disagreement of its knots, frames a second (no encoder)."""
+    generator = model.generator.with_config(config)
+    state = generator.new_take(seed, *model.entry.size)
+    drive, apart = Drive(), list[float]()
+    frames: list[Frames] = []
+    drive.hear(sound)
+    latents = config.chunk + config.knot
+    began = time.perf_counter()
+    while sum(len(f) for f in frames) * RATE < len(sound) * FPS:
+        first = state.index
+        cues: list[Cue] = [] if first else [Prompt(PROMPT), drawn(face)]
+        heard = torch.from_numpy(drive.latents(first, latents))[None]
+        frames.append(state.codec.decode(generator.draw(state, cues, heard)).numpy())
+        generator.commit(state)
+        if state.disagreement is not None:
+            apart.append(float(state.disagreement[0]))
+    whole = np.concatenate(frames)
+    return whole, float(np.mean(apart)) if apart else math.nan, len(whole) / (time.perf_counter() - began)
+
+
+def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk: int) -> dict[str, float]:
+    """Of one film and the sound that drove it from its first frame on."""
+    reference = drawn(face)
+    portrait = np.frombuffer(bytearray(reference.pixels), np.uint8).reshape(1, reference.height, reference.width, 3)
+    change, period = seams.changes(frames, FACE), seams.STRIDE * chunk
+    seam = seams.seam_ratio(change, period)
+    likeness = drift.identity(drift.likeness(frames, portrait, reader.identity))
+    mouth = reader.pose(frames)["mouth"]
+    agreed = sync.sync(mouth, sound)
+    return {
+        "seam ratio": seam.ratio,
+        "hand-over": float(seam.profile[(period - 3) % period]),
+        "null": seam.null,
+        "jerk ratio": seams.seam_ratio(seams.jerks(frames, FACE), period).ratio,
+        "knot energy": seams.knot_energy(change, chunk).ratio,
+        "likeness": likeness.mean,
+        "likeness / min": likeness.trend.slope,
+        "ΔE": drift.colour_drift(drift.lab(frames[:: FPS // 5], FACE), 5).delta_e,
+        "sharpness / min": drift.sharpness_drift(frames[:: FPS // 5], 5).slope,
+        "motion": float(np.nanmean(change)),
+        "sync": agreed.correlation,
+        "lag ms": agreed.lag_ms,
+        "silence": sync.silence_ratio(mouth, sound),
+    }
+
+
+def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, seeds: int, say: Say) -> None:
+    """Every face with every seed, `seconds` long; the measures are added to the arm."""
+    for number, (face, voice) in enumerate(cast(faces)):
+        sound = monologue(seconds, random.Random(voice))
+        for seed in range(seeds):
+            say(f"{arm.name}: face {number + 1} of {faces}, seed {seed + 1} of {seeds}")
+            frames, apart, fps = film(model, arm.config, face, sound, seed)
+            arm.films.append(
+                measured(frames, sound, face, reader, arm.config.chunk) | {"disagreement": apart, "fps": fps}
+            )
+
+
+def table(arms_: list[Arm], base: str) -> str:
+    """Markdown: the mean over films and its 95 % interval, and the paired difference from the arm called `base`."""
+    lines = ["| measure | " + " | ".join(a.name for a in arms_) + " |", "|---" * (len(arms_) + 1) + "|"]
+    reference = next((a for a in arms_ if a.name == base), arms_[0])
+    for measure in MEASURES:
+        cells = []
+        for arm in arms_:
+            values = [f[measure] for f in arm.films]
+            mean, low, high = meters.interval(values)
+            cell = f"{mean:.3g} ({low:.3g} – {high:.3g})"
+            if arm is not reference and measure != "fps":
+                apart = [f[measure] - g[measure] for f, g in zip(arm.films, reference.films, strict=True)]
+                d, dl, dh = meters.interval(apart)
+                cell += f" Δ {d:+.2g} ({dl:+.2g} – {dh:+.2g})"
+            cells.append(cell)
+        lines.append(f"| {measure} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def save(folder: Path, arms_: list[Arm], record: dict[str, Any]) -> str:
+    """Write avatar.md and avatar.json; return the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = table(arms_, "knot 1")
+    (folder / "avatar.md").write_text(text, encoding="utf-8")
+    results = {"record": record, "arms": {a.name: a.films for a in arms_}}
+    (folder / "avatar.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return text
+
+
+def sheet(model: Model, path: Path, faces: int = 6, seconds: float = 6) -> None:
+    """A contact sheet: each row a face, first as it was given, then as it speaks."""
+    rows = []
+    for face, voice in cast(faces):
+        sound = monologue(seconds, random.Random(voice))
+        frames, _, _ = film(model, model.entry.rollout, face, sound, 0)
+        reference = drawn(face)
+        given = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
+        at = np.linspace(FPS, len(frames) - 1, 9).round().astype(int)
+        rows.append(np.concatenate([given, *frames[at]], 1))
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
