@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from models.cache_shape import AnchorPolicy, CacheShape
+from models.copies import copied
 from models.rope import Rotation, rotation
 from models.transformer import KeysValues
 
@@ -221,7 +222,8 @@ class RingCache:
             if held.saved is None:
                 at = self._ring_at + slot * n
                 pairs = zip(self._keys, self._values, strict=True)
-                saved = tuple((k[:, at : at + n].clone(), v[:, at : at + n].clone()) for k, v in pairs)
+                kept = copied([t[:, at : at + n] for pair in pairs for t in pair])
+                saved = tuple(zip(kept[::2], kept[1::2], strict=True))
                 self._slots[slot] = replace(held, saved=saved)
         return CacheSnapshot(self.sink, dict(self._slots), self.origin, self.reference)
 

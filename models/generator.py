@@ -11,6 +11,7 @@ from torch import Tensor
 from models import knot, sampler
 from models.cache import AnchorPolicy, CacheShape, RingCache
 from models.codecs.stream import CodecStream
+from models.copies import copied
 from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -290,6 +291,10 @@ class Generator:
     @torch.inference_mode()
     def snapshot(self, state: TakeState) -> Snapshot:
         """The take as it is; what earlier snapshots hold is shared."""
+        for newest in (state.recent, state.driven):
+            newest[-1:] = copied(newest[-1:])
+        if state.knot is not None:
+            [state.knot] = copied([state.knot])
         return Snapshot(
             cache=state.cache.snapshot(),
             codec=state.codec.snapshot(),

@@ -7,8 +7,6 @@ the device is shared fairly by chunk.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -20,7 +18,6 @@ class DeviceThread:
     """Runs functions one after another, off the event loop."""
 
     def __init__(self) -> None:
-        _one_heap()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def run(self, job: Callable[[], T]) -> T:
@@ -29,13 +26,3 @@ class DeviceThread:
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_heap() -> None:
-    """Have glibc serve every thread from one heap.
-
-    With a heap of its own, a thread that makes snapshots between the passing tensors of a step scatters them over
-    memory that then cannot be given back: twice what the snapshots hold was measured.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-8, 1)  # M_ARENA_MAX of malloc.h

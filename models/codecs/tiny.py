@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.copies import copied
+
 Memory = list[Tensor | None]  # one entry a memory block: the last frame it saw, [B, C, h, w]
 
 
@@ -199,6 +201,9 @@ class TinyStream:
 
     def snapshot(self) -> dict[str, Any]:
         """What `restore` needs. Tensors are shared, never written again."""
+        if self._memory is not None:
+            kept = iter(copied([m for m in self._memory if m is not None]))
+            self._memory = [None if m is None else next(kept) for m in self._memory]
         return {"memory": None if self._memory is None else list(self._memory), "lead": self._lead}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
