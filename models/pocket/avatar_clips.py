@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from models.pocket.face import Pose, random_face
 from models.pocket.portrait import SIZE, draw_portrait, places
 from models.pocket.posing import living
 from models.pocket.train_codec import CROP, Footage, as_video
-from models.pocket.voice import monologue, mouth_of
+from models.pocket.voice import RATE, Sound, monologue, mouth_of
 
 CHUNK, CHUNKS = 3, 6
 LATENTS = CHUNK * CHUNKS
@@ -44,10 +45,10 @@ class Portrait:
     weight: NDArray[np.float32]
 
 
-def portrait(rng: random.Random, frames: int, *, held_out: bool = False) -> Portrait:
-    """Somebody speaks, or listens, for so many frames. VoiceError without espeak-ng."""
+def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: Sound | None = None) -> Portrait:
+    """Somebody speaks, or listens, for so many frames: the sound, or a new monologue. VoiceError without espeak-ng."""
     face = random_face(rng, held_out=held_out)
-    sound = monologue((frames + 2) / FPS, rng)
+    sound = monologue((frames + 2) / FPS, rng) if sound is None else sound
     mouth = mouth_of(sound)[:frames]
     poses = living(frames, np.random.default_rng(rng.getrandbits(32)), mouth)
     where = places(face, poses)
@@ -84,9 +85,18 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
         yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(drive.latents(0, LATENTS)).half())
 
 
+@lru_cache(maxsize=1)
+def _monologues() -> list[Sound]:
+    """Of which crops hear a moment each: a voice for every ninth of a second would take longer than to learn from it."""
+    rng = random.Random(1)
+    return [monologue(8, rng) for _ in range(40)]
+
+
 def _crop(rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
-    drawn = portrait(rng, 9)
+    said = rng.choice(_monologues())
+    begin = rng.randrange(len(said) - RATE)
+    drawn = portrait(rng, 9, sound=said[begin : begin + RATE // 2])
     x, y = (8 * rng.randrange((SIZE - CROP) // 8 + 1) for _ in range(2))
     if rng.random() < 0.6:  # around the mouth
         x, y = 32 + 8 * rng.randint(-1, 1), 48 + 8 * rng.randint(-1, 1)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import wave
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -124,14 +125,26 @@ def at_rate(sound: Sound, rate: int) -> Sound:
     """A sound of `rate` samples a second at 16 kHz, by a windowed sinc over 32 samples (−60 dB beyond 7.6 kHz)."""
     if rate == RATE:
         return sound
-    reach = 16 * max(1.0, rate / RATE)
-    at = np.arange(int(len(sound) * RATE / rate)) * (rate / RATE)
-    near = np.floor(at).astype(np.int64)[:, None] + np.arange(-math.ceil(reach) + 1, math.ceil(reach) + 1)
+    at = np.arange(int(len(sound) * RATE / rate))
+    kernels = _kernels(rate)
+    phases, taps = kernels.shape
+    padded = np.pad(sound, taps)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, taps)[at * rate // RATE + taps // 2 + 1]
+    out = np.empty(len(at), np.float32)
+    for phase in range(phases):  # outputs between which the same distance lies share a kernel
+        out[phase::phases] = windows[phase::phases] @ kernels[phase]
+    return out
+
+
+@lru_cache(maxsize=4)
+def _kernels(rate: int) -> NDArray[np.float32]:
+    """Of every distance that an output can have from the input sample before it, [distances, taps]."""
+    phases = RATE // math.gcd(rate, RATE)
+    reach = math.ceil(16 * max(1.0, rate / RATE))
     cut = 0.95 * min(1.0, RATE / rate)
-    x = near - at[:, None]
-    kernel = cut * np.sinc(cut * x) * np.where(np.abs(x) < reach, 0.5 + 0.5 * np.cos(math.pi * x / reach), 0)
-    padded = np.pad(sound, math.ceil(reach) + 1)
-    return (padded[near + math.ceil(reach) + 1] * kernel).sum(1).astype(np.float32)
+    x = np.arange(1 - reach, reach + 1) - (np.arange(phases) * rate % RATE / RATE)[:, None]
+    shape = np.where(np.abs(x) < reach, 0.5 + 0.5 * np.cos(math.pi * x / reach), 0)
+    return (cut * np.sinc(cut * x) * shape).astype(np.float32)
 
 
 def room_tone(seconds: float, rng: np.random.Generator, level: float = -62.0) -> Sound:
