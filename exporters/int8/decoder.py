@@ -8,6 +8,8 @@ from typing import Any
 
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
+from exporters.onnx.graph import quiet
+
 
 class _Reader(CalibrationDataReader):
     def __init__(self, inputs: Iterable[dict[str, Any]]) -> None:
@@ -22,13 +24,14 @@ def quantize(source: Path, target: Path, inputs: Iterable[dict[str, Any]]) -> No
 
     uint8 is what CPUs multiply with int8; symmetric int8 activations were slower and much less exact in OpenVINO.
     """
-    quantize_static(
-        str(source),
-        str(target),
-        _Reader(inputs),
-        op_types_to_quantize=["Conv"],
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-    )
+    with quiet():
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(inputs),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )

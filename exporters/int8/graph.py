@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from exporters.onnx.graph import quiet
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -82,14 +84,15 @@ def dynamic(source: Path, target: Path, floats: Collection[str]) -> None:
     model = onnx.load(str(source))
     nodes = layer_nodes(model)
     kept = [nodes[name].name for name in floats]
-    quantize_dynamic(
-        without_notes(model),
-        str(target),
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=kept,
-    )
+    with quiet():
+        quantize_dynamic(
+            without_notes(model),
+            str(target),
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+        )
 
 
 def _pair(source: str, name: str, scale: str) -> list[NodeProto]:

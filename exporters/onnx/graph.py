@@ -70,7 +70,7 @@ def _export(
     memory: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     names = [n for n in inputs if isinstance(inputs[n], Tensor)] + list(memory)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             module,
             kwargs=inputs,
@@ -92,13 +92,16 @@ def _large(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.onnx prints its progress and warns of libraries that nobody here uses."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """torch.onnx prints its progress, ONNX Runtime's quantizer advises on the root logger; neither is for who exports."""
+    loggers = [logging.getLogger("torch.onnx"), logging.getLogger()]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
