@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-WIDTH, HEIGHT, PAD = 560, 180, 44
+WIDTH, HEIGHT, PAD = 600, 180, 64
 STYLE = "body{font:15px/1.5 system-ui;max-width:62rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}\
 td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:left}svg{background:#fafafa;margin:.5rem 1rem .5rem 0}"
 
@@ -24,7 +24,10 @@ def page(report: Mapping[str, Any]) -> str:
     sizes = [(n, f"{b / 1e6:.2f} MB") for n, b in report["bytes"].items()]
     parts += ["<h2>Size</h2>", _table(("file", "size"), sizes)]
     parts += ["<h2>Memory in MB</h2>", _table(("what", "MB"), list(report["memory_mb"].items()))]
-    steps = [(s, f"{e['mean']:.2e}", f"{e['largest']:.2e}") for s, e in report["steps"].items()]
+    steps = [
+        (s, f"{e['mean']:.2e}", f"{e['largest']:.2e}")
+        for s, e in sorted(report["steps"].items(), key=lambda at: -float(at[0]))
+    ]
     parts += ["<h2>Relative error of a step, by sigma</h2>", _table(("sigma", "mean", "largest"), steps)]
     long = report["rollout"]
     parts.append(f"<h2>A take of {len(long['psnr'])} chunks with two switches</h2>")
