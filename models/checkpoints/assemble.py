@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 from collections.abc import Callable
@@ -43,8 +42,8 @@ def folder_of(entry: Entry, models: Path) -> Path:
 
 def missing_files(entry: Entry, folder: Path) -> list[str]:
     """Patterns of the entry for which the folder holds no file."""
-    present = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
-    return [f for s in entry.sources for f in s.files if not fnmatch.filter(present, f)]
+    # patterns are matched one by one, so that folders may be links, as they are in the hub's own cache
+    return [f for s in entry.sources for f in s.files if not any(p.is_file() for p in folder.glob(f))]
 
 
 def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:

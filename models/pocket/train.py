@@ -71,7 +71,7 @@ def main() -> None:
     if not fresh:
         pair = weights.load_transformer(file)
     elif avatar:
-        pair = train_avatar.build()
+        pair = train_avatar.build(ASSETS / "pocket" / "transformer.safetensors")
     else:
         pair = weights.build_transformer(train_base.CONFIG, scene.vocabulary())
     for module in pair:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from models import catalog
 from models.pocket.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.stage import Pair, Save, Stage
 from models.pocket.train_base import BATCH, SIGMAS, Teacher, noised, sampled_sigmas
-from models.pocket.weights import build_transformer
+from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
 from models.transformer import KeysValues, TextState
 
@@ -49,9 +50,21 @@ class ReferenceCache:
         return keys, values
 
 
-def build() -> Pair:
-    """New networks with pocket-avatar's parts, fresh weights."""
-    return build_transformer(catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.drive)
+def build(first: Path) -> Pair:
+    """Networks with pocket-avatar's parts, new where pocket's transformer in the file `first` has none.
+
+    What a video's past means for its next chunk is much the same in either world.
+    """
+    transformer, text = build_transformer(
+        catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.drive
+    )
+    with torch.no_grad():
+        known = load_transformer(first)[0].state_dict()
+        for name, weight in transformer.state_dict().items():
+            if (from_pocket := known.get(name)) is not None:
+                into = weight if weight.shape == from_pocket.shape else weight[:, : from_pocket.shape[1]]
+                into.copy_(from_pocket)  # the mask channel comes behind those of the latents
+    return transformer, text
 
 
 @dataclass

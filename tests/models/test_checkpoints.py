@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.catalog import POCKET
+from models.checkpoints.assemble import missing_files
 from models.checkpoints.read import CheckpointError, as_diffusers, load_into, read, with_lora
 from models.transformer import CausalWanTransformer
 
@@ -212,3 +214,13 @@ def test_a_truncated_or_damaged_file_is_one_line(
     except CheckpointError as e:
         failed = str(e)
     assert failed is None or ("\n" not in failed and str(file) in failed)
+
+
+def test_a_model_whose_folders_are_links_is_not_missing(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("codec", "transformer"):
+        (tmp_path / "elsewhere" / f"{name}.safetensors").touch()
+    (tmp_path / "models").mkdir()
+    assert len(missing_files(POCKET, tmp_path / "models")) == 2
+    (tmp_path / "models" / "pocket").symlink_to(tmp_path / "elsewhere")
+    assert missing_files(POCKET, tmp_path / "models") == []
