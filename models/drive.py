@@ -65,6 +65,11 @@ class Controls:
         return out
 
 
+def heard_before(latent: int) -> int:
+    """Samples from the start of a take that the latents before `latent` ≥ 1 hear: a frame beyond those that they show."""
+    return FRAME * (4 * latent - 2)
+
+
 @lru_cache(maxsize=1)
 def _filters() -> NDArray[np.float64]:
     """Triangles of equal width on HTK's mel scale from 60 to 7600 Hz: [257, 32], each of sum 1."""

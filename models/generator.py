@@ -104,10 +104,17 @@ class Generator:
     # -- a chunk -------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def draw(self, state: TakeState, cues: Sequence[Cue] = (), drive: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        state: TakeState,
+        cues: Sequence[Cue] = (),
+        drive: Tensor | None = None,
+        before_step: Callable[[], None] = lambda: None,
+    ) -> Tensor:
         """Land the cues and draw the next chunk: clean latents [takes, C, chunk, h, w] float32, ready to be decoded.
 
-        `drive` [takes, chunk + knot, T, features] moves it, where the model can be driven.
+        `drive` [takes, chunk + knot, T, features] moves it, where the model can be driven. What `before_step` raises
+        gives the chunk up; the state is then good for nothing, and a snapshot goes on.
         """
         self.land(state, cues)
         if state.text is None:
@@ -117,7 +124,7 @@ class Generator:
         if (drive is None) is not (self.transformer.drive is None):
             raise CueError("a model that is driven needs a drive for every chunk, and no other can have one")
         chunk = self.config.chunk
-        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache, drive)
+        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache, drive, None, before_step)
         state.cache.end()
         if state.knot is not None:
             x, state.disagreement = knot.tied(x, state.knot, self.config.fusion or knot.ramp(self.config.knot))
@@ -148,6 +155,7 @@ class Generator:
         cache: Cache,
         drive: Tensor | None = None,
         steps: int | None = None,
+        before_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """The next chunk and its knot after the first `steps` steps of the schedule, [takes, C, chunk + knot, h, w].
 
@@ -156,6 +164,7 @@ class Generator:
         sigmas, gradients = self.config.schedule.sigmas[:steps], torch.is_grad_enabled()
         x = noise = self.noise(state, 0)
         for step, sigma in enumerate(sigmas, 1):
+            before_step()
             if state.knot is not None:
                 x = knot.pinned(x, state.knot, noise, 0.0 if self._masked else sigma)
             timestep = torch.tensor([1000 * sigma], device=self.device)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from models.cue import Cue, Parameter, Setting
 from streaming.pacing import LookAhead
 from streaming.take import Entry
+from streaming.voice import MicrophoneUse
 
 MESSAGE_LIMIT = 16_384  # bytes
 
@@ -93,13 +94,25 @@ class LookAheadCommand(_Command):
 
 
 class PlainCommand(_Command):
-    """pause, resume, undo the newest cue, record what is shown, stop recording, or end the take."""
+    """pause, resume, undo the newest cue, record what is shown, stop recording, end the take, or interrupt an avatar."""
 
-    type: Literal["pause", "resume", "undo", "record", "stop_recording", "end"]
+    type: Literal["pause", "resume", "undo", "record", "stop_recording", "end", "interrupt"]
+
+
+class MicrophoneCommand(_Command):
+    """What the microphone of whoever controls an avatar does."""
+
+    type: Literal["microphone"]
+    use: MicrophoneUse
+
+    @field_validator("use", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return MicrophoneUse(value) if isinstance(value, str) and value in list(MicrophoneUse) else value
 
 
 CueCommand = PromptCommand | SeedCommand | SetCommand
-Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | PlainCommand
+Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | MicrophoneCommand | PlainCommand
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 

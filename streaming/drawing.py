@@ -17,10 +17,11 @@ from streaming.figures import Figures
 from streaming.line import Line, LineFiles, new_id
 from streaming.pacing import LookAhead, may_draw
 from streaming.playout import Playout, Shown
-from streaming.rollout import Boundary, Rollout, record_of
+from streaming.rollout import Boundary, Rollout, frames_before, record_of
 from streaming.take import Entry, Take
 
 SNAPSHOT_BUDGET_MB = 512
+Drawn = tuple[Boundary, Snapshot, float]  # and the seconds that it took
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Drawing:
         self.record = record_of(model, model.generator.device)
         self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
         self._files = LineFiles(folder, self.record) if folder is not None else None
-        self._rollout = Rollout(model, take)
+        self._rollout = self._new_rollout(take)
         self._waiting: list[Waiting] = []
         self._rewind_to: Snapshot | None = None
         self._restart = False
@@ -128,6 +129,10 @@ class Drawing:
         try:
             write(self._files)
         except OSError as e:
+            self._no_longer_kept(e)
+
+    def _no_longer_kept(self, e: OSError) -> None:
+        if self._files is not None:
             self._files = None
             why = f"the take is no longer kept on disk ({e.strerror or e}): download it before you end it"
             self._tell({"type": "warning", "why": why})
@@ -139,14 +144,11 @@ class Drawing:
         self._keep(lambda files: files.begin(self.line))
         chunk = 4 * self._model.entry.rollout.chunk
         while not self._over:
-            if self._restart or self._rewind_to is not None:
-                await self._go_back(self._rewind_to)
+            await self._turn_back()
             if self._past is not None:
                 await self._catch_up(self._past)
                 continue
-            ready = may_draw(
-                self.look_ahead, unplayed=len(self._playout), chunk=chunk, production=self.figures.production
-            )
+            ready = may_draw(self.look_ahead, unplayed=self._unplayed, chunk=chunk, production=self.figures.production)
             if self._held or not ready:
                 await self._wake.wait()
                 self._wake.clear()
@@ -156,9 +158,29 @@ class Drawing:
                 later = next((i for i, w in enumerate(landing) if i and w.entry.prompt is not None), len(landing))
                 landing, self._waiting = landing[:later], landing[later:]
             entries = merged([w.entry for w in landing])
-            drawn = await self._device.run(lambda e=entries: self._step(e))  # type: ignore[misc]
+            drawn = await self._draw(entries)
+            if drawn is None:
+                self._waiting = landing + self._waiting
+                continue
             self._arrived(drawn, entries, landing)
             begun()
+
+    @property
+    def _unplayed(self) -> int:
+        """Frames of the line that are still to be shown."""
+        return len(self._playout)
+
+    def _new_rollout(self, take: Take) -> Rollout:
+        return Rollout(self._model, take)
+
+    async def _turn_back(self) -> None:
+        """Before a chunk: leave what is drawn, if that was asked for."""
+        if self._restart or self._rewind_to is not None:
+            await self._go_back(self._rewind_to)
+
+    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+        """The next chunk, on which these cues land; None if it was given up."""
+        return await self._device.run(lambda: self._step(entries))
 
     async def _catch_up(self, past: Line) -> None:
         """Draw the next chunk as it was, or be done with the past."""
@@ -175,7 +197,7 @@ class Drawing:
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
             self._tell({"type": "warning", "why": why})
 
-    def _step(self, entries: list[Entry]) -> tuple[Boundary, Snapshot, float]:
+    def _step(self, entries: list[Entry]) -> Drawn:
         began = time.perf_counter()
         boundary = self._rollout.step(cues_of(entries))
         return boundary, self._rollout.snapshot(), time.perf_counter() - began
@@ -195,7 +217,7 @@ class Drawing:
             self._tell(self.timeline())
         return entries
 
-    def _arrived(self, drawn: tuple[Boundary, Snapshot, float], entries: list[Entry], landing: list[Waiting]) -> None:
+    def _arrived(self, drawn: Drawn, entries: list[Entry], landing: list[Waiting]) -> None:
         """A chunk is drawn: its cues become part of the line, its frames queue up."""
         boundary = drawn[0]
         entries = self._grow(*drawn, entries)
@@ -207,8 +229,16 @@ class Drawing:
                 self._tell({"type": "live", "id": waiting.number, "latent": boundary.first, "frame": frame})
         cut = any(e.cut for e in entries)
         answers = tuple(w.number for w in landing if w.number is not None)
-        head, *rest = (Shown(f, boundary.first) for f in boundary.frames)
-        self._playout.add([replace(head, cut=cut, answers=answers), *rest])
+        head, *rest = self._shown(boundary)
+        self._queue([replace(head, cut=cut, answers=answers), *rest])
+
+    def _shown(self, boundary: Boundary) -> list[Shown]:
+        """The frames of a chunk, as they go to the playout."""
+        begin = frames_before(boundary.first)
+        return [Shown(f, boundary.first, frame=i) for i, f in enumerate(boundary.frames, begin)]
+
+    def _queue(self, frames: list[Shown]) -> None:
+        self._playout.add(frames)
 
     async def _go_back(self, snapshot: Snapshot | None) -> None:
         """Branch at a snapshot, or at the start: what lay ahead is another take's."""
@@ -216,7 +246,7 @@ class Drawing:
         left, at = self.line, snapshot.index if snapshot else 0
         self.snapshots.drop_after(at)
         if snapshot is None:
-            self._rollout = await self._device.run(lambda: Rollout(self._model, left.take))
+            self._rollout = await self._device.run(lambda: self._new_rollout(left.take))
         else:
             self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
             self.snapshots.add(snapshot)

@@ -32,6 +32,14 @@ class Line:
         changes = {"parent": self.parent, "cues": cues, "length": max(self.length, 1), "record": record}
         return self.take.model_copy(update=changes)
 
+    def shortened(self, at: int) -> list[Entry]:
+        """Give up what was drawn from latent `at` on, to draw it anew; the cues that had landed there."""
+        gone = [e for e in self.landed if (e.landed or 0) >= at]
+        self.landed = [e for e in self.landed if (e.landed or 0) < at]
+        self.hashes = {first: h for first, h in self.hashes.items() if first < at}
+        self.length = at
+        return gone
+
     def branched(self, at: int) -> Line:
         """A new line that shares this one's past before latent `at`."""
         kept = [e for e in self.landed if (e.landed or 0) < at]
@@ -62,6 +70,11 @@ class LineFiles:
             for line in [*map(cue_line, entries), chunk_line(first, latents, digest)]:
                 self._journal.write(line)
 
+    def redrawn(self, at: int) -> None:
+        """What was drawn from latent `at` on is given up; it follows anew."""
+        if self._journal is not None:
+            self._journal.write({"type": "redrawn", "from": at})
+
     def end(self, line: Line) -> None:
         """It is lived through: the journal says so, and the line lies beside it as a take file."""
         if self._journal is not None:
@@ -69,6 +82,10 @@ class LineFiles:
         if line.length:
             text = line.as_take(self._record).dumped()
             (self._folder / f"{line.id}.yaml").write_text(text, encoding="utf-8")
+
+    def beside(self, name: str) -> Path:
+        """A file of that name beside the take."""
+        return self._folder / name
 
     def recording(self, line: Line) -> Path:
         """A file beside the take for a new recording of it; they are numbered from 1."""
@@ -99,8 +116,16 @@ def told_by(lines: list[dict[str, Any]]) -> Told:
     if not lines or lines[0].get("type") != "take":
         raise ValueError("not the journal of a take")
     head = lines[0]
-    cues = [Entry.model_validate({k: v for k, v in x.items() if k != "type"}) for x in lines if x.get("type") == "cue"]
-    chunks = [x for x in lines if x.get("type") == "chunk"]
+    cues: list[Entry] = []
+    chunks: list[dict[str, Any]] = []
+    for x in lines:
+        if x.get("type") == "cue":
+            cues.append(Entry.model_validate({k: v for k, v in x.items() if k != "type"}))
+        elif x.get("type") == "redrawn":  # from here on otherwise than it was
+            cues = [e for e in cues if (e.landed or 0) < int(x["from"])]
+            chunks = [c for c in chunks if int(c["first"]) < int(x["from"])]
+        elif x.get("type") == "chunk":
+            chunks.append(x)
     if not chunks:
         raise ValueError("a journal without a chunk")
     hashes = {int(x["first"]): str(x["hash"]) for x in chunks}

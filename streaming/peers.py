@@ -9,11 +9,20 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 
 from streaming.control import ControlError, parse, permitted
+from streaming.live_avatar import LiveAvatar
+from streaming.microphone import listen
 from streaming.session import Session
-from streaming.tracks import PacketTrack, send_video
+from streaming.spoken import Samples
+from streaming.tracks import PacketTrack, send_sound, send_video
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +45,7 @@ class Peer:
         self._told = 0
         self._stop_listening = lambda: None
         self._status: asyncio.Task[None] | None = None
+        self._microphone: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
 
     async def answer(self, sdp: str) -> str:
@@ -44,6 +54,9 @@ class Peer:
             await self.close()
             raise OfferError("this is not an SDP offer")
         self._track = send_video(self.connection, self.session.broadcast)
+        if self.session.playout.sound is not None and "\nm=audio" in sdp:
+            send_sound(self.connection, self.session.playout.sound, hears=self._controls is not None)
+            self.connection.on("track", self._track_offered)
         self.connection.on("datachannel", self._channel_opened)
         self.connection.on("connectionstatechange", self._state_changed)
         try:
@@ -65,13 +78,28 @@ class Peer:
             return
         self.gone.set()
         self._stop_listening()
-        if self._status is not None:
-            self._status.cancel()
+        for task in (self._status, self._microphone):
+            if task is not None:
+                task.cancel()
         await self.connection.close()
 
     async def _state_changed(self) -> None:
         if self.connection.connectionState in ("failed", "closed"):
             await self.close()
+
+    # -- microphone -----------------------------------------------------------------------------------------------
+
+    def _track_offered(self, track: MediaStreamTrack) -> None:
+        """Whoever controls an avatar may speak to it; what others send is not read."""
+        session, controls = self.session, self._controls
+        if track.kind != "audio" or not isinstance(session, LiveAvatar) or controls is None or self._microphone:
+            return
+
+        def hear(sound: Samples) -> None:
+            if controls():
+                session.hear(sound)
+
+        self._microphone = asyncio.get_running_loop().create_task(listen(track, hear))
 
     # -- control --------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The playing half of a session: frames leave at the media rate, encoded once, to all viewers.
 
-Frames are numbered as they are released, so media time only ever grows, also over a rewind.
+Frames are numbered as they are released, so media time only ever grows, also over a rewind. Where there is sound, every
+frame carries its own: there is one queue and one clock, and nothing that could drift apart.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from streaming.broadcast import Broadcast
 from streaming.encoder import LiveEncoder, Picture, bitrate_for
+from streaming.opus import SILENCE, SoundEncoder
 from streaming.pacing import Pace, pts_of
 from streaming.recording import Recording
+from streaming.spoken import Samples
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Shown:
     chunk: int  # first latent of its chunk
     cut: bool = False  # the first frame after a cut: the encoder starts anew there
     answers: tuple[int, ...] = ()  # messages whose cues this frame is the first to show
+    frame: int = 0  # its place in the take
+    sound: Samples = field(default_factory=lambda: SILENCE)  # what is heard with it, where the film has sound
 
 
 class Playout:
@@ -39,13 +44,17 @@ class Playout:
         freed: Callable[[], None],
         shown: Callable[[Shown, int], None],
         clock: Callable[[], float],
+        sound: bool = False,
     ) -> None:
-        """Width and height of the pictures in pixels, frames a second."""
+        """Width and height of the pictures in pixels, frames a second; with `sound` 25, and all frames carry theirs."""
         self.fps = fps
         self.broadcast = Broadcast()
+        self.sound = Broadcast() if sound else None
+        self._sound_encoder = SoundEncoder() if sound else None
         self.recording: Recording | None = None
         self.released = 0  # frames
         self.playhead = 0  # first latent of the chunk on screen
+        self.next_frame = 0  # of the take: what comes after the frame on screen
         self._encoder = LiveEncoder(*size, fps, bitrate_for(*size, fps))
         self._freed, self._shown, self._clock = freed, shown, clock
         self._frames: deque[Shown] = deque()
@@ -69,8 +78,23 @@ class Playout:
         self._frames.extend(frames)
         self._wake.set()
 
+    def redraw(self, frames: list[Shown]) -> None:
+        """These instead of what waits for their places in the take and after; those that are late are left out."""
+        kept = (f for f in self._frames if f.frame < frames[0].frame)
+        self._frames = deque([*kept, *(f for f in frames if f.frame >= self.next_frame)])
+        self._wake.set()
+
     def clear(self) -> None:
         self._frames.clear()
+
+    def hush(self) -> None:
+        """Nothing of what waits is heard; it is still seen."""
+        self._frames = deque(replace(f, sound=SILENCE) for f in self._frames)
+
+    @property
+    def audible(self) -> bool:
+        """Whether anything of what waits would be heard."""
+        return any(f.sound.any() for f in self._frames)
 
     def hold(self, *, held: bool) -> None:
         """While held the picture stands still, and media time with it."""
@@ -91,7 +115,7 @@ class Playout:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken(), 0.25)
                 if not (self._playing or self._over) and last is not None and self.broadcast.keyframe_wanted:
-                    await self._show(replace(last, answers=()))  # who joins a pause sees where it stands
+                    await self._show(replace(last, answers=(), sound=SILENCE))  # who joins a pause sees where it stands
                 continue
             pace = pace or Pace(self.fps, self.released, self._clock())
             if (delay := pace.due(self.released) - self._clock()) > 0:
@@ -109,10 +133,16 @@ class Playout:
     async def _show(self, shown: Shown) -> None:
         """Release one frame: encode it, send it, and tell of it."""
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
+        self.next_frame = shown.frame + 1
         self._freed()
         recording = self.recording
         keyframe = shown.cut or self.broadcast.keyframe_wanted or (recording is not None and recording.waiting)
         pts = pts_of(number, self.fps)
+        if self.sound is not None and self._sound_encoder is not None:
+            for packet in self._sound_encoder.encode(shown.sound, number):
+                self.sound.send(packet)
+                if recording is not None:
+                    recording.offer_sound(packet)
         encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
         for packet in await asyncio.get_running_loop().run_in_executor(None, encode):
             self.broadcast.send(packet)

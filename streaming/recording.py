@@ -22,12 +22,12 @@ class RecordingError(Exception):
 class Recording:
     """Packets from the next keyframe on. Nothing here holds up the stream: a thread writes, a slow disk only queues."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: int) -> None:
-        """The file to write, the size of the encoded pictures in pixels, frames a second."""
+    def __init__(self, path: Path, width: int, height: int, fps: int, *, sound: bool = False) -> None:
+        """The file to write, the size of the encoded pictures in pixels, frames a second, and whether there is sound."""
         self.path = path
-        self._size, self._fps = (width, height), fps
+        self._size, self._fps, self._sound = (width, height), fps, sound
         self._muxer: FragmentMuxer | None = None
-        self._packets: asyncio.Queue[av.Packet | None] = asyncio.Queue()
+        self._packets: asyncio.Queue[tuple[av.Packet, bool] | None] = asyncio.Queue()  # and whether it is sound
         self._first = self._newest = self._written = 0  # pts; the recording begins at 0 whenever the stream began
         self._ended = False
 
@@ -47,9 +47,14 @@ class Recording:
             return
         if self._muxer is None:
             self._first = self._written = packet.pts
-            self._muxer = FragmentMuxer(*self._size, self._fps, origin=packet.pts)
+            self._muxer = FragmentMuxer(*self._size, self._fps, origin=packet.pts, sound=self._sound)
         self._newest = packet.pts
-        self._packets.put_nowait(packet)
+        self._packets.put_nowait((packet, False))
+
+    def offer_sound(self, packet: av.Packet) -> None:
+        """The next packet of the stream's sound."""
+        if self._muxer is not None and not self._ended:
+            self._packets.put_nowait((packet, True))
 
     def end(self) -> None:
         """Write what waits and close the file; `run` then returns."""
@@ -74,11 +79,14 @@ class Recording:
     async def _write_to(self, file: BinaryIO) -> None:
         begun = False
         while True:
-            packet = await self._packets.get()
+            packet, is_sound = await self._packets.get() or (None, False)
             if self._newest - self._written > BACKLOG:
                 raise RecordingError("the recording stopped: the disk is too slow for it; what is written plays")
             if self._muxer is None:  # it ended before a keyframe came
                 return
+            if packet is not None and is_sound:
+                self._muxer.add_sound(packet)
+                continue
             fragment = self._muxer.flush() if packet is None else self._muxer.add(packet)
             if fragment is not None:
                 await asyncio.to_thread(_append, file, fragment.data if begun else self._muxer.init + fragment.data)

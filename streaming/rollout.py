@@ -54,17 +54,21 @@ class Rollout:
         """What drives the chunk that starts at latent `first`, [1, chunk + knot, T, features]; None: nothing does."""
         return None
 
+    def may_go_on(self) -> None:
+        """Asked between the steps of a chunk; what it raises gives the chunk up, and a snapshot must go on."""
+
     def step(self, extra: Sequence[Cue] = ()) -> Boundary:
         """Draw, decode and commit the next chunk; `extra` cues land after the take's own."""
         generator, state = self.model.generator, self.state
         first = state.index
         cues = [*self.cues_at(first), *extra]
         began = time.perf_counter()
-        latents = generator.draw(state, cues, self.drive(first))
+        latents = generator.draw(state, cues, self.drive(first), self.may_go_on)
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)
         decoded = time.perf_counter()
+        self.may_go_on()
         generator.commit(state)
         _wait(generator.device)
         seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}

@@ -24,6 +24,7 @@ from streaming.control import (
     ControlError,
     CueCommand,
     LookAheadCommand,
+    MicrophoneCommand,
     PlainCommand,
     PrepareCommand,
     PromptCommand,
@@ -63,23 +64,23 @@ class Session:
         self.model, self.device = model, device
         self.phase, self.failure = Phase.WARMING, ""
         size = take.width_height(model.entry.size)
-        self.playout = Playout(
-            size, model.entry.fps, freed=lambda: self._drawing.wake(), shown=self._shown, clock=clock
-        )
-        self._drawing = Drawing(
-            model,
-            take,
-            device,
-            self.playout,
-            folder=folder,
-            look_ahead=look_ahead,
-            tell=self._tell,
-            clock=clock,
-            past=past,
-        )
         self._listeners: list[Listener] = []
+        self.playout = Playout(
+            size,
+            model.entry.fps,
+            freed=lambda: self._drawing.wake(),
+            shown=self._shown,
+            clock=clock,
+            sound=model.entry.drive is not None,
+        )
+        self._drawing = self._new_drawing(
+            take, device, folder=folder, look_ahead=look_ahead, tell=self._tell, clock=clock, past=past
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._recorder: asyncio.Task[None] | None = None
+
+    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> Drawing:
+        return Drawing(self.model, take, device, self.playout, **how)
 
     # -- what it tells --------------------------------------------------------------------------------------------
 
@@ -109,7 +110,8 @@ class Session:
     def facts(self) -> dict[str, Any]:
         """What a viewer needs to know of the film once."""
         entry = self.model.entry
-        return {"model": entry.name, "fps": entry.fps, "chunk": entry.rollout.chunk, "phase": self.phase}
+        facts = {"model": entry.name, "fps": entry.fps, "chunk": entry.rollout.chunk, "phase": self.phase}
+        return facts | {"sound": self.playout.sound is not None}
 
     def take(self) -> Take:
         """The surviving line as a take that render replays to the same latents."""
@@ -186,6 +188,8 @@ class Session:
                 if last == 0:
                     raise ValueError("there is nothing to undo")
                 self._drawing.rewind(last)
+            case MicrophoneCommand() | PlainCommand(type="interrupt"):
+                raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
                 raise ValueError(f"a take that is {self.phase} cannot {command.type}")
             case _:
@@ -209,7 +213,8 @@ class Session:
     def _record(self) -> None:
         """Begin a recording beside the take; the stream does not depend on how it fares."""
         playout = self.playout
-        recording = Recording(self._drawing.recording(), playout.picture_width, playout.picture_height, playout.fps)
+        size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
+        recording = Recording(self._drawing.recording(), *size, playout.fps, sound=sound)
         playout.recording = recording
 
         async def run() -> None:
@@ -243,6 +248,8 @@ class Session:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.broadcast.close()
+        if self.playout.sound is not None:
+            self.playout.sound.close()
         self._drawing.close()
         self.playout.clear()
         self._listeners.clear()

@@ -9,10 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models.checkpoints.assemble import Model
+from models.cue import Reference
 from streaming.device import DeviceThread
 from streaming.line import Line
+from streaming.live_avatar import LiveAvatar
+from streaming.meters import Reader
 from streaming.pacing import LookAhead
 from streaming.session import Session
 from streaming.take import Take
@@ -73,11 +77,24 @@ class Sessions:
 
         With a `past` it continues that line, which began as `take`.
         """
-        self._admit(take.model, ticket)
-        model = await self._load(take.model)
-        session = Session(
-            model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
+        model = await self._admitted(take, ticket)
+        return self._begun(
+            Session(model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past)
         )
+
+    async def create_avatar(
+        self, take: Take, portrait: Reference, reader: Reader | None, ticket: str | None = None
+    ) -> Hosted:
+        """A running avatar with this portrait; FullError as for every session."""
+        model = await self._admitted(take, ticket)
+        how: dict[str, Any] = {"folder": self.folder, "clock": self._clock}
+        return self._begun(LiveAvatar(model, take, self.device, portrait=portrait, reader=reader, **how))
+
+    async def _admitted(self, take: Take, ticket: str | None) -> Model:
+        self._admit(take.model, ticket)
+        return await self._load(take.model)
+
+    def _begun(self, session: Session) -> Hosted:
         hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
         self.hosted[session.id] = hosted
         session.start()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from models.drive import LEVEL, RATE
 
+# nothing that names other files or addresses, such as a playlist: what is read may have come over the network
+KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
 FLOOR = -50.0  # dBFS; below it nobody speaks
 FARTHEST = 20.0  # dB that a sound is brought up or down
 
@@ -24,16 +27,18 @@ class SpeechError(Exception):
     """Sound that cannot be used; the message is one line for a person."""
 
 
-def read(path: Path) -> Iterator[Sound]:
+def read(source: Path | BinaryIO) -> Iterator[Sound]:
     """Pieces of a sound file of any rate and number of channels, in order, never empty.
 
-    A file that breaks off gives what is there. SpeechError if it cannot be read or holds no sound.
+    A file that breaks off gives what is there. SpeechError if it cannot be read or holds no sound; it names the path,
+    if there is one.
     """
-    heard = 0
+    heard, name = 0, source if isinstance(source, Path) else "the sound"
     try:
-        with av.open(str(path)) as container:
+        opened = str(source) if isinstance(source, Path) else source
+        with av.open(opened, options={"format_whitelist": KINDS}) as container:
             if not container.streams.audio:
-                raise SpeechError(f"{path}: holds no sound")
+                raise SpeechError(f"{name}: holds no sound")
             resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
             frames = container.decode(container.streams.audio[0])
             while True:
@@ -50,9 +55,10 @@ def read(path: Path) -> Iterator[Sound]:
                     break
     except (FFmpegError, OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).splitlines()[0]
-        raise SpeechError(f"{path}: not a sound file that can be read ({reason})") from e
+        why = f" ({reason})" if isinstance(source, Path) else ""
+        raise SpeechError(f"{name}: not a sound file that can be read{why}") from e
     if not heard:
-        raise SpeechError(f"{path}: the sound is empty")
+        raise SpeechError(f"{name} is empty")
 
 
 @dataclass
@@ -77,3 +83,14 @@ class Levelling:
             return 1.0
         missing = LEVEL - 10 * math.log10(self._energy / self._blocks)
         return float(10 ** (max(-FARTHEST, min(FARTHEST, missing)) / 20))
+
+
+def whole(source: Path | BinaryIO, most_seconds: float) -> Sound:
+    """A sound at the level of speech, [samples]; SpeechError as `read` does, and for one longer than `most_seconds`."""
+    levelling, pieces = Levelling(), []
+    for piece in read(source):
+        levelling.add(piece)
+        pieces.append(piece)
+        if levelling.samples > most_seconds * RATE:
+            raise SpeechError(f"the sound is longer than {most_seconds:.0f} seconds; send it in parts")
+    return np.clip(levelling.gain * np.concatenate(pieces), -1, 1).astype(np.float32)

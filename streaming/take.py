@@ -103,8 +103,11 @@ class Entry(BaseModel):
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
 
 
+Beside = Annotated[str, Field(pattern=r"[\w-]{1,60}\.(png|wav)")]  # a file in the take's own folder
+
+
 class Take(BaseModel):
-    """A linear run: model, seed, size, length and cues."""
+    """A linear run: model, seed, size, length and cues; for an avatar the picture it stays true to and what it speaks."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -113,6 +116,8 @@ class Take(BaseModel):
     size: str | None = None
     length: Position = "20s"
     parent: str | None = None
+    reference: Beside | None = None
+    sound: Beside | None = None
     cues: list[Entry]
     record: dict[str, Any] | None = None
 

@@ -10,12 +10,11 @@ from streaming.broadcast import Broadcast
 
 
 class PacketTrack(MediaStreamTrack):
-    """One viewer of a broadcast, as a video track. It ends with the broadcast or its connection."""
+    """One viewer of a broadcast, as a track of its kind. It ends with the broadcast or its connection."""
 
-    kind = "video"
-
-    def __init__(self, broadcast: Broadcast) -> None:
+    def __init__(self, broadcast: Broadcast, kind: str = "video") -> None:
         super().__init__()
+        self.kind = kind
         self._broadcast = broadcast
         self._viewer = broadcast.join()
         self.first_pts: int | None = (
@@ -23,7 +22,7 @@ class PacketTrack(MediaStreamTrack):
         )
 
     async def recv(self) -> av.Packet:
-        """The next H.264 packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
+        """The next packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
         packet = await self._viewer.get()
         if packet is None:
             self.stop()
@@ -50,11 +49,24 @@ def send_video(connection: RTCPeerConnection, broadcast: Broadcast) -> PacketTra
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType in ("video/H264", "video/rtx")])
     # where the peer's PLI or FIR arrives; aiortc's own answer concerns its own encoder, which encodes nothing here
     transceiver.sender._send_keyframe = broadcast.request_keyframe  # type: ignore[method-assign]
+    _leaves_with(connection, track)
+    return track
 
+
+def send_sound(connection: RTCPeerConnection, broadcast: Broadcast, *, hears: bool) -> None:
+    """Send the broadcast of a film's sound (Opus) as `send_video` does its pictures, in the same stream, so that a
+    browser keeps them together. With `hears` the peer may send its microphone the other way.
+    """
+    track = PacketTrack(broadcast, "audio")
+    transceiver = connection.addTransceiver(track, direction="sendrecv" if hears else "sendonly")
+    codecs = RTCRtpSender.getCapabilities("audio").codecs
+    transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
+    _leaves_with(connection, track)
+
+
+def _leaves_with(connection: RTCPeerConnection, track: PacketTrack) -> None:
     @connection.on("connectionstatechange")
     def leave() -> None:
         # a sender that never started does not stop its track
         if connection.connectionState in ("closed", "failed"):
             track.stop()
-
-    return track

@@ -83,6 +83,11 @@ def random_sentence(rng: random.Random) -> str:
     return " ".join(rng.choice(part) for part in (_WHO, _DOES, _WHAT, _WHEN)) + rng.choice((".", "!", "?"))
 
 
+def installed() -> bool:
+    """Whether texts can be spoken here."""
+    return shutil.which(PROGRAM) is not None
+
+
 def speak(text: str, voice: Voice) -> Sound:
     """The text spoken, [samples] float32 at 16 kHz, silence at both ends cut.
 

@@ -12,6 +12,7 @@ import pytest
 
 from streaming.encoder import LiveEncoder
 from streaming.muxer import Fragment, FragmentMuxer
+from streaming.opus import SoundEncoder
 
 FPS = 16
 
@@ -155,3 +156,23 @@ def test_what_cannot_be_played_is_refused() -> None:
     (of_another_encoder,) = packets(1, first=50, fps=30)
     with pytest.raises(ValueError, match="parameters"):
         muxer.add(of_another_encoder)
+
+
+def test_sound_plays_where_its_frames_are_whenever_the_film_begins() -> None:
+    """A click in frame 30 of the stream is heard with that frame, in a film that begins at frame 10."""
+    made, sounds = packets(60, keys=(10,), fps=25), SoundEncoder()
+    muxer, data = FragmentMuxer(256, 256, 25, origin=10 * 3600, sound=True), b""
+    for number in range(60):
+        samples = np.zeros(640, np.int16)
+        samples[:20] = 20_000 if number == 30 else 0
+        for packet in sounds.encode(samples, number):
+            muxer.add_sound(packet)
+        if number >= 10 and (fragment := muxer.add(made[number])) is not None:
+            data += fragment.data
+    with av.open(io.BytesIO(muxer.init + data)) as film:
+        assert muxer.codec.endswith(",opus")
+        assert (film.streams.audio[0].codec_context.name, len(film.streams.video)) in (("opus", 1), ("libopus", 1))
+        heard = [(f.time + np.arange(f.samples) / f.rate, f.to_ndarray()[0]) for f in film.decode(audio=0)]
+    times, loud = (np.concatenate(parts) for parts in zip(*heard, strict=True))
+    assert times[np.abs(loud).argmax()] == pytest.approx(20 / 25, abs=0.004)
+    assert np.allclose(np.diff(times), 1 / 48_000, atol=1e-6)

@@ -73,7 +73,7 @@ def test_no_samples_and_no_file_and_no_sound_are_said(tmp_path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(SpeechError, match="no sound"):
+    with pytest.raises(SpeechError, match="not a sound"):
         list(read(tmp_path / "p.png"))
 
 

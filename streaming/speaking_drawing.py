@@ -1,0 +1,180 @@
+"""The drawing half of a live avatar: every chunk is given the sound that it hears, and an interruption redraws.
+
+    voice → given to the chunk that is drawn next → frames, each with its own sound → playout
+
+When the avatar is interrupted, what waits to be played is silent at once, and the chunk that will be on screen by the
+time it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face stays where it is
+and only the mouth closes. What the chunk before has already heard of it, up to 200 ms, is not taken back. So the sound
+beside the take says what every chunk was driven by, and a render of both gives the same latents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from models.checkpoints.assemble import Model
+from models.cue import Reference
+from models.drive import FRAME, heard_before
+from streaming.device import DeviceThread
+from streaming.drawing import Drawing, Drawn, Waiting
+from streaming.line import LineFiles
+from streaming.opus import SILENCE
+from streaming.pacing import LookAhead
+from streaming.playout import Playout, Shown
+from streaming.rollout import Boundary, frames_before
+from streaming.speaking import GivenUpError, LiveRollout
+from streaming.spoken import Spoken
+from streaming.take import Entry, Take
+from streaming.voice import Voice
+
+PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
+LOOK_EVERY = 0.005
+
+
+class SpeakingDrawing(Drawing):
+    """Draws a take of a portrait that speaks what its voice is about to say, never more than a chunk ahead."""
+
+    _rollout: LiveRollout
+
+    def __init__(
+        self,
+        model: Model,
+        take: Take,
+        device: DeviceThread,
+        playout: Playout,
+        *,
+        folder: Path | None,
+        tell: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float],
+        portrait: Reference,
+        voice: Voice,
+    ) -> None:
+        self._portrait, self._voice = portrait, voice
+        self._given = Spoken()
+        self._interrupted: int | None = None  # frame of the take at which it was
+        self._mute_before = 0  # frame of the take up to which what was given is not heard
+        self.epoch = 0  # interruptions so far: what was drawn in another one is stale
+        super().__init__(
+            model, take, device, playout, folder=folder, look_ahead=LookAhead.INSTANT, tell=tell, clock=clock
+        )
+        self._keep(self._lay_beside)
+
+    def _lay_beside(self, files: LineFiles) -> None:
+        """Portrait and sound lie beside the take, which names them."""
+        names = {"reference": f"{self.line.id}.png", "sound": f"{self.line.id}.wav"}
+        pixels = np.frombuffer(self._portrait.pixels, np.uint8).reshape(self._portrait.height, self._portrait.width, 3)
+        _, png = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        files.beside(names["reference"]).write_bytes(png.tobytes())
+        self._given = Spoken(files.beside(names["sound"]))
+        self.line.take = self.line.take.model_copy(update=names)
+
+    def _new_rollout(self, take: Take) -> LiveRollout:
+        return LiveRollout(self._model, take, self._portrait)
+
+    @property
+    def _unplayed(self) -> int:
+        return frames_before(self.line.length) - self._playout.next_frame  # what waits may be about to be redrawn
+
+    # -- what it is told ------------------------------------------------------------------------------------------
+
+    def rewind(self, latent: int) -> None:
+        raise ValueError("an avatar's take has no way back; interrupt what it says, or begin a new one")
+
+    def interrupt(self) -> None:
+        """Nothing that was about to be said is heard or shown any more."""
+        self.epoch += 1
+        if self._interrupted is None:
+            self._interrupted = self._playout.next_frame
+        self._rollout.give_up = True
+        self._playout.hush()
+        self.wake()
+
+    def close(self) -> None:
+        super().close()
+        self._given.close()
+
+    # -- what it does ---------------------------------------------------------------------------------------------
+
+    async def _turn_back(self) -> None:
+        while self._interrupted is not None:
+            frame, self._interrupted = self._interrupted, None
+            await self._silence_from(frame)
+
+    async def _silence_from(self, frame: int) -> None:
+        """Go back to where silence after `frame` of the take is seen soonest, and take back what is given from there on."""
+        at = self._soonest()
+        if at:
+            snapshot = self.snapshots.at(at)
+            self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
+            self.snapshots.drop_after(at)
+        else:
+            self._rollout = await self._device.run(lambda: self._new_rollout(self.line.take))
+        self._rollout.give_up = self._interrupted is not None
+        silent = max(FRAME * frame, self._heard(at)) if at else 0
+        self._rollout.hush(silent)
+        self._given.hush(silent)
+        self._mute_before = silent // FRAME
+        if at < self.line.length:
+            again = [e.model_copy(update={"at": 0, "landed": None}) for e in self.line.shortened(at)]
+            self._waiting = [Waiting(None, e, self._clock()) for e in again] + self._waiting
+            self._keep(lambda files: files.redrawn(at))
+
+    def _heard(self, latent: int) -> int:
+        """Samples that the chunks before that latent have heard."""
+        return heard_before(latent + self._model.entry.rollout.knot)
+
+    def _soonest(self) -> int:
+        """The latent from which to draw anew, so that what was heard before an interruption is no longer shown."""
+        chunk, takes, now = self._model.entry.rollout.chunk, round(self.figures.production), self._playout.next_frame
+        # what will be on screen once a chunk is drawn; one that was shown by then would be drawn for nobody, unless
+        # drawing is so fast that the silence of the next, two chunks away, still comes before that of this one
+        soon = min(max(chunk, -(-(now + takes) // 4) // chunk * chunk), self.line.length)
+
+        def closed(latent: int) -> int:
+            chunks = 1 if now + takes < frames_before(latent + chunk) else 2
+            return max(now + chunks * takes, self._heard(latent) // FRAME)
+
+        return min((soon, max(chunk, soon - chunk)), key=closed) if soon else 0
+
+    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+        epoch = self.epoch
+        missing = self._rollout.needs(self.line.length) - self._given.length
+        await self._listen(missing)
+        if epoch != self.epoch or self._over:
+            return None
+        sound = self._voice.next(missing)
+        self._rollout.hear(sound)
+        try:
+            self._given.add(sound)
+        except OSError as e:
+            self._given.close()
+            self._no_longer_kept(e)
+        try:
+            drawn = await super()._draw(entries)
+        except GivenUpError:
+            return None
+        return drawn if epoch == self.epoch else None
+
+    async def _listen(self, samples: int) -> None:
+        """A live voice gives the rest of what it says in real time; it may be a little late."""
+        until, epoch = self._clock() + PATIENCE, self.epoch
+        while self._voice.awaits(samples) and epoch == self.epoch and not self._over and self._clock() < until:
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _shown(self, boundary: Boundary) -> list[Shown]:
+        shown = super()._shown(boundary)
+        sounds = self._given.frames(shown[0].frame, len(shown))
+        return [
+            replace(frame, sound=SILENCE if frame.frame < self._mute_before else sound)
+            for frame, sound in zip(shown, sounds, strict=True)
+        ]
+
+    def _queue(self, frames: list[Shown]) -> None:
+        self._playout.redraw(frames)

@@ -1,0 +1,106 @@
+"""The shipped avatar, live: its lips follow what is heard, close when it is interrupted, and it stays who it is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+import torch
+from speakers import until
+
+from app.faces import drawn, face_named
+from models.catalog import AVATAR
+from models.checkpoints.assemble import ASSETS, load, missing_files
+from models.judge import face as reading
+from models.judge.sync import sync
+from models.pocket.voice import VoiceError, monologue
+from streaming.device import DeviceThread
+from streaming.live_avatar import LiveAvatar, State
+from streaming.playout import Shown
+from streaming.spoken import as_sound
+from streaming.take import Entry, Take
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(bool(missing_files(AVATAR, ASSETS)), reason="assets/pocket-avatar has no weights"),
+]
+
+
+@asynccontextmanager
+async def living(face: str) -> AsyncIterator[tuple[LiveAvatar, list[tuple[float, Shown]]]]:
+    """The avatar, and what it shows: (time, frame)."""
+    device, shown = DeviceThread(), list[tuple[float, Shown]]()
+    model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
+    take = Take(model=AVATAR.name, seed=5, length=1, cues=[Entry(prompt="a portrait speaks")])
+    avatar = LiveAvatar(model, take, device, portrait=drawn(face_named(face)))
+    tell = avatar.playout._shown
+
+    def keep(frame: Shown, number: int) -> None:
+        shown.append((time.monotonic(), frame))
+        tell(frame, number)
+
+    avatar.playout._shown = keep
+    avatar.start()
+    try:
+        await until(lambda: avatar.index >= 6, 60)
+        yield avatar, shown
+    finally:
+        await avatar.close()
+        device.close()
+
+
+def speech(seconds: float, seed: int) -> np.ndarray:
+    try:
+        return monologue(seconds, random.Random(seed))
+    except VoiceError as e:
+        pytest.skip(str(e))
+
+
+async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
+    reader = reading.load(ASSETS / "judge" / "face.safetensors")
+    async with living("ada") as (avatar, shown):
+        avatar.say(speech(20, 2))
+        await until(lambda: avatar.state is State.IDLE, 120)
+    frames = np.stack([f.picture for _, f in shown])
+    sound = as_sound(np.concatenate([f.sound for _, f in shown]))
+    found = sync(reader.pose(frames)["mouth"], sound)
+    who = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3))[0]
+    alike = reader.identity(frames[::25]) @ who
+    print(
+        f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, identity {alike.min():.2f}"
+    )
+    assert found.correlation > found.null + 0.2
+    assert abs(found.lag_ms) <= 80
+    assert alike.min() > 0.6
+
+
+async def test_interrupted_its_mouth_closes_and_its_face_does_not_jump() -> None:
+    """Goals: silent within 100 ms, closed within a chunk's time and 200 ms."""
+    reader = reading.load(ASSETS / "judge" / "face.safetensors")
+    silent, closed, chunks, jumps = [], [], [], []
+    async with living("bo") as (avatar, shown):
+        for i in range(6):
+            avatar.say(speech(8, 10 + i))
+            await until(lambda: bool(shown[-1][1].sound.any()), 20)
+            await asyncio.sleep(1.5 + 0.11 * i)
+            at = time.monotonic()
+            avatar.interrupt("asked to")
+            await asyncio.sleep(2.5)
+            after = [(t, f) for t, f in shown if t >= at]
+            silent.append(max([t - at for t, f in after if np.abs(f.sound).max() > 300], default=0.0))
+            mouth = reader.pose(np.stack([f.picture for _, f in after]))["mouth"]
+            open_ = np.flatnonzero(mouth > mouth[-25:].mean() + 0.15)
+            closed.append(after[open_[-1] + 1][0] - at if len(open_) else 0.0)
+            chunks.append(avatar._drawing.figures.production / 25)
+            steps = np.abs(np.diff(np.stack([f.picture for _, f in shown[-120:]]).astype(int), axis=0)).mean((1, 2, 3))
+            jumps.append(steps.max() / np.quantile(steps, 0.95))
+    for name, values in (("silent", silent), ("closed", closed), ("a chunk takes", chunks)):
+        print(f"\n{name}: p50 {1000 * np.median(values):.0f} ms, p95 {1000 * np.quantile(values, 0.95):.0f} ms", end="")
+    assert max(silent) <= 0.1
+    assert np.median(closed) <= np.median(chunks) + 0.2 + 0.04
+    assert np.median(jumps) < 3
