@@ -39,9 +39,14 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
         data = path.read_bytes()
     except OSError as e:
         raise RenderError(f"{path}: {e.strerror}") from e
+    return portrait_in(data, size, str(path))
+
+
+def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
+    """As `portrait_of`, of a file's bytes; `name` is what it is called where it is none."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
-        raise RenderError(f"{path}: not a picture that can be read; PNG and JPEG can")
+        raise RenderError(f"{name}: not a picture that can be read; PNG and JPEG can")
     height, width = picture.shape[:2]
     scale = max(size[0] / width, size[1] / height)
     across, down = min(width, round(size[0] / scale)), min(height, round(size[1] / scale))
@@ -100,6 +105,26 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
         rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, portrait, sound, levelling.gain),
         heard=heard.hexdigest(),
     )
+
+
+def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 1) -> tuple[Job, Path]:
+    """The render of what an avatar said live, and its sound: both lie in the take's folder. RenderError if they do not."""
+    if take.reference is None or take.sound is None:
+        raise RenderError(f"{model.entry.name} needs a portrait and a sound: let it speak with longtake avatar")
+    portrait, sound = folder / take.reference, folder / take.sound
+    reference = portrait_of(portrait, take.width_height(model.entry.size))
+    if not sound.is_file():
+        raise RenderError(f"{sound}: the sound of the take is missing")
+    silent = out.with_name(f"{out.stem}.silent.mp4")
+    job = Job(
+        take,
+        model,
+        silent,
+        scale=scale,
+        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound),
+        heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
+    )
+    return job, sound
 
 
 def with_sound(video: Path, sound: Path, out: Path) -> None:

@@ -76,7 +76,13 @@ def render(
     if extend:
         script = rendering.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
     limit = rendering.position(start, entry.fps) if start else None
-    job = rendering.Job(script, loaded, out, scale=scale)
+    sound = None
+    if entry.drive is None:
+        job = rendering.Job(script, loaded, out, scale=scale)
+    else:
+        from app.avatar import job_of_take, with_sound
+
+        job, sound = job_of_take(loaded, script, take.parent, out, scale)
 
     from app.progress import shown
 
@@ -84,6 +90,8 @@ def render(
         result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
+    if sound is not None:
+        with_sound(job.out, sound, out)
     if report:
         rendering.write_report(result, job, report)
     if sheet:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 
+import cv2
 import numpy as np
 
+from app.avatar import portrait_in
 from app.render import RenderError
 from models.cue import Reference
 from models.pocket.face import ATTRIBUTES, Face, Pose
@@ -43,6 +45,23 @@ def face_named(text: str) -> Face:
         said[name] = value
     first = next(iter(GALLERY.values()))
     return Face(**{name: said.get(name, getattr(first, name)) for name in ATTRIBUTES})
+
+
+def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
+    """Who an avatar is: a face by its name or attributes, or a picture's bytes; the gallery's first if nothing is said.
+
+    RenderError, in one line, for what cannot be drawn or is no picture.
+    """
+    if picture is not None:
+        return portrait_in(picture, size, "the portrait")
+    reference = drawn(face_named(face or next(iter(GALLERY))))
+    return reference if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")
+
+
+def as_png(reference: Reference) -> bytes:
+    """The picture as a PNG file."""
+    pixels = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
+    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
 
 
 def drawn(face: Face) -> Reference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from models.cache_shape import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch
@@ -22,26 +24,44 @@ PRESETS = {
     "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
 }
 _MOUNT = """
-for (const name of ["screen.js", "connection.js", "player.js", "takes.js"]) {
+const scripts = %s;
+scripts.forEach((name, i) => {
   const script = document.createElement("script");
-  script.src = "page/" + name;
+  script.src = "%spage/" + name;
   script.async = false;
-  if (name === "takes.js") script.onload = () => window.longtake.mount(element.querySelector(".longtake"), {});
+  if (i === scripts.length - 1) script.onload = () => window.longtake.%s(element.querySelector(".longtake"), {});
   document.head.append(script);
-}
+});
 """
 
 
-def player() -> gr.HTML:
-    """Video, prompt, timeline and status; everything live goes over its own data channel, never through Gradio."""
+def _component(page: str, scripts: list[str], mount: str, base: str) -> gr.HTML:
+    """One of our pages: what is live goes over its own connection, never through Gradio."""
     # the template is constant: Gradio's re-rendering would drop what the script has put there
-    return gr.HTML(
-        html_template=(PAGE / "player.html").read_text(encoding="utf-8"), js_on_load=_MOUNT, elem_id="player"
-    )
+    template = (PAGE / page).read_text(encoding="utf-8")
+    return gr.HTML(html_template=template, js_on_load=_MOUNT % (json.dumps(scripts), base, mount), elem_id="player")
+
+
+def player() -> gr.HTML:
+    """Video, prompt, timeline and status."""
+    return _component("player.html", ["screen.js", "connection.js", "player.js", "takes.js"], "mount", "")
+
+
+def avatar() -> gr.HTML:
+    """A portrait that speaks: who it is, what it says, its microphone and its meters."""
+    scripts = ["screen.js", "connection.js", "levels.js", "faces.js", "avatar.js"]
+    return _component("avatar.html", scripts, "mountAvatar", "../")
 
 
 def mount(app: FastAPI) -> FastAPI:
-    """Put the page at / of the server."""
+    """Put the studio at / of the server, and the avatar at /avatar/."""
+    app.get("/avatar", include_in_schema=False)(lambda: RedirectResponse("avatar/"))
+    with gr.Blocks(title="Longtake avatar") as speaking:
+        avatar()
+    style = "".join(f'<link rel="stylesheet" href="../page/{name}.css">' for name in ("player", "avatar"))
+    app = gr.mount_gradio_app(
+        app, speaking, path="/avatar", head=style, ssr_mode=False, footer_links=[], max_file_size="1mb"
+    )
     with gr.Blocks(title="Longtake") as page:
         player()
         with gr.Row():

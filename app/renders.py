@@ -144,6 +144,6 @@ class Renders:
             await asyncio.sleep(LOOK_EVERY)
 
     def _done(self, name: str) -> int:
-        """Chunks in the render's journal."""
-        lines = journal.read(self._archive.folder / f"{name}.render" / "journal.jsonl")
-        return sum(line.get("type") == "chunk" for line in lines)
+        """Chunks in the render's journal; an avatar's pictures come before their sound."""
+        journals = (self._archive.folder / f"{name}{kind}.render" / "journal.jsonl" for kind in ("", ".silent"))
+        return max(sum(line.get("type") == "chunk" for line in journal.read(path)) for path in journals)

@@ -21,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "longtake_token"
 BODY_LIMIT = 128 * 1024  # bytes
+SOUND_LIMIT = 16 * 1024 * 1024  # of what an avatar is to speak
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 POSTS_A_MINUTE = 240  # from one address
 _OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[a-z.]+)")
+_SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f]{32}(/[0-9a-f]{32})?)")
 
 
@@ -65,8 +67,8 @@ class Guard:
         if changing and not self._has_room(scope.get("client")):
             return 429, "too many requests; wait a little"
         length = headers.get("content-length", "0")
-        if _limited(path) and (not length.isdigit() or int(length) > BODY_LIMIT):
-            return 413, f"a body has at most {BODY_LIMIT} bytes"
+        if _limited(path) and (not length.isdigit() or int(length) > _limit(path)):
+            return 413, f"a body has at most {_limit(path)} bytes"
         return 0, ""
 
     def knows(self, headers: dict[str, str]) -> bool:
@@ -101,7 +103,7 @@ class Guard:
             nonlocal seen
             message: Any = await receive()
             seen += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if seen > BODY_LIMIT else message
+            return {"type": "http.disconnect"} if seen > _limit(scope["path"]) else message
 
         return measured
 
@@ -111,6 +113,10 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # such as an address in brackets that is none
         return urlsplit("")
+
+
+def _limit(path: str) -> int:
+    return SOUND_LIMIT if _SOUND.fullmatch(path) else BODY_LIMIT
 
 
 def _limited(path: str) -> bool:

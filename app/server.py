@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import Lifespan
 
-from app.routes import operations, sessions, stream, takes
+from app.routes import avatars, operations, sessions, stream, takes
 from app.security import Guard
 from app.studio import Studio
 
@@ -49,6 +49,7 @@ def create(studio: Studio, token: str | None, *, local: bool = False) -> FastAPI
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
     sessions.add(app, studio)
+    avatars.add(app, studio)
     stream.add(app, studio)
     takes.add(app, studio)
     operations.add(app, studio, token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import json
 import secrets
@@ -18,7 +19,10 @@ from app.footprint import Speeds, disk, memory
 from app.renders import Renders
 from app.vocabulary import understands
 from models import catalog
-from models.checkpoints.assemble import Model, folder_of, load
+from models.checkpoints.assemble import ASSETS, Model, folder_of, load
+from models.checkpoints.read import CheckpointError
+from models.judge import face
+from models.judge.face import FaceReader
 from streaming.archive import Archive
 from streaming.device import DeviceThread
 from streaming.peers import OfferError, Peer
@@ -84,6 +88,14 @@ class Studio:
                 )
         return self._loaded[name]
 
+    @functools.cached_property
+    def reader(self) -> FaceReader | None:
+        """What reads the faces of avatars for their meters, if that is here."""
+        try:
+            return face.load(ASSETS / "judge" / "face.safetensors")
+        except CheckpointError:
+            return None
+
     def available(self) -> list[dict[str, Any]]:
         """Every model of the catalog: what it is, what it asks for, and whether its files are here."""
         return [self._described(entry) for entry in catalog.ENTRIES.values()]
@@ -93,6 +105,7 @@ class Studio:
         return {
             "name": entry.name,
             "title": entry.title,
+            "speaks": entry.drive is not None,
             "here": size is not None,
             "loaded": entry.name in self._loaded,
             "size": f"{entry.size[0]}x{entry.size[1]}",

@@ -18,10 +18,18 @@
       const pc = (this.pc = new RTCPeerConnection({ iceServers: this.session.ice || [] }));
       const receiver = pc.addTransceiver("video", { direction: "recvonly" }).receiver;
       try { receiver.jitterBufferTarget = 0; } catch { /* older browsers keep their own */ }
+      // a film with sound; who controls an avatar may send a microphone later, and is not asked for one before
+      const sound = this.session.sound && pc.addTransceiver("audio", { direction: this.session.key ? "sendrecv" : "recvonly" });
+      this.sender = this.session.key && sound ? sound.sender : null;
       const channel = pc.createDataChannel("control", { ordered: true });
       channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
       channel.onopen = () => { this.talk = (text) => channel.send(text); this.on.opened(); };
-      pc.ontrack = (e) => { this.video.srcObject = new MediaStream([e.track]); this.screen.attach(); this.play(); };
+      const tracks = new MediaStream();
+      pc.ontrack = (e) => {
+        tracks.addTrack(e.track);
+        if (e.track.kind === "video") { this.video.srcObject = tracks; this.screen.attach(); }
+        this.play();
+      };
       let connected = false;
       pc.onconnectionstatechange = () => {
         if (pc !== this.pc) return;
@@ -36,6 +44,11 @@
       const got = await answer.json();
       if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
       await pc.setRemoteDescription(got);
+    }
+
+    async send(track) { // a microphone's, or null: nothing
+      if (this.sender) await this.sender.replaceTrack(track);
+      else if (track) throw new Error("this connection takes no microphone");
     }
 
     async lost() { // the session waits for us as long as the server keeps it
@@ -109,7 +122,7 @@
     drop() {
       if (this.pc) { const pc = this.pc; this.pc = null; pc.close(); }
       if (this.socket) { const s = this.socket; this.socket = null; s.close(); }
-      this.talk = null;
+      this.talk = this.sender = null;
     }
 
     close() {

@@ -46,7 +46,7 @@
     // -- starting ---------------------------------------------------------------------------------------------------
 
     async loadModels() {
-      const models = await (await fetch("api/models")).json();
+      const models = (await (await fetch("api/models")).json()).filter((m) => !m.speaks); // those have their own page
       this.models = Object.fromEntries(models.map((m) => [m.name, m]));
       this.model.replaceChildren(...models.map((m) => new Option(m.here ? m.name : `${m.name} (not here)`, m.name)));
       this.choose(this.options.model);
@@ -106,8 +106,9 @@
       else sessionStorage.removeItem(KEPT);
     }
 
-    async watch(id) { // a share link: pictures and timeline, no control
-      await this.join({ id, key: null, ice: [] }).catch((e) => this.ended(e.message, true));
+    async watch(id) { // a share link: pictures, sound after a click, and timeline; no control
+      this.video.onclick = () => { this.video.muted = !this.video.muted; };
+      await this.join({ id, key: null, ice: [], sound: true }).catch((e) => this.ended(e.message, true));
     }
 
     async join(session) {

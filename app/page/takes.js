@@ -36,7 +36,8 @@
       const facts = [when, take.seconds === null ? "" : `${take.seconds} s`, take.state === "ended" ? "" : take.state];
       const url = `api/takes/${take.id}`;
       const buttons = [make("a", { className: "button", href: url, download: "", textContent: "Take" })];
-      if (take.state !== "live") buttons.push(this.button("Continue", () => this.player.goOn(take.id)));
+      if (take.sound) buttons.push(make("a", { className: "button", href: `${url}/sound`, download: "", textContent: "Sound" }));
+      else if (take.state !== "live") buttons.push(this.button("Continue", () => this.player.goOn(take.id)));
       take.recordings.forEach((n) =>
         buttons.push(make("a", { className: "button", href: `${url}/recordings/${n}`, download: "", textContent: `Recording ${n}` })));
       buttons.push(...this.renderButtons(take, url));

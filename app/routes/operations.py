@@ -14,6 +14,8 @@ from app.studio import Studio
 from streaming.session import Session
 
 PAGE = Path(__file__).parents[1] / "page"
+SERVED = {"player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"}
+SERVED |= {"avatar.js", "avatar.css", "faces.js", "levels.js"}
 
 
 def add(app: FastAPI, studio: Studio, token: str | None) -> None:
@@ -71,6 +73,6 @@ def add(app: FastAPI, studio: Studio, token: str | None) -> None:
     @app.get("/page/{name}")
     async def page(name: str) -> FileResponse:
         """Scripts and styles of the pages."""
-        if name not in ("player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"):
+        if name not in SERVED:
             raise HTTPException(404, "no such file")
         return FileResponse(PAGE / name)

@@ -6,8 +6,11 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
+from app.avatar import PROMPT, doubt
+from app.faces import portrait_for
+from app.render import RenderError
 from app.studio import Studio
 from models import catalog
 from models.checkpoints.read import CheckpointError
@@ -25,8 +28,10 @@ class NewSession(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Annotated[str, Field(min_length=1, max_length=4000)]
+    prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     model: Annotated[str, Field(max_length=60)] = "pocket"
+    face: Annotated[str, Field(max_length=400)] | None = None  # of an avatar: ada, or hair=curly,skin=deep
+    portrait: Base64Bytes | None = None  # or a picture
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     size: Annotated[str, Field(max_length=12)] | None = None
     look_ahead: LookAhead = LookAhead.SMOOTH
@@ -52,24 +57,32 @@ def add(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/sessions", status_code=201)
     async def create_session(new: NewSession) -> dict[str, Any]:
         """Start a session. 503 with a ticket and a place in line while the device is busy."""
+        note: str | None = None
         try:
             entry = catalog.find(new.model)
-            if not new.prompt.strip():
+            prompt = PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
+            if not prompt.strip():
                 raise ValueError("a prompt must not be empty")
-            cues = [Entry(prompt=new.prompt, set={str(k): v for k, v in new.set.items()})]
+            cues = [Entry(prompt=prompt, set={str(k): v for k, v in new.set.items()})]
             seed = secrets.randbelow(2**31) if new.seed is None else new.seed
             take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=cues)
             _bearable(take, entry)
-            hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
+            if entry.drive is None:
+                hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
+            else:
+                portrait = portrait_for(new.face, new.portrait, take.width_height(entry.size))
+                hosted = await studio.sessions.create_avatar(take, portrait, studio.reader, new.ticket)
+                if new.portrait is not None:
+                    note = await studio.thread.run(lambda: doubt(hosted.session.model, portrait))
         except FullError as e:
             raise waiting(e) from None
         except KeyError as e:
             raise HTTPException(404, str(e.args[0])) from None
         except CheckpointError:
             raise not_here(new.model) from None
-        except ValueError as e:
+        except (ValueError, RenderError) as e:
             raise HTTPException(400, _one_line(e)) from None
-        return begun(studio, hosted)
+        return begun(studio, hosted) | ({"note": note.partition(";")[0]} if note else {})
 
     @app.get("/api/sessions/{session}")
     async def status(session: str) -> dict[str, Any]:
@@ -125,7 +138,8 @@ def begun(studio: Studio, hosted: Hosted) -> dict[str, Any]:
     """What the one who started a session needs to know of it."""
     session = hosted.session
     take = {"take": session.line.id, "seed": session.line.take.seed}
-    return {"id": session.id, "key": hosted.key, **take, "ice": studio.ice}
+    sound = session.playout.sound is not None
+    return {"id": session.id, "key": hosted.key, **take, "ice": studio.ice, "sound": sound}
 
 
 def waiting(error: FullError) -> HTTPException:

@@ -13,6 +13,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from app.studio import Studio
 from streaming import control
+from streaming.broadcast import Broadcast
 from streaming.muxer import FragmentMuxer
 from streaming.sessions import Hosted
 
@@ -44,12 +45,15 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
             told.put_nowait(json.dumps({"n": number, **event}))
 
     viewer, stop_listening = session.broadcast.join(), session.listen(tell)
+    playout, heard = session.playout, session.playout.sound
+    muxer = FragmentMuxer(
+        playout.picture_width, playout.picture_height, session.model.entry.fps, sound=heard is not None
+    )
     tell({"type": "hello", "session": session.id, "controls": controls is not None, **session.facts()})
     tell(session.timeline())
     sending = asyncio.Lock()
 
     async def pictures() -> None:
-        muxer = FragmentMuxer(session.playout.picture_width, session.playout.picture_height, session.model.entry.fps)
         began = False
         while (packet := await viewer.get()) is not None:
             fragment = muxer.add(packet)
@@ -61,6 +65,14 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
                     await socket.send_text(json.dumps({"type": "codec", "codec": muxer.codec}))
                     await socket.send_bytes(muxer.init)
                 await socket.send_bytes(fragment.data)
+
+    async def sounds(heard: Broadcast) -> None:
+        hearer = heard.join()
+        try:
+            while (packet := await hearer.get()) is not None:
+                muxer.add_sound(packet)
+        finally:
+            heard.leave(hearer)
 
     async def words() -> None:
         while True:
@@ -83,7 +95,8 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
             except control.ControlError as e:
                 tell({"type": "refused", "id": e.number, "why": str(e)})
 
-    tasks = [asyncio.create_task(work()) for work in (pictures, words, statuses, commands)]
+    work = [pictures(), words(), statuses(), commands(), *([sounds(heard)] if heard is not None else [])]
+    tasks = [asyncio.create_task(w) for w in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -54,10 +54,22 @@ def add(app: FastAPI, studio: Studio) -> None:
             raise HTTPException(404, "no such recording")
         return _film(path, whole_bytes(path))
 
+    @app.get("/api/takes/{take}/sound")
+    def sound(take: str) -> FileResponse:
+        """What an avatar said (WAV): it lies beside the take file, under the name that stands there."""
+        return _beside(studio, studio.take(take).sound)
+
+    @app.get("/api/takes/{take}/reference")
+    def reference(take: str) -> FileResponse:
+        """The portrait of an avatar's take (PNG)."""
+        return _beside(studio, studio.take(take).reference)
+
     @app.post("/api/takes/{take}/continue", status_code=201)
     async def go_on(take: str, how: Continued) -> dict[str, Any]:
         """A session that branches at the end of a take. 503 with a ticket while the device is busy."""
         script = studio.take(take)
+        if script.sound is not None:
+            raise HTTPException(409, "an avatar's take cannot be continued; render it, or begin a new one")
         try:
             told = studio.archive.told(take)
             hosted = await studio.sessions.create(told.line.take, how.look_ahead, how.ticket, past=told.line)
@@ -115,12 +127,20 @@ def _summary(studio: Studio, told: Told, *, live: bool) -> dict[str, Any]:
         "parent": line.parent,
         "latents": line.length,
         "seconds": round(frames_before(line.length) / fps, 1) if fps else None,
+        "sound": line.take.sound is not None,
         "prompts": [e.prompt for e in line.landed if e.prompt],
         "changed": studio.archive.changed(line.id),
         "state": "live" if live else "ended" if told.ended else "cut off",
         "render": studio.renders.state(line.id),
         "recordings": [int(p.stem.partition("-")[2]) for p in studio.archive.recordings(line.id)],
     }
+
+
+def _beside(studio: Studio, name: str | None) -> FileResponse:
+    path = studio.archive.folder / (name or "")
+    if name is None or not path.is_file():
+        raise HTTPException(404, "this take has none")
+    return FileResponse(path, filename=name)
 
 
 def _film(path: Path, size: int) -> StreamingResponse:

@@ -24,15 +24,15 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    data: Path, *options: str, token: str | None = None, marked: bool = False
+    data: Path, *options: str, token: str | None = None, program: str | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """(address, process) of `longtake serve` once it is ready; `marked` burns the latent into the frames."""
+    """(address, process) of `longtake serve` once it is ready; `program` is a test's own variant of the command line."""
     port = free_port()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     env |= {"LONGTAKE_TOKEN": token} if token else {}
-    program = [str(ROOT / "tests" / "app" / "marked_server.py")] if marked else ["-m", "app.cli"]
-    command = [sys.executable, *program, "serve", "--port", str(port), "--data", str(data), *options]
+    start = [str(ROOT / "tests" / "app" / program)] if program else ["-m", "app.cli"]
+    command = [sys.executable, *start, "serve", "--port", str(port), "--data", str(data), *options]
     with (data / "serve.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import tiny_avatar
 
-from app.avatar import job_of, portrait_of, with_sound
+from app.avatar import job_of, job_of_take, portrait_of, with_sound
 from app.render import RenderError
 from models.drive import FRAME, Drive
 from streaming import journal, speech
@@ -94,6 +94,21 @@ def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face
     again = SpeakingRollout(model, take, None, reference, voice)
     for first in (0, 3, 6):
         assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
+
+
+def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
+    take = Take(model="tiny-avatar", seed=1, length=9, cues=[Entry(prompt="a portrait speaks")])
+    with pytest.raises(RenderError, match="needs a portrait and a sound"):
+        job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
+    take = take.model_copy(update={"reference": "face.png", "sound": "voice.wav"})
+    job, sound = job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
+    job.run(go_on=False)
+    assert sound == voice
+    rollout = SpeakingRollout(tiny_avatar(), take, None, portrait_of(face, (32, 32)), voice)
+    drawn = [x["hash"] for x in journal.read(job.folder / "journal.jsonl") if x["type"] == "chunk"]
+    assert drawn == [b.hash for b in rollout.until(3)]
+    with pytest.raises(RenderError, match="is missing"):
+        job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
 
 
 def test_the_last_latent_shows_the_last_frame_of_sound() -> None:

@@ -130,6 +130,23 @@ def rows() -> list[Row]:
         add({404, 400}, "GET", f"/watch/{session}", **AUTH)
     add(415, "POST", f"/whep/{GHOST}", "v=0", content_type="text/plain", **AUTH)
 
+    # avatars
+    for path in ("say", "audio", "interrupt"):
+        add(401, "POST", f"/api/sessions/{GHOST}/{path}", "{}")
+        add(404, "POST", f"/api/sessions/{GHOST}/{path}", '{"text": "x"}', content_type="application/json", **AUTH)
+        add(403, "POST", f"/api/sessions/{GHOST}/{path}", "{}", origin="http://evil.example", **AUTH)
+    add(413, "POST", f"/api/sessions/{GHOST}/audio", b"x" * (17 << 20), **AUTH)
+    add(413, "POST", f"/api/sessions/{GHOST}/say", b"x" * 200_000, **AUTH)
+    for look in ("nobody", "..%2f..%2fetc%2fpasswd", "hair=", "=", "hair=bob,hair", "x" * 3000, "%00"):
+        add(404, "GET", f"/api/faces/{look}", **AUTH)
+    add(401, "GET", "/api/faces")
+    add(401, "GET", "/avatar/")
+    for body in ('{"model": "pocket"}', '{"model": "pocket", "face": "ada"}', '{"prompt": ""}', '{"portrait": "%"}'):
+        add({400, 422}, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
+    for name in ("sound", "reference"):
+        add(404, "GET", f"/api/takes/0123456789ab/{name}", **AUTH)
+        add(404, "GET", f"/api/takes/..%2f..%2fserve/{name}", **AUTH)
+
     # takes and files: nothing outside the data folder
     for take in (
         "0123456789ab", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/serve.log", "....//serve",

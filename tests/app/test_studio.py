@@ -161,7 +161,7 @@ def test_prompt_to_pixel(tmp_path: Path, browser: Browser) -> None:
 
     Goal: 95 of 100 within a chunk, the look-ahead and 300 ms. The page's own figure is as good as a frame.
     """
-    with serving(tmp_path, marked=True) as (address, _):
+    with serving(tmp_path, program="marked_server.py") as (address, _):
         page = browser.new_page()
         page.goto(address)
         page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")

@@ -1,0 +1,91 @@
+"""Avatars: who can be seen, what they are to say, and their silence."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.faces import GALLERY, as_png, drawn, face_named
+from app.render import RenderError
+from app.studio import Studio
+from models.pocket import voice
+from models.pocket.face import ATTRIBUTES
+from streaming import speech
+from streaming.live_avatar import LiveAvatar
+from streaming.voice import MOST_SECONDS, VoiceError
+
+AT_ONCE = 2  # sounds that are read or spoken at a time: each is a program or a decoder
+Key = Annotated[str | None, Header()]
+
+
+class Text(BaseModel):
+    """What is to be said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+def add(app: FastAPI, studio: Studio) -> None:
+    reading = asyncio.Semaphore(AT_ONCE)
+
+    @app.get("/api/faces")
+    def faces() -> dict[str, Any]:
+        """The gallery, and what a face can be designed from, the plain value first."""
+        return {"gallery": list(GALLERY), "attributes": ATTRIBUTES, "speaks_text": voice.installed()}
+
+    @app.get("/api/faces/{look}")
+    def face(look: str) -> Response:
+        """A face at rest (PNG): `ada`, or `hair=curly,skin=deep`."""
+        try:
+            return Response(as_png(drawn(face_named(look[:400]))), media_type="image/png")
+        except RenderError as e:
+            raise HTTPException(404, str(e)) from None
+
+    @app.post("/api/sessions/{session}/audio", status_code=202)
+    async def audio(session: str, request: Request, x_longtake_key: Key = None) -> dict[str, float]:
+        """Speak a sound file of any kind, after what is still to be said; how many seconds it has."""
+        avatar = _avatar(studio, session, x_longtake_key)
+        body = io.BytesIO(await request.body())
+        try:
+            async with reading:
+                sound = await asyncio.to_thread(speech.whole, body, MOST_SECONDS)
+            avatar.say(sound)
+        except (speech.SpeechError, VoiceError) as e:
+            raise HTTPException(400, str(e)) from None
+        return {"seconds": round(len(sound) / speech.RATE, 2)}
+
+    @app.post("/api/sessions/{session}/say", status_code=202)
+    async def say(session: str, said: Text, x_longtake_key: Key = None) -> dict[str, float]:
+        """Speak a text, read by espeak-ng; 501 where that is not installed."""
+        avatar = _avatar(studio, session, x_longtake_key)
+        if not voice.installed():
+            raise HTTPException(501, "text is read by the program espeak-ng, which is not installed here")
+        try:
+            async with reading:
+                sound = await asyncio.to_thread(voice.speak, said.text, voice.Voice())
+            avatar.say(sound)
+        except (voice.VoiceError, VoiceError) as e:
+            raise HTTPException(400, str(e)) from None
+        return {"seconds": round(len(sound) / voice.RATE, 2)}
+
+    @app.post("/api/sessions/{session}/interrupt", status_code=202)
+    async def interrupt(session: str, x_longtake_key: Key = None) -> dict[str, int]:
+        """Silence at once; the epoch that begins."""
+        avatar = _avatar(studio, session, x_longtake_key)
+        avatar.interrupt("asked to")
+        return {"epoch": int(avatar.status()["epoch"])}
+
+
+def _avatar(studio: Studio, session: str, key: str | None) -> LiveAvatar:
+    """The avatar of that session, if the key is its own."""
+    avatar = studio.controlled(session, key).session
+    if not isinstance(avatar, LiveAvatar):
+        raise HTTPException(409, "only an avatar speaks; this session is none")
+    if avatar.over:
+        raise HTTPException(409, f"the take has {avatar.phase}")
+    return avatar

@@ -1,0 +1,41 @@
+"""The command line with an avatar in its catalog: the shipped one, or a tiny one with random weights that needs no files."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from conftest import tiny_avatar
+
+from app.cli import main
+from app.studio import Studio
+from models import catalog
+from models.checkpoints.assemble import ASSETS, Model, missing_files
+
+NAME = "pocket-avatar"
+_load = Studio.load
+
+
+async def load(studio: Studio, name: str) -> Model:
+    if name != NAME:
+        return await _load(studio, name)
+    model = tiny_avatar()
+    return replace(model, entry=catalog.ENTRIES[NAME])
+
+
+def trained() -> bool:
+    """Whether the shipped avatar's weights are here."""
+    return not missing_files(catalog.AVATAR, ASSETS)
+
+
+if __name__ == "__main__":
+    if trained() and "--tiny" not in sys.argv:
+        catalog.ENTRIES[NAME] = catalog.AVATAR
+    else:
+        catalog.ENTRIES[NAME] = replace(tiny_avatar().entry, name=NAME)
+        Studio.load = load  # type: ignore[method-assign]
+    sys.argv = [a for a in sys.argv if a != "--tiny"]
+    main()

@@ -1,0 +1,300 @@
+"""The avatar's page in a real browser: it is heard, it hears, it can be interrupted, and nobody is asked for more."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+import time
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from avatar_server import trained
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from studio_server import serving
+
+from models.checkpoints.assemble import ASSETS
+from models.judge import face as reading
+from models.judge.sync import bandpassed, correlations
+from models.pocket.voice import VoiceError, monologue
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+QUIET = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+QUIET += ["--disable-background-networking", "--disable-component-update", "--autoplay-policy=no-user-gesture-required"]
+RATE = 16_000
+NEVER_ASKED = """
+window.asked = [];
+if (navigator.mediaDevices) {
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = (what) => { window.asked.push(what); return ask(what); };
+}
+"""
+
+
+def sound_file(path: Path, sound: np.ndarray, rate: int = RATE) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((32767 * np.clip(sound, -1, 1)).astype(np.int16).tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears, again and again: speech, or something that comes and goes as it does."""
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    try:
+        return sound_file(path, monologue(20, random.Random(5)))
+    except VoiceError:
+        t = np.arange(20 * RATE) / RATE
+        return sound_file(path, np.sin(2 * np.pi * 180 * t) * np.clip(np.sin(2 * np.pi * 1.3 * t), 0, 1) * 0.4)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("page"), program="avatar_server.py") as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright, voice: Path) -> Iterator[Browser]:
+    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    fake += [f"--use-file-for-fake-audio-capture={voice}"]
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=QUIET + fake)
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def page(server: str, browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1100, "height": 1000})
+    page.add_init_script(NEVER_ASKED)
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    opened(page, server)
+    yield page
+    page.evaluate("longtake.avatar.session && longtake.avatar.end()")
+    page.wait_for_timeout(100)
+    page.close()
+    assert errors == []
+
+
+def opened(page: Page, server: str) -> None:
+    page.goto(f"{server}/avatar/")
+    page.wait_for_function("window.longtake?.avatar?.model")
+
+
+def start(page: Page) -> None:
+    page.click("[data-lt=start]")
+    page.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
+    page.wait_for_function("longtake.avatar.connection.transport === 'WebRTC' && !!longtake.avatar.connection.talk")
+
+
+def waits_for_level(page: Page, above: float, seconds: float = 10) -> None:
+    page.wait_for_function(f"longtake.avatar.heardLevel.now() > {above}", timeout=1000 * seconds)
+
+
+def test_a_face_is_chosen_and_its_voice_is_heard_and_interrupted(page: Page, voice: Path) -> None:
+    page.click("[data-lt=faces] button[title=elin]")
+    start(page)
+    assert page.inner_text("[data-lt=state]") == "idle"
+    page.set_input_files("[data-lt=sound]", voice)
+    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('voice.wav: 20 s')")
+    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'")
+    waits_for_level(page, -40)
+    page.evaluate("""() => { window.silences = []; addEventListener('keydown', () => {
+        const began = performance.now(), level = longtake.avatar.heardLevel;
+        let last = 0;
+        const look = () => {
+          if (!longtake.avatar.video.muted && level.now() > -50) last = performance.now() - began;
+          if (performance.now() - began < 2500) setTimeout(look, 5); else window.silences.push(last);
+        };
+        setTimeout(look);
+    }); }""")
+    page.keyboard.press("Escape")
+    page.wait_for_function("window.silences.length == 1", timeout=10_000)
+    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'idle'")
+    silence = page.evaluate("silences[0]")
+    print(f"\nEsc to silence in the browser: {silence:.0f} ms")
+    assert silence <= 100
+    assert not page.evaluate("longtake.avatar.video.muted")  # it may speak again
+    page.set_input_files("[data-lt=sound]", voice)
+    waits_for_level(page, -40)
+    assert page.evaluate("window.asked.length") == 0
+
+
+def test_a_file_that_is_no_sound_and_a_picture_that_is_none_are_said_plainly(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "odd.wav").write_bytes(b"no sound")
+    (tmp_path / "odd.png").write_bytes(b"no picture")
+    start(page)
+    page.set_input_files("[data-lt=sound]", tmp_path / "odd.wav")
+    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('not a sound file')")
+    page.set_input_files("[data-lt=portrait]", tmp_path / "odd.png")
+    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('not a picture')")
+
+
+def test_a_designed_face_and_a_portrait_begin_a_session(page: Page, tmp_path: Path) -> None:
+    page.click("summary")
+    page.select_option("[data-lt=designer] select[name=hair]", "bob")
+    page.wait_for_function("document.querySelector('[title=\"your design\"] img').naturalWidth == 128")
+    start(page)
+    page.click("[data-lt=start]")
+    picture = np.random.default_rng(0).integers(0, 255, (300, 500, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "me.png"), picture)
+    page.set_input_files("[data-lt=portrait]", tmp_path / "me.png")
+    page.wait_for_function("longtake.avatar.faces.look.portrait !== undefined")
+    start(page)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng: apt-get install espeak-ng")
+def test_a_text_is_said(page: Page) -> None:
+    start(page)
+    page.fill("[data-lt=text]", "Good evening. I am drawn as I speak.")
+    page.press("[data-lt=text]", "Enter")
+    waits_for_level(page, -40)
+
+
+def test_a_microphone_is_asked_for_when_its_button_is_pressed_and_speaks(page: Page) -> None:
+    start(page)
+    assert page.evaluate("window.asked.length") == 0
+    page.click("[data-lt=microphone]")
+    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'", timeout=20_000)
+    (asked,) = page.evaluate("window.asked")
+    assert asked["audio"]["echoCancellation"] is True
+    assert "video" not in asked
+    waits_for_level(page, -45, 20)
+    # as when it is unplugged
+    page.evaluate("longtake.avatar.mic.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    page.wait_for_function("document.querySelector('[data-lt=note]').textContent == 'the microphone is gone'")
+    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'idle'", timeout=20_000)
+    frames = page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames") > frames + 15
+    page.click("[data-lt=microphone]")
+    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'", timeout=20_000)
+
+
+def test_who_listens_is_interrupted_by_a_voice(page: Page, tmp_path: Path) -> None:
+    t = np.arange(30 * RATE) / RATE
+    long = sound_file(tmp_path / "long.wav", 0.05 * np.sin(2 * np.pi * 300 * t))
+    start(page)
+    page.check("input[value=listen]")
+    page.set_input_files("[data-lt=sound]", long)
+    waits_for_level(page, -45)
+    page.click("[data-lt=microphone]")
+    page.wait_for_function(
+        "document.querySelector('[data-lt=note]').textContent == 'interrupted: somebody speaks'", timeout=20_000
+    )
+    page.wait_for_function("longtake.avatar.status_.to_say_s === 0")
+
+
+def test_a_share_link_hears_and_is_asked_for_nothing(page: Page, browser: Browser, server: str, voice: Path) -> None:
+    start(page)
+    viewer = browser.new_page()
+    viewer.add_init_script(NEVER_ASKED)
+    viewer.goto(page.evaluate("document.querySelector('[data-lt=share]').href"))
+    viewer.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
+    page.set_input_files("[data-lt=sound]", voice)
+    viewer.wait_for_function(
+        """async () => { for (const s of (await longtake.player.connection.pc.getStats()).values())
+             if (s.type == 'inbound-rtp' && s.kind == 'audio' && s.totalAudioEnergy > 0.01) return true; }""",
+        timeout=20_000,
+    )
+    assert viewer.evaluate("window.asked.length") == 0
+    assert viewer.evaluate("longtake.player.connection.sender") is None
+    viewer.close()
+
+
+def test_a_reloaded_page_goes_on_with_its_avatar(page: Page) -> None:
+    start(page)
+    session = page.evaluate("longtake.avatar.session.id")
+    page.reload()
+    page.wait_for_function("document.querySelector('video')?.videoWidth > 0", timeout=20_000)
+    assert page.evaluate("longtake.avatar.session.id") == session
+
+
+FOLLOW = """(seconds) => new Promise(done => {
+  const v = document.querySelector('video'), c = document.createElement('canvas'), out = [];
+  c.width = c.height = 128;
+  const began = performance.now(), level = longtake.avatar.heardLevel;
+  const take = (now, frame) => {
+    c.getContext('2d').drawImage(v, 0, 0, 128, 128);
+    out.push([frame.expectedDisplayTime - began, c.toDataURL('image/png').split(',')[1]]);
+    if (performance.now() - began < 1000 * seconds) v.requestVideoFrameCallback(take);
+  };
+  const sounds = [];
+  const hear = setInterval(() => sounds.push([performance.now() - began, level.now()]), 10);
+  v.requestVideoFrameCallback(take);
+  setTimeout(() => { clearInterval(hear); done([out, sounds]); }, 1000 * seconds + 200);
+})"""
+
+
+@pytest.mark.skipif(not trained(), reason="assets/pocket-avatar has no weights: a random mouth follows nothing")
+def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Page) -> None:
+    start(page)
+    page.click("[data-lt=microphone]")
+    waits_for_level(page, -40, 20)
+    pictures, sounds = page.evaluate(FOLLOW, 12)
+    frames = np.stack([cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), 1)[..., ::-1] for _, p in pictures])
+    mouth = reading.load(ASSETS / "judge" / "face.safetensors").pose(frames)["mouth"]
+    at = np.arange(500, 11_500, 40)
+    opened = np.interp(at, [t for t, _ in pictures], mouth)
+    # an analyser looks back over its 43 ms window: what it says belongs to the middle of that
+    loud = np.interp(at, [t - 21 for t, _ in sounds], np.maximum([level for _, level in sounds], -50))
+    r = correlations(bandpassed(opened), bandpassed(loud), 12)
+    lag = 40 * (int(r.argmax()) - 12)
+    print(f"\nmouth and sound in the browser: correlation {r.max():.2f} at {lag:+d} ms (positive: picture late)")
+    assert r.max() > 0.4
+    assert -125 <= lag <= 125
+
+
+def test_the_avatar_page_without_espeak_says_so(server: str, browser: Browser) -> None:
+    page = browser.new_page()
+    faces = json.dumps({"gallery": ["ada"], "attributes": {}, "speaks_text": False})
+    page.route("**/api/faces", lambda route: route.fulfill(body=faces, content_type="application/json"))
+    opened(page, server)
+    assert "espeak-ng" in page.get_attribute("[data-lt=text]", "placeholder")
+    assert page.is_disabled("[data-lt=text]")
+    page.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+def test_the_page_fits_its_window(
+    browser: Browser, server: str, voice: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
+    """Its pictures lie in the folder that `--basetemp` names."""
+    page = browser.new_page(viewport={"width": width, "height": 860})
+    page.goto(f"{server}/avatar/?__theme={scheme}")
+    page.wait_for_function("window.longtake?.avatar?.model")
+    start(page)
+    page.set_input_files("[data-lt=sound]", voice)
+    waits_for_level(page, -40)
+    page.click("[data-lt=microphone]")
+    page.wait_for_timeout(2500)
+    page.screenshot(path=str(tmp_path / f"avatar-{scheme}-{width}.png"))
+    for name in ("video", "state", "start", "status", "interrupt"):
+        box = page.locator(f"[data-lt={name}]").bounding_box()
+        assert box is not None
+        assert box["x"] > 0
+        assert box["x"] + box["width"] < width
+        if width > 600:
+            assert box["y"] + box["height"] <= 860
+    page.click("summary")
+    page.screenshot(path=str(tmp_path / f"avatar-{scheme}-{width}-whole.png"), full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate("longtake.avatar.end()")
+    time.sleep(0.1)
+    page.close()
