@@ -100,7 +100,8 @@
       this.tellUse();
       this.heardLevel.follow(this.video.srcObject);
       if (this.mic) this.connection.send(this.mic.getAudioTracks()[0]).catch((e) => this.closeMicrophone(e.message, true));
-      if (this.connection.transport === "WebSocket") this.tell("WebRTC does not get through here: it is heard, but takes no microphone");
+      this.microphone.disabled = this.connection.transport === "WebSocket";
+      if (this.microphone.disabled) this.tell("WebRTC does not get through here: it is heard, but takes no microphone");
     }
 
     enable(on) {

@@ -298,3 +298,31 @@ def test_the_page_fits_its_window(
     page.evaluate("longtake.avatar.end()")
     time.sleep(0.1)
     page.close()
+
+
+def test_without_udp_it_is_heard_over_a_socket(playwright: Playwright, server: str, voice: Path) -> None:
+    blocked = [*QUIET, "--webrtc-ip-handling-policy=disable_non_proxied_udp"]
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=blocked)
+    page = chromium.new_page()
+    opened(page, server)
+    page.click("[data-lt=start]")
+    page.wait_for_function(
+        "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8", timeout=20_000
+    )
+    assert page.evaluate("longtake.avatar.connection.transport") == "WebSocket"
+    page.wait_for_function("document.querySelector('video').webkitAudioDecodedByteCount > 0", timeout=10_000)
+    assert page.is_disabled("[data-lt=microphone]")
+    assert "takes no microphone" in page.inner_text("[data-lt=note]")
+    # WebAudio taps what a file element plays, as a person would hear it
+    page.evaluate("""() => { const context = new AudioContext(), video = document.querySelector('video');
+        window.tap = context.createAnalyser();
+        context.createMediaElementSource(video).connect(window.tap); context.resume(); video.muted = false; }""")
+    page.set_input_files("[data-lt=sound]", voice)
+    page.wait_for_function(
+        """() => { const samples = new Float32Array(window.tap.fftSize);
+        window.tap.getFloatTimeDomainData(samples); return Math.max(...samples) > 0.05; }""",
+        timeout=20_000,
+    )
+    page.evaluate("longtake.avatar.end()")
+    page.wait_for_timeout(100)
+    chromium.close()
