@@ -41,8 +41,9 @@ class LiveMeters:
 
     def __init__(self, reader: Reader, portrait: Reference) -> None:
         self._reader = reader
-        pixels = np.frombuffer(portrait.pixels, np.uint8).reshape(1, portrait.height, portrait.width, 3)
-        self._portrait, self._who = pixels, np.zeros(0, np.float32)
+        pixels = np.frombuffer(bytearray(portrait.pixels), np.uint8)
+        self._portrait = pixels.reshape(1, portrait.height, portrait.width, 3)
+        self._who = np.zeros(0, np.float32)
         self._unread: deque[tuple[Picture, Samples]] = deque(maxlen=WINDOW)
         self._mouth: deque[float] = deque(maxlen=WINDOW)
         self._sound: deque[Samples] = deque(maxlen=WINDOW)

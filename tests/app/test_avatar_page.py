@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from avatar_server import trained
@@ -259,6 +260,14 @@ def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Pag
     print(f"\nmouth and sound in the browser: correlation {r.max():.2f} at {lag:+d} ms (positive: picture late)")
     assert r.max() > 0.4
     assert -125 <= lag <= 125
+
+
+def test_nothing_is_fetched_from_elsewhere(server: str, browser: Browser) -> None:
+    page, hosts = browser.new_page(), set()
+    page.on("request", lambda r: hosts.add(httpx.URL(r.url).host) if r.url.startswith("http") else None)
+    opened(page, server)
+    page.close()
+    assert hosts == {"127.0.0.1"}
 
 
 def test_the_avatar_page_without_espeak_says_so(server: str, browser: Browser) -> None:
