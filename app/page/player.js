@@ -165,7 +165,7 @@
       if (this.quiet.has(event.id)) return;
       const waited = this.sent.has(event.id) ? performance.now() - this.sent.get(event.id) : null;
       switch (event.type) {
-        case "hello": this.chunk = event.chunk; this.fps = event.fps; this.film = event.model; this.phase = event.phase; break;
+        case "hello": this.chunk = event.chunk; this.fps = event.fps; this.film = event.model; this.phase = event.phase; this.sounds = event.sound; break;
         case "timeline": this.cues = event.cues; this.line = event.take; this.drawTimeline(); this.offerTake(); break;
         case "status": this.state = event; this.screen.startsAt(event.first_pts); this.drawTimeline(); this.drawRecord(); break;
         case "accepted": if (waited !== null) this.answered = waited; this.tell("accepted"); break;
@@ -361,6 +361,7 @@
       const seconds = (now - old.now) / 1000, s = this.state, words = [];
       if (this.connection.returning) return;
       words.push(this.film || "", this.phase || s.phase || "connecting", this.connection.transport || "connecting");
+      if (this.sounds && this.video.muted) words.push("click the picture to hear it");
       if (s.catching_up) words.push(`drawing the past anew: latent ${s.latent} of ${s.catching_up}`);
       if (s.generated_fps) words.push(`${s.generated_fps} fps made`);
       words.push(`${Math.max(0, Math.round((frames - old.frames) / seconds))} fps played`);

@@ -214,6 +214,9 @@ def test_a_share_link_hears_and_is_asked_for_nothing(page: Page, browser: Browse
              if (s.type == 'inbound-rtp' && s.kind == 'audio' && s.totalAudioEnergy > 0.01) return true; }""",
         timeout=20_000,
     )
+    viewer.wait_for_function("document.querySelector('[data-lt=status]').textContent.includes('click the picture')")
+    viewer.click("video")
+    assert not viewer.evaluate("document.querySelector('video').muted")
     assert viewer.evaluate("window.asked.length") == 0
     assert viewer.evaluate("longtake.player.connection.sender") is None
     viewer.close()

@@ -79,6 +79,17 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     assert alike.min() > 0.6
 
 
+async def test_left_alone_it_goes_on_living_with_its_mouth_shut() -> None:
+    reader = reading.load(ASSETS / "judge" / "face.safetensors")
+    async with living("elin") as (_, shown):
+        await until(lambda: len(shown) > 500, 120)
+    frames = np.stack([f.picture for _, f in shown])
+    mouth, steps = reader.pose(frames)["mouth"], np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3))
+    print(f"\nidle for 20 s: mouth {mouth.mean():.2f} open, pictures change by {steps.mean():.2f} of 255")
+    assert mouth[50:].mean() < 0.2
+    assert (steps > 0).mean() > 0.5
+
+
 async def test_interrupted_its_mouth_closes_and_its_face_does_not_jump() -> None:
     """Goals: silent within 100 ms, closed within a chunk's time and 200 ms."""
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
