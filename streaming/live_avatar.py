@@ -11,10 +11,11 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.judge.face import FaceReader
 from streaming.control import Command, LookAheadCommand, MicrophoneCommand, PlainCommand, PromptCommand
 from streaming.device import DeviceThread
 from streaming.drawing import Drawing
-from streaming.meters import LiveMeters, Reader
+from streaming.meters import LiveMeters
 from streaming.playout import Shown
 from streaming.session import Session
 from streaming.speaking_drawing import SpeakingDrawing
@@ -48,7 +49,7 @@ class LiveAvatar(Session):
         *,
         portrait: Reference,
         folder: Path | None = None,
-        reader: Reader | None = None,
+        reader: FaceReader | None = None,
         **how: Any,
     ) -> None:
         """With a `reader` of faces the listeners are told, at a low rate, how well the mouth follows and the face stays."""

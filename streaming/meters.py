@@ -9,13 +9,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.cue import Reference
 from models.drive import FPS, FRAME
+from models.judge.face import FaceReader
 from models.judge.sync import envelope, sync
 from streaming.encoder import Picture
 from streaming.spoken import Samples, as_sound
@@ -28,18 +28,10 @@ ENOUGH = 4 * FPS
 SPEECH = 0.3  # of the window that must be speech: a lag of silence means nothing
 
 
-class Reader(Protocol):
-    """Reads faces, as `models.judge.face.FaceReader` does."""
-
-    def identity(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]: ...
-
-    def pose(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]: ...
-
-
 class LiveMeters:
     """Keeps the newest seconds of a film and reads each frame once."""
 
-    def __init__(self, reader: Reader, portrait: Reference) -> None:
+    def __init__(self, reader: FaceReader, portrait: Reference) -> None:
         self._reader = reader
         pixels = np.frombuffer(bytearray(portrait.pixels), np.uint8)
         self._portrait = pixels.reshape(1, portrait.height, portrait.width, 3)

@@ -13,10 +13,10 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.judge.face import FaceReader
 from streaming.device import DeviceThread
 from streaming.line import Line
 from streaming.live_avatar import LiveAvatar
-from streaming.meters import Reader
 from streaming.pacing import LookAhead
 from streaming.session import Session
 from streaming.take import Take
@@ -83,7 +83,7 @@ class Sessions:
         )
 
     async def create_avatar(
-        self, take: Take, portrait: Reference, reader: Reader | None, ticket: str | None = None
+        self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
     ) -> Hosted:
         """A running avatar with this portrait; FullError as for every session."""
         model = await self._admitted(take, ticket)

@@ -88,7 +88,11 @@
       this.connection = new window.longtake.Connection(this.video, this.screen, BASE, session, {
         heard: (event) => this.heard(event), opened: () => this.opened(), word: (text) => this.word(text), ended: (why) => this.ended(why, true) });
       await this.connection.open();
-      if (this.video.muted || this.video.paused) this.video.play().catch(() => this.tell("click the picture to hear it"));
+      this.video.play().catch(() => { // a page that nobody has touched yet may not be heard
+        this.video.muted = true;
+        this.connection?.play();
+        this.tell("click the picture to hear it");
+      });
       this.video.onclick = () => { this.video.muted = false; this.video.play(); };
       this.share.href = `${BASE}watch/${session.id}`;
       this.take.href = `${BASE}api/takes/${session.take}`;

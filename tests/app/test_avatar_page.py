@@ -230,6 +230,26 @@ def test_a_reloaded_page_goes_on_with_its_avatar(page: Page) -> None:
     assert page.evaluate("longtake.avatar.session.id") == session
 
 
+UNTOUCHED = """
+const play = HTMLMediaElement.prototype.play;
+HTMLMediaElement.prototype.play = function () {
+  return this.muted ? play.call(this) : Promise.reject(new DOMException("not yet", "NotAllowedError"));
+};
+"""
+
+
+def test_where_nothing_may_be_heard_yet_the_avatar_is_seen_and_says_so(server: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.add_init_script(UNTOUCHED)  # as on a restored page that nobody has touched
+    opened(page, server)
+    start(page)
+    page.wait_for_function("document.querySelector('[data-lt=note]').textContent == 'click the picture to hear it'")
+    page.wait_for_function("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 20")
+    assert page.evaluate("document.querySelector('video').muted")
+    page.evaluate("longtake.avatar.end()")
+    page.close()
+
+
 FOLLOW = """(seconds) => new Promise(done => {
   const v = document.querySelector('video'), c = document.createElement('canvas'), out = [];
   c.width = c.height = 128;

@@ -77,6 +77,24 @@ def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
     assert not voice.awaits(CHUNK)
 
 
+@pytest.mark.parametrize("clock", [0.999, 1.0, 1.001])
+def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) -> None:
+    """A tenth of a per cent for ten minutes would be 600 ms; every pause begins anew."""
+    voice, chance = Voice(), np.random.default_rng(0)
+    voice.use = MicrophoneUse.PUPPET
+    given = 0.0
+    for chunk in range(1250):
+        loud = chunk % 20 < 15
+        given += clock * CHUNK
+        sound = tone(int(given) / RATE) if loud else np.zeros(int(given), np.float32)
+        given -= len(sound)
+        heard(voice, sound + 0.0005 * chance.standard_normal(len(sound)).astype(np.float32))
+        voice.next(CHUNK)
+        assert voice.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 3 * BLOCK
+        if chunk % 20 == 19:
+            assert voice.waiting == 0
+
+
 def test_who_only_is_listened_to_is_not_spoken() -> None:
     voice = Voice()
     heard(voice, tone(1))
