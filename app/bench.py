@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 
+from app.faces import GALLERY, drawn
 from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.cue import Prompt
 from streaming.recorder import encode_fragment
 from streaming.rollout import Boundary, Rollout
+from streaming.speaking import SpeakingRollout
 from streaming.take import Entry as ScriptLine
 from streaming.take import Take
 
@@ -73,7 +75,8 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     entry, device = model.entry, model.generator.device
     width, height = size or entry.size
     take = Take(model=entry.name, size=f"{width}x{height}", cues=[ScriptLine(prompt="a red ball bounces by day")])
-    rollout = Rollout(model, take)
+    speaks = entry.drive is not None
+    rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     full = entry.rollout.window // entry.rollout.chunk

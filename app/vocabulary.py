@@ -7,7 +7,7 @@ from models.catalog import Entry
 
 def understands(entry: Entry) -> dict[str, list[list[str]]]:
     """Attribute → its values, each with the ways to say it, the plain one first. Empty: any text."""
-    if entry.text != "words":
+    if entry.text != "words" or entry.drive is not None:  # what an avatar shows, its portrait and its voice say
         return {}
     from models.pocket.scene import WORDING
 

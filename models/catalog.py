@@ -163,7 +163,7 @@ SELF_FORCING = Entry(
     notes="trained on 21 latents; longer takes drift, prefer LongLive for them",
 )
 
-ENTRIES = {e.name: e for e in (POCKET, LONGLIVE, SELF_FORCING)}
+ENTRIES = {e.name: e for e in (POCKET, AVATAR, LONGLIVE, SELF_FORCING)}
 
 
 class UnknownModelError(KeyError):

@@ -17,7 +17,7 @@ from models.catalog import Entry
 from models.checkpoints.read import CheckpointError, as_diffusers, load_into, read, with_lora
 from models.codecs.stream import CodecStream
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
-from models.generator import Generator, TextEncoder
+from models.generator import Generator, ImageEncoder, TextEncoder
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
@@ -93,6 +93,8 @@ def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mode
         torch.set_default_dtype(dtype)
         try:
             transformer = CausalWanTransformer(**entry.transformer)
+            if entry.drive is not None:
+                transformer.add_drive(entry.drive)
         finally:
             torch.set_default_dtype(previous)
     length = 512 if entry.text == "umt5" else 20
@@ -104,6 +106,7 @@ def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mode
     stream: Callable[[], CodecStream]
     if entry.codec == "tiny":
         codec = TinyCodec(TINY_POCKET).to(device, dtype).eval()
+        image: ImageEncoder | None = codec.encode_image
         stream = lambda: TinyStream(codec)  # noqa: E731
     else:
         from diffusers import AutoencoderKLWan
@@ -111,8 +114,9 @@ def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mode
         from models.codecs.wan import WanStream
 
         wan = AutoencoderKLWan().to(device, dtype).eval()
+        image = None
         stream = lambda: WanStream(wan)  # noqa: E731
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, stream, entry.stride)
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, stream, entry.stride, image)
     return Model(entry, generator, "random", lambda prompt: {})
 
 
