@@ -12,8 +12,11 @@ import pytest
 import torch
 from conftest import tiny_avatar
 
-from app.avatar import job_of, job_of_take, portrait_of, with_sound
+from app.avatar import doubt, job_of, job_of_take, portrait_of, with_sound
+from app.faces import GALLERY, drawn
 from app.render import RenderError
+from models.catalog import AVATAR
+from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.drive import FRAME, Drive
 from streaming import journal, speech
 from streaming.speaking import SpeakingRollout, latents_of
@@ -132,3 +135,16 @@ def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(e.value)
     with pytest.raises(RenderError, match="No such file"):
         portrait_of(tmp_path / "none.png", (32, 32))
+
+
+def test_a_picture_of_another_world_is_told_from_a_face_of_the_models_own(tmp_path: Path) -> None:
+    if missing_files(AVATAR, ASSETS):
+        pytest.skip("assets/pocket-avatar has no weights")
+    model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
+    assert [doubt(model, drawn(face)) for face in GALLERY.values()] == [None] * len(GALLERY)
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    said = doubt(model, portrait_of(tmp_path / "noise.png", AVATAR.size))
+    assert said is not None
+    assert "--face" in said
+    assert "\n" not in said

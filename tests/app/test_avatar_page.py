@@ -266,6 +266,7 @@ FOLLOW = """(seconds) => new Promise(done => {
 })"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not trained(), reason="assets/pocket-avatar has no weights: a random mouth follows nothing")
 def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Page) -> None:
     start(page)

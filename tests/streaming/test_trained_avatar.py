@@ -90,6 +90,7 @@ async def test_left_alone_it_goes_on_living_with_its_mouth_shut() -> None:
     assert (steps > 0).mean() > 0.5
 
 
+@pytest.mark.long
 async def test_interrupted_its_mouth_closes_and_its_face_does_not_jump() -> None:
     """Goals: silent within 100 ms, closed within a chunk's time and 200 ms."""
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
