@@ -6,10 +6,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
+import torch
 from torch import Tensor
 
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Prompt
+from models.cue import Cue, Prompt, Reference
+from models.drive import FRAME, LEVEL, RATE, Drive
+from models.pocket.face import Pose, random_face
+from models.pocket.portrait import draw_portrait
 from models.pocket.scene import Scene, changed_scene, random_scene
 from models.state import TakeState
 
@@ -39,9 +45,36 @@ def script(seed: int, chunks: int, switches: tuple[int, ...], *, held_out: bool 
 
 
 def roll(model: Model, script: Script, size: tuple[int, int] | None = None) -> Iterator[tuple[TakeState, Tensor]]:
-    """Draw and commit the chunks of a script; yields the state and the clean latents [1, C, chunk, h, w]."""
-    state = model.generator.new_take(script.seed, *(size or model.entry.size))
+    """Draw and commit the chunks of a script; yields the state and the clean latents [1, C, chunk, h, w].
+
+    A model that speaks is given a portrait of its world and something like speech; its prompts say nothing to it.
+    """
+    width, height = size or model.entry.size
+    state = model.generator.new_take(script.seed, width, height)
+    speaks = model.entry.drive is not None
+    voice = _spoken(script, model.entry.rollout.chunk) if speaks else None
     for chunk in range(script.chunks):
-        latents = model.generator.draw(state, script.cues(chunk))
+        cues, drive = script.cues(chunk), None
+        if voice is not None:
+            cues += [_portrait(script.seed, width, height)] if chunk == 0 else []
+            drawn = model.entry.rollout.chunk + model.entry.rollout.knot
+            drive = torch.from_numpy(voice.latents(state.index, drawn))[None].to(model.generator.device)
+        latents = model.generator.draw(state, cues, drive)
         model.generator.commit(state)
         yield state, latents
+
+
+def _portrait(seed: int, width: int, height: int) -> Reference:
+    face = draw_portrait(random_face(random.Random(seed)), np.array([Pose()], np.float32))[0]
+    return Reference(cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA).tobytes(), width, height)
+
+
+def _spoken(script: Script, chunk: int) -> Drive:
+    """Syllables of a buzz that come and go, as loud as speech: the export of an engine needs no speaking program."""
+    t = np.arange(4 * chunk * (script.chunks + 1) * FRAME) / RATE
+    tone = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
+    syllables = np.clip(np.sin(2 * np.pi * 2.3 * t + script.seed) + 0.4 * np.sin(2 * np.pi * 0.31 * t), 0, 1)
+    sound = tone * syllables
+    drive = Drive()
+    drive.hear((sound * 10 ** (LEVEL / 20) / np.sqrt(np.square(sound).mean())).astype(np.float32).clip(-1, 1))
+    return drive
