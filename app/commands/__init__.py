@@ -1,0 +1,31 @@
+"""The commands, a file for each kind. Heavy imports happen inside them, so that help and errors come at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ENGINE_HELP = "auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8"
+
+
+class CommandError(ValueError):
+    """A command cannot do what it is asked; the message is one line for whoever typed it."""
+
+
+def models_folder() -> Path:
+    """Where downloaded models lie: LONGTAKE_MODELS, or a folder in the user's data home."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("LONGTAKE_MODELS") or Path(home) / "longtake" / "models")
+
+
+def engines_folder() -> Path:
+    """Where exported engines lie, beside the models."""
+    return models_folder().parent / "engines"
+
+
+def writable(out: Path) -> None:
+    """Said before minutes of work, not after them."""
+    if out.suffix != ".mp4":
+        raise CommandError(f"{out}: the output is an .mp4 file")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise CommandError(f"{out}: the folder {out.parent} does not exist or cannot be written")
