@@ -143,8 +143,10 @@ def test_a_picture_of_another_world_is_told_from_a_face_of_the_models_own(tmp_pa
     model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
     assert [doubt(model, drawn(face)) for face in GALLERY.values()] == [None] * len(GALLERY)
     noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    said = doubt(model, portrait_of(tmp_path / "noise.png", AVATAR.size))
-    assert said is not None
-    assert "--face" in said
-    assert "\n" not in said
+    for picture, why in ((noise, "does not stay itself"), (np.full_like(noise, 60), "no face")):
+        cv2.imwrite(str(tmp_path / "odd.png"), picture)
+        said = doubt(model, portrait_of(tmp_path / "odd.png", AVATAR.size))
+        assert said is not None
+        assert why in said
+        assert "--face" in said
+        assert "\n" not in said
