@@ -115,7 +115,7 @@ class AvatarTeacher(Teacher):
     def predict_avatar(
         self, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], sigmas: list[Tensor]
     ) -> list[Tensor]:
-        """x0 of the noised chunks, [B, C, 3 + knot, h, w] each.
+        """x0 of the noised chunks, [B, C, 3 + knot, h, w] each; a first slot amid a clip has no true past and stands as it is.
 
         `context`: the clean chunks that later ones see; `held`: for every slot the knot that it starts from.
         """
@@ -128,16 +128,20 @@ class AvatarTeacher(Teacher):
             first = CHUNK * (batch.first + slot)
             newest = first + CHUNK + batch.knot - 1
             cache.placed = self.rotation(newest + batch.gap, batch.reference)
-            x = noised(chunk, torch.randn_like(chunk), sigma)
-            given = batch.knot if batch.given and slot > 0 else 0
-            if given:
-                x = torch.cat([held[slot], x[:, :, given:]], 2)
-            prediction = self.transformer(
-                told(x, given), 1000 * sigma, text, self.rotation(first, x), cache, drive=drive
-            )
-            assert prediction is not None
-            out.append(prediction)
-            self._remember_driven(cache, first, context[slot][:, :, :CHUNK], text, drive[:, :CHUNK])
+            if slot == 0 and batch.first > 0:
+                out.append(context[0])
+            else:
+                x = noised(chunk, torch.randn_like(chunk), sigma)
+                given = batch.knot if batch.given and slot > 0 else 0
+                if given:
+                    x = torch.cat([held[slot], x[:, :, given:]], 2)
+                prediction = self.transformer(
+                    told(x, given), 1000 * sigma, text, self.rotation(first, x), cache, drive=drive
+                )
+                assert prediction is not None
+                out.append(prediction)
+            if slot < SLOTS - 1:
+                self._remember_driven(cache, first, context[slot][:, :, :CHUNK], text, drive[:, :CHUNK])
         return out
 
     def _remember_driven(
@@ -174,7 +178,7 @@ def train_avatar(
         losses = [
             ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7
             for slot, (p, c, w, s) in enumerate(zip(predictions, batch.chunks, batch.weights, sigmas, strict=True))
-            if slot > 0 or batch.first == 0  # another first slot has no true past
+            if slot > 0 or batch.first == 0
         ]
         stage.down(torch.stack(losses).mean())
 

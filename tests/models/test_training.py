@@ -44,6 +44,20 @@ def test_every_stage_learns_and_goes_on_from_its_weights(tmp_path: Path) -> None
     assert all(float(r["steps"]) > 0 for r in history)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng: apt-get install espeak-ng")
+def test_the_avatars_stages_learn_and_go_on_from_their_weights(tmp_path: Path) -> None:
+    avatar = ("--model", "pocket-avatar")
+    train(tmp_path, "codec", 1.1, *avatar)
+    losses = train(tmp_path, "base", 4.1, *avatar, "--clips", "36")
+    assert losses[-1] < losses[0]
+    assert train(tmp_path, "base", 1.1, *avatar)[0] < losses[0]
+    history = weights.history(tmp_path / "transformer.safetensors")
+    assert [r["stage"] for r in history] == ["base", "base"]
+    assert all(float(r["steps"]) > 0 for r in history)
+
+
 def test_a_stage_without_what_it_needs_says_so(tmp_path: Path) -> None:
     for stage, missing in (("base", "codec"), ("rollout", "codec"), ("long", "transformer")):
         if missing == "transformer":
