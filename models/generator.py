@@ -283,7 +283,10 @@ class Generator:
         state.pending = False
 
     def _refer(self, state: TakeState, image: Reference) -> None:
-        """Keys and values of the image at t = 0, seeing nothing but itself. A knot made towards another image goes."""
+        """Keys and values of the image at t = 0, seeing nothing but itself. A knot made towards another image goes.
+
+        A take begins as the image: it stands for the knot that no chunk before the first has held back.
+        """
         if self.config.reference is None or self._encode_image is None:
             raise CueError("this model stays true to no image; pocket-avatar does")
         if (image.width, image.height) != state.size:
@@ -292,8 +295,10 @@ class Generator:
             )
         pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8)
         latent = self._encode_image(pixels.view(1, image.height, image.width, 3).to(self.device)).to(self.device)
-        self._remember(state, latent.repeat(len(state.seeds), 1, 1, 1, 1), state.cache.begin_reference(), None)
-        state.knot = None
+        latent = latent.repeat(len(state.seeds), 1, 1, 1, 1)
+        self._remember(state, latent, state.cache.begin_reference(), None)
+        begins = state.index == 0 and self.config.knot > 0
+        state.knot = latent.repeat(1, 1, self.config.knot, 1, 1) if begins else None
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 

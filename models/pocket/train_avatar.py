@@ -3,7 +3,8 @@
 Teacher forcing as for pocket, over four neighbouring chunks of a clip: a pass over the noised chunk and its knot sees
 the reference, the two clean chunks before it and what the latents are driven by. The reference is the clip's last frame
 and stands so many latents in front of the newest one that it is always the future (2512.21734). The first latents
-of a chunk are given, as a held knot would be: the truth with a little noise, or what the model itself expected.
+of a chunk are given, as a held knot would be: the truth with a little noise, or what the model itself expected; those of
+a clip's first chunk are the truth, as a take begins with its portrait.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class AvatarTeacher(Teacher):
                 out.append(context[0])
             else:
                 x = noised(chunk, torch.randn_like(chunk), sigma)
-                given = batch.knot if batch.given and slot > 0 else 0
+                given = batch.knot if batch.given else 0
                 if given:
                     x = torch.cat([held[slot], x[:, :, given:]], 2)
                 prediction = self.transformer(
@@ -184,6 +185,6 @@ def train_avatar(
 
 
 def _held(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
-    """What each slot's predecessor expected behind its end; the first has none, and its own start stands in."""
+    """What each slot's predecessor expected behind its end; a clip's first has none and begins as it is."""
     own = batch.chunks[0][:, :, : batch.knot]
     return [own, *(c[:, :, CHUNK:] for c in context[:-1])]

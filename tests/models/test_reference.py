@@ -89,6 +89,22 @@ def test_a_new_image_drops_the_knot_and_keeps_the_past() -> None:
     assert state.cache.visible_past() == past
 
 
+@pytest.mark.parametrize("knot", [0, 1, 2])
+def test_a_take_begins_as_the_image(knot: int) -> None:
+    model = tiny_avatar(knot=knot)
+    state, told = start(model), []
+    model.generator.land(state, [Prompt("speaks"), picture(50)])
+    transformer = model.generator.transformer.forward
+    model.generator.transformer.forward = lambda x, *a, **k: told.append(x.clone()) or transformer(x, *a, **k)  # type: ignore[method-assign]
+    model.generator.draw(state, [], drive_of(0, 3 + knot))
+    pixels = torch.frombuffer(bytearray(picture(50).pixels), dtype=torch.uint8).view(1, 32, 32, 3)
+    assert model.generator._encode_image is not None
+    latent = model.generator._encode_image(pixels)
+    for x in told:  # at every step, and the mask says so
+        assert (x[:, -1].mean((0, 2, 3)) == torch.tensor([1.0] * knot + [0.0] * 3)).all()
+        assert torch.equal(x[:, :-1, :knot], latent.expand(-1, -1, knot, -1, -1))
+
+
 def test_a_cut_keeps_the_image() -> None:
     model = tiny_avatar()
     state = start(model)
