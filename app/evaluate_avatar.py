@@ -10,7 +10,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.faces import drawn
 from models.cache_shape import ReferenceRule
@@ -75,25 +76,37 @@ def cast(count: int) -> list[tuple[Face, int]]:
     return [(random_face(rng, held_out=True), 500 + i) for i in range(count)]
 
 
-def film(model: Model, config: RolloutConfig, face: Face, sound: Sound, seed: int) -> tuple[Frames, float, float]:
-    """Frames [n, H, W, 3] of a face that speaks the sound, mean disagreement of its knots, frames a second (no encoder)."""
+def films(
+    model: Model, config: RolloutConfig, faces: Sequence[Face], sounds: Sequence[Sound], seed: int
+) -> tuple[list[Frames], list[float], float]:
+    """Of every face that speaks its sound, in step: frames [n, H, W, 3], mean disagreement of its knots; all their frames a second.
+
+    Each gives the frames that it would give by itself.
+    """
     generator = model.generator.with_config(config)
-    state = generator.new_take(seed, *model.entry.size)
-    drive, apart = Drive(), list[float]()
-    frames: list[Frames] = []
-    drive.hear(sound)
-    latents = config.chunk + config.knot
+    state = generator.new_take((seed,) * len(faces), *model.entry.size)
+    streams = [generator.new_stream() for _ in faces]
+    drives, apart = [Drive() for _ in faces], list[Tensor]()
+    frames: list[list[Frames]] = [[] for _ in faces]
+    for drive, sound in zip(drives, sounds, strict=True):
+        drive.hear(sound)
+    latents, length = config.chunk + config.knot, max(map(len, sounds)) * FPS / RATE
+    portraits = [drawn(face) for face in faces]
+    together = replace(portraits[0], pixels=b"".join(p.pixels for p in portraits))
     began = time.perf_counter()
-    while sum(len(f) for f in frames) * RATE < len(sound) * FPS:
-        first = state.index
-        cues: list[Cue] = [] if first else [Prompt(PROMPT), drawn(face)]
-        heard = torch.from_numpy(drive.latents(first, latents))[None]
-        frames.append(state.codec.decode(generator.draw(state, cues, heard)).numpy())
+    while 4 * state.index - 3 < length:
+        cues: list[Cue] = [] if state.index else [Prompt(PROMPT), together]
+        heard = torch.from_numpy(np.stack([d.latents(state.index, latents) for d in drives]))
+        chunk = generator.draw(state, cues, heard)
+        for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):
+            film.append(stream.decode(x).numpy())
         generator.commit(state)
         if state.disagreement is not None:
-            apart.append(float(state.disagreement[0]))
-    whole = np.concatenate(frames)
-    return whole, float(np.mean(apart)) if apart else math.nan, len(whole) / (time.perf_counter() - began)
+            apart.append(state.disagreement)
+    made = [np.concatenate(film) for film in frames]
+    took = time.perf_counter() - began
+    disagreed = torch.stack(apart).mean(0).tolist() if apart else [math.nan] * len(faces)
+    return made, disagreed, sum(map(len, made)) / took
 
 
 def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk: int) -> dict[str, float]:
@@ -123,15 +136,15 @@ def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk
 
 
 def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, seeds: int, say: Say) -> None:
-    """Every face with every seed, `seconds` long; the measures are added to the arm."""
-    for number, (face, voice) in enumerate(cast(faces)):
-        sound = monologue(seconds, random.Random(voice))
-        for seed in range(seeds):
-            say(f"{arm.name}: face {number + 1} of {faces}, seed {seed + 1} of {seeds}")
-            frames, apart, fps = film(model, arm.config, face, sound, seed)
-            arm.films.append(
-                measured(frames, sound, face, reader, arm.config.chunk) | {"disagreement": apart, "fps": fps}
-            )
+    """Every face with every seed, `seconds` long; the measures are added to the arm. Its fps are those of all faces together."""
+    who = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
+    for seed in range(seeds):
+        say(f"{arm.name}: {faces} faces speak, seed {seed + 1} of {seeds}")
+        made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, seed)
+        for (face, _), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
+            found = measured(frames, sound, face, reader, arm.config.chunk)
+            arm.films.append(found | {"disagreement": disagreement, "fps": fps})
 
 
 def table(arms_: list[Arm], base: str) -> str:
@@ -165,10 +178,11 @@ def save(folder: Path, arms_: list[Arm], record: dict[str, Any]) -> str:
 
 def sheet(model: Model, path: Path, faces: int = 6, seconds: float = 6) -> None:
     """A contact sheet: each row a face, first as it was given, then as it speaks."""
+    who = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
+    made, _, _ = films(model, model.entry.rollout, [face for face, _ in who], sounds, 0)
     rows = []
-    for face, voice in cast(faces):
-        sound = monologue(seconds, random.Random(voice))
-        frames, _, _ = film(model, model.entry.rollout, face, sound, 0)
+    for (face, _), frames in zip(who, made, strict=True):
         reference = drawn(face)
         given = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
         at = np.linspace(FPS, len(frames) - 1, 9).round().astype(int)

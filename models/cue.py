@@ -57,7 +57,10 @@ class Seed:
 
 @dataclass(frozen=True)
 class Reference:
-    """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes."""
+    """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
+
+    Where several takes run in step, either they share it or the bytes are an image for each, one behind the other.
+    """
 
     pixels: bytes
     width: int

@@ -293,9 +293,10 @@ class Generator:
             raise CueError(
                 f"the image is {image.width}x{image.height}, the take {state.size[0]}x{state.size[1]}: scale the image"
             )
-        pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8)
-        latent = self._encode_image(pixels.view(1, image.height, image.width, 3).to(self.device)).to(self.device)
-        latent = latent.repeat(len(state.seeds), 1, 1, 1, 1)
+        pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8).to(self.device)
+        images = pixels.view(-1, 1, image.height, image.width, 3)
+        latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
+        latent = latent.expand(len(state.seeds), -1, -1, -1, -1)
         self._remember(state, latent, state.cache.begin_reference(), None)
         begins = state.index == 0 and self.config.knot > 0
         state.knot = latent.repeat(1, 1, self.config.knot, 1, 1) if begins else None
