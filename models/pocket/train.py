@@ -1,4 +1,4 @@
-"""`python -m models.pocket.train --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long]`.
+"""`python -m models.pocket.train --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long|decoder]`.
 
 Each stage starts from the model's weights in assets/ when they are there (codec and base from scratch otherwise) and
 writes them back (float16 safetensors with their configuration and history) every few minutes and at the end.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-STAGES = {"pocket": ("codec", "base", "rollout", "long"), "pocket-avatar": ("codec", "base")}
+STAGES = {"pocket": ("codec", "base", "rollout", "long", "decoder"), "pocket-avatar": ("codec", "base", "decoder")}
 
 
 def main() -> None:
@@ -38,8 +38,10 @@ def main() -> None:
         parser.error(f"{args.model} has the stages {', '.join(STAGES[args.model])}")
     if args.stage != "codec" and not codec_file.exists():
         parser.error(f"--stage {args.stage} needs a codec: {codec_file} is missing, run --stage codec first")
-    if args.stage in ("rollout", "long") and (args.from_scratch or not file.exists()):
+    if args.stage in ("rollout", "long") and not file.exists():
         parser.error(f"--stage {args.stage} needs a transformer: run --stage base first")
+    if args.stage in ("rollout", "long", "decoder") and args.from_scratch:
+        parser.error(f"--stage {args.stage} goes on from weights; only codec and base begin from scratch")
 
     import torch
 
@@ -47,7 +49,7 @@ def main() -> None:
     from models.pocket import avatar_clips, scene, train_avatar, train_base, train_codec, weights
 
     avatar, scratch = args.model == "pocket-avatar", bool(args.from_scratch)
-    if args.stage == "codec":
+    if args.stage in ("codec", "decoder"):
         # faces are learned sooner from a codec that knows how to draw
         first = codec_file if codec_file.exists() or not avatar else ASSETS / "pocket" / "codec.safetensors"
         start = None if scratch or not first.exists() else first
@@ -55,8 +57,9 @@ def main() -> None:
         train_codec.train_codec(
             args.minutes,
             load_tiny_codec(start) if start else None,
-            lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": "codec", **facts}]),
+            lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": args.stage, **facts}]),
             avatar_clips.PORTRAITS if avatar else train_codec.SCENES,
+            decoder_only=args.stage == "decoder",
         )
         return
     codec = load_tiny_codec(codec_file)

@@ -1,4 +1,7 @@
-"""First stage of pocket's training: the streaming codec, on 64-pixel crops of the world."""
+"""First stage of pocket's training: the streaming codec, on 64-pixel crops of the world.
+
+Once a transformer knows its latents, the decoder alone can be trained on: the encoder and the latents stay to the bit.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 
 from models.checkpoints.assemble import TINY_POCKET
 from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec
+from models.judge import seams
 from models.pocket.muon import Muon
 from models.pocket.scene import changed_scene, random_scene
 from models.pocket.weights import Facts
@@ -123,7 +127,9 @@ def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
 def _loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     error = (out - target) * weight.unsqueeze(2)
     gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient
+    # else motion comes in jumps, one a latent: frames amid them are cheap to leave as they are
+    flow = error.diff(dim=1).abs().mean()
+    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient + 4 * flow
 
 
 def optimisers(
@@ -137,14 +143,20 @@ def optimisers(
 
 
 @torch.no_grad()
-def psnr(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 25) -> float:
-    """Mean PSNR in dB of whole reconstructed clips, held-out pairs among them."""
-    rng, scores = random.Random(1), []
+def scores(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 49) -> Facts:
+    """Of whole reconstructed clips, held-out pairs among them: mean PSNR in dB, and the pulse of its latents.
+
+    The pulse is the change at the strongest of the four frames of a latent against the frames around it; 1 is an even flow.
+    """
+    rng, decibels, profiles = random.Random(1), [], []
     for i in range(clips):
         video = as_video((footage.held_out if i % 2 else footage.clip)(rng, frames))[None]
         out, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, 3, -1, -1, -1), video], 1)))
-        scores.append(-10 * torch.log10((out[:, 3:].clamp(0, 1) - video).square().mean()))
-    return float(torch.stack(scores).mean())
+        shown = out[:, 3:].clamp(0, 1)
+        decibels.append(float(-10 * torch.log10((shown - video).square().mean())))
+        flow = seams.changes((255 * shown[0]).round().to(torch.uint8).movedim(1, -1).numpy())
+        profiles.append(seams.phase_profile(seams.local_ratio(flow), seams.STRIDE))
+    return {"psnr_db": float(np.mean(decibels)), "pulse": float(np.mean(profiles, 0).max())}
 
 
 @torch.no_grad()
@@ -167,18 +179,26 @@ def train_codec(
     save: Callable[[TinyCodec, Facts], None],
     footage: Footage = SCENES,
     seed: int = 0,
+    *,
+    decoder_only: bool = False,
 ) -> None:
     """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    codec = TinyCodec(TINY_POCKET)
+    codec = TinyCodec(start.config if start and decoder_only else TINY_POCKET)
     if start is None:
         _start_as_pyramid(codec)
     else:
         codec.load_state_dict(start.state_dict())
     average = copy.deepcopy(codec)
+    codec.encoder.requires_grad_(not decoder_only)
+
+    def keep(facts: Facts) -> None:
+        save(average if decoder_only else _normalised(average, footage), facts | scores(average, footage))
+
     peak = 1.0 if start is None else 0.6
-    optims = optimisers(codec, 0.006, 1e-3, matrix=lambda _, p: p.ndim >= 2)
+    learning = codec.decoder if decoder_only else codec
+    optims = optimisers(learning, 0.006, 1e-3, matrix=lambda _, p: p.ndim >= 2)
     bases = [g["lr"] for o in optims for g in o.param_groups]
     began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
@@ -204,15 +224,18 @@ def train_codec(
         step += 1
         with torch.no_grad():
             for a, p in zip(average.parameters(), codec.parameters(), strict=True):
-                a.lerp_(p, 1 - min(0.995, step / (step + 10)))
+                if p.requires_grad:
+                    a.lerp_(p, 1 - min(0.995, step / (step + 10)))
         minute = (time.monotonic() - began) / 60
         if minute - said >= 1:
             said = minute
+            now = scores(average, footage, clips=4)
             print(
-                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr(average, footage):.2f} dB",
+                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {now['psnr_db']:.2f} dB"
+                f"  pulse {now['pulse']:.2f}",
                 flush=True,
             )
         if minute - saved >= 5:
             saved = minute
-            save(_normalised(average, footage), {"steps": step, "minutes": minute, "psnr_db": psnr(average, footage)})
-    save(_normalised(average, footage), {"steps": step, "minutes": minutes, "psnr_db": psnr(average, footage)})
+            keep({"steps": step, "minutes": minute})
+    keep({"steps": step, "minutes": minutes})

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from models.checkpoints.assemble import load_tiny_codec
 from models.pocket import weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +58,19 @@ def test_the_avatars_stages_learn_and_go_on_from_their_weights(tmp_path: Path) -
     history = weights.history(tmp_path / "transformer.safetensors")
     assert [r["stage"] for r in history] == ["base", "base"]
     assert all(float(r["steps"]) > 0 for r in history)
+
+
+def test_a_decoder_is_trained_behind_latents_that_stay_as_they_are(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "assets" / "pocket" / "codec.safetensors", tmp_path)
+    before = load_tiny_codec(tmp_path / "codec.safetensors")
+    train(tmp_path, "decoder", 0.02)
+    after = load_tiny_codec(tmp_path / "codec.safetensors")
+    assert after.config == before.config
+    changed = [n for n, w in before.state_dict().items() if not torch.equal(w, after.state_dict()[n])]
+    assert {n.split(".")[0] for n in changed} == {"decoder"}
+    facts = weights.history(tmp_path / "codec.safetensors")[-1]
+    assert facts["stage"] == "decoder"
+    assert float(facts["psnr_db"]) > 20
 
 
 def test_a_stage_without_what_it_needs_says_so(tmp_path: Path) -> None:
