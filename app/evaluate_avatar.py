@@ -35,7 +35,7 @@ from models.rollout_config import RolloutConfig
 
 FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
 MEASURES = (
-    "seam ratio", "hand-over", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE", "sharpness / min",
+    "seam ratio", "hand-over", "beyond codec", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE", "sharpness / min",
     "motion", "sync", "lag ms", "silence", "disagreement", "fps",
 )  # fmt: skip
 Frames = NDArray[np.uint8]
@@ -121,6 +121,7 @@ def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk
     return {
         "seam ratio": seam.ratio,
         "hand-over": float(seam.profile[(period - 3) % period]),
+        "beyond codec": seam.excess((period - 3) % period),
         "null": seam.null,
         "jerk ratio": seams.seam_ratio(seams.jerks(frames, FACE), period).ratio,
         "knot energy": seams.knot_energy(change, chunk).ratio,

@@ -54,6 +54,11 @@ def test_a_jump_at_every_border_a_late_mouth_and_another_face_are_seen(
     for border in range(9, len(frames), 12):
         jumping[border] = np.roll(jumping[border], 3, axis=1)
     assert measured(jumping, sound, face)["seam ratio"] > 1.5 * before["seam ratio"]
+    assert measured(jumping, sound, face)["beyond codec"] > 1.5
+    pulsing = np.repeat(frames[::4], 4, axis=0)[: len(frames)]  # once a latent, whatever the chunk
+    pulsing = np.concatenate([pulsing[3:], pulsing[-3:]])
+    assert measured(pulsing, sound, face)["seam ratio"] > 3
+    assert measured(pulsing, sound, face)["beyond codec"] == pytest.approx(1, abs=0.25)
     late = np.concatenate([frames[:1].repeat(4, 0), frames[:-4]])
     assert measured(late, sound, face)["lag ms"] == pytest.approx(before["lag ms"] + 160, abs=15)
     other = evaluation.cast(3)[2][0]
