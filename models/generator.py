@@ -283,10 +283,6 @@ class Generator:
         state.pending = False
 
     def _refer(self, state: TakeState, image: Reference) -> None:
-        """Keys and values of the image at t = 0, seeing nothing but itself. A knot made towards another image goes.
-
-        A take begins as the image: it stands for the knot that no chunk before the first has held back.
-        """
         if self.config.reference is None or self._encode_image is None:
             raise CueError("this model stays true to no image; pocket-avatar does")
         if (image.width, image.height) != state.size:
@@ -296,7 +292,15 @@ class Generator:
         pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8).to(self.device)
         images = pixels.view(-1, 1, image.height, image.width, 3)
         latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
-        latent = latent.expand(len(state.seeds), -1, -1, -1, -1)
+        self.stay_true(state, latent.expand(len(state.seeds), -1, -1, -1, -1))
+
+    @torch.inference_mode()
+    def stay_true(self, state: TakeState, latent: Tensor) -> None:
+        """To an image, given as the latent [takes, C, 1, h, w] that it is when it is held for four frames.
+
+        Its keys and values are made at t = 0, seeing nothing else. A knot made towards another image goes; a take begins
+        as the image: it stands for the knot that no chunk before the first has held back.
+        """
         self._remember(state, latent, state.cache.begin_reference(), None)
         begins = state.index == 0 and self.config.knot > 0
         state.knot = latent.repeat(1, 1, self.config.knot, 1, 1) if begins else None

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-STAGES = {"pocket": ("codec", "base", "rollout", "long", "decoder"), "pocket-avatar": ("codec", "base", "decoder")}
+STAGES = {
+    "pocket": ("codec", "base", "rollout", "long", "decoder"),
+    "pocket-avatar": ("codec", "base", "rollout", "decoder"),
+}
 
 
 def main() -> None:
@@ -84,7 +87,11 @@ def main() -> None:
     def save(transformer: CausalWanTransformer, text: WordText, facts: weights.Facts) -> None:
         weights.save_transformer(transformer, text, file, [*before, {"stage": args.stage, **facts}])
 
-    if avatar:
+    if avatar and args.stage == "rollout":
+        from models.pocket.train_avatar_rollout import train_avatar_rollout
+
+        train_avatar_rollout(args.minutes, pair, codec, save, clips, seed=args.seed)
+    elif avatar:
         train_avatar.train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
     elif args.stage == "base":
         train_base.train_base(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)

@@ -142,12 +142,11 @@ class AvatarTeacher(Teacher):
                 assert prediction is not None
                 out.append(prediction)
             if slot < SLOTS - 1:
-                self._remember_driven(cache, first, context[slot][:, :, :CHUNK], text, drive[:, :CHUNK])
+                self.remember_driven(cache, first, context[slot][:, :, :CHUNK], text, drive[:, :CHUNK])
         return out
 
-    def _remember_driven(
-        self, cache: ReferenceCache, first: int, clean: Tensor, text: TextState, drive: Tensor
-    ) -> None:
+    def remember_driven(self, cache: ReferenceCache, first: int, clean: Tensor, text: TextState, drive: Tensor) -> None:
+        """The clean pass over a chunk at coordinate `first`: its keys and values are seen from here on."""
         cache.clean = True
         zero = torch.zeros(1, device=clean.device)
         where = self.rotation(first, clean)
@@ -168,23 +167,30 @@ def train_avatar(
     for done in stage.steps():
         batch = sample_batch(clips, rng).to(device)
         context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
-        held = _held(batch, context)
+        held = held_knots(batch, context)
         if done > 0.4 and rng.random() < 0.5:
             with torch.no_grad():
                 sigma = torch.full((BATCH,), rng.choice(SIGMAS[1:]), device=device)
                 context = teacher.predict_avatar(batch, context, held, [sigma] * SLOTS)
-            held = _held(batch, context)
-        sigmas = [sampled_sigmas(draws).to(device) for _ in batch.chunks]
-        predictions = teacher.predict_avatar(batch, context, held, sigmas)
-        losses = [
-            ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7
-            for slot, (p, c, w, s) in enumerate(zip(predictions, batch.chunks, batch.weights, sigmas, strict=True))
-            if slot > 0 or batch.first == 0
-        ]
-        stage.down(torch.stack(losses).mean())
+            held = held_knots(batch, context)
+        stage.down(avatar_forcing(teacher, batch, context, held, draws))
 
 
-def _held(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
+def avatar_forcing(
+    teacher: AvatarTeacher, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], draws: np.random.Generator
+) -> Tensor:
+    """The loss of a batch: squared error of x0, heavier at eyes and mouth, lighter where the noise hides more."""
+    sigmas = [sampled_sigmas(draws).to(context[0].device) for _ in batch.chunks]
+    predictions = teacher.predict_avatar(batch, context, held, sigmas)
+    losses = [
+        ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7
+        for slot, (p, c, w, s) in enumerate(zip(predictions, batch.chunks, batch.weights, sigmas, strict=True))
+        if slot > 0 or batch.first == 0
+    ]
+    return torch.stack(losses).mean()
+
+
+def held_knots(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
     """What each slot's predecessor expected behind its end; a clip's first has none and begins as it is."""
     own = batch.chunks[0][:, :, : batch.knot]
     return [own, *(c[:, :, CHUNK:] for c in context[:-1])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,12 @@ from app.faces import drawn, face_named
 from models import sampler
 from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR
-from models.checkpoints.assemble import ASSETS, load, missing_files
+from models.checkpoints.assemble import ASSETS, load, load_tiny_codec, missing_files
 from models.cue import Prompt
 from models.pocket import train_avatar
+from models.pocket.avatar_clips import AvatarClip
 from models.pocket.train_avatar import CHUNK, PROMPT, SLOTS, AvatarBatch, AvatarTeacher
+from models.pocket.train_avatar_rollout import TAKES, rollouts
 from models.pocket.weights import load_transformer
 
 
@@ -59,3 +62,32 @@ def test_a_pass_in_training_is_the_same_pass_at_inference(monkeypatch: pytest.Mo
         # the first latents are the mean of what was held and what is now expected
         found, asked = prediction[:, :, knot:CHUNK], chunk[:, :, knot:]
         torch.testing.assert_close(found, asked, atol=1e-4, rtol=0, msg=lambda m, i=i: f"chunk {i}: {m}")
+
+
+@pytest.mark.skipif(bool(missing_files(AVATAR, ASSETS)), reason="assets/pocket-avatar has no weights")
+def test_tuning_on_own_rollouts_repeats_the_chunk_that_is_drawn_with_gradients() -> None:
+    folder, rng = ASSETS / "pocket-avatar", random.Random(2)
+    pair, codec = load_transformer(folder / "transformer.safetensors"), load_tiny_codec(folder / "codec.safetensors")
+    clips = [
+        AvatarClip(*(torch.randn(s) for s in ((16, 18, 16, 16), (16, 1, 16, 16), (18, 16, 16), (18, 7, 64))))
+        for _ in range(2)
+    ]
+    takes, student, compared = rollouts(pair, codec, clips, rng), AvatarTeacher(*pair), 0
+    for _ in range(3):
+        newest = next(takes)
+        knot, first, held = newest.generator.config.knot, newest.state.index, newest.state.knot
+        x0 = newest.drawn(student, 4)
+        assert x0.shape == (TAKES, 16, CHUNK + knot, 16, 16)
+        with torch.no_grad():
+            seen = newest.seen_as(student, x0.detach(), torch.full((TAKES,), 0.1))
+        assert seen.shape == x0.shape
+        assert newest.state.index == first
+        assert newest.state.knot is held
+        following = next(takes)  # the generator has drawn the same chunk meanwhile
+        if following.state is newest.state:
+            drawn = following.state.recent[-1]
+            torch.testing.assert_close(x0[:, :, knot:CHUNK], drawn[:, :, knot:], atol=1e-4, rtol=0)
+            compared += 1
+    assert compared
+    (2 * x0).square().mean().backward()
+    assert all(p.grad is not None for p in pair[0].blocks.parameters() if p.requires_grad)
