@@ -16,9 +16,9 @@ app = typer.Typer(
 )
 app.command()(film.render)
 app.command()(film.avatar)
+app.command()(measure.bench)
 app.command()(serve.serve)
 app.command()(catalog.export)
-app.command()(measure.bench)
 app.command("eval")(measure.evaluate)
 app.command("eval-avatar")(measure.evaluate_avatar)
 

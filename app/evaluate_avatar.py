@@ -36,7 +36,7 @@ from models.rollout_config import RolloutConfig
 FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
 MEASURES = (
     "seam ratio", "hand-over", "beyond codec", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE", "sharpness / min",
-    "motion", "sync", "lag ms", "silence", "disagreement", "fps",
+    "motion", "sync", "lag ms", "silence", "disagreement", "fps together",
 )  # fmt: skip
 Frames = NDArray[np.uint8]
 Sound = NDArray[np.float32]
@@ -81,7 +81,7 @@ def films(
 ) -> tuple[list[Frames], list[float], float]:
     """Of every face that speaks its sound, in step: frames [n, H, W, 3], mean disagreement of its knots; all their frames a second.
 
-    Each gives the frames that it would give by itself.
+    Each gives the frames that it would give by itself, up to a grey level, and all of them are as long as the longest sound.
     """
     generator = model.generator.with_config(config)
     state = generator.new_take((seed,) * len(faces), *model.entry.size)
@@ -101,7 +101,7 @@ def films(
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):
             film.append(stream.decode(x).numpy())
         generator.commit(state)
-        if state.disagreement is not None:
+        if state.disagreement is not None and state.index > config.chunk:  # the first chunk began as the portrait
             apart.append(state.disagreement)
     made = [np.concatenate(film) for film in frames]
     took = time.perf_counter() - began
@@ -145,7 +145,7 @@ def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, 
         made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, seed)
         for (face, _), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
             found = measured(frames, sound, face, reader, arm.config.chunk)
-            arm.films.append(found | {"disagreement": disagreement, "fps": fps})
+            arm.films.append(found | {"disagreement": disagreement, "fps together": fps})
 
 
 def table(arms_: list[Arm], base: str) -> str:
@@ -158,7 +158,7 @@ def table(arms_: list[Arm], base: str) -> str:
             values = [f[measure] for f in arm.films]
             mean, low, high = meters.interval(values)
             cell = f"{mean:.3g} ({low:.3g} – {high:.3g})"
-            if arm is not reference and measure != "fps":
+            if arm is not reference and measure != "fps together":
                 apart = [f[measure] - g[measure] for f, g in zip(arm.films, reference.films, strict=True)]
                 d, dl, dh = meters.interval(apart)
                 cell += f" Δ {d:+.2g} ({dl:+.2g} – {dh:+.2g})"

@@ -126,8 +126,7 @@ class Generator:
         chunk = self.config.chunk
         x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache, drive, None, before_step)
         state.cache.end()
-        if state.knot is not None:
-            x, state.disagreement = knot.tied(x, state.knot, self.config.fusion or knot.ramp(self.config.knot))
+        x, state.disagreement = self.tied(state, x)
         x, state.knot = x[:, :, :chunk], x[:, :, chunk:] if self.config.knot else None
         held = self.config.window // chunk
         state.recent = [*state.recent, x][-held:]
@@ -169,13 +168,20 @@ class Generator:
                 x = knot.pinned(x, state.knot, noise, 0.0 if self._masked else sigma)
             timestep = torch.tensor([1000 * sigma], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
-                given = 0 if state.knot is None else self.config.knot
+                given = 0 if state.knot is None else state.knot.shape[2]
                 prediction = self.transformer(self._told(x, given), timestep, text, rotation, cache, drive=drive)
                 x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
             if step < len(sigmas):
                 noise = self.noise(state, step)
                 x = sampler.renoised(x, noise, sigmas[step])
         return x
+
+    def tied(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A denoised chunk, its first latents fused with the knot that it started from, and how far these were apart."""
+        if state.knot is None:
+            return x, None
+        held = state.knot.clone()  # an ordinary tensor where gradients pass, though it was made where none did
+        return knot.tied(x, held, self.config.fusion or knot.ramp(held.shape[2]))
 
     def _told(self, x: Tensor, given: int) -> Tensor:
         """Latents in the network's precision, and to a model with a mask channel which of them, from the first, are given."""
@@ -291,6 +297,8 @@ class Generator:
             )
         pixels = torch.frombuffer(bytearray(image.pixels), dtype=torch.uint8).to(self.device)
         images = pixels.view(-1, 1, image.height, image.width, 3)
+        if len(images) not in (1, len(state.seeds)):
+            raise CueError(f"{len(images)} images for {len(state.seeds)} takes: give one, or one for each")
         latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
         self.stay_true(state, latent.expand(len(state.seeds), -1, -1, -1, -1))
 
@@ -299,11 +307,10 @@ class Generator:
         """To an image, given as the latent [takes, C, 1, h, w] that it is when it is held for four frames.
 
         Its keys and values are made at t = 0, seeing nothing else. A knot made towards another image goes; a take begins
-        as the image: it stands for the knot that no chunk before the first has held back.
+        as the image: it is given to the first chunk, as a knot is to the others.
         """
         self._remember(state, latent, state.cache.begin_reference(), None)
-        begins = state.index == 0 and self.config.knot > 0
-        state.knot = latent.repeat(1, 1, self.config.knot, 1, 1) if begins else None
+        state.knot = None if state.index else latent.repeat(1, 1, max(1, self.config.knot), 1, 1)
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Knots: latents denoised past the end of a chunk, held back, and tied into the start of the next (Knot Forcing, 2512.21734).
 
-A held knot is what the chunk before expected to come. The next chunk starts from it: in every step its first latents
+A held knot is what the chunk before expected to come; before the first chunk of a take with a reference it is that. The next chunk starts from it: in every step its first latents
 are the knot: as it is, where a mask channel says that they are given, else brought to the step's noise level. After
 the last step they are averaged with it. A knot is never in the cache and is decoded once, after fusion.
 """

@@ -41,8 +41,8 @@ class TakeState:
     index: int = 0  # latents drawn so far
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
     driven: list[Tensor] = field(default_factory=list)  # what drove them, [takes, chunk, T, features] each
-    knot: Tensor | None = None  # clean latents held back, [takes, C, k, h, w]
-    disagreement: Tensor | None = None  # of the last knot with the chunk that took it up, [takes]
+    knot: Tensor | None = None  # clean latents held back, [takes, C, k, h, w]; of the first chunk its reference
+    disagreement: Tensor | None = None  # of the chunk with the knot that it took up, [takes]; None: it took up none
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from models.pocket.stage import Descent, Pair, Save, Stage
 from models.pocket.train_base import SIGMAS, Teacher, noised
 from models.rope import Rotation
+from models.state import TakeState
 from models.transformer import KeysValues
 
 Network = TypeVar("Network", bound=Teacher)
@@ -38,11 +39,20 @@ class PastCache:
         return torch.cat([keys, rotation(key)], 1), torch.cat([values, value], 1)
 
 
+def past_of(state: TakeState) -> PastCache:
+    """What the next chunk sees."""
+    with torch.inference_mode():  # the cache's buffers were made in it; the copies are ordinary tensors
+        state.cache.begin(state.index)
+    keys, values = state.cache.past()
+    state.cache.end()
+    return PastCache(list(zip(keys, values, strict=True)))
+
+
 class Newest(Protocol[Seeing]):
     """A chunk about to be drawn, of takes that run in step."""
 
     def drawn(self, student: Seeing, steps: int) -> Tensor:
-        """It after so many steps, [takes, C, chunk + knot, h, w]; the last step carries gradients."""
+        """It after so many steps, tied to its knot, [takes, C, chunk + knot, h, w]; the last step carries gradients."""
 
     def seen_as(self, network: Seeing, x: Tensor, sigma: Tensor) -> Tensor:
         """What a network takes the chunk for, noised to sigma [takes], its short past at timestep 0."""
@@ -53,15 +63,15 @@ def match(
     minutes: float,
     start: Pair,
     save: Save,
-    network: Callable[..., Network],
+    teacher: Callable[..., Network],
     takes: Iterator[Newest[Network]],
     forced: Callable[[Network], Tensor],
     seed: int,
 ) -> None:
     """Tune `start` for `minutes` on `takes`, which it draws itself; `forced` is the loss of a batch of the world."""
-    rng = random.Random(seed)
-    real, follower = (network(*copy.deepcopy(start)) for _ in range(2))
-    student = network(*start)
+    rng = random.Random(f"match {seed}")  # another stream than the takes have
+    real, follower = (teacher(*copy.deepcopy(start)) for _ in range(2))
+    student = teacher(*start)
     following = Descent((follower.transformer, follower.text), peak=0.2)
     stage = Stage(name, minutes, start, save, peak=0.1)
     for count, _ in enumerate(stage.steps()):

@@ -20,7 +20,7 @@ from torch import Tensor
 from models import catalog
 from models.pocket.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.stage import Pair, Save, Stage
-from models.pocket.train_base import BATCH, SIGMAS, Teacher, noised, sampled_sigmas
+from models.pocket.train_base import BATCH, SIGMAS, Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
 from models.transformer import KeysValues, TextState
@@ -79,7 +79,7 @@ class AvatarBatch:
     first: int  # chunk of the first slot
     gap: int  # latents from the newest to the reference
     knot: int
-    given: bool  # whether chunks start from a knot
+    given: bool  # whether chunks start from a knot, and a clip from its first latent
 
     def to(self, device: torch.device) -> AvatarBatch:
         chunks, weights, drives = ([t.to(device) for t in ts] for ts in (self.chunks, self.weights, self.drives))
@@ -99,7 +99,7 @@ def sample_batch(clips: list[AvatarClip], rng: random.Random) -> AvatarBatch:
         first,
         rng.choice((1, 2, 2, 4, rng.randint(1, 12))),
         knot,
-        knot > 0 and rng.random() < 0.85,
+        rng.random() < 0.85,
     )
 
 
@@ -133,9 +133,8 @@ class AvatarTeacher(Teacher):
                 out.append(context[0])
             else:
                 x = noised(chunk, torch.randn_like(chunk), sigma)
-                given = batch.knot if batch.given else 0
-                if given:
-                    x = torch.cat([held[slot], x[:, :, given:]], 2)
+                given = held[slot].shape[2] if batch.given else 0
+                x = torch.cat([held[slot][:, :, :given], x[:, :, given:]], 2)
                 prediction = self.transformer(
                     told(x, given), 1000 * sigma, text, self.rotation(first, x), cache, drive=drive
                 )
@@ -157,7 +156,7 @@ class AvatarTeacher(Teacher):
 def train_avatar(
     minutes: float, pair: Pair, save: Save, clips: list[AvatarClip], *, fresh: bool, seed: int = 0
 ) -> None:
-    """Train for `minutes`; in the second half contexts and knots are often what the model itself predicts."""
+    """Train for `minutes`; from 40 % of them on contexts and knots are often what the model itself predicts."""
     torch.manual_seed(seed)
     rng, draws = random.Random(seed), np.random.default_rng(seed)
     stage = Stage("avatar", minutes, pair, save, peak=1.0 if fresh else 0.7)
@@ -166,7 +165,7 @@ def train_avatar(
     pair[0].compile_blocks()
     for done in stage.steps():
         batch = sample_batch(clips, rng).to(device)
-        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
+        context = jittered(batch.chunks, draws)
         held = held_knots(batch, context)
         if done > 0.4 and rng.random() < 0.5:
             with torch.no_grad():
@@ -192,5 +191,5 @@ def avatar_forcing(
 
 def held_knots(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
     """What each slot's predecessor expected behind its end; a clip's first has none and begins as it is."""
-    own = batch.chunks[0][:, :, : batch.knot]
+    own = batch.chunks[0][:, :, : max(1, batch.knot)]
     return [own, *(c[:, :, CHUNK:] for c in context[:-1])]

@@ -1,8 +1,8 @@
-"""Last stage of pocket-avatar's training: on its own rollouts, with knots and a reference that runs ahead.
+"""Training of pocket-avatar on its own rollouts, with knots and a reference that runs ahead.
 
 Takes begin as a clip's reference and are driven by what drove clips, one behind the other; each chunk starts from the
 knot that the chunk before it has really held back. What is learned from them is distribution matching; a chunk is
-judged by the reference and the two chunks before it, knots unseen, so that a border that jumps is pulled even.
+judged as it is shown, by the reference and the two chunks before it, so that a border that jumps is pulled even.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.codecs.tiny import TinyCodec, TinyStream
 from models.cue import Prompt
 from models.generator import Generator
 from models.pocket.avatar_clips import CHUNK, AvatarClip
-from models.pocket.matching import match
+from models.pocket.matching import match, past_of
 from models.pocket.stage import Pair, Save
 from models.pocket.train_avatar import (
     PAST,
@@ -33,7 +33,7 @@ from models.pocket.train_avatar import (
     sample_batch,
     told,
 )
-from models.pocket.train_rollout import past_of
+from models.pocket.train_base import jittered
 from models.state import TakeState
 
 TAKES, LONGEST = 8, 20  # chunks of the longest take, ten seconds
@@ -52,7 +52,8 @@ class PortraitChunk:
     def drawn(self, student: AvatarTeacher, steps: int) -> Tensor:
         past, text = past_of(self.state), student.prompts([PROMPT])
         where = student.rotation(self.state.index, self.generator.noise(self.state, 0))
-        return self.generator.denoised(self.state, text, where, past, self.drive, steps)
+        x = self.generator.denoised(self.state, text, where, past, self.drive, steps)
+        return self.generator.tied(self.state, x)[0]
 
     def seen_as(self, network: AvatarTeacher, x: Tensor, sigma: Tensor) -> Tensor:
         cache, text = ReferenceCache(len(network.transformer.blocks)), network.prompts([PROMPT])
@@ -72,27 +73,24 @@ class PortraitChunk:
 
 
 def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.Random) -> Iterator[PortraitChunk]:
-    """Takes without end, TAKES at a time, one chunk an iteration; whatever `pair` learns meanwhile is used at once."""
+    """Takes without end, TAKES at a time, one chunk an iteration; what `pair` learns meanwhile is used at once, but for its prompt."""
     transformer, text = pair
     width, height = catalog.AVATAR.size
     while True:
         gap, knot = rng.choice((1, 2, 2, 4)), rng.choice((0, 1, 1, 2))
         config = replace(catalog.AVATAR.rollout, knot=knot, reference=ReferenceRule("gap", gap=gap))
-        length = int(4 * (LONGEST / 4) ** rng.random())
+        length = min(LONGEST, int(4 * (LONGEST / 4) ** rng.random()) + 1)
         chosen = [rng.choice(clips) for _ in range(TAKES)]
         reference = torch.stack([c.reference for c in chosen]).float().to(transformer.device)
         drives = [_driven(clips, CHUNK * length + knot, rng) for _ in range(TAKES)]
         drive = torch.stack(drives).float().to(transformer.device)
-        state: TakeState | None = None
+        generator = Generator(
+            config, transformer, text, lambda: TinyStream(codec), catalog.AVATAR.stride, codec.encode_image
+        )
+        state = generator.new_take(tuple(rng.randrange(2**31) for _ in chosen), width, height)
+        generator.land(state, [Prompt(PROMPT)])
+        generator.stay_true(state, reference)
         for _ in range(length):
-            # a new one each time: it remembers prompts as the text encoder of that moment gave them
-            generator = Generator(
-                config, transformer, text, lambda: TinyStream(codec), catalog.AVATAR.stride, codec.encode_image
-            )
-            if state is None:
-                state = generator.new_take(tuple(rng.randrange(2**31) for _ in chosen), width, height)
-                generator.land(state, [Prompt(PROMPT)])
-                generator.stay_true(state, reference)
             generator.land(state)
             heard = drive[:, state.index : state.index + CHUNK + knot]
             yield PortraitChunk(generator, state, reference, heard, gap)
@@ -116,7 +114,7 @@ def train_avatar_rollout(
 
     def forced(student: AvatarTeacher) -> Tensor:
         batch = sample_batch(clips, rng).to(start[0].device)
-        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
+        context = jittered(batch.chunks, draws)
         return avatar_forcing(student, batch, context, held_knots(batch, context), draws)
 
     match("rollout", minutes, start, save, AvatarTeacher, rollouts(start, codec, clips, rng), forced, seed)

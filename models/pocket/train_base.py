@@ -208,6 +208,11 @@ def teacher_forcing(teacher: Teacher, batch: Batch, context: list[Tensor], draws
     return torch.stack(losses).sum() / torch.stack(batch.counts).sum().clamp(min=1)
 
 
+def jittered(chunks: list[Tensor], draws: np.random.Generator) -> list[Tensor]:
+    """Clean chunks with a little noise, as what a model draws is never quite clean."""
+    return [c + 0.1 * draws.random() * torch.randn_like(c) for c in chunks]
+
+
 def sampled_sigmas(rng: np.random.Generator) -> Tensor:
     u = rng.random(BATCH)
     spread = 3 * u / (1 + 2 * u)
@@ -223,7 +228,7 @@ def train_base(minutes: float, pair: Pair, save: Save, clips: list[Clip], *, fre
     pair[0].compile_blocks()
     for done in stage.steps():
         batch = sample_batch(clips, rng).to(pair[0].device)
-        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
+        context = jittered(batch.chunks, draws)
         if done > 0.5 and rng.random() < 0.4:
             with torch.no_grad():
                 own = teacher.predict(batch, context, [torch.full_like(batch.counts[0], rng.choice(SIGMAS))] * 4)

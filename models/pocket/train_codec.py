@@ -182,7 +182,12 @@ def train_codec(
     *,
     decoder_only: bool = False,
 ) -> None:
-    """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end."""
+    """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end.
+
+    `decoder_only`: `start` keeps its encoder and its latents as they are. ValueError without a `start` then.
+    """
+    if decoder_only and start is None:
+        raise ValueError("a decoder alone is trained behind an encoder that is there")
     torch.manual_seed(seed)
     rng = random.Random(seed)
     codec = TinyCodec(start.config if start and decoder_only else TINY_POCKET)
@@ -231,7 +236,7 @@ def train_codec(
             said = minute
             now = scores(average, footage, clips=4)
             print(
-                f"codec {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {now['psnr_db']:.2f} dB"
+                f"{'decoder' if decoder_only else 'codec'} {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {now['psnr_db']:.2f} dB"
                 f"  pulse {now['pulse']:.2f}",
                 flush=True,
             )

@@ -20,10 +20,10 @@ from models.cache_shape import AnchorPolicy
 from models.codecs.tiny import TinyCodec, TinyStream
 from models.cue import OnSwitch, Prompt
 from models.generator import Generator
-from models.pocket.matching import PastCache, match
+from models.pocket.matching import match, past_of
 from models.pocket.scene import Scene, changed_scene, random_scene
 from models.pocket.stage import Pair, Save
-from models.pocket.train_base import CHUNK, Clip, GrowingCache, Teacher, sample_batch, teacher_forcing
+from models.pocket.train_base import CHUNK, Clip, GrowingCache, Teacher, jittered, sample_batch, teacher_forcing
 from models.rollout_config import RolloutConfig
 from models.state import TakeState
 
@@ -43,22 +43,14 @@ class SceneChunk:
     def drawn(self, student: Teacher, steps: int) -> Tensor:
         past = past_of(self.state)
         where = student.rotation(self.state.index, self.generator.noise(self.state, 0))
-        return self.generator.denoised(self.state, student.prompts(self.prompts), where, past, steps=steps)
+        x = self.generator.denoised(self.state, student.prompts(self.prompts), where, past, steps=steps)
+        return self.generator.tied(self.state, x)[0]
 
     def seen_as(self, network: Teacher, x: Tensor, sigma: Tensor) -> Tensor:
         text, cache = network.prompts(self.prompts), GrowingCache(len(network.transformer.blocks))
         for i, clean in enumerate(self.context):
             network.remember(cache, CHUNK * i, clean, text)
         return network.x0(cache, CHUNK * len(self.context), x, sigma, text)
-
-
-def past_of(state: TakeState) -> PastCache:
-    """What the next chunk sees."""
-    with torch.inference_mode():  # the cache's buffers were made in it; the copies are ordinary tensors
-        state.cache.begin(state.index)
-    keys, values = state.cache.past()
-    state.cache.end()
-    return PastCache(list(zip(keys, values, strict=True)))
 
 
 def config_for(rng: random.Random) -> RolloutConfig:
@@ -112,8 +104,7 @@ def train_rollout(
 
     def forced(student: Teacher) -> Tensor:
         batch = sample_batch(clips, rng).to(start[0].device)
-        context = [c + 0.1 * draws.random() * torch.randn_like(c) for c in batch.chunks]
-        return teacher_forcing(student, batch, context, draws)
+        return teacher_forcing(student, batch, jittered(batch.chunks, draws), draws)
 
     takes = rollouts(start, codec, LONG if long else SHORT, rng)
     match("long" if long else "rollout", minutes, start, save, Teacher, takes, forced, seed)

@@ -101,8 +101,11 @@ def test_a_take_begins_as_the_image(knot: int) -> None:
     assert model.generator._encode_image is not None
     latent = model.generator._encode_image(pixels)
     for x in told:  # at every step, and the mask says so
-        assert (x[:, -1].mean((0, 2, 3)) == torch.tensor([1.0] * knot + [0.0] * 3)).all()
-        assert torch.equal(x[:, :-1, :knot], latent.expand(-1, -1, knot, -1, -1))
+        given = max(1, knot)
+        assert (x[:, -1].mean((0, 2, 3)) == torch.tensor([1.0] * given + [0.0] * (3 + knot - given))).all()
+        assert torch.equal(x[:, :-1, :given], latent.expand(-1, -1, given, -1, -1))
+    assert len(told) == len(model.generator.config.schedule.sigmas)
+    assert (state.knot is None) == (knot == 0)
 
 
 def test_a_cut_keeps_the_image() -> None:

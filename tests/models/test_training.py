@@ -55,8 +55,11 @@ def test_the_avatars_stages_learn_and_go_on_from_their_weights(tmp_path: Path) -
     losses = train(tmp_path, "base", 4.1, *avatar, "--clips", "36")
     assert losses[-1] < losses[0]
     assert train(tmp_path, "base", 1.1, *avatar)[0] < losses[0]
+    assert train(tmp_path, "rollout", 1.1, *avatar)
+    assert train(tmp_path, "decoder", 1.1, *avatar)
     history = weights.history(tmp_path / "transformer.safetensors")
-    assert [r["stage"] for r in history] == ["base", "base"]
+    assert [r["stage"] for r in history] == ["base", "base", "rollout"]
+    assert [r["stage"] for r in weights.history(tmp_path / "codec.safetensors")] == ["codec", "decoder"]
     assert all(float(r["steps"]) > 0 for r in history)
 
 
@@ -74,10 +77,17 @@ def test_a_decoder_is_trained_behind_latents_that_stay_as_they_are(tmp_path: Pat
 
 
 def test_a_stage_without_what_it_needs_says_so(tmp_path: Path) -> None:
-    for stage, missing in (("base", "codec"), ("rollout", "codec"), ("long", "transformer")):
+    scratch = ("--from-scratch",)
+    asked = (
+        ("base", "codec", ()),
+        ("rollout", "codec", ()),
+        ("long", "transformer", ()),
+        ("decoder", "goes on", scratch),
+    )
+    for stage, missing, more in asked:
         if missing == "transformer":
             shutil.copy(ROOT / "assets" / "pocket" / "codec.safetensors", tmp_path)
-        command = [sys.executable, "-m", "models.pocket.train", "--out", str(tmp_path), "--stage", stage]
+        command = [sys.executable, "-m", "models.pocket.train", "--out", str(tmp_path), "--stage", stage, *more]
         run = subprocess.run([*command, "--minutes", "1"], cwd=ROOT, capture_output=True, text=True)
         assert run.returncode == 2
         assert missing in run.stderr.splitlines()[-1]
