@@ -12,22 +12,17 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from app.render import Job, RenderError
-from models.checkpoints.assemble import ASSETS, Model
+from models.catalog import AVATAR_PROMPT
+from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.drive import RATE
-from models.judge import face as reading
 from models.pocket.voice import Voice, speak
 from streaming import speech
-from streaming.speaking import LiveRollout, SpeakingRollout, latents_of
+from streaming.speaking import SpeakingRollout, latents_of
 from streaming.take import Entry, Take
 
-PROMPT = "a portrait speaks"
-# after a second: the worst face of the gallery keeps a likeness of .73, noise of .07; faces open the mouth by .85 and more
-LIKENESS, SAME_PICTURE, OPENS = 0.6, 14.0, 0.6
-LOOKED_AT = 2  # chunks, about a second
 BITRATE = 96_000  # of the sound
 
 
@@ -57,35 +52,6 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
     return Reference(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB).tobytes(), *size)
 
 
-def doubt(model: Model, portrait: Reference) -> str | None:
-    """One line for a picture that does not stay itself within a second, or shows nobody whose mouth opens at a voice.
-
-    None for a face of the model's world.
-    """
-    given = np.frombuffer(portrait.pixels, np.uint8).reshape(portrait.height, portrait.width, 3)
-    silent, loud = (_after_a_second(model, portrait, level) for level in (0.0, 0.2))
-    reader = reading.load(ASSETS / "judge" / "face.safetensors")
-    who, still = reader.identity(np.stack([given, silent]))
-    if float(who @ still) < LIKENESS or cv2.PSNR(given, silent) < SAME_PICTURE:
-        wrong = f"this picture is not of the world that {model.entry.name} was trained on, and does not stay itself"
-    elif float(np.diff(reader.pose(np.stack([silent, loud]))["mouth"])[0]) < OPENS:
-        wrong = f"{model.entry.name} finds no face in this picture: no mouth opens at a voice"
-    else:
-        return None
-    return f"{wrong}; take a face of the gallery with --face ada, or design one with --face hair=curly,skin=deep"
-
-
-def _after_a_second(model: Model, portrait: Reference, level: float) -> NDArray[np.uint8]:
-    """The last frame [H, W, 3] after LOOKED_AT chunks of something like a vowel, as loud as `level` (RMS)."""
-    take = Take(model=model.entry.name, length=1, cues=[Entry(prompt=PROMPT)])
-    rollout = LiveRollout(model, take, portrait)
-    t = np.arange(rollout.needs(model.entry.rollout.chunk * (LOOKED_AT - 1))) / RATE
-    vowel = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
-    rollout.hear((vowel * 32767 * level / np.sqrt(np.square(vowel).mean())).clip(-32767, 32767).astype(np.int16))
-    *_, last = rollout.until(LOOKED_AT)
-    return last.frames[-1]
-
-
 def said(text: str, out: Path) -> Path:
     """The text read by espeak-ng, as a sound file in the folder of the render to `out`; VoiceError if it cannot be."""
     sound = speak(text, Voice())
@@ -105,7 +71,9 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
     for piece in speech.read(sound):
         levelling.add(piece)
         heard.update(piece.tobytes())
-    take = Take(model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=PROMPT)])
+    take = Take(
+        model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=AVATAR_PROMPT)]
+    )
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(
         take,

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from app.faces import drawn
 from models.cache_shape import ReferenceRule
+from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt
 from models.drive import FPS, RATE, Drive
 from models.judge import drift, meters, seams, sync
 from models.judge.face import FaceReader
 from models.pocket.face import Face, random_face
-from models.pocket.train_avatar import PROMPT
 from models.pocket.voice import monologue
 from models.rollout_config import RolloutConfig
 
@@ -95,7 +95,7 @@ def films(
     together = replace(portraits[0], pixels=b"".join(p.pixels for p in portraits))
     began = time.perf_counter()
     while 4 * state.index - 3 < length:
-        cues: list[Cue] = [] if state.index else [Prompt(PROMPT), together]
+        cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), together]
         heard = torch.from_numpy(np.stack([d.latents(state.index, latents) for d in drives]))
         chunk = generator.draw(state, cues, heard)
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):

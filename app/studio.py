@@ -17,11 +17,10 @@ from fastapi import HTTPException
 
 from app.footprint import Speeds, disk, memory
 from app.renders import Renders
+from app.trial import face_reader
 from app.vocabulary import understands
 from models import catalog
-from models.checkpoints.assemble import ASSETS, Model, folder_of, load
-from models.checkpoints.read import CheckpointError
-from models.judge import face
+from models.checkpoints.assemble import Model, folder_of, load
 from models.judge.face import FaceReader
 from streaming.archive import Archive
 from streaming.device import DeviceThread
@@ -91,10 +90,7 @@ class Studio:
     @functools.cached_property
     def reader(self) -> FaceReader | None:
         """What reads the faces of avatars for their meters, if that is here."""
-        try:
-            return face.load(ASSETS / "judge" / "face.safetensors")
-        except CheckpointError:
-            return None
+        return face_reader()
 
     def available(self) -> list[dict[str, Any]]:
         """Every model of the catalog: what it is, what it asks for, and whether its files are here."""

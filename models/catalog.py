@@ -97,6 +97,7 @@ POCKET = Entry(
     notes="ships with Longtake; what it understands stands in its model card, assets/pocket/README.md",
 )
 
+AVATAR_PROMPT = "a portrait speaks"  # all that a text can say of it
 AVATAR = Entry(
     name="pocket-avatar",
     title="Pocket avatar: a cartoon portrait that speaks, real time on a laptop's CPU",

@@ -101,6 +101,7 @@ def avatar(
     from app.faces import drawn, face_named
     from app.progress import shown
     from app.render import torch, torch_device
+    from app.trial import doubt
     from models.catalog import AVATAR
     from models.checkpoints.assemble import folder_of, load
 
@@ -109,9 +110,8 @@ def avatar(
     where = torch_device(device)
     precision = torch.bfloat16 if where.type == "cuda" else torch.float32
     model = chosen(load(AVATAR, folder_of(AVATAR, models_folder()), where, precision), engine, engines_folder())
-    doubt = avatars.doubt(model, picture)
-    if doubt:
-        print(f"note: {doubt}", file=sys.stderr)
+    if portrait and (note := doubt(model, picture)):
+        print(f"note: {note}", file=sys.stderr)
     job = avatars.job_of(model, picture, sound, out, seed, scale)
     with shown(job) as progress:
         result = job.run(go_on=resume, progress=progress)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from app.avatar import PROMPT, doubt
 from app.faces import portrait_for
 from app.render import RenderError
 from app.studio import Studio
+from app.trial import DRAWS, Trial
 from models import catalog
+from models.catalog import AVATAR_PROMPT
 from models.checkpoints.read import CheckpointError
-from models.cue import Setting
+from models.cue import Reference, Setting
 from streaming import control
 from streaming.pacing import LookAhead
 from streaming.sessions import FullError, Hosted
@@ -60,7 +62,7 @@ def add(app: FastAPI, studio: Studio) -> None:
         note: str | None = None
         try:
             entry = catalog.find(new.model)
-            prompt = PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
+            prompt = AVATAR_PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
             if not prompt.strip():
                 raise ValueError("a prompt must not be empty")
             cues = [Entry(prompt=prompt, set={str(k): v for k, v in new.set.items()})]
@@ -73,7 +75,7 @@ def add(app: FastAPI, studio: Studio) -> None:
                 portrait = portrait_for(new.face, new.portrait, take.width_height(entry.size))
                 hosted = await studio.sessions.create_avatar(take, portrait, studio.reader, new.ticket)
                 if new.portrait is not None:
-                    note = await studio.thread.run(lambda: doubt(hosted.session.model, portrait))
+                    note = await _doubt(studio, hosted, portrait)
         except FullError as e:
             raise waiting(e) from None
         except KeyError as e:
@@ -148,6 +150,20 @@ def waiting(error: FullError) -> HTTPException:
 
 def not_here(model: str) -> HTTPException:
     return HTTPException(409, f"{model} is not here; fetch it with: longtake models pull {model}")
+
+
+async def _doubt(studio: Studio, hosted: Hosted, portrait: Reference) -> str | None:
+    """The model's trial of a picture, chunk by chunk between those of the sessions; a session of which it fails is ended."""
+    if studio.reader is None:
+        return None
+    try:
+        trial = Trial(hosted.session.model, portrait)
+        for _ in range(DRAWS):
+            await studio.thread.run(trial.draw)
+        return await asyncio.to_thread(trial.doubt, studio.reader)
+    except BaseException:
+        await studio.sessions.end(hosted.session.id)
+        raise
 
 
 def _bearable(take: Take, entry: catalog.Entry) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from models import catalog
+from models.catalog import AVATAR_PROMPT as PROMPT
 from models.pocket.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.stage import Pair, Save, Stage
 from models.pocket.train_base import BATCH, SIGMAS, Teacher, jittered, noised, sampled_sigmas
@@ -25,7 +26,6 @@ from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
 from models.transformer import KeysValues, TextState
 
-PROMPT = "a portrait speaks"  # all that a text can say of it
 SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
 
 

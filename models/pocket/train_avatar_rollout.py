@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models import catalog
 from models.cache_shape import ReferenceRule
+from models.catalog import AVATAR_PROMPT as PROMPT
 from models.codecs.tiny import TinyCodec, TinyStream
 from models.cue import Prompt
 from models.generator import Generator
@@ -25,7 +26,6 @@ from models.pocket.matching import match, past_of
 from models.pocket.stage import Pair, Save
 from models.pocket.train_avatar import (
     PAST,
-    PROMPT,
     AvatarTeacher,
     ReferenceCache,
     avatar_forcing,

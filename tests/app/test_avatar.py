@@ -12,9 +12,10 @@ import pytest
 import torch
 from conftest import tiny_avatar
 
-from app.avatar import doubt, job_of, job_of_take, portrait_of, with_sound
+from app.avatar import job_of, job_of_take, portrait_of, with_sound
 from app.faces import GALLERY, drawn
 from app.render import RenderError
+from app.trial import doubt
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.drive import FRAME, Drive
