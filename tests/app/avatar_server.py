@@ -31,11 +31,16 @@ def trained() -> bool:
     return not missing_files(catalog.AVATAR, ASSETS)
 
 
+def tiny() -> None:
+    """The tiny avatar stands in the catalog."""
+    catalog.ENTRIES[NAME] = replace(tiny_avatar().entry, name=NAME)
+    Studio.load = load  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     if trained() and "--tiny" not in sys.argv:
         catalog.ENTRIES[NAME] = catalog.AVATAR
     else:
-        catalog.ENTRIES[NAME] = replace(tiny_avatar().entry, name=NAME)
-        Studio.load = load  # type: ignore[method-assign]
+        tiny()
     sys.argv = [a for a in sys.argv if a != "--tiny"]
     main()

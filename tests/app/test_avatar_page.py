@@ -286,6 +286,55 @@ def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Pag
     assert -125 <= lag <= 125
 
 
+TOGETHER = """(seconds) => new Promise(done => {
+  const v = document.querySelector('video'), c = document.createElement('canvas'), seen = [], heard = [];
+  c.width = c.height = 4;
+  const canvas = c.getContext('2d', {willReadFrequently: true}), context = new AudioContext();
+  const analyser = context.createAnalyser(), samples = new Float32Array(512);
+  analyser.fftSize = 512;
+  context.createMediaStreamSource(v.srcObject).connect(analyser);
+  const hear = setInterval(() => {
+    analyser.getFloatTimeDomainData(samples);
+    heard.push([performance.now(), Math.max(...samples)]);
+  }, 5);
+  const see = now => {
+    canvas.drawImage(v, 0, 0, 4, 4);
+    seen.push([now, canvas.getImageData(1, 1, 1, 1).data[0]]);
+    v.requestVideoFrameCallback(see);
+  };
+  v.requestVideoFrameCallback(see);
+  setTimeout(() => { clearInterval(hear); context.close(); done([seen, heard]); }, 1000 * seconds);
+})"""
+
+
+def test_a_flash_and_its_beep_arrive_together(browser: Browser, tmp_path: Path) -> None:
+    """ITU-R BT.1359: off is seen where the sound is more than 45 ms early or 125 ms late."""
+    t = np.arange(30 * RATE) / RATE
+    beeps = sound_file(tmp_path / "beeps.wav", 0.5 * np.sin(2 * np.pi * 400 * t) * (t % 1 < 0.2))
+    with serving(tmp_path, program="flashing_server.py") as (address, _):
+        page = browser.new_page()
+        opened(page, address)
+        start(page)
+        page.set_input_files("[data-lt=sound]", beeps)
+        waits_for_level(page, -40)
+        page.wait_for_timeout(4000)  # a browser aligns the two by and by
+        seen, heard = (np.array(x) for x in page.evaluate(TOGETHER, 10))
+        page.evaluate("longtake.avatar.end()")
+        page.close()
+
+    def begins(series: np.ndarray, above: float) -> np.ndarray:
+        on = series[:, 1] > above
+        return series[1:][on[1:] & ~on[:-1], 0]
+
+    beep = begins(heard, 0.1)
+    late = np.array([(beep - flash)[np.abs(beep - flash).argmin()] for flash in begins(seen, 128)])
+    print(
+        f"\nsound after its picture, {len(late)} flashes: median {np.median(late):+.0f} ms, {late.min():+.0f} to {late.max():+.0f}"
+    )
+    assert len(late) >= 7
+    assert -45 <= np.median(late) <= 125
+
+
 def test_nothing_is_fetched_from_elsewhere(server: str, browser: Browser) -> None:
     page, hosts = browser.new_page(), set()
     page.on("request", lambda r: hosts.add(httpx.URL(r.url).host) if r.url.startswith("http") else None)

@@ -1,0 +1,27 @@
+"""The avatar's server with a picture that is white where its own sound is loud: what a viewer sees then tells when it was heard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from avatar_server import main, tiny
+
+from streaming.playout import Shown
+from streaming.rollout import Boundary
+from streaming.speaking_drawing import SpeakingDrawing
+
+_shown = SpeakingDrawing._shown
+
+
+def flashing(drawing: SpeakingDrawing, boundary: Boundary) -> list[Shown]:
+    return [
+        replace(frame, picture=np.full_like(np.asarray(frame.picture), 255 if np.abs(frame.sound).max() > 3000 else 0))
+        for frame in _shown(drawing, boundary)
+    ]
+
+
+if __name__ == "__main__":
+    SpeakingDrawing._shown = flashing  # type: ignore[method-assign]
+    tiny()
+    main()
