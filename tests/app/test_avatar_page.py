@@ -21,7 +21,7 @@ from studio_server import serving
 
 from models.checkpoints.assemble import ASSETS
 from models.judge import face as reading
-from models.judge.sync import bandpassed, correlations
+from models.judge.sync import SILENT_DBFS, bandpassed, correlations
 from models.pocket.voice import VoiceError, monologue
 
 CHROMIUM = shutil.which("chromium")
@@ -272,13 +272,14 @@ def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Pag
     start(page)
     page.click("[data-lt=microphone]")
     waits_for_level(page, -40, 20)
-    pictures, sounds = page.evaluate(FOLLOW, 12)
+    pictures, sounds = page.evaluate(FOLLOW, 24)
     frames = np.stack([cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), 1)[..., ::-1] for _, p in pictures])
     mouth = reading.load(ASSETS / "judge" / "face.safetensors").pose(frames)["mouth"]
-    at = np.arange(500, 11_500, 40)
+    at = np.arange(1000, 23_500, 40)
     opened = np.interp(at, [t for t, _ in pictures], mouth)
-    # an analyser looks back over its 43 ms window: what it says belongs to the middle of that
-    loud = np.interp(at, [t - 21 for t, _ in sounds], np.maximum([level for _, level in sounds], -50))
+    # an analyser looks back over its 43 ms window: what it says belongs to the middle of that; floor as of the sync meter
+    levels = np.array([level for _, level in sounds]) * np.log(10) / 20
+    loud = np.interp(at, [t - 21 for t, _ in sounds], np.logaddexp(levels, np.log(10) * SILENT_DBFS / 20))
     r = correlations(bandpassed(opened), bandpassed(loud), 12)
     lag = 40 * (int(r.argmax()) - 12)
     print(f"\nmouth and sound in the browser: correlation {r.max():.2f} at {lag:+d} ms (positive: picture late)")
