@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import wave
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from app.render import Job, RenderError
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
 from models.cue import Reference
-from models.drive import RATE
+from models.drive import FRAME, RATE, heard_before
 from models.pocket.voice import Voice, speak
 from streaming import speech
 from streaming.speaking import SpeakingRollout, latents_of
@@ -85,6 +86,13 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
     )
 
 
+def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
+    """Samples (from, to) of a live take's sound that nobody heard: a chunk was drawn hearing them, then it was interrupted."""
+    config = model.entry.rollout
+    landing = take.landing(config.chunk, model.entry.fps)
+    return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
+
+
 def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 1) -> tuple[Job, Path]:
     """The render of what an avatar said live, and its sound: both lie in the take's folder. RenderError if they do not."""
     if take.reference is None or take.sound is None:
@@ -105,8 +113,11 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
     return job, sound
 
 
-def with_sound(video: Path, sound: Path, out: Path) -> None:
-    """The frames of `video`, as they are, and the sound as AAC, ending together; `out` appears only when it is whole."""
+def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, int]] = ()) -> None:
+    """The frames of `video`, as they are, and the sound as AAC, ending together; `out` appears only when it is whole.
+
+    Of the sound, the samples (from, to) in `silent` are not heard.
+    """
     partial = out.with_name(f"{out.stem}.partial.mp4")
     try:
         with av.open(str(video)) as source, av.open(str(partial), "w", options={"movflags": "faststart"}) as film:
@@ -120,6 +131,8 @@ def with_sound(video: Path, sound: Path, out: Path) -> None:
                     film.mux(packet)
             at = 0
             for piece in speech.read(sound):
+                for begin, end in silent:
+                    piece[max(0, begin - at) : max(0, end - at)] = 0
                 frame = av.AudioFrame.from_ndarray(piece[None], format="flt", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
                 at += len(piece)

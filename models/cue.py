@@ -56,6 +56,20 @@ class Seed:
 
 
 @dataclass(frozen=True)
+class Hush:
+    """An avatar is interrupted: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
+
+    A knot that was made hearing it goes. Chunks before keep what they heard, so the take can be drawn again.
+    """
+
+    frame: int  # of the take
+
+    def __post_init__(self) -> None:
+        if self.frame < 0:
+            raise ValueError(f"hush names a frame of the take, not {self.frame}")
+
+
+@dataclass(frozen=True)
 class Reference:
     """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
 
@@ -93,7 +107,7 @@ class Parameter:
             raise ValueError(f"{self.name} is one of {', '.join(SETTINGS[self.name])}, not {self.value!r}")
 
 
-Cue = Prompt | Cut | Seed | Parameter | Reference
+Cue = Prompt | Cut | Seed | Parameter | Reference | Hush
 
 RESERVED = {  # cues that the words of a take already have a place for
     "start_image": "a take that starts from an image",

@@ -155,6 +155,19 @@ class Drive:
         self.heard = at
         self._speech = self._speech[: at // FRAME - self._first]
 
+    def mute(self, begin: int, end: int) -> None:
+        """What was heard from sample `begin` to `end` counts as silence from now on.
+
+        Raises ValueError as `hush` does.
+        """
+        end = min(end, self.heard)
+        if begin >= end:
+            return
+        after = self._audio[len(self._audio) - (self.heard - end) :].copy()
+        self.hush(begin)
+        self._append(np.zeros(end - begin))
+        self._append(after)
+
     def control(self, latent: int, controls: Controls) -> None:
         """`controls` hold from `latent` on; what was planned for it and later is dropped."""
         self._controls = [c for c in self._controls if c[0] < latent] + [(latent, controls)]

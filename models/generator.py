@@ -12,7 +12,7 @@ from models import knot, sampler
 from models.cache import AnchorPolicy, CacheShape, RingCache
 from models.codecs.stream import CodecStream
 from models.copies import copied
-from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
+from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.state import Blend, Snapshot, TakeState
@@ -245,6 +245,8 @@ class Generator:
                     state.cache.clear(state.index)
                     state.codec.reset(hold=state.index > 0)
                     state.recent, state.driven, state.pending, state.knot = [], [], False, None
+                case Hush():
+                    state.knot = None
                 case Seed(seed):
                     state.seeds = (seed,) * len(state.seeds)
                 case Parameter("on_switch", value):

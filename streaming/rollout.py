@@ -50,8 +50,8 @@ class Rollout:
         """What lands on the chunk that starts at `latent`."""
         return [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
 
-    def drive(self, first: int) -> Tensor | None:
-        """What drives the chunk that starts at latent `first`, [1, chunk + knot, T, features]; None: nothing does."""
+    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor | None:
+        """What drives the chunk at latent `first`, on which these land, [1, chunk + knot, T, features]; None: nothing does."""
         return None
 
     def may_go_on(self) -> None:
@@ -63,7 +63,7 @@ class Rollout:
         first = state.index
         cues = [*self.cues_at(first), *extra]
         began = time.perf_counter()
-        latents = generator.draw(state, cues, self.drive(first), self.may_go_on)
+        latents = generator.draw(state, cues, self.drive(first, cues), self.may_go_on)
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)

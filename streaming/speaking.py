@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Reference
+from models.cue import Cue, Hush, Reference
 from models.drive import FRAME, Drive, heard_before
 from models.state import Snapshot
 from streaming import speech
@@ -34,10 +34,17 @@ class DrivenRollout(Rollout):
         """The portrait comes with the first prompt."""
         return [*super().cues_at(latent), *([self._portrait] if latent == 0 else [])]
 
-    def drive(self, first: int) -> Tensor:
+    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
         """What is heard so far, and silence after it, make of the chunk at latent `first`."""
+        for cue in cues:
+            if isinstance(cue, Hush):  # what only earlier latents heard may be forgotten
+                self._drive.mute(FRAME * max(cue.frame, 4 * first - 4), self.heard(first))
         drive = self._drive.latents(first, self._latents)
         return torch.from_numpy(drive)[None].to(self.model.generator.device)
+
+    def heard(self, latent: int) -> int:
+        """Samples from the take's start that the chunks before `latent` heard, for themselves and for their knot."""
+        return heard_before(latent + self.model.entry.rollout.knot) if latent else 0
 
     @property
     def _latents(self) -> int:
@@ -62,12 +69,12 @@ class SpeakingRollout(DrivenRollout):
         self._sound: Iterator[speech.Sound] = speech.read(sound) if sound else iter(())
         self._gain = gain
 
-    def drive(self, first: int) -> Tensor:
+    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
         while self._drive.ready < first + self._latents and (piece := next(self._sound, None)) is not None:
             self._drive.hear(np.clip(self._gain * piece, -1, 1))
             self._drive.forget(first)
         self._drive.forget(first)
-        return super().drive(first)
+        return super().drive(first, cues)
 
 
 class GivenUpError(Exception):
@@ -93,9 +100,9 @@ class LiveRollout(DrivenRollout):
         """What was given from sample `at` on is taken back."""
         self._drive.hush(at)
 
-    def drive(self, first: int) -> Tensor:
+    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
         self._drive.forget(max(0, first - KEPT_CHUNKS * self.model.entry.rollout.chunk))
-        return super().drive(first)
+        return super().drive(first, cues)
 
     def may_go_on(self) -> None:
         if self.give_up:

@@ -4,8 +4,9 @@
 
 When the avatar is interrupted, what waits to be played is silent at once, and the chunk that will be on screen by the
 time it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face stays where it is
-and only the mouth closes. What the chunk before has already heard of it, up to 200 ms, is not taken back. So the sound
-beside the take says what every chunk was driven by, and a render of both gives the same latents.
+and only the mouth closes. The chunk before may have heard up to 200 ms of what is taken back; that stays in the sound
+beside the take, and a cue on the redrawn chunk says that from there on it is not heard. So a render of both gives the
+same latents.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
-from models.drive import FRAME, heard_before
+from models.drive import FRAME
 from streaming.device import DeviceThread
 from streaming.drawing import Drawing, Drawn, Waiting
 from streaming.line import LineFiles
@@ -36,6 +37,7 @@ from streaming.voice import Voice
 
 PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
 LOOK_EVERY = 0.005
+BARELY = 2  # frames that are not worth a chunk of their own
 
 
 class SpeakingDrawing(Drawing):
@@ -117,7 +119,7 @@ class SpeakingDrawing(Drawing):
         else:
             self._rollout = await self._device.run(lambda: self._new_rollout(self.line.take))
         self._rollout.give_up = self._interrupted is not None
-        silent = max(FRAME * frame, self._heard(at)) if at else 0
+        silent = max(FRAME * frame, self._rollout.heard(at)) if at else 0
         self._rollout.hush(silent)
         self._given.hush(silent)
         self._mute_before = silent // FRAME
@@ -125,23 +127,19 @@ class SpeakingDrawing(Drawing):
             again = [e.model_copy(update={"at": 0, "landed": None}) for e in self.line.shortened(at)]
             self._waiting = [Waiting(None, e, self._clock()) for e in again] + self._waiting
             self._keep(lambda files: files.redrawn(at))
-
-    def _heard(self, latent: int) -> int:
-        """Samples that the chunks before that latent have heard."""
-        return heard_before(latent + self._model.entry.rollout.knot)
+        hushes = [w.entry.hush for w in self._waiting if w.entry.hush is not None]  # of interruptions just before
+        self._waiting = [w for w in self._waiting if w.entry.hush is None]
+        if FRAME * (muted := min([frame, *hushes])) < self._rollout.heard(at):
+            self._waiting.insert(0, Waiting(None, Entry(hush=muted), self._clock()))
 
     def _soonest(self) -> int:
-        """The latent from which to draw anew, so that what was heard before an interruption is no longer shown."""
-        chunk, takes, now = self._model.entry.rollout.chunk, round(self.figures.production), self._playout.next_frame
-        # what will be on screen once a chunk is drawn; one that was shown by then would be drawn for nobody, unless
-        # drawing is so fast that the silence of the next, two chunks away, still comes before that of this one
-        soon = min(max(chunk, -(-(now + takes) // 4) // chunk * chunk), self.line.length)
+        """The latent from which to draw anew: of the chunk that is on screen once it is drawn.
 
-        def closed(latent: int) -> int:
-            chunks = 1 if now + takes < frames_before(latent + chunk) else 2
-            return max(now + chunks * takes, self._heard(latent) // FRAME)
-
-        return min((soon, max(chunk, soon - chunk)), key=closed) if soon else 0
+        One that was shown by then would be drawn for nobody, and one that is nearly over leaves no time for the next.
+        """
+        chunk, takes = self._model.entry.rollout.chunk, round(self.figures.production)
+        shown = self._playout.next_frame + takes + BARELY
+        return min(max(chunk, -(-shown // 4) // chunk * chunk), self.line.length)
 
     async def _draw(self, entries: list[Entry]) -> Drawn | None:
         epoch = self.epoch

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import RESERVED, Cue, Cut, Parameter, Prompt, Seed
+from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed
 from models.generator import SizeError
 
 FRAMES_PER_LATENT = 4
@@ -70,6 +70,7 @@ class Entry(BaseModel):
     cut: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     set: dict[str, str] = Field(default_factory=dict)
+    hush: Annotated[int, Field(ge=0)] | None = None  # an avatar's: the frame after which it was interrupted
     landed: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="before")
@@ -89,17 +90,18 @@ class Entry(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> Entry:
-        if self.prompt is None and not self.cut and self.seed is None and not self.set:
-            raise ValueError("a cue needs a prompt, cut, seed or set")
+        if self.prompt is None and not self.cut and self.seed is None and not self.set and self.hush is None:
+            raise ValueError("a cue needs a prompt, cut, seed, set or hush")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
         return self
 
     def cues(self) -> list[Cue]:
-        """In the order in which they apply: settings, cut, seed, prompt."""
+        """In the order in which they apply: settings, cut, seed, hush, prompt."""
         cues: list[Cue] = [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
         cues += [Cut()] if self.cut else []
         cues += [Seed(self.seed)] if self.seed is not None else []
+        cues += [Hush(self.hush)] if self.hush is not None else []
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
 
 
@@ -132,6 +134,8 @@ class Take(BaseModel):
     def _opens(self) -> Take:
         if not any(e.prompt is not None and e.at in (0, "0s") for e in self.cues):
             raise ValueError("cues: the first cue needs a prompt at 0")
+        if self.sound is None and any(e.hush is not None for e in self.cues):
+            raise ValueError("cues: hush takes back what was heard; the take names no sound")
         return self
 
     def width_height(self, default: tuple[int, int]) -> tuple[int, int]:

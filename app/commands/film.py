@@ -58,7 +58,7 @@ def render(
     if entry.drive is None:
         job = rendering.Job(script, loaded, out, scale=scale)
     else:
-        from app.avatar import job_of_take, with_sound
+        from app.avatar import hushed, job_of_take, with_sound
 
         job, sound = job_of_take(loaded, script, take.parent, out, scale)
 
@@ -69,7 +69,7 @@ def render(
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
-        with_sound(job.out, sound, out)
+        with_sound(job.out, sound, out, hushed(script, loaded))
     if report:
         rendering.write_report(result, job, report)
     if sheet:

@@ -12,12 +12,13 @@ import pytest
 import torch
 from conftest import tiny_avatar
 
-from app.avatar import job_of, job_of_take, portrait_of, with_sound
+from app.avatar import hushed, job_of, job_of_take, portrait_of, with_sound
 from app.faces import GALLERY, drawn
 from app.render import RenderError
 from app.trial import doubt
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
+from models.cue import Hush
 from models.drive import FRAME, Drive
 from streaming import journal, speech
 from streaming.speaking import SpeakingRollout, latents_of
@@ -98,6 +99,10 @@ def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face
     again = SpeakingRollout(model, take, None, reference, voice)
     for first in (0, 3, 6):
         assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
+    drive.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
+    hushed = again.drive(6, [Hush(20)])[0]
+    assert torch.equal(hushed, torch.from_numpy(drive.latents(6, 4)))
+    assert not torch.equal(hushed, SpeakingRollout(model, take, None, reference, voice).drive(6)[0])
 
 
 def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
@@ -113,6 +118,34 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
     assert drawn == [b.hash for b in rollout.until(3)]
     with pytest.raises(RenderError, match="is missing"):
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
+
+
+def test_what_nobody_heard_of_an_interrupted_take_is_silent_in_its_film(
+    tmp_path: Path, face: Path, voice: Path
+) -> None:
+    cues = [Entry(prompt="a portrait speaks"), Entry(at=6, hush=18)]
+    take = Take(model="tiny-avatar", length=9, cues=cues, reference="face.png", sound="voice.wav")
+    model, film = tiny_avatar(), tmp_path / "film.mp4"
+    job, sound = job_of_take(model, take, tmp_path, film)
+    job.run(go_on=False)
+    silent = hushed(take, model)
+    assert silent == [(18 * FRAME, 26 * FRAME)]  # what the chunk before latent 6, and its knot, heard
+    with_sound(job.out, sound, film, silent)
+    with av.open(str(film)) as container:
+        heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    spoken = np.concatenate(list(speech.read(voice)))
+    loud = np.abs(spoken[18 * FRAME : 26 * FRAME]).max()
+    assert loud > 0.2
+    assert np.abs(heard[18 * FRAME + 2048 : 26 * FRAME - 2048]).max() < 0.02
+    assert np.abs(heard[28 * FRAME : 36 * FRAME]).max() > 0.2
+    with_sound(job.out, sound, film)
+    with av.open(str(film)) as container:
+        assert (
+            np.abs(
+                np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])[18 * FRAME : 26 * FRAME]
+            ).max()
+            > 0.2
+        )
 
 
 def test_the_last_latent_shows_the_last_frame_of_sound() -> None:

@@ -56,7 +56,7 @@ def seen(page: Page) -> dict[str, str]:
     return judge.read(torch.from_numpy(pictures(page))[None])[0]
 
 
-def shows(page: Page, place: str, light: str, seconds: float = 6) -> None:
+def shows(page: Page, place: str, light: str, seconds: float = 20) -> None:
     """The decoded pixels come to show it: a switch takes a few chunks, a window across it reads as either."""
     until = time.monotonic() + seconds
     while (now := seen(page)) and (now["place"], now["light"]) != (place, light):

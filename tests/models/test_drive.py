@@ -121,6 +121,19 @@ def test_what_is_hushed_was_never_said(at: int) -> None:
     assert near(drive.latents(0, 40), never.latents(0, 40))
 
 
+@given(begin=st.integers(0, 3 * RATE), length=st.integers(1, 2 * RATE))
+@settings(max_examples=20, deadline=None)
+def test_what_is_muted_was_silence(begin: int, length: int) -> None:
+    drive, silent = Drive(), Drive()
+    audio = sound(4)
+    drive.hear(audio)
+    drive.mute(begin, begin + length)
+    audio[begin : begin + length] = 0
+    silent.hear(audio)
+    assert drive.heard == 4 * RATE
+    assert near(drive.latents(0, 30), silent.latents(0, 30))
+
+
 def test_only_the_last_seconds_can_be_hushed() -> None:
     drive = Drive()
     drive.hear(sound(20))

@@ -12,7 +12,7 @@ from models import knot
 from models.cache import RingCache
 from models.cache_shape import AnchorPolicy
 from models.checkpoints.assemble import Model
-from models.cue import Cut, Prompt
+from models.cue import Cut, Hush, Prompt
 from models.sampler import renoised
 
 
@@ -119,3 +119,23 @@ def test_fusion_weights_that_do_not_fit_are_refused(model: Model, fusion: tuple[
         replace(model.entry.rollout, knot=1, fusion=fusion)
     with pytest.raises(ValueError, match="a knot has 0 to 3 latents"):
         replace(model.entry.rollout, knot=4)
+
+
+def test_hushed_a_take_goes_on_without_the_knot_that_heard_too_much() -> None:
+    """The chunk that follows is drawn as behind no knot; the past is the same."""
+    model = tiny_model(knot=1)
+    generator = model.generator
+    state = generator.new_take(0, 32, 32)
+    generator.draw(state, [Prompt("one")])
+    generator.commit(state)
+    before = generator.snapshot(state)
+    tied = generator.draw(state)
+    free = generator.restore(before)
+    free.knot = None
+    hushed = generator.restore(before)
+    drawn = generator.draw(hushed, [Hush(7)])
+    assert torch.equal(drawn, generator.draw(free))
+    assert not torch.equal(drawn, tied)
+    assert hushed.knot is not None
+    with pytest.raises(ValueError, match="frame"):
+        Hush(-1)

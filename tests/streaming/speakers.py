@@ -45,7 +45,7 @@ async def speaking(folder: Path | None = None, **how: Any) -> AsyncIterator[tupl
         device.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 8) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

@@ -105,6 +105,9 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
     assert [e.seed for e in take.cues if e.seed] == [77]
     live = avatar.line.hashes
     assert rendered(take, tmp_path) == live
+    assert any(e.hush is not None for e in take.cues)
+    deaf = take.model_copy(update={"cues": [e for e in take.cues if e.hush is None]})
+    assert rendered(deaf, tmp_path) != live
     assert told.line.hashes.items() <= live.items()
     assert told.line.take.sound == take.sound
 
@@ -138,9 +141,8 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
             await asyncio.sleep(1.2)
             silent.append(max([t - at for t in watcher.loud(at)], default=0.0))
             # the first frame that was given silence, and was drawn after that
-            silence = max(frame, avatar._drawing._mute_before)
             new = [(t, f) for t, f in watcher.shown if not any(f.picture is old for old in stale)]
-            closed.append(next(t - at for t, f in new if f.frame >= silence))
+            closed.append(next(t - at for t, f in new if f.frame >= frame))
             chunk.append(avatar._drawing.figures.production / 25)
             assert avatar.state is State.IDLE
         interrupted = [e for e in events if e["type"] == "interrupted"]

@@ -44,7 +44,7 @@ def say(session: Session, number: int, **what: Any) -> None:
     session.obey(parse(json.dumps({"id": number, **what})))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 8) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

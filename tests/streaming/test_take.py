@@ -35,6 +35,8 @@ def test_a_dumped_take_reads_as_itself() -> None:
         ("cues:\n  - at: 4\n    prompt: one\n", 1, "prompt at 0"),
         ("cues:\n  - prompt: one\n    start_image: a.png\n", 2, "not yet"),
         ("cues:\n  - prompt: one\n    set: {anchor: sideways}\n", 3, "anchor"),
+        ("cues:\n  - prompt: one\n  - at: 3\n    hush: 9\n", 1, "names no sound"),
+        ("cues:\n  - prompt: one\n  - at: 3\n    hush: -1\nsound: a.wav\n", 4, "cues.1.hush"),
         ("cues: [\n", 2, "not valid YAML"),
         ("[]", None, "mapping"),
     ],
