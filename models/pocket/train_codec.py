@@ -25,6 +25,8 @@ from models.pocket.weights import Facts
 from models.pocket.world import Beat, draw_clip
 
 CROP, CLIPS, FRAMES = 64, 4, 9
+EVEN = 0.4  # weight of how unevenly motion is spread over frames
+STILL = 0.005  # mean change of a pixel, of 1, below which a frame moves no more than noise does
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def _loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     # else motion comes in jumps, one a latent: frames amid them are cheap to leave as they are
     flow = error.diff(dim=1).abs().mean()
-    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient + 4 * flow
+    # where it is not known which of four frames a thing moved in, the least error is to move nothing in most of them
+    made, true = ((v.diff(dim=1) * weight[:, 1:].unsqueeze(2)).abs().mean((2, 3, 4)) for v in (out, target))
+    unevenness = ((made - true).abs() / (true + STILL)).mean()
+    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient + 4 * flow + EVEN * unevenness
 
 
 def optimisers(
