@@ -108,7 +108,8 @@ def read(judge: Judge, chunks: Iterator[list[meters.Frames]], say: Callable[[int
 
 def short(judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
     """Roll out every prompt with every seed: four chunks of its first scene, then four of its second."""
-    takes = [(before, after, seed) for before, after in pairs for seed in range(seeds)]
+    # every take has noise of its own, so that an interval over prompts is one over noise, too
+    takes = [(*pair, number * seeds + k) for number, pair in enumerate(pairs) for k in range(seeds)]
     captions = tuple(b.caption() for b, _, _ in takes), tuple(a.caption() for _, a, _ in takes)
     prompts = [captions[chunk >= SWITCH] for chunk in range(CHUNKS)]
     chunks = in_step(arm, prompts, tuple(seed for _, _, seed in takes))
@@ -159,6 +160,14 @@ class Drift:
     def slopes(self) -> dict[str, tuple[float, float, float]]:
         """Change per hundred chunks: mean over streams with its interval."""
         return {m: meters.interval([meters.slope(s) for s in streams]) for m, streams in self.series.items()}
+
+    def against(self, base: Drift) -> dict[str, tuple[float, float, float]]:
+        """How much more it changes per hundred chunks than the same streams do in `base`, over as much as both have."""
+        found = {}
+        for measure, streams in self.series.items():
+            pairs = list(zip(streams, base.series[measure], strict=True))
+            found[measure] = meters.interval([meters.slope(a[: len(b)]) - meters.slope(b[: len(a)]) for a, b in pairs])
+        return found
 
 
 def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0) -> Drift:
@@ -212,8 +221,11 @@ def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str,
     folder.mkdir(parents=True, exist_ok=True)
     text = table(arms_, ceiling)
     for drift in drifts:
-        said = ", ".join(f"{m} {v:+.3f} ({lo:+.3f}–{hi:+.3f})" for m, (v, lo, hi) in drift.slopes().items())
-        text += f"\ndrift per 100 chunks, {drift.name}: {said}\n"
+        said = _slopes(drift.slopes())
+        if drift is not drifts[0]:
+            said += f"; against {drifts[0].name}: {_slopes(drift.against(drifts[0]))}"
+        mean, low, high = meters.interval([_mean(np.array(s)) for s in drift.series["adherence"]])
+        text += f"\n{drift.name}: adherence {mean:.3f} ({low:.3f}–{high:.3f}); drift per 100 chunks: {said}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     results = {
         "record": record,
@@ -225,6 +237,10 @@ def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str,
     if drifts:
         _plot(drifts, folder / "drift.png")
     return text
+
+
+def _slopes(found: dict[str, tuple[float, float, float]]) -> str:
+    return ", ".join(f"{m} {v:+.4f} ({low:+.4f}–{high:+.4f})" for m, (v, low, high) in found.items())
 
 
 def sheet(model: Model, path: Path, seeds: int = 3) -> None:

@@ -51,6 +51,13 @@ class Arm:
     config: RolloutConfig
     films: list[dict[str, float]] = field(default_factory=list)
 
+    def by_face(self, measure: str) -> list[float]:
+        """The mean over a face's films, face by face: films of one face are no independent draws."""
+        values: dict[float, list[float]] = {}
+        for film in self.films:
+            values.setdefault(film["face"], []).append(film[measure])
+        return [float(np.mean(v)) for v in values.values()]
+
 
 def arms(config: RolloutConfig) -> list[Arm]:
     """Four seams, then four places of the reference; the shipped way is `knot 1`."""
@@ -77,14 +84,14 @@ def cast(count: int) -> list[tuple[Face, int]]:
 
 
 def films(
-    model: Model, config: RolloutConfig, faces: Sequence[Face], sounds: Sequence[Sound], seed: int
+    model: Model, config: RolloutConfig, faces: Sequence[Face], sounds: Sequence[Sound], seeds: tuple[int, ...]
 ) -> tuple[list[Frames], list[float], float]:
     """Of every face that speaks its sound, in step: frames [n, H, W, 3], mean disagreement of its knots; all their frames a second.
 
     Each gives the frames that it would give by itself, up to a grey level, and all of them are as long as the longest sound.
     """
     generator = model.generator.with_config(config)
-    state = generator.new_take((seed,) * len(faces), *model.entry.size)
+    state = generator.new_take(seeds, *model.entry.size)
     streams = [generator.new_stream() for _ in faces]
     drives, apart = [Drive() for _ in faces], list[Tensor]()
     frames: list[list[Frames]] = [[] for _ in faces]
@@ -96,7 +103,7 @@ def films(
     began = time.perf_counter()
     while 4 * state.index - 3 < length:
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), together]
-        heard = torch.from_numpy(np.stack([d.latents(state.index, latents) for d in drives]))
+        heard = torch.from_numpy(np.stack([d.latents(state.index, latents) for d in drives])).to(generator.device)
         chunk = generator.draw(state, cues, heard)
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):
             film.append(stream.decode(x).numpy())
@@ -137,30 +144,33 @@ def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk
 
 
 def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, seeds: int, say: Say) -> None:
-    """Every face with every seed, `seconds` long; the measures are added to the arm. Its fps are those of all faces together."""
+    """Every face with `seeds` noises of its own, `seconds` long; the measures are added to the arm.
+
+    Its fps are those of all faces together.
+    """
     who = cast(faces)
     sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
     for seed in range(seeds):
         say(f"{arm.name}: {faces} faces speak, seed {seed + 1} of {seeds}")
-        made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, seed)
-        for (face, _), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
+        own = tuple(seed * faces + i for i in range(faces))
+        made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, own)
+        for (face, voice), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
             found = measured(frames, sound, face, reader, arm.config.chunk)
-            arm.films.append(found | {"disagreement": disagreement, "fps together": fps})
+            arm.films.append(found | {"face": voice, "disagreement": disagreement, "fps together": fps})
 
 
 def table(arms_: list[Arm], base: str) -> str:
-    """Markdown: the mean over films and its 95 % interval, and the paired difference from the arm called `base`."""
+    """Markdown: the mean over faces and its 95 % interval, and the paired difference from the arm called `base`."""
     lines = ["| measure | " + " | ".join(a.name for a in arms_) + " |", "|---" * (len(arms_) + 1) + "|"]
     reference = next((a for a in arms_ if a.name == base), arms_[0])
     for measure in MEASURES:
         cells = []
         for arm in arms_:
-            values = [f[measure] for f in arm.films]
+            values = arm.by_face(measure)
             mean, low, high = meters.interval(values)
             cell = f"{mean:.3g} ({low:.3g} – {high:.3g})"
             if arm is not reference and measure != "fps together":
-                apart = [f[measure] - g[measure] for f, g in zip(arm.films, reference.films, strict=True)]
-                d, dl, dh = meters.interval(apart)
+                d, dl, dh = meters.interval(list(np.subtract(values, reference.by_face(measure))))
                 cell += f" Δ {d:+.2g} ({dl:+.2g} – {dh:+.2g})"
             cells.append(cell)
         lines.append(f"| {measure} | " + " | ".join(cells) + " |")
@@ -181,7 +191,7 @@ def sheet(model: Model, path: Path, faces: int = 6, seconds: float = 6) -> None:
     """A contact sheet: each row a face, first as it was given, then as it speaks."""
     who = cast(faces)
     sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
-    made, _, _ = films(model, model.entry.rollout, [face for face, _ in who], sounds, 0)
+    made, _, _ = films(model, model.entry.rollout, [face for face, _ in who], sounds, tuple(range(faces)))
     rows = []
     for (face, _), frames in zip(who, made, strict=True):
         reference = drawn(face)

@@ -68,7 +68,7 @@ def evaluate(
     from app import evaluate as evaluation
     from app.render import torch, torch_device
     from models.catalog import POCKET
-    from models.checkpoints.assemble import ASSETS, load
+    from models.checkpoints.assemble import ASSETS, load, load_tiny_codec
     from models.judge import classifier, train
     from streaming.rollout import record_of
 
@@ -82,10 +82,12 @@ def evaluate(
     if not ablate:
         arms = [a for a in arms if a.name in ("default", "before")]
     with Console().status("the judge looks at the world") as status:
-        ceiling = train.report(judge, clips=200)["through the codec"]
+        codec = load_tiny_codec(ASSETS / "pocket" / "codec.safetensors")
+        ceiling = train.report(judge, codec, clips=200)["through the codec"]
         for arm in arms:
             evaluation.short(judge, arm, evaluation.prompts(prompts), seeds, status.update)
-        chosen = [a for a in arms if a.name in ("default", "before", "no sink", "anchor fixed")] if latents else []
+        lasting = ("default", "before", "no sink", "anchor fixed", *(["sink reanchor"] if switch_every else []))
+        chosen = [a for a in arms if a.name in lasting] if latents else []
         drifts = [evaluation.long(judge, a, streams, latents, status.update, switch_every) for a in chosen]
     print(evaluation.save(folder, arms, drifts, ceiling, dict(record_of(model, where))))
     evaluation.sheet(model, folder / "sheet.png")

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.checkpoints.assemble import load_tiny_codec
+from models.codecs.tiny import TinyCodec
 from models.judge.classifier import ATTRIBUTES, WINDOW, Judge, load, save, window_of
 from models.pocket.scene import Scene, changed_scene, random_scene
 from models.pocket.world import FADE_FRAMES, Beat, draw_clip
@@ -89,11 +91,9 @@ def accuracy(judge: Judge, clips: list[tuple[np.ndarray, Scene]]) -> dict[str, f
 
 
 @torch.inference_mode()
-def reconstructed(clips: list[tuple[np.ndarray, Scene]]) -> list[tuple[np.ndarray, Scene]]:
+def reconstructed(codec: TinyCodec, clips: list[tuple[np.ndarray, Scene]]) -> list[tuple[np.ndarray, Scene]]:
     """The same windows after the codec has encoded and decoded them."""
-    from models.checkpoints.assemble import load_tiny_codec
-
-    codec, out = load_tiny_codec(ASSETS / "pocket" / "codec.safetensors"), []
+    out = []
     for clip, scene in clips:
         video = torch.from_numpy(clip).permute(0, 3, 1, 2)[None].float() / 255
         again, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, 4, -1, -1, -1), video], 1)))
@@ -102,7 +102,7 @@ def reconstructed(clips: list[tuple[np.ndarray, Scene]]) -> list[tuple[np.ndarra
     return out
 
 
-def report(judge: Judge, clips: int = 400) -> dict[str, dict[str, float]]:
+def report(judge: Judge, codec: TinyCodec, clips: int = 400) -> dict[str, dict[str, float]]:
     """Accuracy on clips of trained-on and of held-out combinations, and on the codec's reconstructions of the latter."""
     rng = random.Random(12345)
     seen = [sample(rng, held_out=False) for _ in range(clips)]
@@ -111,7 +111,7 @@ def report(judge: Judge, clips: int = 400) -> dict[str, dict[str, float]]:
     return {
         "world": accuracy(judge, seen),
         "held-out pairs": accuracy(judge, held),
-        "through the codec": accuracy(judge, reconstructed(both)),
+        "through the codec": accuracy(judge, reconstructed(codec, both)),
     }
 
 
@@ -127,7 +127,7 @@ def main() -> None:
     if args.minutes > 0 or judge is None:
         judge, steps = train(args.minutes, judge)
         save(judge, args.out, {"minutes": args.minutes, "steps": steps})
-    for where, scores in report(judge).items():
+    for where, scores in report(judge, load_tiny_codec(ASSETS / "pocket" / "codec.safetensors")).items():
         print(f"{where:18}", "  ".join(f"{n} {s:.3f}" for n, s in scores.items()))
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from models.codecs.tiny import TinyCodec
     from models.pocket import weights
     from models.text.words import WordText
     from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+GATE = 0.95  # of an attribute's readings, before any minute goes into a transformer
 STAGES = {
     "pocket": ("codec", "base", "rollout", "long", "decoder"),
     "pocket-avatar": ("codec", "base", "rollout", "decoder"),
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES["pocket"], default="base")
     parser.add_argument("--out", type=Path, help="folder of the weights; default: the model's in assets/")
     parser.add_argument("--from-scratch", action="store_true", help="ignore weights that are there")
-    parser.add_argument("--clips", type=int, default=800, help="clips to draw and encode, once")
+    parser.add_argument("--clips", type=int, help="clips to draw and encode, once (800)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
@@ -40,6 +42,8 @@ def main() -> None:
     codec_file, file = out / "codec.safetensors", out / "transformer.safetensors"
     if args.stage not in STAGES[args.model]:
         parser.error(f"{args.model} has the stages {', '.join(STAGES[args.model])}")
+    if args.clips is not None and args.clips < 1:
+        parser.error("--clips is 1 or more")
     if args.stage != "codec" and not codec_file.exists():
         parser.error(f"--stage {args.stage} needs a codec: {codec_file} is missing, run --stage codec first")
     if args.stage in ("rollout", "long") and not file.exists():
@@ -68,12 +72,14 @@ def main() -> None:
         return
     codec = load_tiny_codec(codec_file)
     prepared = out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
-    if prepared.exists():
-        clips = torch.load(prepared, weights_only=False)
+    kept = torch.load(prepared, weights_only=False) if prepared.exists() else {}
+    encoder = weights.encoder_digest(codec)
+    if kept.get("encoder") == encoder and args.clips in (None, len(kept["clips"])):
+        clips = kept["clips"]
     else:
         encode = avatar_clips.encode_clips if avatar else train_base.encode_clips
-        clips = list(encode(codec, args.clips, args.seed))
-        torch.save(clips, prepared)
+        clips = list(encode(codec, args.clips or 800, args.seed))
+        torch.save({"encoder": encoder, "clips": clips}, prepared)
     fresh = scratch or not file.exists()
     if not fresh:
         pair = weights.load_transformer(file)
@@ -95,11 +101,27 @@ def main() -> None:
     elif avatar:
         train_avatar.train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
     elif args.stage == "base":
+        for line in gate(codec):
+            print(line, flush=True)
         train_base.train_base(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
     else:
         from models.pocket.train_rollout import train_rollout
 
         train_rollout(args.minutes, pair, codec, save, clips, long=args.stage == "long", seed=args.seed)
+
+
+def gate(codec: TinyCodec) -> list[str]:
+    """What the judge cannot read from the codec's reconstructions, a line an attribute: no transformer can draw it."""
+    from models.judge import classifier
+    from models.judge.train import report
+
+    scores = report(classifier.load(ASSETS / "judge" / "judge.safetensors"), codec, clips=200)
+    return [
+        f"codec: {name} is read right in {share:.2f} of reconstructions ({scores['world'][name]:.2f} of the world's own"
+        f" clips), {GATE} is asked for; --stage codec trains it further"
+        for name, share in scores["through the codec"].items()
+        if share < GATE
+    ]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -38,6 +39,14 @@ def history(path: Path) -> list[Facts]:
 
 def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
     save(codec, dataclasses.asdict(codec.config), path, history)
+
+
+def encoder_digest(codec: TinyCodec) -> str:
+    """Names what the codec's latents mean; a decoder that was trained on alone does not change it."""
+    digest = hashlib.blake2b(repr((codec.config.latents_mean, codec.config.latents_std)).encode(), digest_size=8)
+    for name, tensor in sorted(codec.encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, history: list[Facts]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,32 @@ def test_two_arms_are_rolled_out_judged_and_written_down(pocket: Model, judge: J
     results = json.loads((tmp_path / "results.json").read_text())
     assert 0 <= results["arms"]["default"]["by_prompt"]["scene"][0] <= 1
     assert (tmp_path / "drift.png").stat().st_size > 5000
+
+
+def test_every_take_has_noise_of_its_own_and_arms_share_it(
+    pocket: Model, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def noted(arm: evaluate.Arm, prompts: object, seeds: tuple[int, ...]) -> Iterator[list[np.ndarray]]:
+        asked.append(seeds)
+        return iter([[np.zeros((12, 128, 128, 3), np.uint8) for _ in seeds] for _ in range(8)])
+
+    monkeypatch.setattr(evaluate, "in_step", noted)
+    for arm in evaluate.arms(pocket)[:2]:
+        evaluate.short(judge, arm, evaluate.prompts(3), 2, lambda _: None)
+    assert asked[0] == asked[1]
+    assert len(set(asked[0])) == 6
+
+
+def test_streams_that_drift_alike_are_told_from_streams_that_do_not() -> None:
+    noise = np.random.default_rng(0).normal(size=(8, 200)).cumsum(1)  # each stream wanders
+    base = evaluate.Drift("base", {"motion": noise.tolist()})
+    falling = evaluate.Drift("falling", {"motion": (noise[:, :150] - 0.01 * np.arange(150)).tolist()})
+    mean, low, high = falling.against(base)["motion"]
+    assert (mean, low, high) == pytest.approx((-1, -1, -1))
+    wide = falling.slopes()["motion"]
+    assert wide[2] - wide[1] > 1
 
 
 def test_the_same_arm_measures_the_same(pocket: Model, judge: Judge) -> None:

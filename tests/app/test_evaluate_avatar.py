@@ -72,7 +72,7 @@ def test_arms_share_faces_sound_and_noise_and_the_table_says_how_they_differ() -
     sounds = [monologue(2, random.Random(voice)) for _, voice in evaluation.cast(2)]
 
     def made(arm: str, faces: slice = slice(0, 1)) -> list[evaluation.Frames]:
-        return evaluation.films(model, ways[arm].config, who[faces], sounds[faces], 0)[0]
+        return evaluation.films(model, ways[arm].config, who[faces], sounds[faces], (4, 5)[faces])[0]
 
     ways = {a.name: a for a in evaluation.arms(model.entry.rollout)}
     assert len(ways) == 8
@@ -85,7 +85,10 @@ def test_arms_share_faces_sound_and_noise_and_the_table_says_how_they_differ() -
     assert (together[0] != together[1]).any()
     for name in ("hard cut", "knot 2", "gap 4"):
         assert (made(name)[0] != again[0]).any(), name
-    rows = [dict.fromkeys(evaluation.MEASURES, float(i)) for i in range(3)]
+    arm = evaluation.Arm("three films, two faces", model.entry.rollout)
+    arm.films = [{"face": f, "sync": v} for f, v in ((1, 0.2), (1, 0.4), (2, 0.9))]
+    assert arm.by_face("sync") == pytest.approx([0.3, 0.9])
+    rows = [dict.fromkeys((*evaluation.MEASURES, "face"), float(i)) for i in range(3)]
     arms = list(ways.values())
     for arm in arms:
         arm.films = [{k: v + (arm.name == "gap 4") for k, v in row.items()} for row in rows]
