@@ -30,10 +30,10 @@ class DecoderStep(nn.Module):
         make = torch.Generator().manual_seed(0)
         shapes = memory_shapes(self.codec, cells)
         channels = self.codec.config.latent_channels
-        dtype = next(self.codec.parameters()).dtype
+        like = next(self.codec.parameters())
         return {
-            "latents": torch.randn(1, channels, latents, *cells, generator=make).to(dtype),
-            "memory": tuple(torch.randn(s, generator=make).abs().to(dtype) for s in shapes),
+            "latents": torch.randn(1, channels, latents, *cells, generator=make).to(like),
+            "memory": tuple(torch.randn(s, generator=make).abs().to(like) for s in shapes),
         }
 
 

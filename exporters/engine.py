@@ -15,7 +15,7 @@ from models.cache import RingCache
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import Memory, TinyCodec, TinyStream
 from models.rope import Rotation
-from models.transformer import CausalWanTransformer, TextState
+from models.transformer import CausalWanTransformer, KeysValues, TextState
 
 STEP, DECODER, NOTES = "step.onnx", "decoder.onnx", "int8.json"  # files of an artifact
 Say = Callable[[str], None]  # progress, a line at a time
@@ -53,6 +53,17 @@ class Runners:
     artifact: Path | None = None
 
 
+class _AsStored:
+    """A cache for a pass that torch runs in its own type and that sees nothing but itself: stored in the ring's type."""
+
+    def __init__(self, cache: RingCache, dtype: torch.dtype) -> None:
+        self._cache, self._dtype = cache, dtype
+
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+        self._cache.extend(layer, key.to(self._dtype), value.to(self._dtype), rotation)
+        return rotation(key), value
+
+
 class EngineTransformer:
     """Stands for `CausalWanTransformer` inside a generator: same call, the arithmetic done by a runner.
 
@@ -86,7 +97,9 @@ class EngineTransformer:
         """As `CausalWanTransformer.forward`. Only a pass without a head writes the cache: what a noisy one
         would write is overwritten by the clean one before anything else reads it."""
         if self.drive is not None and drive is None:  # the one pass over a portrait, which nothing drives
-            self._torch(latents.to(self._torch.dtype), timestep, text, rotation, cache, head=head)
+            own = self._torch.dtype
+            told = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
+            self._torch(latents.to(own), timestep, told, rotation, _AsStored(cache, self.dtype), head=head)
             return None
         past_keys, past_values = (t[:, 0] for t in cache.past())
         text_keys, text_values = self._stacked(text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -68,7 +70,7 @@ def key_of(model: Model, variant: Variant) -> Key:
         "codec": _digest(codec) if isinstance(codec, TinyCodec) else None,
         "transformer": {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(entry.transformer.items())},
         "shapes": [list(pair) for pair in occurring(model, entry.size)],
-        "prediction": entry.rollout.prediction,
+        "rollout": json.loads(json.dumps(asdict(entry.rollout))),  # what it was calibrated and compared on
         "engine": variant.engine,
         "precision": variant.precision,
         "device": f"{device.type} {name}",
@@ -88,6 +90,8 @@ def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
     key = key_of(model, variant)
     with store.building(key) as folder:
         engine.make(model, variant.precision, folder, say)
+        for said in ("parity.json", "html"):  # of what was there before, and is now replaced
+            store.beside(key, said).unlink(missing_ok=True)
     return store.path(key)
 
 

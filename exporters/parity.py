@@ -6,11 +6,12 @@ import resource
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from exporters.capture import Captured, capture, x0_error
@@ -23,6 +24,7 @@ from models.judge.classifier import Judge
 JUDGED_CHUNKS, JUDGED_SWITCH = 8, 4
 POINT = 0.01  # of adherence: what an engine may lose at most, at the 95 % bound, to be a default
 JUDGMENTS = 2000  # fewer prove nothing
+DRIFTING = {"colour": meters.colour, "sharpness": meters.sharpness, "motion": meters.motion}
 
 
 @dataclass
@@ -44,7 +46,6 @@ class Adherence:
     engine: float
     loss: float  # of adherence, paired; positive: the engine shows less of what it is told
     loss_bounds: tuple[float, float]  # 95 %, bootstrapped over prompts
-    drift: dict[str, float] = field(default_factory=dict)  # slopes per hundred chunks, torch and engine
 
     @property
     def good(self) -> bool:
@@ -71,18 +72,41 @@ def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[
     return found
 
 
-def rollout(model: Model, other: Model, latents: int, say: Say) -> dict[str, list[float]]:
-    """One long take with two switches, drawn by both: relative and largest latent error and PSNR, chunk by chunk."""
+def rollout(model: Model, other: Model, latents: int, say: Say, judge: Judge | None = None) -> dict[str, list[float]]:
+    """One long take with two switches, drawn by both, chunk by chunk.
+
+    Relative and largest latent error and PSNR; of DRIFTING, the engine's minus torch's; and with a judge of adherence.
+    """
     chunks = latents // model.entry.rollout.chunk
     take = script(7, chunks, (chunks // 3, 2 * chunks // 3))
-    series: dict[str, list[float]] = {"relative": [], "largest": [], "psnr": []}
+    series: dict[str, list[float]] = {"relative": [], "largest": [], "psnr": [], **{m: [] for m in DRIFTING}}
+    if judge is not None:
+        series["adherence"] = []
     for number, ((a, want), (b, have)) in enumerate(zip(roll(model, take), roll(other, take), strict=True), 1):
         difference = (have.float() - want.float()).abs()
         series["relative"].append(float(difference.norm() / want.norm()))
         series["largest"].append(float(difference.max()))
-        series["psnr"].append(psnr(a.codec.decode(want), b.codec.decode(have)))
+        torchs, ours = a.codec.decode(want), b.codec.decode(have)
+        series["psnr"].append(psnr(torchs, ours))
+        for measure, meter in DRIFTING.items():
+            series[measure].append(meter(ours.numpy()) - meter(torchs.numpy()))
+        if judge is not None:
+            scene = [take.scene_at(number - 1)]
+            shown = [np.nanmean(meters.adherence(_reading(judge, f), scene)) for f in (ours, torchs)]
+            series["adherence"].append(float(shown[0] - shown[1]))
         say(f"long take: chunk {number} of {chunks}")
     return series
+
+
+def drift(series: dict[str, list[float]]) -> dict[str, float]:
+    """How an engine moves away from torch over a long take: what each measure gains per hundred chunks."""
+    return {m: meters.slope(series[m]) for m in (*DRIFTING, "adherence") if m in series}
+
+
+def _reading(judge: Judge, frames: Tensor) -> meters.Reading:
+    """Of the frames of one chunk; a take's first frame is held for four."""
+    held = frames[:1].expand(meters.WINDOW - len(frames), -1, -1, -1)
+    return judge.probabilities(torch.cat([held, frames])[None])
 
 
 def psnr(want: Tensor, have: Tensor) -> float:
@@ -95,7 +119,6 @@ def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) 
     """The judge reads takes of held-out prompts, a switch in each, drawn by both from the same noise."""
     losses, totals, count = [], [0.0, 0.0], 0
     settled = [c for c in range(JUDGED_CHUNKS) if c not in (0, JUDGED_SWITCH)]
-    slopes: list[list[float]] = [[], []]
     for number in range(prompts):
         take = script(50_000 + number, JUDGED_CHUNKS, (JUDGED_SWITCH,), held_out=True)
         shown = [_shown(m, take, judge)[settled] for m in (model, other)]
@@ -105,11 +128,9 @@ def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) 
         losses.append(means[0] - means[1])
         for i, s in enumerate(shown):
             totals[i] += float(s[both].sum())
-            slopes[i].append(meters.slope(list(np.nanmean(s, 1))))
         say(f"judged: {number + 1} of {prompts} prompts")
     loss, low, high = meters.interval(losses)
-    drift = {name: float(np.mean(s)) for name, s in zip(("torch", "engine"), slopes, strict=True)}
-    return Adherence(count, totals[0] / count, totals[1] / count, loss, (low, high), drift)
+    return Adherence(count, totals[0] / count, totals[1] / count, loss, (low, high))
 
 
 def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:

@@ -32,6 +32,8 @@ def page(report: Mapping[str, Any]) -> str:
     long = report["rollout"]
     parts.append(f"<h2>A take of {len(long['psnr'])} chunks with two switches</h2>")
     parts += [plot("relative latent error", long["relative"]), plot("PSNR of the frames, dB", long["psnr"])]
+    moved = [(m, f"{v:+.3g}") for m, v in report["drift"].items()]
+    parts += ["<h2>Drift away from torch, per hundred chunks</h2>", _table(("measure", "change"), moved)]
     if report.get("adherence"):
         parts += ["<h2>To the judge</h2>", _table(("what", "value"), list(report["adherence"].items()))]
     if report.get("int8"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.drive import TOKENS
 from models.rope import Rotation
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 
@@ -78,7 +79,7 @@ def example_inputs(
     angles = torch.rand((queries, 1, c.attention_head_dim // 2), generator=make).to(device) * 6
     keys = (c.num_layers, past, c.num_attention_heads, c.attention_head_dim)
     words = (c.num_layers, text, *keys[2:])
-    drive = {} if transformer.drive is None else {"drive": normal(1, latents, 7, transformer.drive.features)}
+    drive = {} if transformer.drive is None else {"drive": normal(1, latents, TOKENS, transformer.drive.features)}
     inputs = {
         "latents": normal(1, c.in_channels, latents, *cells),
         "timestep": torch.full((1,), 500.0, device=device),

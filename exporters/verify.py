@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import torch
 from exporters.artifacts import ExportError, Store, no_room, read_json, size_of, write_json
 from exporters.engine import NOTES, Say, Variant, with_engine
 from exporters.engines import ENGINES, build, exported, key_of, require, start
-from exporters.parity import adherence, compared, resident, rollout, timing
+from exporters.parity import adherence, compared, drift, resident, rollout, timing
 from exporters.report import page
 from models.catalog import POCKET, find
 from models.checkpoints.assemble import ASSETS, Model, folder_of, load, random_model
@@ -34,16 +37,16 @@ def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: i
     say("comparing single steps")
     other, report = compared(model, runners)
     report["memory_mb"] = {"torch, with the model": round(before), "added by the engine": round(resident() - before)}
-    long = rollout(model, other, latents, say)
+    known = model.entry.name == POCKET.name  # the judge knows pocket's world alone
+    judge = classifier.load(ASSETS / "judge" / "judge.safetensors") if known else None
+    long = rollout(model, other, latents, say, judge)
     judged, equal = None, max(long["largest"]) <= EQUAL
-    if model.entry.name == POCKET.name and not equal:  # the judge knows pocket's world alone
-        judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
+    if judge is not None and not equal:
         judged = adherence(model, other, judge, PROMPTS, say)
     good = equal or (judged is not None and judged.good)
     say("timing")
-    models, onnx = {"torch": model, str(variant): other}, Variant("onnx", "fp32")
-    if variant != onnx and onnx in exported(model, store):
-        models[str(onnx)] = with_engine(model, start(model, onnx, store))
+    with _beside(model, variant, store, say) as yardstick:
+        times = timing({"torch": model, str(variant): other, **yardstick})
     assert runners.artifact is not None
     weights = sum(p.numel() * p.element_size() for p in model.generator.transformer.parameters())  # type: ignore[attr-defined]
     report |= {
@@ -60,13 +63,14 @@ def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: i
             "weights": model.fingerprint,
             "load average when timed": round(os.getloadavg()[0], 2),
         },
-        "timing": {name: asdict(t) for name, t in timing(models).items()},
+        "timing": {name: asdict(t) for name, t in times.items()},
         "bytes": {
             "the transformer in torch": weights,
             **{p.name: p.stat().st_size for p in sorted(runners.artifact.iterdir())},
             "the artifact": size_of(runners.artifact),
         },
         "rollout": long,
+        "drift": drift(long),
         "adherence": asdict(judged) if judged else None,
         "int8": read_json(runners.artifact / NOTES),
     }
@@ -76,6 +80,20 @@ def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: i
     except OSError as e:
         raise no_room(store.folder, e) from e
     return report
+
+
+@contextlib.contextmanager
+def _beside(model: Model, variant: Variant, store: Store, say: Say) -> Iterator[dict[str, Model]]:
+    """ONNX in float32 for the same clock, where the CPU runs the model; built for the moment if it was not exported."""
+    onnx = Variant("onnx", "fp32")
+    if variant == onnx or model.generator.device.type != ENGINES[onnx.engine].DEVICE:
+        yield {}
+    elif onnx in exported(model, store):
+        yield {str(onnx): with_engine(model, start(model, onnx, store))}
+    else:
+        with tempfile.TemporaryDirectory(dir=store.folder) as folder:
+            build(model, onnx, Store(Path(folder)), say)
+            yield {str(onnx): with_engine(model, start(model, onnx, Store(Path(folder))))}
 
 
 def verdict(long: dict[str, list[float]], judged: Any, *, equal: bool) -> str:

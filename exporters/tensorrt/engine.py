@@ -13,6 +13,7 @@ from exporters.engine import DECODER, STEP, Runners, Say, Variant, codec_of
 from exporters.shapes import occurring, tokens_of
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
+from models.drive import TOKENS
 
 PRECISIONS = ("fp32", "fp16", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "tensorrt")
@@ -67,26 +68,29 @@ def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
     c, size, stride = model.generator.transformer.config, model.entry.size, model.generator.stride
     text = model.generator.text("a red ball by day").layers[0][0].shape[1]
     cells, tokens = (size[1] // stride, size[0] // stride), tokens_of(model, size)
-    heads = (c.num_attention_heads, c.attention_head_dim)
+    heads, drive = (c.num_attention_heads, c.attention_head_dim), model.generator.transformer.drive
     profiles = []
     for queries, past in occurring(model, size):
         turn, seen, words = (queries, 1, heads[1] // 2), (c.num_layers, past, *heads), (c.num_layers, text, *heads)
+        latents = queries // tokens
         profiles.append(
             {
-                "latents": (1, c.in_channels, queries // tokens, *cells),
+                "latents": (1, c.in_channels, latents, *cells),
                 "timestep": (1,),
                 **{"cos": turn, "sin": turn, "past_keys": seen, "past_values": seen},
                 **{"text_keys": words, "text_values": words},
+                **({} if drive is None else {"drive": (1, latents, TOKENS, drive.features)}),
             }
         )
     return profiles
 
 
 def decoder_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
-    """A chunk at a time, at the entry's size of picture."""
+    """A chunk at a time, and the knot that a take ends with, at the entry's size of picture."""
     codec, r = codec_of(model), model.generator.config
     if not isinstance(codec, TinyCodec):
         return []
     cells = (model.entry.size[1] // model.generator.stride, model.entry.size[0] // model.generator.stride)
     memory = {f"memory_{i}": s for i, s in enumerate(memory_shapes(codec, cells))}
-    return [{"latents": (1, codec.config.latent_channels, r.chunk, *cells), **memory}]
+    lengths = sorted({r.chunk, r.knot} - {0})
+    return [{"latents": (1, codec.config.latent_channels, n, *cells), **memory} for n in lengths]

@@ -18,7 +18,8 @@ from conftest import tiny_model
 from exported import FP32, tiny_store
 
 from exporters import engines
-from exporters.artifacts import MANIFEST, ExportError, Key, Store
+from exporters.artifacts import MANIFEST, ExportError, Key, Store, write_json
+from exporters.choice import is_good
 from exporters.engine import Variant
 from exporters.engines import build, key_of, start
 
@@ -114,6 +115,15 @@ def test_a_build_that_fails_leaves_nothing_and_keeps_what_was_there(
         build(model, FP32, copied, lambda text: None)
     assert sorted(p.name for p in copied.folder.iterdir()) == before
     assert copied.find(key_of(model, FP32)) is not None
+
+
+def test_a_verdict_does_not_outlive_what_it_was_passed_on(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    key = key_of(model, FP32)
+    write_json(copied.beside(key, "parity.json"), {"good": True, "key": key.name})
+    monkeypatch.setattr(engines.ENGINES["onnx"], "make", lambda model, precision, folder, say: None)
+    build(model, FP32, copied, lambda text: None)
+    assert not is_good(model, FP32, copied)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

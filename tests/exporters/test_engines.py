@@ -84,6 +84,13 @@ def test_onnx_draws_torchs_avatar_with_reference_knots_and_drive(tmp_path: Path,
     torch.testing.assert_close(spoken(ours, 20), spoken(model, 20), atol=1e-4, rtol=0)
 
 
+def test_a_float16_engine_takes_a_portrait_that_torch_reads_in_float32(tmp_path: Path) -> None:
+    model, variant, store = tiny_avatar(), Variant("onnx", "fp16"), Store(tmp_path)
+    build(model, variant, store, lambda text: None)
+    ours = with_engine(model, start(model, variant, store))
+    torch.testing.assert_close(spoken(ours, 8).float(), spoken(model, 8), atol=0.1, rtol=0)
+
+
 def test_one_file_serves_every_size_of_picture(store: Store) -> None:
     model = tiny_model()
     other = with_engine(model, start(model, FP32, store))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import tiny_avatar, tiny_model
 from exported import FP32, INT8, tiny_store
 from onnx import TensorProto, helper, numpy_helper
 from standin import StandIn
@@ -116,6 +116,16 @@ def test_there_is_one_profile_a_pair_and_all_shapes_agree() -> None:
     assert {frozenset(p) for p in profiles} == {frozenset(inputs)}
     assert set(decoder_profiles(model)[0]) == {i.name for i in exported(DECODER).graph.input}
     assert codec_of(model) is not None
+
+
+def test_a_driven_model_has_a_profile_for_every_input_and_for_the_knot_that_ends_a_take(tmp_path: Path) -> None:
+    model = tiny_avatar(knot=1)
+    transformer = model.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer)
+    graph = export_step(transformer, tmp_path / STEP, text_length=6).graph
+    assert {frozenset(p) for p in step_profiles(model)} == {frozenset(i.name for i in graph.input)}
+    assert all(p["drive"][1] == p["latents"][2] for p in step_profiles(model))
+    assert [p["latents"][2] for p in decoder_profiles(model)] == [1, 3]
 
 
 def test_the_whole_build_path_runs(standin: StandIn, tmp_path: Path) -> None:

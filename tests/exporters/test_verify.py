@@ -35,6 +35,8 @@ def test_float32_is_good_without_a_judge_and_the_page_stands_alone(store: Store)
     assert is_good(model, FP32, store)
     assert max(report["rollout"]["largest"]) < 1e-4
     assert len(report["rollout"]["psnr"]) == 20
+    assert set(report["drift"]) == {"colour", "sharpness", "motion"}
+    assert all(abs(v) < 0.5 for v in report["drift"].values())
     assert set(report["steps"]) == {"0", "0.75", "1"}
     assert all(e["largest"] < 1e-4 for e in report["steps"].values())
     assert set(report["timing"]) == {"torch", "onnx fp32"}
