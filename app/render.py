@@ -116,7 +116,7 @@ class Job:
         if any(then.get(k) != now.get(k) for k in ("seed", "size", "scale", "heard")):
             return None
         differs = [k for k in self.record if then.get("record", {}).get(k) != self.record[k]]
-        if "model" in differs or "weights" in differs:
+        if {"model", "weights", "codec"} & set(differs):  # a film is drawn and decoded by one model
             return None
         if differs:
             said = ", ".join(f"{k} {then['record'].get(k)} → {self.record[k]}" for k in differs)

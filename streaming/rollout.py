@@ -111,6 +111,7 @@ def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
     return {
         "model": model.entry.name,
         "weights": model.fingerprint,
+        "codec": model.codec,
         "engine": "torch",
         "precision": str(model.generator.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -26,13 +26,18 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model. `fingerprint` names its weights in a take's record; `engine` says there what runs it, if not torch."""
+    """A loaded model.
+
+    `fingerprint` names the transformer's weights in a take's record and `codec` the codec's; `engine` says there what
+    runs it, if not torch.
+    """
 
     entry: Entry
     generator: Generator
     fingerprint: str
     not_understood: Callable[[str], dict[str, list[str]]]  # words of a prompt the model does not know → nearest ones
     engine: dict[str, str] = field(default_factory=dict)
+    codec: str = "random"
 
 
 def folder_of(entry: Entry, models: Path) -> Path:
@@ -83,7 +88,11 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         entry.stride,
         codec.encode_image if isinstance(codec, TinyCodec) else None,
     )
-    return Model(entry, generator, _fingerprint(entry, folder), unknown)
+    weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
+    codec_files = sorted((folder / "vae").glob("*.safetensors"))
+    if entry.codec == "tiny":
+        codec_files = [folder / entry.name / "codec.safetensors"]
+    return Model(entry, generator, _fingerprint(weights), unknown, codec=_fingerprint(codec_files))
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
@@ -176,13 +185,13 @@ def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder
     return UMT5Text(encoder, AutoTokenizer.from_pretrained(folder / "tokenizer"))
 
 
-def _fingerprint(entry: Entry, folder: Path) -> str:
-    """Names the transformer's weights: a hash of the file, or of its size and both ends where it is large."""
+def _fingerprint(files: list[Path]) -> str:
+    """Names weights: a hash of the files, or of their sizes and both ends where they are large."""
     digest = hashlib.blake2b(digest_size=8)
-    for name in (entry.weights.file, entry.weights.lora):
-        if name is None or (folder / name).is_dir():
+    for file in files:
+        if file.is_dir():
             continue
-        with (folder / name).open("rb") as f:
+        with file.open("rb") as f:
             size = f.seek(0, 2)
             digest.update(str(size).encode())
             for start in (0,) if size < 64 << 20 else (0, size - (16 << 20)):

@@ -62,6 +62,17 @@ def test_interrupted_and_resumed_gives_the_same_file_and_journal(tmp_path: Path)
     assert lines[0] == lines[1]
 
 
+def test_a_film_is_not_gone_on_with_by_another_codec(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(Killed):
+        job(out).run(go_on=False, progress=killed_at(15))
+    other = job(out)
+    other.record["codec"] = "another"
+    report = other.run(go_on=True)
+    assert report.chunks == 28  # drawn from the start
+    assert job(out).record["codec"] != "another"
+
+
 def test_extended_equals_rendered_at_once(tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     job(whole).run(go_on=False)
