@@ -37,6 +37,7 @@ class Render:
     """One take on its way to a film."""
 
     name: str
+    model: str
     chunks: int  # in all
     state: str = "waiting"  # rendering, held, done, cancelled, failed
     why: str = ""
@@ -48,10 +49,12 @@ class Render:
 
 
 class Renders:
-    """Renders of one archive's takes. `busy` says whether somebody watches."""
+    """Renders of one archive's takes. `busy` says whether somebody watches, `engine` what is to run a model."""
 
-    def __init__(self, archive: Archive, models: Path, device: str, busy: Callable[[], bool]) -> None:
-        self._archive, self._models, self._device, self._busy = archive, models, device, busy
+    def __init__(
+        self, archive: Archive, models: Path, device: str, busy: Callable[[], bool], engine: Callable[[str], str]
+    ) -> None:
+        self._archive, self._models, self._device, self._busy, self._engine = archive, models, device, busy, engine
         self._renders: dict[str, Render] = {}
         self._turn = asyncio.Lock()
 
@@ -64,9 +67,10 @@ class Renders:
         render = self._renders.get(name)
         if render is None or render.over:
             entry = catalog.find(take.model)
-            render = Render(name, take.chunks(entry.rollout.chunk, entry.fps))
+            render = Render(name, entry.name, take.chunks(entry.rollout.chunk, entry.fps))
+            path = self._archive.write(name, take)  # a full disk raises here: then nothing has begun
             self._renders[name] = render
-            render.task = asyncio.get_running_loop().create_task(self._run(render, self._archive.write(name, take)))
+            render.task = asyncio.get_running_loop().create_task(self._run(render, path))
 
     def cancel(self, name: str) -> None:
         """What is done is kept, and the next start goes on from there. KeyError if it is not being rendered."""
@@ -107,10 +111,11 @@ class Renders:
 
     async def _command(self, render: Render, take: Path) -> None:
         command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(self.film(render.name)), "--resume"]
+        command += ["--device", self._device, "--engine", self._engine(render.model)]
         env = {**os.environ, "LONGTAKE_MODELS": str(self._models)}
         root = Path(__file__).parents[1]
         process = await asyncio.create_subprocess_exec(
-            *command, "--device", self._device, cwd=root, env=env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+            *command, cwd=root, env=env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
         if sys.platform != "win32":
             os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)

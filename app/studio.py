@@ -30,6 +30,8 @@ from streaming.session import Session
 from streaming.sessions import Hosted, Sessions
 from streaming.take import Take
 
+FAREWELL = 0.5  # seconds for the word that a session has ended to reach its viewers
+
 
 class IceError(Exception):
     """ICE servers that cannot be used; one line for a person."""
@@ -62,11 +64,12 @@ class Studio:
         self.archive.recover()
         self.ice = ice or []
         self.thread = DeviceThread()
-        self.sessions = Sessions(self.load, self.thread, self.archive.folder, ended=self._measured)
-        self.renders = Renders(self.archive, models, device.type, self._watched)
+        self.sessions = Sessions(self.load, self.thread, self.archive.folder, ended=self._ended)
+        self.renders = Renders(self.archive, models, device.type, self._watched, self._engine_for)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
         self.engine: Callable[[Model], Model] = lambda model: model  # puts a loaded model on the engine that runs it
+        self.engine_asked = "auto"  # what that is chosen by, in the words of --engine
         self._loading = asyncio.Lock()
         self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._speeds = Speeds(models)
@@ -112,8 +115,24 @@ class Studio:
             "understands": {n: [w for ways in v for w in ways] for n, v in understands(entry).items()},
         }
 
+    def _engine_for(self, name: str) -> str:
+        """What a render is told by --engine: what this server was; torch for a model that has nothing else here."""
+        loaded = self._loaded.get(name)
+        return "torch" if loaded is not None and not loaded.engine else self.engine_asked
+
+    def _ended(self, session: Session) -> None:
+        """A session has ended: nothing of it stays for whoever does not hang up."""
+        self._measured(session)
+        peers = [p for p in self.peers.values() if p.session is session]
+        if peers:
+            asyncio.get_running_loop().create_task(self._dismiss(peers))
+
+    async def _dismiss(self, peers: list[Peer]) -> None:
+        await asyncio.sleep(FAREWELL)
+        await asyncio.gather(*(p.close() for p in peers), return_exceptions=True)
+
     def _measured(self, session: Session) -> None:
-        """A session has ended: what it made is what the next may expect."""
+        """What a session made is what the next may expect."""
         status = session.status()
         if status["generated_fps"] and session.index > session.model.entry.rollout.window:
             self._speeds.measured(session.model.entry.name, self._device.type, status["generated_fps"], "session")
@@ -142,14 +161,13 @@ class Studio:
 
     async def join(self, hosted: Hosted, sdp: str, controls: Callable[[], bool] | None = None) -> tuple[str, str]:
         """(resource, answer) of a new viewer, or of who controls the session."""
-        peer = Peer(hosted.session, controls)
+        peer, resource = Peer(hosted.session, controls), secrets.token_hex(16)
+        self.peers[resource] = peer  # before it is answered: the session may end meanwhile
+        asyncio.get_running_loop().create_task(self._forget(resource, peer))
         try:
             answer = await peer.answer(sdp)
         except OfferError as e:
             raise HTTPException(400, str(e)) from None
-        resource = secrets.token_hex(16)
-        self.peers[resource] = peer
-        asyncio.get_running_loop().create_task(self._forget(resource, peer))
         return resource, answer
 
     async def _forget(self, resource: str, peer: Peer) -> None:

@@ -63,6 +63,7 @@ class Drawing:
         self._files = LineFiles(folder, self.record) if folder is not None else None
         self._rollout = self._new_rollout(take)
         self._waiting: list[Waiting] = []
+        self._landing: list[Waiting] = []  # on the chunk that is being drawn
         self._rewind_to: Snapshot | None = None
         self._restart = False
         self._wake = asyncio.Event()
@@ -96,6 +97,22 @@ class Drawing:
         # held from here on: a chunk that is being drawn may push the oldest out of the budget before the way back begins
         self._rewind_to = self.snapshots.at(latent) if latent else None
         self.wake()
+
+    def undo(self) -> int | None:
+        """Take back the newest cue: forget one that waits, and give its message's number; go back before one that landed.
+
+        ValueError if there is none.
+        """
+        newest = next((w for w in reversed(self._waiting) if w.number is not None), None)
+        if newest is not None:
+            self._waiting = [w for w in self._waiting if w is not newest]
+            return newest.number
+        last = max((e.landed or 0 for e in self.line.landed), default=0)
+        drawing = bool(self._landing) and self.line.length > 0  # what lands on the first chunk is the take itself
+        if not (last or drawing):
+            raise ValueError("there is nothing to undo")
+        self.rewind(self.line.length if drawing else last)
+        return None
 
     def wake(self) -> None:
         """Something changed that drawing may wait for."""
@@ -158,7 +175,9 @@ class Drawing:
                 later = next((i for i, w in enumerate(landing) if i and w.entry.prompt is not None), len(landing))
                 landing, self._waiting = landing[:later], landing[later:]
             entries = merged([w.entry for w in landing])
+            self._landing = landing
             drawn = await self._draw(entries)
+            self._landing = []
             if drawn is None:
                 self._waiting = landing + self._waiting
                 continue

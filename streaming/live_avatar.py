@@ -65,8 +65,13 @@ class LiveAvatar(Session):
         how = {k: how[k] for k in ("folder", "tell", "clock")}
         return SpeakingDrawing(self.model, take, device, self.playout, portrait=self._portrait, voice=self.voice, **how)
 
+    @property
+    def epoch(self) -> int:
+        """Interruptions so far: what was asked for in an earlier one is stale."""
+        return self._drawing.epoch
+
     def status(self) -> dict[str, Any]:
-        facts = {"state": self.state, "use": self.voice.use, "epoch": self._drawing.epoch}
+        facts = {"state": self.state, "use": self.voice.use, "epoch": self.epoch}
         level = round(self.voice.gate.level)  # of the microphone, dBFS
         return super().status() | facts | {"level": level, "to_say_s": round(self.voice.waiting / 16_000, 1)}
 
@@ -95,7 +100,7 @@ class LiveAvatar(Session):
         self._drawing.interrupt()
         self._loud = -PAUSE
         # the first frame that is silent, and the epoch that begins with it
-        told = {"frame": self.playout.released, "epoch": self._drawing.epoch, "why": why}
+        told = {"frame": self.playout.released, "epoch": self.epoch, "why": why}
         self._tell({"type": "interrupted", **told})
         self._settle()
 

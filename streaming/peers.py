@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SDP_LIMIT = 64_000  # characters
 STATUS_EVERY = 0.5  # seconds
+CONNECTED_WITHIN = 15.0  # seconds of an answer; who is not connected by then never will be
 
 
 class OfferError(Exception):
@@ -46,6 +47,7 @@ class Peer:
         self._stop_listening = lambda: None
         self._status: asyncio.Task[None] | None = None
         self._microphone: asyncio.Task[None] | None = None
+        self._patience: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
 
     async def answer(self, sdp: str) -> str:
@@ -70,6 +72,7 @@ class Peer:
             await self.close()
             log.info("an offer was refused: %r", e)
             raise OfferError("this SDP offer cannot be answered") from e
+        self._patience = asyncio.get_running_loop().create_task(self._leave_unless_connected())
         return self.connection.localDescription.sdp
 
     async def close(self) -> None:
@@ -78,13 +81,19 @@ class Peer:
             return
         self.gone.set()
         self._stop_listening()
-        for task in (self._status, self._microphone):
-            if task is not None:
+        for task in (self._status, self._microphone, self._patience):
+            if task is not None and task is not asyncio.current_task():
                 task.cancel()
         await self.connection.close()
 
     async def _state_changed(self) -> None:
         if self.connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    async def _leave_unless_connected(self) -> None:
+        """Without an end of candidates ICE waits for ever, and a viewer that never comes would keep the session."""
+        await asyncio.sleep(CONNECTED_WITHIN)
+        if self.connection.connectionState != "connected":
             await self.close()
 
     # -- microphone -----------------------------------------------------------------------------------------------

@@ -184,10 +184,8 @@ class Session:
                     raise ValueError("nothing is being recorded")
                 self.playout.recording.end()
             case PlainCommand(type="undo"):
-                last = max((e.landed or 0 for e in self.line.landed), default=0)
-                if last == 0:
-                    raise ValueError("there is nothing to undo")
-                self._drawing.rewind(last)
+                if (number := self._drawing.undo()) is not None:  # told behind the answer to the undo itself
+                    asyncio.get_running_loop().call_soon(self._tell, {"type": "taken_back", "id": number})
             case MicrophoneCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ from streaming.live_avatar import LiveAvatar
 from streaming.pacing import LookAhead
 from streaming.session import Session
 from streaming.take import Take
+
+log = logging.getLogger(__name__)
 
 GRACE = 20.0  # seconds that a session outlives its last viewer
 TICKET_LIFE = 10.0  # seconds after which somebody who no longer asks has left the line
@@ -124,7 +127,8 @@ class Sessions:
             if len(hosted.session.broadcast):
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:
-                await self.end(key)
+                with contextlib.suppress(KeyError):  # ended by somebody else while another one was waited for
+                    await self.end(key)
 
     async def end(self, session: str) -> None:
         """End a session and forget it; KeyError if there is none of that id."""
@@ -137,7 +141,10 @@ class Sessions:
         try:
             while True:
                 await asyncio.sleep(1)
-                await self.tidy()
+                try:
+                    await self.tidy()
+                except Exception:  # of one session; the others go on
+                    log.exception("tidying failed")
         finally:
             for key in list(self.hosted):
                 with contextlib.suppress(Exception):

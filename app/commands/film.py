@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.commands import ENGINE_HELP, CommandError, engines_folder, models_folder, writable
+from streaming.take import Take
 
 
 def render(
@@ -64,8 +65,10 @@ def render(
 
     from app.progress import shown
 
+    unlike = _unlike(script, job.record)
     with shown(job) as progress:
         result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
+    result.warnings += unlike
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
@@ -78,6 +81,12 @@ def render(
     print(
         f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s"
     )
+
+
+def _unlike(take: Take, record: dict[str, Any]) -> list[str]:
+    """What keeps a replay of the take from giving the same latents; a record may be older than some of its names."""
+    differs = [f"{k} {v} → {record.get(k, 'none')}" for k, v in (take.record or {}).items() if record.get(k) != v]
+    return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []
 
 
 def avatar(

@@ -44,6 +44,7 @@ def serve(
         check(load(POCKET, ASSETS, where, torch.float32), engine, engines_folder())
     ice = ice_servers(os.environ.get("LONGTAKE_ICE"))
     studio = Studio(models_folder(), data or models_folder().parent / "studio", where, ice=ice)
+    studio.engine_asked = engine
     studio.engine = lambda model: chosen_or_torch(model, engine, engines_folder())
     page = gradio_page.mount(server.create(studio, token, local=local))
     import uvicorn

@@ -18,7 +18,7 @@
       this.screen = new window.longtake.Screen(this.video);
       this.heardLevel = new window.longtake.Level(this.out);
       this.spokenLevel = new window.longtake.Level(this.in);
-      this.start.onclick = () => (this.session ? this.end() : this.begin());
+      this.start.onclick = () => (this.session ? this.end() : this.leaveLine() ? this.word("left the line") : this.begin());
       this.interrupt.onclick = () => this.silence();
       this.say.onclick = () => this.sayText();
       this.text.onkeydown = (e) => { if (e.key === "Enter" && !e.isComposing) this.sayText(); };
@@ -53,8 +53,17 @@
       return got;
     }
 
+    leaveLine() { // whether it stood in line
+      const stood = this.inLine !== undefined;
+      clearTimeout(this.inLine);
+      this.inLine = undefined;
+      if (stood) this.start.textContent = "Start";
+      return stood;
+    }
+
     async begin(ticket) {
-      if (this.starting || !this.model) return;
+      this.leaveLine(); // who asks again stands there once
+      if (this.starting || this.session || !this.model) return;
       this.starting = true;
       this.video.muted = false;
       this.word(this.model.loaded ? "starting" : `loading ${this.model.name}`);
@@ -67,7 +76,8 @@
       } catch (e) {
         if (e.status === 503 && e.place?.ticket) {
           this.word(`the device is busy: place ${e.place.place} in line`);
-          setTimeout(() => this.begin(e.place.ticket), 2000);
+          this.inLine = setTimeout(() => this.begin(e.place.ticket), 2000);
+          this.start.textContent = "Cancel";
         } else this.ended(e.message, true);
       } finally {
         this.starting = false;

@@ -42,6 +42,7 @@
       const answer = await fetch(`${this.base}api/sessions/${this.session.id}/offer`, { method: "POST",
         headers: { "content-type": "application/json" }, body: JSON.stringify(offer) });
       const got = await answer.json();
+      if (pc !== this.pc) return; // it was too slow, and another way has been taken
       if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
       await pc.setRemoteDescription(got);
     }
@@ -74,15 +75,18 @@
 
     fallBack() { // resolves once the socket is open
       this.drop();
+      const Source = window.ManagedMediaSource || window.MediaSource; // a phone may have the first alone
+      if (!Source) { this.on.ended("WebRTC does not get through, and this browser plays no stream without it"); return Promise.resolve(); }
       this.screen.begin();
       const url = new URL(`${this.base}api/sessions/${this.session.id}/stream`, location.href);
       url.protocol = url.protocol.replace("http", "ws");
       if (this.session.key) url.searchParams.set("key", this.session.key);
-      const socket = (this.socket = new WebSocket(url)), media = new MediaSource(), queue = [];
+      const socket = (this.socket = new WebSocket(url)), media = new Source(), queue = [];
       socket.binaryType = "arraybuffer";
       let buffer = null;
       const feed = () => { if (buffer && !buffer.updating && queue.length) buffer.appendBuffer(queue.shift()); };
       this.video.srcObject = null;
+      this.video.disableRemotePlayback = true; // else a managed source does not open
       this.video.src = URL.createObjectURL(media);
       this.screen.attach();
       socket.onmessage = (e) => {

@@ -21,7 +21,7 @@
       for (const name of ["video", "prompt", "start", "pause", "cut", "undo", "reroll", "timeline", "status", "note",
         "share", "take", "render", "record", "chips", "help", "slots", "blend", "model", "facts"]) this[name] = root.querySelector(`[data-lt=${name}]`);
       this.screen = new window.longtake.Screen(this.video);
-      if (this.start) this.start.onclick = () => (this.session ? this.end() : this.begin());
+      if (this.start) this.start.onclick = () => (this.session ? this.end() : this.leaveLine() ? this.say_status("left the line") : this.begin());
       const on = (element, what) => { if (element) element.onclick = what; };
       on(this.pause, () => this.togglePause());
       on(this.cut, () => this.say({ cut: true }));
@@ -76,7 +76,8 @@
     }
 
     async create(url, body, what, ticket) {
-      if (this.starting) return;
+      this.leaveLine(); // who asks again, for this or something else, stands there once
+      if (this.starting || this.session) return;
       this.starting = true;
       this.say_status(what);
       try {
@@ -85,7 +86,8 @@
         const got = await answer.json();
         if (answer.status === 503 && got.error.place) {
           this.say_status(`the device is busy: place ${got.error.place} in line`);
-          setTimeout(() => this.create(url, body, what, got.error.ticket), 2000);
+          this.inLine = setTimeout(() => this.create(url, body, what, got.error.ticket), 2000);
+          this.start.textContent = "Cancel";
           return;
         }
         if (!answer.ok) throw new Error(typeof got.error === "string" ? got.error : JSON.stringify(got.error));
@@ -96,6 +98,14 @@
       } finally {
         this.starting = false;
       }
+    }
+
+    leaveLine() { // whether it stood in line
+      const stood = this.inLine !== undefined;
+      clearTimeout(this.inLine);
+      this.inLine = undefined;
+      if (stood) this.start.textContent = "Start";
+      return stood;
     }
 
     async resume() { // after a reload of the page
@@ -155,7 +165,7 @@
     say({ cut = false, blend = 1, text = this.prompt.value.trim() } = {}) {
       if (!text) return;
       this.unknown = "";
-      if (!this.session) { this.begin(); return; }
+      if (!this.session) { this.prompt.value = text; this.begin(); return; }
       this.send({ type: "prompt", text, blend, cut });
     }
 
@@ -174,6 +184,7 @@
         case "shown":
           if (waited !== null) this.screen.ask(event.frame, this.fps, (at) => this.seen(at - this.sent.get(event.id)));
           break;
+        case "taken_back": this.tell("taken back"); break;
         case "refused": case "warning": this.tell(event.why, true); break;
         case "recording":
           this.recording = event.on;

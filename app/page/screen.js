@@ -9,11 +9,13 @@
       this.video = video;
       this.begin();
       if (video.requestVideoFrameCallback) this.look();
+      document.addEventListener("visibilitychange", () => { if (this.firstRtp === null) this.unseen ||= document.hidden; });
     }
 
     begin() { // of a connection: its RTP times count from a random number
       this.first = null; // media time of the first frame that the server sent us
       this.firstRtp = null;
+      this.unseen = document.hidden; // a hidden page is not told of its first frames, so none can be matched to a time
       this.attached = false; // until then what is presented is the old connection's
       this.presented = []; // the newest frames
       this.asked = [];
@@ -36,12 +38,12 @@
 
     mediaTime(frame) { // in ticks; null while it cannot be known
       if (frame.rtpTimestamp === undefined) return frame.mediaTime * TICKS;
-      return this.first === null ? null : ((frame.rtpTimestamp - this.firstRtp) >>> 0) + this.first;
+      return this.first === null || this.unseen ? null : ((frame.rtpTimestamp - this.firstRtp) >>> 0) + this.first;
     }
 
     // `tell` gets the time (as performance.now has it) at which the frame of that number was presented
     ask(number, fps, tell) {
-      if (!this.video.requestVideoFrameCallback) { tell(performance.now()); return; }
+      if (!this.video.requestVideoFrameCallback || this.unseen) { tell(performance.now()); return; }
       this.asked.push({ pts: Math.floor((number * TICKS) / fps) - NEAR, tell });
       this.settle();
     }

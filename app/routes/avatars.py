@@ -50,14 +50,14 @@ def add(app: FastAPI, studio: Studio) -> None:
     async def audio(session: str, request: Request, x_longtake_key: Key = None) -> dict[str, float]:
         """Speak a sound file of any kind, after what is still to be said; how many seconds it has."""
         avatar = _avatar(studio, session, x_longtake_key)
+        epoch = avatar.epoch  # before the body, which may be long on its way
         body = io.BytesIO(await request.body())
         try:
             async with reading:
                 sound = await asyncio.to_thread(speech.whole, body, MOST_SECONDS)
-            avatar.say(sound)
+            return _say(avatar, sound, epoch)
         except (speech.SpeechError, VoiceError) as e:
             raise HTTPException(400, str(e)) from None
-        return {"seconds": round(len(sound) / speech.RATE, 2)}
 
     @app.post("/api/sessions/{session}/say", status_code=202)
     async def say(session: str, said: Text, x_longtake_key: Key = None) -> dict[str, float]:
@@ -65,20 +65,28 @@ def add(app: FastAPI, studio: Studio) -> None:
         avatar = _avatar(studio, session, x_longtake_key)
         if not voice.installed():
             raise HTTPException(501, "text is read by the program espeak-ng, which is not installed here")
+        epoch = avatar.epoch
         try:
             async with reading:
                 sound = await asyncio.to_thread(voice.speak, said.text, voice.Voice())
-            avatar.say(sound)
+            return _say(avatar, sound, epoch)
         except (voice.VoiceError, VoiceError) as e:
             raise HTTPException(400, str(e)) from None
-        return {"seconds": round(len(sound) / voice.RATE, 2)}
 
     @app.post("/api/sessions/{session}/interrupt", status_code=202)
     async def interrupt(session: str, x_longtake_key: Key = None) -> dict[str, int]:
         """Silence at once; the epoch that begins."""
         avatar = _avatar(studio, session, x_longtake_key)
         avatar.interrupt("asked to")
-        return {"epoch": int(avatar.status()["epoch"])}
+        return {"epoch": avatar.epoch}
+
+
+def _say(avatar: LiveAvatar, sound: speech.Sound, epoch: int) -> dict[str, float]:
+    """Have it speak what was read for it, unless it was interrupted since `epoch`: who interrupts means that as well."""
+    if avatar.epoch != epoch:
+        raise HTTPException(409, "it was interrupted meanwhile")
+    avatar.say(sound)
+    return {"seconds": round(len(sound) / speech.RATE, 2)}
 
 
 def _avatar(studio: Studio, session: str, key: str | None) -> LiveAvatar:

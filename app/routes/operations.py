@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import prometheus_client
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -57,7 +58,8 @@ def add(app: FastAPI, studio: Studio, token: str | None) -> None:
 
     @app.post("/login")
     async def login(request: Request) -> Response:
-        offered = (await request.body()).decode("utf-8", "replace").removeprefix("token=")
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+        (offered, *_) = form.get("token", [""])
         if token is None or not hmac.compare_digest(offered.encode(), token.encode()):
             raise HTTPException(401, "this is not the token")
         answer = RedirectResponse("/", 303)

@@ -286,6 +286,21 @@ def test_a_text_is_spoken(avatar: tuple[str, dict[str, str]]) -> None:
     assert httpx.post(f"{url}/say", json={"text": "..."}, headers=key, timeout=20).status_code == 400
 
 
+def test_what_was_on_its_way_when_it_was_interrupted_is_not_spoken(avatar: tuple[str, dict[str, str]]) -> None:
+    url, key = avatar
+    sound = wav(tone(2))
+
+    def slowly() -> Iterator[bytes]:
+        yield sound[:1000]
+        time.sleep(0.3)
+        assert httpx.post(f"{url}/interrupt", headers=key).status_code == 202
+        yield sound[1000:]
+
+    late = httpx.post(f"{url}/audio", content=slowly(), headers=key, timeout=30)
+    assert (late.status_code, late.json()["error"]) == (409, "it was interrupted meanwhile")
+    assert httpx.post(f"{url}/audio", content=sound, headers=key, timeout=30).status_code == 202
+
+
 def test_a_film_does_not_speak(server: str) -> None:
     session = httpx.post(f"{server}/api/sessions", json={"prompt": "a red ball bounces"}).json()
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}

@@ -307,6 +307,14 @@ def test_who_may_reach_the_address(tmp_path: Path) -> None:
     assert done.stderr == "error: 0.0.0.0 can be reached by others: set LONGTAKE_TOKEN, or say --insecure\n"
 
 
+def test_a_token_of_any_base64_opens_the_door(tmp_path: Path) -> None:
+    token = "q+8/Zz1b7w=="
+    with serving(tmp_path, token=token) as (address, _), httpx.Client() as client:
+        assert client.post(f"{address}/login", data={"token": "q+8/Zz1b7w="}).status_code == 401
+        assert client.post(f"{address}/login", data={"token": token}).status_code == 303
+        assert client.get(f"{address}/api/takes").status_code == 200
+
+
 @pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
 def test_ice_servers_that_are_none_are_one_line(text: str) -> None:
     with pytest.raises(IceError, match="LONGTAKE_ICE"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,8 @@ async def test_on_a_gpu_a_render_stands_still_while_somebody_watches(
 ) -> None:
     monkeypatch.setattr(renders, "LOOK_EVERY", 0.02)
     watched = [True]
-    rendering = Renders(Archive(tmp_path), tmp_path, "cuda", lambda: watched[0])
-    render = Render("0123456789ab", 5, "rendering")
+    rendering = Renders(Archive(tmp_path), tmp_path, "cuda", lambda: watched[0], lambda model: "auto")
+    render = Render("0123456789ab", "tiny", 5, "rendering")
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
     holding = asyncio.create_task(rendering._hold_while_busy(render, process))
     try:
@@ -50,12 +51,31 @@ async def test_on_a_gpu_a_render_stands_still_while_somebody_watches(
 
 @pytest.mark.asyncio
 async def test_a_render_that_fails_says_why_in_one_line_without_the_folder(tmp_path: Path) -> None:
-    rendering = Renders(Archive(tmp_path / "takes"), tmp_path / "models", "cpu", lambda: False)
+    rendering = Renders(Archive(tmp_path / "takes"), tmp_path / "models", "cpu", lambda: False, lambda model: "auto")
     rendering.start("0123456789ab", TAKE.model_copy(update={"model": "longlive-1.3b"}))
     await until(lambda: (rendering.state("0123456789ab") or {})["state"] == "failed", 60)
     why = (rendering.state("0123456789ab") or {})["why"]
     assert "models pull longlive-1.3b" in why
     assert str(tmp_path) not in why
+    await rendering.close()
+
+
+@pytest.mark.asyncio
+async def test_after_a_full_disk_the_take_can_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, name = Archive(tmp_path / "takes"), "0123456789ab"
+    rendering = Renders(archive, tmp_path / "models", "cpu", lambda: False, lambda model: "torch")
+
+    def full(name: str, take: Take) -> Path:
+        raise OSError(errno.ENOSPC, "no space")
+
+    take = TAKE.model_copy(update={"model": "longlive-1.3b"})
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "write", full)
+        with pytest.raises(OSError, match="no space"):
+            rendering.start(name, take)
+    assert rendering.state(name) is None
+    rendering.start(name, take)
+    await until(lambda: (rendering.state(name) or {})["state"] == "failed", 60)  # it ran: its weights are not here
     await rendering.close()
 
 

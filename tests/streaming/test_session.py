@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiortc import RTCPeerConnection
 from conftest import tiny_model
 
+from streaming import peers
 from streaming.control import ControlError, parse
 from streaming.device import DeviceThread
 from streaming.line import Line
@@ -198,6 +200,37 @@ async def test_undo_takes_back_the_newest_cue() -> None:
         await until(lambda: session.index >= 12)
         assert [e.prompt for e in session.line.landed] == ["one"]
     assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alone() -> None:
+    async with running() as (session, events):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="pause")
+        await asyncio.sleep(0.3)
+        line, at = session.line.id, session.index
+        say(session, 2, type="prompt", text="two")
+        await until(lambda: any(e["type"] == "encoded" for e in events))
+        say(session, 3, type="undo")
+        await until(lambda: any(e["type"] == "taken_back" and e["id"] == 2 for e in events))
+        say(session, 4, type="resume")
+        await until(lambda: session.index >= at + 6)
+        assert [e.prompt for e in session.line.landed] == ["one"]
+        assert session.line.id == line
+
+
+@async_test
+async def test_a_viewer_that_never_connects_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "CONNECTED_WITHIN", 0.3)
+    async with running() as (session, _):
+        peer, connection = peers.Peer(session, None), RTCPeerConnection()
+        connection.addTransceiver("video", direction="recvonly")
+        await connection.setLocalDescription(await connection.createOffer())
+        await peer.answer(connection.localDescription.sdp)  # which never reaches it
+        assert len(session.broadcast) == 1
+        await until(peer.gone.is_set)
+        assert len(session.broadcast) == 0
+        await connection.close()
 
 
 @async_test
