@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from app.commands import ENGINE_HELP, CommandError, engines_folder, models_folder, writable
-from streaming.take import Take
 
 
 def render(
@@ -65,7 +64,7 @@ def render(
 
     from app.progress import shown
 
-    unlike = _unlike(script, job.record)
+    unlike = _unlike(script.record or {}, job.record)
     with shown(job) as progress:
         result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
     result.warnings += unlike
@@ -83,9 +82,9 @@ def render(
     )
 
 
-def _unlike(take: Take, record: dict[str, Any]) -> list[str]:
-    """What keeps a replay of the take from giving the same latents; a record may be older than some of its names."""
-    differs = [f"{k} {v} → {record.get(k, 'none')}" for k, v in (take.record or {}).items() if record.get(k) != v]
+def _unlike(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What keeps a replay from giving the latents of then; a take's record may be older than some of its names."""
+    differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in then.items() if now.get(k) != v]
     return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []
 
 

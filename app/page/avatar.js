@@ -61,14 +61,14 @@
       return stood;
     }
 
-    async begin(ticket) {
+    async begin() {
       this.leaveLine(); // who asks again stands there once
       if (this.starting || this.session || !this.model) return;
       this.starting = true;
       this.video.muted = false;
       this.word(this.model.loaded ? "starting" : `loading ${this.model.name}`);
       try {
-        const body = JSON.stringify({ model: this.model.name, ...this.faces.look, ...(ticket ? { ticket } : {}) });
+        const body = JSON.stringify({ model: this.model.name, ...this.faces.look, ...(this.ticket ? { ticket: this.ticket } : {}) });
         const session = await this.ask("api/sessions", { method: "POST", headers: { "content-type": "application/json" }, body });
         sessionStorage.setItem(KEPT, JSON.stringify(session));
         await this.join(session);
@@ -76,7 +76,8 @@
       } catch (e) {
         if (e.status === 503 && e.place?.ticket) {
           this.word(`the device is busy: place ${e.place.place} in line`);
-          this.inLine = setTimeout(() => this.begin(e.place.ticket), 2000);
+          this.ticket = e.place.ticket; // whoever asks again, for another face perhaps, keeps the place
+          this.inLine = setTimeout(() => this.begin(), 2000);
           this.start.textContent = "Cancel";
         } else this.ended(e.message, true);
       } finally {
@@ -156,7 +157,7 @@
         await this.post("say", JSON.stringify({ text }), { "content-type": "application/json" });
         this.text.value = "";
         this.tell("");
-      } catch (e) { this.tell(e.message, true); }
+      } catch (e) { this.tell(e.message, e.status !== 409); } // what an interruption was meant for as well
     }
 
     async play(file) {
@@ -164,7 +165,7 @@
       try {
         const { seconds } = await this.post("audio", file);
         this.tell(`${file.name}: ${seconds} s`);
-      } catch (e) { this.tell(e.message, true); }
+      } catch (e) { this.tell(e.message, e.status !== 409); }
     }
 
     silence() { // here at once; the server's own silence follows

@@ -63,10 +63,10 @@
       this.drawChips();
     }
 
-    async begin(ticket) {
+    async begin() {
       const o = this.options, text = this.prompt.value.trim() || this.prompt.placeholder;
       const body = { prompt: text, model: o.model, look_ahead: o.look_ahead, set: o.set, ...(o.seed === null ? {} : { seed: o.seed }) };
-      await this.create("api/sessions", body, this.models[o.model].loaded ? "starting" : `loading ${o.model}`, ticket);
+      await this.create("api/sessions", body, this.models[o.model].loaded ? "starting" : `loading ${o.model}`);
     }
 
     async goOn(take) { // continue a take that lies on the server
@@ -75,18 +75,19 @@
       this.root.scrollIntoView();
     }
 
-    async create(url, body, what, ticket) {
+    async create(url, body, what) {
       this.leaveLine(); // who asks again, for this or something else, stands there once
       if (this.starting || this.session) return;
       this.starting = true;
       this.say_status(what);
       try {
         const answer = await fetch(url, { method: "POST", headers: { "content-type": "application/json" },
-          body: JSON.stringify({ ...body, ...(ticket ? { ticket } : {}) }) });
+          body: JSON.stringify({ ...body, ...(this.ticket ? { ticket: this.ticket } : {}) }) });
         const got = await answer.json();
         if (answer.status === 503 && got.error.place) {
           this.say_status(`the device is busy: place ${got.error.place} in line`);
-          this.inLine = setTimeout(() => this.create(url, body, what, got.error.ticket), 2000);
+          this.ticket = got.error.ticket; // whoever asks again, for something else perhaps, keeps the place
+          this.inLine = setTimeout(() => this.create(url, body, what), 2000);
           this.start.textContent = "Cancel";
           return;
         }

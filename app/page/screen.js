@@ -9,7 +9,7 @@
       this.video = video;
       this.begin();
       if (video.requestVideoFrameCallback) this.look();
-      document.addEventListener("visibilitychange", () => { if (this.firstRtp === null) this.unseen ||= document.hidden; });
+      document.addEventListener("visibilitychange", () => { if (!this.presented.length) this.unseen ||= document.hidden; });
     }
 
     begin() { // of a connection: its RTP times count from a random number
@@ -27,7 +27,8 @@
       this.video.requestVideoFrameCallback((_, frame) => {
         this.look();
         if (!this.attached) return;
-        if (frame.rtpTimestamp !== undefined && this.firstRtp === null) this.firstRtp = frame.rtpTimestamp;
+        if (frame.rtpTimestamp === undefined) this.unseen = false; // its media time is the film's own
+        else this.firstRtp ??= frame.rtpTimestamp;
         this.presented.push(frame);
         if (this.presented.length > 64) this.presented.shift();
         this.settle();

@@ -150,6 +150,26 @@ def test_a_render_with_everything_on_request(capsys: pytest.CaptureFixture[str],
     assert "8.1 s of video" in out  # 11 whole chunks
 
 
+def test_a_replay_says_in_what_its_record_differs_and_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    short = TAKE.replace("24", "3")
+    (tmp_path / "t.yaml").write_text(short)
+    code, _, err = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4", "--engine", "torch")
+    assert (code, "record" in err) == (0, False)
+    done = (tmp_path / "o.take.yaml").read_text()
+    (tmp_path / "same.yaml").write_text(done)
+    code, _, err = run(capsys, "render", tmp_path / "same.yaml", "-o", tmp_path / "o.mp4", "--engine", "torch")
+    assert (code, "record" in err) == (0, False)
+    (tmp_path / "other.yaml").write_text(done.replace("engine: torch", "engine: onnx"))
+    args = ("--engine", "torch", "--report", tmp_path / "r.json")
+    code, _, err = run(capsys, "render", tmp_path / "other.yaml", "-o", tmp_path / "o.mp4", *args)
+    assert code == 0
+    (warning,) = json.loads((tmp_path / "r.json").read_text())["warnings"]
+    assert "(engine onnx → torch)" in warning
+    assert f"note: {warning}" in err
+
+
 def test_no_space_is_one_line_and_resume_finishes_the_same_file(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(TAKE.replace("24", "60"))
     command = [*LONGTAKE, "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "o.mp4")]

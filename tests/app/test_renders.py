@@ -10,11 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from conftest import tiny_model
 
 from app import renders
 from app.render import Job, RenderError, _alone
 from app.renders import Render, Renders
+from app.studio import Studio
 from streaming.archive import Archive
 from streaming.take import Entry, Take
 
@@ -77,6 +79,27 @@ async def test_after_a_full_disk_the_take_can_be_rendered(tmp_path: Path, monkey
     rendering.start(name, take)
     await until(lambda: (rendering.state(name) or {})["state"] == "failed", 60)  # it ran: its weights are not here
     await rendering.close()
+
+
+@pytest.mark.asyncio
+async def test_a_render_is_run_by_the_engine_that_the_server_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+
+    async def no_program(*command: str, **_: object) -> None:
+        commands.append(" ".join(command))
+        raise OSError(errno.ENOENT, "no such program")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_program)
+    studio = Studio(tmp_path / "models", tmp_path / "data", torch.device("cpu"))
+    studio.engine_asked = "onnx:int8"
+    studio._loaded["pocket-avatar"] = tiny_model()  # it has no such engine, and runs in torch
+    for name, model in (("0123456789ab", "pocket"), ("0123456789ac", "pocket-avatar")):
+        studio.renders.start(name, TAKE.model_copy(update={"model": model}))
+        await until(lambda n=name: (studio.renders.state(n) or {})["state"] == "failed")
+    assert [c.rpartition(" ")[2] for c in commands] == ["onnx:int8", "torch"]
+    studio.thread.close()
 
 
 def test_a_second_render_of_the_same_file_is_refused(tmp_path: Path) -> None:

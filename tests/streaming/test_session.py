@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -217,6 +218,29 @@ async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alo
         await until(lambda: session.index >= at + 6)
         assert [e.prompt for e in session.line.landed] == ["one"]
         assert session.line.id == line
+
+
+@async_test
+async def test_undo_takes_back_a_cue_that_is_being_drawn_and_no_more() -> None:
+    async with running() as (session, events):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="prompt", text="two")
+        await until(lambda: any(e["type"] == "live" for e in events))
+        draw = session._drawing._rollout.step
+
+        def slowly(cues: Any) -> Any:
+            time.sleep(0.2)
+            return draw(cues)
+
+        session._drawing._rollout.step = slowly
+        say(session, 2, type="prompt", text="three")
+        await until(lambda: bool(session._drawing._landing))
+        line, at = session.line.id, session.index
+        say(session, 3, type="undo")
+        await until(lambda: session.line.id != line)
+        assert session.line.parent == f"{line}@{at}"
+        await until(lambda: session.index >= at + 6)
+        assert [e.prompt for e in session.line.landed] == ["one", "two"]
 
 
 @async_test

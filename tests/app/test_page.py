@@ -1,0 +1,166 @@
+"""The page's own scripts in a real browser, with answers that a test has written instead of a server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
+SCRIPTS = "".join(f'<script src="/page/{s}.js"></script>' for s in ("screen", "connection", "player", "takes"))
+MODEL: dict[str, Any] = {
+    "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "128x128", "fps": 16,
+    "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
+}  # fmt: skip
+
+
+class Server:
+    """Answers as a busy studio does, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, route: Route) -> None:
+        path = route.request.url.removeprefix("http://studio.test/")
+        if path == "":
+            player = (PAGE / "player.html").read_text(encoding="utf-8")
+            mount = "<script>longtake.mount(document.querySelector('.longtake'), {})</script>"
+            route.fulfill(content_type="text/html", body=player + SCRIPTS + mount)
+        elif path.startswith("page/"):
+            route.fulfill(path=PAGE / path.removeprefix("page/"))
+        elif path == "api/models":
+            route.fulfill(json=[MODEL])
+        elif path == "api/sessions":
+            self.asked.append(route.request.post_data_json)
+            error = {"message": "busy", "ticket": f"ticket {len(self.asked)}", "place": 1}
+            route.fulfill(status=503, json={"error": error})
+        else:
+            route.fulfill(status=404, json={"error": "no such session; it has ended"})
+
+
+@pytest.fixture(scope="module")
+def blank() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=["--no-sandbox"])
+        yield chromium.new_page()
+        chromium.close()
+
+
+@pytest.fixture
+def server(blank: Page) -> Iterator[Server]:
+    server = Server()
+    blank.route("http://studio.test/**", server)
+    yield server
+    blank.unroute("http://studio.test/**", server)
+
+
+@pytest.fixture
+def page(blank: Page, server: Server) -> Page:
+    """The player, mounted, at ten times its speed: what it waits for is set by timers."""
+    blank.goto("http://studio.test/")
+    blank.wait_for_function("longtake.player.models")
+    blank.evaluate("{ const timer = setTimeout; window.setTimeout = (what, ms) => timer(what, ms / 10); }")
+    return blank
+
+
+def test_who_stands_in_line_stands_there_once_and_asks_with_its_ticket(page: Page, server: Server) -> None:
+    page.click("[data-lt=start]")
+    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
+    page.fill("[data-lt=prompt]", "the sea")
+    page.press("[data-lt=prompt]", "Enter")
+    page.wait_for_timeout(1100)
+    assert "ticket" not in server.asked[0]
+    assert [a["ticket"] for a in server.asked[1:]] == [f"ticket {i}" for i in range(1, len(server.asked))]
+    assert {a["prompt"] for a in server.asked[1:]} == {"the sea"}
+    assert 4 <= len(server.asked) <= 2 + 1100 / 200  # one timer, not two
+
+
+def test_who_cancels_leaves_the_line(page: Page, server: Server) -> None:
+    page.click("[data-lt=start]")
+    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
+    page.click("[data-lt=start]")
+    assert page.inner_text("[data-lt=start]") == "Start"
+    asked = len(server.asked)
+    page.wait_for_timeout(600)
+    assert len(server.asked) == asked
+
+
+def test_a_slot_that_is_played_before_the_start_is_what_starts(page: Page, server: Server) -> None:
+    page.fill("[data-lt=prompt]", "in the box")
+    page.evaluate("longtake.player.say({ text: 'in the slot' })")
+    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
+    assert server.asked[0]["prompt"] == "in the slot"
+    assert page.input_value("[data-lt=prompt]") == "in the slot"
+
+
+CONNECTION = """
+window.told = [];
+window.on = { heard() {}, opened() {}, word() {}, ended: (why) => told.push(why) };
+window.connection = new longtake.Connection(longtake.player.video, longtake.player.screen, "", { id: "x", key: "k" }, on);
+"""
+
+
+def test_without_any_media_source_the_page_says_so_in_one_sentence(page: Page) -> None:
+    page.evaluate(CONNECTION)
+    page.evaluate("{ window.MediaSource = window.ManagedMediaSource = undefined; connection.fallBack(); }")
+    assert page.evaluate("told") == ["WebRTC does not get through, and this browser plays no stream without it"]
+
+
+def test_a_phone_plays_from_its_managed_media_source(page: Page) -> None:
+    page.evaluate(CONNECTION)
+    page.evaluate("""{
+      const real = MediaSource;
+      window.MediaSource = undefined;
+      window.ManagedMediaSource = class extends real { constructor() { super(); window.managed = this; } };
+      connection.fallBack().catch(() => {});
+      connection.over = true;  // there is no server to come back to
+    }""")
+    page.wait_for_function("managed.readyState == 'open'")
+    assert page.evaluate("longtake.player.video.disableRemotePlayback")
+
+
+def test_an_answer_that_comes_after_another_way_was_taken_is_left_alone(page: Page) -> None:
+    page.evaluate(CONNECTION)
+    answer = json.dumps({"type": "answer", "sdp": "v=0"})
+    came = page.evaluate(f"""async () => {{
+      window.fetch = async () => {{ connection.drop(); return new Response('{answer}'); }};
+      return connection.open().then(() => "quietly", (e) => e.message);
+    }}""")
+    assert came == "quietly"
+
+
+SCREEN = """(tab) => {
+  const video = { requestVideoFrameCallback(then) { this.then = then; } };
+  const hide = (hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  const screen = new longtake.Screen(video), present = (at, how) => video.then(0, { expectedDisplayTime: at, ...how });
+  const told = [], ask = (number) => screen.ask(number, 16, (at) => told.push(at));
+  screen.attach();
+  screen.startsAt(0);
+  if (tab.hidden_first) { hide(true); hide(false); }
+  for (const number of [0, 1, 2]) present(-number, tab.rtp ? { rtpTimestamp: 777 + 5625 * number } : { mediaTime: number / 16 });
+  if (tab.hidden_later) { hide(true); hide(false); }
+  ask(2);
+  return told;
+}"""
+
+
+@pytest.mark.parametrize("rtp", [True, False])
+def test_a_frame_is_on_screen_when_the_browser_says_so(page: Page, rtp: bool) -> None:
+    assert page.evaluate(SCREEN, {"rtp": rtp}) == [-2]
+    assert page.evaluate(SCREEN, {"rtp": rtp, "hidden_later": True}) == [-2]
+
+
+def test_frames_of_a_tab_that_was_hidden_when_they_began_are_not_matched_by_guess(page: Page) -> None:
+    (at,) = page.evaluate(SCREEN, {"rtp": True, "hidden_first": True})
+    assert at > 0  # as in a browser that does not tell
+    assert page.evaluate(SCREEN, {"rtp": False, "hidden_first": True}) == [-2]  # media time is the film's own
