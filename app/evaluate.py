@@ -271,7 +271,7 @@ def _plot(drifts: list[Drift], path: Path) -> None:
             width = max(1, len(mean) // 40)
             axis.plot(np.convolve(mean, np.ones(width) / width, "valid"), label=drift.name)
         axis.set_title(measure)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * axis.dataLim.ymax)  # flat lines stand clear of the frame
     axes[1][0].set_xlabel("chunk")
     axes[0][0].legend()
     figure.tight_layout()
