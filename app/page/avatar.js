@@ -21,7 +21,7 @@
       this.start.onclick = () => (this.session ? this.end() : this.leaveLine() ? this.word("left the line") : this.begin());
       this.interrupt.onclick = () => this.silence();
       this.say.onclick = () => this.sayText();
-      this.text.onkeydown = (e) => { if (e.key === "Enter" && !e.isComposing) this.sayText(); };
+      this.text.onkeydown = (e) => { if (e.key === "Enter" && !e.isComposing && !e.repeat) this.sayText(); };
       this.sound.onchange = () => { const [file] = this.sound.files; this.sound.value = ""; if (file) this.play(file); };
       this.microphone.onclick = () => (this.mic ? this.closeMicrophone("the microphone is off") : this.openMicrophone());
       for (const radio of root.querySelectorAll("[name=lt-use]")) radio.onchange = () => this.tellUse();
@@ -99,12 +99,7 @@
       this.connection = new window.longtake.Connection(this.video, this.screen, BASE, session, {
         heard: (event) => this.heard(event), opened: () => this.opened(), word: (text) => this.word(text), ended: (why) => this.ended(why, true) });
       await this.connection.open();
-      this.video.play().catch(() => { // a page that nobody has touched yet may not be heard
-        this.video.muted = true;
-        this.connection?.play();
-        this.tell("click the picture to hear it");
-      });
-      this.video.onclick = () => { this.video.muted = false; this.video.play(); };
+      this.video.onclick = () => { this.video.muted = false; this.heardLevel.resume(); this.video.play(); };
       this.share.href = `${BASE}watch/${session.id}`;
       this.take.href = `${BASE}api/takes/${session.take}`;
       this.record.href = `${BASE}api/takes/${session.take}/sound`;
@@ -113,10 +108,20 @@
 
     opened() { // also after a connection that was lost
       this.tellUse();
-      this.heardLevel.follow(this.video.srcObject);
+      if (this.video.srcObject) this.heardLevel.follow(this.video.srcObject); else this.heardLevel.followElement(this.video);
+      this.beHeard();
       if (this.mic) this.connection.send(this.mic.getAudioTracks()[0]).catch((e) => this.closeMicrophone(e.message, true));
       this.microphone.disabled = this.connection.transport === "WebSocket";
       if (this.microphone.disabled) this.tell("WebRTC does not get through here: it is heard, but takes no microphone");
+    }
+
+    beHeard() {
+      this.video.play().catch((e) => {
+        if (e.name !== "NotAllowedError") return; // another way to the session was taken meanwhile, and plays by itself
+        this.video.muted = true; // a page that nobody has touched yet may not be heard
+        this.connection?.play();
+        this.tell("click the picture to hear it");
+      });
     }
 
     enable(on) {
@@ -152,12 +157,16 @@
 
     async sayText() {
       const text = this.text.value.trim() || this.text.placeholder;
-      if (!this.session || this.text.disabled) return;
+      if (!this.session || this.text.disabled || !text) return;
+      this.text.value = ""; // at once: what is typed while the server reads this one is the next
+      this.text.placeholder = ""; // once anything was said, Enter pressed twice does not say the example
       try {
         await this.post("say", JSON.stringify({ text }), { "content-type": "application/json" });
-        this.text.value = "";
         this.tell("");
-      } catch (e) { this.tell(e.message, e.status !== 409); } // what an interruption was meant for as well
+      } catch (e) {
+        this.text.value ||= text;
+        this.tell(e.message, e.status !== 409); // what an interruption was meant for as well
+      }
     }
 
     async play(file) {
@@ -192,20 +201,25 @@
     // -- microphone -------------------------------------------------------------------------------------------------
 
     async openMicrophone() {
+      if (this.asking) return; // the browser's question is still open, and every yes would be a capture of its own
       if (!navigator.mediaDevices) { this.tell("a browser gives its microphone only to HTTPS or localhost", true); return; }
+      this.asking = true;
       try {
-        const processing = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+        const { session } = this, processing = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
         const stream = await navigator.mediaDevices.getUserMedia({ audio: processing }), [track] = stream.getAudioTracks();
-        if (!this.session) { track.stop(); return; }
+        if (!session || this.session !== session) { track.stop(); return; } // it was for one that is over
         this.mic = stream;
         track.onended = () => this.closeMicrophone("the microphone is gone", true);
         await this.connection.send(track);
+        if (this.mic !== stream) return; // pressed again meanwhile
         this.spokenLevel.follow(stream);
         this.microphone.classList.add("on");
         this.tell("");
       } catch (e) {
         const words = { NotAllowedError: "the microphone was not allowed", NotFoundError: "there is no microphone" };
         this.closeMicrophone(words[e.name] || e.message, true);
+      } finally {
+        this.asking = false;
       }
     }
 
@@ -253,6 +267,7 @@
     }
 
     hotkey(e) {
+      if (e.repeat) return; // a key that is held down asks once
       if (e.key === "Escape" && this.session) { this.silence(); return; }
       if (e.target.closest?.("input[data-lt=text], textarea, select") || e.ctrlKey || e.metaKey || e.altKey || !this.session) return;
       if (e.key === "i") this.silence();

@@ -10,15 +10,31 @@
     }
 
     follow(stream) { // null: nothing more
-      this.source?.disconnect();
+      this.source?.disconnect(this.analyser);
       this.source = null;
-      if (!stream || !stream.getAudioTracks().length) return;
+      if (stream?.getAudioTracks().length) this.tap((context) => context.createMediaStreamSource(stream));
+    }
+
+    followElement(media) { // one that plays a file, which is no stream
+      this.follow(null);
+      this.tap((context) => {
+        if (!this.played) { // an element is tapped once in its life, and from then on heard only if it is passed on
+          this.played = context.createMediaElementSource(media);
+          this.played.connect(context.destination);
+        }
+        return this.played;
+      });
+    }
+
+    tap(source) {
       this.context = this.context || new AudioContext();
-      this.context.resume();
+      this.resume();
       this.analyser = this.analyser || Object.assign(this.context.createAnalyser(), { fftSize: 2048 });
-      this.source = this.context.createMediaStreamSource(stream);
+      this.source = source(this.context);
       this.source.connect(this.analyser);
     }
+
+    resume() { this.context?.resume(); } // a browser holds it until the page was touched
 
     now() { // dBFS
       if (!this.source) return FLOOR;
