@@ -83,15 +83,17 @@ class LiveAvatar(Session):
         self._settle()
 
     def hear(self, sound: Samples) -> None:
-        """What the microphone of whoever controls the session heard next. Who speaks while the avatar does interrupts."""
+        """What the microphone of whoever controls the session heard next.
+
+        Who speaks while the avatar does interrupts, also who began before it; a puppet's own voice is no interruption.
+        """
         if self.over:
             return
         self._listened = self.playout.released
         speaks = self.state is State.SPEAKING
-        if self.voice.hear(sound, echo=speaks) and speaks:
-            puppet = self.voice.use is MicrophoneUse.PUPPET
-            if not puppet or self.voice.reads:
-                self.interrupt("somebody speaks", live=not puppet)
+        began, puppet = self.voice.hear(sound, echo=speaks), self.voice.use is MicrophoneUse.PUPPET
+        if speaks and ((began and self.voice.reads) if puppet else (began or self.voice.gate.over_echo)):
+            self.interrupt("somebody speaks", live=not puppet)
         self._settle()
 
     def interrupt(self, why: str, *, live: bool = True) -> None:

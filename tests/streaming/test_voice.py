@@ -139,3 +139,50 @@ def test_a_sentence_opens_the_gate_once_and_soon(seed: int) -> None:
     assert 50 <= edges[0] <= 50 + 8
     end = 50 + len(said) // BLOCK
     assert end <= edges[1] <= end + 20
+
+
+def noise(seconds: float, level: float) -> np.ndarray:
+    """White, so that no block of it is quieter than another: a fan, at `level` dBFS."""
+    sound = np.random.default_rng(3).standard_normal(round(seconds * RATE))
+    return (10 ** (level / 20) * sound).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [-45.0, -35.0])
+def test_a_noise_that_never_pauses_does_not_hold_the_gate_open(level: float) -> None:
+    found = opened(noise(30, level))
+    assert found[:50].any()  # how loud a room it is takes a while to be known
+    assert not found[8 * 50 :].any()
+
+
+@pytest.mark.parametrize("level", [-45.0, -35.0])
+def test_who_speaks_over_a_noise_is_heard_and_heard_to_end(level: float) -> None:
+    sound = noise(40, level)
+    for at in (12, 20, 28):
+        t = np.arange(3 * RATE) / RATE
+        syllables = np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) + 0.001
+        sound[at * RATE : (at + 3) * RATE] += (0.25 * syllables * np.sin(2 * np.pi * 180 * t)).astype(np.float32)
+    found = opened(sound)
+    edges = np.flatnonzero(np.diff(found.astype(int)))
+    edges = edges[edges > 10 * 50]
+    assert len(edges) == 6
+    for begin, end, at in zip(edges[::2], edges[1::2], (12, 20, 28), strict=True):
+        assert 0 <= begin - at * 50 <= 10
+        assert -15 <= end - (at + 3) * 50 <= 20
+
+
+def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
+    assert opened(tone(5, loud=0.3))[3:].all()
+
+
+def test_who_goes_on_speaking_when_the_avatar_begins_is_heard_over_it_and_who_just_stops_is_not() -> None:
+    def over(said: np.ndarray) -> list[bool]:
+        gate, out = VoiceGate(), []
+        for number, block in enumerate(as_samples(said).reshape(-1, BLOCK)):
+            gate.hear(block, echo=number >= 50)
+            out.append(gate.over_echo)
+        return out
+
+    on = over(tone(2))
+    assert not any(on[: 50 + 7])
+    assert on[50 + 7]  # 160 ms of it
+    assert not any(over(np.concatenate([tone(1.1), np.zeros(int(0.9 * RATE), np.float32)])))
