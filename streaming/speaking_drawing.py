@@ -62,7 +62,9 @@ class SpeakingDrawing(Drawing):
         self._given = Spoken()
         self._interrupted: int | None = None  # frame of the take at which it was
         self._mute_before = 0  # frame of the take up to which what was given is not heard
-        self.epoch = 0  # interruptions so far: what was drawn in another one is stale
+        self.epoch = 0  # interruptions so far: what was asked for in another one is stale
+        self._redraws = 0  # of them that had something to silence: what was drawn before the newest is stale
+        self._silent = True  # nothing but silence is being drawn, or is about to be, since the newest of those
         super().__init__(
             model, take, device, playout, folder=folder, look_ahead=LookAhead.INSTANT, tell=tell, clock=clock
         )
@@ -90,8 +92,16 @@ class SpeakingDrawing(Drawing):
         raise ValueError("an avatar's take has no way back; interrupt what it says, or begin a new one")
 
     def interrupt(self) -> None:
-        """Nothing that was about to be said is heard or shown any more."""
+        """Nothing that was about to be said is heard or shown any more.
+
+        Where nothing was said since the last time, what is drawn is that silence already: to begin it anew each time,
+        as a key that is held down would have it, would never show it.
+        """
         self.epoch += 1
+        if self._silent:
+            return
+        self._silent = True
+        self._redraws += 1
         if self._interrupted is None:
             self._interrupted = self._playout.next_frame
         self._rollout.give_up = True
@@ -142,12 +152,13 @@ class SpeakingDrawing(Drawing):
         return min(max(chunk, -(-shown // 4) // chunk * chunk), self.line.length)
 
     async def _draw(self, entries: list[Entry]) -> Drawn | None:
-        epoch = self.epoch
+        redraws = self._redraws
         missing = self._rollout.needs(self.line.length) - self._given.length
         await self._listen(missing)
-        if epoch != self.epoch or self._over:
+        if redraws != self._redraws or self._over:
             return None
         sound = self._voice.next(missing)
+        self._silent = self._silent and not sound.any()
         self._rollout.hear(sound)
         try:
             self._given.add(sound)
@@ -158,12 +169,12 @@ class SpeakingDrawing(Drawing):
             drawn = await super()._draw(entries)
         except GivenUpError:
             return None
-        return drawn if epoch == self.epoch else None
+        return drawn if redraws == self._redraws else None
 
     async def _listen(self, samples: int) -> None:
         """A live voice gives the rest of what it says in real time; it may be a little late."""
-        until, epoch = self._clock() + PATIENCE, self.epoch
-        while self._voice.awaits(samples) and epoch == self.epoch and not self._over and self._clock() < until:
+        until, redraws = self._clock() + PATIENCE, self._redraws
+        while self._voice.awaits(samples) and redraws == self._redraws and not self._over and self._clock() < until:
             await asyncio.sleep(LOOK_EVERY)
 
     def _shown(self, boundary: Boundary) -> list[Shown]:
