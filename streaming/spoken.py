@@ -18,6 +18,9 @@ Samples = NDArray[np.int16]  # 16 kHz mono [samples]
 
 KEPT = 10 * RATE  # samples in memory, far beyond what may wait to be played
 HEADER = 44  # bytes
+UNKNOWN = (
+    0xFFFFFFFF  # bytes that a header can speak of, 37 hours; from there on it says this, and readers read to the end
+)
 
 
 class Spoken:
@@ -70,9 +73,15 @@ class Spoken:
 
 def header(samples: int) -> bytes:
     """RIFF WAVE of so many samples, PCM, 16 kHz mono, 16 bit."""
-    size = 2 * samples
-    form = struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
-    return b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
+    size, form = 2 * samples, struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    riff, data = (struct.pack("<I", min(n, UNKNOWN)) for n in (36 + size, size))
+    return b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
+
+
+def whole_bytes(head: bytes, size: int) -> int:
+    """Of a file of `size` bytes that begins with `head` [HEADER], what that speaks of; all of it where it cannot say."""
+    data = int.from_bytes(head[-4:], "little")
+    return size if len(head) < HEADER or data == UNKNOWN else HEADER + data
 
 
 def quantised(sound: Sound) -> Samples:
