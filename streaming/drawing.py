@@ -226,12 +226,14 @@ class Drawing:
         self.snapshots.add(snapshot)
         if boundary.first > 0:  # the first chunk warms things up
             self.figures.drew(seconds)
+            if boundary.disagreement is not None:  # and begins as the picture that it was given, if there is one
+                self.figures.tied(boundary.disagreement)
         own = self.line.take.cues if boundary.first == 0 else []
         entries = [e.model_copy(update={"landed": boundary.first}) for e in [*own, *entries]]
         self.line.landed += entries
         self.line.hashes[boundary.first] = boundary.hash
         self.line.length = boundary.first + boundary.latents
-        self._keep(lambda files: files.chunk(boundary.first, boundary.latents, boundary.hash, entries))
+        self._keep(lambda files: files.chunk(boundary, entries))
         if entries:
             self._tell(self.timeline())
         return entries

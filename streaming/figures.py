@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
+from models.knot import DISAGREEMENT
+
 
 class Figures:
     """Seconds that chunks took, and that commands waited for their first frame; the newest of each."""
@@ -14,6 +16,7 @@ class Figures:
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
         self._waits: deque[float] = deque(maxlen=200)
+        self._apart: deque[float] = deque(maxlen=500)
 
     def drew(self, seconds: float) -> None:
         """A chunk took so long on the device."""
@@ -22,6 +25,18 @@ class Figures:
     def waited(self, seconds: float) -> None:
         """A command waited so long for its first frame."""
         self._waits.append(seconds)
+
+    def tied(self, disagreement: float) -> None:
+        """A chunk was so far from the knot that it took up."""
+        self._apart.append(disagreement)
+
+    @property
+    def knots(self) -> dict[str, float] | None:
+        """How far the newest 500 chunks were from their knots, and how many of them leaned to the new prediction."""
+        if not self._apart:
+            return None
+        leaned = sum(apart > DISAGREEMENT for apart in self._apart)
+        return {"median": round(statistics.median(self._apart), 3), "max": round(max(self._apart), 3), "leaned": leaned}
 
     @property
     def production(self) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming.journal import Journal
+from streaming.rollout import Boundary
 from streaming.take import Entry, Take
 
 
@@ -64,10 +65,13 @@ class LineFiles:
         past += [chunk_line(first, latents, h) for first, h in line.hashes.items()]
         self._journal = Journal(self._folder / f"{line.id}.jsonl", keep=[head, *past])
 
-    def chunk(self, first: int, latents: int, digest: str, entries: list[Entry]) -> None:
+    def chunk(self, drawn: Boundary, entries: list[Entry]) -> None:
         """A chunk was drawn, with the cues that landed on it; both are on their way to the disk on return."""
         if self._journal is not None:
-            for line in [*map(cue_line, entries), chunk_line(first, latents, digest)]:
+            chunk = chunk_line(drawn.first, drawn.latents, drawn.hash)
+            if drawn.disagreement is not None:
+                chunk["disagreement"] = round(drawn.disagreement, 4)
+            for line in [*map(cue_line, entries), chunk]:
                 self._journal.write(line)
 
     def redrawn(self, at: int) -> None:

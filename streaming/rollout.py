@@ -28,6 +28,7 @@ class Boundary:
     hash: str  # of its latents
     landed: tuple[Cue, ...]
     seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode, commit
+    disagreement: float | None  # with the knot that it took up (models.knot); None: it took up none
 
 
 def latent_hash(latents: Tensor) -> str:
@@ -72,7 +73,9 @@ class Rollout:
         generator.commit(state)
         _wait(generator.device)
         seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}
-        return Boundary(first, latents.shape[2], frames.numpy(), latent_hash(latents), tuple(cues), seconds)
+        apart = None if state.disagreement is None else float(state.disagreement[0])  # the device is done: no wait
+        digest = latent_hash(latents)
+        return Boundary(first, latents.shape[2], frames.numpy(), digest, tuple(cues), seconds, apart)
 
     def ending(self) -> NDArray[np.uint8]:
         """Frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""

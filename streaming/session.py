@@ -130,6 +130,7 @@ class Session:
             "generated_fps": figures.generated_fps,
             "buffer_ms": round(1000 * len(self.playout) / self.playout.fps),
             "prompt_ms": figures.prompt_ms,
+            "knots": figures.knots,
             "viewers": len(self.broadcast),
             "look_ahead": self._drawing.look_ahead,
             "recorded_s": round(self.playout.recording.seconds, 1) if self.playout.recording else None,

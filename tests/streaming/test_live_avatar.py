@@ -15,13 +15,15 @@ from conftest import tiny_avatar
 from speakers import PORTRAIT, as_samples, speaking, tone, until
 
 from models.drive import FRAME, RATE
+from models.knot import DISAGREEMENT
 from streaming import journal
 from streaming.control import ControlError, MicrophoneCommand, parse
+from streaming.drawing import Drawn
 from streaming.line import told_by
 from streaming.live_avatar import LiveAvatar, State
 from streaming.playout import Shown
 from streaming.speaking import SpeakingRollout
-from streaming.take import Take
+from streaming.take import Entry, Take
 from streaming.take import load as load_take
 from streaming.voice import MicrophoneUse
 
@@ -250,6 +252,82 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
         assert max(watcher.loud(began)) - began < 0.16 + 0.1  # the gate is sure after 160 ms
         await microphone(avatar, np.zeros(RATE // 2, np.float32))
         assert avatar.state is State.IDLE
+
+
+async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
+    async with speaking() as (avatar, events):
+        await until(lambda: avatar.playout.released > 5)
+        talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
+        await until(lambda: avatar.state is State.LISTENING)
+        began = time.monotonic()
+        avatar.say(tone(6))
+        await until(lambda: any(e["type"] == "interrupted" for e in events), 1)
+        assert 0.1 < time.monotonic() - began < 0.16 + 0.2
+        assert avatar.state is State.LISTENING
+        talk.cancel()
+
+
+async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting() -> None:
+    async with speaking() as (avatar, events):
+        fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
+        await until(lambda: avatar.playout.released > 5)
+        for i in range(0, 8 * RATE, 320):  # it has run for a while
+            avatar.hear(as_samples(fan[i : i + 320]))
+        assert avatar.state is State.IDLE
+        avatar.say(tone(6))
+        await microphone(avatar, fan[: RATE // 2])
+        assert avatar.state is State.SPEAKING
+        await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
+        assert [e["why"] for e in events if e["type"] == "interrupted"] == ["somebody speaks"]
+
+
+async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
+    async with speaking() as (avatar, events):
+        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        await until(lambda: avatar.playout.released > 5)
+        await microphone(avatar, tone(1.5, 500))
+        assert avatar.state is State.SPEAKING
+        assert not [e for e in events if e["type"] == "interrupted"]
+
+
+async def test_interrupted_again_and_again_it_goes_on_living() -> None:
+    """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
+    async with speaking() as (avatar, events):
+        await until(lambda: avatar.index >= 6)
+        step = avatar._drawing._step
+
+        def slow(entries: list[Entry]) -> Drawn:
+            time.sleep(0.15)
+            avatar._drawing._rollout.may_go_on()
+            return step(entries)
+
+        avatar._drawing._step = slow
+        avatar.say(tone(20))
+        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.audible)
+        began, frame = avatar.index, avatar.playout.next_frame
+        for _ in range(60):
+            avatar.interrupt("asked to")
+            await asyncio.sleep(1 / 30)
+        assert avatar.playout.next_frame >= frame + 40
+        assert avatar.index >= began + 6
+        assert [e["epoch"] for e in events if e["type"] == "interrupted"] == list(range(1, 61))
+        avatar.say(tone(3))
+        await until(lambda: avatar.playout.audible)
+        avatar.interrupt("asked to")  # there is something to silence again
+        assert not avatar.playout.audible
+        assert avatar._drawing._rollout.give_up
+
+
+async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, _):
+        await until(lambda: avatar.index >= 12)
+        lines = [x for x in journal.read(tmp_path / f"{avatar.line.id}.jsonl") if x["type"] == "chunk"]
+        told = avatar.status()["knots"]
+    apart = [x["disagreement"] for x in lines]
+    assert all(a > 0 for a in apart)
+    assert told["max"] == pytest.approx(max(apart[1:]), abs=1e-3)
+    assert told["median"] == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
+    assert told["leaned"] == sum(a > DISAGREEMENT for a in apart[1:])
 
 
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
