@@ -9,7 +9,7 @@ from pathlib import Path
 from exporters.artifacts import ExportError, Store
 from exporters.choice import Asked, choose
 from exporters.engine import Variant
-from exporters.engines import build
+from exporters.engines import ENGINES, build, require
 from exporters.verify import verify
 from models.checkpoints.assemble import Model
 
@@ -37,9 +37,23 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def export(model: Model, engine: str, precision: str, folder: Path, say: Callable[[str], None]) -> str:
+def exportable(engine: str, precision: str | None) -> Variant:
+    """What `export` is asked for, `onnx` and a precision or both as in `onnx:int8`; ExportError if there is no such."""
+    asked = Asked.parse(f"{engine}:{precision}" if precision else engine)
+    if asked.engine not in ENGINES:
+        raise ExportError(f"{asked.engine} is nothing to export; there are {', '.join(ENGINES)}")
+    require(asked.engine)
+    return Variant(asked.engine, asked.precision or "int8")
+
+
+def home_of(variant: Variant) -> str:
+    """The type of device that the engine is built and runs on."""
+    return ENGINES[variant.engine].DEVICE
+
+
+def export(model: Model, variant: Variant, folder: Path, say: Callable[[str], None]) -> str:
     """Build an engine and compare it with torch; what came of it, in one sentence."""
-    variant, store = Variant(engine, precision), Store(folder)
+    store = Store(folder)
     path = build(model, variant, store, say)
     report = verify(model, variant, store, say)
     return f"{path}: {report['verdict']}"

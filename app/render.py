@@ -177,8 +177,8 @@ class Job:
         place, old = found or (None, [])
         snapshot, keep, before = None, [self._head()], {}
         if place:
-            layers = self.model.entry.transformer["num_layers"]
-            snapshot = load_snapshot(self._checkpoint(place.latent), self.model.generator.device, layers)
+            generator, layers = self.model.generator, self.model.entry.transformer["num_layers"]
+            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, layers, generator.dtype)
             keep += [x for x in old[1:] if x.get("first", -1) < place.latent and x.get("latent", 0) <= place.latent]
             before = {
                 x["first"]: (x["hash"], x["landed"])

@@ -116,9 +116,14 @@ class Studio:
         }
 
     def _engine_for(self, name: str) -> str:
-        """What a render is told by --engine: what this server was; torch for a model that has nothing else here."""
+        """What a render is told by --engine: what this server was, torch for a model that has nothing else here.
+
+        A model that was not opened yet is run by the best that it has: what was asked for it may not have.
+        """
         loaded = self._loaded.get(name)
-        return "torch" if loaded is not None and not loaded.engine else self.engine_asked
+        if loaded is None:
+            return "torch" if self.engine_asked == "torch" else "auto"
+        return self.engine_asked if loaded.engine else "torch"
 
     def _ended(self, session: Session) -> None:
         """A session has ended: nothing of it stays for whoever does not hang up."""

@@ -102,13 +102,15 @@ class Store:
 
 def no_room(folder: Path, error: OSError) -> ExportError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ExportError(f"{folder}: no space left on the disk; nothing was kept, make room and run it again")
+        elsewhere = error.filename and not Path(error.filename).is_relative_to(folder)  # such as a full /tmp
+        full = Path(error.filename).parent if elsewhere else folder
+        return ExportError(f"{full}: no space left on the disk; nothing was kept, make room and run it again")
     return ExportError(f"{error.filename or folder}: cannot be written ({error.strerror or error})")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Atomically; a reader never sees half a file."""
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # two first starts may write at once
     try:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, path)

@@ -24,6 +24,10 @@ class Captured:
     outputs: dict[str, Tensor]
 
     @property
+    def bytes(self) -> int:
+        return sum(t.nbytes for t in (*self.inputs.values(), *self.outputs.values()))
+
+    @property
     def sigma(self) -> float:
         return float(self.inputs["timestep"]) / 1000
 
@@ -41,8 +45,11 @@ class TorchRunner:
             outputs[name].copy_(value)
 
 
+ROOM = 12 << 30  # bytes that kept passes may take; a pass of a 1.3B model holds three billion
+
+
 class CapturingRunner(TorchRunner):
-    """Keeps every `every`-th pass."""
+    """Keeps every `every`-th pass, and where these would take more than ROOM, evenly fewer."""
 
     def __init__(self, transformer: CausalWanTransformer, every: int) -> None:
         super().__init__(transformer)
@@ -55,11 +62,13 @@ class CapturingRunner(TorchRunner):
             self.kept.append(
                 Captured({n: t.clone() for n, t in inputs.items()}, {n: t.clone() for n, t in outputs.items()})
             )
+            while len(self.kept) > 1 and sum(c.bytes for c in self.kept) > ROOM:
+                self.kept, self._every = self.kept[::2], 2 * self._every
         self._seen += 1
 
 
 def capture(model: Model, scripts: Iterable[Script], every: int) -> list[Captured]:
-    """Every `every`-th pass of these rollouts, recaches and clean passes among them."""
+    """Every `every`-th pass of these rollouts, recaches and clean passes among them; fewer where memory is short."""
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer), "steps are captured from torch"
     runner = CapturingRunner(transformer, every)

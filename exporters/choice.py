@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporters.artifacts import ExportError, Key, Store, read_json, write_json
 from exporters.engine import Say, Variant, with_engine
@@ -55,45 +56,70 @@ def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
 
 
 def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinned: bool) -> Model:
-    good = [v for v in here if pinned or is_good(model, v, store)]
+    good = [v for v in here if is_good(model, v, store)]
+    if pinned and not good and here:
+        say(
+            f"note: the parity of {', '.join(map(str, here))} was not measured or is not good; run because it is asked for"
+        )
+        good = here
     if not good:
         return model
-    keys = [key_of(model, v) for v in good]
-    memory = store.folder / f"choice-{_name(keys, pinned=pinned)}.json"
-    known = read_json(memory)
     names = {str(v): v for v in good}
+    memory = store.folder / f"choice-{_name([key_of(model, v) for v in good], pinned=pinned)}.json"
+    known, started = read_json(memory), {}
     if not isinstance(known, dict) or known.get("engine") not in {TORCH, *names}:
-        known = _timed(model, good, store, say, pinned=pinned)
-        write_json(memory, known)
-    speed = "" if known["engine"] == TORCH else f", {known['speed']:.1f}x {TORCH}"
+        started = _started(model, good, store, say)
+        if not started:
+            if pinned:
+                raise ExportError(f"none of {', '.join(names)} can be started; make it anew with longtake export")
+            return model
+        known = _timed(model, started, pinned=pinned)
+        if len(started) == len(good):  # what failed today may be mended tomorrow, and has then not been timed
+            _remember(memory, known, say)
     if known["engine"] == TORCH:
         say(f"engine: {TORCH}, none of {', '.join(names)} is faster here")
         return model
+    winner = names[known["engine"]]
     try:
-        found = with_engine(model, start(model, names[known["engine"]], store))
+        found = started.get(str(winner)) or with_engine(model, start(model, winner, store))
     except ExportError as e:
-        if pinned:
+        rest = [v for v in good if v != winner]
+        if pinned and not rest:
             raise
-        say(f"engine: {TORCH}; {e}")
-        return model
-    say(f"engine: {known['engine']}{speed}")
+        say(f"note: {e}")
+        if not rest:
+            say(f"engine: {TORCH}")
+            return model
+        return _fastest(model, rest, store, say, pinned=pinned)
+    say(f"engine: {winner}, {known['speed']:.1f}x {TORCH}")
     return found
 
 
-def _timed(model: Model, variants: list[Variant], store: Store, say: Say, *, pinned: bool) -> dict[str, str | float]:
-    models = {TORCH: model}
+def _started(model: Model, variants: list[Variant], store: Store, say: Say) -> dict[str, Model]:
+    """The model by each engine that starts; of the others a line says why not."""
+    found = {}
     for variant in variants:
         try:
-            models[str(variant)] = with_engine(model, start(model, variant, store))
+            found[str(variant)] = with_engine(model, start(model, variant, store))
         except ExportError as e:
-            if pinned and len(variants) == 1:
-                raise
             say(f"note: {e}")
-    found = timing(models, TIMED)
+    return found
+
+
+def _timed(model: Model, started: dict[str, Model], *, pinned: bool) -> dict[str, str | float]:
+    found = timing({TORCH: model, **started}, TIMED)
     seconds = {name: t.chunk + t.decode for name, t in found.items()}
     engines = {n: s for n, s in seconds.items() if n != TORCH or not pinned}
     best = min(engines, key=lambda n: engines[n])
     return {"engine": best, "speed": round(seconds[TORCH] / seconds[best], 2)}
+
+
+def _remember(memory: Path, known: dict[str, str | float], say: Say) -> None:
+    """A folder that cannot be written, as in a read-only image, costs a few chunks at every start and nothing else."""
+    try:
+        write_json(memory, known)
+    except ExportError as e:
+        say(f"note: the choice is not remembered; {e}")
 
 
 def is_good(model: Model, variant: Variant, store: Store) -> bool:

@@ -118,7 +118,7 @@ class EngineTransformer:
     def _stacked(self, text: TextState) -> tuple[Tensor, Tensor]:
         if self._text is None or self._text[0] is not text:
             keys, values = zip(*text.layers, strict=True)
-            self._text = text, torch.cat(keys), torch.cat(values)
+            self._text = text, torch.cat(keys).to(self.dtype), torch.cat(values).to(self.dtype)
         return self._text[1], self._text[2]
 
     def _buffers(self, latents: Tensor, queries: int) -> dict[str, Tensor]:
@@ -143,7 +143,9 @@ class EngineDecoder:
         shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.config.spatial_stride
         make = latents.new_zeros if memory is None else latents.new_empty
         dtype = self._runner.dtype
-        past = [make(s, dtype=dtype) for s in shapes] if memory is None else [m for m in memory if m is not None]
+        past = (
+            [make(s, dtype=dtype) for s in shapes] if memory is None else [m.to(dtype) for m in memory if m is not None]
+        )
         inputs = {"latents": latents.to(dtype).contiguous()} | {f"memory_{i}": m for i, m in enumerate(past)}
         frames = latents.new_empty((1, 4 * n, 3, h * stride, w * stride), dtype=dtype)
         fresh = [latents.new_empty(s, dtype=dtype) for s in shapes]

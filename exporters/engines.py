@@ -67,7 +67,9 @@ def key_of(model: Model, variant: Variant) -> Key:
         "format": FORMAT,
         "model": entry.name,
         "weights": model.fingerprint,
-        "codec": _digest(codec) if isinstance(codec, TinyCodec) else None,
+        "codec": [_digest(codec), json.loads(json.dumps(asdict(codec.config)))]
+        if isinstance(codec, TinyCodec)
+        else None,
         "transformer": {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(entry.transformer.items())},
         "shapes": [list(pair) for pair in occurring(model, entry.size)],
         "rollout": json.loads(json.dumps(asdict(entry.rollout))),  # what it was calibrated and compared on
@@ -86,12 +88,17 @@ def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
     if variant.precision not in engine.PRECISIONS:
         raise ExportError(f"engine {variant.engine} knows {', '.join(engine.PRECISIONS)}, not {variant.precision!r}")
     if model.generator.device.type != engine.DEVICE:
-        raise ExportError(f"engine {variant.engine} is built on a machine with {engine.DEVICE}; none is in use here")
+        here = model.generator.device.type
+        raise ExportError(
+            f"engine {variant.engine} is built on {engine.DEVICE}, and the model is on {here}: see --device"
+        )
     key = key_of(model, variant)
     with store.building(key) as folder:
         engine.make(model, variant.precision, folder, say)
         for said in ("parity.json", "html"):  # of what was there before, and is now replaced
             store.beside(key, said).unlink(missing_ok=True)
+        for choice in store.folder.glob("choice-*.json"):  # it may have been made without this one
+            choice.unlink(missing_ok=True)
     return store.path(key)
 
 

@@ -20,10 +20,13 @@ def page(report: Mapping[str, Any]) -> str:
         (n, *(f"{t[k]:.4g}" for k in ("chunk", "decode", "loop_fps", "end_to_end_fps")))
         for n, t in report["timing"].items()
     ]
-    parts += ["<h2>Time</h2>", _table(("engine", "chunk s", "decode s", "fps of the loop", "fps end to end"), rows)]
+    parts += [
+        "<h2>Time</h2>",
+        _table(("engine", "chunk s", "decode s", "fps of the loop", "fps with the decoder"), rows),
+    ]
     sizes = [(n, f"{b / 1e6:.2f} MB") for n, b in report["bytes"].items()]
     parts += ["<h2>Size</h2>", _table(("file", "size"), sizes)]
-    parts += ["<h2>Memory in MB</h2>", _table(("what", "MB"), list(report["memory_mb"].items()))]
+    parts += ["<h2>Memory of the process in MB</h2>", _table(("what", "MB"), list(report["memory_mb"].items()))]
     steps = [
         (s, f"{e['mean']:.2e}", f"{e['largest']:.2e}")
         for s, e in sorted(report["steps"].items(), key=lambda at: -float(at[0]))

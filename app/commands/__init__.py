@@ -12,17 +12,6 @@ class CommandError(ValueError):
     """A command cannot do what it is asked; the message is one line for whoever typed it."""
 
 
-def models_folder() -> Path:
-    """Where downloaded models lie: LONGTAKE_MODELS, or a folder in the user's data home."""
-    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(os.environ.get("LONGTAKE_MODELS") or Path(home) / "longtake" / "models")
-
-
-def engines_folder() -> Path:
-    """Where exported engines lie, beside the models."""
-    return models_folder().parent / "engines"
-
-
 def writable(out: Path) -> None:
     """Said before minutes of work, not after them."""
     if out.suffix != ".mp4":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import engines_folder, models_folder
+from models.checkpoints.folders import engines_folder, models_folder
 
 
 def list_models() -> None:
@@ -81,8 +81,8 @@ def pull_model(
 def export(
     name: Annotated[str, typer.Argument(metavar="MODEL")],
     engine: Annotated[str, typer.Option(help="onnx, openvino or tensorrt")] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8")] = "int8",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8 (the default)")] = None,
+    device: Annotated[str, typer.Option(help="auto (the engine's own), cpu or cuda")] = "auto",
 ) -> None:
     """Build an engine for a model on this machine, and measure how close it comes to torch."""
     from models.catalog import find
@@ -91,11 +91,13 @@ def export(
     from rich.console import Console
 
     from app.engines import export as export_
+    from app.engines import exportable, home_of
     from app.render import torch, torch_device
     from models.checkpoints.assemble import folder_of, load
 
-    where = torch_device(device)
+    variant = exportable(engine, precision)
+    where = torch_device(home_of(variant) if device == "auto" else device)
     dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
     model = load(entry, folder_of(entry, models_folder()), where, dtype)
     with Console(stderr=True).status("exporting") as status:
-        print(export_(model, engine, precision, engines_folder(), status.update))
+        print(export_(model, variant, engines_folder(), status.update))

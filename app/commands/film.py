@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.commands import ENGINE_HELP, CommandError, engines_folder, models_folder, writable
+from app.commands import ENGINE_HELP, CommandError, writable
+from models.checkpoints.folders import engines_folder, models_folder
 
 
 def render(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, engines_folder, models_folder
+from app.commands import ENGINE_HELP
+from models.checkpoints.folders import engines_folder, models_folder
 
 
 def bench(

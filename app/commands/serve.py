@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, CommandError, engines_folder, models_folder
+from app.commands import ENGINE_HELP, CommandError
+from models.checkpoints.folders import engines_folder, models_folder
 
 
 def serve(

@@ -6,12 +6,16 @@ files, whose types are fixed; whether that shows is for the parity report to say
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from exporters.artifacts import ExportError
 from exporters.engine import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
 
@@ -57,10 +61,17 @@ def make(model: Model, precision: str, folder: Path, say: Say) -> None:
         if (folder / name).exists():
             say(f"converting {name}")
             model_ir = openvino.convert_model(str(folder / name))
-            openvino.save_model(
-                model_ir, str((folder / name).with_suffix(".xml")), compress_to_fp16=precision == "fp16"
-            )
-            (folder / name).unlink()
+            try:
+                openvino.save_model(
+                    model_ir, str((folder / name).with_suffix(".xml")), compress_to_fp16=precision == "fp16"
+                )
+            except RuntimeError as e:  # of its C++ streams, which do not say why
+                left = shutil.disk_usage(folder).free
+                if left < (folder / name).stat().st_size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from e
+                raise ExportError(f"OpenVINO could not write {name} ({str(e).splitlines()[0]})") from e
+            for file in folder.glob(f"{name}*"):  # weights of more than 2 GiB lie beside the graph
+                file.unlink()
 
 
 def start(model: Model, precision: str, folder: Path) -> Runners:

@@ -35,7 +35,8 @@ def build_plan(
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     timings = config.create_timing_cache(cache.read_bytes() if cache.exists() else b"")
-    config.set_timing_cache(timings, ignore_mismatch=False)
+    if timings is None or not config.set_timing_cache(timings, ignore_mismatch=False):  # damaged, or another GPU's
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     for shapes in profiles:
         profile = builder.create_optimization_profile()
         for name, shape in shapes.items():
@@ -47,9 +48,11 @@ def build_plan(
     if serialized is None:
         raise ExportError(f"{source.name}: TensorRT {trt.__version__} could not build it; its log above says why")
     plan.write_bytes(bytes(serialized))
-    partial = cache.with_suffix(".partial")
-    partial.write_bytes(bytes(config.get_timing_cache().serialize()))
-    os.replace(partial, cache)
+    measured = config.get_timing_cache()
+    if measured is not None:
+        partial = cache.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(bytes(measured.serialize()))
+        os.replace(partial, cache)
 
 
 def _monitor(trt: Any, say: Say) -> Any:

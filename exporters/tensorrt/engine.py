@@ -20,13 +20,10 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime", "tensorrt")
 EXTRA = "tensorrt"
 DEVICE = "cuda"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float16}
-TIMINGS = "tensorrt-timings.cache"  # beside the artifacts: builds of other precisions profit
 
 
 def make(model: Model, precision: str, folder: Path, say: Say) -> None:
     """Write the typed ONNX files, hold them to the parser's table, build a plan of each."""
-    import onnx
-
     from exporters.onnx.files import write_float, write_int8
     from exporters.tensorrt.build import build_plan
     from exporters.tensorrt.operators import complaints
@@ -39,13 +36,20 @@ def make(model: Model, precision: str, folder: Path, say: Say) -> None:
         source = folder / name
         if not source.exists():
             continue
-        found = complaints(onnx.load(str(source)))
+        found = complaints(source)
         if found:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise ExportError(f"{name} is nothing for TensorRT's parser: {found[0]}{more}")
         say(f"building {source.stem}: {len(profiles)} profiles, some minutes each")
-        build_plan(source, profiles, source.with_suffix(".plan"), folder.parent / TIMINGS, say)
-        source.unlink()
+        build_plan(source, profiles, source.with_suffix(".plan"), _timings(model, folder.parent), say)
+        for file in folder.glob(f"{name}*"):  # weights of more than 2 GiB lie beside the graph
+            file.unlink()
+
+
+def _timings(model: Model, store: Path) -> Path:
+    """Measured tactics, beside the artifacts: builds of other precisions profit, other GPUs and versions have their own."""
+    gpu = torch.cuda.get_device_name(model.generator.device).replace(" ", "-").replace("/", "-")
+    return store / f"tensorrt-{version('tensorrt-cu13')}-{gpu}.timings"
 
 
 def start(model: Model, precision: str, folder: Path) -> Runners:

@@ -10,6 +10,7 @@ The check is made from a table: it finds what cannot work, and does not prove th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -55,20 +56,30 @@ _MIXED |= {"QuantizeLinear", "DequantizeLinear", "ConstantOfShape", "Where", "Re
 _MIXED |= {"ScatterND", "Clip"}  # operators whose inputs are not all of one type
 
 
-def complaints(model: ModelProto) -> list[str]:
-    """Every reason that the table knows why the parser would refuse the graph, one line each; empty: none."""
+def complaints(source: Path) -> list[str]:
+    """Every reason that the table knows why the parser would refuse the file's graph, one line each; empty: none."""
+    inferred = source.with_suffix(".inferred")
+    # from file to file: a model of more than 2 GiB has its weights beside it and is never one message
+    onnx.shape_inference.infer_shapes_path(str(source), str(inferred), check_type=True, strict_mode=True)
+    try:
+        return _complaints(onnx.load(str(inferred), load_external_data=False), source.parent)
+    finally:
+        inferred.unlink()
+
+
+def _complaints(model: ModelProto, folder: Path) -> list[str]:
+    graph = model.graph
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     found = [] if opset in OPSETS else [f"opset {opset} is not among {OPSETS.start} to {OPSETS.stop - 1}"]
-    graph = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
     constants = {i.name: i for i in graph.initializer}
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
     types |= {name: i.data_type for name, i in constants.items()}
     for node in graph.node:
-        found += [f"{node.name or node.op_type}: {reason}" for reason in _refused(node, types, constants)]
+        found += [f"{node.name or node.op_type}: {reason}" for reason in _refused(node, types, constants, folder)]
     return found
 
 
-def _refused(node: NodeProto, types: dict[str, int], constants: dict[str, TensorProto]) -> Iterable[str]:
+def _refused(node: NodeProto, types: dict[str, int], constants: dict[str, TensorProto], folder: Path) -> Iterable[str]:
     if node.domain not in ("", "ai.onnx"):
         yield f"domain {node.domain} is not the standard one"
         return
@@ -85,17 +96,17 @@ def _refused(node: NodeProto, types: dict[str, int], constants: dict[str, Tensor
     if node.op_type == "LayerNormalization" and len([o for o in node.output if o]) > 1:
         yield "only the first output of LayerNormalization is known"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-        yield from _quantized(node, constants)
+        yield from _quantized(node, constants, str(folder))
 
 
-def _quantized(node: NodeProto, constants: dict[str, TensorProto]) -> Iterable[str]:
+def _quantized(node: NodeProto, constants: dict[str, TensorProto], folder: str) -> Iterable[str]:
     if node.input[1] not in constants:
         yield "its scale is not a constant"
-    elif (numpy_helper.to_array(constants[node.input[1]]).astype(np.float32) <= 0).any():
+    elif (numpy_helper.to_array(constants[node.input[1]], folder).astype(np.float32) <= 0).any():
         yield "its scale is not positive"
     if len(node.input) < 3 or node.input[2] not in constants:
         yield "it has no constant zero point, which would make it uint8"
         return
     zero = constants[node.input[2]]
-    if zero.data_type != TensorProto.INT8 or numpy_helper.to_array(zero).any():
+    if zero.data_type != TensorProto.INT8 or numpy_helper.to_array(zero, folder).any():
         yield "its zero point is not the int8 0"

@@ -13,6 +13,7 @@ from torch import Tensor
 from exporters.artifacts import ExportError
 
 Replay = Callable[[], None]
+TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16}  # by TensorRT's names
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,26 @@ class TensorrtRunner:
     def _bind(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Bound:
         profile = self._profile(inputs)
         context = self._engine.create_execution_context()
+        if context is None:
+            raise ExportError("TensorRT cannot have the GPU memory that a run of this engine takes")
         stream = torch.cuda.Stream(self._device)
-        context.set_optimization_profile_async(profile, stream.cuda_stream)
+        _demand(f"profile {profile}", done=context.set_optimization_profile_async(profile, stream.cuda_stream))
         stream.synchronize()
-        tensors = {n: t.clone(memory_format=torch.contiguous_format) for n, t in {**inputs, **outputs}.items()}
+        tensors = {n: torch.empty_like(t, dtype=self._type(n)).contiguous() for n, t in {**inputs, **outputs}.items()}
         for name in inputs:
-            context.set_input_shape(name, tuple(inputs[name].shape))
+            _demand(f"the shape of {name}", done=context.set_input_shape(name, tuple(inputs[name].shape)))
         room = torch.empty(1, device=self._device)  # an empty past has no address, and TensorRT asks for one
         for name, value in tensors.items():
-            context.set_tensor_address(name, (value if value.numel() else room).data_ptr())
+            address = (value if value.numel() else room).data_ptr()
+            _demand(f"the address of {name}", done=context.set_tensor_address(name, address))
         unknown = context.infer_shapes()
         if unknown:
             raise ExportError(f"TensorRT does not know the shape of {', '.join(unknown)}")
         return Bound(context, {**tensors, "": room}, capture(context, stream))
+
+    def _type(self, name: str) -> torch.dtype:
+        """The engine's own type of an input or output: what comes in another is converted when it is copied."""
+        return TYPES[str(self._engine.get_tensor_dtype(name)).rsplit(".", 1)[-1]]
 
     def _profile(self, inputs: dict[str, Tensor]) -> int:
         shapes = {n: tuple(inputs[n].shape) for n in self._inputs}
@@ -79,10 +87,16 @@ def capture(context: Any, stream: torch.cuda.Stream) -> Replay:
     """The context's work as a CUDA graph; the first runs, which set things up, happen before it is captured."""
     torch.cuda.synchronize()
     for _ in range(2):
-        context.execute_async_v3(stream.cuda_stream)
+        _demand("the run", done=context.execute_async_v3(stream.cuda_stream))
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
-        context.execute_async_v3(stream.cuda_stream)
+        _demand("the run", done=context.execute_async_v3(stream.cuda_stream))
     replay: Replay = graph.replay
     return replay
+
+
+def _demand(what: str, *, done: bool) -> None:
+    """TensorRT says no by returning False; what it would compute after that means nothing."""
+    if not done:
+        raise ExportError(f"TensorRT refuses {what}; its log above says why")

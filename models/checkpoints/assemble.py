@@ -96,7 +96,13 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    """The entry's architecture at its true size with random weights: same speed, no meaning."""
+    """The entry's architecture at its true size with random weights, the same ones each time: same speed, no meaning."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _random_model(entry, device, dtype)
+
+
+def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
     with torch.device(device):
         previous = torch.get_default_dtype()
         torch.set_default_dtype(dtype)

@@ -76,12 +76,12 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         raise CheckpointError(f"{path}: not written ({str(e).splitlines()[0]})") from e
 
 
-def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
-    """The snapshot as it was saved; CheckpointError if the file is not one."""
+def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dtype) -> Snapshot:
+    """The snapshot as it was saved, or in `dtype` if a model of another type saved it; CheckpointError if it is none."""
     try:
         with safe_open(path, "pt", device=str(device)) as f:
             facts: dict[str, Any] = json.loads(f.metadata()["facts"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            tensors = _in_type({k: f.get_tensor(k) for k in f.keys()}, dtype)  # noqa: SIM118
 
         def pairs(name: str) -> tuple[tuple[Tensor, Tensor], ...]:
             return tuple((tensors[f"{name}.{i}.k"], tensors[f"{name}.{i}.v"]) for i in range(layers))
@@ -115,3 +115,9 @@ def load_snapshot(path: Path, device: torch.device, layers: int) -> Snapshot:
         )
     except Exception as e:  # a damaged file fails in many ways, and all mean the same
         raise CheckpointError(f"{path}: not a snapshot that can be read ({type(e).__name__})") from e
+
+
+def _in_type(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """What has the type of the model that wrote the cache gets `dtype`; what that kept in another stays in it."""
+    own = next((t.dtype for name, t in tensors.items() if name.startswith(("sink.", "slot.", "reference."))), dtype)
+    return {name: t.to(dtype) if t.dtype == own else t for name, t in tensors.items()}

@@ -158,7 +158,7 @@ def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) ->
         if isinstance(layer, MemoryBlock):
             frames = x.unflatten(0, (batch, -1))
             last = memory[len(fresh)] if memory else None
-            first = torch.zeros_like(frames[:, :1]) if last is None else last.unsqueeze(1)
+            first = torch.zeros_like(frames[:, :1]) if last is None else last.unsqueeze(1).to(frames)
             past = torch.cat([first, frames[:, :-1]], 1).flatten(0, 1)
             fresh.append(frames[:, -1].clone())  # a view would keep the whole clip alive
             x = layer(x, past)

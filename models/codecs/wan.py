@@ -53,4 +53,6 @@ class WanStream:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         memory = snapshot["memory"]
-        self._features, self._lead = None if memory is None else list(memory), snapshot["lead"]
+        self._lead = snapshot["lead"]
+        own = self.codec.dtype  # another than that of the model that wrote it, maybe
+        self._features = memory and [m.to(own) if isinstance(m, Tensor) else m for m in memory]

@@ -57,9 +57,11 @@ def seen(page: Page) -> dict[str, str]:
 
 
 def shows(page: Page, place: str, light: str, seconds: float = 20) -> None:
-    """The decoded pixels come to show it: a switch takes a few chunks, a window across it reads as either."""
-    until = time.monotonic() + seconds
-    while (now := seen(page)) and (now["place"], now["light"]) != (place, light):
+    """The decoded pixels come to show it and stay so: a window across a switch may read as anything."""
+    until, in_a_row = time.monotonic() + seconds, 0
+    while in_a_row < 2:
+        now = seen(page)
+        in_a_row = in_a_row + 1 if (now["place"], now["light"]) == (place, light) else 0
         assert time.monotonic() < until, now
 
 
@@ -129,10 +131,10 @@ def test_start_shows_moving_pictures_and_a_prompt_turns_them(page: Page) -> None
     assert np.abs(np.diff(pictures(page).astype(int), axis=0)).mean() > 0.1
     before = seen(page)
     assert (before["place"], before["light"]) == ("meadow", "day")
-    say(page, "a large blue ball bounces over the sea at night")
+    say(page, "a large blue ball bounces in the city at night")
     page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
-    shows(page, "sea", "night")
-    assert "prompt to screen" in page.inner_text("[data-lt=status]") or page.wait_for_timeout(600) is None
+    shows(page, "city", "night")
+    page.wait_for_function("document.querySelector('[data-lt=status]').textContent.includes('prompt to screen')")
 
 
 READ_MARKS = """() => {
@@ -280,7 +282,7 @@ def test_a_reloaded_page_goes_on_with_its_take(page: Page) -> None:
     assert page.inner_text("[data-lt=slots] button").startswith("5 a large red ball")  # slots outlive the page
     page.evaluate("longtake.player.connection.lost()")  # as after a line that broke
     page.wait_for_function("!longtake.player.connection.returning && !!longtake.player.connection.talk", timeout=20_000)
-    say(page, "a large blue ball bounces over the sea at night")
+    say(page, "a large blue ball bounces in the city at night")
     page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
     assert page.evaluate("longtake.player.line") == line
 
@@ -338,9 +340,9 @@ def test_without_udp_the_page_plays_by_itself_over_a_socket(playwright: Playwrig
     print(f"\nwithout UDP: playing after {took:.1f} s over {page.evaluate('longtake.player.connection.transport')}")
     assert took < 8
     assert page.evaluate("longtake.player.connection.transport") == "WebSocket"
-    say(page, "a large blue ball bounces over the sea at night")
+    say(page, "a large blue ball bounces in the city at night")
     page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
-    shows(page, "sea", "night")
+    shows(page, "city", "night")
     end(page)
     chromium.close()
 

@@ -5,6 +5,8 @@ It proves that the build and run code goes through, in order, with the shapes it
 
 from __future__ import annotations
 
+import ctypes
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +50,7 @@ class StandIn:
             set_memory_pool_limit=lambda pool, size: self.calls.append(f"workspace {size}"),
             clear_flag=lambda flag: self.calls.append(f"clear {flag}"),
             create_timing_cache=self._timing_cache,
-            set_timing_cache=lambda cache, *, ignore_mismatch: True,
+            set_timing_cache=lambda cache, *, ignore_mismatch: refuses != "timings" or cache == "cache of 0 bytes",
             get_timing_cache=lambda: new(serialize=lambda: b"timings"),
             add_optimization_profile=self._add_profile,
         )
@@ -79,7 +81,7 @@ class StandIn:
 
     def _timing_cache(self, data: bytes) -> str:
         self.timings.append(data)
-        return "cache"
+        return f"cache of {len(data)} bytes"
 
     def _profile(self, new: Any) -> Any:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -110,24 +112,50 @@ class StandIn:
             return None
         inputs = list(self.profiles[0])
         names = [*inputs, "prediction", "new_keys", "new_values"]
-        context = self._new(
-            set_optimization_profile_async=lambda i, stream: self.calls.append(f"profile {i}"),
-            set_input_shape=lambda name, shape: self.calls.append(f"shape {name}"),
-            set_tensor_address=lambda name, address: self.calls.append(f"address {name} {address != 0}"),
-            infer_shapes=list,
-            execute_async_v3=self._execute,
-        )
         return self._new(
             num_io_tensors=len(names),
             get_tensor_name=lambda i: names[i],
             get_tensor_mode=lambda name: "in" if name in inputs else "out",
+            get_tensor_dtype=lambda name: "DataType.FLOAT",
             num_optimization_profiles=len(self.profiles),
             get_tensor_profile_shape=lambda name, i: [self.profiles[i][name]] * 3,
-            create_execution_context=lambda: context,
+            create_execution_context=lambda: None if self.refuses == "context" else self._context(),
         )
 
-    def _execute(self, stream: int) -> bool:
+    def _context(self) -> Recorder:
+        shapes: dict[str, tuple[int, ...]] = {}
+        addresses: dict[str, int] = {}
+
+        def shape(name: str, value: tuple[int, ...]) -> bool:
+            shapes[name] = value
+            return self._call(f"shape {name}")
+
+        def address(name: str, value: int) -> bool:
+            addresses[name] = value
+            return self._call(f"address {name} {value != 0}") and self.refuses != "address"
+
+        return self._new(
+            set_optimization_profile_async=lambda i, stream: self._call(f"profile {i}"),
+            set_input_shape=shape,
+            set_tensor_address=address,
+            infer_shapes=list,
+            execute_async_v3=lambda stream: self._execute(shapes, addresses),
+        )
+
+    def _call(self, what: str) -> bool:
+        self.calls.append(what)
+        return True
+
+    def _execute(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> bool:
+        """Every output is twice the first float of the latents, read and written where it was told to."""
+        if self.refuses == "run":
+            return False
         self.runs += 1
+        layers, _, *head = shapes["past_keys"]
+        new = math.prod((layers, shapes["cos"][0], *head))
+        value = 2 * ctypes.c_float.from_address(addresses["latents"]).value
+        for name, size in (("prediction", math.prod(shapes["latents"])), ("new_keys", new), ("new_values", new)):
+            (ctypes.c_float * size).from_address(addresses[name])[:] = [value] * size
         return True
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,8 +21,11 @@ from exported import FP32, tiny_store
 from exporters import engines
 from exporters.artifacts import MANIFEST, ExportError, Key, Store, write_json
 from exporters.choice import is_good
-from exporters.engine import Variant
+from exporters.engine import Variant, codec_of
 from exporters.engines import build, key_of, start
+from models.catalog import POCKET
+from models.checkpoints.assemble import random_model
+from models.codecs.tiny import TinyCodec
 
 
 @pytest.fixture
@@ -176,3 +180,44 @@ def test_a_build_that_runs_beside_is_left_alone(tmp_path: Path) -> None:
     other.kill()
     other.wait()
     assert Store(tmp_path).find(key) is not None
+
+
+def test_openvinos_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("openvino.save_model", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(ExportError, match=f"{tmp_path}: no space left on the disk") as e:
+        build(tiny_model(), Variant("openvino", "fp32"), Store(tmp_path), lambda text: None)
+    assert "\n" not in str(e.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_elsewhere_is_named(tmp_path: Path) -> None:
+    key = key_of(tiny_model(), FP32)
+    elsewhere = str(tmp_path.parent / "scratch" / "weights")
+    with pytest.raises(ExportError, match="scratch: no space left"), Store(tmp_path).building(key):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), elsewhere)
+
+
+def test_a_codec_with_another_normalisation_is_another_codec() -> None:
+    model, other = tiny_model(), tiny_model()
+    codec = codec_of(other)
+    assert isinstance(codec, TinyCodec)
+    before = key_of(model, FP32)
+    assert key_of(other, FP32) == before
+    codec.config = replace(codec.config, latents_mean=(0.5,) * codec.config.latent_channels)
+    assert key_of(other, FP32) != before
+
+
+def test_random_weights_are_the_same_each_time() -> None:
+    """So that an artifact of them is found, and is compared with the weights that it was made of."""
+    before = torch.random.get_rng_state()
+    a, b = (random_model(POCKET, torch.device("cpu"), torch.float32) for _ in range(2))
+    assert key_of(a, FP32) == key_of(b, FP32)
+    assert isinstance(a.generator.transformer, torch.nn.Module)
+    assert isinstance(b.generator.transformer, torch.nn.Module)
+    pairs = zip(a.generator.transformer.parameters(), b.generator.transformer.parameters(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
+    assert torch.equal(before, torch.random.get_rng_state())

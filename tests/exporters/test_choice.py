@@ -13,7 +13,7 @@ from exporters import choice
 from exporters.artifacts import ExportError, Store, write_json
 from exporters.choice import Asked, choose
 from exporters.engine import Variant
-from exporters.engines import key_of
+from exporters.engines import build, key_of
 from exporters.parity import Adherence, Timing
 from models.checkpoints.assemble import Model
 
@@ -82,6 +82,63 @@ def test_a_pinned_engine_runs_though_it_is_no_default(store: Store, clock: dict[
     engine, said = chosen(store, "onnx:fp32")
     assert engine["precision"] == "fp32"
     assert said == ["engine: onnx fp32 (asked for)"]
+
+
+def test_a_pinned_engine_without_a_precision_is_the_fastest_good_one_and_else_says_that_it_is_not(
+    store: Store, clock: dict[str, float]
+) -> None:
+    assert "parity of onnx fp32, onnx int8 was not measured or is not good" in chosen(store, "onnx")[1][0]
+    judged(store, FP32, good=True)
+    judged(store, INT8, good=False)
+    assert chosen(store, "onnx") == (chosen(store)[0], ["engine: onnx fp32, 1.7x torch"])
+
+
+def test_what_failed_to_start_is_tried_again_at_the_next_start(store: Store, clock: dict[str, float]) -> None:
+    judged(store, FP32, good=True)
+    judged(store, INT8, good=True)
+    step = store.path(key_of(tiny_model(), INT8)) / "step.onnx"
+    whole = step.read_bytes()
+    step.write_bytes(b"")
+    assert chosen(store)[0]["precision"] == "fp32"
+    step.write_bytes(whole)
+    assert chosen(store)[0]["precision"] == "int8"
+
+
+def test_the_next_best_runs_where_the_remembered_one_is_damaged(store: Store, clock: dict[str, float]) -> None:
+    judged(store, FP32, good=True)
+    judged(store, INT8, good=True)
+    assert chosen(store)[0]["precision"] == "int8"
+    (store.path(key_of(tiny_model(), INT8)) / "step.onnx").write_bytes(b"")
+    engine, said = chosen(store)
+    assert engine["precision"] == "fp32"
+    assert "damaged" in said[0]
+    (store.path(key_of(tiny_model(), FP32)) / "step.onnx").write_bytes(b"")
+    assert chosen(store)[0] == {}
+    with pytest.raises(ExportError, match=r"none of .* can be started|damaged"):
+        chosen(store, "onnx")
+
+
+def test_a_choice_that_cannot_be_written_down_is_made_all_the_same(
+    store: Store, clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise ExportError("the disk is full")
+
+    judged(store, FP32, good=True)
+    monkeypatch.setattr(choice, "write_json", full)
+    engine, said = chosen(store)
+    assert engine["precision"] == "fp32"
+    assert said == ["note: the choice is not remembered; the disk is full", "engine: onnx fp32, 1.7x torch"]
+
+
+def test_a_new_build_is_timed_anew(store: Store, clock: dict[str, float]) -> None:
+    judged(store, FP32, good=True)
+    clock["onnx fp32"] = 2.0
+    assert chosen(store)[0] == {}
+    build(tiny_model(), FP32, store, lambda text: None)
+    judged(store, FP32, good=True)
+    clock["onnx fp32"] = 0.5
+    assert chosen(store)[0]["precision"] == "fp32"
 
 
 def test_torch_stays_where_nothing_is_faster_or_nothing_was_exported(

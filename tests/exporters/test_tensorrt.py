@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -35,8 +36,8 @@ from exporters.tensorrt.runner import TensorrtRunner
 from models.transformer import CausalWanTransformer
 
 
-def exported(name: str) -> onnx.ModelProto:
-    return onnx.load(str(tiny_store().path(key_of(tiny_model(), FP32)) / name))
+def exported(name: str) -> Path:
+    return tiny_store().path(key_of(tiny_model(), FP32)) / name
 
 
 @pytest.fixture
@@ -63,7 +64,8 @@ def test_the_int8_graph_over_float16_is_strongly_typed_and_holds_to_the_table(tm
     assert isinstance(transformer, CausalWanTransformer)
     scales = calibrate.activation_scales(transformer, capture(model, [script(1, 4, ())], every=4))
     graph = with_qdq(export_step(transformer.half(), tmp_path / STEP, text_length=6), scales)
-    assert complaints(graph) == []
+    onnx.save(graph, str(tmp_path / STEP))
+    assert complaints(tmp_path / STEP) == []
     kinds = {i.data_type for i in graph.graph.initializer if i.name.endswith("scale")}
     assert kinds == {TensorProto.FLOAT16}
     pairs = [n for n in graph.graph.node if n.op_type == "QuantizeLinear"]
@@ -71,7 +73,7 @@ def test_the_int8_graph_over_float16_is_strongly_typed_and_holds_to_the_table(tm
 
 
 def test_dynamic_quantization_is_nothing_for_the_parser() -> None:
-    found = complaints(onnx.load(str(tiny_store().path(key_of(tiny_model(), INT8)) / STEP)))
+    found = complaints(tiny_store().path(key_of(tiny_model(), INT8)) / STEP)
     assert any("MatMulInteger is not in the parser's table" in reason for reason in found)
 
 
@@ -101,8 +103,16 @@ QUANTIZE = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
         (_graph([helper.make_node("QuantizeLinear", ["x", "s"], ["y"])], s=np.float32(1)), "no constant zero point"),
     ],
 )
-def test_what_the_parser_would_refuse_is_named(graph: onnx.ModelProto, reason: str) -> None:
-    assert any(reason in said for said in complaints(graph)), complaints(graph)
+def test_what_the_parser_would_refuse_is_named(tmp_path: Path, graph: onnx.ModelProto, reason: str) -> None:
+    onnx.save(graph, str(tmp_path / STEP))
+    assert any(reason in said for said in complaints(tmp_path / STEP)), complaints(tmp_path / STEP)
+    assert [p.name for p in tmp_path.iterdir()] == [STEP]
+
+
+def test_a_graph_whose_weights_lie_beside_it_is_held_to_the_table_without_them(tmp_path: Path) -> None:
+    """As of a model of more than 2 GiB, which no single message can hold."""
+    onnx.save(onnx.load(str(exported(STEP))), str(tmp_path / STEP), save_as_external_data=True, size_threshold=512)
+    assert complaints(tmp_path / STEP) == []
 
 
 def test_there_is_one_profile_a_pair_and_all_shapes_agree() -> None:
@@ -112,9 +122,9 @@ def test_there_is_one_profile_a_pair_and_all_shapes_agree() -> None:
     for p in profiles:
         assert p["cos"][0] == p["latents"][2] * 4  # tokens of a latent
         assert p["past_keys"] == p["past_values"]
-    inputs = {i.name for i in exported(STEP).graph.input}
+    inputs = {i.name for i in onnx.load(str(exported(STEP))).graph.input}
     assert {frozenset(p) for p in profiles} == {frozenset(inputs)}
-    assert set(decoder_profiles(model)[0]) == {i.name for i in exported(DECODER).graph.input}
+    assert set(decoder_profiles(model)[0]) == {i.name for i in onnx.load(str(exported(DECODER))).graph.input}
     assert codec_of(model) is not None
 
 
@@ -166,7 +176,7 @@ def test_bindings_are_made_once_a_shape_and_replayed(
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(runner, "capture", lambda context, stream: lambda: context.execute_async_v3(7))
     engine = TensorrtRunner(built(standin, tmp_path), torch.float32, torch.device("cpu"))
-    for _ in range(3):
+    for number in range(3):
         for shapes in step_profiles(tiny_model())[:2]:
             queries = shapes["cos"][0]
             new = (2, queries, 2, 24)
@@ -175,7 +185,9 @@ def test_bindings_are_made_once_a_shape_and_replayed(
                 "new_keys": torch.zeros(new),
                 "new_values": torch.zeros(new),
             }
-            engine.run({n: torch.ones(s) for n, s in shapes.items()}, outputs)
+            # another type than the engine's own, as a model in bfloat16 hands over
+            engine.run({n: torch.full(s, number + 1, dtype=torch.bfloat16) for n, s in shapes.items()}, outputs)
+            assert all((t == 2 * (number + 1)).all() for t in outputs.values())  # what the stand-in computes
     assert standin.runs == 6
     assert [c for c in standin.calls if c.startswith("profile")] == ["profile 0", "profile 1"]
     assert not [c for c in standin.calls if c.startswith("address") and c.endswith("False")]
@@ -184,6 +196,27 @@ def test_bindings_are_made_once_a_shape_and_replayed(
     (tmp_path / "bad.plan").write_bytes(b"damaged")
     with pytest.raises(ExportError, match="cannot read it on this GPU"):
         TensorrtRunner(tmp_path / "bad.plan", torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("refuses", ["context", "address", "run"])
+def test_what_tensorrt_refuses_at_run_time_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", (standin := StandIn(refuses=refuses)).module)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(cuda_stream=7, synchronize=lambda: None))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    engine = TensorrtRunner(built(standin, tmp_path), torch.float32, torch.device("cpu"))
+    shapes = step_profiles(tiny_model())[0]
+    outputs = {n: torch.zeros(shapes["latents"]) for n in ("prediction", "new_keys", "new_values")}
+    with pytest.raises(ExportError, match="GPU memory" if refuses == "context" else "TensorRT refuses the"):
+        engine.run({n: torch.ones(s) for n, s in shapes.items()}, outputs)
+
+
+def test_a_timing_cache_of_another_gpu_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", (standin := StandIn(refuses="timings")).module)
+    (tmp_path / "timings").write_bytes(b"another GPU's")
+    assert built(standin, tmp_path).read_bytes() == b"plan"
+    assert standin.timings == [b"another GPU's", b""]
 
 
 def test_without_tensorrt_one_sentence_says_how_to_get_it() -> None:

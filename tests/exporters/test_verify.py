@@ -18,7 +18,7 @@ from exporters.artifacts import Store
 from exporters.choice import is_good
 from exporters.engines import key_of
 from exporters.parity import adherence, psnr
-from exporters.verify import verdict, verify
+from exporters.verify import is_equal, verdict, verify
 from models.judge.classifier import ATTRIBUTES, Judge
 
 
@@ -77,6 +77,21 @@ def test_the_verdict_says_why() -> None:
     long = {"largest": [0.5], "psnr": [40.0]}
     assert verdict(long, None, equal=False).startswith("not a default: frames at 40.0 dB of torch's over 1 chunks")
     assert verdict({"largest": [1e-6], "psnr": [99.0]}, None, equal=True).startswith("good: latents within 1.0e-06")
+
+
+def test_an_engine_that_stops_giving_numbers_is_no_equal() -> None:
+    assert is_equal({"largest": [1e-6, 1e-4]})
+    assert not is_equal({"largest": [1e-6, float("nan"), float("nan")]})
+    assert not is_equal({"largest": [1e-6, 2e-4]})
+
+
+@pytest.mark.parametrize("asked", [["pocked"], ["longlive-1.3b", "--models", "nowhere"], ["--precision", "int4"]])
+def test_what_verify_cannot_do_is_one_line(tmp_path: Path, asked: list[str]) -> None:
+    command = [sys.executable, "-m", "exporters.verify", "--engine", "onnx", "--store", str(tmp_path), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_psnr_of_equal_and_of_opposite_frames() -> None:

@@ -59,7 +59,8 @@ def test_the_avatars_stages_learn_and_go_on_from_their_weights(tmp_path: Path) -
     assert train(tmp_path, "decoder", 1.1, *avatar)
     history = weights.history(tmp_path / "transformer.safetensors")
     assert [r["stage"] for r in history] == ["base", "base", "rollout"]
-    assert [r["stage"] for r in weights.history(tmp_path / "codec.safetensors")] == ["codec", "decoder"]
+    # an avatar's codec begins as pocket's, whose history it goes on with
+    assert [r["stage"] for r in weights.history(tmp_path / "codec.safetensors")][-2:] == ["codec", "decoder"]
     assert all(float(r["steps"]) > 0 for r in history)
 
 
