@@ -6,6 +6,7 @@ import asyncio
 import errno
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -94,11 +95,15 @@ async def test_a_render_is_run_by_the_engine_that_the_server_was_given(
     monkeypatch.setattr(asyncio, "create_subprocess_exec", no_program)
     studio = Studio(tmp_path / "models", tmp_path / "data", torch.device("cpu"))
     studio.engine_asked = "onnx:int8"
+    studio._loaded["pocket"] = replace(tiny_model(), engine={"engine": "onnx", "precision": "int8", "runtime": "1"})
     studio._loaded["pocket-avatar"] = tiny_model()  # it has no such engine, and runs in torch
-    for name, model in (("0123456789ab", "pocket"), ("0123456789ac", "pocket-avatar")):
+    # the last was not opened yet: nobody knows whether it has that engine
+    for name, model in zip(
+        ("0123456789ab", "0123456789ac", "0123456789ad"), ("pocket", "pocket-avatar", "longlive-1.3b"), strict=True
+    ):
         studio.renders.start(name, TAKE.model_copy(update={"model": model}))
         await until(lambda n=name: (studio.renders.state(n) or {})["state"] == "failed")
-    assert [c.rpartition(" ")[2] for c in commands] == ["onnx:int8", "torch"]
+    assert [c.rpartition(" ")[2] for c in commands] == ["onnx:int8", "torch", "auto"]
     studio.thread.close()
 
 
