@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 import wave
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from PIL import Image
 
 from app.render import Job, RenderError
 from models.catalog import AVATAR_PROMPT
@@ -25,12 +28,14 @@ from streaming.speaking import SpeakingRollout, latents_of
 from streaming.take import Entry, Take
 
 BITRATE = 96_000  # of the sound
+MOST_MEGAPIXELS = 64  # of a portrait as it comes: 200 MB once it is decoded, whatever its file takes
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # sizes are looked at here
 
 
 def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
     """A picture file, cropped to the shape of a take around its middle and scaled to `size` (width, height).
 
-    RenderError if it is no picture.
+    RenderError if it is no picture, or one of more than MOST_MEGAPIXELS.
     """
     try:
         data = path.read_bytes()
@@ -41,7 +46,16 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
 
 def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
     """As `portrait_of`, of a file's bytes; `name` is what it is called where it is none."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        with Image.open(BytesIO(data)) as header:  # reads no more than that
+            large = header.width * header.height > MOST_MEGAPIXELS * 1_000_000
+        picture = None if large else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except Image.DecompressionBombError:
+        large, picture = True, None
+    except (OSError, ValueError, cv2.error):
+        large, picture = False, None
+    if large:
+        raise RenderError(f"{name}: a picture of more than {MOST_MEGAPIXELS} megapixels; scale it down")
     if picture is None:
         raise RenderError(f"{name}: not a picture that can be read; PNG and JPEG can")
     height, width = picture.shape[:2]
@@ -114,9 +128,10 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
 
 
 def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, int]] = ()) -> None:
-    """The frames of `video`, as they are, and the sound as AAC, ending together; `out` appears only when it is whole.
+    """The frames of `video`, as they are, and the sound as AAC; `out` appears only when it is whole.
 
-    Of the sound, the samples (from, to) in `silent` are not heard.
+    They begin together. The picture is whole chunks and the knot behind them, so it may go on after the sound for as long
+    as those take. Of the sound, the samples (from, to) in `silent` are not heard.
     """
     partial = out.with_name(f"{out.stem}.partial.mp4")
     try:

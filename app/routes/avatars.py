@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,8 +31,26 @@ class Text(BaseModel):
     text: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
+class Turns:
+    """Who asks first is heard first, however long a sound is on its way or takes to be read.
+
+    An interruption begins a new line: nobody waits for what it was meant for as well.
+    """
+
+    def __init__(self) -> None:
+        self._lines: WeakKeyDictionary[LiveAvatar, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
+
+    def of(self, avatar: LiveAvatar) -> asyncio.Lock:
+        """To be held from the moment a request comes until its sound is handed over; it is taken in that order."""
+        epoch, line = self._lines.get(avatar, (-1, asyncio.Lock()))
+        if epoch != avatar.epoch:
+            line = asyncio.Lock()
+            self._lines[avatar] = avatar.epoch, line
+        return line
+
+
 def add(app: FastAPI, studio: Studio) -> None:
-    reading = asyncio.Semaphore(AT_ONCE)
+    reading, turns = asyncio.Semaphore(AT_ONCE), Turns()
 
     @app.get("/api/faces")
     def faces() -> dict[str, Any]:
@@ -51,11 +70,12 @@ def add(app: FastAPI, studio: Studio) -> None:
         """Speak a sound file of any kind, after what is still to be said; how many seconds it has."""
         avatar = _avatar(studio, session, x_longtake_key)
         epoch = avatar.epoch  # before the body, which may be long on its way
-        body = io.BytesIO(await request.body())
         try:
-            async with reading:
-                sound = await asyncio.to_thread(speech.whole, body, MOST_SECONDS)
-            return _say(avatar, sound, epoch)
+            async with turns.of(avatar):
+                body = io.BytesIO(await request.body())
+                async with reading:
+                    sound = await asyncio.to_thread(speech.whole, body, MOST_SECONDS)
+                return _say(avatar, sound, epoch)
         except (speech.SpeechError, VoiceError) as e:
             raise HTTPException(400, str(e)) from None
 
@@ -67,9 +87,10 @@ def add(app: FastAPI, studio: Studio) -> None:
             raise HTTPException(501, "text is read by the program espeak-ng, which is not installed here")
         epoch = avatar.epoch
         try:
-            async with reading:
-                sound = await asyncio.to_thread(voice.speak, said.text, voice.Voice())
-            return _say(avatar, sound, epoch)
+            async with turns.of(avatar):
+                async with reading:
+                    sound = await asyncio.to_thread(voice.speak, said.text, voice.Voice())
+                return _say(avatar, sound, epoch)
         except (voice.VoiceError, VoiceError) as e:
             raise HTTPException(400, str(e)) from None
 

@@ -72,7 +72,8 @@ def add(app: FastAPI, studio: Studio) -> None:
             if entry.drive is None:
                 hosted = await studio.sessions.create(take, new.look_ahead, new.ticket)
             else:
-                portrait = portrait_for(new.face, new.portrait, take.width_height(entry.size))
+                size = take.width_height(entry.size)
+                portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
                 hosted = await studio.sessions.create_avatar(take, portrait, studio.reader, new.ticket)
                 if new.portrait is not None:
                     note = await _doubt(studio, hosted, portrait)

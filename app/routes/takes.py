@@ -14,6 +14,7 @@ from app.routes.sessions import begun, not_here, waiting
 from app.studio import Studio
 from models import catalog
 from models.checkpoints.read import CheckpointError
+from streaming import spoken
 from streaming.line import Told
 from streaming.pacing import LookAhead
 from streaming.recording import whole_bytes
@@ -55,14 +56,15 @@ def add(app: FastAPI, studio: Studio) -> None:
         return _film(path, whole_bytes(path))
 
     @app.get("/api/takes/{take}/sound")
-    def sound(take: str) -> FileResponse:
-        """What an avatar said (WAV): it lies beside the take file, under the name that stands there."""
-        return _beside(studio, studio.take(take).sound)
+    def sound(take: str) -> StreamingResponse:
+        """What an avatar said so far (WAV): it lies beside the take file, under the name that stands there."""
+        return wav_so_far(_beside(studio, studio.take(take).sound))
 
     @app.get("/api/takes/{take}/reference")
     def reference(take: str) -> FileResponse:
         """The portrait of an avatar's take (PNG)."""
-        return _beside(studio, studio.take(take).reference)
+        path = _beside(studio, studio.take(take).reference)
+        return FileResponse(path, filename=path.name)
 
     @app.post("/api/takes/{take}/continue", status_code=201)
     async def go_on(take: str, how: Continued) -> dict[str, Any]:
@@ -136,22 +138,35 @@ def _summary(studio: Studio, told: Told, *, live: bool) -> dict[str, Any]:
     }
 
 
-def _beside(studio: Studio, name: str | None) -> FileResponse:
+def _beside(studio: Studio, name: str | None) -> Path:
     path = studio.archive.folder / (name or "")
     if name is None or not path.is_file():
         raise HTTPException(404, "this take has none")
-    return FileResponse(path, filename=name)
+    return path
 
 
-def _film(path: Path, size: int) -> StreamingResponse:
-    """The first `size` bytes of a file that may be growing."""
+def wav_so_far(path: Path) -> StreamingResponse:
+    """The samples of which the file's header speaks now, whatever becomes of the file meanwhile."""
+    with path.open("rb") as file:
+        head = file.read(spoken.HEADER)
+    return _film(path, spoken.whole_bytes(head, path.stat().st_size), "audio/wav", head)
+
+
+def _film(path: Path, size: int, kind: str = "video/mp4", head: bytes = b"") -> StreamingResponse:
+    """The first `size` bytes of a file that may be growing, beginning with `head`, which may have changed there.
+
+    What was taken back meanwhile, as an interruption does with a sound, is zeros: the length was promised.
+    """
 
     def blocks() -> Iterator[bytes]:
-        left = size
+        yield head
+        left = size - len(head)
         with path.open("rb") as file:
-            while left and (block := file.read(min(BLOCK, left))):
+            file.seek(len(head))
+            while left:
+                block = file.read(min(BLOCK, left)) or bytes(min(BLOCK, left))
                 left -= len(block)
                 yield block
 
     headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{path.name}"'}
-    return StreamingResponse(blocks(), media_type="video/mp4", headers=headers)
+    return StreamingResponse(blocks(), media_type=kind, headers=headers)

@@ -93,6 +93,8 @@ def speak(text: str, voice: Voice) -> Sound:
 
     Raises VoiceError if espeak-ng is not installed, refuses the voice, or says nothing.
     """
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # no program can be handed these
+        raise VoiceError("the text holds a character that cannot be spoken")
     program = shutil.which(PROGRAM)
     if program is None:
         raise VoiceError("speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng")

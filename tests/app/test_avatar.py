@@ -1,4 +1,4 @@
-"""A portrait and a voice become a film whose picture and sound end together, however often it is interrupted."""
+"""A portrait and a voice become a film that says the sound to its end, however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_avatar
+from test_hostile import png_of
 
-from app.avatar import hushed, job_of, job_of_take, portrait_of, with_sound
+from app.avatar import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
 from app.faces import GALLERY, drawn
 from app.render import RenderError
 from app.trial import doubt
@@ -20,6 +21,7 @@ from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
 from models.drive import FRAME, Drive
+from models.pocket.voice import VoiceError
 from streaming import journal, speech
 from streaming.speaking import SpeakingRollout, latents_of
 from streaming.take import Entry, Take
@@ -43,6 +45,30 @@ def face(tmp_path: Path) -> Path:
     picture = np.random.default_rng(0).integers(0, 255, (48, 40, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "face.png"), picture)
     return tmp_path / "face.png"
+
+
+@pytest.mark.parametrize("side", [12_000, 20_000, 40_000, 2**31 - 1])
+def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(RenderError, match=r"^me\.png: a picture of more than 64 megapixels; scale it down$"):
+        portrait_in(png_of(side, side), (32, 32), "me.png")
+
+
+def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumbles(*_: object) -> None:
+        raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
+
+    monkeypatch.setattr(cv2, "imdecode", stumbles)
+    with pytest.raises(RenderError, match="not a picture"):
+        portrait_in(png_of(32, 32), (32, 32), "me.png")
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_a_text_that_no_program_can_be_handed_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(VoiceError, match="a character that cannot be spoken"):
+        said(text, tmp_path / "film.mp4")
 
 
 class Killed(BaseException):

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import shutil
+import threading
 import time
 import wave
 from collections.abc import Iterator
@@ -20,8 +21,11 @@ import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from studio_server import serving
+from test_hostile import png_of
 
+from app.routes.takes import BLOCK, wav_so_far
 from models.drive import RATE
+from streaming.spoken import header
 
 GHOST = "0" * 32
 
@@ -284,6 +288,10 @@ def test_a_text_is_spoken(avatar: tuple[str, dict[str, str]]) -> None:
     assert got.status_code == 202, got.text
     assert 0.5 < got.json()["seconds"] < 5
     assert httpx.post(f"{url}/say", json={"text": "..."}, headers=key, timeout=20).status_code == 400
+    for text in (b'{"text": "a\\u0000b"}', b'{"text": "a\\ud800b"}'):  # what no program can be handed
+        got = httpx.post(f"{url}/say", content=text, headers=key | {"content-type": "application/json"})
+        assert got.status_code in (400, 422), got.text
+        assert "\n" not in got.json()["error"]
 
 
 def test_what_was_on_its_way_when_it_was_interrupted_is_not_spoken(avatar: tuple[str, dict[str, str]]) -> None:
@@ -299,6 +307,99 @@ def test_what_was_on_its_way_when_it_was_interrupted_is_not_spoken(avatar: tuple
     late = httpx.post(f"{url}/audio", content=slowly(), headers=key, timeout=30)
     assert (late.status_code, late.json()["error"]) == (409, "it was interrupted meanwhile")
     assert httpx.post(f"{url}/audio", content=sound, headers=key, timeout=30).status_code == 202
+
+
+def test_what_is_asked_first_is_said_first_however_long_it_is_on_its_way(server: str) -> None:
+    session = begin(server)
+    url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+    long, short = wav(tone(2, hertz=300)), wav(tone(0.5, hertz=900))
+    order: list[str] = []
+
+    def slowly() -> Iterator[bytes]:
+        yield long[:1000]
+        time.sleep(1)
+        yield long[1000:]
+
+    def ask(name: str, content: Any) -> None:
+        assert httpx.post(f"{url}/audio", content=content, headers=key, timeout=30).status_code == 202
+        order.append(name)
+
+    first = threading.Thread(target=ask, args=("long", slowly()))
+    first.start()
+    time.sleep(0.4)
+    ask("short", short)
+    first.join()
+    assert order == ["long", "short"]
+    deadline = time.monotonic() + 30
+    while httpx.get(url).json()["to_say_s"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    httpx.delete(url, headers=key)
+    got = httpx.get(f"{server}/api/takes/{session['take']}/sound")
+    with wave.open(io.BytesIO(got.content)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    pitch = [np.abs(np.fft.rfft(b)).argmax() * 10 for b in samples[: len(samples) // 1600 * 1600].reshape(-1, 1600)]
+    assert pitch.index(300) < pitch.index(900)
+
+
+def test_who_asks_after_an_interruption_does_not_wait_for_what_was_asked_before(
+    avatar: tuple[str, dict[str, str]],
+) -> None:
+    url, key = avatar
+    sound = wav(tone(1))
+
+    def slowly() -> Iterator[bytes]:
+        yield sound[:1000]
+        time.sleep(0.3)
+        assert httpx.post(f"{url}/interrupt", headers=key).status_code == 202
+        began = time.monotonic()
+        assert httpx.post(f"{url}/audio", content=sound, headers=key, timeout=5).status_code == 202
+        assert time.monotonic() - began < 3
+        yield sound[1000:]
+
+    assert httpx.post(f"{url}/audio", content=slowly(), headers=key, timeout=30).status_code == 409
+
+
+def test_the_sound_of_a_take_is_downloaded_whole_while_it_grows_and_when_an_interruption_takes_some_back(
+    server: str, avatar: tuple[str, dict[str, str]]
+) -> None:
+    url, key = avatar
+    httpx.post(f"{url}/audio", content=wav(tone(20)), headers=key, timeout=30)
+    deadline = time.monotonic() + 30
+    while httpx.get(url).json()["latent"] < 15:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    take = httpx.get(url).json()["timeline"]["take"]
+    for number in range(30):
+        got = httpx.get(f"{server}/api/takes/{take}/sound")  # raises if it is not as long as was promised
+        with wave.open(io.BytesIO(got.content)) as file:
+            assert len(got.content) == 44 + 2 * file.getnframes()
+        if number == 20:
+            httpx.post(f"{url}/interrupt", headers=key)
+
+
+@pytest.mark.parametrize("blocks", [3, 12])
+def test_a_sound_that_grows_or_shrinks_while_it_is_downloaded_is_as_long_as_was_promised(
+    tmp_path: Path, blocks: int
+) -> None:
+    (tmp_path / "a.wav").write_bytes(header(4 * BLOCK) + b"\1" * (8 * BLOCK))
+
+    async def downloaded() -> bytes:
+        answer = wav_so_far(tmp_path / "a.wav")
+        got = b""
+        async for part in answer.body_iterator:
+            got += bytes(part)
+            if len(got) == 44 + BLOCK:  # an interruption, or more is said
+                with (tmp_path / "a.wav").open("r+b") as file:
+                    file.write(header(blocks * BLOCK // 2))
+                    file.truncate(44 + blocks * BLOCK)
+        assert len(got) == int(answer.headers["content-length"]) == 44 + 8 * BLOCK
+        return got
+
+    got = asyncio.run(downloaded())
+    assert got[:44] == header(4 * BLOCK)
+    assert set(got[44 : 44 + blocks * BLOCK]) == {1}
+    assert set(got[44 + blocks * BLOCK :]) <= {0}  # what was taken back is silence
 
 
 def test_a_film_does_not_speak(server: str) -> None:
@@ -330,6 +431,7 @@ def test_faces_are_chosen_designed_or_brought(server: str) -> None:
         ({"face": "hair=green"}, "cannot be drawn"),
         ({"portrait": base64.b64encode(b"no picture").decode()}, "the portrait: not a picture"),
         ({"portrait": "%%%"}, "the portrait: not a picture"),
+        ({"portrait": base64.b64encode(png_of(40_000, 40_000)).decode()}, "more than 64 megapixels"),
     ):
         got = httpx.post(f"{server}/api/sessions", json={"model": "pocket-avatar", **how})
         assert got.status_code == 400

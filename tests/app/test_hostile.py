@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,17 @@ AUTH = {"authorization": f"Bearer {TOKEN}"}
 GHOST = "0" * 32
 
 Row = tuple[str, str, dict[str, str], bytes, set[int]]
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A picture that claims to be so large, in a hundred bytes."""
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", body) + part(b"IEND", b"")
 
 
 def rows() -> list[Row]:
@@ -143,6 +157,10 @@ def rows() -> list[Row]:
     add(401, "GET", "/avatar/")
     for body in ('{"model": "pocket"}', '{"model": "pocket", "face": "ada"}', '{"prompt": ""}', '{"portrait": "%"}'):
         add({400, 422}, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
+    for side in (12_000, 20_000, 40_000, 2**31 - 1):
+        bomb = base64.b64encode(png_of(side, side)).decode()
+        body = json.dumps({"model": "pocket-avatar", "portrait": bomb})
+        add(400, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
     for name in ("sound", "reference"):
         add(404, "GET", f"/api/takes/0123456789ab/{name}", **AUTH)
         add(404, "GET", f"/api/takes/..%2f..%2fserve/{name}", **AUTH)
