@@ -47,6 +47,7 @@ def face(tmp_path: Path) -> Path:
     return tmp_path / "face.png"
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [12_000, 20_000, 40_000, 2**31 - 1])
 def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(
     monkeypatch: pytest.MonkeyPatch, side: int
