@@ -197,6 +197,8 @@ class Job:
                     if before[boundary.first][0] != boundary.hash:
                         report.differing.append(boundary.first)
                 line = {"type": "chunk", "first": boundary.first, "hash": boundary.hash, "landed": landed}
+                if boundary.disagreement is not None:
+                    line["disagreement"] = round(boundary.disagreement, 4)
                 log.write({**line, "seconds": {k: round(v, 5) for k, v in boundary.seconds.items()}})
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
                 report.chunks, report.frames = report.chunks + 1, report.frames + len(boundary.frames)
