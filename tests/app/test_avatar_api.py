@@ -200,7 +200,9 @@ def test_from_the_microphone_to_the_viewer_twenty_times(trained_server: str) -> 
     p50, p95 = np.quantile(late, [0.5, 0.95])
     print(f"\nsound in to the frame that says it, over WebRTC, {len(late)} times: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
     assert len(late) == 20
-    assert p95 < 1800
+    # a chunk and the knot behind it are heard before they are drawn (0.68 s with the speech window), then a chunk is
+    # drawn (0.44 s), waits its turn (up to 0.48 s), and there are two jitter buffers on the way
+    assert p95 < 2200
 
 
 async def to_and_fro(server: str, seconds: float, tones: int) -> list[float]:

@@ -340,24 +340,33 @@ FOLLOW = """(seconds) => new Promise(done => {
 })"""
 
 
-@pytest.mark.long
-@pytest.mark.skipif(not trained(), reason="assets/pocket-avatar has no weights: a random mouth follows nothing")
-def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Page) -> None:
-    start(page)
-    page.click("[data-lt=microphone]")
-    waits_for_level(page, -40, 20)
-    pictures, sounds = page.evaluate(FOLLOW, 24)
+def followed(page: Page, seconds: int) -> tuple[float, int]:
+    """How well the mouth in the pictures that a person sees follows the sound that they hear: correlation, lag in ms."""
+    pictures, sounds = page.evaluate(FOLLOW, seconds)
     frames = np.stack([cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), 1)[..., ::-1] for _, p in pictures])
     mouth = reading.load(ASSETS / "judge" / "face.safetensors").pose(frames)["mouth"]
-    at = np.arange(1000, 23_500, 40)
+    at = np.arange(1000, 1000 * seconds - 500, 40)
     opened = np.interp(at, [t for t, _ in pictures], mouth)
     # an analyser looks back over its 43 ms window: what it says belongs to the middle of that; floor as of the sync meter
     levels = np.array([level for _, level in sounds]) * np.log(10) / 20
     loud = np.interp(at, [t - 21 for t, _ in sounds], np.logaddexp(levels, np.log(10) * SILENT_DBFS / 20))
-    r = correlations(bandpassed(opened), bandpassed(loud), 12)
-    lag = 40 * (int(r.argmax()) - 12)
-    print(f"\nmouth and sound in the browser: correlation {r.max():.2f} at {lag:+d} ms (positive: picture late)")
-    assert r.max() > 0.4
+    r = correlations(bandpassed(opened), bandpassed(loud), 15)
+    return float(r.max()), 40 * (int(r.argmax()) - 15)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not trained(), reason="assets/pocket-avatar has no weights: a random mouth follows nothing")
+def test_the_mouth_that_is_received_follows_the_sound_that_is_received(page: Page) -> None:
+    """Once the browser has set its two playout delays right, which takes it ten seconds and more on a busy machine."""
+    start(page)
+    page.click("[data-lt=microphone]")
+    waits_for_level(page, -40, 20)
+    page.wait_for_timeout(15_000)
+    found = [followed(page, 12) for _ in range(3)]
+    said = ", ".join(f"{r:.2f} at {lag:+d} ms" for r, lag in found)
+    print(f"\nmouth and sound in the browser, three times 12 s: correlation {said} (positive: picture late)")
+    r, lag = (float(np.median(of)) for of in zip(*found, strict=True))
+    assert r > 0.4
     assert -125 <= lag <= 125
 
 

@@ -126,6 +126,7 @@ async def test_opus_keeps_count_of_samples_for_ever() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 async def test_five_minutes_on_the_wall_clock_do_not_drift() -> None:
     import time
 
