@@ -197,6 +197,14 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "evil.pt")
 
 
+@pytest.mark.parametrize("content", [b"", b"e", b"PK", b"]q\x00.", b"\x80\x02K\x01."])
+def test_what_was_never_a_checkpoint_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"w\.pt") as e:
+        read(tmp_path / "w.pt")
+    assert "\n" not in str(e.value)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), suffix=st.sampled_from([".pt", ".safetensors"]))
 def test_a_truncated_or_damaged_file_is_one_line(
