@@ -44,12 +44,12 @@ def _component(page: str, scripts: list[str], mount: str, base: str) -> gr.HTML:
 
 def player() -> gr.HTML:
     """Video, prompt, timeline and status."""
-    return _component("player.html", ["screen.js", "connection.js", "player.js", "takes.js"], "mount", "")
+    return _component("player.html", ["screen.js", "connection.js", "queue.js", "player.js", "takes.js"], "mount", "")
 
 
 def avatar() -> gr.HTML:
     """A portrait that speaks: who it is, what it says, its microphone and its meters."""
-    scripts = ["screen.js", "connection.js", "levels.js", "faces.js", "avatar.js"]
+    scripts = ["screen.js", "connection.js", "queue.js", "levels.js", "faces.js", "avatar.js"]
     return _component("avatar.html", scripts, "mountAvatar", "../")
 
 

@@ -16,9 +16,10 @@
       this.events = [];
       this.status_ = {};
       this.screen = new window.longtake.Screen(this.video);
+      this.queue = new window.longtake.Queue(this.start);
       this.heardLevel = new window.longtake.Level(this.out);
       this.spokenLevel = new window.longtake.Level(this.in);
-      this.start.onclick = () => (this.session ? this.end() : this.leaveLine() ? this.word("left the line") : this.begin());
+      this.start.onclick = () => (this.session ? this.end() : this.queue.leave() ? this.word("left the line") : this.begin());
       this.interrupt.onclick = () => this.silence();
       this.say.onclick = () => this.sayText();
       this.text.onkeydown = (e) => { if (e.key === "Enter" && !e.isComposing && !e.repeat) this.sayText(); };
@@ -53,16 +54,8 @@
       return got;
     }
 
-    leaveLine() { // whether it stood in line
-      const stood = this.inLine !== undefined;
-      clearTimeout(this.inLine);
-      this.inLine = undefined;
-      if (stood) this.start.textContent = "Start";
-      return stood;
-    }
-
     async begin() {
-      this.leaveLine(); // who asks again stands there once
+      this.queue.leave(); // who asks again stands there once
       if (this.starting || this.session || !this.model) return;
       this.starting = true;
       this.video.muted = false;
@@ -77,8 +70,7 @@
         if (e.status === 503 && e.place?.ticket) {
           this.word(`the device is busy: place ${e.place.place} in line`);
           this.ticket = e.place.ticket; // whoever asks again, for another face perhaps, keeps the place
-          this.inLine = setTimeout(() => this.begin(), 2000);
-          this.start.textContent = "Cancel";
+          this.queue.stand(() => this.begin());
         } else this.ended(e.message, true);
       } finally {
         this.starting = false;

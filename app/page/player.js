@@ -21,7 +21,8 @@
       for (const name of ["video", "prompt", "start", "pause", "cut", "undo", "reroll", "timeline", "status", "note",
         "share", "take", "render", "record", "chips", "help", "slots", "blend", "model", "facts"]) this[name] = root.querySelector(`[data-lt=${name}]`);
       this.screen = new window.longtake.Screen(this.video);
-      if (this.start) this.start.onclick = () => (this.session ? this.end() : this.leaveLine() ? this.say_status("left the line") : this.begin());
+      this.queue = new window.longtake.Queue(this.start);
+      if (this.start) this.start.onclick = () => (this.session ? this.end() : this.queue.leave() ? this.say_status("left the line") : this.begin());
       const on = (element, what) => { if (element) element.onclick = what; };
       on(this.pause, () => this.togglePause());
       on(this.cut, () => this.say({ cut: true }));
@@ -76,7 +77,7 @@
     }
 
     async create(url, body, what) {
-      this.leaveLine(); // who asks again, for this or something else, stands there once
+      this.queue.leave(); // who asks again, for this or something else, stands there once
       if (this.starting || this.session) return;
       this.starting = true;
       this.say_status(what);
@@ -87,8 +88,7 @@
         if (answer.status === 503 && got.error.place) {
           this.say_status(`the device is busy: place ${got.error.place} in line`);
           this.ticket = got.error.ticket; // whoever asks again, for something else perhaps, keeps the place
-          this.inLine = setTimeout(() => this.create(url, body, what), 2000);
-          this.start.textContent = "Cancel";
+          this.queue.stand(() => this.create(url, body, what));
           return;
         }
         if (!answer.ok) throw new Error(typeof got.error === "string" ? got.error : JSON.stringify(got.error));
@@ -99,14 +99,6 @@
       } finally {
         this.starting = false;
       }
-    }
-
-    leaveLine() { // whether it stood in line
-      const stood = this.inLine !== undefined;
-      clearTimeout(this.inLine);
-      this.inLine = undefined;
-      if (stood) this.start.textContent = "Start";
-      return stood;
     }
 
     async resume() { // after a reload of the page

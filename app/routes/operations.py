@@ -16,7 +16,7 @@ from streaming.session import Session
 
 PAGE = Path(__file__).parents[1] / "page"
 SERVED = {"player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"}
-SERVED |= {"avatar.js", "avatar.css", "faces.js", "levels.js"}
+SERVED |= {"avatar.js", "avatar.css", "faces.js", "levels.js", "queue.js"}
 
 
 def add(app: FastAPI, studio: Studio, token: str | None) -> None:

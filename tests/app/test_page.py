@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
-SCRIPTS = "".join(f'<script src="/page/{s}.js"></script>' for s in ("screen", "connection", "player", "takes"))
+SCRIPTS = "".join(f'<script src="/page/{s}.js"></script>' for s in ("screen", "connection", "queue", "player", "takes"))
 MODEL: dict[str, Any] = {
     "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "128x128", "fps": 16,
     "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
