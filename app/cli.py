@@ -9,13 +9,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve e
 
 import typer
 
-from app.commands import catalog, film, measure, serve
+from app.commands import catalog, measure, render, serve
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Video that never has to stop."
 )
-app.command()(film.render)
-app.command()(film.avatar)
+app.command()(render.render)
+app.command()(render.avatar)
 app.command()(measure.bench)
 app.command()(serve.serve)
 app.command()(catalog.export)

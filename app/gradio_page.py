@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from models.cache_shape import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch
-from streaming.pacing import LookAhead
+from streaming.live.pacing import LookAhead
 
 PAGE = Path(__file__).parent / "page"
 PRESETS = {

@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from fastapi import HTTPException
 
-from app.footprint import Speeds, disk, memory
-from app.renders import Renders
-from app.trial import face_reader
+from app.background_renders import Renders
+from app.model_footprint import Speeds, disk, memory
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load
-from models.judge.face import FaceReader
-from streaming.archive import Archive
-from streaming.device import DeviceThread
-from streaming.peers import OfferError, Peer
-from streaming.phase import Phase
-from streaming.session import Session
-from streaming.sessions import Hosted, Sessions
-from streaming.take import Take
+from models.judge.face_reader import FaceReader
+from streaming.live.device import DeviceThread
+from streaming.live.registry import Hosted, Sessions
+from streaming.live.session import Session
+from streaming.live.session_state import Phase
+from streaming.speech.portrait_check import face_reader
+from streaming.take.archive import Archive
+from streaming.take.take_file import Take
+from streaming.transport.peers import OfferError, Peer
 
 FAREWELL = 0.5  # seconds for the word that a session has ended to reach its viewers
 

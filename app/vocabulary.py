@@ -9,6 +9,6 @@ def understands(entry: Entry) -> dict[str, list[list[str]]]:
     """Attribute → its values, each with the ways to say it, the plain one first. Empty: any text."""
     if entry.text != "words" or entry.drive is not None:  # what an avatar shows, its portrait and its voice say
         return {}
-    from models.pocket.scene import WORDING
+    from models.pocket.world.scene import WORDING
 
     return {name: [[w for w in ways if w] for ways in values.values()] for name, values in WORDING.items()}

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt, Reference
-from models.drive import FRAME, LEVEL, RATE, Drive
-from models.pocket.face import Pose, random_face
-from models.pocket.portrait import draw_portrait
-from models.pocket.scene import Scene, changed_scene, random_scene
+from models.driving_signal import FRAME, LEVEL, RATE, Drive
+from models.pocket.world.portrait.face import Pose, random_face
+from models.pocket.world.portrait.renderer import draw_portrait
+from models.pocket.world.scene import Scene, changed_scene, random_scene
 from models.state import TakeState
 
 

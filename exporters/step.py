@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.drive import TOKENS
+from models.driving_signal import TOKENS
 from models.rope import Rotation
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 

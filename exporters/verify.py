@@ -25,7 +25,7 @@ from exporters.rollouts import roll, script
 from models.catalog import POCKET, UnknownModelError, find
 from models.checkpoints.assemble import ASSETS, Model, folder_of, load, random_model
 from models.checkpoints.folders import engines_folder, models_folder
-from models.checkpoints.read import CheckpointError
+from models.checkpoints.weight_files import CheckpointError
 from models.judge import classifier
 
 LATENTS = 300

@@ -16,7 +16,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor
 
-from models.drive_attention import DriveAttention
+from models.driving_attention import DriveAttention
 from models.rope import Rotation
 
 KeysValues = tuple[Tensor, Tensor]

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.checkpoints.assemble import Model
 from models.cue import Cue
 from models.state import Snapshot
-from streaming.take import Take
+from streaming.take.take_file import Take
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def pull_model(
     source: Annotated[Path | None, typer.Option("--from", help="copy from this folder instead of the hub")] = None,
 ) -> None:
     """Fetch a model's files; goes on where it was interrupted."""
-    from app import pull
     from models.catalog import find
+    from models.checkpoints import download as pull
     from models.checkpoints.assemble import folder_of, missing_files
 
     entry = find(name)
@@ -90,10 +90,10 @@ def export(
     entry = find(name)
     from rich.console import Console
 
-    from app.engines import export as export_
-    from app.engines import exportable, home_of
-    from app.render import torch, torch_device
+    from app.engine_choice import export as export_
+    from app.engine_choice import exportable, home_of
     from models.checkpoints.assemble import folder_of, load
+    from streaming.render_job import torch, torch_device
 
     variant = exportable(engine, precision)
     where = torch_device(home_of(variant) if device == "auto" else device)

@@ -24,10 +24,10 @@ def bench(
     from models.catalog import find
 
     entry = find(name)
-    from app import bench as bench_
-    from app.render import torch, torch_device
     from models.checkpoints.assemble import folder_of, load, random_model
-    from streaming.take import size_of
+    from streaming import benchmark as bench_
+    from streaming.render_job import torch, torch_device
+    from streaming.take.take_file import size_of
 
     where = torch_device(device)
     precision = torch.bfloat16 if where.type == "cuda" else torch.float32
@@ -35,14 +35,14 @@ def bench(
     build = random_model(entry, where, precision) if random_weights else None
     loaded = build or load(entry, folder_of(entry, models_folder()), where, precision)
     if engine != "torch":
-        from app.engines import chosen
+        from app.engine_choice import chosen
 
         loaded = chosen(loaded, engine, engines_folder())
     length = 512 if entry.text == "umt5" else 20
     result = bench_.measure(loaded, width_height, chunks, length)
     text = bench_.as_markdown(result, loaded, width_height, random_weights=random_weights)
     if width_height == entry.size:
-        from app.footprint import Speeds
+        from app.model_footprint import Speeds
 
         Speeds(models_folder()).measured(entry.name, where.type, result.end_to_end_fps, "bench")
     print(text.rstrip())
@@ -66,11 +66,11 @@ def evaluate(
     """Let the judge say how well pocket does what it is told."""
     from rich.console import Console
 
-    from app import evaluate as evaluation
-    from app.render import torch, torch_device
     from models.catalog import POCKET
     from models.checkpoints.assemble import ASSETS, load, load_tiny_codec
-    from models.judge import classifier, train
+    from models.judge import classifier, evaluation
+    from models.judge import train_classifier as train
+    from streaming.render_job import torch, torch_device
     from streaming.rollout import record_of
 
     where = torch_device(device)
@@ -105,11 +105,11 @@ def evaluate_avatar(
     """Measure seams, likeness and lip sync of pocket-avatar."""
     from rich.console import Console
 
-    from app import evaluate_avatar as evaluation
-    from app.render import torch, torch_device
     from models.catalog import AVATAR
     from models.checkpoints.assemble import ASSETS, load
-    from models.judge import face as reading
+    from models.judge import avatar_evaluation as evaluation
+    from models.judge import face_reader as reading
+    from streaming.render_job import torch, torch_device
     from streaming.rollout import record_of
 
     where = torch_device(device)

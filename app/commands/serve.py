@@ -33,9 +33,9 @@ def serve(
         if file is not None and not file.is_file():
             raise CommandError(f"{file}: no such file")
     from app import gradio_page, server
-    from app.engines import check, chosen_or_torch
-    from app.render import torch, torch_device
+    from app.engine_choice import check, chosen_or_torch
     from app.studio import Studio, ice_servers
+    from streaming.render_job import torch, torch_device
 
     where = torch_device(device)
     if engine not in ("auto", "torch"):  # what is missing is better said now than by a server that is half up

@@ -10,14 +10,14 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.faces import GALLERY, as_png, drawn, face_named
-from app.render import RenderError
+from app.portrait_gallery import GALLERY, as_png, drawn, face_named
 from app.studio import Studio
-from models.pocket import voice
-from models.pocket.face import ATTRIBUTES
-from streaming import speech
-from streaming.live_avatar import LiveAvatar
-from streaming.voice import MOST_SECONDS, VoiceError
+from models.pocket.world.portrait import tts as voice
+from models.pocket.world.portrait.face import ATTRIBUTES
+from streaming.render_job import RenderError
+from streaming.speech import audio_file as speech
+from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.speech_queue import MOST_SECONDS, VoiceError
 
 AT_ONCE = 2  # sounds that are read or spoken at a time: each is a program or a decoder
 Key = Annotated[str | None, Header()]

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTex
 
 from app.security import COOKIE
 from app.studio import Studio
-from streaming.session import Session
+from streaming.live.session import Session
 
 PAGE = Path(__file__).parents[1] / "page"
 SERVED = {"player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"}

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from app.faces import portrait_for
-from app.render import RenderError
+from app.portrait_gallery import portrait_for
 from app.studio import Studio
-from app.trial import DRAWS, Trial
 from models import catalog
 from models.catalog import AVATAR_PROMPT
-from models.checkpoints.read import CheckpointError
+from models.checkpoints.weight_files import CheckpointError
 from models.cue import Reference, Setting
-from streaming import control
-from streaming.pacing import LookAhead
-from streaming.sessions import FullError, Hosted
-from streaming.take import Entry, Take
+from streaming.live.pacing import LookAhead
+from streaming.live.registry import FullError, Hosted
+from streaming.render_job import RenderError
+from streaming.speech.portrait_check import DRAWS, Trial
+from streaming.take.take_file import Entry, Take
+from streaming.transport import commands as control
 
 MOST_PIXELS = 4  # times those of a model's own size
 

@@ -12,10 +12,10 @@ from typing import Any
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from app.studio import Studio
-from streaming import control
-from streaming.broadcast import Broadcast
-from streaming.muxer import FragmentMuxer
-from streaming.sessions import Hosted
+from streaming.live.registry import Hosted
+from streaming.media.broadcast import Broadcast
+from streaming.media.fmp4 import FragmentMuxer
+from streaming.transport import commands as control
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.routes.sessions import begun, not_here, waiting
 from app.studio import Studio
 from models import catalog
-from models.checkpoints.read import CheckpointError
-from streaming import spoken
-from streaming.line import Told
-from streaming.pacing import LookAhead
-from streaming.recording import whole_bytes
+from models.checkpoints.weight_files import CheckpointError
+from streaming.live.pacing import LookAhead
+from streaming.live.registry import FullError
+from streaming.media.live_recording import whole_bytes
 from streaming.rollout import frames_before
-from streaming.sessions import FullError
+from streaming.speech import soundtrack as spoken
+from streaming.take.history import Told
 
 BLOCK = 1 << 18  # bytes sent at a time
 

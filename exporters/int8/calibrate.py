@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from exporters.capture import Captured
-from exporters.int8.fake import linears, quantized_activation
+from exporters.int8.simulated import linears, quantized_activation
 from exporters.rollouts import Script, script
 from exporters.step import Step
 from models.transformer import CausalWanTransformer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporters.capture import Captured, x0_error
-from exporters.int8.fake import linears, quantized
+from exporters.int8.simulated import linears, quantized
 from exporters.step import Step
 from models.checkpoints.assemble import Model
 from models.transformer import CausalWanTransformer

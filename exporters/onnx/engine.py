@@ -19,7 +19,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32}
 
 def make(model: Model, precision: str, folder: Path, say: Say) -> None:
     """Write the artifact's files into the folder."""
-    from exporters.onnx.files import write_float, write_int8
+    from exporters.module_files import write_float, write_int8
 
     if precision == "int8":
         write_int8(model, folder, say, static=False)

@@ -51,7 +51,7 @@ def make(model: Model, precision: str, folder: Path, say: Say) -> None:
     """Write the ONNX files, then OpenVINO's own representation in their place."""
     import openvino
 
-    from exporters.onnx.files import write_float, write_int8
+    from exporters.module_files import write_float, write_int8
 
     if precision == "int8":
         write_int8(model, folder, say, static=True)

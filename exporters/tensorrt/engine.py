@@ -13,7 +13,7 @@ from exporters.engine import DECODER, STEP, Runners, Say, Variant, codec_of
 from exporters.shapes import occurring, tokens_of
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
-from models.drive import TOKENS
+from models.driving_signal import TOKENS
 
 PRECISIONS = ("fp32", "fp16", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "tensorrt")
@@ -24,7 +24,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float16}
 
 def make(model: Model, precision: str, folder: Path, say: Say) -> None:
     """Write the typed ONNX files, hold them to the parser's table, build a plan of each."""
-    from exporters.onnx.files import write_float, write_int8
+    from exporters.module_files import write_float, write_int8
     from exporters.tensorrt.build import build_plan
     from exporters.tensorrt.operators import complaints
 

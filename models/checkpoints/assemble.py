@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from models.catalog import Entry
-from models.checkpoints.read import CheckpointError, as_diffusers, load_into, read, with_lora
+from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
 from models.codecs.stream import CodecStream
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
 from models.generator import Generator, ImageEncoder, TextEncoder

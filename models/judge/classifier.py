@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checkpoints.read import CheckpointError, load_into, read
-from models.pocket.scene import UNSAID, WORDING
+from models.checkpoints.weight_files import CheckpointError, load_into, read
+from models.pocket.world.scene import UNSAID, WORDING
 
 WINDOW = 12  # frames; one chunk
 ATTRIBUTES: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in {**WORDING, **UNSAID}.items()}
@@ -75,6 +75,6 @@ def load(path: Path) -> Judge:
         known = json.loads(f.metadata()["attributes"])
     if known != {k: list(v) for k, v in ATTRIBUTES.items()}:
         raise CheckpointError(
-            f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train"
+            f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train_classifier"
         )
     return judge.eval()

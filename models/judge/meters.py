@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.judge.classifier import ATTRIBUTES, WINDOW
-from models.pocket.scene import UNSAID, WORDING, Scene
+from models.pocket.world.scene import UNSAID, WORDING, Scene
 
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 Reading = dict[str, Tensor]

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from models.checkpoints.read import load_into, read
+from models.checkpoints.weight_files import load_into, read
 from models.codecs.tiny import TinyCodec
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from avatar_server import main, tiny
 
-from streaming.playout import Shown
+from streaming.live.playout import Shown
 from streaming.rollout import Boundary
-from streaming.speaking_drawing import SpeakingDrawing
+from streaming.speech.avatar_producer import SpeakingDrawing
 
 _shown = SpeakingDrawing._shown
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from app.cli import main
-from streaming.encoder import Picture
-from streaming.playout import Playout, Shown
+from streaming.live.playout import Playout, Shown
+from streaming.media.h264 import Picture
 
 BITS, BLOCK = 16, 8  # a row of 16 squares of 8 pixels, the lowest bit on the left; white is 1
 _add = Playout.add

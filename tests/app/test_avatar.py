@@ -13,18 +13,19 @@ import torch
 from conftest import tiny_avatar
 from test_hostile import png_of
 
-from app.avatar import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
-from app.faces import GALLERY, drawn
-from app.render import RenderError
-from app.trial import doubt
+from app.portrait_gallery import GALLERY, drawn
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
-from models.drive import FRAME, Drive
-from models.pocket.voice import VoiceError
-from streaming import journal, speech
-from streaming.speaking import SpeakingRollout, latents_of
-from streaming.take import Entry, Take
+from models.driving_signal import FRAME, Drive
+from models.pocket.world.portrait.tts import VoiceError
+from streaming.render_job import RenderError
+from streaming.speech import audio_file as speech
+from streaming.speech.avatar_film import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
+from streaming.speech.driven_rollout import SpeakingRollout, latents_of
+from streaming.speech.portrait_check import doubt
+from streaming.take import journal
+from streaming.take.take_file import Entry, Take
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from studio_server import serving
 from test_hostile import png_of
 
 from app.routes.takes import BLOCK, wav_so_far
-from models.drive import RATE
-from streaming.spoken import header
+from models.driving_signal import RATE
+from streaming.speech.soundtrack import header
 
 GHOST = "0" * 32
 

@@ -20,9 +20,9 @@ from playwright.sync_api import Browser, Page, Playwright, Route, sync_playwrigh
 from studio_server import serving
 
 from models.checkpoints.assemble import ASSETS
-from models.judge import face as reading
-from models.judge.sync import SILENT_DBFS, bandpassed, correlations
-from models.pocket.voice import VoiceError, monologue
+from models.judge import face_reader as reading
+from models.judge.lip_sync import SILENT_DBFS, bandpassed, correlations
+from models.pocket.world.portrait.tts import VoiceError, monologue
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")

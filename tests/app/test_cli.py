@@ -284,8 +284,8 @@ def test_flops_are_those_of_the_configuration() -> None:
     from conftest import TINY, tiny_model, tiny_text
     from torch.utils.flop_counter import FlopCounterMode
 
-    from app.bench import flops_a_chunk
     from models.cue import Prompt
+    from streaming.benchmark import flops_a_chunk
 
     model = tiny_model()
     state = model.generator.new_take(0, 32, 32)

@@ -15,7 +15,7 @@ import pytest
 from conftest import frame_hash
 
 from models.checkpoints.assemble import ASSETS
-from streaming import journal
+from streaming.take import journal
 
 ROOT = ASSETS.parent
 EXAMPLE = ASSETS / "takes" / "example.yaml"
@@ -91,7 +91,7 @@ def test_chunk_2000_takes_as_long_as_chunk_100_and_memory_is_flat() -> None:
     from models import catalog
     from models.checkpoints.assemble import load
     from streaming.rollout import Rollout
-    from streaming.take import load as load_take
+    from streaming.take.take_file import load as load_take
 
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
     early, late = (Rollout(model, load_take(EXAMPLE)) for _ in range(2))

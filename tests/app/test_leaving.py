@@ -12,8 +12,8 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from conftest import tiny_model
 
 from app.studio import Studio
-from streaming.session import Session
-from streaming.take import Entry, Take
+from streaming.live.session import Session
+from streaming.take.take_file import Entry, Take
 
 
 @pytest.mark.asyncio

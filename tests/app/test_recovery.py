@@ -15,9 +15,8 @@ from studio_server import serving
 
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
-from streaming import journal
 from streaming.rollout import Rollout
-from streaming.take import parse
+from streaming.take import journal, parse
 
 
 def until(what: Callable[[], bool], seconds: float = 60) -> None:

@@ -8,9 +8,8 @@ import av
 import pytest
 from conftest import tiny_model
 
-from app.render import Job, RenderError
-from streaming import journal
-from streaming.take import parse
+from streaming.render_job import Job, RenderError
+from streaming.take import journal, parse
 
 TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
 
@@ -105,7 +104,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_file(tmp_path: Path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("streaming.recorder.Recorder.end_fragment", full)
+    monkeypatch.setattr("streaming.media.video_writer.Recorder.end_fragment", full)
     with pytest.raises(RenderError, match=r"No space left on device.*--resume"):
         job(tmp_path / "a.mp4").run(go_on=False)
     assert not (tmp_path / "a.mp4").exists()

@@ -24,9 +24,8 @@ from studio_server import serving
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
 from models.judge import classifier
-from streaming import journal
 from streaming.rollout import Rollout
-from streaming.take import parse
+from streaming.take import journal, parse
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")

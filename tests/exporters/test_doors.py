@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.engines import exportable
+from app.engine_choice import exportable
 from exporters.artifacts import ExportError
 from exporters.engine import Variant
 

@@ -22,7 +22,7 @@ from exporters.rollouts import script
 from exporters.shapes import occurring
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
-from models.checkpoints.snapshots import load_snapshot, save_snapshot
+from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.cue import Cue, Cut, Parameter, Prompt, Reference
 from models.transformer import CausalWanTransformer
 from streaming.rollout import record_of

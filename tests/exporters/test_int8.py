@@ -18,8 +18,8 @@ from exporters.capture import Captured, capture, x0_error
 from exporters.engine import NOTES, STEP
 from exporters.engines import key_of
 from exporters.int8 import calibrate, sensitivity
-from exporters.int8.fake import linears, quantized, quantized_activation, quantized_weight
 from exporters.int8.graph import dynamic, layer_nodes, with_qdq
+from exporters.int8.simulated import linears, quantized, quantized_activation, quantized_weight
 from exporters.rollouts import script
 from exporters.step import Step
 from models.checkpoints.assemble import Model

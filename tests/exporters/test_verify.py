@@ -102,5 +102,7 @@ def test_psnr_of_equal_and_of_opposite_frames() -> None:
 
 def test_the_doors_open_without_the_exporters_libraries() -> None:
     absent = "import sys; [sys.modules.__setitem__(n, None) for n in ('onnx', 'onnxruntime', 'openvino', 'onnxscript')]"
-    done = subprocess.run([sys.executable, "-c", f"{absent}; import app.engines"], check=False, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{absent}; import app.engine_choice"], check=False, capture_output=True
+    )
     assert done.returncode == 0, done.stderr.decode()

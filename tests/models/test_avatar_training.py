@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from app.faces import drawn, face_named
+from app.portrait_gallery import drawn, face_named
 from models import sampler
 from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR
 from models.catalog import AVATAR_PROMPT as PROMPT
 from models.checkpoints.assemble import ASSETS, load, load_tiny_codec, missing_files
 from models.cue import Prompt
-from models.pocket import train_avatar
-from models.pocket.avatar_clips import AvatarClip
-from models.pocket.train_avatar import CHUNK, SLOTS, AvatarBatch, AvatarTeacher
-from models.pocket.train_avatar_rollout import TAKES, rollouts
+from models.pocket.training import avatar as train_avatar
+from models.pocket.training.avatar import CHUNK, SLOTS, AvatarBatch, AvatarTeacher
+from models.pocket.training.avatar_clips import AvatarClip
+from models.pocket.training.avatar_rollout import TAKES, rollouts
 from models.pocket.weights import load_transformer
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.catalog import POCKET
 from models.checkpoints.assemble import missing_files
-from models.checkpoints.read import CheckpointError, as_diffusers, load_into, read, with_lora
+from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
 from models.transformer import CausalWanTransformer
 
 # diffusers' names → those of Wan's own repository, in the order in which they are applied

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoints.read import CheckpointError
+from models.checkpoints.weight_files import CheckpointError
 from models.judge import drift
-from models.judge.face import EMBEDDING, READ, FaceReader, load, save
-from models.judge.sync import sync
-from models.judge.train_face import ASSETS, reading, train, verification, weighed
-from models.pocket.face import Face, random_face
-from models.pocket.portrait import draw_portrait
-from models.pocket.posing import living
+from models.judge.face_reader import EMBEDDING, READ, FaceReader, load, save
+from models.judge.lip_sync import sync
+from models.judge.train_face_reader import ASSETS, reading, train, verification, weighed
+from models.pocket.world.portrait.face import Face, random_face
+from models.pocket.world.portrait.motion import living
+from models.pocket.world.portrait.renderer import draw_portrait
 
 WEIGHTS = ASSETS / "judge" / "face.safetensors"
 

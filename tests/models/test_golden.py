@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from models import sampler
 from models.cache_shape import AnchorPolicy
-from models.checkpoints.read import as_diffusers
+from models.checkpoints.weight_files import as_diffusers
 from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
 from models.cue import Prompt
 from models.generator import Generator

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from models.judge import meters
 from models.judge.classifier import ATTRIBUTES, load
-from models.judge.train import ASSETS, accuracy, sample
-from models.pocket.scene import UNSAID, WORDING, Scene, changed_scene, random_scene
-from models.pocket.world import Beat, draw_clip
+from models.judge.train_classifier import ASSETS, accuracy, sample
+from models.pocket.world.renderer import Beat, draw_clip
+from models.pocket.world.scene import UNSAID, WORDING, Scene, changed_scene, random_scene
 
 
 def read_as(*scenes: Scene) -> meters.Reading:

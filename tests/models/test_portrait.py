@@ -13,12 +13,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from models.judge.sync import sync
-from models.pocket import voice
-from models.pocket.face import ATTRIBUTES, HELD_OUT, Face, Pose, random_face
-from models.pocket.portrait import draw_portrait, places
-from models.pocket.posing import living
-from models.pocket.voice import RATE, Voice, VoiceError, mouth_of, room_tone
+from models.judge.lip_sync import sync
+from models.pocket.world.portrait import tts as voice
+from models.pocket.world.portrait.face import ATTRIBUTES, HELD_OUT, Face, Pose, random_face
+from models.pocket.world.portrait.motion import living
+from models.pocket.world.portrait.renderer import draw_portrait, places
+from models.pocket.world.portrait.tts import RATE, Voice, VoiceError, mouth_of, room_tone
 
 QUICK = (Phase.explicit, Phase.generate)
 needs_espeak = pytest.mark.skipif(shutil.which(voice.PROGRAM) is None, reason="espeak-ng is not installed")

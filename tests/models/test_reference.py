@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.cache_shape import CacheShape, ReferenceRule
 from models.checkpoints.assemble import Model
-from models.checkpoints.snapshots import load_snapshot, save_snapshot
+from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.cue import Cut, Prompt, Reference
 from models.generator import CueError
 from models.rope import rotation

@@ -9,8 +9,8 @@ import torch
 from conftest import tiny_model
 
 from models.checkpoints.assemble import Model
-from models.checkpoints.read import CheckpointError
-from models.checkpoints.snapshots import load_snapshot, save_snapshot
+from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
+from models.checkpoints.weight_files import CheckpointError
 from models.cue import Cut, Prompt
 from models.state import Snapshots
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
-from models.pocket.scene import UNSAID, WORDING, Scene, vocabulary
+from models.pocket.world.scene import UNSAID, WORDING, Scene, vocabulary
 from models.text.umt5 import UMT5Text, cleaned
 from models.text.words import TEXT_LENGTH, WordText
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def train(out: Path, stage: str, minutes: float, *more: str) -> list[float]:
     """Run the command; the losses that it printed."""
-    command = [sys.executable, "-m", "models.pocket.train", "--out", str(out), "--stage", stage, *more]
+    command = [sys.executable, "-m", "models.pocket.training", "--out", str(out), "--stage", stage, *more]
     run = subprocess.run([*command, "--minutes", str(minutes)], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return [float(x) for x in re.findall(r"loss ([\d.]+)", run.stdout)]
@@ -88,7 +88,7 @@ def test_a_stage_without_what_it_needs_says_so(tmp_path: Path) -> None:
     for stage, missing, more in asked:
         if missing == "transformer":
             shutil.copy(ROOT / "assets" / "pocket" / "codec.safetensors", tmp_path)
-        command = [sys.executable, "-m", "models.pocket.train", "--out", str(tmp_path), "--stage", stage, *more]
+        command = [sys.executable, "-m", "models.pocket.training", "--out", str(tmp_path), "--stage", stage, *more]
         run = subprocess.run([*command, "--minutes", "1"], cwd=ROOT, capture_output=True, text=True)
         assert run.returncode == 2
         assert missing in run.stderr.splitlines()[-1]

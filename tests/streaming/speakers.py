@@ -12,10 +12,10 @@ import numpy as np
 from conftest import tiny_avatar
 
 from models.cue import Reference
-from models.drive import RATE
-from streaming.device import DeviceThread
-from streaming.live_avatar import LiveAvatar
-from streaming.take import Entry, Take
+from models.driving_signal import RATE
+from streaming.live.device import DeviceThread
+from streaming.speech.avatar_session import LiveAvatar
+from streaming.take.take_file import Entry, Take
 
 TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[Entry(prompt="a portrait speaks")])
 PORTRAIT = Reference(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8).tobytes(), 32, 32)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_session import async_test, replayed, running, say, until
 
-from streaming.archive import Archive
-from streaming.take import load
+from streaming.take.archive import Archive
+from streaming.take.take_file import load
 
 
 @async_test

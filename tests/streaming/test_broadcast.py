@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.broadcast import Broadcast, Viewer
+from streaming.media.broadcast import Broadcast, Viewer
 
 pytestmark = pytest.mark.asyncio
 FRAME = 5625  # ticks

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from models.drive import FRAME
-from streaming import playout as module
-from streaming.opus import SoundEncoder
-from streaming.pacing import TICKS
-from streaming.playout import Playout, Shown
+from models.driving_signal import FRAME
+from streaming.live import playout as module
+from streaming.live.pacing import TICKS
+from streaming.live.playout import Playout, Shown
+from streaming.media.opus import SoundEncoder
 
 pytestmark = pytest.mark.asyncio
 FPS = 25

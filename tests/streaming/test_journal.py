@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming import journal
-from streaming.journal import Journal
+from streaming.take import journal
+from streaming.take.journal import Journal
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:

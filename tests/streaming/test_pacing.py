@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.pacing import TOLERANCE, LookAhead, Pace, may_draw, pts_of
+from streaming.live.pacing import TOLERANCE, LookAhead, Pace, may_draw, pts_of
 
 FPS = st.integers(1, 120)
 

@@ -14,15 +14,15 @@ import pytest
 from aiortc import RTCPeerConnection
 from conftest import tiny_model
 
-from streaming import peers
-from streaming.control import ControlError, parse
-from streaming.device import DeviceThread
-from streaming.line import Line
-from streaming.pacing import LookAhead
-from streaming.phase import WAYS, Phase, onward
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead
+from streaming.live.session import Session
+from streaming.live.session_state import WAYS, Phase, onward
 from streaming.rollout import Rollout
-from streaming.session import Session
-from streaming.take import Entry, Take, load
+from streaming.take.history import Line
+from streaming.take.take_file import Entry, Take, load
+from streaming.transport import peers
+from streaming.transport.commands import ControlError, parse
 
 TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
 
@@ -306,7 +306,7 @@ async def test_the_newest_frames_are_refused_nothing_is_held_of() -> None:
 
 @async_test
 async def test_the_journal_and_the_take_lie_in_the_folder(tmp_path: Path) -> None:
-    from streaming import journal
+    from streaming.take import journal
 
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)

@@ -15,9 +15,9 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
-from streaming.broadcast import Broadcast
-from streaming.encoder import LiveEncoder
-from streaming.tracks import PacketTrack, send_video
+from streaming.media.broadcast import Broadcast
+from streaming.media.h264 import LiveEncoder
+from streaming.transport.tracks import PacketTrack, send_video
 
 pytestmark = pytest.mark.asyncio
 FPS = 25

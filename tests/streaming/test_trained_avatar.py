@@ -13,17 +13,17 @@ import pytest
 import torch
 from speakers import until
 
-from app.faces import drawn, face_named
+from app.portrait_gallery import drawn, face_named
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
-from models.judge import face as reading
-from models.judge.sync import sync
-from models.pocket.voice import VoiceError, monologue
-from streaming.device import DeviceThread
-from streaming.live_avatar import LiveAvatar, State
-from streaming.playout import Shown
-from streaming.spoken import as_sound
-from streaming.take import Entry, Take
+from models.judge import face_reader as reading
+from models.judge.lip_sync import sync
+from models.pocket.world.portrait.tts import VoiceError, monologue
+from streaming.live.device import DeviceThread
+from streaming.live.playout import Shown
+from streaming.speech.avatar_session import LiveAvatar, State
+from streaming.speech.soundtrack import as_sound
+from streaming.take.take_file import Entry, Take
 
 pytestmark = [
     pytest.mark.asyncio,

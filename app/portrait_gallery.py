@@ -1,0 +1,70 @@
+"""Faces for who has no portrait at hand: a gallery, and a designer that draws one from its attributes."""
+
+from __future__ import annotations
+
+import difflib
+
+import cv2
+import numpy as np
+
+from models.cue import Reference
+from models.pocket.world.portrait.face import ATTRIBUTES, Face, Pose
+from models.pocket.world.portrait.renderer import SIZE, draw_portrait
+from streaming.render_job import RenderError
+from streaming.speech.avatar_film import portrait_in
+
+GALLERY = {
+    "ada": Face("brown", "oval", "curly", "black", "hazel", "soft", "round", "none", "shirt", "yellow", "garden"),
+    "bo": Face("porcelain", "heart", "parted", "pink", "green", "thick", "none", "none", "crew", "blue", "room"),
+    "cem": Face("olive", "square", "short", "black", "hazel", "thick", "none", "full", "shirt", "white", "studio"),
+    "dele": Face("deep", "oval", "bald", "black", "hazel", "thick", "square", "none", "hood", "green", "sunset"),
+    "elin": Face("peach", "round", "bun", "blond", "blue", "arched", "none", "none", "crew", "red", "sky"),
+    "finn": Face("peach", "square", "spiky", "ginger", "green", "soft", "none", "none", "hood", "purple", "night"),
+}
+
+
+def face_named(text: str) -> Face:
+    """A face of the gallery by its name, or one by its attributes, as in `hair=curly,glasses=round`.
+
+    What is not said is as in the gallery's first face. RenderError, in one line, for what cannot be drawn.
+    """
+    if text in GALLERY:
+        return GALLERY[text]
+    said: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, value = (p.strip() for p in part.partition("="))
+        if not value and not said:
+            raise RenderError(
+                f"no face is called {text!r}; there are {', '.join(GALLERY)}, or say hair=curly,skin=deep"
+            )
+        if value not in ATTRIBUTES.get(name, ()):
+            known = ATTRIBUTES.get(name) or tuple(ATTRIBUTES)
+            near = difflib.get_close_matches(value if name in ATTRIBUTES else name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
+            raise RenderError(f"{part.strip()!r} cannot be drawn; {hint}")
+        said[name] = value
+    first = next(iter(GALLERY.values()))
+    return Face(**{name: said.get(name, getattr(first, name)) for name in ATTRIBUTES})
+
+
+def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
+    """Who an avatar is: a face by its name or attributes, or a picture's bytes; the gallery's first if nothing is said.
+
+    RenderError, in one line, for what cannot be drawn or is no picture.
+    """
+    if picture is not None:
+        return portrait_in(picture, size, "the portrait")
+    reference = drawn(face_named(face or next(iter(GALLERY))))
+    return reference if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")
+
+
+def as_png(reference: Reference) -> bytes:
+    """The picture as a PNG file."""
+    pixels = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
+    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
+
+
+def drawn(face: Face) -> Reference:
+    """The face at rest, as the picture that a take stays true to."""
+    frame = draw_portrait(face, np.array([Pose()], np.float32))[0]
+    return Reference(frame.tobytes(), SIZE, SIZE)

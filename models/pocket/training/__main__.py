@@ -1,0 +1,133 @@
+"""`python -m models.pocket.training --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long|decoder]`.
+
+`codec` learns to encode and decode, `base` to draw chunks behind true ones, `rollout` and `long` behind own ones, and
+`decoder` to decode better what a transformer already knows how to draw. Each stage starts from the model's weights in assets/ when they are there (codec and base from scratch otherwise) and
+writes them back (float16 safetensors with their configuration and history) every few minutes and at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.codecs.tiny import TinyCodec
+    from models.pocket import weights
+    from models.text.words import WordText
+    from models.transformer import CausalWanTransformer
+
+ASSETS = Path(__file__).resolve().parents[3] / "assets"
+GATE = 0.95  # of an attribute's readings, before any minute goes into a transformer
+STAGES = {
+    "pocket": ("codec", "base", "rollout", "long", "decoder"),
+    "pocket-avatar": ("codec", "base", "rollout", "decoder"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, required=True, help="time budget of this run")
+    parser.add_argument("--model", choices=list(STAGES), default="pocket")
+    parser.add_argument("--stage", choices=STAGES["pocket"], default="base")
+    parser.add_argument("--out", type=Path, help="folder of the weights; default: the model's in assets/")
+    parser.add_argument("--from-scratch", action="store_true", help="ignore weights that are there")
+    parser.add_argument("--clips", type=int, help="clips to draw and encode, once (800)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
+    out: Path = args.out or ASSETS / args.model
+    out.mkdir(parents=True, exist_ok=True)
+    codec_file, file = out / "codec.safetensors", out / "transformer.safetensors"
+    if args.stage not in STAGES[args.model]:
+        parser.error(f"{args.model} has the stages {', '.join(STAGES[args.model])}")
+    if args.clips is not None and args.clips < 1:
+        parser.error("--clips is 1 or more")
+    if args.stage != "codec" and not codec_file.exists():
+        parser.error(f"--stage {args.stage} needs a codec: {codec_file} is missing, run --stage codec first")
+    if args.stage in ("rollout", "long") and not file.exists():
+        parser.error(f"--stage {args.stage} needs a transformer: run --stage base first")
+    if args.stage in ("rollout", "long", "decoder") and args.from_scratch:
+        parser.error(f"--stage {args.stage} goes on from weights; only codec and base begin from scratch")
+
+    import torch
+
+    from models.checkpoints.assemble import load_tiny_codec
+    from models.pocket import weights
+    from models.pocket.training import avatar as train_avatar
+    from models.pocket.training import avatar_clips
+    from models.pocket.training import codec as train_codec
+    from models.pocket.training import teacher_forcing as train_base
+    from models.pocket.world import scene
+
+    avatar, scratch = args.model == "pocket-avatar", bool(args.from_scratch)
+    if args.stage in ("codec", "decoder"):
+        # faces are learned sooner from a codec that knows how to draw
+        first = codec_file if codec_file.exists() or not avatar else ASSETS / "pocket" / "codec.safetensors"
+        start = None if scratch or not first.exists() else first
+        earlier = weights.history(start) if start else []
+        train_codec.train_codec(
+            args.minutes,
+            load_tiny_codec(start) if start else None,
+            lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": args.stage, **facts}]),
+            avatar_clips.PORTRAITS if avatar else train_codec.SCENES,
+            decoder_only=args.stage == "decoder",
+        )
+        return
+    codec = load_tiny_codec(codec_file)
+    prepared = out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
+    kept = torch.load(prepared, weights_only=False) if prepared.exists() else {}
+    encoder = weights.encoder_digest(codec)
+    if kept.get("encoder") == encoder and args.clips in (None, len(kept["clips"])):
+        clips = kept["clips"]
+    else:
+        encode = avatar_clips.encode_clips if avatar else train_base.encode_clips
+        clips = list(encode(codec, args.clips or 800, args.seed))
+        torch.save({"encoder": encoder, "clips": clips}, prepared)
+    fresh = scratch or not file.exists()
+    if not fresh:
+        pair = weights.load_transformer(file)
+    elif avatar:
+        pair = train_avatar.build(ASSETS / "pocket" / "transformer.safetensors")
+    else:
+        pair = weights.build_transformer(train_base.CONFIG, scene.vocabulary())
+    for module in pair:
+        module.to("cuda" if torch.cuda.is_available() else "cpu")
+    before = [] if fresh else weights.history(file)
+
+    def save(transformer: CausalWanTransformer, text: WordText, facts: weights.Facts) -> None:
+        weights.save_transformer(transformer, text, file, [*before, {"stage": args.stage, **facts}])
+
+    if avatar and args.stage == "rollout":
+        from models.pocket.training.avatar_rollout import train_avatar_rollout
+
+        train_avatar_rollout(args.minutes, pair, codec, save, clips, seed=args.seed)
+    elif avatar:
+        train_avatar.train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
+    elif args.stage == "base":
+        for line in gate(codec):
+            print(line, flush=True)
+        train_base.train_base(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
+    else:
+        from models.pocket.training.rollout import train_rollout
+
+        train_rollout(args.minutes, pair, codec, save, clips, long=args.stage == "long", seed=args.seed)
+
+
+def gate(codec: TinyCodec) -> list[str]:
+    """What the judge cannot read from the codec's reconstructions, a line an attribute: no transformer can draw it."""
+    from models.judge import classifier
+    from models.judge.train_classifier import report
+
+    scores = report(classifier.load(ASSETS / "judge" / "judge.safetensors"), codec, clips=200)
+    return [
+        f"codec: {name} is read right in {share:.2f} of reconstructions ({scores['world'][name]:.2f} of the world's own"
+        f" clips), {GATE} is asked for; --stage codec trains it further"
+        for name, share in scores["through the codec"].items()
+        if share < GATE
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Clips of the portrait world, encoded for training: a face that speaks, what drives it, and the picture it stays true to."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.codecs.tiny import TinyCodec
+from models.driving_signal import FPS, Controls, Drive
+from models.pocket.training.codec import CROP, Footage, as_video
+from models.pocket.world.portrait.face import Pose, random_face
+from models.pocket.world.portrait.motion import living
+from models.pocket.world.portrait.renderer import SIZE, draw_portrait, places
+from models.pocket.world.portrait.tts import RATE, Sound, monologue, mouth_of
+
+CHUNK, CHUNKS = 3, 6
+LATENTS = CHUNK * CHUNKS
+FRAMES = 4 * (LATENTS - 1) + 1
+
+
+@dataclass(frozen=True)
+class AvatarClip:
+    """Latents [C, 18, h, w] and reference [C, 1, h, w] float16, weight of each cell [18, h, w], drive [18, 7, 64] float16."""
+
+    latents: Tensor
+    reference: Tensor
+    weight: Tensor
+    drive: Tensor
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A clip as it is drawn: frames [n, 128, 128, 3] uint8, poses [n, 11], sound [samples], weight of pixels [n, 128, 128]."""
+
+    frames: NDArray[np.uint8]
+    poses: NDArray[np.float32]
+    sound: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: Sound | None = None) -> Portrait:
+    """Somebody speaks, or listens, for so many frames: the sound, or a new monologue. VoiceError without espeak-ng."""
+    face = random_face(rng, held_out=held_out)
+    sound = monologue((frames + 2) / FPS, rng) if sound is None else sound
+    mouth = mouth_of(sound)[:frames]
+    poses = living(frames, np.random.default_rng(rng.getrandbits(32)), mouth)
+    where = places(face, poses)
+    weight = np.ones((frames, SIZE, SIZE), np.float32)
+    for boxes, more in ((where.face, 1.0), (where.eyes, 2.0), (where.mouth, 5.0)):
+        edges = np.clip(np.round(boxes * SIZE), 0, SIZE).astype(int)
+        for mask, (left, top, right, bottom) in zip(weight, edges, strict=True):
+            mask[top:bottom, left:right] += more
+    return Portrait(draw_portrait(face, poses), poses, sound, weight)
+
+
+def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int, Controls]]:
+    """For most clips none; for the others some of what the face does is also said, latent by latent."""
+    said = [n for n in Controls.__dataclass_fields__ if rng.random() < 0.5] if rng.random() < 0.35 else []
+    columns = {n: Pose._fields.index(n) for n in said}
+    rows = [poses[0], *(poses[4 * i - 1] for i in range(1, LATENTS))]  # amid the frames that a latent shows
+    return [(i, Controls(**{n: float(row[c]) for n, c in columns.items()})) for i, row in enumerate(rows)]
+
+
+@torch.no_grad()
+def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip]:
+    """Clips of six chunks (69 frames); the reference is a clip's last frame, held for a latent (2512.21734)."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        drawn = portrait(rng, FRAMES)
+        z = codec.encode(as_video(drawn.frames[[0, 0, 0, *range(FRAMES)]])[None])[0]
+        reference = codec.encode_image(torch.from_numpy(drawn.frames[-1:]))[0]
+        drive = Drive()
+        drive.hear(drawn.sound)
+        for latent, controls in _controls(drawn.poses, rng):
+            drive.control(latent, controls)
+        shown = torch.from_numpy(drawn.weight[[0, *range(3, FRAMES, 4)]])
+        weight = torch.nn.functional.adaptive_avg_pool2d(shown, (z.shape[-2], z.shape[-1]))
+        yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(drive.latents(0, LATENTS)).half())
+
+
+@lru_cache(maxsize=1)
+def _monologues() -> list[Sound]:
+    """Of which crops hear a moment each: a voice for every ninth of a second would take longer than to learn from it."""
+    rng = random.Random(1)
+    return [monologue(8, rng) for _ in range(40)]
+
+
+def _crop(rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
+    said = rng.choice(_monologues())
+    begin = rng.randrange(len(said) - RATE)
+    drawn = portrait(rng, 9, sound=said[begin : begin + RATE // 2])
+    x, y = (8 * rng.randrange((SIZE - CROP) // 8 + 1) for _ in range(2))
+    if rng.random() < 0.6:  # around the mouth
+        x, y = 32 + 8 * rng.randint(-1, 1), 48 + 8 * rng.randint(-1, 1)
+    lead = [0, 0, 0, *range(9)]
+    return drawn.frames[lead, y : y + CROP, x : x + CROP], drawn.weight[lead, y : y + CROP, x : x + CROP]
+
+
+PORTRAITS = Footage(
+    _crop,
+    lambda rng, frames: portrait(rng, frames).frames,
+    lambda rng, frames: portrait(rng, frames, held_out=True).frames,
+)

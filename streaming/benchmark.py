@@ -1,0 +1,175 @@
+"""How fast a model rolls out on this machine, and where a chunk's time goes."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from app.portrait_gallery import GALLERY, drawn
+from models.catalog import Entry
+from models.checkpoints.assemble import Model
+from models.cue import Prompt
+from streaming.media.video_writer import encode_fragment
+from streaming.rollout import Boundary, Rollout
+from streaming.speech.driven_rollout import SpeakingRollout
+from streaming.take.take_file import Entry as ScriptLine
+from streaming.take.take_file import Take
+
+SWITCH_EVERY = 4  # chunks
+PARTS = ("denoise", "clean pass", "recache", "decode", "encode")
+
+
+def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
+    """Floating-point operations of the transformer for one chunk with a full window: every step and the clean pass."""
+    t, r = entry.transformer, entry.rollout
+    dim = t["num_attention_heads"] * t["attention_head_dim"]
+    _, ph, pw = t["patch_size"]
+    tokens = (width // (entry.stride * pw)) * (height // (entry.stride * ph))
+    matrices = 6 * dim * dim + 2 * dim * t["ffn_dim"]  # q k v o of self-attention, q o of cross-attention, the MLP
+    attention = 2 * dim * (r.window * tokens + text_length)  # scores and weighted sum
+    a_token = 2 * t["num_layers"] * (matrices + attention)
+    return (len(r.schedule.sigmas) + 1) * r.chunk * tokens * a_token
+
+
+def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, seconds: float = 1.0) -> float:
+    """FLOP/s of a large matrix product on this device: the arithmetic limit that shares are counted against."""
+    n = 8192 if device.type == "cuda" else n
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        began = time.perf_counter()
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return 2 * n**3 / min(times)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians in seconds over chunks with a full window; `spread` holds their quartiles."""
+
+    median: dict[str, float]
+    spread: dict[str, tuple[float, float]]
+    loop_fps: float  # denoise and clean pass
+    end_to_end_fps: float  # decode and encode too
+    memory_gb: float
+    flops: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """Of the arithmetic limit that denoising and clean pass reach."""
+        return self.flops / (self.median["denoise"] + self.median["clean pass"]) / self.limit
+
+
+def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length: int) -> Result:
+    """Roll out until `chunks` chunks with a full window are measured; every fourth starts with another prompt."""
+    entry, device = model.entry, model.generator.device
+    width, height = size or entry.size
+    take = Take(model=entry.name, size=f"{width}x{height}", cues=[ScriptLine(prompt="a red ball bounces by day")])
+    speaks = entry.drive is not None
+    rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    full = entry.rollout.window // entry.rollout.chunk
+    seconds: dict[str, list[float]] = {name: [] for name in PARTS}
+    switched: list[float] = []
+    for i in range(full + chunks):
+        switch = i >= full and (i - full) % SWITCH_EVERY == SWITCH_EVERY - 1
+        boundary = rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
+        encode = _encode_seconds(boundary, entry.fps)
+        if i < full:
+            continue
+        (switched if switch else seconds["denoise"]).append(boundary.seconds["draw"])
+        seconds["decode"].append(boundary.seconds["decode"])
+        seconds["clean pass"].append(boundary.seconds["commit"])
+        seconds["encode"].append(encode)
+    median = {name: statistics.median(v) if v else 0.0 for name, v in seconds.items()}
+    seconds["recache"] = [s - median["denoise"] for s in switched]
+    median["recache"] = statistics.median(seconds["recache"]) if switched else float("nan")
+    spread = {n: _quartiles(v) for n, v in seconds.items()}
+    frames = 4 * entry.rollout.chunk
+    loop = median["denoise"] + median["clean pass"]
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak_resident()
+    return Result(
+        median,
+        spread,
+        frames / loop,
+        frames / (loop + median["decode"] + median["encode"]),
+        memory / 1e9,
+        flops_a_chunk(entry, width, height, text_length),
+        matmul_limit(device, model.generator.dtype),
+    )
+
+
+def _encode_seconds(boundary: Boundary, fps: int) -> float:
+    began = time.perf_counter()
+    encode_fragment(list(boundary.frames), 0, 0, fps)
+    return time.perf_counter() - began
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return (values[0], values[0]) if values else (float("nan"), float("nan"))
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def _peak_resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_weights: bool) -> str:
+    """A section of the log: what ran where, and its figures."""
+    import diffusers
+
+    device, dtype = model.generator.device, str(model.generator.dtype).removeprefix("torch.")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    rows = [
+        f"| {part} | {1000 * result.median[part]:.1f} | "
+        f"{1000 * result.spread[part][0]:.1f} – {1000 * result.spread[part][1]:.1f} |"
+        for part in PARTS
+    ]
+    return "\n".join(
+        [
+            f"## {model.entry.name}, {size[0]}x{size[1]}, {' '.join(model.engine.values()) or dtype}, {name}",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
+            + (", random weights" if random_weights else ""),
+            "",
+            f"- loop (denoise and clean pass) {result.loop_fps:.1f} fps, end to end {result.end_to_end_fps:.1f} fps "
+            f"(media rate {model.entry.fps})",
+            f"- memory at its peak {result.memory_gb:.2f} GB",
+            f"- {result.flops / 1e12:.3f} TFLOP a chunk, {100 * result.share:.0f} % of the {result.limit / 1e12:.2f} TFLOP/s "
+            "that a large matrix product reaches here",
+            "",
+            "| part of a chunk | median ms | quartiles |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "",
+        ]
+    )
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

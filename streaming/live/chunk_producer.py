@@ -1,0 +1,278 @@
+"""The drawing half of a session: waiting cues land, chunks are drawn ahead of the playhead, the line grows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.checkpoints.assemble import Model
+from models.state import Snapshot, Snapshots
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead, may_draw
+from streaming.live.playout import Playout, Shown
+from streaming.live.timings import Figures
+from streaming.rollout import Boundary, Rollout, frames_before, record_of
+from streaming.take.history import Line, LineFiles, new_id
+from streaming.take.take_file import Entry, Take
+from streaming.transport.commands import cues_of, merged
+
+SNAPSHOT_BUDGET_MB = 512
+Drawn = tuple[Boundary, Snapshot, float]  # and the seconds that it took
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A cue that was accepted and waits for the next chunk; `number` is that of the message that asked for it."""
+
+    number: int | None
+    entry: Entry
+    since: float
+
+
+class Drawing:
+    """Draws a take as far ahead of its playout as the look-ahead dial allows. Only steps run on the device thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        take: Take,
+        device: DeviceThread,
+        playout: Playout,
+        *,
+        folder: Path | None,
+        look_ahead: LookAhead,
+        tell: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float],
+        past: Line | None = None,
+    ) -> None:
+        """With a folder the line's journal and take file are kept there. `tell` gets what listeners should know.
+
+        With a `past` the take branches at its end: its chunks are drawn anew, unseen and as fast as the device can.
+        """
+        self.line = Line(new_id(), take, f"{past.id}@{past.length}" if past else None)
+        self._past, self._differs = past, False
+        self.look_ahead = look_ahead
+        self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
+        self.figures = Figures(4 * model.entry.rollout.chunk, model.entry.fps)
+        self.record = record_of(model, model.generator.device)
+        self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
+        self._files = LineFiles(folder, self.record) if folder is not None else None
+        self._rollout = self._new_rollout(take)
+        self._waiting: list[Waiting] = []
+        self._landing: list[Waiting] = []  # on the chunk that is being drawn
+        self._rewind_to: Snapshot | None = None
+        self._restart = False
+        self._wake = asyncio.Event()
+        self._held, self._over = False, False
+
+    @property
+    def catching_up(self) -> int | None:
+        """The latent at which a continued take begins to be seen; None once it is."""
+        return self._past.length if self._past is not None else None
+
+    def timeline(self) -> dict[str, Any]:
+        """The cue blocks of the present line."""
+        cues = [e.model_dump(exclude_defaults=True) for e in self.line.landed]
+        return {"type": "timeline", "take": self.line.id, "parent": self.line.parent, "cues": cues}
+
+    # -- what it is told ------------------------------------------------------------------------------------------
+
+    def land(self, entry: Entry, number: int | None) -> None:
+        """Have a cue land on the next chunk; ValueError if too many wait for it."""
+        if len(self._waiting) >= 64:
+            raise ValueError("too many cues wait for the next chunk")
+        self._waiting.append(Waiting(number, entry, self._clock()))
+        self.wake()
+
+    def rewind(self, latent: int) -> None:
+        """Go back before the next chunk; ValueError if that latent is not held."""
+        oldest = self.snapshots.oldest()
+        if latent > self.line.length or (latent and (oldest is None or latent < oldest)):
+            raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
+        self._restart = latent == 0
+        # held from here on: a chunk that is being drawn may push the oldest out of the budget before the way back begins
+        self._rewind_to = self.snapshots.at(latent) if latent else None
+        self.wake()
+
+    def undo(self) -> int | None:
+        """Take back the newest cue: forget one that waits, and give its message's number; go back before one that landed.
+
+        ValueError if there is none.
+        """
+        newest = next((w for w in reversed(self._waiting) if w.number is not None), None)
+        if newest is not None:
+            self._waiting = [w for w in self._waiting if w is not newest]
+            return newest.number
+        last = max((e.landed or 0 for e in self.line.landed), default=0)
+        drawing = bool(self._landing) and self.line.length > 0  # what lands on the first chunk is the take itself
+        if not (last or drawing):
+            raise ValueError("there is nothing to undo")
+        self.rewind(self.line.length if drawing else last)
+        return None
+
+    def wake(self) -> None:
+        """Something changed that drawing may wait for."""
+        self._wake.set()
+
+    def hold(self, *, held: bool) -> None:
+        """Draw nothing while held, but go back if asked to."""
+        self._held = held
+        self.wake()
+
+    def end(self) -> None:
+        self._over = True
+        self.wake()
+
+    def close(self) -> None:
+        """Write the take file and let go of all that takes memory."""
+        self._keep(lambda files: files.end(self.line))
+        self._keep(LineFiles.close)
+        self.snapshots = Snapshots(0)
+
+    def recording(self) -> Path:
+        """Where a new recording of the line goes; ValueError if nothing is kept on disk."""
+        if self._files is None:
+            raise ValueError("nothing can be recorded: takes are not kept on disk here")
+        return self._files.recording(self.line)
+
+    def _keep(self, write: Callable[[LineFiles], None]) -> None:
+        """Write to the line's files. Whatever the disk does, the stream goes on: the take is then kept in memory only."""
+        if self._files is None:
+            return
+        try:
+            write(self._files)
+        except OSError as e:
+            self._no_longer_kept(e)
+
+    def _no_longer_kept(self, e: OSError) -> None:
+        if self._files is not None:
+            self._files = None
+            why = f"the take is no longer kept on disk ({e.strerror or e}): download it before you end it"
+            self._tell({"type": "warning", "why": why})
+
+    # -- what it does ---------------------------------------------------------------------------------------------
+
+    async def run(self, begun: Callable[[], None]) -> None:
+        """Draw until the end; `begun` is called when a chunk has come."""
+        self._keep(lambda files: files.begin(self.line))
+        chunk = 4 * self._model.entry.rollout.chunk
+        while not self._over:
+            await self._turn_back()
+            if self._past is not None:
+                await self._catch_up(self._past)
+                continue
+            ready = may_draw(self.look_ahead, unplayed=self._unplayed, chunk=chunk, production=self.figures.production)
+            if self._held or not ready:
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            landing, self._waiting = self._waiting, []
+            if self.look_ahead is LookAhead.LOSSLESS:  # every prompt has its chunk
+                later = next((i for i, w in enumerate(landing) if i and w.entry.prompt is not None), len(landing))
+                landing, self._waiting = landing[:later], landing[later:]
+            entries = merged([w.entry for w in landing])
+            self._landing = landing
+            drawn = await self._draw(entries)
+            self._landing = []
+            if drawn is None:
+                self._waiting = landing + self._waiting
+                continue
+            self._arrived(drawn, entries, landing)
+            begun()
+
+    @property
+    def _unplayed(self) -> int:
+        """Frames of the line that are still to be shown."""
+        return len(self._playout)
+
+    def _new_rollout(self, take: Take) -> Rollout:
+        return Rollout(self._model, take)
+
+    async def _turn_back(self) -> None:
+        """Before a chunk: leave what is drawn, if that was asked for."""
+        if self._restart or self._rewind_to is not None:
+            await self._go_back(self._rewind_to)
+
+    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+        """The next chunk, on which these cues land; None if it was given up."""
+        return await self._device.run(lambda: self._step(entries))
+
+    async def _catch_up(self, past: Line) -> None:
+        """Draw the next chunk as it was, or be done with the past."""
+        at = self.line.length
+        if at >= past.length:
+            self._past = None
+            return
+        own = len(past.take.cues)  # the rollout lands those by itself
+        entries = [e for e in past.landed[own:] if e.landed == at]
+        boundary, snapshot, seconds = await self._device.run(lambda: self._step(entries))
+        self._grow(boundary, snapshot, seconds, entries)
+        if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
+            self._differs = True
+            why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
+            self._tell({"type": "warning", "why": why})
+
+    def _step(self, entries: list[Entry]) -> Drawn:
+        began = time.perf_counter()
+        boundary = self._rollout.step(cues_of(entries))
+        return boundary, self._rollout.snapshot(), time.perf_counter() - began
+
+    def _grow(self, boundary: Boundary, snapshot: Snapshot, seconds: float, entries: list[Entry]) -> list[Entry]:
+        """A chunk becomes part of the line; the cues that landed on it."""
+        self.snapshots.add(snapshot)
+        if boundary.first > 0:  # the first chunk warms things up
+            self.figures.drew(seconds)
+            if boundary.disagreement is not None:  # and begins as the picture that it was given, if there is one
+                self.figures.tied(boundary.disagreement)
+        own = self.line.take.cues if boundary.first == 0 else []
+        entries = [e.model_copy(update={"landed": boundary.first}) for e in [*own, *entries]]
+        self.line.landed += entries
+        self.line.hashes[boundary.first] = boundary.hash
+        self.line.length = boundary.first + boundary.latents
+        self._keep(lambda files: files.chunk(boundary, entries))
+        if entries:
+            self._tell(self.timeline())
+        return entries
+
+    def _arrived(self, drawn: Drawn, entries: list[Entry], landing: list[Waiting]) -> None:
+        """A chunk is drawn: its cues become part of the line, its frames queue up."""
+        boundary = drawn[0]
+        entries = self._grow(*drawn, entries)
+        ahead = len(self._playout)
+        for waiting in landing:
+            self.figures.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
+            if waiting.number is not None:
+                frame = self._playout.released + ahead
+                self._tell({"type": "live", "id": waiting.number, "latent": boundary.first, "frame": frame})
+        cut = any(e.cut for e in entries)
+        answers = tuple(w.number for w in landing if w.number is not None)
+        head, *rest = self._shown(boundary)
+        self._queue([replace(head, cut=cut, answers=answers), *rest])
+
+    def _shown(self, boundary: Boundary) -> list[Shown]:
+        """The frames of a chunk, as they go to the playout."""
+        begin = frames_before(boundary.first)
+        return [Shown(f, boundary.first, frame=i) for i, f in enumerate(boundary.frames, begin)]
+
+    def _queue(self, frames: list[Shown]) -> None:
+        self._playout.add(frames)
+
+    async def _go_back(self, snapshot: Snapshot | None) -> None:
+        """Branch at a snapshot, or at the start: what lay ahead is another take's."""
+        self._rewind_to, self._restart, self._past = None, False, None
+        left, at = self.line, snapshot.index if snapshot else 0
+        self.snapshots.drop_after(at)
+        if snapshot is None:
+            self._rollout = await self._device.run(lambda: self._new_rollout(left.take))
+        else:
+            self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
+            self.snapshots.add(snapshot)
+        self.line = left.branched(at)
+        self._playout.clear()
+        self._keep(lambda files: files.end(left))
+        self._keep(lambda files: files.begin(self.line))
+        self._tell(self.timeline())

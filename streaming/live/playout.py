@@ -1,0 +1,151 @@
+"""The playing half of a session: frames leave at the media rate, encoded once, to all viewers.
+
+Frames are numbered as they are released, so media time only ever grows, also over a rewind. Where there is sound, every
+frame carries its own: there is one queue and one clock, and nothing that could drift apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from streaming.live.pacing import Pace, pts_of
+from streaming.media.broadcast import Broadcast
+from streaming.media.h264 import LiveEncoder, Picture, bitrate_for
+from streaming.media.live_recording import Recording
+from streaming.media.opus import SILENCE, SoundEncoder
+from streaming.speech.soundtrack import Samples
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame on its way to the screen, and the latent at whose chunk it began."""
+
+    picture: Picture  # [H, W, 3]
+    chunk: int  # first latent of its chunk
+    cut: bool = False  # the first frame after a cut: the encoder starts anew there
+    answers: tuple[int, ...] = ()  # messages whose cues this frame is the first to show
+    frame: int = 0  # its place in the take
+    sound: Samples = field(default_factory=lambda: SILENCE)  # what is heard with it, where the film has sound
+
+
+class Playout:
+    """Frames that wait for their time. `freed` is called as one leaves the queue, `shown` once it is sent."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        fps: int,
+        *,
+        freed: Callable[[], None],
+        shown: Callable[[Shown, int], None],
+        clock: Callable[[], float],
+        sound: bool = False,
+    ) -> None:
+        """Width and height of the pictures in pixels, frames a second; with `sound` 25, and all frames carry theirs."""
+        self.fps = fps
+        self.broadcast = Broadcast()
+        self.sound = Broadcast() if sound else None
+        self._sound_encoder = SoundEncoder() if sound else None
+        self.recording: Recording | None = None
+        self.released = 0  # frames
+        self.playhead = 0  # first latent of the chunk on screen
+        self.next_frame = 0  # of the take: what comes after the frame on screen
+        self._encoder = LiveEncoder(*size, fps, bitrate_for(*size, fps))
+        self._freed, self._shown, self._clock = freed, shown, clock
+        self._frames: deque[Shown] = deque()
+        self._wake = asyncio.Event()
+        self._playing, self._over = False, False
+
+    def __len__(self) -> int:
+        """Frames that wait."""
+        return len(self._frames)
+
+    @property
+    def picture_width(self) -> int:
+        """Of the encoded picture, in pixels."""
+        return self._encoder.width
+
+    @property
+    def picture_height(self) -> int:
+        return self._encoder.height
+
+    def add(self, frames: Iterable[Shown]) -> None:
+        self._frames.extend(frames)
+        self._wake.set()
+
+    def redraw(self, frames: list[Shown]) -> None:
+        """These instead of what waits for their places in the take and after; those that are late are left out."""
+        kept = (f for f in self._frames if f.frame < frames[0].frame)
+        self._frames = deque([*kept, *(f for f in frames if f.frame >= self.next_frame)])
+        self._wake.set()
+
+    def clear(self) -> None:
+        self._frames.clear()
+
+    def hush(self) -> None:
+        """Nothing of what waits is heard; it is still seen."""
+        self._frames = deque(replace(f, sound=SILENCE) for f in self._frames)
+
+    @property
+    def audible(self) -> bool:
+        """Whether anything of what waits would be heard."""
+        return any(f.sound.any() for f in self._frames)
+
+    def hold(self, *, held: bool) -> None:
+        """While held the picture stands still, and media time with it."""
+        self._playing = not held
+        self._wake.set()
+
+    def end(self) -> None:
+        self._over = True
+        self.hold(held=True)
+
+    async def run(self) -> None:
+        """Release one frame after another until the end."""
+        pace: Pace | None = None
+        last: Shown | None = None
+        while not self._over:
+            if not self._playing or not self._frames:
+                pace = pace if self._playing else None
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken(), 0.25)
+                if not (self._playing or self._over) and last is not None and self.broadcast.keyframe_wanted:
+                    await self._show(replace(last, answers=(), sound=SILENCE))  # who joins a pause sees where it stands
+                continue
+            pace = pace or Pace(self.fps, self.released, self._clock())
+            if (delay := pace.due(self.released) - self._clock()) > 0:
+                await asyncio.sleep(delay)
+                if not self._playing or not self._frames:
+                    continue
+            pace = pace.released(self.released, self._clock())
+            last = self._frames.popleft()
+            await self._show(last)
+
+    async def _woken(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+
+    async def _show(self, shown: Shown) -> None:
+        """Release one frame: encode it, send it, and tell of it."""
+        number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
+        self.next_frame = shown.frame + 1
+        self._freed()
+        recording = self.recording
+        keyframe = shown.cut or self.broadcast.keyframe_wanted or (recording is not None and recording.waiting)
+        pts = pts_of(number, self.fps)
+        if self.sound is not None and self._sound_encoder is not None:
+            for packet in self._sound_encoder.encode(shown.sound, number):
+                self.sound.send(packet)
+                if recording is not None:
+                    recording.offer_sound(packet)
+        encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
+        for packet in await asyncio.get_running_loop().run_in_executor(None, encode):
+            self.broadcast.send(packet)
+            if recording is not None:
+                recording.offer(packet)
+        self._shown(shown, number)

@@ -1,0 +1,151 @@
+"""All sessions of a server: who may start one, and that nothing is left of one that nobody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.checkpoints.assemble import Model
+from models.cue import Reference
+from models.judge.face_reader import FaceReader
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead
+from streaming.live.session import Session
+from streaming.speech.avatar_session import LiveAvatar
+from streaming.take.history import Line
+from streaming.take.take_file import Take
+
+log = logging.getLogger(__name__)
+
+GRACE = 20.0  # seconds that a session outlives its last viewer
+TICKET_LIFE = 10.0  # seconds after which somebody who no longer asks has left the line
+CAPACITY = 0.95  # of the device's time
+UNKNOWN = 0.4  # real-time factor that a model is taken to have before it was measured
+
+
+class FullError(Exception):
+    """The device cannot carry another session in real time."""
+
+    def __init__(self, ticket: str, place: int) -> None:
+        super().__init__(f"the device is busy; place {place} in line")
+        self.ticket, self.place = ticket, place
+
+
+@dataclass
+class Hosted:
+    """A session with the key of whoever may control it."""
+
+    session: Session
+    key: str
+    unwatched_since: float
+    _seat: object = None
+
+    def take_seat(self) -> Callable[[], bool]:
+        """Control for a connection until another one takes it; says whether it still has it."""
+        mine = self._seat = object()
+        return lambda: self._seat is mine
+
+
+class Sessions:
+    """Starts, finds and ends sessions; one device thread serves them all."""
+
+    def __init__(
+        self,
+        load: Callable[[str], Awaitable[Model]],
+        device: DeviceThread,
+        folder: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
+        ended: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        """`load` gives a model by name, `ended` is told of every session that is closed."""
+        self._load, self.device, self.folder = load, device, folder
+        self._clock, self._grace, self._ended = clock, grace, ended
+        self.hosted: dict[str, Hosted] = {}
+        self._factors: dict[str, float] = {}  # model → last measured real-time factor
+        self._line: dict[str, float] = {}  # ticket → when it last asked; in order of arrival
+
+    async def create(
+        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: Line | None = None
+    ) -> Hosted:
+        """A running session; FullError names the place in line if it would push the others under real time.
+
+        With a `past` it continues that line, which began as `take`.
+        """
+        model = await self._admitted(take, ticket)
+        return self._begun(
+            Session(model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past)
+        )
+
+    async def create_avatar(
+        self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
+    ) -> Hosted:
+        """A running avatar with this portrait; FullError as for every session."""
+        model = await self._admitted(take, ticket)
+        how: dict[str, Any] = {"folder": self.folder, "clock": self._clock}
+        return self._begun(LiveAvatar(model, take, self.device, portrait=portrait, reader=reader, **how))
+
+    async def _admitted(self, take: Take, ticket: str | None) -> Model:
+        self._admit(take.model, ticket)
+        return await self._load(take.model)
+
+    def _begun(self, session: Session) -> Hosted:
+        hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
+        self.hosted[session.id] = hosted
+        session.start()
+        return hosted
+
+    def _admit(self, name: str, ticket: str | None) -> None:
+        now = self._clock()
+        self._line = {t: asked for t, asked in self._line.items() if now - asked < TICKET_LIFE}
+        running = [h.session for h in self.hosted.values() if not h.session.over]
+        for session in running:
+            if session.real_time_factor is not None:
+                self._factors[session.model.entry.name] = session.real_time_factor
+        load = sum(self._factors.get(s.model.entry.name, UNKNOWN) for s in running)
+        first = next(iter(self._line), ticket)
+        fits = not running or load + self._factors.get(name, UNKNOWN) <= CAPACITY
+        if fits and first == ticket:
+            self._line.pop(ticket or "", None)
+            return
+        ticket = ticket if ticket in self._line else secrets.token_urlsafe(12)
+        self._line[ticket] = now
+        raise FullError(ticket, list(self._line).index(ticket) + 1)
+
+    async def tidy(self) -> None:
+        """End what nobody has watched for the grace period, and forget what is over."""
+        now = self._clock()
+        for key, hosted in list(self.hosted.items()):
+            if len(hosted.session.broadcast):
+                hosted.unwatched_since = now
+            if hosted.session.over or now - hosted.unwatched_since > self._grace:
+                with contextlib.suppress(KeyError):  # ended by somebody else while another one was waited for
+                    await self.end(key)
+
+    async def end(self, session: str) -> None:
+        """End a session and forget it; KeyError if there is none of that id."""
+        ended = self.hosted.pop(session).session
+        self._ended(ended)
+        await ended.close()
+
+    async def run(self) -> None:
+        """Tidy once a second, until cancelled; then end everything."""
+        try:
+            while True:
+                await asyncio.sleep(1)
+                try:
+                    await self.tidy()
+                except Exception:  # of one session; the others go on
+                    log.exception("tidying failed")
+        finally:
+            for key in list(self.hosted):
+                with contextlib.suppress(Exception):
+                    await self.end(key)

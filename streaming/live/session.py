@@ -1,0 +1,291 @@
+"""A session: a rollout with a clock and viewers.
+
+    commands → waiting cues → rollout.step (device thread) → frames → playout → encoder → broadcast → viewers
+
+Two tasks run it: one draws chunks as far ahead of the playhead as the look-ahead dial allows, the other releases one
+frame after another at the media rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from models.checkpoints.assemble import Model
+from streaming.live.chunk_producer import Drawing
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead
+from streaming.live.playout import Playout, Shown
+from streaming.live.session_state import Phase, onward
+from streaming.media.broadcast import Broadcast
+from streaming.media.live_recording import Recording, RecordingError
+from streaming.take.history import Line
+from streaming.take.take_file import Take
+from streaming.transport.commands import (
+    Command,
+    ControlError,
+    CueCommand,
+    LookAheadCommand,
+    MicrophoneCommand,
+    PlainCommand,
+    PrepareCommand,
+    PromptCommand,
+    RewindCommand,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_TASKS = 128  # that one session may have at a time
+Listener = Callable[[dict[str, Any]], None]
+
+
+class Session:
+    """One running take. All methods belong to the event loop; only steps run on the device thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        take: Take,
+        device: DeviceThread,
+        *,
+        folder: Path | None = None,
+        look_ahead: LookAhead = LookAhead.SMOOTH,
+        clock: Callable[[], float] = time.monotonic,
+        past: Line | None = None,
+    ) -> None:
+        """With a `past`, `take` is what that began as, and this session goes on where it ended."""
+        self.id = uuid.uuid4().hex
+        self.model, self.device = model, device
+        self.phase, self.failure = Phase.WARMING, ""
+        size = take.width_height(model.entry.size)
+        self._listeners: list[Listener] = []
+        self.playout = Playout(
+            size,
+            model.entry.fps,
+            freed=lambda: self._drawing.wake(),
+            shown=self._shown,
+            clock=clock,
+            sound=model.entry.drive is not None,
+        )
+        self._drawing = self._new_drawing(
+            take, device, folder=folder, look_ahead=look_ahead, tell=self._tell, clock=clock, past=past
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._recorder: asyncio.Task[None] | None = None
+
+    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> Drawing:
+        return Drawing(self.model, take, device, self.playout, **how)
+
+    # -- what it tells --------------------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        return self.phase in (Phase.ENDED, Phase.FAILED)
+
+    @property
+    def line(self) -> Line:
+        """What has been lived through, of the branch that it is on."""
+        return self._drawing.line
+
+    @property
+    def index(self) -> int:
+        """Latents drawn so far."""
+        return self.line.length
+
+    @property
+    def broadcast(self) -> Broadcast:
+        return self.playout.broadcast
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of device time a second of media costs; None before the first chunks."""
+        return self._drawing.figures.real_time_factor
+
+    def facts(self) -> dict[str, Any]:
+        """What a viewer needs to know of the film once."""
+        entry = self.model.entry
+        facts = {"model": entry.name, "fps": entry.fps, "chunk": entry.rollout.chunk, "phase": self.phase}
+        return facts | {"sound": self.playout.sound is not None}
+
+    def take(self) -> Take:
+        """The surviving line as a take that render replays to the same latents."""
+        return self.line.as_take(self._drawing.record)
+
+    def status(self) -> dict[str, Any]:
+        figures = self._drawing.figures
+        return {
+            "type": "status",
+            "phase": self.phase,
+            "latent": self.index,
+            "catching_up": self._drawing.catching_up,
+            "playhead": self.playout.playhead,
+            "oldest": self._drawing.snapshots.oldest(),
+            "held_mb": round(self._drawing.snapshots.bytes() / 1e6),
+            "generated_fps": figures.generated_fps,
+            "buffer_ms": round(1000 * len(self.playout) / self.playout.fps),
+            "prompt_ms": figures.prompt_ms,
+            "knots": figures.knots,
+            "viewers": len(self.broadcast),
+            "look_ahead": self._drawing.look_ahead,
+            "recorded_s": round(self.playout.recording.seconds, 1) if self.playout.recording else None,
+        }
+
+    def timeline(self) -> dict[str, Any]:
+        """The cue blocks of the present line."""
+        return self._drawing.timeline()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Every event goes to `listener` from now on; the returned function ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        for listener in list(self._listeners):
+            listener(event)
+
+    # -- what it is told ------------------------------------------------------------------------------------------
+
+    def obey(self, command: Command) -> None:
+        """Accept a command; ControlError says why not. What becomes of it is told to the listeners."""
+        if self.over:
+            raise ControlError(f"the take has {self.phase}", command.id)
+        try:
+            self._obey(command)
+        except ValueError as e:
+            raise ControlError(str(e), command.id) from None
+        self._tell({"type": "accepted", "id": command.id})
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case RewindCommand(latent=latent):
+                self._drawing.rewind(latent)
+            case PrepareCommand(text=text):
+                self._prepare(text, command.id)
+            case LookAheadCommand(value=value):
+                self._drawing.look_ahead = value
+                self._drawing.wake()
+            case PlainCommand(type="pause") if self.phase is Phase.LIVE:
+                self._become(Phase.PAUSED)
+            case PlainCommand(type="resume") if self.phase is Phase.PAUSED:
+                self._become(Phase.LIVE)
+            case PlainCommand(type="end"):
+                self._become(Phase.ENDED)
+            case PlainCommand(type="record"):
+                if self.playout.recording is not None:
+                    raise ValueError("it is being recorded already")
+                self._record()
+            case PlainCommand(type="stop_recording"):
+                if self.playout.recording is None:
+                    raise ValueError("nothing is being recorded")
+                self.playout.recording.end()
+            case PlainCommand(type="undo"):
+                if (number := self._drawing.undo()) is not None:  # told behind the answer to the undo itself
+                    asyncio.get_running_loop().call_soon(self._tell, {"type": "taken_back", "id": number})
+            case MicrophoneCommand() | PlainCommand(type="interrupt"):
+                raise ValueError("only an avatar speaks and listens")
+            case PlainCommand():
+                raise ValueError(f"a take that is {self.phase} cannot {command.type}")
+            case _:
+                self._cue(command)
+
+    def _cue(self, command: CueCommand) -> None:
+        self._drawing.land(command.entry(), command.id)
+        if isinstance(command, PromptCommand):
+            self._prepare(command.text, command.id)
+
+    def _prepare(self, text: str, number: int) -> None:
+        """Have a text encoded before its chunk is drawn, so that the switch does not wait for it."""
+        if len(self._tasks) > MOST_TASKS:
+            raise ValueError("too many texts wait to be encoded")
+        self._spawn(self._encode(text, number))
+
+    async def _encode(self, text: str, number: int) -> None:
+        await self.device.run(lambda: self.model.generator.text(text))
+        self._tell({"type": "encoded", "id": number, "not_understood": self.model.not_understood(text)})
+
+    def _record(self) -> None:
+        """Begin a recording beside the take; the stream does not depend on how it fares."""
+        playout = self.playout
+        size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
+        recording = Recording(self._drawing.recording(), *size, playout.fps, sound=sound)
+        playout.recording = recording
+
+        async def run() -> None:
+            why = ""
+            self._tell({"type": "recording", "name": recording.path.stem, "on": True})
+            try:
+                await recording.run()
+            except RecordingError as e:
+                why = str(e)
+            finally:
+                playout.recording = None
+            self._tell({"type": "recording", "name": recording.path.stem, "on": False, "why": why})
+
+        self._recorder = self._spawn(run())
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._spawn(self._drawing.run(self._begun))
+        self._spawn(self.playout.run())
+
+    async def close(self) -> None:
+        """End it if it runs, and wait until nothing of it is left."""
+        if not self.over:
+            self._become(Phase.ENDED)
+        if self._recorder is not None:  # it has its last fragment to write
+            await asyncio.wait([self._recorder], timeout=5)
+        for task in self._tasks:
+            task.cancel()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.broadcast.close()
+        if self.playout.sound is not None:
+            self.playout.sound.close()
+        self._drawing.close()
+        self.playout.clear()
+        self._listeners.clear()
+
+    def _become(self, phase: Phase) -> None:
+        self.phase = onward(self.phase, phase)
+        if self.over:
+            self.playout.end()
+            self._drawing.end()
+            if self.playout.recording is not None:
+                self.playout.recording.end()
+        else:
+            self.playout.hold(held=phase is not Phase.LIVE)
+            self._drawing.hold(held=phase is Phase.PAUSED)
+        self._tell({"type": "phase", "phase": phase, "why": self.failure})
+
+    def _begun(self) -> None:
+        if self.phase is Phase.WARMING:
+            self._become(Phase.LIVE)
+
+    def _shown(self, shown: Shown, number: int) -> None:
+        for answer in shown.answers:
+            self._tell({"type": "shown", "id": answer, "frame": number})
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.append(task)
+        task.add_done_callback(lambda t: self._tasks.remove(t) if t in self._tasks else None)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as e:
+            log.exception("session %s failed", self.id)
+            if not self.over:
+                self.failure = f"the take stopped: {type(e).__name__}"
+                self._become(Phase.FAILED)

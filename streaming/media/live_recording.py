@@ -1,0 +1,131 @@
+"""A recording: the stream's own packets as fragmented MP4, in a file that plays however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+
+from streaming.live.pacing import TICKS
+from streaming.media.fmp4 import FragmentMuxer
+
+BACKLOG = 10 * TICKS  # of media time that may wait for the disk
+
+
+class RecordingError(Exception):
+    """A recording that had to stop; the message is one line for a person."""
+
+
+class Recording:
+    """Packets from the next keyframe on. Nothing here holds up the stream: a thread writes, a slow disk only queues."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: int, *, sound: bool = False) -> None:
+        """The file to write, the size of the encoded pictures in pixels, frames a second, and whether there is sound."""
+        self.path = path
+        self._size, self._fps, self._sound = (width, height), fps, sound
+        self._muxer: FragmentMuxer | None = None
+        self._packets: asyncio.Queue[tuple[av.Packet, bool] | None] = asyncio.Queue()  # and whether it is sound
+        self._first = self._newest = self._written = 0  # pts; the recording begins at 0 whenever the stream began
+        self._ended = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it needs a keyframe to begin with."""
+        return self._muxer is None and not self._ended
+
+    @property
+    def seconds(self) -> float:
+        """Of video so far."""
+        return (self._newest - self._first) / TICKS
+
+    def offer(self, packet: av.Packet) -> None:
+        """The next packet of the stream; those before the first keyframe are passed over."""
+        if self._ended or (self._muxer is None and not packet.is_keyframe):
+            return
+        if self._muxer is None:
+            self._first = self._written = packet.pts
+            self._muxer = FragmentMuxer(*self._size, self._fps, origin=packet.pts, sound=self._sound)
+        self._newest = packet.pts
+        self._packets.put_nowait((packet, False))
+
+    def offer_sound(self, packet: av.Packet) -> None:
+        """The next packet of the stream's sound."""
+        if self._muxer is not None and not self._ended:
+            self._packets.put_nowait((packet, True))
+
+    def end(self) -> None:
+        """Write what waits and close the file; `run` then returns."""
+        if not self._ended:
+            self._ended = True
+            self._packets.put_nowait(None)
+
+    async def run(self) -> None:
+        """Write until the end; RecordingError if the disk does not take it. The file holds whole fragments."""
+        try:
+            file = await asyncio.to_thread(self.path.open, "wb", buffering=0)
+        except OSError as e:
+            raise _stopped(e) from e
+        try:
+            await self._write_to(file)
+        except OSError as e:
+            raise _stopped(e) from e
+        finally:
+            self._ended = True
+            file.close()
+
+    async def _write_to(self, file: BinaryIO) -> None:
+        begun = False
+        while True:
+            packet, is_sound = await self._packets.get() or (None, False)
+            if self._newest - self._written > BACKLOG:
+                raise RecordingError("the recording stopped: the disk is too slow for it; what is written plays")
+            if self._muxer is None:  # it ended before a keyframe came
+                return
+            if packet is not None and is_sound:
+                self._muxer.add_sound(packet)
+                continue
+            fragment = self._muxer.flush() if packet is None else self._muxer.add(packet)
+            if fragment is not None:
+                await asyncio.to_thread(_append, file, fragment.data if begun else self._muxer.init + fragment.data)
+                begun = True
+            if packet is None:
+                return
+            self._written = packet.pts
+
+
+def _stopped(error: OSError) -> RecordingError:
+    why = error.strerror or error
+    return RecordingError(f"the recording stopped: {why}; what is written plays, free some space and record again")
+
+
+def _append(file: BinaryIO, data: bytes) -> None:
+    """All of `data`, or nothing of it: a fragment that the disk does not hold whole is taken back."""
+    begin = file.tell()
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(begin)
+        raise
+
+
+def whole_bytes(path: Path) -> int:
+    """Where the last whole fragment of a file ends: what plays while it is still written, or after a kill."""
+    end = at = 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(8)
+            length = int.from_bytes(head[:4], "big")
+            if length < 8 or at + length > size:
+                break
+            at += length
+            if head[4:] in (b"moov", b"mdat"):
+                end = at
+    return end

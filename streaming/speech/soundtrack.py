@@ -1,0 +1,94 @@
+"""What an avatar's mouth was given, sample by sample from the start of its take: heard with its frames, kept in a file.
+
+16 kHz mono, 16 bit: what lies in the file is exactly what drove the take, so a render of both gives the same latents.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.driving_signal import FRAME, RATE
+from streaming.speech.audio_file import Sound
+
+Samples = NDArray[np.int16]  # 16 kHz mono [samples]
+
+KEPT = 10 * RATE  # samples in memory, far beyond what may wait to be played
+HEADER = 44  # bytes
+UNKNOWN = (
+    0xFFFFFFFF  # bytes that a header can speak of, 37 hours; from there on it says this, and readers read to the end
+)
+
+
+class Spoken:
+    """Grows at its end; an interruption takes back what nobody has heard. With a path it is a WAV file at any moment."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """OSError if the file cannot be begun."""
+        self.length = 0  # samples
+        self._newest = np.zeros(0, np.int16)
+        self._file = path.open("wb") if path else None
+        self._write(self._newest)
+
+    def add(self, sound: Samples) -> None:
+        """OSError if the disk does not take it; in memory it is there all the same."""
+        at, self.length = self.length, self.length + len(sound)
+        self._newest = np.concatenate([self._newest, sound])[-KEPT:]
+        self._write(sound, at)
+
+    def hush(self, at: int) -> None:
+        """Forget what follows sample `at`; what is added next stands there."""
+        back = max(0, self.length - at)
+        self._newest = self._newest[: len(self._newest) - back]
+        self.length -= back
+
+    def frames(self, first: int, n: int) -> Samples:
+        """What is heard with n frames from `first` on, [n, 640]; zeros where nothing is known."""
+        out = np.zeros(n * FRAME, np.int16)
+        begin, held = first * FRAME, self.length - len(self._newest)
+        low, high = max(begin, held), min(begin + len(out), self.length)
+        if low < high:
+            out[low - begin : high - begin] = self._newest[low - held : high - held]
+        return out.reshape(n, FRAME)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, sound: Samples, at: int = 0) -> None:
+        """The samples at their place, and a header that says how many there are: what a kill leaves is a whole file."""
+        if self._file is None:
+            return
+        self._file.seek(HEADER + 2 * at)
+        self._file.write(sound.astype("<i2").tobytes())
+        self._file.truncate()
+        self._file.seek(0)
+        self._file.write(header(self.length))
+        self._file.flush()
+
+
+def header(samples: int) -> bytes:
+    """RIFF WAVE of so many samples, PCM, 16 kHz mono, 16 bit."""
+    size, form = 2 * samples, struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    riff, data = (struct.pack("<I", min(n, UNKNOWN)) for n in (36 + size, size))
+    return b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
+
+
+def whole_bytes(head: bytes, size: int) -> int:
+    """Of a file of `size` bytes that begins with `head` [HEADER], what that speaks of; all of it where it cannot say."""
+    data = int.from_bytes(head[-4:], "little")
+    return size if len(head) < HEADER or data == UNKNOWN else HEADER + data
+
+
+def quantised(sound: Sound) -> Samples:
+    """−1…1 as 16 bit."""
+    return np.clip(np.round(32768 * sound), -32768, 32767).astype(np.int16)
+
+
+def as_sound(samples: Samples) -> Sound:
+    """16 bit as −1…1."""
+    return samples.astype(np.float32) / np.float32(32768)

@@ -1,0 +1,119 @@
+"""What an avatar is about to say: sounds handed over whole, one after another, and a microphone as it comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+import numpy as np
+
+from models.driving_signal import RATE
+from streaming.speech.audio_file import Levelling, Sound
+from streaming.speech.soundtrack import Samples, as_sound, quantised
+from streaming.speech.vad import BLOCK, VoiceGate
+
+MOST_SECONDS = 600  # that may wait to be spoken
+BEFORE_ONSET = RATE // 5  # samples before the gate opened that belong to what is said: a soft start opens nothing
+LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest go
+SURE_AFTER = RATE  # samples of speech from which its loudness is known
+
+
+class VoiceError(Exception):
+    """Sound that cannot be spoken; one line for a person."""
+
+
+class MicrophoneUse(StrEnum):
+    """What a microphone does."""
+
+    PUPPET = "puppet"  # its voice is the avatar's
+    LISTEN = "listen"  # it is listened to: who speaks interrupts
+
+
+class Voice:
+    """Samples in, samples out, no clock: what is drawn takes what it needs, silence where there is nothing."""
+
+    def __init__(self) -> None:
+        self.use = MicrophoneUse.LISTEN
+        self.gate = VoiceGate()
+        self._sounds: deque[Samples] = deque()
+        self._rest = np.zeros(0, np.int16)  # of the microphone, not yet a block
+        self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
+        self._live = np.zeros(0, np.int16)
+        self._flows = False  # the live voice is being spoken: what comes next follows without a gap
+        self._levelling = Levelling()
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are to be spoken."""
+        return sum(map(len, self._sounds)) + len(self._live)
+
+    def say(self, sound: Sound) -> None:
+        """Speak a whole sound [samples], −1…1, after what waits. VoiceError if too much would wait."""
+        if self.waiting + len(sound) > MOST_SECONDS * RATE:
+            raise VoiceError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
+        self._sounds.append(quantised(sound))
+
+    def hear(self, sound: Samples, *, echo: bool) -> bool:
+        """What the microphone heard next; whether somebody has begun to speak with it."""
+        self._rest = np.concatenate([self._rest, sound])
+        began = False
+        while len(self._rest) >= BLOCK:
+            block, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]
+            self._before.append(block)
+            was_open = self.gate.open
+            onset = self.gate.hear(block, echo=echo)
+            began |= onset
+            if was_open and not self.gate.open:
+                self._before.clear()  # it is spoken already
+            if self.gate.open and self.use is MicrophoneUse.PUPPET:
+                new = np.concatenate(self._before) if onset else block
+                self._live = np.concatenate([self._live, self._levelled(new)])[-LIVE_BACKLOG:]
+        return began
+
+    def awaits(self, n: int) -> bool:
+        """Whether the microphone is about to give the rest of the next n samples."""
+        return self._flows and self.gate.open and not self._sounds and len(self._live) < n
+
+    def next(self, n: int) -> Samples:
+        """The next n samples.
+
+        A live voice ends with the last of them when it begins to be spoken, so that its next chunk is there when that
+        is drawn. Silence stands before it, and nothing waits longer than it must.
+        """
+        parts: list[Samples] = []
+        missing = n
+        while missing and self._sounds:
+            sound = self._sounds.popleft()
+            parts.append(sound[:missing])
+            missing -= len(parts[-1])
+            if len(sound) > len(parts[-1]):
+                self._sounds.appendleft(sound[len(parts[-1]) :])
+        live, self._live = self._live[:missing], self._live[missing:]
+        silence = np.zeros(missing - len(live), np.int16)
+        late = self.gate.open and not self._flows
+        parts += [silence, live] if late else [live, silence]
+        self._flows = len(live) > 0 and (late or not len(silence))
+        return np.concatenate(parts)
+
+    def hang_up(self) -> None:
+        """The microphone is gone, in the middle of a word perhaps."""
+        self.gate, self._rest = VoiceGate(), np.zeros(0, np.int16)
+        self._before.clear()
+
+    @property
+    def reads(self) -> bool:
+        """Whether a sound that was handed over whole is being spoken or waits."""
+        return bool(self._sounds)
+
+    def clear(self, *, live: bool = True) -> None:
+        """What waits is not spoken, the live voice included unless it is what interrupts."""
+        self._sounds.clear()
+        self._flows = False
+        if live:
+            self._live = np.zeros(0, np.int16)
+
+    def _levelled(self, sound: Samples) -> Samples:
+        """As loud as speech that opens a mouth; by how much, what was heard so far says."""
+        heard = as_sound(sound)
+        self._levelling.add(heard)
+        return quantised(np.float32(self._levelling.gain) * heard) if self._levelling.samples >= SURE_AFTER else sound

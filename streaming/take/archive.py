@@ -1,0 +1,79 @@
+"""The takes of a data folder. Every one has a journal, whether its session ended, runs, or was cut off by a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from streaming.take.history import Told, told_by
+from streaming.take import journal
+from streaming.take.take_file import Take
+
+NEWEST = 100  # takes that are listed
+
+
+class Archive:
+    """Takes by their ids; beside each lie its take file, its recordings and its render."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._known: dict[Path, tuple[int, Told | None]] = {}  # size of the journal when it was read
+
+    def told(self, name: str) -> Told:
+        """What the journal of a take tells; KeyError if there is none, or nothing in it."""
+        path = self.folder / f"{name}.jsonl"
+        told = self._read(path) if re.fullmatch(r"[0-9a-f]{12}", name) and path.is_file() else None
+        if told is None:
+            raise KeyError(name)
+        return told
+
+    def newest(self) -> Iterator[Told]:
+        """The newest takes, the newest first."""
+        journals = [p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem)]
+        journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+        self._known = {p: self._known[p] for p in journals if p in self._known}
+        found = (self._read(path) for path in journals[:NEWEST])
+        return (told for told in found if told is not None)
+
+    def changed(self, name: str) -> float:
+        """When a take was last written to, in seconds of the clock on the wall."""
+        return (self.folder / f"{name}.jsonl").stat().st_mtime
+
+    def recover(self) -> None:
+        """After a start: whatever was cut off gets the take file that it would have had."""
+        for told in self.newest():
+            if not told.ended and not self.take_file(told.line.id).exists():
+                with contextlib.suppress(OSError):  # a full disk is no reason not to start
+                    self.write(told.line.id, told.take())
+
+    def take_file(self, name: str) -> Path:
+        return self.folder / f"{name}.yaml"
+
+    def write(self, name: str, take: Take) -> Path:
+        """The take as a file, in one move."""
+        path = self.take_file(name)
+        partial = path.with_suffix(".partial")
+        partial.write_text(take.dumped(), encoding="utf-8")
+        os.replace(partial, path)
+        return path
+
+    def recordings(self, name: str) -> list[Path]:
+        """What was recorded of a take, in order."""
+        found = [p for p in self.folder.glob(f"{name}-*.mp4") if re.fullmatch(r"[0-9a-f]{12}-\d{1,6}", p.stem)]
+        return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
+
+    def _read(self, path: Path) -> Told | None:
+        size = path.stat().st_size
+        known = self._known.get(path)
+        if known is not None and known[0] == size:
+            return known[1]
+        try:
+            told = told_by(journal.read(path))
+        except (ValueError, KeyError, TypeError):
+            told = None
+        self._known[path] = size, told
+        return told

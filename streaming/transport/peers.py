@@ -1,0 +1,155 @@
+"""WebRTC connections to a session: one POST with an offer, one answer, no trickling (RFC 8829; WHEP draft for watching)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+
+from streaming.live.session import Session
+from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.microphone import listen
+from streaming.speech.soundtrack import Samples
+from streaming.transport.commands import ControlError, parse, permitted
+from streaming.transport.tracks import PacketTrack, send_sound, send_video
+
+log = logging.getLogger(__name__)
+
+SDP_LIMIT = 64_000  # characters
+STATUS_EVERY = 0.5  # seconds
+CONNECTED_WITHIN = 15.0  # seconds of an answer; who is not connected by then never will be
+
+
+class OfferError(Exception):
+    """An offer that cannot be answered; one line for a person."""
+
+
+class Peer:
+    """One viewer's connection. It leaves by itself when the connection is gone."""
+
+    def __init__(self, session: Session, controls: Callable[[], bool] | None = None) -> None:
+        """`controls` says whether this one controls the session now; without it, it only watches."""
+        self.session, self._controls = session, controls
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._track: PacketTrack | None = None
+        self._told = 0
+        self._stop_listening = lambda: None
+        self._status: asyncio.Task[None] | None = None
+        self._microphone: asyncio.Task[None] | None = None
+        self._patience: asyncio.Task[None] | None = None
+        self.gone = asyncio.Event()
+
+    async def answer(self, sdp: str) -> str:
+        """The answer to an offer; OfferError if it is none."""
+        if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
+            await self.close()
+            raise OfferError("this is not an SDP offer")
+        self._track = send_video(self.connection, self.session.broadcast)
+        if self.session.playout.sound is not None and "\nm=audio" in sdp:
+            send_sound(self.connection, self.session.playout.sound, hears=self._controls is not None)
+            self.connection.on("track", self._track_offered)
+        self.connection.on("datachannel", self._channel_opened)
+        self.connection.on("connectionstatechange", self._state_changed)
+        try:
+            offer = RTCSessionDescription(without_local_names(sdp), "offer")
+            await self.connection.setRemoteDescription(offer)
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+        except OfferError:
+            await self.close()
+            raise
+        except Exception as e:  # aiortc raises whatever its parsers meet
+            await self.close()
+            log.info("an offer was refused: %r", e)
+            raise OfferError("this SDP offer cannot be answered") from e
+        self._patience = asyncio.get_running_loop().create_task(self._leave_unless_connected())
+        return self.connection.localDescription.sdp
+
+    async def close(self) -> None:
+        """Leave the session; safe to call again."""
+        if self.gone.is_set():
+            return
+        self.gone.set()
+        self._stop_listening()
+        for task in (self._status, self._microphone, self._patience):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        await self.connection.close()
+
+    async def _state_changed(self) -> None:
+        if self.connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    async def _leave_unless_connected(self) -> None:
+        """Without an end of candidates ICE waits for ever, and a viewer that never comes would keep the session."""
+        await asyncio.sleep(CONNECTED_WITHIN)
+        if self.connection.connectionState != "connected":
+            await self.close()
+
+    # -- microphone -----------------------------------------------------------------------------------------------
+
+    def _track_offered(self, track: MediaStreamTrack) -> None:
+        """Whoever controls an avatar may speak to it; what others send is not read."""
+        session, controls = self.session, self._controls
+        if track.kind != "audio" or not isinstance(session, LiveAvatar) or controls is None or self._microphone:
+            return
+
+        def hear(sound: Samples) -> None:
+            if controls():
+                session.hear(sound)
+
+        self._microphone = asyncio.get_running_loop().create_task(listen(track, hear))
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if self._status is not None:  # one channel a peer
+            channel.close()
+            return
+
+        def tell(event: dict[str, Any]) -> None:
+            if channel.readyState == "open":
+                self._told += 1
+                channel.send(json.dumps({"n": self._told, **event}))
+
+        channel.on("message", lambda message: self._message(message, tell))
+        self._stop_listening = self.session.listen(tell)
+        self._status = asyncio.get_running_loop().create_task(self._tell_status(tell))
+        tell(
+            {
+                "type": "hello",
+                "session": self.session.id,
+                "controls": self._controls is not None,
+                **self.session.facts(),
+            }
+        )
+        tell(self.session.timeline())
+
+    def _message(self, message: str | bytes, tell: Any) -> None:
+        try:
+            command = parse(message)
+            permitted(command, self._controls)
+            self.session.obey(command)
+        except ControlError as e:
+            tell({"type": "refused", "id": e.number, "why": str(e)})
+
+    async def _tell_status(self, tell: Any) -> None:
+        while not self.gone.is_set():
+            first = self._track.first_pts if self._track is not None else None
+            tell({**self.session.status(), "first_pts": first})
+            await asyncio.sleep(STATUS_EVERY)
+
+
+def without_local_names(sdp: str) -> str:
+    """The offer without mDNS candidates: resolving them costs a second, and the peer is found without (RFC 8839)."""
+    return re.sub(r"a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", "", sdp)

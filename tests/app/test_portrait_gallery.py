@@ -1,0 +1,46 @@
+"""Who has no portrait takes a face of the gallery or designs one."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from app.portrait_gallery import GALLERY, drawn, face_named
+from streaming.render_job import RenderError
+
+
+def picture(text: str) -> np.ndarray:
+    return np.frombuffer(drawn(face_named(text)).pixels, np.uint8).reshape(128, 128, 3).astype(int)
+
+
+def test_no_two_faces_of_the_gallery_look_alike() -> None:
+    for a, b in itertools.combinations(GALLERY, 2):
+        assert np.abs(picture(a) - picture(b)).mean() > 10
+
+
+def test_what_is_said_is_drawn_and_the_rest_is_the_first_face() -> None:
+    face = face_named("hair=bun, glasses=none")
+    first = next(iter(GALLERY.values()))
+    assert (face.hair, face.glasses) == ("bun", "none")
+    assert (face.skin, face.clothes, face.background) == (first.skin, first.clothes, first.background)
+    assert np.abs(picture("hair=bun, glasses=none") - picture("ada")).mean() > 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("zoe", "no face is called 'zoe'"),
+        ("", "no face is called"),
+        ("hair=curlyy", "did you mean curly?"),
+        ("hiar=curly", "did you mean hair?"),
+        ("skin=striped", "there is porcelain, peach"),
+        ("hair=curly,", "cannot be drawn"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(RenderError) as e:
+        face_named(text)
+    assert said in str(e.value)
+    assert "\n" not in str(e.value)

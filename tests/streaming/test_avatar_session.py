@@ -1,0 +1,405 @@
+"""A live avatar: its sound leaves with its frames, it falls silent at once, and its take can be rendered again."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import tiny_avatar
+from speakers import PORTRAIT, as_samples, speaking, tone, until
+
+from models.driving_signal import FRAME, RATE
+from models.knot import DISAGREEMENT
+from streaming.live.chunk_producer import Drawn
+from streaming.live.playout import Shown
+from streaming.speech.avatar_session import LiveAvatar, State
+from streaming.speech.driven_rollout import SpeakingRollout
+from streaming.speech.speech_queue import MicrophoneUse
+from streaming.take.history import told_by
+from streaming.take import journal
+from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import load as load_take
+from streaming.transport.commands import ControlError, MicrophoneCommand, parse
+
+pytestmark = pytest.mark.asyncio
+
+
+class Watcher:
+    """What is released, as it is: (time, frame of the take, loudest sample)."""
+
+    def __init__(self, avatar: LiveAvatar) -> None:
+        self.shown: list[tuple[float, Shown]] = []
+        tell = avatar.playout._shown
+
+        def shown(frame: Shown, number: int) -> None:
+            self.shown.append((time.monotonic(), frame))
+            tell(frame, number)
+
+        avatar.playout._shown = shown
+
+    def loud(self, since: float = 0.0) -> list[float]:
+        """When sound was heard."""
+        return [at for at, frame in self.shown if at >= since and np.abs(frame.sound).max() > 300]
+
+    def sound(self) -> np.ndarray:
+        return np.concatenate([frame.sound for _, frame in self.shown])
+
+
+def rendered(take: Take, folder: Path) -> dict[int, str]:
+    """First latent and hash of every chunk, drawn offline from the files beside the take."""
+    assert take.sound is not None
+    rollout = SpeakingRollout(tiny_avatar(), take, None, PORTRAIT, folder / take.sound)
+    return {b.first: b.hash for b in rollout.until(take.chunks(3, 25))}
+
+
+async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it() -> None:
+    async with speaking() as (avatar, events):
+        watcher = Watcher(avatar)
+        await until(lambda: avatar.playout.released > 5)
+        said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
+        avatar.say(said)
+        assert avatar.state is State.SPEAKING
+        await until(lambda: avatar.state is State.IDLE)
+        heard = watcher.sound()
+        (begin, *_) = np.flatnonzero(heard)
+        assert (heard[begin - 1 : begin - 1 + len(said)] == np.round(32768 * said).astype(np.int16)).all()
+        assert not heard[begin - 1 + len(said) :].any()
+        frames = [frame.frame for _, frame in watcher.shown]
+        assert frames == list(range(frames[0], frames[0] + len(frames)))
+        assert (begin - 1) % FRAME == 0
+        assert [e["state"] for e in events if e["type"] == "avatar"] == ["speaking", "idle"]
+
+
+async def test_it_is_never_more_than_a_chunk_and_what_a_chunk_takes_ahead() -> None:
+    async with speaking() as (avatar, _):
+        await until(lambda: avatar.index >= 9)
+        ahead = []
+        for _ in range(100):
+            ahead.append(len(avatar.playout))
+            await asyncio.sleep(0.02)
+        assert max(ahead) <= 12 + max(3, 1.25 * avatar._drawing.figures.production) + 1
+        assert min(ahead) >= 0
+        assert statistics.mean(ahead) > 2  # and it does not stall
+
+
+async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, _):
+        await until(lambda: avatar.index >= 3)
+        avatar.say(tone(1.0))
+        await until(lambda: avatar.index >= 15)
+        avatar.say(tone(3.0, 330))
+        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.released > 60)
+        avatar.interrupt("asked to")
+        await asyncio.sleep(0.3)
+        avatar.say(tone(0.5, 440))
+        avatar.obey(parse('{"id": 1, "type": "seed", "seed": 77}'))
+        await asyncio.sleep(0.2)
+        avatar.interrupt("asked to")
+        await until(lambda: avatar.index >= 36)
+        told = told_by(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
+    take = load_take(tmp_path / f"{avatar.line.id}.yaml")
+    assert [e.seed for e in take.cues if e.seed] == [77]
+    live = avatar.line.hashes
+    assert rendered(take, tmp_path) == live
+    assert any(e.hush is not None for e in take.cues)
+    deaf = take.model_copy(update={"cues": [e for e in take.cues if e.hush is None]})
+    assert rendered(deaf, tmp_path) != live
+    assert told.line.hashes.items() <= live.items()
+    assert told.line.take.sound == take.sound
+
+
+async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, _):
+        avatar.say(tone(2))
+        await until(lambda: avatar.index >= 15)
+        name = avatar.line.id
+        told = told_by(journal.read(tmp_path / f"{name}.jsonl"))
+        (tmp_path / "killed.wav").write_bytes((tmp_path / f"{name}.wav").read_bytes())
+        with wave.open(str(tmp_path / "killed.wav")) as file:
+            assert (file.getframerate(), file.getnchannels()) == (RATE, 1)
+            assert file.getnframes() >= told.line.length * 4 * FRAME
+        cut = told.take().model_copy(update={"sound": "killed.wav"})
+        assert rendered(cut, tmp_path) == told.line.hashes
+
+
+async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_in_time() -> None:
+    """Goals: silent within 100 ms, drawn with silence within a chunk's time and 200 ms."""
+    silent, closed, chunk = [], [], []
+    async with speaking() as (avatar, events):
+        watcher = Watcher(avatar)
+        for i in range(8):
+            avatar.say(tone(6))
+            await until(lambda: bool(watcher.loud(time.monotonic() - 0.1)))
+            await asyncio.sleep(0.5 + 0.06 * i)
+            at, frame = time.monotonic(), avatar.playout.next_frame
+            stale = [f.picture for f in avatar.playout._frames]
+            avatar.interrupt("asked to")
+            await asyncio.sleep(1.2)
+            silent.append(max([t - at for t in watcher.loud(at)], default=0.0))
+            # the first frame that was given silence, and was drawn after that
+            new = [(t, f) for t, f in watcher.shown if not any(f.picture is old for old in stale)]
+            closed.append(next(t - at for t, f in new if f.frame >= frame))
+            chunk.append(avatar._drawing.figures.production / 25)
+            assert avatar.state is State.IDLE
+        interrupted = [e for e in events if e["type"] == "interrupted"]
+        assert [e["epoch"] for e in interrupted] == list(range(1, 9))
+        frames = [f.frame for _, f in watcher.shown]
+        assert frames == sorted(set(frames))  # no frame twice, none skipped
+        assert len(frames) == frames[-1] + 1 - frames[0]
+    print(f"\nsilent after {1000 * statistics.median(silent):.0f} ms (p50), {1000 * max(silent):.0f} ms (most of 8)")
+    print(f"closed after {1000 * statistics.median(closed):.0f} ms (p50), {1000 * max(closed):.0f} ms (most of 8)")
+    assert max(silent) <= 0.1
+    assert max(closed) <= max(chunk) + 0.2 + 0.04  # frames leave every 40 ms
+
+
+async def test_after_an_interruption_only_the_mouth_changes() -> None:
+    """The redrawn chunk goes on from what was on screen: its past and its noise are the same."""
+    async with speaking() as (avatar, _):
+        watcher = Watcher(avatar)
+        await until(lambda: avatar.playout.released > 30)
+        avatar.say(tone(4))
+        await until(lambda: bool(watcher.loud()))
+        await asyncio.sleep(0.6)
+        before = dict(avatar.line.hashes)
+        avatar.interrupt("asked to")
+        await until(lambda: avatar.index > max(before) + 6)
+        kept = {k for k, v in before.items() if avatar.line.hashes[k] == v}
+        assert len(kept) >= len(before) - 2
+        steps = [
+            float(np.abs(a.picture.astype(int) - b.picture).mean())
+            for (_, a), (_, b) in zip(watcher.shown, watcher.shown[1:], strict=False)
+        ]
+        assert max(steps[20:]) <= 3 * statistics.quantiles(steps[20:], n=20)[-1] + 1
+
+
+async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -> None:
+    async with speaking() as (avatar, _):
+        watcher = Watcher(avatar)
+        avatar.say(tone(5, 200))
+        await until(lambda: bool(watcher.loud()))
+        avatar.interrupt("asked to")
+        at = len(watcher.shown)
+        avatar.say(tone(0.6, 900))
+        await until(lambda: avatar.state is State.IDLE)
+        heard = np.concatenate([f.sound for _, f in watcher.shown[at + 1 :]]).astype(float)
+        spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+        hertz = np.fft.rfftfreq(len(heard), 1 / RATE)
+        assert abs(hertz[spectrum.argmax()] - 900) < 5
+        assert spectrum[(hertz > 180) & (hertz < 220)].max() < 0.02 * spectrum.max()
+        assert np.abs(heard[heard.nonzero()[0][0] :]).max() > 3000
+
+
+async def microphone(avatar: LiveAvatar, sound: np.ndarray) -> None:
+    """Samples arrive as from a browser: 20 ms at a time."""
+    began = asyncio.get_running_loop().time()
+    for i in range(0, len(sound) - 319, 320):
+        await asyncio.sleep(max(0, began + i / RATE - asyncio.get_running_loop().time()))
+        avatar.hear(as_samples(sound[i : i + 320]))
+
+
+async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() -> None:
+    """From the sound to the frame that shows it: the median and the worst of one utterance."""
+    async with speaking() as (avatar, _):
+        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        watcher = Watcher(avatar)
+        await until(lambda: avatar.playout.released > 20)
+        sweep = (0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 2000, 4 * RATE)) / RATE)).astype(np.float32)
+        began = time.monotonic()
+        await microphone(avatar, np.concatenate([np.zeros(RATE // 4, np.float32), sweep, np.zeros(RATE, np.float32)]))
+        await until(lambda: avatar.state is State.IDLE)
+        heard = watcher.sound().astype(float)
+        (at, end) = np.flatnonzero(np.abs(heard) > 300)[[0, -1]]
+        assert abs((end - at) / RATE - 4) < 0.1
+        loud = np.abs(heard[at : at + 4 * RATE - 1600]).reshape(-1, 160).max(1)
+        assert loud.min() > 500  # no gap of 10 ms in it
+        times = np.repeat([t for t, _ in watcher.shown], FRAME) + np.tile(np.arange(FRAME) / RATE, len(watcher.shown))
+        late = times[at : at + 4 * RATE] - (began + 0.25 + np.arange(4 * RATE) / RATE)
+    print(f"\nmicrophone to screen: p50 {1000 * np.median(late):.0f} ms, p95 {1000 * np.quantile(late, 0.95):.0f} ms")
+    # a chunk, what it hears beyond its end, what drawing takes, and the encoders
+    assert np.median(late) < 0.48 + 0.2 + 0.3
+
+
+async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() -> None:
+    async with speaking() as (avatar, _):
+        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        await until(lambda: avatar.playout.released > 5)
+        await microphone(avatar, tone(0.8))  # and nothing more, not even silence
+        await until(lambda: avatar.state is not State.IDLE)
+        released = avatar.playout.released
+        await asyncio.sleep(1.5)
+        assert avatar.playout.released > released + 25
+        await until(lambda: avatar.state is State.IDLE)
+        avatar.say(tone(0.5))
+        await until(lambda: avatar.state is State.SPEAKING)
+
+
+async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> None:
+    async with speaking() as (avatar, events):
+        watcher = Watcher(avatar)
+        avatar.say(tone(6))
+        await until(lambda: bool(watcher.loud()))
+        began = time.monotonic()
+        await microphone(avatar, tone(0.6, 500))
+        interrupted = next(e for e in events if e["type"] == "interrupted")
+        assert interrupted["why"] == "somebody speaks"
+        assert avatar.state is State.LISTENING
+        assert max(watcher.loud(began)) - began < 0.16 + 0.1  # the gate is sure after 160 ms
+        await microphone(avatar, np.zeros(RATE // 2, np.float32))
+        assert avatar.state is State.IDLE
+
+
+async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
+    async with speaking() as (avatar, events):
+        await until(lambda: avatar.playout.released > 5)
+        talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
+        await until(lambda: avatar.state is State.LISTENING)
+        began = time.monotonic()
+        avatar.say(tone(6))
+        await until(lambda: any(e["type"] == "interrupted" for e in events), 1)
+        assert 0.1 < time.monotonic() - began < 0.16 + 0.2
+        assert avatar.state is State.LISTENING
+        talk.cancel()
+
+
+async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting() -> None:
+    async with speaking() as (avatar, events):
+        fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
+        await until(lambda: avatar.playout.released > 5)
+        for i in range(0, 8 * RATE, 320):  # it has run for a while
+            avatar.hear(as_samples(fan[i : i + 320]))
+        assert avatar.state is State.IDLE
+        avatar.say(tone(6))
+        await microphone(avatar, fan[: RATE // 2])
+        assert avatar.state is State.SPEAKING
+        await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
+        assert [e["why"] for e in events if e["type"] == "interrupted"] == ["somebody speaks"]
+
+
+async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
+    async with speaking() as (avatar, events):
+        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        await until(lambda: avatar.playout.released > 5)
+        await microphone(avatar, tone(1.5, 500))
+        assert avatar.state is State.SPEAKING
+        assert not [e for e in events if e["type"] == "interrupted"]
+
+
+async def test_interrupted_again_and_again_it_goes_on_living() -> None:
+    """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
+    async with speaking() as (avatar, events):
+        await until(lambda: avatar.index >= 6)
+        step = avatar._drawing._step
+
+        def slow(entries: list[Entry]) -> Drawn:
+            time.sleep(0.15)
+            avatar._drawing._rollout.may_go_on()
+            return step(entries)
+
+        avatar._drawing._step = slow
+        avatar.say(tone(20))
+        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.audible)
+        began, frame = avatar.index, avatar.playout.next_frame
+        for _ in range(60):
+            avatar.interrupt("asked to")
+            await asyncio.sleep(1 / 30)
+        assert avatar.playout.next_frame >= frame + 40
+        assert avatar.index >= began + 6
+        assert [e["epoch"] for e in events if e["type"] == "interrupted"] == list(range(1, 61))
+        avatar.say(tone(3))
+        await until(lambda: avatar.playout.audible)
+        avatar.interrupt("asked to")  # there is something to silence again
+        assert not avatar.playout.audible
+        assert avatar._drawing._rollout.give_up
+
+
+async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, _):
+        await until(lambda: avatar.index >= 12)
+        lines = [x for x in journal.read(tmp_path / f"{avatar.line.id}.jsonl") if x["type"] == "chunk"]
+        told = avatar.status()["knots"]
+    apart = [x["disagreement"] for x in lines]
+    assert all(a > 0 for a in apart)
+    assert told["max"] == pytest.approx(max(apart[1:]), abs=1e-3)
+    assert told["median"] == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
+    assert told["leaned"] == sum(a > DISAGREEMENT for a in apart[1:])
+
+
+async def test_a_hum_and_a_click_do_not_interrupt() -> None:
+    async with speaking() as (avatar, events):
+        avatar.say(tone(3))
+        room = 0.003 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+        room[8000:8400] = 0.5
+        await microphone(avatar, room)
+        assert not [e for e in events if e["type"] == "interrupted"]
+
+
+async def test_an_avatar_refuses_what_makes_no_sense_to_it() -> None:
+    async with speaking() as (avatar, _):
+        await until(lambda: avatar.index >= 6)
+        for message, why in (
+            ('{"id": 1, "type": "prompt", "text": "the sea"}', "let it speak"),
+            ('{"id": 1, "type": "rewind", "latent": 3}', "no way back"),
+            ('{"id": 1, "type": "look_ahead", "value": "lossless"}', "as early as it can"),
+        ):
+            with pytest.raises(ControlError, match=why):
+                avatar.obey(parse(message))
+
+
+async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, events):
+        await until(lambda: avatar.index >= 3)
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        avatar._drawing._given._write = full
+        await until(lambda: any(e["type"] == "warning" for e in events))
+        length = avatar.index
+        await until(lambda: avatar.index >= length + 9)
+
+
+async def test_it_tells_how_well_mouth_and_face_hold() -> None:
+    class Mouth:
+        """Reads an openness that follows the brightness of the picture."""
+
+        def identity(self, frames: np.ndarray) -> np.ndarray:
+            return np.ones((len(frames), 1), np.float32)
+
+        def pose(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+            return {"mouth": frames.mean((1, 2, 3)).astype(np.float64)}
+
+    async with speaking(reader=Mouth()) as (avatar, events):
+        viewer = avatar.broadcast.join()
+        avatar.say(np.tile(np.concatenate([tone(0.2), np.zeros(3200, np.float32)]), 20))
+        await until(lambda: any(e["type"] == "meters" and e["sync"] is not None for e in events), 12)
+        avatar.broadcast.leave(viewer)
+    meters = [e for e in events if e["type"] == "meters"]
+    assert meters[0]["sync"] is None  # too little has been said
+    assert meters[-1]["identity"] == 1
+
+
+async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (avatar, events):
+        await until(lambda: avatar.playout.released > 5)
+        avatar.obey(parse('{"id": 1, "type": "record"}'))
+        avatar.say(tone(1.0))
+        watcher = Watcher(avatar)
+        await until(lambda: avatar.state is State.IDLE)
+        first = avatar.playout.released - len(watcher.shown)
+        begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
+        await asyncio.sleep(0.3)
+        avatar.obey(parse('{"id": 2, "type": "stop_recording"}'))
+        await until(lambda: any(e["type"] == "recording" and not e["on"] for e in events))
+    with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
+        times = [f.time for f in film.decode(video=0)]
+    with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
+        heard = [(f.time, np.abs(f.to_ndarray()).max()) for f in film.decode(audio=0)]
+    assert np.allclose(np.diff(times), 0.04, atol=0.001)
+    assert 0 < next(t for t, loud in heard if loud > 0.05) < begins / 25
+    assert sum(loud > 0.05 for _, loud in heard) == pytest.approx(50, abs=4)

@@ -1,0 +1,188 @@
+"""The voice of an avatar in samples: whole sounds in order, a live one without a gap, silence where there is nothing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+from speakers import as_samples, tone
+
+from models.driving_signal import RATE
+from models.pocket.world.portrait.tts import Voice as Speaker
+from models.pocket.world.portrait.tts import random_sentence, random_voice, room_tone, speak
+from streaming.speech.speech_queue import BEFORE_ONSET, MicrophoneUse, Voice, VoiceError
+from streaming.speech.vad import BLOCK, VoiceGate
+
+CHUNK = 12 * 640
+
+
+def test_sounds_are_spoken_one_after_another_and_silence_follows() -> None:
+    voice = Voice()
+    a, b = tone(0.3), tone(0.4, 500)
+    voice.say(a)
+    voice.say(b)
+    assert voice.reads
+    got = np.concatenate([voice.next(CHUNK) for _ in range(3)])
+    assert (got[: len(a) + len(b)] == np.round(32768 * np.concatenate([a, b]))).all()
+    assert not got[len(a) + len(b) :].any()
+    assert not voice.reads
+
+
+def test_what_is_cleared_is_not_spoken() -> None:
+    voice = Voice()
+    voice.say(tone(5))
+    voice.next(CHUNK)
+    voice.clear()
+    assert voice.waiting == 0
+    assert not voice.next(CHUNK).any()
+
+
+def test_no_more_than_ten_minutes_wait() -> None:
+    voice = Voice()
+    voice.say(np.zeros(599 * RATE, np.float32))
+    with pytest.raises(VoiceError, match="600 seconds"):
+        voice.say(np.zeros(2 * RATE, np.float32))
+
+
+def heard(voice: Voice, sound: np.ndarray) -> None:
+    for i in range(0, len(sound), 480):
+        voice.hear(as_samples(sound[i : i + 480]), echo=False)
+
+
+def test_a_live_voice_begins_late_and_goes_on_without_a_gap() -> None:
+    voice = Voice()
+    voice.use = MicrophoneUse.PUPPET
+    sound = np.concatenate([np.zeros(3200, np.float32), tone(2, loud=0.1)])
+    heard(voice, sound[:5760])  # 160 ms of voice, with 200 ms before its onset: 40 and 320 samples of silence
+    first = voice.next(CHUNK)
+    assert first[-1] != 0
+    assert not first[: CHUNK - 5760].any()
+    assert voice.awaits(CHUNK)
+    heard(voice, sound[5760 : 5760 + CHUNK])
+    assert not voice.awaits(CHUNK)
+    both = np.concatenate([first, voice.next(CHUNK)])
+    begin = np.flatnonzero(both)[0] - 1
+    assert (both[begin:] == as_samples(sound[3200:])[: len(both) - begin]).all()
+
+
+def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
+    voice = Voice()
+    voice.use = MicrophoneUse.PUPPET
+    heard(voice, np.concatenate([np.zeros(8000, np.float32), tone(0.2), np.zeros(6400, np.float32)]))
+    assert not voice.gate.open
+    got = voice.next(2 * CHUNK)
+    assert BEFORE_ONSET // 2 < np.flatnonzero(got)[0] <= BEFORE_ONSET
+    assert not voice.awaits(CHUNK)
+
+
+@pytest.mark.parametrize("clock", [0.999, 1.0, 1.001])
+def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) -> None:
+    """A tenth of a per cent for ten minutes would be 600 ms; every pause begins anew."""
+    voice, chance = Voice(), np.random.default_rng(0)
+    voice.use = MicrophoneUse.PUPPET
+    given = 0.0
+    for chunk in range(1250):
+        loud = chunk % 20 < 15
+        given += clock * CHUNK
+        sound = tone(int(given) / RATE) if loud else np.zeros(int(given), np.float32)
+        given -= len(sound)
+        heard(voice, sound + 0.0005 * chance.standard_normal(len(sound)).astype(np.float32))
+        voice.next(CHUNK)
+        assert voice.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 3 * BLOCK
+        if chunk % 20 == 19:
+            assert voice.waiting == 0
+
+
+def test_who_only_is_listened_to_is_not_spoken() -> None:
+    voice = Voice()
+    heard(voice, tone(1))
+    assert voice.gate.open
+    assert voice.waiting == 0
+
+
+def test_a_quiet_live_voice_is_brought_to_the_level_of_speech() -> None:
+    voice = Voice()
+    voice.use = MicrophoneUse.PUPPET
+    heard(voice, np.concatenate([np.zeros(3200, np.float32), tone(4, loud=0.02)]))
+    got = voice.next(RATE).astype(float) / 32768
+    assert 20 * np.log10(np.sqrt((got[-4000:] ** 2).mean())) == pytest.approx(-21, abs=2)
+
+
+def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
+    """Whether the gate is open, for every block of 20 ms."""
+    gate, out = VoiceGate(), []
+    for block in as_samples(np.clip(sound, -1, 1))[: len(sound) // BLOCK * BLOCK].reshape(-1, BLOCK):
+        gate.hear(block, echo=echo)
+        out.append(gate.open)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("level", [-70.0, -62.0, -50.0])
+def test_a_room_does_not_open_the_gate(level: float) -> None:
+    # it takes a loud room a while to be known for one
+    assert not opened(room_tone(30, np.random.default_rng(1), level))[500:].any()
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs espeak-ng: apt-get install espeak-ng")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sentence_opens_the_gate_once_and_soon(seed: int) -> None:
+    rng = random.Random(seed)
+    said = speak(random_sentence(rng), random_voice(rng) if seed else Speaker())
+    said = said * np.float32(10 ** (-24 / 20) / np.sqrt((said**2).mean()))
+    room = room_tone(len(said) / RATE + 3, np.random.default_rng(seed))
+    room[RATE : RATE + len(said)] += said
+    found = opened(room)
+    edges = np.flatnonzero(np.diff(found.astype(int)))
+    assert len(edges) == 2
+    assert 50 <= edges[0] <= 50 + 8
+    end = 50 + len(said) // BLOCK
+    assert end <= edges[1] <= end + 20
+
+
+def noise(seconds: float, level: float) -> np.ndarray:
+    """White, so that no block of it is quieter than another: a fan, at `level` dBFS."""
+    sound = np.random.default_rng(3).standard_normal(round(seconds * RATE))
+    return (10 ** (level / 20) * sound).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [-45.0, -35.0])
+def test_a_noise_that_never_pauses_does_not_hold_the_gate_open(level: float) -> None:
+    found = opened(noise(30, level))
+    assert found[:50].any()  # how loud a room it is takes a while to be known
+    assert not found[8 * 50 :].any()
+
+
+@pytest.mark.parametrize("level", [-45.0, -35.0])
+def test_who_speaks_over_a_noise_is_heard_and_heard_to_end(level: float) -> None:
+    sound = noise(40, level)
+    for at in (12, 20, 28):
+        t = np.arange(3 * RATE) / RATE
+        syllables = np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) + 0.001
+        sound[at * RATE : (at + 3) * RATE] += (0.25 * syllables * np.sin(2 * np.pi * 180 * t)).astype(np.float32)
+    found = opened(sound)
+    edges = np.flatnonzero(np.diff(found.astype(int)))
+    edges = edges[edges > 10 * 50]
+    assert len(edges) == 6
+    for begin, end, at in zip(edges[::2], edges[1::2], (12, 20, 28), strict=True):
+        assert 0 <= begin - at * 50 <= 10
+        assert -15 <= end - (at + 3) * 50 <= 20
+
+
+def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
+    assert opened(tone(5, loud=0.3))[3:].all()
+
+
+def test_who_goes_on_speaking_when_the_avatar_begins_is_heard_over_it_and_who_just_stops_is_not() -> None:
+    def over(said: np.ndarray) -> list[bool]:
+        gate, out = VoiceGate(), []
+        for number, block in enumerate(as_samples(said).reshape(-1, BLOCK)):
+            gate.hear(block, echo=number >= 50)
+            out.append(gate.over_echo)
+        return out
+
+    on = over(tone(2))
+    assert not any(on[: 50 + 7])
+    assert on[50 + 7]  # 160 ms of it
+    assert not any(over(np.concatenate([tone(1.1), np.zeros(int(0.9 * RATE), np.float32)])))
