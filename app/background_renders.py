@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from models import catalog
-from streaming.take.archive import Archive
 from streaming.take import journal
+from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 
 log = logging.getLogger(__name__)

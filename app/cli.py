@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve e
 import typer
 
 from app.commands import catalog, measure, render, serve
+from models.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Video that never has to stop."
@@ -28,20 +29,6 @@ models_app.command("show")(catalog.show_model)
 models_app.command("pull")(catalog.pull_model)
 app.add_typer(models_app, name="models")
 
-MENDABLE = {
-    "CommandError",
-    "TakeError",
-    "CheckpointError",
-    "RenderError",
-    "PullError",
-    "UnknownModelError",
-    "SizeError",
-    "IceError",
-    "ExportError",
-    "SpeechError",
-    "VoiceError",
-}
-
 
 def _failed(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
@@ -54,13 +41,10 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception as e:
-        # by name, as importing their modules would cost every command seconds; any other error is ours and keeps its trace
-        if type(e).__name__ in MENDABLE:
-            raise SystemExit(_failed(str(e.args[0] if e.args else e))) from None
-        if isinstance(e, OSError):
-            raise SystemExit(_failed(f"{e.filename or 'file'}: {e.strerror or e}")) from None
-        raise
+    except UserError as e:
+        raise SystemExit(_failed(str(e.args[0] if e.args else e))) from None
+    except OSError as e:
+        raise SystemExit(_failed(f"{e.filename or 'file'}: {e.strerror or e}")) from None
 
 
 if __name__ == "__main__":

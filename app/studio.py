@@ -20,6 +20,7 @@ from app.model_footprint import Speeds, disk, memory
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load
+from models.errors import UserError
 from models.judge.face_reader import FaceReader
 from streaming.live.device import DeviceThread
 from streaming.live.registry import Hosted, Sessions
@@ -33,7 +34,7 @@ from streaming.transport.peers import OfferError, Peer
 FAREWELL = 0.5  # seconds for the word that a session has ended to reach its viewers
 
 
-class IceError(Exception):
+class IceError(UserError):
     """ICE servers that cannot be used; one line for a person."""
 
 

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.errors import UserError
+
 MANIFEST = "manifest.json"
 
 
-class ExportError(Exception):
+class ExportError(UserError):
     """An engine that cannot be built or used; the message is one line for a person."""
 
 

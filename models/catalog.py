@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.cache_shape import AnchorPolicy, ReferenceRule
+from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 
@@ -167,7 +168,7 @@ SELF_FORCING = Entry(
 ENTRIES = {e.name: e for e in (POCKET, AVATAR, LONGLIVE, SELF_FORCING)}
 
 
-class UnknownModelError(KeyError):
+class UnknownModelError(UserError, KeyError):
     """No entry has that name; the message says what comes nearest."""
 
 

@@ -13,6 +13,7 @@ from models.cache import AnchorPolicy, CacheShape, RingCache
 from models.codecs.stream import CodecStream
 from models.copies import copied
 from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
+from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.state import Blend, Snapshot, TakeState
@@ -22,7 +23,7 @@ TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, tex
 ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
 
 
-class SizeError(ValueError):
+class SizeError(UserError, ValueError):
     """A picture's size that a model cannot draw."""
 
 

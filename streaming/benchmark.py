@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from app.portrait_gallery import GALLERY, drawn
 from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.cue import Prompt
+from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
 from streaming.speech.driven_rollout import SpeakingRollout

@@ -21,6 +21,7 @@ from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
+from models.errors import UserError
 from models.state import Snapshot
 from streaming.media.video_writer import Recorder
 from streaming.rollout import Boundary, Rollout, record_of
@@ -31,7 +32,7 @@ CHUNKS_PER_FRAGMENT = 5
 CHECKPOINT_BUDGET = 1 << 30  # bytes of checkpoints kept beside the newest
 
 
-class RenderError(Exception):
+class RenderError(UserError):
     """A render that cannot go on; the message is one line for a person."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from models.errors import UserError
+
 ENGINE_HELP = "auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8"
 
 
-class CommandError(ValueError):
+class CommandError(UserError, ValueError):
     """A command cannot do what it is asked; the message is one line for whoever typed it."""
 
 

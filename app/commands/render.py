@@ -106,10 +106,10 @@ def avatar(
         raise CommandError("say either --audio with a sound file or --say with a text")
     writable(out)
     from app.engine_choice import chosen
-    from app.portrait_gallery import drawn, face_named
     from app.progress_bar import shown
     from models.catalog import AVATAR
     from models.checkpoints.assemble import folder_of, load
+    from models.pocket.world.portrait.gallery import drawn, face_named
     from streaming.render_job import torch, torch_device
     from streaming.speech import avatar_film as avatars
     from streaming.speech.portrait_check import doubt

@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.portrait_gallery import GALLERY, as_png, drawn, face_named
 from app.studio import Studio
 from models.pocket.world.portrait import tts as voice
 from models.pocket.world.portrait.face import ATTRIBUTES
+from models.pocket.world.portrait.gallery import GALLERY, as_png, drawn, face_named
 from streaming.render_job import RenderError
 from streaming.speech import audio_file as speech
 from streaming.speech.avatar_session import LiveAvatar

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from app.portrait_gallery import portrait_for
+from app.portrait_choice import portrait_for
 from app.studio import Studio
 from models import catalog
 from models.catalog import AVATAR_PROMPT

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.catalog import Entry
+from models.errors import UserError
 
 _BLOCK = 8 << 20
 
 
-class PullError(Exception):
+class PullError(UserError):
     """Files that cannot be had; the message is one line for a person."""
 
 

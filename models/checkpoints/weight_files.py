@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.errors import UserError
+
 StateDict = dict[str, Tensor]
 
 WRAPPERS = ("generator", "generator_ema", "model", "generator_lora")
@@ -22,7 +24,7 @@ _PREFIXES = re.compile(r"(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_ori
 _LEADING = ("model.diffusion_model.", "diffusion_model.", "model.")
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """A file that cannot be used; the message is one line for a person."""
 
 

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.portrait_gallery import drawn
 from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
@@ -31,6 +30,7 @@ from models.judge import drift, meters, seams
 from models.judge import lip_sync as sync
 from models.judge.face_reader import FaceReader
 from models.pocket.world.portrait.face import Face, random_face
+from models.pocket.world.portrait.gallery import drawn
 from models.pocket.world.portrait.tts import monologue
 from models.rollout_config import RolloutConfig
 

@@ -14,6 +14,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from models.driving_signal import LEVEL, RATE
+from models.errors import UserError
 
 # nothing that names other files or addresses, such as a playlist: what is read may have come over the network
 KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
@@ -23,7 +24,7 @@ FARTHEST = 20.0  # dB that a sound is brought up or down
 Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
 
 
-class SpeechError(Exception):
+class SpeechError(UserError):
     """Sound that cannot be used; the message is one line for a person."""
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from models.driving_signal import RATE
+from models.errors import UserError
 from streaming.speech.audio_file import Levelling, Sound
 from streaming.speech.soundtrack import Samples, as_sound, quantised
 from streaming.speech.vad import BLOCK, VoiceGate
@@ -18,7 +19,7 @@ LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest go
 SURE_AFTER = RATE  # samples of speech from which its loudness is known
 
 
-class VoiceError(Exception):
+class VoiceError(UserError):
     """Sound that cannot be spoken; one line for a person."""
 
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from streaming.take.history import Told, told_by
 from streaming.take import journal
+from streaming.take.history import Told, told_by
 from streaming.take.take_file import Take
 
 NEWEST = 100  # takes that are listed

@@ -21,12 +21,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed
+from models.errors import UserError
 from models.generator import SizeError
 
 FRAMES_PER_LATENT = 4
 
 
-class TakeError(Exception):
+class TakeError(UserError):
     """A take that cannot be used; the message is one line for a person."""
 
 

@@ -13,11 +13,11 @@ import torch
 from conftest import tiny_avatar
 from test_hostile import png_of
 
-from app.portrait_gallery import GALLERY, drawn
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
 from models.driving_signal import FRAME, Drive
+from models.pocket.world.portrait.gallery import GALLERY, drawn
 from models.pocket.world.portrait.tts import VoiceError
 from streaming.render_job import RenderError
 from streaming.speech import audio_file as speech

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from app.portrait_gallery import drawn, face_named
 from models import sampler
 from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR
@@ -21,6 +20,7 @@ from models.pocket.training.avatar import CHUNK, SLOTS, AvatarBatch, AvatarTeach
 from models.pocket.training.avatar_clips import AvatarClip
 from models.pocket.training.avatar_rollout import TAKES, rollouts
 from models.pocket.weights import load_transformer
+from models.pocket.world.portrait.gallery import drawn, face_named
 
 
 @pytest.mark.skipif(bool(missing_files(AVATAR, ASSETS)), reason="assets/pocket-avatar has no weights")

@@ -21,8 +21,8 @@ from streaming.live.playout import Shown
 from streaming.speech.avatar_session import LiveAvatar, State
 from streaming.speech.driven_rollout import SpeakingRollout
 from streaming.speech.speech_queue import MicrophoneUse
-from streaming.take.history import told_by
 from streaming.take import journal
+from streaming.take.history import told_by
 from streaming.take.take_file import Entry, Take
 from streaming.take.take_file import load as load_take
 from streaming.transport.commands import ControlError, MicrophoneCommand, parse

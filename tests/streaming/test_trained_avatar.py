@@ -13,11 +13,11 @@ import pytest
 import torch
 from speakers import until
 
-from app.portrait_gallery import drawn, face_named
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.judge import face_reader as reading
 from models.judge.lip_sync import sync
+from models.pocket.world.portrait.gallery import drawn, face_named
 from models.pocket.world.portrait.tts import VoiceError, monologue
 from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.driving_signal import LEVEL
+from models.errors import UserError
 
 Sound = NDArray[np.float32]  # [samples] mono, −1…1
 RATE = 16_000  # samples a second of every sound here
@@ -60,7 +61,7 @@ _WHEN = (
 )
 
 
-class VoiceError(Exception):
+class VoiceError(UserError):
     """Speech cannot be made; the message is one line for a person."""
 
 

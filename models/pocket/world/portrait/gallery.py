@@ -1,4 +1,4 @@
-"""Faces for who has no portrait at hand: a gallery, and a designer that draws one from its attributes."""
+"""Six ready-made faces of the portrait world, and a designer that draws a face from its attributes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import cv2
 import numpy as np
 
 from models.cue import Reference
+from models.errors import UserError
 from models.pocket.world.portrait.face import ATTRIBUTES, Face, Pose
 from models.pocket.world.portrait.renderer import SIZE, draw_portrait
-from streaming.render_job import RenderError
-from streaming.speech.avatar_film import portrait_in
+
+
+class FaceError(UserError):
+    """A face that cannot be drawn, as one line for a person."""
+
 
 GALLERY = {
     "ada": Face("brown", "oval", "curly", "black", "hazel", "soft", "round", "none", "shirt", "yellow", "garden"),
@@ -26,7 +30,7 @@ GALLERY = {
 def face_named(text: str) -> Face:
     """A face of the gallery by its name, or one by its attributes, as in `hair=curly,glasses=round`.
 
-    What is not said is as in the gallery's first face. RenderError, in one line, for what cannot be drawn.
+    What is not said is as in the gallery's first face. FaceError, in one line, for what cannot be drawn.
     """
     if text in GALLERY:
         return GALLERY[text]
@@ -34,28 +38,15 @@ def face_named(text: str) -> Face:
     for part in text.split(","):
         name, _, value = (p.strip() for p in part.partition("="))
         if not value and not said:
-            raise RenderError(
-                f"no face is called {text!r}; there are {', '.join(GALLERY)}, or say hair=curly,skin=deep"
-            )
+            raise FaceError(f"no face is called {text!r}; there are {', '.join(GALLERY)}, or say hair=curly,skin=deep")
         if value not in ATTRIBUTES.get(name, ()):
             known = ATTRIBUTES.get(name) or tuple(ATTRIBUTES)
             near = difflib.get_close_matches(value if name in ATTRIBUTES else name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
-            raise RenderError(f"{part.strip()!r} cannot be drawn; {hint}")
+            raise FaceError(f"{part.strip()!r} cannot be drawn; {hint}")
         said[name] = value
     first = next(iter(GALLERY.values()))
     return Face(**{name: said.get(name, getattr(first, name)) for name in ATTRIBUTES})
-
-
-def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
-    """Who an avatar is: a face by its name or attributes, or a picture's bytes; the gallery's first if nothing is said.
-
-    RenderError, in one line, for what cannot be drawn or is no picture.
-    """
-    if picture is not None:
-        return portrait_in(picture, size, "the portrait")
-    reference = drawn(face_named(face or next(iter(GALLERY))))
-    return reference if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")
 
 
 def as_png(reference: Reference) -> bytes:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from app.portrait_gallery import GALLERY, drawn, face_named
+from models.pocket.world.portrait.gallery import GALLERY, drawn, face_named
 from streaming.render_job import RenderError
 
 

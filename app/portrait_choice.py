@@ -1,0 +1,19 @@
+"""Choose the portrait of an avatar: a face of the gallery, a designed one, or a picture."""
+
+from __future__ import annotations
+
+from models.cue import Reference
+from models.pocket.world.portrait.gallery import GALLERY, as_png, drawn, face_named
+from models.pocket.world.portrait.renderer import SIZE
+from streaming.speech.avatar_film import portrait_in
+
+
+def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
+    """Who an avatar is: a face by its name or attributes, or a picture's bytes; the gallery's first if nothing is said.
+
+    RenderError, in one line, for what cannot be drawn or is no picture.
+    """
+    if picture is not None:
+        return portrait_in(picture, size, "the portrait")
+    reference = drawn(face_named(face or next(iter(GALLERY))))
+    return reference if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")
