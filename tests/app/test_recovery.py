@@ -16,7 +16,8 @@ from studio_server import serving
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
 from streaming.rollout import Rollout
-from streaming.take import journal, parse
+from streaming.take import journal
+from streaming.take.take_file import parse
 
 
 def until(what: Callable[[], bool], seconds: float = 60) -> None:

@@ -9,7 +9,8 @@ import pytest
 from conftest import tiny_model
 
 from streaming.render_job import Job, RenderError
-from streaming.take import journal, parse
+from streaming.take import journal
+from streaming.take.take_file import parse
 
 TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
 

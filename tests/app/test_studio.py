@@ -25,7 +25,8 @@ from models import catalog
 from models.checkpoints.assemble import ASSETS, load
 from models.judge import classifier
 from streaming.rollout import Rollout
-from streaming.take import journal, parse
+from streaming.take import journal
+from streaming.take.take_file import parse
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
