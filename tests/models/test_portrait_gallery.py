@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from models.pocket.world.portrait.gallery import GALLERY, drawn, face_named
-from streaming.render_job import RenderError
+from models.pocket.world.portrait.gallery import GALLERY, FaceError, drawn, face_named
 
 
 def picture(text: str) -> np.ndarray:
@@ -40,7 +39,7 @@ def test_what_is_said_is_drawn_and_the_rest_is_the_first_face() -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(text: str, said: str) -> None:
-    with pytest.raises(RenderError) as e:
+    with pytest.raises(FaceError) as e:
         face_named(text)
     assert said in str(e.value)
     assert "\n" not in str(e.value)
