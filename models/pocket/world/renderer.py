@@ -326,7 +326,7 @@ def _fog(picture: Picture, t: int) -> Picture:
     return (picture * (1 - veil) + 226.0 * veil).astype(np.uint8)
 
 
-def draw_scene(scene: Scene, t: int, motion_t: int, size: int = 128) -> Picture:
+def draw_scene(scene: Scene, t: int, motion_t: int, size: int = 256) -> Picture:
     """The scene at frame `t` of its clip, `motion_t` frames after its present motion began."""
     picture = _background(scene.place, scene.light, scene.weather, scene.layout, scene.landmark, size).copy()
     _behind_subject(picture, scene, t)
@@ -341,7 +341,7 @@ def draw_scene(scene: Scene, t: int, motion_t: int, size: int = 128) -> Picture:
 
 
 def draw_clip(
-    beats: Sequence[Beat], frames: int, size: int = 128, start: int = 0
+    beats: Sequence[Beat], frames: int, size: int = 256, start: int = 0
 ) -> tuple[Picture, NDArray[np.float32]]:
     """Frames start … start+frames-1 of a clip: [frames, size, size, 3] uint8, and the subject's centre [frames, 2] in 0..1.
 

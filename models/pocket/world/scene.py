@@ -61,10 +61,13 @@ WORDING: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# facts that no caption tells: a take's noise decides them, and only its past knows them afterwards
+# facts that no caption tells, of 2 or 4 values each: a take's noise decides them, afterwards its past knows them
 UNSAID: dict[str, tuple[str, ...]] = {
-    "layout": ("plain", "turned"),  # where sun, moon, hills and houses stand: turned is half a picture further
+    "layout": ("plain", "turned"),  # turned is the mirror image of everything behind the subject
     "landmark": ("balloon", "tower"),
+    "palette": ("azure", "mint", "rose", "amber"),  # colour grade of sky and ground
+    "hour": ("early", "late"),  # sun or moon high and small, or low and large
+    "companion": ("birds", "kite"),  # a small second object, across from the landmark
 }
 
 WALKERS = frozenset({"left", "right"})  # motions across the whole picture, which leave no side to name
@@ -93,6 +96,9 @@ class Scene:
     weather: str = "clear"
     layout: str = "plain"
     landmark: str = "balloon"
+    palette: str = "azure"
+    hour: str = "early"
+    companion: str = "birds"
 
     @property
     def held_out(self) -> bool:
@@ -115,6 +121,15 @@ class Scene:
         side = say("side") if self.says("side") else ""
         subject = ["a", say("size"), say("colour"), say("subject"), say("motion"), side]
         return " ".join(phrase for phrase in (*subject, *setting) if phrase)
+
+
+def unsaid_bits(scene: Scene) -> tuple[int, ...]:
+    """Every unsaid fact as bits of ±1, in the order of `UNSAID`: one bit for two values, two (high, low) for four."""
+    bits: list[int] = []
+    for fact, values in UNSAID.items():
+        index = values.index(getattr(scene, fact))
+        bits += [1 if index >> place & 1 else -1 for place in reversed(range((len(values) - 1).bit_length()))]
+    return tuple(bits)
 
 
 def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:
