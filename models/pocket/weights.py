@@ -1,4 +1,8 @@
-"""Pocket's weight files: float16 safetensors whose metadata says how to build the module and how it was trained."""
+"""Pocket's weight files: float16 safetensors whose metadata says how to build the module and how it was trained.
+
+A model can also be written as several files of limited size (shards) beside an index in the Hugging Face layout, for
+channels that carry small files only; `join_shards` makes one file of them.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,103 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from models.checkpoints.weight_files import load_into, read
 from models.codecs.tiny import TinyCodec
-from models.text.words import WordText
-from models.transformer import CausalWanTransformer
+
+if TYPE_CHECKING:  # the transformer imports diffusers, which codec training does without
+    from models.text.words import WordText
+    from models.transformer import CausalWanTransformer
 
 Facts = dict[str, float | str]  # of a training run: steps, minutes, stage
 
 
-def save(module: nn.Module, config: dict[str, Any], path: Path, history: list[Facts]) -> None:
-    """Write atomically, with the training runs that led here; a reader never sees half a file."""
-    tensors = {n: t.detach().to(torch.float16).contiguous() for n, t in module.state_dict().items()}
+def save(
+    module: nn.Module, config: dict[str, Any], path: Path, history: list[Facts], shard_bytes: int | None = None
+) -> None:
+    """Write atomically, with the training runs that led here; a reader never sees half a file.
+
+    With `shard_bytes`, weights that need more than that go into files `<stem>-00001-of-0000N.safetensors` of at most
+    `shard_bytes` of tensors each, and `<path>.index.json` says which tensor lies where; `path` itself is not written.
+    """
+    tensors = {n: t.detach().to("cpu", torch.float16).contiguous() for n, t in module.state_dict().items()}
+    metadata = {"config": json.dumps(config), "training": json.dumps(history)}
+    if shard_bytes is None or _size(tensors) <= shard_bytes:
+        _write(tensors, path, metadata)
+        return
+    shards = _split(tensors, shard_bytes)
+    names = [f"{path.stem}-{i:05d}-of-{len(shards):05d}{path.suffix}" for i in range(1, len(shards) + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        _write(shard, path.with_name(name), metadata)
+    placed = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"config": json.dumps(config), "training": json.dumps(history)})
+    partial.write_text(json.dumps({"metadata": metadata, "weight_map": placed}))
+    os.replace(partial, _index(path))
+
+
+def join_shards(path: Path) -> None:
+    """Make the one file `path` of the shards that were saved under that name, metadata included; they are removed."""
+    index = json.loads(_index(path).read_text())
+    _write(_tensors(path), path, index["metadata"])
+    for shard in set(index["weight_map"].values()):
+        path.with_name(shard).unlink()
+    _index(path).unlink()
+
+
+def exists(path: Path) -> bool:
+    """Whether weights were saved under that name, as one file or in shards."""
+    return path.exists() or _index(path).exists()
+
+
+def _index(path: Path) -> Path:
+    return path.with_name(path.name + ".index.json")
+
+
+def _size(tensors: dict[str, Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _split(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    """The tensors in their order, in as few parts of at most `limit` bytes as that order allows."""
+    parts: list[dict[str, Tensor]] = [{}]
+    for name, tensor in tensors.items():
+        if parts[-1] and _size(parts[-1]) + _size({name: tensor}) > limit:
+            parts.append({})
+        parts[-1][name] = tensor
+    return parts
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
     os.replace(partial, path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Of one file or of shards, as they were saved. CheckpointError for a file that is not there or broken."""
+    if path.exists() or not _index(path).exists():
+        return read(path)
+    shards = sorted(set(json.loads(_index(path).read_text())["weight_map"].values()))
+    return {name: tensor for shard in shards for name, tensor in load_file(path.with_name(shard)).items()}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.exists() and _index(path).exists():
+        metadata: dict[str, str] = json.loads(_index(path).read_text())["metadata"]
+        return metadata
+    with safe_open(path, "pt") as f:
+        return dict(f.metadata())
 
 
 def history(path: Path) -> list[Facts]:
     """The training runs that a weight file says it comes from, oldest first."""
-    with safe_open(path, "pt") as f:
-        runs: list[Facts] = json.loads(f.metadata()["training"])
+    runs: list[Facts] = json.loads(_metadata(path)["training"])
     return runs
 
 
@@ -49,8 +123,14 @@ def encoder_digest(codec: TinyCodec) -> str:
     return digest.hexdigest()
 
 
-def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Path, history: list[Facts]) -> None:
-    """The transformer and its text encoder lie in one file, for they are trained together."""
+def save_transformer(
+    transformer: CausalWanTransformer,
+    text: WordText,
+    path: Path,
+    history: list[Facts],
+    shard_bytes: int | None = None,
+) -> None:
+    """Save the transformer and its text encoder together, as they are trained together; see `save` for shards."""
     names: tuple[str, ...] = (
         "patch_size",
         "num_attention_heads",
@@ -63,16 +143,15 @@ def save_transformer(transformer: CausalWanTransformer, text: WordText, path: Pa
     config: dict[str, Any] = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
     if transformer.drive is not None:
         config["drive"] = transformer.drive.features
-    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history)
+    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history, shard_bytes)
 
 
 def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
     """Both as they were saved, in float32, ready to be trained on."""
-    with safe_open(path, "pt") as f:
-        config = json.loads(f.metadata()["config"])
+    config = json.loads(_metadata(path)["config"])
     transformer, text = build_transformer(config["transformer"], tuple(config["words"]), config.get("drive"))
     load_into(
-        nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in read(path).items()}, path
+        nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in _tensors(path).items()}, path
     )
     return transformer, text
 
@@ -81,6 +160,9 @@ def build_transformer(
     config: dict[str, Any], words: tuple[str, ...], drive: int | None = None
 ) -> tuple[CausalWanTransformer, WordText]:
     """New ones; `drive` counts the features of a driving token, for a model that has one."""
+    from models.text.words import WordText
+    from models.transformer import CausalWanTransformer
+
     transformer = CausalWanTransformer(**config)
     if drive is not None:
         transformer.add_drive(drive)
