@@ -11,7 +11,7 @@ EDGE = 0.095  # of the picture's width, from its edge to the middle of a landmar
 FAR = 0.16  # share of haze over both
 
 
-def draw_landmark(canvas: Canvas, air: Air, landmark: str, place: str, right: bool) -> None:
+def draw_landmark(canvas: Canvas, air: Air, landmark: str, place: str, *, right: bool) -> None:
     """Paint a balloon in the sky or a striped tower on the ground."""
     x = 1 - EDGE if right else EDGE
     if landmark == "balloon":
@@ -31,12 +31,27 @@ def _balloon(canvas: Canvas, air: Air, x: float) -> None:
     ink = times(red, 0.45)
 
     def envelope(grow: float, narrow: float = 1.0) -> Points:
-        upper = [(x + narrow * (r + grow) * math.cos(a), y - (r + grow) * math.sin(a)) for a in (math.pi * i / 24 for i in range(25))]
+        upper = [
+            (x + narrow * (r + grow) * math.cos(a), y - (r + grow) * math.sin(a))
+            for a in (math.pi * i / 24 for i in range(25))
+        ]
         lower = [(-0.86, 0.5), (-0.5, 0.98), (-0.26, 1.24), (0.26, 1.24), (0.5, 0.98), (0.86, 0.5)]
-        return [*upper, *((x + narrow * (px * r + math.copysign(grow, px)), y + py * r + grow * 0.4) for px, py in lower)]
+        return [
+            *upper,
+            *((x + narrow * (px * r + math.copysign(grow, px)), y + py * r + grow * 0.4) for px, py in lower),
+        ]
 
     for side in (-1, 1):
-        fill(canvas, [(x + side * 0.2 * r, y + 1.2 * r), (x + side * 0.26 * r, y + 1.2 * r), (x + side * 0.2 * r, y + 1.62 * r), (x + side * 0.13 * r, y + 1.62 * r)], ink)
+        fill(
+            canvas,
+            [
+                (x + side * 0.2 * r, y + 1.2 * r),
+                (x + side * 0.26 * r, y + 1.2 * r),
+                (x + side * 0.2 * r, y + 1.62 * r),
+                (x + side * 0.13 * r, y + 1.62 * r),
+            ],
+            ink,
+        )
     fill(canvas, envelope(0.006), ink)
     fill(canvas, envelope(0.0), mix(red, (255, 255, 255), 0.12), times(red, 0.8))
     fill(canvas, envelope(0.0, 0.62), cream, times(cream, 0.82))
@@ -55,11 +70,28 @@ def _tower(canvas: Canvas, air: Air, x: float, foot: float) -> None:
         return 0.036 + 0.024 * (y - top) / (foot - top)
 
     def band(y0: float, y1: float, left: float = -1.0, right: float = 1.0, grow: float = 0.0) -> Points:
-        return [(x + left * (half(y0) + grow), y0 - grow), (x + right * (half(y0) + grow), y0 - grow), (x + right * (half(y1) + grow), y1 + grow), (x + left * (half(y1) + grow), y1 + grow)]
+        return [
+            (x + left * (half(y0) + grow), y0 - grow),
+            (x + right * (half(y0) + grow), y0 - grow),
+            (x + right * (half(y1) + grow), y1 + grow),
+            (x + left * (half(y1) + grow), y1 + grow),
+        ]
 
     if abs(foot - 0.72) < 1e-6:  # a lighthouse in the sea stands on a rock
         rock = air.lit((120, 116, 128))
-        fill(canvas, [(x - 0.115, foot + 0.05), (x - 0.08, foot - 0.01), (x - 0.03, foot - 0.028), (x + 0.05, foot - 0.02), (x + 0.09, foot + 0.01), (x + 0.12, foot + 0.05)], air.edge(rock), times(rock, 0.7))
+        fill(
+            canvas,
+            [
+                (x - 0.115, foot + 0.05),
+                (x - 0.08, foot - 0.01),
+                (x - 0.03, foot - 0.028),
+                (x + 0.05, foot - 0.02),
+                (x + 0.09, foot + 0.01),
+                (x + 0.12, foot + 0.05),
+            ],
+            air.edge(rock),
+            times(rock, 0.7),
+        )
     fill(canvas, band(top, foot, grow=0.006), ink)
     for i in range(5):
         y0, y1 = top + (foot - top) * i / 5, top + (foot - top) * (i + 1) / 5
@@ -74,7 +106,7 @@ def _tower(canvas: Canvas, air: Air, x: float, foot: float) -> None:
     fill(canvas, [(x - 0.035, top - 0.063), (x, top - 0.106), (x + 0.035, top - 0.063)], red, times(red, 0.8))
 
 
-def draw_companion(canvas: Canvas, air: Air, companion: str, right: bool) -> None:
+def draw_companion(canvas: Canvas, air: Air, companion: str, *, right: bool) -> None:
     """Paint two birds or a kite in an upper corner."""
     x = 1 - 0.105 if right else 0.105
     if companion == "birds":
@@ -85,15 +117,18 @@ def draw_companion(canvas: Canvas, air: Air, companion: str, right: bool) -> Non
 
 def _birds(canvas: Canvas, air: Air, x: float) -> None:
     white, ink = mix(air.lit((255, 255, 255)), (255, 255, 255), 0.45), mix(air.sky[0], (24, 26, 48), 0.75)
-    for dx, y, span in ((-0.025, 0.13, 0.062), (0.035, 0.235, 0.048)):
-        for grow, tone in ((0.005, ink), (0.0, white)):
+    for dx, y, span in ((-0.022, 0.125, 0.078), (0.036, 0.228, 0.06)):
+        for grow, tone in ((0.0055, ink), (0.0, white)):
             wings: list[Points] = []
             for side in (-1, 1):
-                upper = [(0.0, 0.0), (0.3, -0.34), (0.62, -0.36), (1.0, -0.1)]
-                lower = [(0.62, -0.12), (0.3, 0.04), (0.0, 0.3)]
-                wings.append([(x + dx + side * (px * span + (grow if px > 0.5 else 0)), y + py * span - grow) for px, py in upper] + [(x + dx + side * (px * span + (grow if px > 0.9 else 0)), y + py * span + grow) for px, py in lower])
+                upper = [
+                    (u, -0.46 * math.sin(math.pi * min(1.0, 0.1 + 0.95 * u)) ** 0.9 + 0.1)
+                    for u in (0.0, 0.16, 0.36, 0.62, 1.0)
+                ]
+                lower = [(u, v + 0.3 * (1 - u) ** 0.7) for u, v in reversed(upper)]
+                line = [*((px, py - grow / span) for px, py in upper), *((px, py + grow / span) for px, py in lower)]
+                wings.append([(x + dx + side * (px * span + grow * (px > 0.9)), y + py * span) for px, py in line])
             fill(canvas, wings, tone)
-            fill(canvas, ellipse(x + dx, y + 0.1 * span, 0.15 * span + grow, 0.26 * span + grow), tone)
 
 
 def _kite(canvas: Canvas, air: Air, x: float) -> None:
@@ -104,7 +139,14 @@ def _kite(canvas: Canvas, air: Air, x: float) -> None:
     fill(canvas, [*((px - 0.004, py) for px, py in tail), *((px + 0.004, py) for px, py in reversed(tail))], ink)
     for i, at in enumerate((6, 13, 20)):
         px, py = tail[at]
-        fill(canvas, [[(px, py), (px - 0.022, py - 0.013), (px - 0.022, py + 0.013)], [(px, py), (px + 0.022, py - 0.013), (px + 0.022, py + 0.013)]], yellow if i % 2 == 0 else blue)
+        fill(
+            canvas,
+            [
+                [(px, py), (px - 0.022, py - 0.013), (px - 0.022, py + 0.013)],
+                [(px, py), (px + 0.022, py - 0.013), (px + 0.022, py + 0.013)],
+            ],
+            yellow if i % 2 == 0 else blue,
+        )
     fill(canvas, [(x, y - h - 0.009), (x + w + 0.007, y), (x, y + 1.25 * h + 0.009), (x - w - 0.007, y)], ink)
     for left, tone in ((True, blue), (False, yellow)):
         side = -1 if left else 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from models.pocket.world.scene import WALKERS, Scene
 
 SUBJECT_RADIUS = {"small": 0.155, "large": 0.225}  # of the picture's width
-SIDE = {"left": 0.25, "middle": 0.5, "right": 0.75}  # of the picture's width: four latent cells apart
+SIDE = {"left": 0.3125, "middle": 0.5, "right": 0.6875}  # of the picture's width: three latent cells apart
 PERIOD = 24  # frames
 WALK = 1 / 64  # of the picture's width a frame
 GROUND = 0.915  # height at which the subject's shadow lies
@@ -47,5 +47,5 @@ def pose(scene: Scene, t: float) -> Pose:
         squash = 1 - 0.13 * max(0.0, 1 - height / 0.3) ** 2
         return Pose(x, low - 0.29 * height, squash)
     if scene.motion == "circle":
-        return Pose(x + 0.125 * math.sin(wave), 0.5 - 0.145 * math.cos(wave))
-    return Pose(x + 0.14 * math.sin(wave), 0.52)
+        return Pose(x + 0.115 * math.sin(wave), 0.5 - 0.145 * math.cos(wave))
+    return Pose(x + 0.125 * math.sin(wave), 0.52)

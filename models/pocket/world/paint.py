@@ -62,7 +62,7 @@ def coverage(shapes: Sequence[Points], scale: float, shape: tuple[int, int], off
     for points in shapes:
         at = np.asarray(points, np.float64) * scale - np.asarray(offset) - 0.5
         cv2.fillPoly(mask, [np.round(at * (1 << _SHIFT)).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
-    return mask.astype(np.float32) / 255
+    return mask.astype(np.float32) / np.float32(255)
 
 
 def fill(

@@ -40,9 +40,9 @@ class Beat:
 @lru_cache(maxsize=512)
 def _ground(place: str, light: str, weather: str, palette: str, hour: str, size: int) -> Picture:
     canvas = np.empty((size, size, 3), np.float32)
-    air = Air(light, palette, weather)
-    draw_sky(canvas, air, hour)
-    draw_place(canvas, air, place, hour)
+    air = Air(light, palette, weather, hour)
+    draw_sky(canvas, air)
+    draw_place(canvas, air, place)
     return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
 
 
@@ -59,9 +59,13 @@ def _backdrop(scene: Scene, size: int) -> Picture:
     ground = _ground(scene.place, scene.light, scene.weather, scene.palette, scene.hour, size)
     if scene.layout == "turned":
         ground = ground[:, ::-1]
-    canvas, air, right = ground.astype(np.float32), Air(scene.light, scene.palette, scene.weather), landmark_right(scene)
-    draw_landmark(canvas, air, scene.landmark, scene.place, right)
-    draw_companion(canvas, air, scene.companion, not right)
+    canvas, air, right = (
+        ground.astype(np.float32),
+        Air(scene.light, scene.palette, scene.weather, scene.hour),
+        landmark_right(scene),
+    )
+    draw_landmark(canvas, air, scene.landmark, scene.place, right=right)
+    draw_companion(canvas, air, scene.companion, right=not right)
     picture = np.clip(np.round(canvas), 0, 255).astype(np.uint8)
     picture.setflags(write=False)
     return picture
@@ -69,7 +73,11 @@ def _backdrop(scene: Scene, size: int) -> Picture:
 
 def backdrop(scene: Scene, size: int) -> Picture:
     """Draw what stands still behind a scene's subject: [size, size, 3] uint8, read-only and cached."""
-    side = ("right" if not landmark_right(scene) else "left") if scene.says("side") and scene.side != "middle" else "middle"
+    side = (
+        ("right" if not landmark_right(scene) else "left")
+        if scene.says("side") and scene.side != "middle"
+        else "middle"
+    )
     plain = Scene(
         side=side,
         place=scene.place,
@@ -101,9 +109,12 @@ def _shadow(picture: Picture, scene: Scene, at: Pose) -> None:
     cv2.multiply(part, cv2.cvtColor(keep.astype(np.uint8), cv2.COLOR_GRAY2RGB), part, 1 / 255)
 
 
-def _placement(scene: Scene, at: Pose, size: int) -> tuple[NDArray[np.uint8], tuple[int, int, int, int], NDArray[np.float64]] | None:
+def _placement(
+    scene: Scene, at: Pose, size: int
+) -> tuple[NDArray[np.uint8], tuple[int, int, int, int], NDArray[np.float64]] | None:
     """Return a subject's sprite, the pixels (x0, y0, x1, y1) it falls on, and the map from those pixels to the sprite."""
-    paint = sprite(scene.subject, scene.colour, scene.size, scene.motion == "left" and scene.subject == "fish", size).paint
+    mirrored = scene.motion == "left" and scene.subject == "fish"
+    paint = sprite(scene.subject, scene.colour, scene.size, size, facing_left=mirrored).paint
     n = paint.shape[0]
     tall, wide = at.squash, 1 / math.sqrt(at.squash)
     low = at.y + (1 - tall) * SUBJECT_RADIUS[scene.size]  # a squashed subject keeps its foot where it was
@@ -146,7 +157,7 @@ def draw_scene(scene: Scene, t: int, motion_t: int, size: int = 256) -> Picture:
     """Draw the scene at frame `t` of its clip, `motion_t` frames after its present motion began."""
     picture = backdrop(scene, size).copy()
     if scene.place == "sea":
-        waves(picture, Air(scene.light, scene.palette, scene.weather), t)
+        waves(picture, Air(scene.light, scene.palette, scene.weather, scene.hour), t)
     if scene.weather in ("rain", "snow"):
         fall(picture, scene.weather, scene.light, t)
     elif scene.weather == "fog":

@@ -5,6 +5,7 @@ Everything here stands still, so that a scene's backdrop is drawn once and copie
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -32,12 +33,12 @@ SKY: dict[str, dict[str, tuple[Colour, Colour, Colour]]] = {  # light -> palette
         "amber": ((44, 36, 66), (84, 68, 104), (160, 126, 124)),
     },
 }
-TINT: dict[str, Colour] = {"day": (1.0, 1.0, 1.0), "sunset": (0.98, 0.74, 0.68), "night": (0.44, 0.5, 0.74)}
+TINT: dict[str, Colour] = {"day": (1.0, 1.0, 1.0), "sunset": (0.98, 0.74, 0.68), "night": (0.5, 0.56, 0.8)}
 GRADE: dict[str, Colour] = {
     "azure": (1.0, 1.0, 1.0),
-    "mint": (0.84, 1.03, 1.06),
-    "rose": (1.08, 0.93, 1.08),
-    "amber": (1.15, 1.0, 0.78),
+    "mint": (0.78, 1.05, 1.06),
+    "rose": (1.14, 0.9, 1.1),
+    "amber": (1.18, 1.0, 0.7),
 }
 # x, y, radius of sun or moon
 LAMP: dict[str, dict[str, tuple[float, float, float]]] = {
@@ -45,31 +46,52 @@ LAMP: dict[str, dict[str, tuple[float, float, float]]] = {
     "sunset": {"early": (0.7, 0.37, 0.07), "late": (0.73, 0.61, 0.115)},
     "night": {"early": (0.7, 0.13, 0.06), "late": (0.73, 0.44, 0.09)},
 }
+# what the hour mixes into the sky's top, middle and horizon, and the share of it
+HOUR: dict[str, dict[str, tuple[tuple[Colour, float], ...]]] = {
+    "day": {
+        "early": (((255, 255, 255), 0.0),) * 3,
+        "late": (((40, 84, 196), 0.35), ((216, 232, 236), 0.3), ((255, 222, 140), 0.62)),
+    },
+    "sunset": {
+        "early": (((150, 156, 226), 0.42), ((255, 196, 176), 0.25), ((255, 226, 170), 0.3)),
+        "late": (((40, 24, 84), 0.45), ((190, 60, 96), 0.3), ((255, 140, 70), 0.3)),
+    },
+    "night": {
+        "early": (((0, 0, 0), 0.0),) * 3,
+        "late": (((10, 10, 40), 0.25), ((120, 132, 190), 0.2), ((196, 196, 226), 0.3)),
+    },
+}
+LATE: dict[str, Colour] = {"day": (1.0, 0.92, 0.84), "sunset": (0.84, 0.76, 0.82), "night": (1.12, 1.1, 1.06)}
 HORIZON = 0.68
 
 
 @dataclass(frozen=True)
 class Air:
-    """How colours look in one light, palette and weather."""
+    """How colours look in one light, palette, weather and hour."""
 
     light: str
     palette: str
     weather: str
+    hour: str
 
     @property
     def sky(self) -> tuple[Colour, Colour, Colour]:
         """Return the sky's colour at the top, in the middle and at the horizon."""
         top, middle, low = SKY[self.light][self.palette]
+        shift = HOUR[self.light][self.hour]
+        top, middle, low = (mix(c, *to) for c, to in zip((top, middle, low), shift, strict=True))
         if self.weather == "clear":
             return top, middle, low
         grey: Colour = {"rain": (112, 120, 138), "snow": (176, 186, 206), "fog": (196, 202, 212)}[self.weather]
         grey = times(grey, TINT[self.light]) if self.light == "night" else mix(grey, times(grey, TINT[self.light]), 0.5)
-        share = {"rain": 0.5, "snow": 0.4, "fog": 0.45}[self.weather]
+        share = {"rain": 0.42, "snow": 0.34, "fog": 0.32}[self.weather]
         return mix(top, grey, share), mix(middle, grey, share), mix(low, grey, share)
 
     def lit(self, colour: Colour, far: float = 0.0) -> Colour:
         """Return a thing's colour in this light; `far` (0..1) is how much of the sky's haze lies over it."""
         colour = times(times(colour, GRADE[self.palette]), TINT[self.light])
+        if self.hour == "late":
+            colour = times(colour, LATE[self.light])
         if self.light == "night":
             colour = (colour[0] + 8, colour[1] + 10, colour[2] + 22)
         if self.weather == "rain":
@@ -82,26 +104,30 @@ class Air:
         return mix(colour, warm, 0.42)
 
 
-def draw_sky(canvas: Canvas, air: Air, hour: str) -> None:
+def draw_sky(canvas: Canvas, air: Air) -> None:
     """Paint sky, stars, sun or moon with their glow, and clouds."""
     size = canvas.shape[0]
     top, middle, low = (np.asarray(c, np.float32) for c in air.sky)
     y = ((np.arange(size, dtype=np.float32) + 0.5) / size / HORIZON)[:, None]
-    ramp = np.where(y < 0.5, top + (middle - top) * np.clip(y / 0.5, 0, 1), middle + (low - middle) * np.clip(y / 0.5 - 1, 0, 1))
+    ramp = np.where(
+        y < 0.5, top + (middle - top) * np.clip(y / 0.5, 0, 1), middle + (low - middle) * np.clip(y / 0.5 - 1, 0, 1)
+    )
     canvas[:] = ramp[:, None]
-    x, y_lamp, radius = LAMP[air.light][hour]
+    x, y_lamp, radius = LAMP[air.light][air.hour]
     veiled = 1.0 if air.weather == "clear" else 0.5
     if air.light == "night":
-        for sx, sy, sr in STARS:
+        for sx, sy, sr in STARS if air.weather in ("clear", "fog") else ():  # not to be taken for snow
             glow(canvas, sx, sy, 2.2 * sr, (220, 228, 255), 0.35 * veiled)
             fill(canvas, _spark(sx, sy, sr), (244, 246, 255), alpha=0.55 + 0.45 * veiled)
         glow(canvas, x, y_lamp, 3.0 * radius, (190, 206, 255), 0.4 * veiled)
         fill(canvas, ellipse(x, y_lamp, radius), (255, 250, 226), (236, 228, 206), alpha=0.4 + 0.6 * veiled)
         for dx, dy, r in ((-0.3, -0.25, 0.26), (0.32, 0.1, 0.2), (-0.1, 0.42, 0.17)):
-            fill(canvas, ellipse(x + dx * radius, y_lamp + dy * radius, r * radius), (214, 206, 190), alpha=0.75 * veiled)
+            fill(
+                canvas, ellipse(x + dx * radius, y_lamp + dy * radius, r * radius), (214, 206, 190), alpha=0.75 * veiled
+            )
     else:
         warm: Colour = (255, 246, 196) if air.light == "day" else (255, 214, 130)
-        if hour == "late" and air.light == "day":
+        if air.hour == "late" and air.light == "day":
             warm = (255, 232, 160)
         glow(canvas, x, y_lamp, 4.2 * radius, warm, 0.45 * veiled)
         glow(canvas, x, y_lamp, 2.0 * radius, warm, 0.55 * veiled)
@@ -126,11 +152,17 @@ STARS = (
 
 
 def _spark(x: float, y: float, radius: float) -> Points:
-    return [(x + radius * r * math.cos(a), y + radius * r * math.sin(a)) for a, r in ((i * math.pi / 4, 1.5 if i % 2 == 0 else 0.72) for i in range(8))]
+    return [
+        (x + radius * r * math.cos(a), y + radius * r * math.sin(a))
+        for a, r in ((i * math.pi / 4, 1.5 if i % 2 == 0 else 0.72) for i in range(8))
+    ]
 
 
 def _cloud(canvas: Canvas, air: Air, x: float, y: float, width: float) -> None:
-    puffs = [ellipse(x + dx * width, y + dy * width, r * width, 0.86 * r * width) for dx, dy, r in ((-0.3, 0.03, 0.17), (-0.08, -0.08, 0.24), (0.18, -0.02, 0.19), (0.36, 0.05, 0.12))]
+    puffs = [
+        ellipse(x + dx * width, y + dy * width, r * width, 0.86 * r * width)
+        for dx, dy, r in ((-0.3, 0.03, 0.17), (-0.08, -0.08, 0.24), (0.18, -0.02, 0.19), (0.36, 0.05, 0.12))
+    ]
     puffs.append(box(x - 0.42 * width, y + 0.02 * width, x + 0.44 * width, y + 0.15 * width))
     top: Colour = {"day": (255, 255, 255), "sunset": (255, 196, 170), "night": (128, 142, 204)}[air.light]
     low = mix(top, air.sky[1], 0.55)
@@ -142,7 +174,7 @@ def _cloud(canvas: Canvas, air: Air, x: float, y: float, width: float) -> None:
 def _waves(base: float, *waves: tuple[float, float, float]) -> list[float]:
     """Return heights on 97 points: a base line less a sum of sines of (height, periods, phase)."""
     x = np.linspace(0, 1, 97)
-    return [float(v) for v in base - sum(h * np.sin(2 * math.pi * n * x + p) for h, n, p in waves)]
+    return [base - sum(h * math.sin(2 * math.pi * n * v + p) for h, n, p in waves) for v in x.tolist()]
 
 
 def _hill(canvas: Canvas, air: Air, heights: list[float], colour: Colour, low: Colour, width: float = 0.009) -> None:
@@ -161,18 +193,36 @@ def _meadow(canvas: Canvas, air: Air) -> None:
     _hill(canvas, air, _waves(0.81, (0.03, 1, 0.9), (0.008, 2, 1.0)), near, air.lit((48, 128, 58)))
     if air.weather != "snow":
         petals: tuple[Colour, ...] = ((250, 250, 245), (255, 216, 70), (244, 96, 110))
-        for i, (x, y) in enumerate(((0.06, 0.9), (0.17, 0.965), (0.3, 0.9), (0.42, 0.96), (0.58, 0.955), (0.7, 0.89), (0.82, 0.955), (0.94, 0.9))):
+        for i, (x, y) in enumerate(
+            (
+                (0.06, 0.9),
+                (0.17, 0.965),
+                (0.3, 0.9),
+                (0.42, 0.96),
+                (0.58, 0.955),
+                (0.7, 0.89),
+                (0.82, 0.955),
+                (0.94, 0.9),
+            )
+        ):
             petal = mix(air.lit(petals[i % 3]), petals[i % 3], 0.35)
-            fill(canvas, [ellipse(x + 0.011 * math.cos(a), y + 0.011 * math.sin(a), 0.009, corners=12) for a in np.arange(5) * 2 * math.pi / 5], petal)
+            fill(
+                canvas,
+                [
+                    ellipse(x + 0.011 * math.cos(a), y + 0.011 * math.sin(a), 0.009, corners=12)
+                    for a in np.arange(5) * 2 * math.pi / 5
+                ],
+                petal,
+            )
             fill(canvas, ellipse(x, y, 0.007, corners=12), air.lit((255, 190, 40) if i % 3 != 1 else (240, 130, 40)))
 
 
-def _sea(canvas: Canvas, air: Air, hour: str) -> None:
+def _sea(canvas: Canvas, air: Air) -> None:
     far = air.lit((112, 196, 232), 0.25)
     deep = air.lit((18, 92, 178))
     fill(canvas, box(-0.02, HORIZON, 1.02, 1.02), far, deep)
     fill(canvas, box(-0.02, HORIZON - 0.003, 1.02, HORIZON + 0.005), mix(far, (255, 255, 255), 0.5))
-    x, _, radius = LAMP[air.light][hour]
+    x, _, radius = LAMP[air.light][air.hour]
     shine: Colour = {"day": (255, 252, 224), "sunset": (255, 206, 120), "night": (214, 224, 255)}[air.light]
     for i in range(7):  # the lamp's path on the water
         y, half = HORIZON + 0.02 + 0.042 * i, radius * (0.75 + 0.16 * i) * (1.0 if i % 2 == 0 else 0.72)
@@ -180,7 +230,7 @@ def _sea(canvas: Canvas, air: Air, hour: str) -> None:
         fill(canvas, ellipse(x + 0.012 * (-1) ** i, y, half, 0.0075), shine, alpha=alpha)
 
 
-def _fir(canvas: Canvas, air: Air, x: float, foot: float, height: float, colour: Colour, detail: bool) -> None:
+def _fir(canvas: Canvas, air: Air, x: float, foot: float, height: float, colour: Colour, *, detail: bool) -> None:
     width = 0.3 * height
     if detail:
         fill(canvas, box(x - 0.012, foot - 0.03, x + 0.012, foot + 0.02), air.lit((112, 76, 46)))
@@ -188,11 +238,25 @@ def _fir(canvas: Canvas, air: Air, x: float, foot: float, height: float, colour:
         low = foot - 0.012 - 0.25 * height * tier
         half = width * (1 - 0.23 * tier)
         peak = low - 0.46 * height
-        fill(canvas, [(x - half, low), (x, peak), (x + half, low)], air.edge(colour) if detail else colour, times(colour, 0.82))
+        fill(
+            canvas,
+            [(x - half, low), (x, peak), (x + half, low)],
+            air.edge(colour) if detail else colour,
+            times(colour, 0.82),
+        )
         if detail:
             fill(canvas, [(x + 0.02 * half, low), (x, peak), (x + half, low)], times(colour, 0.92), times(colour, 0.72))
             if air.weather == "snow":
-                fill(canvas, [(x - 0.42 * half, low - 0.27 * height), (x, peak), (x + 0.42 * half, low - 0.27 * height), (x, low - 0.22 * height)], _snow(air))
+                fill(
+                    canvas,
+                    [
+                        (x - 0.42 * half, low - 0.27 * height),
+                        (x, peak),
+                        (x + 0.42 * half, low - 0.27 * height),
+                        (x, low - 0.22 * height),
+                    ],
+                    _snow(air),
+                )
 
 
 def _snow(air: Air) -> Colour:
@@ -202,17 +266,37 @@ def _snow(air: Air) -> Colour:
 def _forest(canvas: Canvas, air: Air) -> None:
     fill(canvas, ridge(_waves(0.64, (0.03, 1.3, 1.2))), air.lit((110, 160, 150), 0.6), air.lit((110, 160, 150), 0.75))
     for i in range(9):
-        _fir(canvas, air, (i + 0.1) / 8.2, 0.84, 0.27 + 0.05 * ((i * 7) % 4) / 3, air.lit((92, 156, 134), 0.5), False)
+        _fir(
+            canvas,
+            air,
+            (i + 0.1) / 8.2,
+            0.84,
+            0.27 + 0.05 * ((i * 7) % 4) / 3,
+            air.lit((92, 156, 134), 0.5),
+            detail=False,
+        )
     fill(canvas, ridge(_waves(0.8, (0.01, 1, 0))), air.lit((60, 128, 86), 0.25), air.lit((60, 128, 86), 0.2))
-    for i, (x, height) in enumerate(((0.03, 0.4), (0.2, 0.3), (0.345, 0.42), (0.52, 0.31), (0.66, 0.39), (0.82, 0.29), (0.965, 0.38))):
-        _fir(canvas, air, x, 0.86, height, air.lit((42, 142 - 10 * (i % 2), 84)), True)
+    for i, (x, height) in enumerate(
+        ((0.03, 0.38), (0.2, 0.3), (0.345, 0.42), (0.52, 0.38), (0.67, 0.28), (0.81, 0.26), (0.965, 0.4))
+    ):
+        _fir(canvas, air, x, 0.86, height, air.lit((42, 142 - 10 * (i % 2), 84)), detail=True)
     _hill(canvas, air, _waves(0.865, (0.012, 1, 0.8)), air.lit((104, 158, 70)), air.lit((54, 104, 56)))
 
 
 def _desert(canvas: Canvas, air: Air) -> None:
     mesa = air.lit((206, 128, 104), 0.5)
-    fill(canvas, [(-0.02, 0.75), (0.0, 0.56), (0.04, 0.535), (0.17, 0.535), (0.2, 0.57), (0.26, 0.63), (0.3, 0.75)], mesa, mix(mesa, air.sky[2], 0.4))
-    fill(canvas, [(0.72, 0.75), (0.77, 0.64), (0.83, 0.6), (0.9, 0.6), (0.93, 0.63), (1.02, 0.66), (1.02, 0.75)], mesa, mix(mesa, air.sky[2], 0.4))
+    fill(
+        canvas,
+        [(-0.02, 0.75), (0.0, 0.56), (0.04, 0.535), (0.17, 0.535), (0.2, 0.57), (0.26, 0.63), (0.3, 0.75)],
+        mesa,
+        mix(mesa, air.sky[2], 0.4),
+    )
+    fill(
+        canvas,
+        [(0.72, 0.75), (0.77, 0.64), (0.83, 0.6), (0.9, 0.6), (0.93, 0.63), (1.02, 0.66), (1.02, 0.75)],
+        mesa,
+        mix(mesa, air.sky[2], 0.4),
+    )
     far = air.lit((244, 206, 140), 0.3)
     _hill(canvas, air, _waves(0.69, (0.028, 1, 0.3), (0.012, 2, 1)), far, air.lit((222, 168, 104), 0.15))
     near = air.lit((250, 208, 128))
@@ -223,13 +307,19 @@ def _desert(canvas: Canvas, air: Air) -> None:
 
 def _cactus(canvas: Canvas, air: Air, x: float, foot: float, h: float) -> None:
     green, w = air.lit((52, 150, 84)), 0.085 * h
-    fill(canvas, ellipse(x + 0.12 * h, foot, 0.3 * h, 0.035 * h), times(air.lit((206, 138, 76)), 0.7), alpha=0.6, soft=0.006)
+    fill(
+        canvas,
+        ellipse(x + 0.12 * h, foot, 0.3 * h, 0.035 * h),
+        times(air.lit((206, 138, 76)), 0.7),
+        alpha=0.6,
+        soft=0.006,
+    )
     arms = (((-0.26, -0.62), (-0.26, -0.42), (0.0, -0.36)), ((0.26, -0.78), (0.26, -0.52), (0.0, -0.46)))
 
     def limb(points: tuple[tuple[float, float], ...], half: float, dx: float) -> list[Points]:
         at = [(x + px * h + dx, foot + py * h) for px, py in points]
         out: list[Points] = [ellipse(px, py, half, corners=20) for px, py in at]
-        for (ax, ay), (bx, by) in zip(at, at[1:], strict=False):
+        for (ax, ay), (bx, by) in itertools.pairwise(at):
             length = math.hypot(bx - ax, by - ay)
             ox, oy = -(by - ay) / length * half, (bx - ax) / length * half
             out.append([(ax + ox, ay + oy), (bx + ox, by + oy), (bx - ox, by - oy), (ax - ox, ay - oy)])
@@ -243,18 +333,25 @@ def _cactus(canvas: Canvas, air: Air, x: float, foot: float, h: float) -> None:
 
 def _city(canvas: Canvas, air: Air) -> None:
     far = air.lit((150, 156, 190), 0.55)
-    towers: list[Points] = [box(i / 9 - 0.01, 0.84 - h, i / 9 + 0.1, 0.9) for i, h in enumerate((0.3, 0.4, 0.26, 0.36, 0.46, 0.3, 0.42, 0.28, 0.36))]
+    towers: list[Points] = [
+        box(i / 9 - 0.01, 0.84 - h, i / 9 + 0.1, 0.9)
+        for i, h in enumerate((0.3, 0.4, 0.26, 0.36, 0.46, 0.3, 0.42, 0.28, 0.36))
+    ]
     fill(canvas, towers, far, mix(far, air.sky[2], 0.4))
     walls: tuple[Colour, ...] = ((150, 124, 150), (118, 128, 168), (172, 136, 128))
     dark = air.light != "day"
     pane: Colour = (255, 218, 120) if dark else (222, 240, 250)
     off = mix(air.lit((84, 92, 130)), (255, 255, 255), 0.05)
-    for i, h in enumerate((0.36, 0.5, 0.3, 0.42, 0.54, 0.34)):
+    for i, h in enumerate((0.36, 0.54, 0.3, 0.44, 0.28, 0.48)):
         x0, x1, top = i / 6 + 0.008, i / 6 + 0.156, 0.88 - h
         wall = air.lit(walls[i % 3])
         fill(canvas, box(x0, top, x1, 0.9), wall, times(wall, 0.8))
         fill(canvas, box(x0, top, x0 + 0.012, 0.9), air.edge(wall), wall)
-        fill(canvas, box(x0 - 0.006, top - 0.014, x1 + 0.006, top + 0.004), air.edge(wall) if air.weather != "snow" else _snow(air))
+        fill(
+            canvas,
+            box(x0 - 0.006, top - 0.014, x1 + 0.006, top + 0.004),
+            air.edge(wall) if air.weather != "snow" else _snow(air),
+        )
         for row in range(int((h - 0.06) / 0.088)):
             for column in range(2):
                 wx, wy = x0 + 0.03 + 0.058 * column, top + 0.04 + 0.088 * row
@@ -271,14 +368,18 @@ def _city(canvas: Canvas, air: Air) -> None:
 
 def _snow_bank(canvas: Canvas, air: Air) -> None:
     white = _snow(air)
-    _hill(canvas, air, _waves(0.885, (0.014, 1, 1.4), (0.006, 2, 0)), white, mix(white, air.lit((150, 176, 226)), 0.45), 0.007)
+    _hill(
+        canvas,
+        air,
+        _waves(0.885, (0.014, 1, 1.4), (0.006, 2, 0)),
+        white,
+        mix(white, air.lit((150, 176, 226)), 0.45),
+        0.007,
+    )
 
 
-def draw_place(canvas: Canvas, air: Air, place: str, hour: str) -> None:
+def draw_place(canvas: Canvas, air: Air, place: str) -> None:
     """Paint the ground of a place, under a bank of snow in snowy weather."""
-    if place == "sea":
-        _sea(canvas, air, hour)
-    else:
-        {"meadow": _meadow, "forest": _forest, "desert": _desert, "city": _city}[place](canvas, air)
+    {"meadow": _meadow, "forest": _forest, "desert": _desert, "city": _city, "sea": _sea}[place](canvas, air)
     if air.weather == "snow":
         _snow_bank(canvas, air)

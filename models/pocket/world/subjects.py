@@ -74,7 +74,10 @@ def _spline(points: Points, steps: int = 8) -> Points:
 
 def _star() -> Points:
     return [
-        ((1.12 if i % 2 == 0 else 0.53) * math.sin(i * math.pi / 5), 0.04 - (1.12 if i % 2 == 0 else 0.53) * math.cos(i * math.pi / 5))
+        (
+            (1.12 if i % 2 == 0 else 0.53) * math.sin(i * math.pi / 5),
+            0.04 - (1.12 if i % 2 == 0 else 0.53) * math.cos(i * math.pi / 5),
+        )
         for i in range(10)
     ]
 
@@ -88,10 +91,30 @@ SHAPES: dict[str, tuple[Part, ...]] = {
     ),
     "star": (Part(_star(), roundness=0.0, corner=0.1),),
     "fish": (
-        Part(_spline([(-0.5, 0.0), (-0.86, -0.4), (-1.2, -0.58), (-1.1, 0.0), (-1.2, 0.58), (-0.86, 0.4)]), "dark", 0.3),
+        Part(
+            _spline([(-0.5, 0.0), (-0.86, -0.4), (-1.2, -0.58), (-1.1, 0.0), (-1.2, 0.58), (-0.86, 0.4)]), "dark", 0.3
+        ),
         Part(_spline([(-0.35, -0.42), (-0.1, -0.84), (0.22, -0.86), (0.5, -0.45)]), "dark", 0.25),
         Part(_spline([(-0.1, 0.5), (-0.3, 0.86), (0.0, 0.82), (0.28, 0.5)]), "dark", 0.25),
-        Part(_spline([(1.14, 0.04), (0.98, -0.3), (0.55, -0.55), (0.05, -0.58), (-0.42, -0.32), (-0.72, 0.0), (-0.42, 0.34), (0.05, 0.62), (0.55, 0.6), (0.98, 0.36)]), "body", 0.62, 0.0),
+        Part(
+            _spline(
+                [
+                    (1.14, 0.04),
+                    (0.98, -0.3),
+                    (0.55, -0.55),
+                    (0.05, -0.58),
+                    (-0.42, -0.32),
+                    (-0.72, 0.0),
+                    (-0.42, 0.34),
+                    (0.05, 0.62),
+                    (0.55, 0.6),
+                    (0.98, 0.36),
+                ]
+            ),
+            "body",
+            0.62,
+            0.0,
+        ),
         Part(ellipse(0.62, -0.12, 0.19), "eye", 0.0, 0.0),
         Part(ellipse(0.67, -0.11, 0.105), "pupil", 0.0, 0.0),
     ),
@@ -100,7 +123,24 @@ SHAPES: dict[str, tuple[Part, ...]] = {
         Part(_spline([(-0.13, 0.6), (-0.12, 0.82), (0.0, 1.02), (0.12, 0.82), (0.13, 0.6)]), "fire", 0.0, 0.0),
         Part([(-0.3, 0.05), (-0.62, 0.38), (-0.8, 0.92), (-0.3, 0.7)], "dark", 0.3),
         Part([(0.3, 0.05), (0.62, 0.38), (0.8, 0.92), (0.3, 0.7)], "dark", 0.3),
-        Part(_spline([(0.0, -1.24), (0.3, -0.82), (0.44, -0.2), (0.4, 0.4), (0.28, 0.74), (-0.28, 0.74), (-0.4, 0.4), (-0.44, -0.2), (-0.3, -0.82)]), "body", 0.45, 0.0),
+        Part(
+            _spline(
+                [
+                    (0.0, -1.24),
+                    (0.3, -0.82),
+                    (0.44, -0.2),
+                    (0.4, 0.4),
+                    (0.28, 0.74),
+                    (-0.28, 0.74),
+                    (-0.4, 0.4),
+                    (-0.44, -0.2),
+                    (-0.3, -0.82),
+                ]
+            ),
+            "body",
+            0.45,
+            0.0,
+        ),
         Part(ellipse(0.0, -0.26, 0.26), "frame", 0.1, 0.0),
         Part(ellipse(0.0, -0.26, 0.185), "pane", 0.0, 0.0),
     ),
@@ -111,7 +151,7 @@ _OUTLINED = {"body", "dark", "light", "frame"}  # parts that ink separates from 
 def tones(colour: str) -> dict[str, Colour]:
     """Return the colours of a subject's parts."""
     base: Colour = COLOURS[colour]
-    shadow = mix(times(base, 0.62), (40, 40, 110), 0.12) if colour != "white" else (186, 194, 214)
+    shadow = mix(times(base, 0.62), (40, 40, 110), 0.12) if colour != "white" else (150, 160, 192)
     return {"body": base, "dark": mix(base, shadow, 0.55), "light": mix(base, (255, 255, 255), 0.28), **FIXED}
 
 
@@ -151,10 +191,16 @@ def _facets(shade: NDArray[np.float32], colour: Colour, scale: float, offset: tu
     tips = _star()
     for i in range(10):
         a, b = tips[i], tips[(i + 1) % 10]
-        area = coverage([[(0, 0.04), (1.3 * a[0], 1.3 * a[1]), (1.3 * b[0], 1.3 * b[1])]], scale, shade.shape[:2], offset)
+        area = coverage(
+            [[(0, 0.04), (1.3 * a[0], 1.3 * a[1]), (1.3 * b[0], 1.3 * b[1])]], scale, shade.shape[:2], offset
+        )
         nx, ny = b[1] - a[1], a[0] - b[0]
         facing = (nx * float(_LIGHT[0]) + ny * float(_LIGHT[1])) / math.hypot(nx, ny)
-        tone = mix(colour, (255, 255, 255), 0.36 * facing) if facing > 0 else mix(colour, times(mix(colour, (60, 50, 130), 0.25), 0.5), -0.85 * facing)
+        tone = (
+            mix(colour, (255, 255, 255), 0.36 * facing)
+            if facing > 0
+            else mix(colour, times(mix(colour, (60, 50, 130), 0.25), 0.5), -0.85 * facing)
+        )
         shade += area[..., None] * (np.asarray(tone, np.float32) - shade)
 
 
@@ -171,12 +217,14 @@ def _gloss(shade: NDArray[np.float32], subject: str, scale: float, middle: float
         tilt = -0.6 if subject == "ball" else 0.0
         c, s = math.cos(tilt), math.sin(tilt)
         outline = [(x + c * px - s * py, y + s * px + c * py) for px, py in ellipse(0, 0, rx, ry)]
-        area = cv2.GaussianBlur(coverage([outline], scale, shade.shape[:2], (-middle, -middle)), (0, 0), max(0.6, 0.03 * scale))
+        area = cv2.GaussianBlur(
+            coverage([outline], scale, shade.shape[:2], (-middle, -middle)), (0, 0), max(0.6, 0.03 * scale)
+        )
         shade += (area * np.float32(strength))[..., None] * (255 - shade)
 
 
 @lru_cache(maxsize=256)
-def sprite(subject: str, colour: str, size: str, facing_left: bool, width: int) -> Sprite:
+def sprite(subject: str, colour: str, size: str, width: int, *, facing_left: bool) -> Sprite:
     """Draw a subject for pictures of that width; a fish that swims left is mirrored."""
     scale = SUBJECT_RADIUS[size] * width * FINE
     ink, halo = INK * width * FINE, HALO * width * FINE
@@ -220,11 +268,21 @@ def sprite(subject: str, colour: str, size: str, facing_left: bool, width: int) 
     return Sprite(paint, body)
 
 
-def _stroke(picture: NDArray[np.float32], points: Points, width: float, colour: NDArray[np.float32], share: float, scale: float, middle: float) -> None:
+def _stroke(
+    picture: NDArray[np.float32],
+    points: Points,
+    width: float,
+    colour: NDArray[np.float32],
+    share: float,
+    scale: float,
+    middle: float,
+) -> None:
     """Draw a line of that width in radii."""
     mask = np.zeros(picture.shape[:2], np.uint8)
     at = np.round((np.asarray(points) * scale + middle - 0.5) * 16).astype(np.int32)
-    cv2.polylines(mask, [at], False, 255, max(1, round(width * scale)), cv2.LINE_AA, 4)
+    cv2.polylines(
+        mask, [at], isClosed=False, color=255, thickness=max(1, round(width * scale)), lineType=cv2.LINE_AA, shift=4
+    )
     picture += (mask.astype(np.float32) * np.float32(share / 255))[..., None] * (colour - picture)
 
 

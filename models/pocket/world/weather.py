@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from models.pocket.world.motion import PERIOD
 from models.pocket.world.paint import Colour, Points, ellipse, fill, mix
-from models.pocket.world.scenery import HORIZON, LAMP, TINT, Air
+from models.pocket.world.scenery import HORIZON, TINT, Air
 
 Picture = NDArray[np.uint8]
 Veil = tuple[Picture, Picture]  # 255 × (1 − alpha) and colour × alpha, both [.., .., 3]
 
 # layer -> cells (across, down) moved every four frames, particles a side, size as a fraction of the picture
 SNOW = (((0.0, 0.25), 6, 0.0105), ((0.0, 0.5), 4, 0.0175))
-RAIN = (((-0.25, 1.0), 6, 0.0055), ((-0.5, 2.0), 4, 0.0085))
+RAIN = (((-0.125, 0.5), 5, 0.0085), ((-0.25, 1.0), 4, 0.013))
 _CELL, _LATENT = 1 / 16, 4
 
 
@@ -52,8 +52,15 @@ def _layers(weather: str, light: str, size: int) -> tuple[Veil, ...]:
                 if weather == "snow":
                     shapes.append(ellipse(x, y, scale * rng.uniform(0.8, 1.15), corners=16))
                 else:
-                    length, lean = 9.5 * scale, across / down
-                    shapes.append([(x, y), (x + scale, y), (x + scale + lean * length, y + length), (x + lean * length, y + length)])
+                    length, lean = 8 * scale, across / down
+                    shapes.append(
+                        [
+                            (x, y),
+                            (x + scale, y),
+                            (x + scale + lean * length, y + length),
+                            (x + lean * length, y + length),
+                        ]
+                    )
         colour: Colour = (255, 255, 255) if weather == "snow" else (206, 226, 250)
         if light != "day":
             colour = mix(colour, (196, 210, 255), 0.35)
@@ -95,10 +102,10 @@ def fall(picture: Picture, weather: str, light: str, t: int) -> None:
 def _mist(light: str, phase: int, size: int) -> Veil:
     rows = (np.arange(size, dtype=np.float64) + 0.5) / size
     swing = 0.02 * math.sin(2 * math.pi * phase / PERIOD)
-    veil = np.full(size, 0.16)
-    for centre, way, width, depth in ((0.34, 1, 0.07, 0.3), (0.6, -1, 0.085, 0.5), (0.83, 1, 0.075, 0.38)):
+    veil = np.full(size, 0.2)
+    for centre, way, width, depth in ((0.34, 1, 0.07, 0.34), (0.6, -1, 0.085, 0.54), (0.83, 1, 0.075, 0.42)):
         veil += depth * np.exp(-(((rows - centre - way * swing) / width) ** 2))
-    share = np.minimum(veil, 0.7)[:, None, None]
+    share = np.minimum(veil, 0.72)[:, None, None]
     white = np.asarray(mix((232, 236, 242), tuple(232 * c for c in TINT[light]), 0.35), np.float64)  # type: ignore[arg-type]
     keep = np.broadcast_to(np.round(255 * (1 - share)), (size, size, 3)).astype(np.uint8)
     return keep, np.broadcast_to(np.round(white * share), (size, size, 3)).astype(np.uint8)
@@ -123,9 +130,15 @@ def waves(picture: Picture, air: Air, t: int) -> None:
         for i in range(4):
             x = 0.125 + 0.25 * i + 0.125 * (row % 2) - 0.06 * (row % 3) + shift
             dip = 0.5 * thick
-            at = [(x - half, y + dip), (x - 0.5 * half, y - 0.4 * thick), (x, y + 0.2 * thick), (x + 0.5 * half, y - 0.4 * thick), (x + half, y + dip), (x + 0.5 * half, y + 1.5 * thick), (x, y + 2 * thick), (x - 0.5 * half, y + 1.5 * thick)]
+            at = [
+                (x - half, y + dip),
+                (x - 0.5 * half, y - 0.4 * thick),
+                (x, y + 0.2 * thick),
+                (x + 0.5 * half, y - 0.4 * thick),
+                (x + half, y + dip),
+                (x + 0.5 * half, y + 1.5 * thick),
+                (x, y + 2 * thick),
+                (x - 0.5 * half, y + 1.5 * thick),
+            ]
             shapes.append(np.round((np.asarray(at) * size - 0.5) * 16).astype(np.int32))
         cv2.fillPoly(picture, shapes, ink, cv2.LINE_AA, 4)
-
-
-__all__ = ["LAMP", "fall", "lay", "mist", "waves"]
