@@ -136,7 +136,7 @@ def _kite(canvas: Canvas, air: Air, x: float) -> None:
     blue, yellow = _own(air, (64, 190, 214)), _own(air, (255, 214, 70))
     ink = times(blue, 0.35)
     tail = [(x + 0.018 * math.sin(9 * u), y + h * 1.2 + 0.16 * u) for u in (i / 20 for i in range(21))]
-    fill(canvas, [*((px - 0.004, py) for px, py in tail), *((px + 0.004, py) for px, py in reversed(tail))], ink)
+    fill(canvas, [*((px - 0.005, py) for px, py in tail), *((px + 0.005, py) for px, py in reversed(tail))], ink)
     for i, at in enumerate((6, 13, 20)):
         px, py = tail[at]
         fill(

@@ -18,6 +18,7 @@ Mask = NDArray[np.float32]  # 0..1
 Points = Sequence[tuple[float, float]]
 Colour = tuple[float, float, float]
 
+FINEST = 512  # shapes are drawn at this width and averaged down, so that they are as thick at every size
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 
@@ -50,18 +51,24 @@ def ridge(heights: Iterable[float], bottom: float = 1.02) -> Points:
     return [*((i / (len(ys) - 1), y) for i, y in enumerate(ys)), (1.0, bottom), (0.0, bottom)]
 
 
-def coverage(shapes: Sequence[Points], scale: float, shape: tuple[int, int], offset: tuple[float, float]) -> Mask:
+def coverage(
+    shapes: Sequence[Points], scale: float, shape: tuple[int, int], offset: tuple[float, float], fine: int = 2
+) -> Mask:
     """Rasterise polygons: the share of each pixel that they cover.
+
+    OpenCV draws polygons half a pixel too large; `fine` times finer and averaged, that is lost.
 
     Args:
         shapes: polygons in units of `scale` pixels; overlaps count once.
         shape: rows and columns of the result.
         offset: pixel (x, y) of the whole drawing at the result's top left corner.
     """
-    mask = np.zeros(shape, np.uint8)
+    mask = np.zeros((shape[0] * fine, shape[1] * fine), np.uint8)
     for points in shapes:
-        at = np.asarray(points, np.float64) * scale - np.asarray(offset) - 0.5
+        at = (np.asarray(points, np.float64) * scale - np.asarray(offset)) * fine - 0.5
         cv2.fillPoly(mask, [np.round(at * (1 << _SHIFT)).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
+    if fine > 1:
+        mask = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
     return mask.astype(np.float32) / np.float32(255)
 
 
@@ -82,6 +89,7 @@ def fill(
         soft: standard deviation of a blur of the area's edge, as a fraction of the picture.
     """
     size = canvas.shape[0]
+    fine = max(1, round(FINEST / size))
     several: Sequence[Points] = shapes if isinstance(shapes[0][0], tuple) else [shapes]  # type: ignore[list-item,assignment]
     corners = np.concatenate([np.asarray(p, np.float64) for p in several]) * size
     margin = 2 + 3 * soft * size
@@ -91,10 +99,10 @@ def fill(
         return
     if soft:  # a blur must see what lies outside the picture
         pad = math.ceil(3 * soft * size)
-        mask = coverage(several, size, (y1 - y0 + 2 * pad, x1 - x0 + 2 * pad), (x0 - pad, y0 - pad))
+        mask = coverage(several, size, (y1 - y0 + 2 * pad, x1 - x0 + 2 * pad), (x0 - pad, y0 - pad), fine)
         mask = cv2.GaussianBlur(mask, (0, 0), soft * size)[pad : pad + y1 - y0, pad : pad + x1 - x0]
     else:
-        mask = coverage(several, size, (y1 - y0, x1 - x0), (x0, y0))
+        mask = coverage(several, size, (y1 - y0, x1 - x0), (x0, y0), fine)
     share = mask[..., None] * np.float32(alpha)
     colour = np.asarray(top, np.float32)
     if bottom is not None:

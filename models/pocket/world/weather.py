@@ -23,7 +23,7 @@ Veil = tuple[Picture, Picture]  # 255 × (1 − alpha) and colour × alpha, both
 
 # layer -> cells (across, down) moved every four frames, particles a side, size as a fraction of the picture
 SNOW = (((0.0, 0.25), 6, 0.0105), ((0.0, 0.5), 4, 0.0175))
-RAIN = (((-0.125, 0.5), 5, 0.0085), ((-0.25, 1.0), 4, 0.013))
+RAIN = (((-0.125, 0.5), 5, 0.0105), ((-0.25, 1.0), 4, 0.0155))
 _CELL, _LATENT = 1 / 16, 4
 
 
@@ -52,7 +52,7 @@ def _layers(weather: str, light: str, size: int) -> tuple[Veil, ...]:
                 if weather == "snow":
                     shapes.append(ellipse(x, y, scale * rng.uniform(0.8, 1.15), corners=16))
                 else:
-                    length, lean = 8 * scale, across / down
+                    length, lean = 7 * scale, across / down
                     shapes.append(
                         [
                             (x, y),
@@ -124,21 +124,12 @@ def waves(picture: Picture, air: Air, t: int) -> None:
     size = picture.shape[0]
     rock = math.sin(2 * math.pi * t / PERIOD)
     for row, (y, half, thick) in enumerate(_CRESTS):
+        less = min(0.5 / size, 0.45 * thick)  # OpenCV draws polygons half a pixel too large
         ink = mix(air.lit((120, 190, 236)), (255, 255, 255), 0.3 if air.light == "night" else 0.55)
         shift = 0.03 * rock * (1 if row % 2 == 0 else -1)
-        shapes = []
-        for i in range(4):
-            x = 0.125 + 0.25 * i + 0.125 * (row % 2) - 0.06 * (row % 3) + shift
-            dip = 0.5 * thick
-            at = [
-                (x - half, y + dip),
-                (x - 0.5 * half, y - 0.4 * thick),
-                (x, y + 0.2 * thick),
-                (x + 0.5 * half, y - 0.4 * thick),
-                (x + half, y + dip),
-                (x + 0.5 * half, y + 1.5 * thick),
-                (x, y + 2 * thick),
-                (x - 0.5 * half, y + 1.5 * thick),
-            ]
-            shapes.append(np.round((np.asarray(at) * size - 0.5) * 16).astype(np.int32))
+        upper = ((-1.0, 0.5, 0.0), (-0.5, -0.4, less), (0.0, 0.2, less), (0.5, -0.4, less), (1.0, 0.5, 0.0))
+        lower = ((0.5, 1.5, -less), (0.0, 2.0, -less), (-0.5, 1.5, -less))
+        crest = np.array([(dx * (half - less), y + dy * thick + by) for dx, dy, by in (*upper, *lower)])
+        middles = (0.125 + 0.25 * i + 0.125 * (row % 2) - 0.06 * (row % 3) + shift for i in range(4))
+        shapes = [np.round(((crest + np.array([x, 0.0])) * size - 0.5) * 16).astype(np.int32) for x in middles]
         cv2.fillPoly(picture, shapes, ink, cv2.LINE_AA, 4)
