@@ -1,6 +1,7 @@
-"""The judge: a small network that reads a scene's attributes from a window of twelve frames.
+"""Read a scene's attributes, said and unsaid, from windows of twelve frames with a small convolutional network.
 
-It is trained on the world alone and never sees what a generator made, so that what it says is evidence.
+The judge is trained on the world alone, held-out pairs included, and never sees what a generator made, so that what it
+says is evidence.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ WINDOW = 12  # frames; one chunk
 ATTRIBUTES: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in {**WORDING, **UNSAID}.items()}
 SUBJECT_ATTRIBUTES = ("size", "colour", "subject", "motion", "side")
 SCENE_ATTRIBUTES = ("place", "light", "weather")
-_SEEN = (0, 4, 8, 11)
-_SIDE = 64
+SEEN = (0, 2, 4, 7, 9, 11)  # frames of a window that the judge looks at
+SIDE = 96  # pixels; frames of any size are brought to it
 
 
 class Judge(nn.Module):
-    """Windows [B, 4, 3, 64, 64] in 0..1 → logits [B, values] of every attribute."""
+    """Windows [B, 6, 3, 96, 96] in 0..1 → logits [B, values] of every attribute."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        widths = (3 * len(_SEEN), 32, 64, 96, 128)
+        widths = (3 * len(SEEN), 32, 64, 96, 128)
         for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * (_SIDE // 16) ** 2, 256), nn.ReLU())
+        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * (SIDE // 16) ** 2, 256), nn.ReLU())
         self.heads = nn.ModuleDict({name: nn.Linear(256, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
@@ -45,36 +46,46 @@ class Judge(nn.Module):
 
     @torch.inference_mode()
     def probabilities(self, frames: Tensor) -> dict[str, Tensor]:
-        """Windows of frames [B, 12, H, W, 3] uint8 → probabilities [B, values] of every attribute."""
-        logits = [self(window_of(part)) for part in frames.split(64)]
-        return {name: torch.cat([part[name] for part in logits]).softmax(-1) for name in ATTRIBUTES}
+        """Return the probabilities [B, values] of every attribute of windows of frames [B, 12, H, W, 3] uint8."""
+        device = next(self.parameters()).device
+        logits = [self(window_of(part.to(device))) for part in frames.split(64)]
+        return {name: torch.cat([part[name] for part in logits]).softmax(-1).cpu() for name in ATTRIBUTES}
 
     def read(self, frames: Tensor) -> list[dict[str, str]]:
-        """The likeliest value of every attribute for windows [B, 12, H, W, 3] uint8."""
+        """Return the likeliest value of every attribute for windows [B, 12, H, W, 3] uint8."""
         best = {name: p.argmax(-1).tolist() for name, p in self.probabilities(frames).items()}
         return [{name: ATTRIBUTES[name][best[name][i]] for name in ATTRIBUTES} for i in range(len(frames))]
 
 
 def window_of(frames: Tensor) -> Tensor:
-    """[B, 12, H, W, 3] uint8 → what the judge looks at, [B, 4, 3, 64, 64] in 0..1."""
-    seen = frames[:, list(_SEEN)].permute(0, 1, 4, 2, 3).float() / 255
-    small = F.interpolate(seen.flatten(0, 1), (_SIDE, _SIDE), mode="area")
-    return small.unflatten(0, seen.shape[:2])
+    """Return what the judge looks at of windows [B, 12, H, W, 3] uint8: [B, 6, 3, 96, 96] in 0..1."""
+    return small(frames[:, list(SEEN)])
+
+
+def small(frames: Tensor) -> Tensor:
+    """Bring frames [B, n, H, W, 3] uint8 of any size to the judge's: [B, n, 3, 96, 96] in 0..1."""
+    whole = frames.permute(0, 1, 4, 2, 3).float() / 255
+    if whole.shape[-2:] == (SIDE, SIDE):
+        return whole
+    reduced = F.interpolate(whole.flatten(0, 1), (SIDE, SIDE), mode="bilinear", antialias=True)
+    return reduced.unflatten(0, whole.shape[:2])
 
 
 def save(judge: Judge, path: Path, facts: dict[str, object]) -> None:
-    tensors = {k: v.detach().half().contiguous() for k, v in judge.state_dict().items()}
+    """Write the judge's weights as float16, with its vocabulary and the facts of its training as metadata."""
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in judge.state_dict().items()}
     save_file(tensors, path, {"attributes": json.dumps(ATTRIBUTES), "training": json.dumps(facts)})
 
 
 def load(path: Path) -> Judge:
-    """The trained judge; CheckpointError if the file is not one or was trained on another vocabulary."""
-    judge = Judge()
-    load_into(judge, {k: v.float() for k, v in read(path).items()}, path)
+    """Load a trained judge; raise CheckpointError if the file is not one or was trained on another vocabulary."""
+    weights = {k: v.float() for k, v in read(path).items()}
     with safe_open(path, "pt") as f:
-        known = json.loads(f.metadata()["attributes"])
-    if known != {k: list(v) for k, v in ATTRIBUTES.items()}:
+        known = json.loads((f.metadata() or {}).get("attributes", "null"))
+    if known is not None and known != {k: list(v) for k, v in ATTRIBUTES.items()}:
         raise CheckpointError(
             f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train_classifier"
         )
+    judge = Judge()
+    load_into(judge, weights, path)
     return judge.eval()
