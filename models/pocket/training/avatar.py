@@ -21,11 +21,13 @@ from models import catalog
 from models.catalog import AVATAR_PROMPT as PROMPT
 from models.pocket.training.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.training.stage import Pair, Save, Stage
-from models.pocket.training.teacher_forcing import BATCH, SIGMAS, Teacher, jittered, noised, sampled_sigmas
+from models.pocket.training.layout import SIGMAS
+from models.pocket.training.teacher import Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
 from models.transformer import KeysValues, TextState
 
+BATCH = 12
 SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
 
 
@@ -179,7 +181,7 @@ def avatar_forcing(
     teacher: AvatarTeacher, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], draws: np.random.Generator
 ) -> Tensor:
     """The loss of a batch: squared error of x0, heavier at eyes and mouth, lighter where the noise hides more."""
-    sigmas = [sampled_sigmas(draws).to(context[0].device) for _ in batch.chunks]
+    sigmas = [sampled_sigmas(draws, BATCH, SIGMAS).to(context[0].device) for _ in batch.chunks]
     predictions = teacher.predict_avatar(batch, context, held, sigmas)
     losses = [
         ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7

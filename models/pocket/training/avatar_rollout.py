@@ -33,7 +33,7 @@ from models.pocket.training.avatar import (
 from models.pocket.training.avatar_clips import CHUNK, AvatarClip
 from models.pocket.training.distribution_matching import match, past_of
 from models.pocket.training.stage import Pair, Save
-from models.pocket.training.teacher_forcing import jittered
+from models.pocket.training.teacher import jittered
 from models.state import TakeState
 
 TAKES, LONGEST = 8, 20  # chunks of the longest take, ten seconds

@@ -1,4 +1,4 @@
-"""A training stage of the transformer under way: its budget, its rates, its averaged weights, its log."""
+"""What the stages of training share: optimisers, a schedule over a time budget, averaged weights and their saving."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from models.pocket.training.codec import optimisers
+from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
@@ -17,13 +17,24 @@ from models.transformer import CausalWanTransformer
 Save = Callable[[CausalWanTransformer, WordText, Facts], None]
 Pair = tuple[CausalWanTransformer, WordText]
 
+WARM_UP, FALL = 40, 0.55  # steps of a rising rate; share of the budget, at its end, over which the rate falls to zero
+
+
+def rate_at(done: float, step: int, warm_up: int = WARM_UP) -> float:
+    """Share of the peak rate when a share `done` of the time is spent; by the clock, as budgets are minutes."""
+    return min(1.0, (step + 1) / warm_up) * min(1.0, max(0.02, (1 - done) / FALL))
+
 
 class Descent:
     """Two networks that are trained together, and the optimisers that do it."""
 
     def __init__(self, pair: Pair, peak: float) -> None:
         self.both, self.peak = nn.ModuleList(pair), peak
-        self._optims = optimisers(self.both, 0.02, 2e-3, matrix=lambda n, p: ".blocks." in n and p.ndim == 2)
+        named = list(self.both.named_parameters())
+        matrices = [p for n, p in named if ".blocks." in n and p.ndim == 2]
+        rest = [p for n, p in named if not (".blocks." in n and p.ndim == 2)]
+        adam = torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self._optims: list[torch.optim.Optimizer] = [Muon(matrices, lr=0.02), adam]
         self._bases = [g["lr"] for o in self._optims for g in o.param_groups]
 
     def rate(self, share: float) -> None:
@@ -32,12 +43,32 @@ class Descent:
             optim.param_groups[0]["lr"] = base * self.peak * share
 
     def down(self, loss: Tensor) -> None:
-        """One step against the gradient of `loss`, its norm clipped to 1."""
+        """One step against the gradient of `loss`, its norm clipped to 1. Nothing waits for the device."""
         loss.backward()
-        nn.utils.clip_grad_norm_(self.both.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.both.parameters(), 1.0, foreach=True)
         for optim in self._optims:
             optim.step()
             optim.zero_grad(set_to_none=True)
+
+
+class Average:
+    """Exponentially averaged weights of a pair; young ones follow quickly."""
+
+    def __init__(self, pair: Pair, decay: float = 0.995) -> None:
+        self.pair, self.decay, self._step = copy.deepcopy(pair), decay, 0
+        self._averaged = [p for module in self.pair for p in module.parameters()]
+        self._followed = [p for module in pair for p in module.parameters()]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        self._step += 1
+        share = 1 - min(self.decay, self._step / (self._step + 10))
+        torch._foreach_lerp_(self._averaged, self._followed, share)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Bring the weights that are trained back to the averaged ones."""
+        torch._foreach_copy_(self._followed, self._averaged)
 
 
 class Stage:
@@ -46,32 +77,27 @@ class Stage:
     def __init__(self, name: str, minutes: float, pair: Pair, save: Save, peak: float) -> None:
         self.name, self.minutes, self.pair, self._save = name, minutes, pair, save
         self.descent = Descent(pair, peak)
-        self._average = copy.deepcopy(pair)
-        self._averaged = [p for module in self._average for p in module.parameters()]
-        self._step, self._loss = 0, float("nan")
+        self._average = Average(pair)
+        self._step, self._loss = 0, torch.tensor(float("nan"))
 
     def steps(self) -> Iterator[float]:
         """The share of the budget that is spent, before every step; the caller then calls `down` once."""
         spent, said, saved = 0.0, 0.0, 0.0
         while (done := spent / self.minutes) < 1:
             began = time.monotonic()
-            self.descent.rate(min(1.0, (self._step + 1) / 40) * min(1.0, max(0.02, (1 - done) / 0.55)))
+            self.descent.rate(rate_at(done, self._step))
             yield done
-            spent += min(
-                (time.monotonic() - began) / 60, 0.25
-            )  # a process that was stopped for a while has not trained
+            spent += min((time.monotonic() - began) / 60, 0.25)  # a process that was stopped for a while did not train
             if spent - said >= 1:
                 said = spent
-                print(f"{self.name} {spent:5.1f} min  step {self._step}  loss {self._loss:.4f}", flush=True)
+                print(f"{self.name} {spent:5.1f} min  step {self._step}  loss {self._loss.item():.4f}", flush=True)
             if spent - saved >= 5:
                 saved = spent
-                self._save(*self._average, {"steps": self._step, "minutes": spent})
-        self._save(*self._average, {"steps": self._step, "minutes": self.minutes})
+                self._save(*self._average.pair, {"steps": self._step, "minutes": spent})
+        self._save(*self._average.pair, {"steps": self._step, "minutes": self.minutes})
 
     def down(self, loss: Tensor) -> None:
+        """One step of descent, and the averaged weights after it."""
         self.descent.down(loss)
-        self._step, self._loss = self._step + 1, loss.item()
-        with torch.no_grad():
-            share = 1 - min(0.995, self._step / (self._step + 10))
-            for a, p in zip(self._averaged, self.descent.both.parameters(), strict=True):
-                a.lerp_(p, share)
+        self._step, self._loss = self._step + 1, loss.detach()
+        self._average.follow()

@@ -1,236 +1,164 @@
 """Second stage of pocket's training: the causal transformer and its text encoder.
 
-Teacher forcing through the code that runs at inference: chunk by chunk, a pass over the noised chunk sees the clean
-chunks before it through a cache that concatenates, then a clean pass (timestep 0) leaves the keys and values that later
-chunks see. Half of the batches denoise a knot of one or two latents past the end of every chunk. In the second half of
-the time two batches in five see their context as the model itself predicts it (resampled context), so that its own
-small errors are nothing new to it.
-
-What no caption says, the noise of a take's first chunk decides: in training its sign is chosen so that the mean of
-noise channel i agrees with the clip's i-th unsaid fact (a coupling; over all clips the noise stays standard normal).
-A few-step model then need not average over worlds, and a seed shows.
+Teacher forcing (every chunk behind a true past) over all chunks of a row in one pass. From 60 % of the time on each batch
+is stepped on twice, the second time behind the past that the network itself predicted in the first: what it draws
+wrong is then nothing new to it, and costs no pass more.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models import catalog
-from models.codecs.tiny import TinyCodec
-from models.pocket.training.codec import as_video
-from models.pocket.training.stage import Pair, Save, Stage
-from models.pocket.world.renderer import Beat, draw_clip
-from models.pocket.world.scene import UNSAID, Scene, changed_scene, random_scene
-from models.rope import Rotation, rotation
-from models.text.words import WordText
-from models.transformer import Cache, CausalWanTransformer, KeysValues, TextState
+from models.pocket.training.attention import Way
+from models.pocket.training.batch import gather, loss_of
+from models.pocket.training.clips import CHUNK, KNOT, ClipStore
+from models.pocket.training.layout import PAST, Layout, draw_layout
+from models.pocket.training.one_pass import OnePass
+from models.pocket.training.stage import Average, Descent, Pair, Save, rate_at
 
-CHUNK, CHUNKS, BATCH = 3, 6, 12
-CONFIG = catalog.POCKET.transformer
-PATCH = CONFIG["patch_size"][1]
-SIGMAS = (1.0, 0.9, 0.75, 0.5)
+OWN_FROM = 0.6  # share of the time from which on every second step sees its own past
+HELD_BACK = 32  # first clips of a store, for validation alone
+KNOTS = (0, 0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Latents [C, 18, h, w] float16, weight of each cell [18, h, w], prompts of both scenes, first chunk of the second."""
+class Size:
+    """How much a step does. `one_shape`: all batches have room for the longest knot, so that one graph serves."""
 
-    latents: Tensor
-    weight: Tensor
-    scenes: tuple[Scene, Scene]
-    switch: int  # CHUNKS: no switch
+    rows: int
+    one_shape: bool
 
 
-@torch.no_grad()
-def encode_clips(codec: TinyCodec, count: int, seed: int) -> list[Clip]:
-    """Draw and encode clips of six chunks (69 frames), half of them with a switch at a chunk border."""
-    rng, clips = random.Random(seed), []
-    latents_per_clip = CHUNK * CHUNKS
-    for _ in range(count):
-        a = random_scene(rng)
-        switch = rng.randrange(1, CHUNKS) if rng.random() < 0.5 else CHUNKS
-        b = changed_scene(a, rng)
-        beats = [Beat(0, a)] + ([Beat(12 * switch - 3, b)] if switch < CHUNKS else [])
-        clip, centres = draw_clip(beats, 4 * (latents_per_clip - 1) + 1)
-        z = codec.encode(as_video(clip[[0, 0, 0, *range(len(clip))]])[None])[0]
-        cells = (torch.arange(z.shape[-1]) + 0.5) / z.shape[-1]
-        at = torch.from_numpy(centres[::4].copy())
-        near_x = ((cells - at[:, :1] + 0.5) % 1 - 0.5).abs() < 0.26
-        near_y = (cells - at[:, 1:]).abs() < 0.26
-        weight = 1 + 5.0 * (near_y[:, :, None] & near_x[:, None, :])
-        clips.append(Clip(z.half(), weight.half(), (a, b), switch))
-    return clips
+CPU_SIZE, CUDA_SIZE = Size(12, one_shape=False), Size(64, one_shape=True)
 
 
-class GrowingCache:
-    """Keys and values of the clean chunks so far, by concatenation; gradients pass."""
-
-    def __init__(self, layers: int) -> None:
-        self.seen: list[list[KeysValues]] = [[] for _ in range(layers)]
-        self.clean = False  # whether the pass under way leaves its keys and values
-
-    def forget(self) -> None:
-        self.seen = [[] for _ in self.seen]
-
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
-        own = rotation(key), value
-        keys, values = (torch.cat([*(c[i] for c in self.seen[layer]), own[i]], 1) for i in (0, 1))
-        if self.clean:
-            self.seen[layer].append(own)
-        return keys, values
+def size_for(device: torch.device) -> Size:
+    return CUDA_SIZE if device.type == "cuda" else CPU_SIZE
 
 
-@dataclass
-class Batch:
-    """Four chunks of each clip, knot included: its first, then three neighbours; all [B, ...]."""
-
-    chunks: list[Tensor]  # 4 x [B, C, 3 + knot, h, w]
-    weights: list[Tensor]  # 4 x [B, 1, 3 + knot, h, w]
-    clean_prompts: list[list[str]]
-    noisy_prompts: list[list[str]]
-    counts: list[Tensor]  # 4 x [B]: 1 where the loss counts
-    unsaid: Tensor  # [B, facts]: +1 or -1
-    far: int  # latents between the first chunk's coordinate and the place just before its followers: anchor policy `fixed`
-    sink: bool  # whether later chunks see the first
-
-    def to(self, device: torch.device) -> Batch:
-        chunks, weights, counts = ([t.to(device) for t in ts] for ts in (self.chunks, self.weights, self.counts))
-        return replace(self, chunks=chunks, weights=weights, counts=counts, unsaid=self.unsaid.to(device))
+def in_bfloat16(device: torch.device) -> bool:
+    """Whether products are faster in bfloat16: on CUDA, and on CPUs that multiply it."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
-def sample_batch(clips: list[Clip], rng: random.Random) -> Batch:
-    chosen = [rng.choice(clips) for _ in range(BATCH)]
-    far = int(3 * 10 ** rng.uniform(0, 3)) if rng.random() < 0.25 else 0
-    sink = rng.random() < 0.85
-    knot = rng.choice((0, 0, 1, 2))
-    firsts = [rng.choice((1, 1, 1, 2) if knot else (1, 1, 1, 2, 3)) for _ in chosen]
-    chunks, weights, clean, noisy, counts = [], [], [], [], []
-    captions = [[s.caption(rng) for s in clip.scenes] for clip in chosen]
-    recached = [clip.switch < CHUNKS and rng.random() < 0.75 for clip in chosen]
-    recached_sink = [r and rng.random() < 0.5 for r in recached]
-    for slot in range(4):
-        where = [0 if slot == 0 else f + slot - 1 for f in firsts]
-        spans = [(c, slice(CHUNK * w, CHUNK * (w + 1) + knot)) for c, w in zip(chosen, where, strict=True)]
-        chunks.append(torch.stack([c.latents[:, span] for c, span in spans]).float())
-        weights.append(torch.stack([c.weight[span] for c, span in spans]).float()[:, None])
-        after = [w >= c.switch for c, w in zip(chosen, where, strict=True)]
-        new_context = recached_sink if slot == 0 else recached
-        clean.append([t[int(a or r)] for t, a, r in zip(captions, after, new_context, strict=True)])
-        noisy.append([t[int(a)] for t, a in zip(captions, after, strict=True)])
-        # a recached context belongs to what follows the switch; the chunk after a gap has no true past; a knot does
-        # not know yet of a switch behind it
-        good = [
-            (a or not r or slot == 0)
-            and not (slot == 1 and (f > 1 or far > 0 or not sink))
-            and not (knot > 0 and w + 1 == c.switch)
-            for c, w, a, r, f in zip(chosen, where, after, recached, firsts, strict=True)
-        ]
-        counts.append(torch.tensor(good).float())
-    facts = [[1.0 if getattr(c.scenes[0], f) == values[1] else -1.0 for f, values in UNSAID.items()] for c in chosen]
-    return Batch(chunks, weights, clean, noisy, counts, torch.tensor(facts), far, sink)
+class Forcing:
+    """Steps of teacher forcing of a pair over a store of clips; nothing in a step waits for the device."""
+
+    def __init__(self, pair: Pair, store: ClipStore, way: Way, size: Size, seed: int) -> None:
+        self.net, self.store, self.size = OnePass(*pair, way), store, size
+        self._rng = np.random.default_rng(seed)
+        self._first: tuple[Layout, Tensor] | None = None  # the rows of the step before, and what it predicted
+
+    def loss(self, *, own: bool) -> Tensor:
+        """Of the next batch; with `own` every second one is the batch before, behind the network's own past."""
+        again, self._first = self._first, None
+        if again is not None:
+            layout, past = again[0].again(self._rng), again[1]
+        else:
+            layout, past = self._drawn(), None
+        batch = gather(self.store, layout.to(self.store.device), past)
+        prediction = self.predict(batch)
+        if own and again is None:
+            self._first = layout, prediction.detach()
+        return loss_of(prediction, batch)
+
+    def predict(self, batch) -> Tensor:  # type: ignore[no-untyped-def]
+        device = self.store.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(device)):
+            return self.net(batch.clean, batch.noisy, batch.layout, batch.captions)
+
+    def _drawn(self) -> Layout:
+        held = min(HELD_BACK, self.store.ready // 4)
+        ready = slice(held, self.store.ready)
+        knots = KNOTS if self.size.one_shape else (int(self._rng.choice(KNOTS)),)
+        room = KNOT if self.size.one_shape else knots[0]
+        layout = draw_layout(
+            self._rng, self.size.rows, self.store.switch[ready], self.store.twin[ready] - held, room, knots
+        )
+        return shifted(layout, held)
+
+    def validation(self) -> dict[str, float]:
+        """Mean squared error of x0 on clips that are never trained on, by noise level: first chunk / later ones."""
+        held = min(HELD_BACK, self.store.ready // 4)
+        rng = np.random.default_rng(7)
+        layout = draw_layout(rng, self.size.rows, self.store.switch[:held], np.full(held, -1), KNOT if self.size.one_shape else 0)
+        found: dict[str, float] = {}
+        state = torch.get_rng_state()
+        torch.manual_seed(7)
+        for sigma in (1.0, 0.75, 0.5):
+            layout.sigma.fill_(sigma)
+            batch = gather(self.store, layout.to(self.store.device))
+            error = (self.predict(batch).detach() - batch.target)[:, :, :, :CHUNK].square().mean((2, 3, 4, 5))
+            counted = (batch.weight[:, :, 0, 0].amax((-1, -2)) > 0).float()
+            for name, slots in (("first", slice(0, 1)), ("later", slice(1, PAST + 1))):
+                mean = (error[:, slots] * counted[:, slots]).sum() / counted[:, slots].sum().clamp(min=1)
+                found[f"{name} {sigma}"] = round(mean.item(), 4)
+        torch.set_rng_state(state)
+        return found
 
 
-def coupled(noise: Tensor, unsaid: Tensor) -> Tensor:
-    """`noise` [B, C, T, h, w] with channel i negated where its mean disagrees with unsaid[:, i] (±1)."""
-    n = unsaid.shape[1]
-    means = noise[:, :n].mean((2, 3, 4))
-    signs = torch.where(means * unsaid < 0, -1.0, 1.0)
-    return torch.cat([noise[:, :n] * signs[:, :, None, None, None], noise[:, n:]], 1)
+def shifted(layout: Layout, by: int) -> Layout:
+    """A layout over clips that stand `by` further on in the store."""
+    layout.clip.add_(by)
+    layout.source.add_(by)
+    return layout
 
 
-def noised(x: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """The flow path x_t = (1 - t)·x + t·noise; sigma [B]."""
-    s = sigma.view(-1, 1, 1, 1, 1)
-    return (1 - s) * x + s * noise
+class Run:
+    """A run of teacher forcing over a span of the clock."""
+
+    def __init__(self, forcing: Forcing, pair: Pair, save: Save, peak: float) -> None:
+        self.forcing, self._save = forcing, save
+        self.descent, self.average = Descent(pair, peak), Average(pair)
+        self.steps = 0
+
+    def until(self, stop: float, save_every: float, say_every: float) -> None:
+        """Train until `stop` (time.monotonic) and save; between steps also every `save_every` seconds."""
+        began = said = saved = time.monotonic()
+        said_at, losses = 0, torch.zeros((), device=self.forcing.store.device)
+        pace = 0.0  # seconds a step, so that the last one ends in time
+        while (now := time.monotonic()) + pace < stop:
+            done = (now - began) / max(1e-6, stop - began)
+            self.descent.rate(rate_at(done, self.steps))
+            loss = self.forcing.loss(own=done > OWN_FROM)
+            self.descent.down(loss)
+            self.average.follow()
+            losses += loss.detach()
+            self.steps += 1
+            if time.monotonic() - said >= say_every:
+                mean, count = losses.item() / (self.steps - said_at), self.steps - said_at  # waits for the device
+                now = time.monotonic()
+                pace = (now - said) / count
+                print(
+                    f"base {now - began:6.1f} s  step {self.steps}  loss {mean:.4f}  {1000 * pace:.0f} ms a step  "
+                    f"{self.forcing.store.ready} clips",
+                    flush=True,
+                )
+                if not mean < float("inf"):
+                    print("base: the loss is not a number; back to the averaged weights at half the rate", flush=True)
+                    self.average.restore()
+                    self.descent = Descent(self.forcing.pair, self.descent.peak / 2)
+                said, said_at, losses = now, self.steps, torch.zeros_like(losses)
+            if time.monotonic() - saved >= save_every:
+                saved = time.monotonic()
+                self.save((saved - began) / 60)
+        self.save((time.monotonic() - began) / 60)
+
+    def save(self, minutes: float) -> None:
+        self._save(*self.average.pair, {"steps": self.steps, "minutes": round(minutes, 2)})
 
 
-class Teacher:
-    """The transformer and its text encoder over chunks whose past is clean; gradients pass."""
-
-    def __init__(self, transformer: CausalWanTransformer, text: WordText) -> None:
-        self.transformer, self.text = transformer, text
-
-    def prompts(self, prompts: list[str]) -> TextState:
-        return self.transformer.embed_text(self.text(prompts))
-
-    def rotation(self, first: int, latents: Tensor) -> Rotation:
-        f, h, w = latents.shape[-3:]
-        head_dim = self.transformer.config.attention_head_dim
-        return rotation(range(first, first + f), h // PATCH, w // PATCH, head_dim, latents.device)
-
-    def remember(self, cache: GrowingCache, first: int, clean: Tensor, text: TextState) -> None:
-        """The clean pass over a chunk at coordinate `first`: its keys and values are seen from here on."""
-        cache.clean = True
-        time = torch.zeros(1, device=clean.device)
-        self.transformer(clean, time, text, self.rotation(first, clean), cache, head=False)
-        cache.clean = False
-
-    def x0(self, cache: Cache, first: int, noisy: Tensor, sigma: Tensor, text: TextState) -> Tensor:
-        """The clean latents that a chunk noised to sigma [B] is taken for."""
-        prediction = self.transformer(noisy, 1000 * sigma, text, self.rotation(first, noisy), cache)
-        assert prediction is not None
-        return prediction
-
-    def predict(self, batch: Batch, context: list[Tensor], sigmas: list[Tensor]) -> list[Tensor]:
-        """x0 predictions of the noised chunks; `context` are the clean copies that later chunks see."""
-        cache, out = GrowingCache(len(self.transformer.blocks)), []
-        for slot, (chunk, sigma) in enumerate(zip(batch.chunks, sigmas, strict=True)):
-            noise = torch.randn_like(chunk)
-            if slot == 0:  # from pure noise only: later steps see the choice in their estimate
-                agreeing = torch.cat([coupled(noise[:, :, :CHUNK], batch.unsaid), noise[:, :, CHUNK:]], 2)
-                noise = torch.where((sigma == 1).view(-1, 1, 1, 1, 1), agreeing, noise)
-            first, text = CHUNK * slot + (batch.far if slot else 0), self.prompts(batch.noisy_prompts[slot])
-            out.append(self.x0(cache, first, noised(chunk, noise, sigma), sigma, text))
-            if slot == 3:
-                break
-            if batch.clean_prompts[slot] != batch.noisy_prompts[slot]:
-                text = self.prompts(batch.clean_prompts[slot])
-            self.remember(cache, first, context[slot][:, :, :CHUNK], text)
-            if slot == 0 and not batch.sink:
-                cache.forget()
-        return out
-
-
-def teacher_forcing(teacher: Teacher, batch: Batch, context: list[Tensor], draws: np.random.Generator) -> Tensor:
-    """The loss of a batch: squared error of x0, heavier near the subject, lighter where the noise hides more."""
-    device = batch.chunks[0].device
-    sigmas = [sampled_sigmas(draws).to(device) for _ in batch.chunks]
-    predictions = teacher.predict(batch, context, sigmas)
-    losses = [
-        ((p - c).square() * w).mean((1, 2, 3, 4)) / (s + 0.15) ** 0.7 * good
-        for p, c, w, s, good in zip(predictions, batch.chunks, batch.weights, sigmas, batch.counts, strict=True)
-    ]
-    return torch.stack(losses).sum() / torch.stack(batch.counts).sum().clamp(min=1)
-
-
-def jittered(chunks: list[Tensor], draws: np.random.Generator) -> list[Tensor]:
-    """Clean chunks with a little noise, as what a model draws is never quite clean."""
-    return [c + 0.1 * draws.random() * torch.randn_like(c) for c in chunks]
-
-
-def sampled_sigmas(rng: np.random.Generator) -> Tensor:
-    u = rng.random(BATCH)
-    spread = 3 * u / (1 + 2 * u)
-    return torch.from_numpy(np.where(rng.random(BATCH) < 0.7, rng.choice(SIGMAS, BATCH), spread)).float()
-
-
-def train_base(minutes: float, pair: Pair, save: Save, clips: list[Clip], *, fresh: bool, seed: int = 0) -> None:
-    """Train for `minutes`; weights that are not `fresh` are changed more gently."""
+def train_base(minutes: float, pair: Pair, save: Save, store: ClipStore, *, fresh: bool, seed: int = 0) -> None:
+    """Train for `minutes` where the store lies; weights that are not `fresh` are changed more gently."""
     torch.manual_seed(seed)
-    rng, draws = random.Random(seed), np.random.default_rng(seed)
-    stage = Stage("base", minutes, pair, save, peak=1.0 if fresh else 0.7)
-    teacher = Teacher(*pair)
-    pair[0].compile_blocks()
-    for done in stage.steps():
-        batch = sample_batch(clips, rng).to(pair[0].device)
-        context = jittered(batch.chunks, draws)
-        if done > 0.5 and rng.random() < 0.4:
-            with torch.no_grad():
-                own = teacher.predict(batch, context, [torch.full_like(batch.counts[0], rng.choice(SIGMAS))] * 4)
-            context = [o if rng.random() < 0.8 else c for o, c in zip(own, context, strict=True)]
-        stage.down(teacher_forcing(teacher, batch, context, draws))
+    device = store.device
+    forcing = Forcing(pair, store, "written" if device.type == "cpu" else "padded", size_for(device), seed)
+    forcing.net.compile_blocks()
+    run = Run(forcing, pair, save, peak=1.0 if fresh else 0.7)
+    run.until(time.monotonic() + 60 * minutes, save_every=300, say_every=60)
+    print("base: validation", forcing.validation(), flush=True)
