@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from models.judge import meters
-from models.judge.classifier import ATTRIBUTES, load
-from models.judge.train_classifier import ASSETS, accuracy, sample
-from models.pocket.world.renderer import Beat, draw_clip
+from models.judge.classifier import ATTRIBUTES, SEEN, SIDE, WINDOW, load, save, small, window_of
+from models.judge.train_classifier import ASSETS, accuracy, glimpse, labels, moment, sample, train
+from models.pocket.world.renderer import FADE_FRAMES, draw_clip
 from models.pocket.world.scene import UNSAID, WORDING, Scene, changed_scene, random_scene
 
 
@@ -101,31 +101,67 @@ def test_sharpness_colour_and_motion_follow_the_picture() -> None:
 def test_unsaid_facts_outlive_a_change_of_scene_and_differ_between_scenes() -> None:
     rng = random.Random(0)
     scenes = [random_scene(rng) for _ in range(200)]
-    assert {(s.layout, s.landmark) for s in scenes} == {(a, b) for a in UNSAID["layout"] for b in UNSAID["landmark"]}
+    for fact, values in UNSAID.items():
+        assert {getattr(s, fact) for s in scenes} == set(values)
     for scene in scenes:
         after = changed_scene(scene, rng)
-        assert (after.layout, after.landmark) == (scene.layout, scene.landmark)
+        assert [getattr(after, fact) for fact in UNSAID] == [getattr(scene, fact) for fact in UNSAID]
         assert after != scene
 
 
-def test_held_out_pairs_never_reach_training_scenes() -> None:
-    rng = random.Random(0)
-    scenes = [random_scene(rng) for _ in range(500)]
-    assert not any(s.held_out or changed_scene(s, rng).held_out for s in scenes)
-    assert all(random_scene(rng, held_out=True).held_out for _ in range(50))
+def test_a_window_shows_its_scene_whole_even_after_a_change() -> None:
+    """A window begins when the cross-fade before it is over."""
+    rng = random.Random(1)
+    seen = [moment(rng) for _ in range(300)]
+    later = [(beats, start) for beats, start in seen if len(beats) == 2]
+    assert 50 < len(later) < 150
+    assert all(1 <= beats[1].frame <= start - FADE_FRAMES + 1 for beats, start in later)
+    assert {beats[-1].scene.held_out for beats, _ in seen} == {True, False}
+    assert not any(moment(rng, held_out=False)[0][-1].scene.held_out for _ in range(100))
 
 
-def test_the_world_differs_in_every_attribute() -> None:
-    """No attribute is invisible: each value changes the picture."""
-    for name, values in ATTRIBUTES.items():
-        clips = [draw_clip([Beat(0, Scene(**{name: v}))], 12, start=21)[0].astype(int) for v in values]
-        for a, b in itertools.pairwise(clips):
-            assert np.abs(a - b).mean() > 0.5, name
+def test_the_judge_looks_at_frames_of_any_size_alike() -> None:
+    rng = random.Random(2)
+    for _ in range(4):
+        state = rng.getstate()
+        large, scene = sample(rng, held_out=True)
+        rng.setstate(state)
+        assert sample(rng, held_out=True, size=128)[1] == scene
+        rng.setstate(state)
+        less = sample(rng, held_out=True, size=128)[0]
+        a, b = (window_of(torch.from_numpy(c)[None]) for c in (large, less))
+        assert a.shape == b.shape == (1, len(SEEN), 3, SIDE, SIDE)
+        assert (a - b).abs().mean() < 0.015
 
 
-def test_a_subject_that_crosses_the_picture_comes_back_on_the_other_side() -> None:
-    _, centres = draw_clip([Beat(0, Scene(motion="right"))], 60)
-    assert centres[:, 0].min() < 0.05 < 0.95 < centres[:, 0].max()
+def test_what_the_judge_is_trained_on_is_what_it_will_look_at() -> None:
+    """Drawing only the frames that it sees gives the windows that whole clips give."""
+    rng = random.Random(6)
+    state = rng.getstate()
+    (frames,), scene = glimpse(rng)
+    rng.setstate(state)
+    beats, start = moment(rng)
+    clip = draw_clip(beats, WINDOW, 256, start)[0]
+    assert scene == beats[-1].scene
+    assert (small(torch.from_numpy(frames)[None]) - window_of(torch.from_numpy(clip)[None])).abs().mean() < 0.015
+
+
+def test_a_facts_index_is_hidden_where_it_cannot_be_seen() -> None:
+    found = labels([Scene(motion="left", side="right"), Scene(motion="sway", side="right", palette="rose")])
+    assert found["side"].tolist() == [-1, list(WORDING["side"]).index("right")]
+    assert found["palette"].tolist() == [0, UNSAID["palette"].index("rose")]
+
+
+def test_a_judge_that_was_written_reads_as_before(tmp_path: Path) -> None:
+    """After training for a moment beside a process that draws, as it is done beside a GPU."""
+    judge, steps = train(0.1, None, workers=1)
+    assert steps > 0
+    save(judge, tmp_path / "judge.safetensors", {"steps": steps})
+    again = load(tmp_path / "judge.safetensors")
+    rng = random.Random(8)
+    clips = torch.from_numpy(np.stack([sample(rng, size=96)[0] for _ in range(8)]))
+    before, after = judge.probabilities(clips), again.probabilities(clips)
+    assert all((before[n] - after[n]).abs().max() < 0.02 for n in ATTRIBUTES)
 
 
 def test_the_shipped_judge_reads_the_world() -> None:
@@ -133,4 +169,4 @@ def test_the_shipped_judge_reads_the_world() -> None:
     scores = accuracy(
         load(ASSETS / "judge" / "judge.safetensors"), [sample(rng, held_out=i % 2 == 0) for i in range(120)]
     )
-    assert {n: s for n, s in scores.items() if s < 0.9} == {}
+    assert {n: s for n, s in scores.items() if s < 0.97} == {}
