@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.checkpoints.weight_files import load_into, read
-from models.codecs.tiny import TinyCodec
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
 
 if TYPE_CHECKING:  # the transformer imports diffusers, which codec training does without
     from models.text.words import WordText
@@ -115,6 +115,14 @@ def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
     save(codec, dataclasses.asdict(codec.config), path, history)
 
 
+def load_codec(path: Path) -> TinyCodec:
+    """The codec as it was saved, in float32, ready to be trained on. CheckpointError for a file that is not one."""
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(_metadata(path)["config"]).items()}
+    codec = TinyCodec(TinyCodecConfig(**config))
+    load_into(codec, {k: v.float() for k, v in _tensors(path).items()}, path)
+    return codec
+
+
 def encoder_digest(codec: TinyCodec) -> str:
     """Names what the codec's latents mean; a decoder that was trained on alone does not change it."""
     digest = hashlib.blake2b(repr((codec.config.latents_mean, codec.config.latents_std)).encode(), digest_size=8)
@@ -151,7 +159,9 @@ def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
     config = json.loads(_metadata(path)["config"])
     transformer, text = build_transformer(config["transformer"], tuple(config["words"]), config.get("drive"))
     load_into(
-        nn.ModuleDict({"transformer": transformer, "text": text}), {k: v.float() for k, v in _tensors(path).items()}, path
+        nn.ModuleDict({"transformer": transformer, "text": text}),
+        {k: v.float() for k, v in _tensors(path).items()},
+        path,
     )
     return transformer, text
 

@@ -56,7 +56,7 @@ def main() -> None:
     from models.checkpoints.assemble import load_tiny_codec
     from models.pocket import weights
     from models.pocket.training import avatar as train_avatar
-    from models.pocket.training import avatar_clips
+    from models.pocket.training import avatar_clips, footage
     from models.pocket.training import codec as train_codec
     from models.pocket.training import teacher_forcing as train_base
     from models.pocket.world import scene
@@ -67,11 +67,14 @@ def main() -> None:
         first = codec_file if codec_file.exists() or not avatar else ASSETS / "pocket" / "codec.safetensors"
         start = None if scratch or not first.exists() else first
         earlier = weights.history(start) if start else []
+        first_codec = weights.load_codec(start) if start else None
         train_codec.train_codec(
             args.minutes,
-            load_tiny_codec(start) if start else None,
+            first_codec,
             lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": args.stage, **facts}]),
-            avatar_clips.PORTRAITS if avatar else train_codec.SCENES,
+            avatar_clips.PORTRAITS if avatar else footage.SCENES,
+            # faces are still drawn at half the size, by a codec of today's layout
+            config=first_codec.config if avatar and first_codec else train_codec.CONFIG,
             decoder_only=args.stage == "decoder",
         )
         return

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from models.codecs.tiny import TinyCodec
 from models.driving_signal import FPS, Controls, Drive
-from models.pocket.training.codec import CROP, Footage, as_video
+from models.pocket.training import footage
+from models.pocket.training.footage import Footage, Shot, as_video
 from models.pocket.world.portrait.face import Pose, random_face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import SIZE, draw_portrait, places
@@ -92,20 +93,18 @@ def _monologues() -> list[Sound]:
     return [monologue(8, rng) for _ in range(40)]
 
 
-def _crop(rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
+def _shot(rng: random.Random) -> Shot:
+    """A moment of a face that speaks; what matters most is its mouth."""
     said = rng.choice(_monologues())
     begin = rng.randrange(len(said) - RATE)
-    drawn = portrait(rng, 9, sound=said[begin : begin + RATE // 2])
-    x, y = (8 * rng.randrange((SIZE - CROP) // 8 + 1) for _ in range(2))
-    if rng.random() < 0.6:  # around the mouth
-        x, y = 32 + 8 * rng.randint(-1, 1), 48 + 8 * rng.randint(-1, 1)
-    lead = [0, 0, 0, *range(9)]
-    return drawn.frames[lead, y : y + CROP, x : x + CROP], drawn.weight[lead, y : y + CROP, x : x + CROP]
+    drawn = portrait(rng, footage.FRAMES, sound=said[begin : begin + RATE])
+    cells = SIZE // footage.CELL
+    weight = drawn.weight.reshape(footage.FRAMES, cells, footage.CELL, cells, footage.CELL).mean((2, 4))
+    return drawn.frames, weight.astype(np.float16), np.array([0.5, 0.63], np.float32)
 
 
 PORTRAITS = Footage(
-    _crop,
+    _shot,
     lambda rng, frames: portrait(rng, frames).frames,
     lambda rng, frames: portrait(rng, frames, held_out=True).frames,
 )

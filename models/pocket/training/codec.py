@@ -1,93 +1,66 @@
-"""First stage of pocket's training: the streaming codec, on 64-pixel crops of the world.
+"""First stage of pocket's training: the streaming codec, on crops of the world's pictures.
 
-Once a transformer knows its latents, the decoder alone can be trained on: the encoder and the latents stay to the bit.
+Encoder and decoder learn together; then the encoder is frozen, its latents are normalised per channel, and the decoder
+alone is finished, at last against a discriminator if that is asked for. Once a transformer knows the latents, the
+decoder can still be trained on: the encoder and the latents stay to the bit.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.assemble import TINY_POCKET
-from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec
+from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec, TinyCodecConfig
 from models.judge import seams
+from models.pocket.training.codec_growth import grown
+from models.pocket.training.codec_loss import Adversary, picture_loss
+from models.pocket.training.footage import LEAD, SCENES, ClipBank, Footage, as_video, pool_of
 from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
-from models.pocket.world.renderer import Beat, draw_clip
-from models.pocket.world.scene import changed_scene, random_scene
 
-CROP, CLIPS, FRAMES = 64, 4, 9
-EVEN = 0.4  # weight of how unevenly motion is spread over frames
-STILL = 0.005  # mean change of a pixel, of 1, below which a frame moves no more than noise does
-
-
-@dataclass(frozen=True)
-class Footage:
-    """What a codec is trained on."""
-
-    crop: Callable[[random.Random], tuple[np.ndarray, np.ndarray]]  # [12, 64, 64, 3] uint8, weights [12, 64, 64]
-    clip: Callable[[random.Random, int], np.ndarray]  # so many whole frames [n, H, W, 3]
-    held_out: Callable[[random.Random, int], np.ndarray]  # the same, of what is never trained on
-
-
-def _crop(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-    """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
-    start = 4 * rng.randrange(30)
-    beats = [Beat(0, random_scene(rng))]
-    if rng.random() < 0.4:
-        beats.append(Beat(max(1, start + rng.choice((-3, 1, 5))), changed_scene(beats[0].scene, rng)))
-    clip, centres = draw_clip(beats, FRAMES, start=start)
-    size = clip.shape[1]
-    if rng.random() < 0.6:  # around the subject, as far as the picture goes
-        cx, cy = centres[FRAMES // 2] * size
-        x, y = (int(np.clip((c - CROP / 2 + rng.uniform(-12, 12)) // 8 * 8, 0, size - CROP)) for c in (cx, cy))
-    else:
-        x, y = (8 * rng.randrange((size - CROP) // 8 + 1) for _ in range(2))
-    across, down = (np.arange(o, o + CROP)[None] / size for o in (x, y))
-    near_x = np.abs((across - centres[:, :1] + 0.5) % 1 - 0.5) < 0.25
-    near_y = np.abs(down - centres[:, 1:]) < 0.25
-    weight = 1.0 + 2.0 * (near_y[:, :, None] & near_x[:, None, :])
-    lead = [0, 0, 0, *range(FRAMES)]
-    return clip[lead, y : y + CROP, x : x + CROP], weight[lead]
-
-
-def _clip(rng: random.Random, frames: int, *, held_out: bool = False) -> np.ndarray:
-    a = random_scene(rng, held_out=held_out)
-    return draw_clip([Beat(0, a), Beat(13, changed_scene(a, rng))], frames, start=rng.randrange(48))[0]
-
-
-SCENES = Footage(_crop, _clip, lambda rng, frames: _clip(rng, frames, held_out=True))
-
-
-def as_video(clip: np.ndarray) -> Tensor:
-    """[..., T, H, W, 3] uint8 → [..., T, 3, H, W] float 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(clip)).movedim(-1, -3).float() / 255
+CONFIG = TinyCodecConfig(
+    latent_channels=32,
+    patch_size=4,
+    encoder_width=80,
+    encoder_strides=(2, 2, 1),
+    decoder_widths=(160, 96, 32, 64),
+    decoder_scales=(2, 2, 1),
+    bounded=True,
+)
+MUON, ADAM = 0.006, 1e-3  # learning rates at a rate of 1
+BATCH, CROP = 4, 96  # crops of a step on the CPU, and pixels of their side
+NOISE = 0.1  # standard deviation of what is added to latents before they are decoded
+AVERAGING = 0.998  # share of the averaged weights that a step keeps, once many steps are done
 
 
 @torch.no_grad()
-def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
-    """Initialise as block means in, flat blocks out, plus noise: minutes of training saved (14 dB at step 0)."""
+def start_as_means(codec: TinyCodec, video: Tensor, spread: float = 0.5) -> None:
+    """Initialise so that three latents are a block's mean colour and the decoder paints it flat, plus noise.
+
+    All latents of `video` [B, T, 3, H, W] have mean 0 and standard deviation 1 then. Each colour runs through the network as a pair of channels, one for either sign, because ReLU keeps one only.
+    """
     for m in codec.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, nonlinearity="relu").mul_(spread)
             if m.bias is not None:
                 nn.init.zeros_(m.bias)
-        elif isinstance(m, MemoryBlock):
-            conv = m.conv[-1]
-            assert isinstance(conv, nn.Conv2d)
-            conv.weight.mul_(0.2 * spread)
+    for m in codec.modules():
+        if isinstance(m, MemoryBlock):
+            _last_conv(m.conv).weight.mul_(0.2)
 
     def carry(conv: nn.Conv2d, links: list[tuple[int, int, float]]) -> None:
-        for out, source, gain in links:
+        """Add the links (output channel, input channel, gain) to a kernel, in front of weaker noise."""
+        for out in {out for out, _, _ in links}:
             conv.weight[out] *= 0.3
+        for out, source, gain in links:
             if conv.kernel_size == (1, 1):
                 conv.weight[out, source] += gain
             elif conv.stride == (2, 2):
@@ -95,46 +68,56 @@ def _start_as_pyramid(codec: TinyCodec, spread: float = 0.5) -> None:
             else:
                 conv.weight[out, source, 1, 1] += gain
 
-    n = 3 * codec.config.patch_size**2
-    for layer in codec.encoder:
-        if isinstance(layer, MergeFrames):
-            c = layer.conv.out_channels
-            carry(layer.conv, [(i, s * c + i, 1 / layer.stride) for i in range(n) for s in range(layer.stride)])
-        elif isinstance(layer, nn.Conv2d):
-            carry(layer, [(i, i, 1.0) for i in range(n)])
-    first, *middle, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
+    signs, area, pairs = (1.0, -1.0), codec.config.patch_size**2, range(6)
+    first, *middle = [m for m in codec.encoder if isinstance(m, nn.Conv2d | MergeFrames)]
     assert isinstance(first, nn.Conv2d)
+    assert first.bias is not None
+    carry(
+        first, [(2 * c + i, area * c + p, s / area) for c in range(3) for i, s in enumerate(signs) for p in range(area)]
+    )
+    first.bias[:6] = torch.tensor([-0.5, 0.5] * 3)
+    for layer in middle[:-1]:
+        if isinstance(layer, MergeFrames):
+            width = layer.conv.out_channels
+            links = [(i, s * width + i, 1 / layer.stride) for i in pairs for s in range(layer.stride)]
+            carry(layer.conv, links)
+        else:
+            assert isinstance(layer, nn.Conv2d)
+            carry(layer, [(i, i, 1.0) for i in pairs])
+    latents = middle[-1]
+    assert isinstance(latents, nn.Conv2d)
+    carry(latents, [(c, 2 * c + i, 4 * s) for c in range(3) for i, s in enumerate(signs)])
+    opening, *middle, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
+    assert isinstance(opening, nn.Conv2d)
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
-    carry(first, [(i, i, 1.0) for i in range(n)] + [(n + i, i, -1.0) for i in range(n)])  # ReLU keeps both signs
+    carry(opening, [(2 * c + i, c, s) for c in range(3) for i, s in enumerate(signs)])
     for layer in middle:
         if isinstance(layer, SplitFrames):
-            c = layer.conv.in_channels
-            carry(layer.conv, [(s * c + i, i, 1.0) for i in range(2 * n) for s in range(layer.stride)])
-        elif isinstance(layer, nn.Conv2d):
-            carry(layer, [(i, i, 1.0) for i in range(2 * n)])
+            width = layer.conv.in_channels
+            stride = layer.conv.out_channels // width
+            carry(layer.conv, [(s * width + i, i, 1.0) for i in pairs for s in range(stride)])
+        else:
+            assert isinstance(layer, nn.Conv2d)
+            carry(layer, [(i, i, 1.0) for i in pairs])
     last.weight.mul_(0.2)
-    carry(last, [(i, i, 0.25) for i in range(n)] + [(i, n + i, -0.25) for i in range(n)])
+    carry(
+        last,
+        [(area * c + p, 2 * c + i, s / 4) for c in range(3) for i, s in enumerate(signs) for p in range(area)],
+    )
     last.bias.fill_(0.5)
-
-    rng, out = random.Random(1), codec.encoder[-2]
-    assert isinstance(out, nn.Conv2d)
-    assert out.bias is not None
-    z = codec.encode(as_video(np.stack([_crop(rng)[0] for _ in range(16)])))
-    mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
-    out.weight /= std.view(-1, 1, 1, 1)
-    out.bias.copy_((out.bias - mean) / std)
+    assert latents.bias is not None
+    for _ in range(2):  # the soft clamp is not linear
+        z = codec.encode(video)
+        mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
+        latents.weight /= std.view(-1, 1, 1, 1)
+        latents.bias.copy_((latents.bias - mean) / std)
 
 
-def _loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    error = (out - target) * weight.unsqueeze(2)
-    gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    # else motion comes in jumps, one a latent: frames amid them are cheap to leave as they are
-    flow = error.diff(dim=1).abs().mean()
-    # where it is not known which of four frames a thing moved in, the least error is to move nothing in most of them
-    made, true = ((v.diff(dim=1) * weight[:, 1:].unsqueeze(2)).abs().mean((2, 3, 4)) for v in (out, target))
-    unevenness = ((made - true).abs() / (true + STILL)).mean()
-    return error.abs().mean() + 2 * (error * (out - target)).mean() + 0.5 * gradient + 4 * flow + EVEN * unevenness
+def _last_conv(layers: nn.Sequential) -> nn.Conv2d:
+    conv = layers[-1]
+    assert isinstance(conv, nn.Conv2d)
+    return conv
 
 
 def optimisers(
@@ -147,6 +130,113 @@ def optimisers(
     return [Muon(matrices, lr=muon), torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
+class CodecTraining:
+    """A codec that is trained, its averaged copy, and the optimisers.
+
+    The loop that calls `step` never waits for the device: `loss` is a tensor there.
+    """
+
+    def __init__(
+        self,
+        codec: TinyCodec,
+        device: torch.device,
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor] = picture_loss,
+        *,
+        decoder_only: bool = False,
+    ) -> None:
+        self.codec = _laid_out(codec.to(device), device)
+        self.average = _laid_out(copy.deepcopy(self.codec).requires_grad_(requires_grad=False), device)
+        self.steps, self.loss = 0, torch.zeros((), device=device)
+        self._device, self.picture_loss = device, loss
+        self._optims = optimisers(self.codec, MUON, ADAM, matrix=lambda _, p: p.ndim >= 2)
+        self._bases = [g["lr"] for o in self._optims for g in o.param_groups]
+        self.decoder_only = decoder_only
+        self.codec.encoder.requires_grad_(not decoder_only)
+
+    def freeze_encoder(self, bank: ClipBank) -> CodecTraining:
+        """Training of the decoder alone, behind the averaged encoder and normalised latents."""
+        same = with_statistics(self.average, *statistics(self.average, bank))
+        return CodecTraining(same, self._device, self.picture_loss, decoder_only=True)
+
+    def step(
+        self,
+        video: Tensor,
+        weight: Tensor,
+        rate: float,
+        adversary: Adversary | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """Descend once on video [B, LEAD + T, 3, H, W] in 0..1 with weights [B, T, H, W]; `rate` scales MUON and ADAM."""
+        for optim, base in zip(self._optims, self._bases, strict=True):
+            optim.param_groups[0]["lr"] = base * rate
+        with torch.autocast(self._device.type, torch.bfloat16):
+            with torch.set_grad_enabled(not self.decoder_only):
+                z = self.codec.encode(video).float()
+            decoded, _ = self.codec.decode(z + NOISE * torch.randn_like(z))
+        out, target = decoded[:, LEAD:], video[:, LEAD:]
+        leaf = out.detach().float().requires_grad_()
+        loss = self.picture_loss(leaf, target, weight)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        if adversary is not None:
+            gradient = adversary.gradient(leaf.detach(), target, gradient, strength)
+        out.backward(gradient.to(out.dtype))
+        learning = [p for p in self.codec.parameters() if p.requires_grad]
+        nn.utils.clip_grad_norm_(learning, 1.0)
+        for optim in self._optims:
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        self.steps, self.loss = self.steps + 1, loss.detach()
+        with torch.no_grad():
+            kept = [
+                a for a, p in zip(self.average.parameters(), self.codec.parameters(), strict=True) if p.requires_grad
+            ]
+            torch._foreach_lerp_(kept, learning, 1 - min(AVERAGING, self.steps / (self.steps + 10)))
+
+
+def _laid_out(codec: TinyCodec, device: torch.device) -> TinyCodec:
+    """On CUDA kernels lie channels last, as its convolutions like them."""
+    if device.type == "cuda":
+        for m in codec.modules():
+            if isinstance(m, nn.Conv2d):
+                m.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return codec
+
+
+@torch.no_grad()
+def statistics(codec: TinyCodec, bank: ClipBank) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel before normalisation, over latents of four frames of whole pictures."""
+    latents = [codec.encode(bank.sample(4, bank.size)[0])[:, :, 1:].float() for _ in range(24)]
+    z = torch.cat(latents) * codec.std + codec.mean
+    return z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
+
+
+def with_statistics(codec: TinyCodec, mean: Tensor, std: Tensor) -> TinyCodec:
+    """The same codec with latents normalised by `mean` and `std` [C]."""
+    config = dataclasses.replace(codec.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
+    same = TinyCodec(config)
+    same.load_state_dict(codec.state_dict())
+    return same.to(mean.device)
+
+
+def begun(start: TinyCodec | None, config: TinyCodecConfig, video: Tensor) -> TinyCodec:
+    """A codec of `config` to train: `start` itself if it is one, grown from it if it is smaller, or a new one.
+
+    `video` [B, T, 3, H, W] says how large values are.
+    """
+    if start is None:
+        new = TinyCodec(config)
+        start_as_means(new, video)
+        return new
+    plain = dataclasses.replace(start.config, latents_mean=None, latents_std=None)
+    return start if plain == config else grown(start, config, video)
+
+
+def eased(done: float, flat: float, end: float = 0.0) -> float:
+    """A rate of 1 until the share `flat` of the time is spent, then down to `end` along a cosine."""
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done - flat) / (1 - flat))))
+    return end + (1 - end) * fall
+
+
 @torch.no_grad()
 def scores(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 49) -> Facts:
     """Of whole reconstructed clips, held-out pairs among them: mean PSNR in dB, and the pulse of its latents.
@@ -156,26 +246,19 @@ def scores(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 49)
     rng, decibels, profiles = random.Random(1), [], []
     for i in range(clips):
         video = as_video((footage.held_out if i % 2 else footage.clip)(rng, frames))[None]
-        out, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, 3, -1, -1, -1), video], 1)))
-        shown = out[:, 3:].clamp(0, 1)
+        out, _ = codec.decode(codec.encode(torch.cat([video[:, :1].expand(-1, LEAD, -1, -1, -1), video], 1)))
+        shown = out[:, LEAD:].clamp(0, 1)
         decibels.append(float(-10 * torch.log10((shown - video).square().mean())))
         flow = seams.changes((255 * shown[0]).round().to(torch.uint8).movedim(1, -1).numpy())
         profiles.append(seams.phase_profile(seams.local_ratio(flow), seams.STRIDE))
     return {"psnr_db": float(np.mean(decibels)), "pulse": float(np.mean(profiles, 0).max())}
 
 
-@torch.no_grad()
-def _normalised(codec: TinyCodec, footage: Footage, clips: int = 64) -> TinyCodec:
-    """The same codec, its latents with mean 0 and standard deviation 1 in every channel."""
-    rng, latents = random.Random(2), []
-    for _ in range(clips):
-        latents.append(codec.encode(as_video(footage.clip(rng, 24))[None])[:, :, 1:])
-    z = torch.cat(latents) * codec.std + codec.mean
-    mean, std = z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
-    config = dataclasses.replace(codec.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
-    same = TinyCodec(config)
-    same.load_state_dict(codec.state_dict())
-    return same
+def _budget(minutes: float) -> Iterator[float]:
+    """The share of a time budget that is spent, until all of it is."""
+    began = time.monotonic()
+    while (done := (time.monotonic() - began) / 60 / minutes) < 1:
+        yield done
 
 
 def train_codec(
@@ -185,67 +268,45 @@ def train_codec(
     footage: Footage = SCENES,
     seed: int = 0,
     *,
+    config: TinyCodecConfig = CONFIG,
     decoder_only: bool = False,
 ) -> None:
-    """Train for `minutes`, from scratch or from `start`; `save` is called every five minutes and at the end.
+    """Train on the CPU for `minutes`, from nothing or from `start`; `save` is called every five minutes and at the end.
 
-    `decoder_only`: `start` keeps its encoder and its latents as they are. ValueError without a `start` then.
+    A `start` of another configuration is grown to `config`. `decoder_only`: `start` keeps its encoder and its latents as they are. ValueError without a `start` then.
     """
     if decoder_only and start is None:
         raise ValueError("a decoder alone is trained behind an encoder that is there")
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    codec = TinyCodec(start.config if start and decoder_only else TINY_POCKET)
-    if start is None:
-        _start_as_pyramid(codec)
-    else:
-        codec.load_state_dict(start.state_dict())
-    average = copy.deepcopy(codec)
-    codec.encoder.requires_grad_(not decoder_only)
+    device = torch.device("cpu")
+    peak = 0.5 if start is None else 0.2
+    with pool_of(footage, workers=1, slots=16, seed=seed) as pool:
+        bank = ClipBank(pool, 256, device, seed)
+        bank.fill(8)
+        codec = start if start and decoder_only else begun(start, config, bank.sample(8, CROP)[0])
+        training = CodecTraining(codec, device, decoder_only=decoder_only)
 
-    def keep(facts: Facts) -> None:
-        save(average if decoder_only else _normalised(average, footage), facts | scores(average, footage))
+        def keep(facts: Facts) -> None:
+            made = training.average
+            if not decoder_only:
+                made = with_statistics(made, *statistics(made, bank))
+            save(made, facts | scores(made, footage))
 
-    peak = 1.0 if start is None else 0.6
-    learning = codec.decoder if decoder_only else codec
-    optims = optimisers(learning, 0.006, 1e-3, matrix=lambda _, p: p.ndim >= 2)
-    bases = [g["lr"] for o in optims for g in o.param_groups]
-    began, step, said, saved = time.monotonic(), 0, 0.0, 0.0
-    while (done := (time.monotonic() - began) / 60 / minutes) < 1:
-        rate = (
-            peak
-            * min(1.0, (step + 1) / 40)
-            * (1.0 if done < 0.35 else 0.5 * (1 + np.cos(np.pi * (done - 0.35) / 0.65)))
-        )
-        for optim, base in zip(optims, bases, strict=True):
-            optim.param_groups[0]["lr"] = base * rate
-        crops = [footage.crop(rng) for _ in range(CLIPS)]
-        video = as_video(np.stack([c for c, _ in crops]))
-        weight = torch.from_numpy(np.stack([w for _, w in crops])).float()
-        z = codec.encode(video)
-        z = z + 0.1 * torch.randn_like(z)
-        out, _ = codec.decode(z)
-        loss = _loss(out[:, 3:], video[:, 3:], weight[:, 3:])
-        loss.backward()
-        nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        for optim in optims:
-            optim.step()
-            optim.zero_grad(set_to_none=True)
-        step += 1
-        with torch.no_grad():
-            for a, p in zip(average.parameters(), codec.parameters(), strict=True):
-                if p.requires_grad:
-                    a.lerp_(p, 1 - min(0.995, step / (step + 10)))
-        minute = (time.monotonic() - began) / 60
-        if minute - said >= 1:
-            said = minute
-            now = scores(average, footage, clips=4)
-            print(
-                f"{'decoder' if decoder_only else 'codec'} {minute:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {now['psnr_db']:.2f} dB"
-                f"  pulse {now['pulse']:.2f}",
-                flush=True,
-            )
-        if minute - saved >= 5:
-            saved = minute
-            keep({"steps": step, "minutes": minute})
-    keep({"steps": step, "minutes": minutes})
+        said = saved = 0.0
+        for done in _budget(minutes):
+            bank.fill(0)
+            rate = peak * min(1.0, (training.steps + 1) / 40) * eased(done, flat=0.35)
+            training.step(*bank.sample(BATCH, CROP), rate)
+            minute = done * minutes
+            if minute - said >= 1:
+                said = minute
+                now = scores(training.average, footage, clips=2)
+                print(
+                    f"{'decoder' if decoder_only else 'codec'} {minute:5.1f} min  step {training.steps}"
+                    f"  loss {training.loss.item():.4f}  psnr {now['psnr_db']:.2f} dB  pulse {now['pulse']:.2f}",
+                    flush=True,
+                )
+            if minute - saved >= 5:
+                saved = minute
+                keep({"steps": training.steps, "minutes": minute})
+        keep({"steps": training.steps, "minutes": minutes})

@@ -13,8 +13,10 @@ import mmap
 import multiprocessing
 import os
 import queue
+import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -23,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Draw = Callable[[int], tuple[NDArray[Any], ...]]  # job number → arrays of shapes that are the same for every job
+# arrays of shapes that are the same for every call, and any picklable facts about them
+Draw = Callable[[random.Random], tuple[tuple[NDArray[Any], ...], Any]]
 PATIENCE = 60.0  # seconds without a finished job after which the pool is taken for broken
 
 
@@ -31,30 +34,38 @@ class DrawingError(RuntimeError):
     """A worker process failed, or none finished a job for a minute."""
 
 
-class DrawingPool:
-    """`workers` forked processes that call `draw` for job 0, 1, 2, … in order, without end or up to `jobs`.
+@dataclass(frozen=True)
+class Filled:
+    """Slots that hold a drawn clip each, and the facts of each clip."""
 
-    What a job draws depends on its number alone, not on the worker. `fields[k]` is a tensor [slots, *shape] over the
-    shared memory of the k-th array that `draw` returns; a slot's content is valid from the `take` that names it until
-    it is passed to `release`.
+    slots: Tensor  # [n] int64
+    facts: list[Any]
+
+
+class DrawingPool:
+    """`workers` forked processes that call `draw` without end.
+
+    What the n-th clip shows depends on `seed` and n, not on the worker that draws it. `fields[k]` is a tensor
+    [slots, *shape] over the shared memory of the k-th array that `draw` returns; a slot's content is valid from the
+    `take` that names it until it is passed to `release`.
     """
 
-    def __init__(self, draw: Draw, workers: int, slots: int, jobs: int | None = None) -> None:
-        """Fork the workers. `draw(0)` is called once here to learn shapes and dtypes.
+    def __init__(self, draw: Draw, workers: int, slots: int, seed: int = 0) -> None:
+        """Fork the workers. `draw` is called once here to learn shapes and dtypes.
 
         Raises RuntimeError where CUDA is initialised already: a forked process inherits a context it cannot use.
         """
         if torch.cuda.is_initialized():
             raise RuntimeError("drawing processes are forked before CUDA is initialised")
         cv2.setNumThreads(1)
-        arrays = [_shared(slots, array) for array in draw(0)]
+        arrays = [_shared(slots, array) for array in draw(_numbered(seed, 0))[0]]
         self.fields: tuple[Tensor, ...] = tuple(torch.from_numpy(a) for a in arrays)
         context = multiprocessing.get_context("fork")
         self._free: Any = context.Queue()
         self._full: Any = context.Queue()
-        self._numbers: Iterator[int] = iter(range(jobs)) if jobs is not None else itertools.count()
+        self._numbers = itertools.count()
         self._workers = [
-            context.Process(target=_work, args=(draw, arrays, self._free, self._full, os.getpid()), daemon=True)
+            context.Process(target=_work, args=(draw, arrays, self._free, self._full, seed, os.getpid()), daemon=True)
             for _ in range(workers)
         ]
         for worker in self._workers:
@@ -68,33 +79,32 @@ class DrawingPool:
                 torch.cuda.cudart().cudaHostRegister(field.data_ptr(), field.numel() * field.element_size(), 0)
             )
 
-    def take(self, least: int, most: int) -> list[tuple[int, int]]:
-        """From `least` to `most` finished jobs as (slot, job number); waits only for the first `least`.
-
-        Raises DrawingError.
-        """
-        taken: list[tuple[int, int]] = []
+    def take(self, least: int, most: int) -> Filled:
+        """From `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError."""
+        slots: list[int] = []
+        facts: list[Any] = []
         deadline = time.monotonic() + PATIENCE
-        while len(taken) < most:
+        while len(slots) < most:
             try:
-                slot, number, failure = self._full.get_nowait()
+                slot, fact, failure = self._full.get_nowait()
             except queue.Empty:
-                if len(taken) >= least:
+                if len(slots) >= least:
                     break
                 if time.monotonic() > deadline or not all(w.is_alive() for w in self._workers):
                     raise DrawingError("the drawing processes have stopped") from None
                 time.sleep(0.002)
                 continue
             if failure:
-                raise DrawingError(f"job {number} could not be drawn: {failure}")
-            taken.append((slot, number))
+                raise DrawingError(f"a clip could not be drawn: {failure}")
+            slots.append(slot)
+            facts.append(fact)
             deadline = time.monotonic() + PATIENCE
-        return taken
+        return Filled(torch.tensor(slots, dtype=torch.int64), facts)
 
-    def release(self, slots: Iterable[int]) -> None:
-        """Give slots back to the workers, one more job each while there are any."""
-        for slot, number in zip(slots, self._numbers, strict=False):
-            self._free.put((slot, number))
+    def release(self, slots: Iterable[int] | Tensor) -> None:
+        """Give slots back to the workers."""
+        for slot in slots:
+            self._free.put((int(slot), next(self._numbers)))
 
     def close(self) -> None:
         """End the workers."""
@@ -113,19 +123,8 @@ class DrawingPool:
         self.close()
 
 
-class Clips:
-    """A pool's finished jobs as copies: frames [n, H, W, 3] uint8 and centres [n, 2] of each."""
-
-    def __init__(self, pool: DrawingPool, most: int = 16) -> None:
-        self._pool, self._most = pool, most
-
-    def take(self) -> list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
-        """Up to `most` jobs that finished since the last call, with their numbers; does not wait."""
-        taken = self._pool.take(0, self._most)
-        frames, centres = self._pool.fields
-        out = [(number, frames[slot].numpy().copy(), centres[slot].numpy().copy()) for slot, number in taken]
-        self._pool.release(slot for slot, _ in taken)
-        return out
+def _numbered(seed: int, number: int) -> random.Random:
+    return random.Random(f"{seed}/{number}")
 
 
 def _shared(slots: int, example: NDArray[Any]) -> NDArray[Any]:
@@ -135,17 +134,18 @@ def _shared(slots: int, example: NDArray[Any]) -> NDArray[Any]:
     return np.frombuffer(memory, example.dtype, int(np.prod(shape))).reshape(shape)
 
 
-def _work(draw: Draw, arrays: list[NDArray[Any]], free: Any, full: Any, parent: int) -> None:
+def _work(draw: Draw, arrays: list[NDArray[Any]], free: Any, full: Any, seed: int, parent: int) -> None:
     """Draw until terminated, or until the process that started this one is gone."""
     while os.getppid() == parent:
         try:
             slot, number = free.get(timeout=5)
         except queue.Empty:
             continue
-        failure = ""
+        facts, failure = None, ""
         try:
-            for array, values in zip(arrays, draw(number), strict=True):
+            drawn, facts = draw(_numbered(seed, number))
+            for array, values in zip(arrays, drawn, strict=True):
                 array[slot] = values
         except Exception as error:  # the training process raises it, in one place for all workers
             failure = f"{type(error).__name__}: {error}"
-        full.put((slot, number, failure))
+        full.put((slot, facts, failure))
