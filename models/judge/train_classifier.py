@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,13 +29,14 @@ from models.pocket.world.renderer import FADE_FRAMES, Beat, draw_clip
 from models.pocket.world.scene import UNSAID, Scene, changed_scene, random_scene
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-BATCH = 64
+BATCH = 96
 _DRAWN = 128  # pixels; a window is drawn larger than the judge looks at it
 _RATE = 2e-3
-_KEPT = 3000  # glimpses that a process that draws for itself shows again
+_EVERY = 4  # steps between looks for new glimpses; a quarter of what these steps show is new at least
+_ROOM = {"cpu": 3000, "cuda": 30_000}  # glimpses kept, 166 kB each
 
 Sample = tuple[NDArray[np.uint8], Scene]
-NextBatch = Callable[[], tuple[Tensor, list[Scene]]]
+Glimpses = Callable[[int], tuple[Tensor, list[Scene]]]
 
 
 def moment(rng: random.Random, *, held_out: bool | None = None) -> tuple[list[Beat], int]:
@@ -88,30 +90,49 @@ def _roughened(windows: Tensor) -> Tensor:
     return (windows * gain).addcmul_(grain, 0.05 * torch.rand(n, 1, 1, 1, 1, device=device))
 
 
-@contextmanager
-def batches(seed: int, workers: int) -> Iterator[NextBatch]:
-    """Give a function that returns the next batch of glimpses [B, 6, 96, 96, 3] uint8 and the scenes they show.
+class GlimpseBank:
+    """The newest glimpses on the training device: a batch is a random choice of them, since drawing is the slow part."""
 
-    `workers` forked processes draw them, before CUDA is used. With none the caller's process draws a quarter of each
-    batch and takes the rest from those it drew before, since drawing would take half its time.
+    def __init__(self, room: int, device: torch.device) -> None:
+        self._frames = torch.empty(room, len(SEEN), SIDE, SIDE, 3, dtype=torch.uint8, device=device)
+        self._labels = torch.empty(room, len(ATTRIBUTES), dtype=torch.int64, device=device)
+        self.added = 0
+
+    def add(self, frames: Tensor, scenes: list[Scene]) -> None:
+        """Take in glimpses [n, 6, 96, 96, 3] uint8 in place of the oldest."""
+        room, device = len(self._frames), self._frames.device
+        at = torch.arange(self.added, self.added + len(frames), device=device) % room
+        self._frames[at] = frames.to(device)
+        self._labels[at] = torch.stack(list(labels(scenes).values()), 1).to(device)
+        self.added += len(frames)
+
+    def batch(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Choose `count` glimpses [count, 6, 96, 96, 3] and their labels by attribute."""
+        at = torch.randint(min(self.added, len(self._frames)), (count,), device=self._frames.device)
+        return self._frames[at], dict(zip(ATTRIBUTES, self._labels[at].unbind(1), strict=True))
+
+
+@contextmanager
+def glimpses(seed: int, workers: int) -> Iterator[Glimpses]:
+    """Give a function that returns new glimpses: at least as many as it is asked for.
+
+    `workers` forked processes draw them without end, and must be forked before CUDA is used; with none the caller's
+    process draws.
     """
     if workers == 0:
         rng = random.Random(seed)
-        known: list[tuple[NDArray[np.uint8], Scene]] = []
 
-        def here() -> tuple[Tensor, list[Scene]]:
-            drawn = [(g[0], s) for g, s in (glimpse(rng) for _ in range(BATCH if not known else BATCH // 4))]
-            again = rng.sample(known, BATCH - len(drawn)) if known else []
-            known[:] = (known + drawn)[-_KEPT:]
-            return torch.from_numpy(np.stack([g for g, _ in drawn + again])), [s for _, s in drawn + again]
+        def here(least: int) -> tuple[Tensor, list[Scene]]:
+            drawn = [glimpse(rng) for _ in range(least)]
+            return torch.from_numpy(np.stack([g for (g,), _ in drawn])), [s for _, s in drawn]
 
         yield here
         return
     with DrawingPool(glimpse, workers, slots=8 * BATCH, seed=seed) as pool:
 
-        def there() -> tuple[Tensor, list[Scene]]:
-            filled = pool.take(BATCH, BATCH)
-            frames = pool.fields[0][filled.slots].clone()
+        def there(least: int) -> tuple[Tensor, list[Scene]]:
+            filled = pool.take(least, 4 * BATCH)
+            frames = pool.fields[0][filled.slots]
             pool.release(filled.slots)
             return frames, filled.facts
 
@@ -129,30 +150,30 @@ def train(
         path: file that receives the weights every two minutes.
     """
     torch.manual_seed(seed)
-    with batches(seed, workers) as next_batch:
+    with glimpses(seed, workers) as new:
+        bank = GlimpseBank(_ROOM[device], torch.device(device))
         judge = (start or Judge()).to(device).train()
         optim = torch.optim.AdamW(judge.parameters(), lr=_RATE, weight_decay=1e-4)
+        bank.add(*new(BATCH))
         began, step, said, kept = time.monotonic(), 0, 0.0, 0.0
         while (done := (time.monotonic() - began) / 60 / minutes) < 1:
             optim.param_groups[0]["lr"] = _RATE * min(1.0, (step + 1) / 50) * max(0.01, min(1.0, (1 - done) / 0.6))
-            frames, scenes = next_batch()
-            wanted = {n: v.to(device, non_blocking=True) for n, v in labels(scenes).items()}
-            windows = _roughened(small(frames.to(device, non_blocking=True)))
+            if step % _EVERY == 0:
+                bank.add(*new(_EVERY * BATCH // 4))
+            frames, wanted = bank.batch(BATCH)
             with torch.autocast(device, torch.bfloat16):
-                logits = judge(windows)
-            # a batch of walkers alone shows no side: its mean would be nan
-            losses = [
-                F.cross_entropy(logits[n].float(), wanted[n], ignore_index=-1, reduction="sum") for n in ATTRIBUTES
-            ]
-            loss = torch.stack(losses).sum() / len(scenes)
+                logits = judge(_roughened(small(frames)))
+            # sums, since a batch of walkers alone shows no side and its mean would be nan
+            losses = [F.cross_entropy(logits[n].float(), wanted[n], ignore_index=-1, reduction="sum") for n in wanted]
+            loss = torch.stack(losses).sum() / BATCH
             optim.zero_grad()
             loss.backward()
             optim.step()
             step += 1
             minute = (time.monotonic() - began) / 60
-            if minute - said >= 0.25:
+            if minute - said >= 0.1:
                 said = minute
-                print(f"judge {minute:5.2f} min  step {step}  loss {loss.item():.3f}", flush=True)
+                print(f"judge {minute:5.2f} min  step {step}  loss {loss.item():.3f}  {bank.added} drawn", flush=True)
             if path is not None and minute - kept >= 2:
                 kept = minute
                 save(judge, path, {"minutes": round(minute, 2), "steps": step})
@@ -178,24 +199,32 @@ def reconstructed(codec: TinyCodec, clips: list[Sample]) -> list[Sample]:
     return out
 
 
-def reading(judge: Judge, clips: int = 400, size: int = 256) -> dict[str, dict[str, float]]:
-    """Return the accuracy on the world's own clips, of trained-on and of held-out combinations."""
-    rng = random.Random(12345)
-    out = {}
-    for name in ("world", "held-out pairs"):
-        scores = []
-        for first in range(0, clips, 50):  # 50 clips fill 118 MB
-            count = min(50, clips - first)
-            scores.append(accuracy(judge, [sample(rng, held_out=name != "world", size=size) for _ in range(count)]))
-        out[name] = {n: float(np.nanmean([s[n] for s in scores])) for n in ATTRIBUTES}
-    return out
+def world(clips: int, workers: int = 0) -> dict[str, list[Sample]]:
+    """Draw windows at 256 pixels, `clips` of trained-on combinations and as many of held-out pairs."""
+
+    def window(rng: random.Random, *, out: bool) -> tuple[tuple[NDArray[np.uint8]], Scene]:
+        clip, scene = sample(rng, held_out=out)
+        return (clip,), scene
+
+    drawn: dict[str, list[Sample]] = {}
+    for name, out in (("world", False), ("held-out pairs", True)):
+        if workers == 0:
+            rng = random.Random(12345)
+            drawn[name] = [sample(rng, held_out=out) for _ in range(clips)]
+            continue
+        with DrawingPool(partial(window, out=out), workers, slots=clips, seed=12345) as pool:
+            filled = pool.take(clips, clips)
+            frames = pool.fields[0].numpy()
+            drawn[name] = [(frames[slot], s) for slot, s in zip(filled.slots.tolist(), filled.facts, strict=True)]
+    return drawn
 
 
 def report(judge: Judge, codec: TinyCodec, clips: int = 400) -> dict[str, dict[str, float]]:
     """Return the world's own reading, and the accuracy on the codec's reconstructions, half of held-out pairs."""
-    rng = random.Random(54321)
-    both = [sample(rng, held_out=i % 2 == 0) for i in range(clips)]
-    return {**reading(judge, clips), "through the codec": accuracy(judge, reconstructed(codec, both))}
+    drawn = world(clips)
+    both = [s for samples in drawn.values() for s in samples[: clips // 2]]
+    scores = {name: accuracy(judge, samples) for name, samples in drawn.items()}
+    return {**scores, "through the codec": accuracy(judge, reconstructed(codec, both))}
 
 
 def main() -> None:
@@ -203,9 +232,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="time budget; 0 only reports")
     parser.add_argument("--out", type=Path, default=ASSETS / "judge", help="folder of judge.safetensors")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--workers", type=int, help="drawing processes; 0 on a CPU, all cores but one beside CUDA")
-    parser.add_argument("--clips", type=int, default=400, help="of each kind that the report reads; 0: no report")
+    parser.add_argument("--clips", type=int, default=240, help="windows of each kind that the report reads")
     parser.add_argument("--from-scratch", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -214,12 +243,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     judge = load(path) if path.exists() and not args.from_scratch else None
     workers = args.workers if args.workers is not None else 0 if args.device == "cpu" else (os.cpu_count() or 2) - 1
+    drawn = world(args.clips, workers)
     if args.minutes > 0 or judge is None:
         judge, steps = train(args.minutes, judge, device=args.device, workers=workers, path=path)
-        save(judge, path, {"minutes": args.minutes, "steps": steps})
+        save(judge, path, {"minutes": args.minutes, "steps": steps, "device": args.device})
         print(f"{steps} steps", flush=True)
-    for where, scores in reading(judge, args.clips).items() if args.clips else ():
-        print(f"{where:18}", "  ".join(f"{n} {s:.3f}" for n, s in scores.items()), flush=True)
+    for name, samples in drawn.items():
+        scores = accuracy(judge, samples)
+        print(f"{name:15}", "  ".join(f"{n} {s:.3f}" for n, s in scores.items()), flush=True)
 
 
 if __name__ == "__main__":
