@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from models.pocket.world.paint import Canvas, Colour, Points, box, ellipse, fill, mix, times
-from models.pocket.world.scenery import Air
+from models.pocket.world.sky import Air
 
 EDGE = 0.095  # of the picture's width, from its edge to the middle of a landmark
 FAR = 0.16  # share of haze over both

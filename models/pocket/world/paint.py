@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import cv2
 import numpy as np
@@ -90,7 +91,8 @@ def fill(
     """
     size = canvas.shape[0]
     fine = max(1, round(FINEST / size))
-    several: Sequence[Points] = shapes if isinstance(shapes[0][0], tuple) else [shapes]  # type: ignore[list-item,assignment]
+    one = isinstance(shapes[0][0], int | float)
+    several = [cast(Points, shapes)] if one else cast("Sequence[Points]", shapes)
     corners = np.concatenate([np.asarray(p, np.float64) for p in several]) * size
     margin = 2 + 3 * soft * size
     x0, y0 = (max(0, math.floor(v - margin)) for v in corners.min(0))

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from models.pocket.world.landmarks import draw_companion, draw_landmark
 from models.pocket.world.motion import GROUND, SUBJECT_RADIUS, Pose, pose
 from models.pocket.world.scene import WALKERS, Scene
-from models.pocket.world.scenery import Air, draw_place, draw_sky
+from models.pocket.world.scenery import draw_place
+from models.pocket.world.sky import Air, draw_sky
 from models.pocket.world.subjects import FINE, REACH, sprite
 from models.pocket.world.weather import fall, mist, waves
 
@@ -112,7 +113,7 @@ def _shadow(picture: Picture, scene: Scene, at: Pose) -> None:
 def _placement(
     scene: Scene, at: Pose, size: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int, int, int], NDArray[np.float64]] | None:
-    """Return a subject's sprite, the pixels (x0, y0, x1, y1) it falls on, and the map from those pixels to the sprite."""
+    """Return a subject's sprite, the pixels (x0, y0, x1, y1) it falls on, and the map from these to the sprite."""
     mirrored = scene.motion == "left" and scene.subject == "fish"
     paint = sprite(scene.subject, scene.colour, scene.size, size, facing_left=mirrored).paint
     n = paint.shape[0]

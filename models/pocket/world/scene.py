@@ -18,7 +18,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 248),
 }
 
-# attribute -> value -> ways to say it; the first wording is the plain one, an empty one means that it goes without saying
+# attribute -> value -> ways to say it; the first wording is the plain one, an empty one leaves the value unsaid
 WORDING: dict[str, dict[str, tuple[str, ...]]] = {
     "size": {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge", "")},
     "colour": {name: (name,) for name in COLOURS},

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.pocket.world.motion import PERIOD
-from models.pocket.world.paint import Colour, Points, ellipse, fill, mix
-from models.pocket.world.scenery import HORIZON, TINT, Air
+from models.pocket.world.paint import Colour, Points, ellipse, fill, mix, times
+from models.pocket.world.sky import HORIZON, TINT, Air
 
 Picture = NDArray[np.uint8]
 Veil = tuple[Picture, Picture]  # 255 × (1 − alpha) and colour × alpha, both [.., .., 3]
@@ -106,7 +106,7 @@ def _mist(light: str, phase: int, size: int) -> Veil:
     for centre, way, width, depth in ((0.34, 1, 0.07, 0.34), (0.6, -1, 0.085, 0.54), (0.83, 1, 0.075, 0.42)):
         veil += depth * np.exp(-(((rows - centre - way * swing) / width) ** 2))
     share = np.minimum(veil, 0.72)[:, None, None]
-    white = np.asarray(mix((232, 236, 242), tuple(232 * c for c in TINT[light]), 0.35), np.float64)  # type: ignore[arg-type]
+    white = np.asarray(mix((232, 236, 242), times((232, 232, 232), TINT[light]), 0.35), np.float64)
     keep = np.broadcast_to(np.round(255 * (1 - share)), (size, size, 3)).astype(np.uint8)
     return keep, np.broadcast_to(np.round(white * share), (size, size, 3)).astype(np.uint8)
 
