@@ -117,9 +117,10 @@ def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
 
 def load_codec(path: Path) -> TinyCodec:
     """The codec as it was saved, in float32, ready to be trained on. CheckpointError for a file that is not one."""
+    tensors = _tensors(path)
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(_metadata(path)["config"]).items()}
     codec = TinyCodec(TinyCodecConfig(**config))
-    load_into(codec, {k: v.float() for k, v in _tensors(path).items()}, path)
+    load_into(codec, {k: v.float() for k, v in tensors.items()}, path)
     return codec
 
 

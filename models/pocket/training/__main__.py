@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
-GATE = 0.95  # of an attribute's readings, before any minute goes into a transformer
 STAGES = {
     "pocket": ("codec", "base", "rollout", "long", "decoder"),
     "pocket-avatar": ("codec", "base", "rollout", "decoder"),
@@ -119,17 +118,12 @@ def main() -> None:
 
 
 def gate(codec: TinyCodec) -> list[str]:
-    """What the judge cannot read from the codec's reconstructions, a line an attribute: no transformer can draw it."""
+    """What the codec loses that no transformer can draw then, a line each."""
     from models.judge import classifier
-    from models.judge.train_classifier import report
+    from models.pocket.training.codec_gate import drawn_windows, measure
 
-    scores = report(classifier.load(ASSETS / "judge" / "judge.safetensors"), codec, clips=200)
-    return [
-        f"codec: {name} is read right in {share:.2f} of reconstructions ({scores['world'][name]:.2f} of the world's own"
-        f" clips), {GATE} is asked for; --stage codec trains it further"
-        for name, share in scores["through the codec"].items()
-        if share < GATE
-    ]
+    judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
+    return [f"codec: {line}" for line in measure(codec, drawn_windows(200, workers=2), judge).failures()]
 
 
 if __name__ == "__main__":

@@ -80,7 +80,12 @@ class DrawingPool:
             )
 
     def take(self, least: int, most: int) -> Filled:
-        """From `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError."""
+        """From `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError.
+
+        ValueError for a `least` that is more than there are slots.
+        """
+        if least > len(self.fields[0]):
+            raise ValueError(f"{least} clips never lie in {len(self.fields[0])} slots at once")
         slots: list[int] = []
         facts: list[Any] = []
         deadline = time.monotonic() + PATIENCE

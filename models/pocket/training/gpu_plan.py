@@ -69,8 +69,8 @@ class CodecShares:
 
     joint: float = 0.70  # encoder and decoder; crops, then for the last part whole pictures
     whole_from: float = 0.50  # of all training time: whole pictures from here on
-    decoder: float = 0.15  # the decoder alone
-    adversarial: float = 0.15  # the decoder alone, against a discriminator; left out where not asked for
+    decoder: float = 0.18  # the decoder alone
+    adversarial: float = 0.12  # the decoder alone, against a discriminator; left out where not asked for
 
 
 def main() -> None:
