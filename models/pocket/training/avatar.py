@@ -20,8 +20,8 @@ from torch import Tensor
 from models import catalog
 from models.catalog import AVATAR_PROMPT as PROMPT
 from models.pocket.training.avatar_clips import CHUNK, CHUNKS, AvatarClip
-from models.pocket.training.stage import Pair, Save, Stage
 from models.pocket.training.layout import SIGMAS
+from models.pocket.training.stage import Pair, Save, Stage
 from models.pocket.training.teacher import Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation

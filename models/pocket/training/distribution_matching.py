@@ -17,8 +17,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from models.pocket.training.stage import Descent, Pair, Save, Stage
 from models.pocket.training.layout import SIGMAS
+from models.pocket.training.stage import Descent, Pair, Save, Stage
 from models.pocket.training.teacher import Teacher, noised
 from models.rope import Rotation
 from models.state import TakeState

@@ -184,10 +184,26 @@ def draw_layout(
     sees_own = np.concatenate([np.ones((B, SLOTS, F), bool), own_knot], 2)
     own = np.ones((B, PAST), bool)
     own[recalled, 1] = False
-    arrays = Layout(
-        clip, np.where(sourced, twin[clip], clip), sourced, clean_at, noisy_at, base,  # type: ignore[arg-type]
-        sees_clean, np.concatenate([sees_past, sees_own], 2), prompts, told_clean, told_noisy,
-        _sigmas(rng, sourced), given, counts, own,
-    )  # fmt: skip
     assert chunk.max() < CHUNKS
-    return Layout(**{f.name: torch.from_numpy(np.ascontiguousarray(getattr(arrays, f.name))) for f in fields(Layout)})
+    return Layout(
+        **{
+            name: torch.from_numpy(np.ascontiguousarray(array))
+            for name, array in {
+                "clip": clip,
+                "source": np.where(sourced, twin[clip], clip),
+                "sourced": sourced,
+                "clean_at": clean_at,
+                "noisy_at": noisy_at,
+                "base": base,
+                "sees_clean": sees_clean,
+                "sees_noisy": np.concatenate([sees_past, sees_own], 2),
+                "prompts": prompts,
+                "told_clean": told_clean,
+                "told_noisy": told_noisy,
+                "sigma": _sigmas(rng, sourced),
+                "given": given,
+                "counts": counts,
+                "own": own,
+            }.items()
+        }
+    )

@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanTrans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.pocket.training.attention import Sight, Way, attend
+from models.pocket.training.attention import Sight, Tokens, Way, attend
 from models.pocket.training.layout import Layout
 from models.pocket.training.network import embedded
 from models.rope import THETA
@@ -97,7 +97,7 @@ class OnePass(nn.Module):
             1,
         )
         turn = turns(where, height // p, width // q, net.config.attention_head_dim)
-        sight = Sight.of(layout, x.shape[2], self.way)
+        sight = Sight.of(layout, x.shape[2])
         told = (layout.told_clean, layout.told_noisy)
         for block in net.blocks:
             x = self._block(block, x, modulation, turn, prompts, told, sight, self.way, heads)
@@ -148,8 +148,8 @@ def _block_pass(
         turn.turned(_heads(norm(to(y).float()), heads)).to(v.dtype)
         for norm, to in ((attention.norm_q, attention.to_q), (attention.norm_k, attention.to_k))
     )
-    (qc, qn), (kc, kn), (vc, vn) = by_slot(q), by_slot(k), by_slot(v)
-    seen = together(attend(way, (qc, kc, vc), (qn, kn, vn), sight))
+    clean, noisy = (Tokens(*parts) for parts in zip(by_slot(q), by_slot(k), by_slot(v), strict=True))
+    seen = together(attend(way, clean, noisy, sight))
     x = x + attention.to_out[0](seen).float() * gate
 
     x = x + _read_text(block.attn2, block.norm2(x), prompts, told, by_slot, together, heads).float()

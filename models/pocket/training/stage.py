@@ -58,6 +58,7 @@ class Average:
         self.pair, self.decay, self._step = copy.deepcopy(pair), decay, 0
         self._averaged = [p for module in self.pair for p in module.parameters()]
         self._followed = [p for module in pair for p in module.parameters()]
+        self._good: list[Tensor] = []
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -66,9 +67,18 @@ class Average:
         torch._foreach_lerp_(self._averaged, self._followed, share)
 
     @torch.no_grad()
+    def remember(self) -> None:
+        """Keep the averaged weights as they are, which are known to be numbers."""
+        if not self._good:
+            self._good = [torch.empty_like(p) for p in self._averaged]
+        torch._foreach_copy_(self._good, self._averaged)
+
+    @torch.no_grad()
     def restore(self) -> None:
-        """Bring the weights that are trained back to the averaged ones."""
-        torch._foreach_copy_(self._followed, self._averaged)
+        """Bring both the averaged weights and those that are trained back to what was last remembered."""
+        if self._good:
+            torch._foreach_copy_(self._averaged, self._good)
+            torch._foreach_copy_(self._followed, self._good)
 
 
 class Stage:

@@ -7,7 +7,9 @@ wrong is then nothing new to it, and costs no pass more.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.pocket.training.attention import Way
-from models.pocket.training.batch import gather, loss_of
+from models.pocket.training.batch import Batch, gather, loss_of
 from models.pocket.training.clips import CHUNK, KNOT, ClipStore
 from models.pocket.training.layout import PAST, Layout, draw_layout
 from models.pocket.training.one_pass import OnePass
@@ -67,7 +69,8 @@ class Forcing:
             self._first = layout, prediction.detach()
         return loss_of(prediction, batch)
 
-    def predict(self, batch) -> Tensor:  # type: ignore[no-untyped-def]
+    def predict(self, batch: Batch) -> Tensor:
+        """x0 of the noised chunks, [B, SLOTS, C, CHUNK + K, h, w]."""
         device = self.store.device
         with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(device)):
             return self.net(batch.clean, batch.noisy, batch.layout, batch.captions)
@@ -86,7 +89,9 @@ class Forcing:
         """Mean squared error of x0 on clips that are never trained on, by noise level: first chunk / later ones."""
         held = min(HELD_BACK, self.store.ready // 4)
         rng = np.random.default_rng(7)
-        layout = draw_layout(rng, self.size.rows, self.store.switch[:held], np.full(held, -1), KNOT if self.size.one_shape else 0)
+        layout = draw_layout(
+            rng, self.size.rows, self.store.switch[:held], np.full(held, -1), KNOT if self.size.one_shape else 0
+        )
         found: dict[str, float] = {}
         state = torch.get_rng_state()
         torch.manual_seed(7)
@@ -112,15 +117,15 @@ def shifted(layout: Layout, by: int) -> Layout:
 class Run:
     """A run of teacher forcing over a span of the clock."""
 
-    def __init__(self, forcing: Forcing, pair: Pair, save: Save, peak: float) -> None:
-        self.forcing, self._save = forcing, save
+    def __init__(self, forcing: Forcing, pair: Pair, save: Save, peak: float, say: Callable[[str], None]) -> None:
+        self.forcing, self.pair, self._save, self._say = forcing, pair, save, say
         self.descent, self.average = Descent(pair, peak), Average(pair)
         self.steps = 0
 
     def until(self, stop: float, save_every: float, say_every: float) -> None:
         """Train until `stop` (time.monotonic) and save; between steps also every `save_every` seconds."""
         began = said = saved = time.monotonic()
-        said_at, losses = 0, torch.zeros((), device=self.forcing.store.device)
+        said_at, total = 0, torch.zeros((), device=self.forcing.store.device)
         pace = 0.0  # seconds a step, so that the last one ends in time
         while (now := time.monotonic()) + pace < stop:
             done = (now - began) / max(1e-6, stop - began)
@@ -128,37 +133,42 @@ class Run:
             loss = self.forcing.loss(own=done > OWN_FROM)
             self.descent.down(loss)
             self.average.follow()
-            losses += loss.detach()
+            total += loss.detach()
             self.steps += 1
             if time.monotonic() - said >= say_every:
-                mean, count = losses.item() / (self.steps - said_at), self.steps - said_at  # waits for the device
+                count = self.steps - said_at
+                mean = total.item() / count  # waits for the device
                 now = time.monotonic()
                 pace = (now - said) / count
-                print(
-                    f"base {now - began:6.1f} s  step {self.steps}  loss {mean:.4f}  {1000 * pace:.0f} ms a step  "
-                    f"{self.forcing.store.ready} clips",
-                    flush=True,
+                self._say(
+                    f"step {self.steps}  loss {mean:.4f}  {1000 * pace:.0f} ms a step  {self.forcing.store.ready} clips"
                 )
-                if not mean < float("inf"):
-                    print("base: the loss is not a number; back to the averaged weights at half the rate", flush=True)
+                if not math.isfinite(mean):
+                    self._say("the loss is not a number; back to the averaged weights, at half the rate")
                     self.average.restore()
-                    self.descent = Descent(self.forcing.pair, self.descent.peak / 2)
-                said, said_at, losses = now, self.steps, torch.zeros_like(losses)
+                    self.descent = Descent(self.pair, self.descent.peak / 2)
+                else:
+                    self.average.remember()
+                said, said_at, total = now, self.steps, torch.zeros_like(total)
             if time.monotonic() - saved >= save_every:
                 saved = time.monotonic()
-                self.save((saved - began) / 60)
-        self.save((time.monotonic() - began) / 60)
+                self._keep(saved - began)
+        self._keep(time.monotonic() - began)
 
-    def save(self, minutes: float) -> None:
-        self._save(*self.average.pair, {"steps": self.steps, "minutes": round(minutes, 2)})
+    def _keep(self, seconds: float) -> None:
+        self._say(f"validation {self.forcing.validation()}")
+        self._save(*self.average.pair, {"steps": self.steps, "minutes": round(seconds / 60, 2)})
 
 
 def train_base(minutes: float, pair: Pair, save: Save, store: ClipStore, *, fresh: bool, seed: int = 0) -> None:
     """Train for `minutes` where the store lies; weights that are not `fresh` are changed more gently."""
     torch.manual_seed(seed)
-    device = store.device
+    device, began = store.device, time.monotonic()
     forcing = Forcing(pair, store, "written" if device.type == "cpu" else "padded", size_for(device), seed)
     forcing.net.compile_blocks()
-    run = Run(forcing, pair, save, peak=1.0 if fresh else 0.7)
-    run.until(time.monotonic() + 60 * minutes, save_every=300, say_every=60)
-    print("base: validation", forcing.validation(), flush=True)
+
+    def say(line: str) -> None:
+        print(f"base {(time.monotonic() - began) / 60:5.1f} min  {line}", flush=True)
+
+    run = Run(forcing, pair, save, 1.0 if fresh else 0.7, say)
+    run.until(began + 60 * minutes, save_every=300, say_every=60)
