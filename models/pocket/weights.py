@@ -118,7 +118,8 @@ def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
 def load_codec(path: Path) -> TinyCodec:
     """The codec as it was saved, in float32, ready to be trained on. CheckpointError for a file that is not one."""
     tensors = _tensors(path)
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(_metadata(path)["config"]).items()}
+    listed: dict[str, Any] = json.loads(_metadata(path)["config"])
+    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
     codec = TinyCodec(TinyCodecConfig(**config))
     load_into(codec, {k: v.float() for k, v in tensors.items()}, path)
     return codec

@@ -87,19 +87,17 @@ def start_as_means(codec: TinyCodec, video: Tensor, spread: float = 0.5) -> None
     latents = middle[-1]
     assert isinstance(latents, nn.Conv2d)
     carry(latents, [(c, 2 * c + i, 4 * s) for c in range(3) for i, s in enumerate(signs)])
-    opening, *middle, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
+    opening, *later, last = [m for m in codec.decoder if isinstance(m, nn.Conv2d | SplitFrames)]
     assert isinstance(opening, nn.Conv2d)
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
     carry(opening, [(2 * c + i, c, s) for c in range(3) for i, s in enumerate(signs)])
-    for layer in middle:
-        if isinstance(layer, SplitFrames):
-            width = layer.conv.in_channels
-            stride = layer.conv.out_channels // width
-            carry(layer.conv, [(s * width + i, i, 1.0) for i in pairs for s in range(stride)])
+    for part in later:
+        if isinstance(part, SplitFrames):
+            width = part.conv.in_channels
+            carry(part.conv, [(s * width + i, i, 1.0) for i in pairs for s in range(part.stride)])
         else:
-            assert isinstance(layer, nn.Conv2d)
-            carry(layer, [(i, i, 1.0) for i in pairs])
+            carry(part, [(i, i, 1.0) for i in pairs])
     last.weight.mul_(0.2)
     carry(
         last,
@@ -180,16 +178,16 @@ class CodecTraining:
         if adversary is not None:
             gradient = adversary.gradient(leaf.detach(), target, gradient, strength)
         out.backward(gradient.to(out.dtype))
-        learning = [p for p in self.codec.parameters() if p.requires_grad]
+        both = zip(self.codec.parameters(), self.average.parameters(), strict=True)
+        pairs = [(p, a) for p, a in both if p.requires_grad]
+        learning: list[Tensor] = [p for p, _ in pairs]
         nn.utils.clip_grad_norm_(learning, 1.0)
         for optim in self._optims:
             optim.step()
             optim.zero_grad(set_to_none=True)
         self.steps, self.loss = self.steps + 1, loss.detach()
         with torch.no_grad():
-            kept = [
-                a for a, p in zip(self.average.parameters(), self.codec.parameters(), strict=True) if p.requires_grad
-            ]
+            kept: list[Tensor] = [a for _, a in pairs]
             torch._foreach_lerp_(kept, learning, 1 - min(AVERAGING, self.steps / (self.steps + 10)))
 
 

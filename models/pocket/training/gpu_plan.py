@@ -8,69 +8,12 @@ Drawing processes are forked before anything touches CUDA.
 from __future__ import annotations
 
 import argparse
-import copy
-import dataclasses
-import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from models.pocket.training.log import Log
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
-SHARD = 15 << 20  # bytes of a weight file at most, for channels that carry 16 MiB
-SAVE_EVERY = 60.0  # seconds
-
-
-@dataclass
-class Log:
-    """Lines with the seconds since the start, printed and kept in a file."""
-
-    file: Path
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def spent(self) -> float:
-        return time.monotonic() - self.began
-
-    def __call__(self, line: str) -> None:
-        line = f"[{self.spent:6.1f}] {line}"
-        print(line, flush=True)
-        with self.file.open("a") as f:
-            f.write(line + "\n")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much of everything the codec stage does."""
-
-    workers: int
-    bank: int = 10_000  # shots on the device
-    first: int = 1_000  # of them before the first step
-    batch: int = 64  # crops a step
-    crop: int = 128
-    whole: int = 16  # whole pictures a step, later
-    windows: int = 256  # of the gate
-    trial: float = 6.0  # seconds of each beginning tried
-    tries: tuple[tuple[str, float], ...] = (("grown", 0.25), ("grown", 0.6), ("grown", 1.4), ("new", 0.9))
-    report_every: float = 10.0  # seconds
-    end: float = 22.0  # seconds kept for the gate and the sheet
-
-
-DRY = Sizes(
-    1, bank=24, first=6, batch=2, crop=64, whole=1, windows=8, trial=3.0, tries=(("grown", 0.2), ("new", 0.5)), end=15.0
-)
-
-
-@dataclass(frozen=True)
-class CodecShares:
-    """Shares of the training time, one behind the other."""
-
-    joint: float = 0.70  # encoder and decoder; crops, then for the last part whole pictures
-    whole_from: float = 0.50  # of all training time: whole pictures from here on
-    decoder: float = 0.18  # the decoder alone
-    adversarial: float = 0.12  # the decoder alone, against a discriminator; left out where not asked for
 
 
 def main() -> None:
@@ -96,203 +39,20 @@ def main() -> None:
     if args.stage == "codec":
         if args.codec is None and not args.new:
             args.codec = ASSETS / "pocket" / "codec.safetensors"
-        sizes = DRY if args.dry_run else Sizes(args.workers)
+        from models.pocket.training.codec_plan import DRY, Sizes, codec_stage
+
         codec_stage(
-            args.seconds, args.device, args.out, sizes, log, args.codec, args.seed, adversarial=not args.no_adversary
+            args.seconds,
+            args.device,
+            args.out,
+            DRY if args.dry_run else Sizes(args.workers),
+            log,
+            args.codec,
+            args.seed,
+            adversarial=not args.no_adversary,
         )
     else:
         transformer_stage(args.seconds, args.device, args.out, args.codec, args.workers, log, args.seed)
-
-
-def codec_stage(
-    seconds: float,
-    device_name: str,
-    out: Path,
-    sizes: Sizes,
-    log: Log,
-    start: Path | None,
-    seed: int,
-    *,
-    adversarial: bool,
-) -> None:
-    """Train a codec: learning rates tried, both halves, the decoder alone, the gate. Files appear in `out`."""
-    from models.pocket.training import codec_gate
-    from models.pocket.training.footage import SCENES, ClipBank, pool_of
-
-    windows = codec_gate.drawn_windows(sizes.windows, sizes.workers)
-    shown = codec_gate.shown_clips()
-    log(f"{len(windows)} windows for the gate")
-    with pool_of(SCENES, sizes.workers, min(sizes.bank, 32 * sizes.workers), seed) as pool:
-        import torch
-
-        device = torch.device(device_name)
-        torch.manual_seed(seed)
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-            torch.set_float32_matmul_precision("high")
-            pool.pin()
-            log(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-        bank = ClipBank(pool, sizes.bank, device, seed)
-        while bank.count < sizes.first:
-            bank.fill(1, 64)
-        log(f"{bank.count} shots drawn")
-        run = _CodecRun(bank, sizes, log, out, seconds - sizes.end, windows, start)
-        run.train(adversarial=adversarial)
-    run.finish(shown)
-
-
-class _CodecRun:
-    """The codec stage on its device, once clips are there."""
-
-    def __init__(
-        self, bank: Any, sizes: Sizes, log: Log, out: Path, until: float, windows: Any, start: Path | None
-    ) -> None:
-        from models.codecs.tiny import TinyCodec
-        from models.pocket import weights
-        from models.pocket.training import codec as c
-
-        self.bank, self.sizes, self.log, self.out, self.until = bank, sizes, log, out, until
-        self.windows = windows
-        self.start = weights.load_codec(start) if start is not None else None
-        self.training: c.CodecTraining
-        self.results: dict[str, Any] = {}
-        self.saved = log.spent
-        self.candidates: dict[str, TinyCodec] = {}
-
-    def train(self, *, adversarial: bool) -> None:
-        from models.pocket.training.codec import eased
-        from models.pocket.training.codec_loss import Adversary
-
-        shares, sizes = CodecShares(), self.sizes
-        peak = self._tried()
-        began, whole = self.log.spent, self.until - self.log.spent
-        if not adversarial:
-            shares = dataclasses.replace(shares, decoder=shares.decoder + shares.adversarial, adversarial=0.0)
-        joint = shares.joint
-        for done in self._until(began + joint * whole, "joint"):
-            crops = done * joint < shares.whole_from
-            batch = (sizes.batch, sizes.crop) if crops else (sizes.whole, self.bank.size)
-            self._step(batch, peak * min(1.0, (self.training.steps + 1) / 40) * eased(done, 0.3, 0.03))
-        self.training = self.training.freeze_encoder(self.bank)
-        self._save("codec.safetensors", self.training.average, "encoder and decoder")
-        for done in self._until(began + (joint + shares.decoder) * whole, "decoder"):
-            self._step(
-                (sizes.whole, self.bank.size), 0.3 * peak * min(1.0, (self.training.steps + 1) / 20) * eased(done, 0.0)
-            )
-        self.candidates["codec"] = copy.deepcopy(self.training.average)
-        self._save("codec.safetensors", self.training.average, "decoder")
-        if adversarial:
-            adversary, first = Adversary(self.bank.device, share=0.2), self.training.steps
-            for done in self._until(began + whole, "adversarial"):
-                rate = 0.2 * peak * eased(done, 0.3)
-                # the discriminator learns alone at first
-                strength = min(1.0, max(0.0, (self.training.steps - first - 30) / 100))
-                self._step((sizes.whole, self.bank.size), rate, adversary, strength)
-            self.candidates["codec_adversarial"] = copy.deepcopy(self.training.average)
-            self._save("codec_adversarial.safetensors", self.training.average, "adversarial")
-
-    def finish(self, shown: Any) -> None:
-        """Sheets and metrics of every candidate."""
-        import cv2
-
-        from models.pocket.training import codec_gate
-
-        judge = loaded_judge(self.bank.device, self.log)
-        for name, codec in self.candidates.items():
-            codec.eval()
-            cv2.imwrite(str(self.out / f"{name}_sheet.png"), codec_gate.sheet(codec, shown)[..., ::-1])
-            report = codec_gate.measure(codec, self.windows, judge)
-            self.results[name] = dataclasses.asdict(report) | {"failures": report.failures()}
-            self.log(
-                f"{name}: psnr {report.psnr_db:.2f} dB  edge psnr {report.edge_psnr_db:.2f} dB"
-                f"  gradient energy {report.gradient_energy:.3f}"
-            )
-            for line in report.failures():
-                self.log(f"{name}: {line}")
-        (self.out / "metrics.json").write_text(json.dumps(self.results, indent=1))
-        self.log("done")
-
-    def _step(self, batch: tuple[int, int], rate: float, adversary: Any = None, strength: float = 0.0) -> None:
-        if self.training.steps % 4 == 0:
-            self.bank.fill(0)
-        self.training.step(*self.bank.sample(*batch), rate, adversary, strength)
-
-    def _until(self, end: float, name: str) -> Iterator[float]:
-        """The share of a part's time that is spent, before every step; reports and saves now and then."""
-        began, said, first = self.log.spent, self.log.spent, self.training.steps
-        while (now := self.log.spent) < end:
-            yield (now - began) / (end - began)
-            if now - said >= self.sizes.report_every:
-                rate = (self.training.steps - first) / (now - began)
-                self.log(
-                    f"{name}  step {self.training.steps}  {rate:.1f} steps/s  loss {self.training.loss.item():.4f}"
-                    f"  psnr {self._psnr():.2f} dB  {self.bank.count} shots"
-                )
-                said = now
-            if now - self.saved >= SAVE_EVERY and name == "joint":
-                self._save("codec.safetensors", self.training.average, name)
-
-    def _psnr(self) -> float:
-        """Of eight windows, in dB."""
-        import numpy as np
-
-        from models.pocket.training.codec_gate import through
-
-        true = [clip for clip, _ in self.windows[:8]]
-        made = through(self.training.average, true)
-        errors = [
-            np.square(t.astype(np.float32) - m.astype(np.float32)).mean() for t, m in zip(true, made, strict=True)
-        ]
-        return float(np.mean(10 * np.log10(255**2 / np.array(errors))))
-
-    def _tried(self) -> float:
-        """Try beginnings and learning rates for seconds each; training goes on from the one with the best picture."""
-        from models.pocket.training.codec import CONFIG, CodecTraining, begun, eased
-
-        best: tuple[float, float, CodecTraining | None] = (-1.0, 0.0, None)
-        video = self.bank.sample(8, self.sizes.crop)[0].cpu()
-        for name, rate in self.sizes.tries:
-            if name == "grown" and self.start is None:
-                continue
-            codec = begun(copy.deepcopy(self.start) if name == "grown" else None, CONFIG, video)
-            self.training = CodecTraining(codec, self.bank.device)
-            self._step((self.sizes.batch, self.sizes.crop), 0.0)  # kernels are chosen before the time counts
-            self.training.loss.item()
-            for done in self._until(self.log.spent + self.sizes.trial, f"{name} at {rate}"):
-                batch = (self.sizes.batch, self.sizes.crop)
-                self._step(batch, rate * min(1.0, (self.training.steps + 1) / 20) * eased(done, 0.3))
-            psnr = self._psnr()
-            self.log(f"{name} at {rate}: psnr {psnr:.2f} dB after {self.training.steps} steps")
-            self.results[f"{name} at {rate}"] = psnr
-            if psnr > best[0]:
-                best = (psnr, rate, self.training)
-        assert best[2] is not None
-        self.training = best[2]
-        self.results["began"] = f"rate {best[1]}, psnr {best[0]:.2f} dB"
-        return best[1]
-
-    def _save(self, name: str, codec: Any, part: str) -> None:
-        from models.pocket import weights
-        from models.pocket.training.codec import statistics, with_statistics
-
-        if not self.training.decoder_only:
-            codec = with_statistics(codec, *statistics(codec, self.bank))
-        facts: weights.Facts = {"stage": part, "steps": self.training.steps, "seconds": self.log.spent}
-        weights.save_codec(codec, self.out / name, [facts])
-        self.saved = self.log.spent
-        self.log(f"saved {name}")
-
-
-def loaded_judge(device: Any, log: Log) -> Any:
-    """The judge on the device; None, said in the log, where its file does not fit the world."""
-    from models.checkpoints.weight_files import CheckpointError
-    from models.judge import classifier
-
-    try:
-        return classifier.load(ASSETS / "judge" / "judge.safetensors").to(device)
-    except CheckpointError as error:
-        log(f"no readings: {error}")
-        return None
 
 
 def transformer_stage(
