@@ -236,7 +236,7 @@ def eased(done: float, flat: float, end: float = 0.0) -> float:
 
 
 @torch.no_grad()
-def scores(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 49) -> Facts:
+def scores(codec: TinyCodec, footage: Footage, clips: int = 4, frames: int = 37) -> Facts:
     """Of whole reconstructed clips, held-out pairs among them: mean PSNR in dB, and the pulse of its latents.
 
     The pulse is the change at the strongest of the four frames of a latent against the frames around it; 1 is an even flow.

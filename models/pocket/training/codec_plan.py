@@ -39,7 +39,7 @@ class Sizes:
     whole: int = 16  # whole pictures a step, later
     windows: int = 256  # of the gate
     trial: float = 6.0  # seconds of each beginning tried
-    tries: tuple[tuple[str, float], ...] = (("grown", 0.25), ("grown", 0.6), ("grown", 1.4), ("new", 0.9))
+    tries: tuple[tuple[str, float], ...] = (("grown", 0.15), ("grown", 0.4), ("grown", 1.0), ("new", 0.8))
     report_every: float = 10.0  # seconds
     end: float = 22.0  # seconds kept for the gate and the sheet
 
