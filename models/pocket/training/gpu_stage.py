@@ -55,14 +55,27 @@ class Plan:
     compiled: bool = True
 
 
+DRY = Plan(
+    size=Size(2, one_shape=True),
+    capacity=6,
+    first=4,
+    save_every=20.0,
+    say_every=5.0,
+    closing=25.0,
+    sheet_chunks=2,
+    config=CONFIG | {"num_layers": 2, "num_attention_heads": 2, "ffn_dim": 256},
+    compiled=False,
+)
+
+
 def train_on_device(
     codec: TinyCodec, out: Path, seconds: float, device: torch.device, pool: DrawingPool, plan: Plan | None = None
 ) -> None:
     """Train pocket's transformer behind `codec` and return before `seconds` are over.
 
-    Weights in `out` already are gone on from. Averaged weights, in shards, and a sheet of pictures appear in `out`.
+    Without a `plan` a CPU does a dry run. Weights in `out` already are gone on from. Averaged weights, in shards, and a sheet of pictures appear in `out`.
     """
-    plan = plan or Plan()
+    plan = plan or (Plan() if device.type == "cuda" else DRY)
     began = time.monotonic()
 
     def say(line: str) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from models.pocket.training.attention import Way
 from models.pocket.training.batch import Batch, gather, loss_of
 from models.pocket.training.clips import CHUNK, KNOT, ClipStore
-from models.pocket.training.layout import PAST, Layout, draw_layout
+from models.pocket.training.layout import SLOTS, Layout, draw_layout
 from models.pocket.training.one_pass import OnePass
 from models.pocket.training.stage import Average, Descent, Pair, Save, rate_at
 
@@ -93,17 +93,17 @@ class Forcing:
             rng, self.size.rows, self.store.switch[:held], np.full(held, -1), KNOT if self.size.one_shape else 0
         )
         found: dict[str, float] = {}
-        state = torch.get_rng_state()
-        torch.manual_seed(7)
-        for sigma in (1.0, 0.75, 0.5):
-            layout.sigma.fill_(sigma)
-            batch = gather(self.store, layout.to(self.store.device))
-            error = (self.predict(batch).detach() - batch.target)[:, :, :, :CHUNK].square().mean((2, 3, 4, 5))
-            counted = (batch.weight[:, :, 0, 0].amax((-1, -2)) > 0).float()
-            for name, slots in (("first", slice(0, 1)), ("later", slice(1, PAST + 1))):
-                mean = (error[:, slots] * counted[:, slots]).sum() / counted[:, slots].sum().clamp(min=1)
-                found[f"{name} {sigma}"] = round(mean.item(), 4)
-        torch.set_rng_state(state)
+        device = self.store.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(7)
+            for sigma in (1.0, 0.75, 0.5):
+                layout.sigma.fill_(sigma)
+                batch = gather(self.store, layout.to(device))
+                error = (self.predict(batch).detach() - batch.target)[:, :, :, :CHUNK].square().mean((2, 3, 4, 5))
+                counted = batch.layout.counts.any(2).float()
+                for name, slots in (("first", slice(0, 1)), ("later", slice(1, SLOTS))):
+                    mean = (error[:, slots] * counted[:, slots]).sum() / counted[:, slots].sum().clamp(min=1)
+                    found[f"{name} {sigma}"] = round(mean.item(), 4)
         return found
 
 
