@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from models.codecs.tiny import TinyCodec
     from models.pocket import weights
+    from models.pocket.training.stage import Pair, Save
     from models.text.words import WordText
     from models.transformer import CausalWanTransformer
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the weights; default: the model's in assets/")
     parser.add_argument("--from-scratch", action="store_true", help="ignore weights that are there")
     parser.add_argument("--clips", type=int, help="clips to draw and encode, once (800)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
@@ -45,7 +47,8 @@ def main() -> None:
         parser.error("--clips is 1 or more")
     if args.stage != "codec" and not codec_file.exists():
         parser.error(f"--stage {args.stage} needs a codec: {codec_file} is missing, run --stage codec first")
-    if args.stage in ("rollout", "long") and not file.exists():
+    there = file.exists() or file.with_name(file.name + ".index.json").exists()  # weights in one file, or in shards
+    if args.stage in ("rollout", "long") and not there:
         parser.error(f"--stage {args.stage} needs a transformer: run --stage base first")
     if args.stage in ("rollout", "long", "decoder") and args.from_scratch:
         parser.error(f"--stage {args.stage} goes on from weights; only codec and base begin from scratch")
@@ -55,7 +58,7 @@ def main() -> None:
     from models.checkpoints.assemble import load_tiny_codec
     from models.pocket import weights
     from models.pocket.training import avatar as train_avatar
-    from models.pocket.training import avatar_clips, footage
+    from models.pocket.training import avatar_clips, clips, footage, network
     from models.pocket.training import codec as train_codec
     from models.pocket.training import teacher_forcing as train_base
     from models.pocket.world import scene
@@ -78,43 +81,59 @@ def main() -> None:
         )
         return
     codec = load_tiny_codec(codec_file)
-    prepared = out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
-    kept = torch.load(prepared, weights_only=False) if prepared.exists() else {}
-    encoder = weights.encoder_digest(codec)
-    if kept.get("encoder") == encoder and args.clips in (None, len(kept["clips"])):
-        clips = kept["clips"]
-    else:
-        encode = avatar_clips.encode_clips if avatar else train_base.encode_clips
-        clips = list(encode(codec, args.clips or 800, args.seed))
-        torch.save({"encoder": encoder, "clips": clips}, prepared)
-    fresh = scratch or not file.exists()
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    fresh = scratch or not there
     if not fresh:
         pair = weights.load_transformer(file)
     elif avatar:
         pair = train_avatar.build(ASSETS / "pocket" / "transformer.safetensors")
     else:
-        pair = weights.build_transformer(train_base.CONFIG, scene.vocabulary())
+        pair = weights.build_transformer(network.CONFIG, scene.vocabulary())
     for module in pair:
-        module.to("cuda" if torch.cuda.is_available() else "cpu")
+        module.to(device)
     before = [] if fresh else weights.history(file)
 
     def save(transformer: CausalWanTransformer, text: WordText, facts: weights.Facts) -> None:
         weights.save_transformer(transformer, text, file, [*before, {"stage": args.stage, **facts}])
 
-    if avatar and args.stage == "rollout":
-        from models.pocket.training.avatar_rollout import train_avatar_rollout
-
-        train_avatar_rollout(args.minutes, pair, codec, save, clips, seed=args.seed)
-    elif avatar:
-        train_avatar.train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
-    elif args.stage == "base":
+    prepared = out / "clips.pt"  # encoding takes minutes, and a resumed run may use it again
+    if avatar:
+        avatar_stage(args, pair, codec, save, prepared, fresh=fresh)
+        return
+    store = clips.prepared(codec.to(device).eval(), args.clips, args.seed, device, prepared)
+    if args.stage == "base":
         for line in gate(codec):
             print(line, flush=True)
-        train_base.train_base(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
+        train_base.train_base(args.minutes, pair, save, store, fresh=fresh, seed=args.seed)
     else:
         from models.pocket.training.rollout import train_rollout
 
-        train_rollout(args.minutes, pair, codec, save, clips, long=args.stage == "long", seed=args.seed)
+        train_rollout(args.minutes, pair, codec, save, store, long=args.stage == "long", seed=args.seed)
+
+
+def avatar_stage(
+    args: argparse.Namespace, pair: Pair, codec: TinyCodec, save: Save, prepared: Path, *, fresh: bool
+) -> None:
+    """Train the avatar's transformer; its clips are kept in `prepared`."""
+    import torch
+
+    from models.pocket import weights
+    from models.pocket.training.avatar import train_avatar
+    from models.pocket.training.avatar_clips import encode_clips
+
+    kept = torch.load(prepared, weights_only=False) if prepared.exists() else {}
+    encoder = weights.encoder_digest(codec)
+    if kept.get("encoder") == encoder and args.clips in (None, len(kept["clips"])):
+        clips = kept["clips"]
+    else:
+        clips = list(encode_clips(codec, args.clips or 800, args.seed))
+        torch.save({"encoder": encoder, "clips": clips}, prepared)
+    if args.stage == "rollout":
+        from models.pocket.training.avatar_rollout import train_avatar_rollout
+
+        train_avatar_rollout(args.minutes, pair, codec, save, clips, seed=args.seed)
+    else:
+        train_avatar(args.minutes, pair, save, clips, fresh=fresh, seed=args.seed)
 
 
 def gate(codec: TinyCodec) -> list[str]:

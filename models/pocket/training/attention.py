@@ -64,6 +64,16 @@ def attend(way: Way, clean: Tokens, noisy: Tokens, sight: Sight) -> tuple[Tensor
     return read.unflatten(0, (-1, past)), torch.stack(of_noisy, 1)
 
 
+def attend_all(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention to every key: [B, tokens, heads, d] → the shape of the queries."""
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    if way == "written":
+        out = ((q * q.shape[-1] ** -0.5) @ k.mT).float().softmax(-1).to(v.dtype) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2)
+
+
 def _attention(way: Way, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     """[B, tokens, heads, d], `seen` [B, keys] bool → [B, tokens, heads, d]."""
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))

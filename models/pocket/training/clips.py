@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from torch import Tensor
 
 from models.codecs.tiny import TinyCodec
 from models.pocket.training.network import token_ids
+from models.pocket.weights import encoder_digest
 from models.pocket.world.renderer import Beat, draw_clip
 from models.pocket.world.scene import WORDING, Scene, changed_scene, random_scene, unsaid_bits, vocabulary
 
 CHUNK, CHUNKS, KNOT = 3, 6, 2  # latents of a chunk, whole chunks of a clip, latents of the longest knot
 LATENTS = CHUNK * CHUNKS + KNOT
+CELLS = 16  # of a latent, across and down
 FRAMES = 4 * (LATENTS - 1) + 1
 NEVER = CHUNKS  # the switch of a clip that keeps its scene
 WORDINGS = 6  # captions kept for each scene
@@ -107,6 +110,12 @@ class ClipStore:
             raise RuntimeError("the store holds no clip yet")
         return self._tensors
 
+    def hold(
+        self, tensors: tuple[Tensor, Tensor, Tensor, Tensor], switch: NDArray[np.int64], twin: NDArray[np.int64]
+    ) -> None:
+        """Take over a whole store's tensors (latents, near, captions, bits) and facts."""
+        self._tensors, self.switch, self.twin, self.ready = tensors, switch, twin, len(twin)
+
     @torch.no_grad()
     def add(self, frames: Tensor, centres: Tensor, facts: Sequence[ClipFacts]) -> None:
         """Encode clips [n, FRAMES, H, W, 3] uint8, whole pairs in order; those beyond the capacity are dropped."""
@@ -131,6 +140,29 @@ class ClipStore:
             torch.cuda.current_stream(self.device).synchronize()
         self.twin[there] = [o if f.twin and o < self.ready + n else -1 for o, f in zip(others, facts[:n], strict=True)]
         self.ready += n
+
+
+def prepared(codec: TinyCodec, count: int | None, seed: int, device: torch.device, file: Path) -> ClipStore:
+    """A store of `count` clips (800), drawn and encoded here, or as an earlier call left them in `file`.
+
+    What lies in `file` serves if it was made by the same encoder and holds as many clips as are asked for.
+    """
+    encoder = encoder_digest(codec)
+    kept = torch.load(file, weights_only=True) if file.exists() else {}
+    if kept.get("encoder") == encoder and "twin" in kept and count in (None, len(kept["twin"])):
+        store = ClipStore(codec, len(kept["twin"]), device)
+        a, b, c, d = (t.to(device) for t in kept["tensors"])
+        store.hold((a, b, c, d), kept["switch"].numpy(), kept["twin"].numpy())
+        return store
+    store, rng = ClipStore(codec, 2 * -(-(count or 800) // 2), device), random.Random(seed)
+    size = CELLS * codec.config.spatial_stride
+    while store.ready < store.capacity:
+        (frames, centres), facts = draw_pair(rng, size)
+        store.add(torch.from_numpy(frames), torch.from_numpy(centres), facts)
+    tensors = [t.cpu() for t in (store.latents, store.near, store.captions, store.bits)]
+    switch, twin = torch.from_numpy(store.switch), torch.from_numpy(store.twin)
+    torch.save({"encoder": encoder, "tensors": tensors, "switch": switch, "twin": twin}, file)
+    return store
 
 
 def as_encoder_input(frames: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanTrans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.pocket.training.attention import Sight, Tokens, Way, attend
+from models.pocket.training.attention import Sight, Tokens, Way, attend, attend_all
 from models.pocket.training.layout import Layout
 from models.pocket.training.network import embedded
 from models.rope import THETA
@@ -152,7 +152,7 @@ def _block_pass(
     seen = together(attend(way, clean, noisy, sight))
     x = x + attention.to_out[0](seen).float() * gate
 
-    x = x + _read_text(block.attn2, block.norm2(x), prompts, told, by_slot, together, heads).float()
+    x = x + _read_text(block.attn2, block.norm2(x), prompts, told, by_slot, together, heads, way).float()
     y = F.layer_norm(x, x.shape[-1:], eps=block.norm3.eps) * (1 + ff_scale) + ff_shift
     return x + block.ffn(y).float() * ff_gate
 
@@ -165,6 +165,7 @@ def _read_text(
     by_slot: Callable[[Tensor], tuple[Tensor, Tensor]],
     together: Callable[[tuple[Tensor, Tensor]], Tensor],
     heads: int,
+    way: Way,
 ) -> Tensor:
     """Cross-attention of every slot to the prompt it is told; `prompts` [B, 2, L, width]."""
     values = _heads(attention.to_v(prompts), heads)
@@ -174,7 +175,6 @@ def _read_text(
     def read(q: Tensor, which: Tensor) -> Tensor:
         second = which[:, :, None, None, None].bool()  # a choice of two: no gather, whose gradient would be slow
         k, v = (torch.where(second, t[:, 1:], t[:, :1]) for t in (keys, values))
-        scores = torch.einsum("bsqhd,bskhd->bshqk", q * q.shape[-1] ** -0.5, k)
-        return torch.einsum("bshqk,bskhd->bsqhd", scores.float().softmax(-1).to(v.dtype), v)
+        return attend_all(way, *(t.flatten(0, 1) for t in (q, k, v))).unflatten(0, q.shape[:2])
 
     return attention.to_out[0](together((read(queries[0], told[0]), read(queries[1], told[1]))))

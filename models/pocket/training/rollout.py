@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +19,11 @@ from models.cache_shape import AnchorPolicy
 from models.codecs.tiny import TinyCodec, TinyStream
 from models.cue import OnSwitch, Prompt
 from models.generator import Generator
+from models.pocket.training.clips import CHUNK, ClipStore
 from models.pocket.training.distribution_matching import match, past_of
 from models.pocket.training.stage import Pair, Save
-from models.pocket.training.teacher_forcing import (
-    CHUNK,
-    Clip,
-    GrowingCache,
-    Teacher,
-    jittered,
-    sample_batch,
-    teacher_forcing,
-)
+from models.pocket.training.teacher import GrowingCache, Teacher
+from models.pocket.training.teacher_forcing import Forcing, size_for
 from models.pocket.world.scene import Scene, changed_scene, random_scene
 from models.rollout_config import RolloutConfig
 from models.state import TakeState
@@ -104,15 +97,10 @@ def rollouts(pair: Pair, codec: TinyCodec, longest: int, rng: random.Random) -> 
 
 
 def train_rollout(
-    minutes: float, start: Pair, codec: TinyCodec, save: Save, clips: list[Clip], *, long: bool, seed: int = 0
+    minutes: float, start: Pair, codec: TinyCodec, save: Save, store: ClipStore, *, long: bool, seed: int = 0
 ) -> None:
     """Tune on own rollouts for `minutes`: takes of up to SHORT chunks, or with `long` of up to LONG."""
     torch.manual_seed(seed)
-    rng, draws = random.Random(seed), np.random.default_rng(seed)
-
-    def forced(student: Teacher) -> Tensor:
-        batch = sample_batch(clips, rng).to(start[0].device)
-        return teacher_forcing(student, batch, jittered(batch.chunks, draws), draws)
-
-    takes = rollouts(start, codec, LONG if long else SHORT, rng)
-    match("long" if long else "rollout", minutes, start, save, Teacher, takes, forced, seed)
+    forcing = Forcing(start, store, "written" if store.device.type == "cpu" else "padded", size_for(store.device), seed)
+    takes = rollouts(start, codec, LONG if long else SHORT, random.Random(seed))
+    match("long" if long else "rollout", minutes, start, save, Teacher, takes, lambda _: forcing.loss(own=False), seed)
