@@ -24,6 +24,7 @@ from models.pocket.training.footage import SCENES, ClipBank, Frames, pool_of
 from models.pocket.training.log import Log
 
 SAVE_EVERY = 60.0  # seconds
+WORTH = 0.1  # dB that a later, bolder beginning must be better by
 JUDGE = Path(__file__).resolve().parents[3] / "assets" / "judge" / "judge.safetensors"
 
 
@@ -80,8 +81,8 @@ def codec_stage(
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
-            pool.pin()
-            log(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+            pinned = pool.pin()
+            log(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, memory page-locked: {pinned}")
         bank = ClipBank(pool, sizes.bank, device, seed)
         while bank.count < sizes.first:
             bank.fill(1, 64)
@@ -207,7 +208,7 @@ class _CodecRun:
             psnr = self._psnr()
             self.log(f"{name} at {rate}: psnr {psnr:.2f} dB after {self.training.steps} steps")
             self.results[f"{name} at {rate}"] = psnr
-            if psnr > best[0]:
+            if psnr > best[0] + WORTH:
                 best = (psnr, rate, self.training)
         assert best[2] is not None
         self.training = best[2]

@@ -72,12 +72,16 @@ class DrawingPool:
             worker.start()
         self.release(range(slots))
 
-    def pin(self) -> None:
-        """Page-lock the shared memory, so that copies to a CUDA device run beside its work. Initialises CUDA."""
+    def pin(self) -> bool:
+        """Page-lock the shared memory, so that copies to a CUDA device run beside its work; says whether it could.
+
+        Initialises CUDA.
+        """
         for field in self.fields:
-            torch.cuda.check_error(
-                torch.cuda.cudart().cudaHostRegister(field.data_ptr(), field.numel() * field.element_size(), 0)
-            )
+            size = field.numel() * field.element_size()
+            if int(torch.cuda.cudart().cudaHostRegister(field.data_ptr(), size, 0)) != 0:
+                return False
+        return True
 
     def take(self, least: int, most: int) -> Filled:
         """From `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError.
