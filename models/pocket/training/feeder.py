@@ -31,12 +31,22 @@ class Feeder(threading.Thread):
     def __init__(self, store: ClipStore, pool: DrawingPool) -> None:
         super().__init__(daemon=True, name="clips")
         self.store, self.pool = store, pool
-        self._left = threading.Event()
+        self._left, self._going, self._busy = threading.Event(), threading.Event(), threading.Lock()
+        self._going.set()
         self.failure: BaseException | None = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is encoded meanwhile: a compiler that traces changes how modules are called, in all threads."""
+        self._going.clear()
+        with self._busy:
+            yield
+        self._going.set()
 
     def stop(self) -> None:
         """Wait for the thread. Raises what ended it early if the store never got a clip."""
         self._left.set()
+        self._going.set()
         self.join()
         if self.failure is not None:
             if self.store.ready == 0:
@@ -53,14 +63,15 @@ class Feeder(threading.Thread):
         stream = torch.cuda.Stream(self.store.device) if cuda else None
         try:
             while self.store.ready + 2 <= self.store.capacity and not self._left.is_set():
-                filled = self.pool.take(1, PAIRS)
-                with torch.cuda.stream(stream):
+                self._going.wait()
+                with self._busy, torch.cuda.stream(stream):
+                    filled = self.pool.take(1, PAIRS)
                     slots = filled.slots.tolist()
                     frames, centres = (
                         torch.cat([field[s].to(self.store.device, non_blocking=True) for s in slots])
                         for field in self.pool.fields
                     )
                     self.store.add(frames, centres, [fact for pair in filled.facts for fact in pair])
-                self.pool.release(slots)
+                    self.pool.release(slots)
         except BaseException as error:
             self.failure = error

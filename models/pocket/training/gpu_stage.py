@@ -45,7 +45,7 @@ class Plan:
     """Sizes of a run on the device."""
 
     size: Size = CUDA_SIZE
-    capacity: int = 8000  # clips
+    capacity: int = 12_000  # clips
     first: int = 600  # of them before the first step
     save_every: float = 80.0  # seconds
     say_every: float = 10.0
@@ -113,7 +113,8 @@ def train_on_device(
         say(f"{parameters / 1e6:.2f} M parameters, {store.ready} clips, attention {way}")
         peak = 1.0 if fresh else 0.7
         if plan.compiled:
-            run = compiled_run(pair, store, way, plan.size, save, say, peak)
+            with feeder.paused():
+                run = compiled_run(pair, store, way, plan.size, save, say, peak)
         else:
             run = Run(Forcing(pair, store, way, plan.size, seed=0), pair, save, peak, say)
         run.until(stop, plan.save_every, plan.say_every)
