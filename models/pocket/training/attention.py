@@ -52,7 +52,8 @@ def attend(way: Way, clean: Tokens, noisy: Tokens, sight: Sight) -> tuple[Tensor
     past, slots = clean.queries.shape[1], noisy.queries.shape[1]
     old_k, old_v = clean.keys.flatten(1, 2), clean.values.flatten(1, 2)  # [B, all clean tokens, heads, d]
     whole, one = old_k.shape[1], old_k.shape[1] // past
-    many_k, many_v = (t[:, None].expand(-1, past, -1, -1, -1).flatten(0, 1) for t in (old_k, old_v))
+    many_k = old_k[:, None].expand(-1, past, -1, -1, -1).flatten(0, 1)
+    many_v = old_v[:, None].expand(-1, past, -1, -1, -1).flatten(0, 1)
     read = _attention(way, clean.queries.flatten(0, 1), many_k, many_v, sight.clean.flatten(0, 1))
     of_noisy = []
     for slot in range(slots):
@@ -66,7 +67,7 @@ def attend(way: Way, clean: Tokens, noisy: Tokens, sight: Sight) -> tuple[Tensor
 
 def attend_all(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention to every key: [B, tokens, heads, d] → the shape of the queries."""
-    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if way == "written":
         out = ((q * q.shape[-1] ** -0.5) @ k.mT).float().softmax(-1).to(v.dtype) @ v
     else:
@@ -76,7 +77,7 @@ def attend_all(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _attention(way: Way, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     """[B, tokens, heads, d], `seen` [B, keys] bool → [B, tokens, heads, d]."""
-    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     seen = seen[:, None, None]
     if way == "padded":
         out = _padded(q, k, v, seen)

@@ -29,10 +29,11 @@ class Turns(NamedTuple):
     cos: Tensor
     sin: Tensor
 
-    def turned(self, x: Tensor) -> Tensor:
-        """Rotate [B, latents, tokens, heads, head_dim]; float32."""
-        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-        return torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], -1).flatten(-2)
+
+def turned(turn: Turns, x: Tensor) -> Tensor:
+    """Rotate [B, latents, tokens, heads, head_dim]; float32."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * turn.cos - odd * turn.sin, even * turn.sin + odd * turn.cos], -1).flatten(-2)
 
 
 def turns(coordinates: Tensor, rows: int, columns: int, head_dim: int) -> Turns:
@@ -138,17 +139,18 @@ def _block_pass(
 
     def together(parts: tuple[Tensor, Tensor]) -> Tensor:
         """The way back, heads merged: [B, latents, tokens, width]."""
-        whole = torch.cat([t.flatten(1, 2) for t in parts], 1).flatten(2)
+        whole = torch.cat([parts[0].flatten(1, 2), parts[1].flatten(1, 2)], 1).flatten(2)
         return whole.unflatten(1, (x.shape[1], -1))
 
     attention = block.attn1
     y = F.layer_norm(x, x.shape[-1:], eps=block.norm1.eps) * (1 + scale) + shift
     v = _heads(attention.to_v(y), heads)
-    q, k = (
-        turn.turned(_heads(norm(to(y).float()), heads)).to(v.dtype)
-        for norm, to in ((attention.norm_q, attention.to_q), (attention.norm_k, attention.to_k))
-    )
-    clean, noisy = (Tokens(*parts) for parts in zip(by_slot(q), by_slot(k), by_slot(v), strict=True))
+    q = turned(turn, _heads(attention.norm_q(attention.to_q(y).float()), heads)).to(v.dtype)
+    k = turned(turn, _heads(attention.norm_k(attention.to_k(y).float()), heads)).to(v.dtype)
+    clean_q, noisy_q = by_slot(q)
+    clean_k, noisy_k = by_slot(k)
+    clean_v, noisy_v = by_slot(v)
+    clean, noisy = Tokens(clean_q, clean_k, clean_v), Tokens(noisy_q, noisy_k, noisy_v)
     seen = together(attend(way, clean, noisy, sight))
     x = x + attention.to_out[0](seen).float() * gate
 
@@ -174,7 +176,8 @@ def _read_text(
 
     def read(q: Tensor, which: Tensor) -> Tensor:
         second = which[:, :, None, None, None].bool()  # a choice of two: no gather, whose gradient would be slow
-        k, v = (torch.where(second, t[:, 1:], t[:, :1]) for t in (keys, values))
-        return attend_all(way, *(t.flatten(0, 1) for t in (q, k, v))).unflatten(0, q.shape[:2])
+        k = torch.where(second, keys[:, 1:], keys[:, :1]).flatten(0, 1)
+        v = torch.where(second, values[:, 1:], values[:, :1]).flatten(0, 1)
+        return attend_all(way, q.flatten(0, 1), k, v).unflatten(0, q.shape[:2])
 
     return attention.to_out[0](together((read(queries[0], told[0]), read(queries[1], told[1]))))
