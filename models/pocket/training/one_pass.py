@@ -84,8 +84,9 @@ class OnePass(nn.Module):
 
         sigma = torch.cat([torch.zeros_like(layout.sigma[:, :1]), layout.sigma], 1)  # the clean ones first
         embedder = net.condition_embedder
-        time = embedder.time_embedder(embedder.timesteps_proj((1000 * sigma).flatten())).float()
-        modulation = embedder.time_proj(embedder.act_fn(time)).float().view(b, 1 + slots, 6, -1)
+        with torch.autocast(x.device.type, enabled=False):
+            time = embedder.time_embedder(embedder.timesteps_proj((1000 * sigma).flatten()))
+            modulation = embedder.time_proj(embedder.act_fn(time)).view(b, 1 + slots, 6, -1)
         of_clean = modulation[:, :1].expand(-1, n_clean, -1, -1)
         modulation = torch.cat([of_clean, modulation[:, 1:].repeat_interleave(length, 1)], 1)
 
