@@ -49,7 +49,7 @@ class Plan:
     first: int = 600  # of them before the first step
     save_every: float = 80.0  # seconds
     say_every: float = 10.0
-    closing: float = 20.0  # seconds kept for validation, saving and the sheet
+    closing: float = 15.0  # seconds kept for validation, saving and the sheet
     sheet_chunks: int = 8
     config: dict[str, object] | None = None
     compiled: bool = True

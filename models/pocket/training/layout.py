@@ -21,7 +21,8 @@ from models.pocket.training.clips import CHUNK, CHUNKS, KNOT, LATENTS, WORDINGS
 SLOTS, PAST = 4, 3  # chunks of a row; how many of them stand there clean as well
 SIGMAS = (1.0, 0.9, 0.75, 0.5)
 
-SOURCE, GIVEN, RECALLED, SHORT = 0.10, 0.10, 0.06, 0.10  # shares of rows
+SOURCE, GIVEN, RECALLED, SHORT = 0.16, 0.10, 0.06, 0.10  # shares of rows
+MOVED = 0.10  # share of the other rows that begin amid a clip, as a film that is gone on from may
 HELD = 0.10  # share of later slots whose first latent is given, as a held knot may be
 
 
@@ -96,8 +97,10 @@ def draw_layout(
     far = np.where(rng.random(B) < 0.25, (3 * 10 ** rng.uniform(0, 3, B)).astype(np.int64), -1)  # anchor: fixed
 
     # where the slots stand in the clip, in latents
-    first = np.where(sourced, 1, rng.choice([1, 1, 1, 2, 3], B))
-    offset = np.where(sourced, rng.integers(0, LATENTS - SLOTS * F - K + 1, B), 0)
+    plain = (switch[clip] >= CHUNKS) & ~recalled & ~short
+    moved = sourced | (plain & (rng.random(B) < np.where(kind_given, 0.5, MOVED)))
+    first = np.where(moved, 1, rng.choice([1, 1, 1, 2, 3], B))
+    offset = np.where(moved, rng.integers(0, LATENTS - SLOTS * F - K + 1, B), 0)
     slots = np.arange(SLOTS)
     chunk = np.where(slots[None] == 0, 0, first[:, None] + slots[None] - 1)  # [B, SLOTS]
     start = F * chunk + offset[:, None]
@@ -175,9 +178,9 @@ def draw_layout(
     unsure = recache | cut  # between the first slot and the border the past is not as it would have been
     good &= ~(unsure[:, None] & before & (slots > 0)[None])
     good[recalled, 2] = False
+    good[:, 0] &= ~moved | sourced | kind_given  # nothing says when it begins
     ends_in_switch = (length > 0)[:, None] & (chunk + 1 == switch[clip][:, None])
     good &= ~ends_in_switch  # a knot does not know yet of a switch behind it
-    good[:, 0] |= ~ends_in_switch[:, 0]
     counts = good[:, :, None] & knot_used[:, None] & ~given
 
     own_knot = np.repeat(knot_used[:, None, F:], SLOTS, 1)
