@@ -29,7 +29,7 @@ def test_an_update_has_no_large_singular_value(
 def test_a_step_goes_down() -> None:
     weight = torch.nn.Parameter(torch.eye(8))
     optimiser = Muon([weight], lr=0.1)
-    for _ in range(30):
+    for _ in range(80):
         optimiser.zero_grad()
         loss = (weight @ torch.ones(8) + 1).square().sum()
         loss.backward()
