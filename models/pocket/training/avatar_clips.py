@@ -1,4 +1,4 @@
-"""Clips of the portrait world, encoded for training: a face that speaks, what drives it, and the picture it stays true to."""
+"""Encoded training clips of the portrait world: a face that speaks, its driving signal, and its reference picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ FRAMES = 4 * (LATENTS - 1) + 1
 
 @dataclass(frozen=True)
 class AvatarClip:
-    """Latents [C, 18, h, w] and reference [C, 1, h, w] float16, weight of each cell [18, h, w], drive [18, 7, 64] float16."""
+    """Hold an encoded clip, float16: latents [C, 18, h, w], reference [C, 1, h, w], cell weights [18, h, w].
+
+    `drive` [18, 7, 64] are the driving tokens.
+    """
 
     latents: Tensor
     reference: Tensor
@@ -37,7 +40,7 @@ class AvatarClip:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A clip as it is drawn: frames [n, 128, 128, 3] uint8, poses [n, 11], sound [samples], weight of pixels [n, 128, 128]."""
+    """Hold a drawn clip: frames [n, 128, 128, 3] uint8, poses [n, 11], sound [samples], pixel weights [n, 128, 128]."""
 
     frames: NDArray[np.uint8]
     poses: NDArray[np.float32]
@@ -46,7 +49,7 @@ class Portrait:
 
 
 def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: Sound | None = None) -> Portrait:
-    """Somebody speaks, or listens, for so many frames: the sound, or a new monologue. VoiceError without espeak-ng."""
+    """Draw a face that speaks, or listens, for `frames` frames; needs espeak-ng unless a sound is given."""
     face = random_face(rng, held_out=held_out)
     sound = monologue((frames + 2) / FPS, rng) if sound is None else sound
     mouth = mouth_of(sound)[:frames]
@@ -61,7 +64,7 @@ def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: 
 
 
 def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int, Controls]]:
-    """For most clips none; for the others some of what the face does is also said, latent by latent."""
+    """Return explicit controls: none for most clips, else part of the true pose, latent by latent."""
     said = [n for n in Controls.__dataclass_fields__ if rng.random() < 0.5] if rng.random() < 0.35 else []
     columns = {n: Pose._fields.index(n) for n in said}
     rows = [poses[0], *(poses[4 * i - 1] for i in range(1, LATENTS))]  # amid the frames that a latent shows
@@ -70,7 +73,7 @@ def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int,
 
 @torch.no_grad()
 def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip]:
-    """Clips of six chunks (69 frames); the reference is a clip's last frame, held for a latent (2512.21734)."""
+    """Draw and encode clips of six chunks (69 frames); the reference is a clip's last frame (arXiv 2512.21734)."""
     rng = random.Random(seed)
     for _ in range(count):
         drawn = portrait(rng, FRAMES)
@@ -87,13 +90,13 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
 
 @lru_cache(maxsize=1)
 def _monologues() -> list[Sound]:
-    """Of which crops hear a moment each: a voice for every ninth of a second would take longer than to learn from it."""
+    """Return long monologues of which crops hear a part, because synthesis would take longer than learning."""
     rng = random.Random(1)
     return [monologue(8, rng) for _ in range(40)]
 
 
 def _crop(rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """[12, 64, 64, 3] uint8 (first frame four times) and the weight of each pixel [12, 64, 64]."""
+    """Return a crop [12, 64, 64, 3] uint8 (first frame four times) and its pixel weights [12, 64, 64]."""
     said = rng.choice(_monologues())
     begin = rng.randrange(len(said) - RATE)
     drawn = portrait(rng, 9, sound=said[begin : begin + RATE // 2])

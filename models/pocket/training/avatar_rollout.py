@@ -41,7 +41,7 @@ TAKES, LONGEST = 8, 20  # chunks of the longest take, ten seconds
 
 @dataclass
 class PortraitChunk:
-    """A chunk about to be drawn: the state it is drawn from, and what drives it and its knot [takes, 3 + knot, 7, 64]."""
+    """Hold a chunk about to be drawn: its take's state, and the driving tokens of chunk and knot."""
 
     generator: Generator
     state: TakeState
@@ -73,7 +73,7 @@ class PortraitChunk:
 
 
 def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.Random) -> Iterator[PortraitChunk]:
-    """Takes without end, TAKES at a time, one chunk an iteration; what `pair` learns meanwhile is used at once, but for its prompt."""
+    """Yield one chunk at a time of endless takes drawn in batches; the weights of `pair` are used as they are."""
     transformer, text = pair
     width, height = catalog.AVATAR.size
     while True:
@@ -98,7 +98,7 @@ def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.
 
 
 def _driven(clips: list[AvatarClip], latents: int, rng: random.Random) -> Tensor:
-    """[latents, 7, 64]: what drove clips, one behind the other."""
+    """Return driving tokens [latents, 7, 64] of clips, one behind the other."""
     pieces: list[Tensor] = []
     while sum(map(len, pieces)) < latents:
         pieces.append(rng.choice(clips).drive)
