@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve e
 
 import typer
 
-from app.commands import catalog, measure, render, serve
+from app.commands import evaluate, models, render, serve
 from models.errors import UserError
 
 app = typer.Typer(
@@ -17,16 +17,16 @@ app = typer.Typer(
 )
 app.command()(render.render)
 app.command()(render.avatar)
-app.command()(measure.bench)
+app.command()(evaluate.bench)
 app.command()(serve.serve)
-app.command()(catalog.export)
-app.command("eval")(measure.evaluate)
-app.command("eval-avatar")(measure.evaluate_avatar)
+app.command()(models.export)
+app.command("eval")(evaluate.evaluate)
+app.command("eval-avatar")(evaluate.evaluate_avatar)
 
 models_app = typer.Typer(no_args_is_help=True, help="What the catalog holds.")
-models_app.command("list")(catalog.list_models)
-models_app.command("show")(catalog.show_model)
-models_app.command("pull")(catalog.pull_model)
+models_app.command("list")(models.list_models)
+models_app.command("show")(models.show_model)
+models_app.command("pull")(models.pull_model)
 app.add_typer(models_app, name="models")
 
 

@@ -11,9 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import Lifespan
 
-from app.routes import avatars, operations, sessions, stream, takes
+from app.routes import avatars, health, sessions, stream, takes
 from app.security import Guard
-from app.studio import Studio
+from app.services import Studio
 
 log = logging.getLogger(__name__)
 
@@ -52,5 +52,5 @@ def create(studio: Studio, token: str | None, *, local: bool = False) -> FastAPI
     avatars.add(app, studio)
     stream.add(app, studio)
     takes.add(app, studio)
-    operations.add(app, studio, token)
+    health.add(app, studio, token)
     return app

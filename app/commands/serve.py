@@ -34,7 +34,7 @@ def serve(
             raise CommandError(f"{file}: no such file")
     from app import gradio_page, server
     from app.engine_choice import check, chosen_or_torch
-    from app.studio import Studio, ice_servers
+    from app.services import Studio, ice_servers
     from streaming.render_job import torch, torch_device
 
     where = torch_device(device)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.studio import Studio
+from app.services import Studio
 from models.pocket.world.portrait import tts as voice
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, as_png, drawn, face_named

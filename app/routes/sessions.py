@@ -10,7 +10,7 @@ from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from app.portrait_choice import portrait_for
-from app.studio import Studio
+from app.services import Studio
 from models import catalog
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.weight_files import CheckpointError

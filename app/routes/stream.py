@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from app.studio import Studio
+from app.services import Studio
 from streaming.live.registry import Hosted
 from streaming.media.broadcast import Broadcast
 from streaming.media.fmp4 import FragmentMuxer

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.routes.sessions import begun, not_here, waiting
-from app.studio import Studio
+from app.services import Studio
 from models import catalog
 from models.checkpoints.weight_files import CheckpointError
 from streaming.live.pacing import LookAhead

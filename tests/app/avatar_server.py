@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import tiny_avatar
 
 from app.cli import main
-from app.studio import Studio
+from app.services import Studio
 from models import catalog
 from models.checkpoints.assemble import ASSETS, Model, missing_files
 

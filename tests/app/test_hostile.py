@@ -16,7 +16,7 @@ from studio_server import ROOT, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from app.studio import IceError, ice_servers
+from app.services import IceError, ice_servers
 
 TOKEN = "correct horse battery staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}

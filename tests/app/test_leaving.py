@@ -11,7 +11,7 @@ import torch
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from conftest import tiny_model
 
-from app.studio import Studio
+from app.services import Studio
 from streaming.live.session import Session
 from streaming.take.take_file import Entry, Take
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.model_footprint import Speeds, disk, memory
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
+from models.checkpoints.footprint import Speeds, disk, memory
 
 
 def test_memory_is_what_the_loaded_weights_take() -> None:

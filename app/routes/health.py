@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
 from app.security import COOKIE
-from app.studio import Studio
+from app.services import Studio
 from streaming.live.session import Session
 
 PAGE = Path(__file__).parents[1] / "page"

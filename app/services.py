@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from fastapi import HTTPException
 
-from app.background_renders import Renders
-from app.model_footprint import Speeds, disk, memory
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints.assemble import Model, folder_of, load
+from models.checkpoints.footprint import Speeds, disk, memory
 from models.errors import UserError
 from models.judge.face_reader import FaceReader
+from streaming.background_renders import Renders
 from streaming.live.device import DeviceThread
 from streaming.live.registry import Hosted, Sessions
 from streaming.live.session import Session

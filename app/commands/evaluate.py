@@ -42,7 +42,7 @@ def bench(
     result = bench_.measure(loaded, width_height, chunks, length)
     text = bench_.as_markdown(result, loaded, width_height, random_weights=random_weights)
     if width_height == entry.size:
-        from app.model_footprint import Speeds
+        from models.checkpoints.footprint import Speeds
 
         Speeds(models_folder()).measured(entry.name, where.type, result.end_to_end_fps, "bench")
     print(text.rstrip())

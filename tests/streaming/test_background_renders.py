@@ -14,9 +14,9 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from app import background_renders as renders
-from app.background_renders import Render, Renders
-from app.studio import Studio
+from app.services import Studio
+from streaming import background_renders as renders
+from streaming.background_renders import Render, Renders
 from streaming.render_job import Job, RenderError, _alone
 from streaming.take.archive import Archive
 from streaming.take.take_file import Entry, Take
