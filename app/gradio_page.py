@@ -44,12 +44,24 @@ def _component(page: str, scripts: list[str], mount: str, base: str) -> gr.HTML:
 
 def player() -> gr.HTML:
     """Video, prompt, timeline and status."""
-    return _component("player.html", ["screen.js", "connection.js", "queue.js", "player.js", "takes.js"], "mount", "")
+    return _component(
+        "studio.html",
+        ["presented_frames.js", "connection.js", "place_in_line.js", "studio.js", "take_list.js"],
+        "mount",
+        "",
+    )
 
 
 def avatar() -> gr.HTML:
     """A portrait that speaks: who it is, what it says, its microphone and its meters."""
-    scripts = ["screen.js", "connection.js", "queue.js", "levels.js", "faces.js", "avatar.js"]
+    scripts = [
+        "presented_frames.js",
+        "connection.js",
+        "place_in_line.js",
+        "level_meter.js",
+        "face_choice.js",
+        "avatar.js",
+    ]
     return _component("avatar.html", scripts, "mountAvatar", "../")
 
 
@@ -58,7 +70,7 @@ def mount(app: FastAPI) -> FastAPI:
     app.get("/avatar", include_in_schema=False)(lambda: RedirectResponse("avatar/"))
     with gr.Blocks(title="Longtake avatar") as speaking:
         avatar()
-    style = "".join(f'<link rel="stylesheet" href="../page/{name}.css">' for name in ("player", "avatar"))
+    style = "".join(f'<link rel="stylesheet" href="../page/{name}.css">' for name in ("page", "avatar"))
     app = gr.mount_gradio_app(
         app, speaking, path="/avatar", head=style, ssr_mode=False, footer_links=[], max_file_size="1mb"
     )
@@ -81,5 +93,5 @@ def mount(app: FastAPI) -> FastAPI:
                 }
             for name, form in forms.items():
                 form.input(None, form, None, js=f"(v) => window.longtake.option({name!r}, v)")
-    head = '<link rel="stylesheet" href="page/player.css">'
+    head = '<link rel="stylesheet" href="page/page.css">'
     return gr.mount_gradio_app(app, page, path="/", head=head, ssr_mode=False, footer_links=[], max_file_size="1mb")

@@ -24,7 +24,7 @@ BODY_LIMIT = 128 * 1024  # bytes
 SOUND_LIMIT = 16 * 1024 * 1024  # of what an avatar is to speak
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 POSTS_A_MINUTE = 240  # from one address
-_OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[a-z.]+)")
+_OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[a-z0-9_.]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f]{32}(/[0-9a-f]{32})?)")
 

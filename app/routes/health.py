@@ -15,8 +15,7 @@ from app.services import Studio
 from streaming.live.session import Session
 
 PAGE = Path(__file__).parents[1] / "page"
-SERVED = {"player.js", "screen.js", "connection.js", "takes.js", "player.css", "watch.js"}
-SERVED |= {"avatar.js", "avatar.css", "faces.js", "levels.js", "queue.js"}
+SERVED = {file.name for file in PAGE.iterdir() if file.suffix in (".js", ".css")}
 
 
 def add(app: FastAPI, studio: Studio, token: str | None) -> None:

@@ -185,7 +185,7 @@ def rows() -> list[Row]:
         "..%2fserver.py",
         "../server.py",
         "server.py",
-        "player.js%00",
+        "studio.js%00",
         "PLAYER.JS",
     ):
         add({404, 400}, "GET", f"/page/{name}", **AUTH)

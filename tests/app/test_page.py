@@ -14,7 +14,10 @@ from playwright.sync_api import Page, Route, sync_playwright
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
-SCRIPTS = "".join(f'<script src="/page/{s}.js"></script>' for s in ("screen", "connection", "queue", "player", "takes"))
+SCRIPTS = "".join(
+    f'<script src="/page/{s}.js"></script>'
+    for s in ("presented_frames", "connection", "place_in_line", "studio", "take_list")
+)
 MODEL: dict[str, Any] = {
     "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "128x128", "fps": 16,
     "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
@@ -30,7 +33,7 @@ class Server:
     def __call__(self, route: Route) -> None:
         path = route.request.url.removeprefix("http://studio.test/")
         if path == "":
-            player = (PAGE / "player.html").read_text(encoding="utf-8")
+            player = (PAGE / "studio.html").read_text(encoding="utf-8")
             mount = "<script>longtake.mount(document.querySelector('.longtake'), {})</script>"
             route.fulfill(content_type="text/html", body=player + SCRIPTS + mount)
         elif path.startswith("page/"):
