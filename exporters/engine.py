@@ -15,6 +15,7 @@ from models.cache import RingCache
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import Memory, TinyCodec, TinyStream
 from models.rope import Rotation
+from models.time_grid import FRAMES_PER_LATENT
 from models.transformer import CausalWanTransformer, KeysValues, TextState
 
 STEP, DECODER, NOTES = "step.onnx", "decoder.onnx", "int8.json"  # files of an artifact
@@ -147,7 +148,7 @@ class EngineDecoder:
             [make(s, dtype=dtype) for s in shapes] if memory is None else [m.to(dtype) for m in memory if m is not None]
         )
         inputs = {"latents": latents.to(dtype).contiguous()} | {f"memory_{i}": m for i, m in enumerate(past)}
-        frames = latents.new_empty((1, 4 * n, 3, h * stride, w * stride), dtype=dtype)
+        frames = latents.new_empty((1, FRAMES_PER_LATENT * n, 3, h * stride, w * stride), dtype=dtype)
         fresh = [latents.new_empty(s, dtype=dtype) for s in shapes]
         self._runner.run(inputs, {"frames": frames} | {f"new_memory_{i}": m for i, m in enumerate(fresh)})
         return frames, list(fresh)

@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from models.time_grid import FRAMES_PER_LATENT
+
 Numbers = NDArray[np.float32]
 
 RATE = 16_000  # samples a second, mono
@@ -70,7 +72,7 @@ def heard_before(latent: int) -> int:
 
     They hear one frame beyond those that they show.
     """
-    return FRAME * (4 * latent - 2)
+    return FRAME * (FRAMES_PER_LATENT * latent - 2)
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +121,7 @@ class Drive:
     @property
     def ready(self) -> int:
         """Count the latents, from the start of the take, for which all the sound that they hear has arrived."""
-        return max(0, (self.heard // FRAME - 2) // 4 + 1)
+        return max(0, (self.heard // FRAME - 2) // FRAMES_PER_LATENT + 1)
 
     def hear(self, audio: Numbers, at: int | None = None) -> None:
         """Append 16 kHz mono sound [samples], −1…1, that begins at sample `at` of the take; a gap before it is silence.
@@ -180,7 +182,7 @@ class Drive:
 
     def forget(self, latent: int) -> None:
         """Release what only latents before `latent` hear, so that memory stays bounded in a take without end."""
-        frame = min(max(self._first, 4 * latent - 4), self.heard // FRAME)
+        frame = min(max(self._first, FRAMES_PER_LATENT * (latent - 1)), self.heard // FRAME)
         self._speech, self._first = self._speech[frame - self._first :].copy(), frame
         current = max(i for i, (start, _) in enumerate(self._controls) if start <= latent)
         self._controls = self._controls[current:]
@@ -190,7 +192,7 @@ class Drive:
 
         Tokens 0…5 are the heard frames in order, token 6 is `Controls.token`. Raises ValueError for forgotten latents.
         """
-        begin, end = 4 * first - 4, 4 * (first + n - 1) + 2
+        begin, end = FRAMES_PER_LATENT * (first - 1), FRAMES_PER_LATENT * (first + n - 1) + 2
         if max(0, begin) < self._first:
             raise ValueError(f"latent {first} has been forgotten; the first frame kept is {self._first}")
         frames = np.full((end - begin, FEATURES), SILENCE, np.float32)
@@ -202,7 +204,7 @@ class Drive:
         frames[max(low, high) - begin :][: len(rest)] = rest
         out = np.empty((n, TOKENS, FEATURES), np.float32)
         for i in range(n):
-            out[i, :HEARD] = frames[4 * i : 4 * i + HEARD]
+            out[i, :HEARD] = frames[FRAMES_PER_LATENT * i : FRAMES_PER_LATENT * i + HEARD]
             out[i, HEARD] = next(c for start, c in reversed(self._controls) if start <= first + i).token()
         return out
 

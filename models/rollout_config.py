@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.cue import OnSwitch, SinkOnSwitch
 from models.sampler import Prediction, Schedule
+from models.time_grid import TimeGrid
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class RolloutConfig:
     knot: int = 0  # latents denoised past the end of a chunk
     reference: ReferenceRule | None = None  # of a model that stays true to an image: where that stands
     fusion: tuple[float, ...] | None = None  # weights of a held knot when it is tied in; None: a falling ramp
+
+    @property
+    def grid(self) -> TimeGrid:
+        """Return how the model's chunks divide time."""
+        return TimeGrid(self.chunk, self.chunk)
+
+    def latents_drawn(self, first: int) -> int:
+        """Return how many latents are denoised with the chunk at latent `first`: its own and its knot's."""
+        return self.grid.length(first) + self.knot
 
     def __post_init__(self) -> None:
         if not 0 <= self.knot <= self.chunk:

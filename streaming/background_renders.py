@@ -67,7 +67,7 @@ class Renders:
         render = self._renders.get(name)
         if render is None or render.over:
             entry = catalog.find(take.model)
-            render = Render(name, entry.name, take.chunks(entry.rollout.chunk, entry.fps))
+            render = Render(name, entry.name, take.chunks(entry.rollout.grid, entry.fps))
             path = self._archive.write(name, take)  # a full disk raises here: then nothing has begun
             self._renders[name] = render
             render.task = asyncio.get_running_loop().create_task(self._run(render, path))

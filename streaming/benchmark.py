@@ -79,7 +79,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    full = entry.rollout.window // entry.rollout.chunk
+    full = entry.rollout.grid.chunks(entry.rollout.window)
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
     switched: list[float] = []
     for i in range(full + chunks):
@@ -96,7 +96,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     seconds["recache"] = [s - median["denoise"] for s in switched]
     median["recache"] = statistics.median(seconds["recache"]) if switched else float("nan")
     spread = {n: _quartiles(v) for n, v in seconds.items()}
-    frames = 4 * entry.rollout.chunk
+    frames = entry.rollout.grid.frames
     loop = median["denoise"] + median["clean pass"]
     memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak_resident()
     return Result(

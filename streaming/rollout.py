@@ -45,7 +45,7 @@ class Rollout:
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
-        self._landing = take.landing(entry.rollout.chunk, entry.fps)
+        self._landing = take.landing(entry.rollout.grid, entry.fps)
 
     def cues_at(self, latent: int) -> list[Cue]:
         """What lands on the chunk that starts at `latent`."""
@@ -92,7 +92,7 @@ class Rollout:
 
     def until(self, chunks: int) -> Iterator[Boundary]:
         """Boundaries up to the take's chunk number `chunks`."""
-        while self.state.index < chunks * self.model.entry.rollout.chunk:
+        while self.state.index < self.model.entry.rollout.grid.start(chunks):
             yield self.step()
 
 
@@ -100,11 +100,6 @@ def _wait(device: torch.device) -> None:
     """Until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def frames_before(latent: int) -> int:
-    """Frames that the latents before `latent` gave: 1 for the first, 4 for each later one."""
-    return 0 if latent == 0 else 4 * (latent - 1) + 1
 
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:

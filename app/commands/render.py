@@ -10,6 +10,7 @@ import typer
 
 from app.commands import ENGINE_HELP, CommandError, writable
 from models.checkpoints.folders import engines_folder, models_folder
+from models.time_grid import frames_before
 
 
 def render(
@@ -77,7 +78,7 @@ def render(
         rendering.write_report(result, job, report)
     if sheet:
         rendering.contact_sheet(out, sheet)
-    seconds = (job.chunks * job.chunk * 4 - 3) / job.fps
+    seconds = frames_before(job.grid.start(job.chunks)) / job.fps
     print(
         f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s"
     )

@@ -14,10 +14,10 @@ from app.routes.sessions import begun, not_here, waiting
 from app.services import Studio
 from models import catalog
 from models.checkpoints.weight_files import CheckpointError
+from models.time_grid import frames_before
 from streaming.live.pacing import LookAhead
 from streaming.live.registry import FullError
 from streaming.media.live_recording import whole_bytes
-from streaming.rollout import frames_before
 from streaming.speech import soundtrack as spoken
 from streaming.take.history import Told
 

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.time_grid import FRAMES_PER_LATENT
+
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 Numbers = NDArray[np.float64]
 Box = Sequence[float]  # left, top, right, bottom in 0…1 of the picture
 
-STRIDE = 4  # frames of a latent after the first
 REACH = 6  # frames on each side that a frame is compared with
 _STILL = 1e-3  # grey levels; a change below this is none
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -43,7 +44,7 @@ class SeamRatio:
     def excess(self, phase: int) -> float:
         """Return the ratio at a phase against the mean of the phases at the same place in a latent."""
         period = len(self.profile)
-        others = [p for p in range(phase % STRIDE, period, STRIDE) if p != phase % period]
+        others = [p for p in range(phase % FRAMES_PER_LATENT, period, FRAMES_PER_LATENT) if p != phase % period]
         return float(self.profile[phase % period] / self.profile[others].mean())
 
 
@@ -132,8 +133,8 @@ def seam_ratio(series: Numbers, period: int = 12, draws: int = 200, seed: int = 
 def latent_energy(series: Numbers) -> Numbers:
     """Return the mean local ratio over the four frames of every latent, [⌈n / 4⌉]; nan where a ratio is not known."""
     ratio = local_ratio(series)
-    latents = (len(series) - 1) // STRIDE
-    energy = ratio[1 : 1 + STRIDE * latents].reshape(latents, STRIDE).mean(1)
+    latents = (len(series) - 1) // FRAMES_PER_LATENT
+    energy = ratio[1 : 1 + FRAMES_PER_LATENT * latents].reshape(latents, FRAMES_PER_LATENT).mean(1)
     return np.concatenate([[np.nan], energy])
 
 
@@ -144,7 +145,7 @@ def knot_energy(series: Numbers, chunk: int = 3) -> KnotEnergy:
     """
     energy = latent_energy(series)
     if len(energy) < 8 * chunk:
-        raise ValueError(f"{len(series)} frames are too few; {STRIDE * 8 * chunk} are needed")
+        raise ValueError(f"{len(series)} frames are too few; {FRAMES_PER_LATENT * 8 * chunk} are needed")
 
     def spread(period: int) -> float:
         return float(np.ptp(phase_profile(energy, period)))

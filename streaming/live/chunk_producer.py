@@ -11,11 +11,12 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.state import Snapshot, Snapshots
+from models.time_grid import frames_before
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, Shown
 from streaming.live.timings import Figures
-from streaming.rollout import Boundary, Rollout, frames_before, record_of
+from streaming.rollout import Boundary, Rollout, record_of
 from streaming.take.history import Line, LineFiles, new_id
 from streaming.take.take_file import Entry, Take
 from streaming.transport.commands import cues_of, merged
@@ -57,7 +58,7 @@ class Drawing:
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
         self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
-        self.figures = Figures(4 * model.entry.rollout.chunk, model.entry.fps)
+        self.figures = Figures(model.entry.rollout.grid.frames, model.entry.fps)
         self.record = record_of(model, model.generator.device)
         self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
         self._files = LineFiles(folder, self.record) if folder is not None else None
@@ -159,7 +160,7 @@ class Drawing:
     async def run(self, begun: Callable[[], None]) -> None:
         """Draw until the end; `begun` is called when a chunk has come."""
         self._keep(lambda files: files.begin(self.line))
-        chunk = 4 * self._model.entry.rollout.chunk
+        chunk = self._model.entry.rollout.grid.frames
         while not self._over:
             await self._turn_back()
             if self._past is not None:

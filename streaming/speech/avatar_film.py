@@ -103,7 +103,7 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
     """Samples (from, to) of a live take's sound that nobody heard: a chunk was drawn hearing them, then it was interrupted."""
     config = model.entry.rollout
-    landing = take.landing(config.chunk, model.entry.fps)
+    landing = take.landing(config.grid, model.entry.fps)
     return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
 
 

@@ -23,12 +23,13 @@ import numpy as np
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME
+from models.time_grid import frames_before, latent_of
 from streaming.live.chunk_producer import Drawing, Drawn, Waiting
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.media.opus import SILENCE
-from streaming.rollout import Boundary, frames_before
+from streaming.rollout import Boundary
 from streaming.speech.driven_rollout import GivenUpError, LiveRollout
 from streaming.speech.soundtrack import Spoken
 from streaming.speech.speech_queue import Voice
@@ -147,9 +148,9 @@ class SpeakingDrawing(Drawing):
 
         One that was shown by then would be drawn for nobody, and one that is nearly over leaves no time for the next.
         """
-        chunk, takes = self._model.entry.rollout.chunk, round(self.figures.production)
+        grid, takes = self._model.entry.rollout.grid, round(self.figures.production)
         shown = self._playout.next_frame + takes + BARELY
-        return min(max(chunk, -(-shown // 4) // chunk * chunk), self.line.length)
+        return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), self.line.length)
 
     async def _draw(self, entries: list[Entry]) -> Drawn | None:
         redraws = self._redraws

@@ -48,7 +48,7 @@ class Trial:
         generator = self._model.generator
         state, drive = min(zip(self._takes, self._drives, strict=True), key=lambda take: take[0].index)
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), self._portrait]
-        heard = drive.latents(state.index, generator.config.chunk + generator.config.knot)
+        heard = drive.latents(state.index, generator.config.latents_drawn(state.index))
         latents = generator.draw(state, cues, torch.from_numpy(heard)[None].to(generator.device))
         self._last = [*self._last, state.codec.decode(latents).numpy()[-1]][-2:]
         generator.commit(state)

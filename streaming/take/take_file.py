@@ -12,7 +12,6 @@ cues:
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed
 from models.errors import UserError
 from models.generator import SizeError
-
-FRAMES_PER_LATENT = 4
+from models.time_grid import TimeGrid, latent_of
 
 
 class TakeError(UserError):
@@ -46,10 +44,10 @@ Position = Annotated[int | str, BeforeValidator(_position)]
 
 
 def latent_at(position: int | str, fps: int) -> int:
-    """The latent that a position means: frame f > 0 belongs to latent ceil(f / 4)."""
+    """Return the latent that a position means: a whole number is one, seconds such as `1.5s` name the frame that it shows."""
     if isinstance(position, int):
         return position
-    return math.ceil(float(position[:-1]) * fps / FRAMES_PER_LATENT)
+    return latent_of(float(position[:-1]) * fps)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -144,14 +142,14 @@ class Take(BaseModel):
             return default
         return size_of(self.size)
 
-    def landing(self, chunk: int, fps: int) -> list[tuple[int, Entry]]:
-        """(first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
-        placed = [(-(-latent_at(e.at, fps) // chunk) * chunk, e) for e in self.cues]
+    def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, Entry]]:
+        """Return (first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
+        placed = [(grid.border(latent_at(e.at, fps)), e) for e in self.cues]
         return sorted(placed, key=lambda item: item[0])
 
-    def chunks(self, chunk: int, fps: int) -> int:
-        """How many chunks the take is long, at least one."""
-        return max(1, -(-latent_at(self.length, fps) // chunk))
+    def chunks(self, grid: TimeGrid, fps: int) -> int:
+        """Return how many chunks the take is long, at least one."""
+        return max(1, grid.chunks(latent_at(self.length, fps)))
 
     def dumped(self) -> str:
         return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120)

@@ -24,6 +24,7 @@ from studio_server import serving
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
 from models.judge import classifier
+from models.time_grid import TimeGrid
 from streaming.rollout import Rollout
 from streaming.take import journal
 from streaming.take.take_file import parse
@@ -220,7 +221,7 @@ def test_rewind_branch_reroll_and_the_take_renders_to_the_same_latents(page: Pag
     assert prompts[-1].startswith("a large white star")
     live = {x["first"]: x["hash"] for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x["type"] == "chunk"}
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
-    chunks = take.chunks(3, 16)
+    chunks = take.chunks(TimeGrid(3, 3), 16)
     assert chunks >= 12
     assert {b.first: b.hash for b in Rollout(model, take).until(chunks)} == {3 * i: live[3 * i] for i in range(chunks)}
 

@@ -16,6 +16,7 @@ from speakers import PORTRAIT, as_samples, speaking, tone, until
 
 from models.driving_signal import FRAME, RATE
 from models.knot import DISAGREEMENT
+from models.time_grid import TimeGrid
 from streaming.live.chunk_producer import Drawn
 from streaming.live.playout import Shown
 from streaming.speech.avatar_session import LiveAvatar, State
@@ -55,7 +56,7 @@ def rendered(take: Take, folder: Path) -> dict[int, str]:
     """First latent and hash of every chunk, drawn offline from the files beside the take."""
     assert take.sound is not None
     rollout = SpeakingRollout(tiny_avatar(), take, None, PORTRAIT, folder / take.sound)
-    return {b.first: b.hash for b in rollout.until(take.chunks(3, 25))}
+    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
 async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it() -> None:

@@ -14,6 +14,7 @@ import pytest
 from aiortc import RTCPeerConnection
 from conftest import tiny_model
 
+from models.time_grid import TimeGrid
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
@@ -66,7 +67,7 @@ def async_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 def replayed(take: Take) -> dict[int, str]:
     """First latent and hash of every chunk of an offline rollout."""
     rollout = Rollout(tiny_model(), take)
-    return {b.first: b.hash for b in rollout.until(take.chunks(3, 16))}
+    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 16))}
 
 
 @async_test

@@ -19,10 +19,11 @@ from models.pocket.world.portrait.face import Pose, random_face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import SIZE, draw_portrait, places
 from models.pocket.world.portrait.tts import RATE, Sound, monologue, mouth_of
+from models.time_grid import FRAMES_PER_LATENT, frames_before
 
 CHUNK, CHUNKS = 3, 6
 LATENTS = CHUNK * CHUNKS
-FRAMES = 4 * (LATENTS - 1) + 1
+FRAMES = frames_before(LATENTS)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int,
     """Return explicit controls: none for most clips, else part of the true pose, latent by latent."""
     said = [n for n in Controls.__dataclass_fields__ if rng.random() < 0.5] if rng.random() < 0.35 else []
     columns = {n: Pose._fields.index(n) for n in said}
-    rows = [poses[0], *(poses[4 * i - 1] for i in range(1, LATENTS))]  # amid the frames that a latent shows
+    rows = [
+        poses[0],
+        *(poses[FRAMES_PER_LATENT * i - 1] for i in range(1, LATENTS)),
+    ]  # amid the frames that a latent shows
     return [(i, Controls(**{n: float(row[c]) for n, c in columns.items()})) for i, row in enumerate(rows)]
 
 
@@ -83,7 +87,7 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
         drive.hear(drawn.sound)
         for latent, controls in _controls(drawn.poses, rng):
             drive.control(latent, controls)
-        shown = torch.from_numpy(drawn.weight[[0, *range(3, FRAMES, 4)]])
+        shown = torch.from_numpy(drawn.weight[[0, *range(FRAMES_PER_LATENT - 1, FRAMES, FRAMES_PER_LATENT)]])
         weight = torch.nn.functional.adaptive_avg_pool2d(shown, (z.shape[-2], z.shape[-1]))
         yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(drive.latents(0, LATENTS)).half())
 

@@ -23,6 +23,7 @@ from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
 from models.pocket.world.renderer import Beat, draw_clip
 from models.pocket.world.scene import changed_scene, random_scene
+from models.time_grid import FRAMES_PER_LATENT
 
 CROP, CLIPS, FRAMES = 64, 4, 9
 EVEN = 0.4  # weight of how unevenly motion is spread over frames
@@ -160,7 +161,7 @@ def scores(codec: TinyCodec, footage: Footage, clips: int = 8, frames: int = 49)
         shown = out[:, 3:].clamp(0, 1)
         decibels.append(float(-10 * torch.log10((shown - video).square().mean())))
         flow = seams.changes((255 * shown[0]).round().to(torch.uint8).movedim(1, -1).numpy())
-        profiles.append(seams.phase_profile(seams.local_ratio(flow), seams.STRIDE))
+        profiles.append(seams.phase_profile(seams.local_ratio(flow), FRAMES_PER_LATENT))
     return {"psnr_db": float(np.mean(decibels)), "pulse": float(np.mean(profiles, 0).max())}
 
 

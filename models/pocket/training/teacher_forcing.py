@@ -28,6 +28,7 @@ from models.pocket.world.renderer import Beat, draw_clip
 from models.pocket.world.scene import UNSAID, Scene, changed_scene, random_scene
 from models.rope import Rotation, rotation
 from models.text.words import WordText
+from models.time_grid import FRAMES_PER_LATENT, frames_before
 from models.transformer import Cache, CausalWanTransformer, KeysValues, TextState
 
 CHUNK, CHUNKS, BATCH = 3, 6, 12
@@ -55,11 +56,11 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> list[Clip]:
         a = random_scene(rng)
         switch = rng.randrange(1, CHUNKS) if rng.random() < 0.5 else CHUNKS
         b = changed_scene(a, rng)
-        beats = [Beat(0, a)] + ([Beat(12 * switch - 3, b)] if switch < CHUNKS else [])
-        clip, centres = draw_clip(beats, 4 * (latents_per_clip - 1) + 1)
+        beats = [Beat(0, a)] + ([Beat(frames_before(CHUNK * switch), b)] if switch < CHUNKS else [])
+        clip, centres = draw_clip(beats, frames_before(latents_per_clip))
         z = codec.encode(as_video(clip[[0, 0, 0, *range(len(clip))]])[None])[0]
         cells = (torch.arange(z.shape[-1]) + 0.5) / z.shape[-1]
-        at = torch.from_numpy(centres[::4].copy())
+        at = torch.from_numpy(centres[::FRAMES_PER_LATENT].copy())
         near_x = ((cells - at[:, :1] + 0.5) % 1 - 0.5).abs() < 0.26
         near_y = (cells - at[:, 1:]).abs() < 0.26
         weight = 1 + 5.0 * (near_y[:, :, None] & near_x[:, None, :])
