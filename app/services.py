@@ -23,10 +23,10 @@ from models.errors import UserError
 from models.judge.face_reader import FaceReader
 from streaming.background_renders import Renders
 from streaming.live.device import DeviceThread
-from streaming.live.registry import Hosted, Sessions
+from streaming.live.registry import HostedSession, SessionRegistry
 from streaming.live.session import Session
-from streaming.live.session_state import Phase
-from streaming.speech.portrait_check import face_reader
+from streaming.live.session_state import SessionState
+from streaming.speech.portrait_check import installed_face_reader
 from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 from streaming.transport.peers import OfferError, Peer
@@ -65,7 +65,7 @@ class Studio:
         self.archive.recover()
         self.ice = ice or []
         self.thread = DeviceThread()
-        self.sessions = Sessions(self.load, self.thread, self.archive.folder, ended=self._ended)
+        self.sessions = SessionRegistry(self.load, self.thread, self.archive.folder, ended=self._ended)
         self.renders = Renders(self.archive, models, device.type, self._watched, self._engine_for)
         self.peers: dict[str, Peer] = {}  # by WHEP resource
         self._loaded: dict[str, Model] = {}
@@ -78,7 +78,7 @@ class Studio:
 
     def _watched(self) -> bool:
         running = [h.session for h in self.sessions.hosted.values()]
-        return any(s.phase is Phase.LIVE and len(s.broadcast) for s in running)
+        return any(s.phase is SessionState.LIVE and len(s.broadcast) for s in running)
 
     async def load(self, name: str) -> Model:
         """The model of that name, read once, on the device thread."""
@@ -94,7 +94,7 @@ class Studio:
     @functools.cached_property
     def reader(self) -> FaceReader | None:
         """What reads the faces of avatars for their meters, if that is here."""
-        return face_reader()
+        return installed_face_reader()
 
     def available(self) -> list[dict[str, Any]]:
         """Every model of the catalog: what it is, what it asks for, and whether its files are here."""
@@ -143,12 +143,12 @@ class Studio:
         if status["generated_fps"] and session.index > session.model.entry.rollout.window:
             self._speeds.measured(session.model.entry.name, self._device.type, status["generated_fps"], "session")
 
-    def hosted(self, session: str) -> Hosted:
+    def hosted(self, session: str) -> HostedSession:
         if session not in self.sessions.hosted:
             raise HTTPException(404, "no such session; it has ended")
         return self.sessions.hosted[session]
 
-    def controlled(self, session: str, key: str | None) -> Hosted:
+    def controlled(self, session: str, key: str | None) -> HostedSession:
         """The session, if the key is its own."""
         hosted = self.hosted(session)
         if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
@@ -165,7 +165,9 @@ class Studio:
         except KeyError:
             raise HTTPException(404, "no such take") from None
 
-    async def join(self, hosted: Hosted, sdp: str, controls: Callable[[], bool] | None = None) -> tuple[str, str]:
+    async def join(
+        self, hosted: HostedSession, sdp: str, controls: Callable[[], bool] | None = None
+    ) -> tuple[str, str]:
         """(resource, answer) of a new viewer, or of who controls the session."""
         peer, resource = Peer(hosted.session, controls), secrets.token_hex(16)
         self.peers[resource] = peer  # before it is answered: the session may end meanwhile

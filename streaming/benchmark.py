@@ -19,8 +19,7 @@ from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
 from streaming.speech.driven_rollout import SpeakingRollout
-from streaming.take.take_file import Entry as ScriptLine
-from streaming.take.take_file import Take
+from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
 PARTS = ("denoise", "clean pass", "recache", "decode", "encode")
@@ -74,7 +73,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     """Roll out until `chunks` chunks with a full window are measured; every fourth starts with another prompt."""
     entry, device = model.entry, model.generator.device
     width, height = size or entry.size
-    take = Take(model=entry.name, size=f"{width}x{height}", cues=[ScriptLine(prompt="a red ball bounces by day")])
+    take = Take(model=entry.name, size=f"{width}x{height}", cues=[CueLine(prompt="a red ball bounces by day")])
     speaks = entry.drive is not None
     rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
     if device.type == "cuda":

@@ -23,7 +23,7 @@ from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.errors import UserError
 from models.state import Snapshot
-from streaming.media.video_writer import Recorder
+from streaming.media.video_writer import VideoWriter
 from streaming.rollout import Boundary, Rollout, record_of
 from streaming.take import journal
 from streaming.take.take_file import Take, latent_at
@@ -189,7 +189,7 @@ class Job:
         rollout = self._rollout(self.model, self.take, snapshot)
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
-        with Recorder(self.partial, self.fps, scale=self.scale, **start) as recorder:
+        with VideoWriter(self.partial, self.fps, scale=self.scale, **start) as recorder:
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)
                 landed = [repr(c) for c in boundary.landed]
@@ -215,7 +215,7 @@ class Job:
         log.close()
 
     def _end_fragment(
-        self, rollout: Rollout, recorder: Recorder, log: journal.Journal, report: Report, *, whole: bool
+        self, rollout: Rollout, recorder: VideoWriter, log: journal.Journal, report: Report, *, whole: bool
     ) -> None:
         clock = time.perf_counter()
         recorder.end_fragment()

@@ -11,13 +11,13 @@ from fastapi import FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services import Studio
-from models.pocket.world.portrait import tts as voice
+from models.pocket.world.portrait import tts
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, as_png, drawn, face_named
 from streaming.render_job import RenderError
-from streaming.speech import audio_file as speech
+from streaming.speech import audio_file
 from streaming.speech.avatar_session import LiveAvatar
-from streaming.speech.speech_queue import MOST_SECONDS, VoiceError
+from streaming.speech.speech_queue import MOST_SECONDS, SpeechQueueError
 
 AT_ONCE = 2  # sounds that are read or spoken at a time: each is a program or a decoder
 Key = Annotated[str | None, Header()]
@@ -55,7 +55,7 @@ def add(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/faces")
     def faces() -> dict[str, Any]:
         """The gallery, and what a face can be designed from, the plain value first."""
-        return {"gallery": list(GALLERY), "attributes": ATTRIBUTES, "speaks_text": voice.installed()}
+        return {"gallery": list(GALLERY), "attributes": ATTRIBUTES, "speaks_text": tts.installed()}
 
     @app.get("/api/faces/{look}")
     def face(look: str) -> Response:
@@ -74,24 +74,24 @@ def add(app: FastAPI, studio: Studio) -> None:
             async with turns.of(avatar):
                 body = io.BytesIO(await request.body())
                 async with reading:
-                    sound = await asyncio.to_thread(speech.whole, body, MOST_SECONDS)
+                    sound = await asyncio.to_thread(audio_file.whole, body, MOST_SECONDS)
                 return _say(avatar, sound, epoch)
-        except (speech.SpeechError, VoiceError) as e:
+        except (audio_file.SpeechError, SpeechQueueError) as e:
             raise HTTPException(400, str(e)) from None
 
     @app.post("/api/sessions/{session}/say", status_code=202)
     async def say(session: str, said: Text, x_longtake_key: Key = None) -> dict[str, float]:
         """Speak a text, read by espeak-ng; 501 where that is not installed."""
         avatar = _avatar(studio, session, x_longtake_key)
-        if not voice.installed():
+        if not tts.installed():
             raise HTTPException(501, "text is read by the program espeak-ng, which is not installed here")
         epoch = avatar.epoch
         try:
             async with turns.of(avatar):
                 async with reading:
-                    sound = await asyncio.to_thread(voice.speak, said.text, voice.Voice())
+                    sound = await asyncio.to_thread(tts.speak, said.text, tts.Speaker())
                 return _say(avatar, sound, epoch)
-        except (voice.VoiceError, VoiceError) as e:
+        except (tts.SpeechSynthesisError, SpeechQueueError) as e:
             raise HTTPException(400, str(e)) from None
 
     @app.post("/api/sessions/{session}/interrupt", status_code=202)
@@ -102,12 +102,12 @@ def add(app: FastAPI, studio: Studio) -> None:
         return {"epoch": avatar.epoch}
 
 
-def _say(avatar: LiveAvatar, sound: speech.Sound, epoch: int) -> dict[str, float]:
+def _say(avatar: LiveAvatar, sound: audio_file.Sound, epoch: int) -> dict[str, float]:
     """Have it speak what was read for it, unless it was interrupted since `epoch`: who interrupts means that as well."""
     if avatar.epoch != epoch:
         raise HTTPException(409, "it was interrupted meanwhile")
     avatar.say(sound)
-    return {"seconds": round(len(sound) / speech.RATE, 2)}
+    return {"seconds": round(len(sound) / audio_file.RATE, 2)}
 
 
 def _avatar(studio: Studio, session: str, key: str | None) -> LiveAvatar:

@@ -1,4 +1,4 @@
-"""Sessions: start, look, offer, command, end; and WHEP for whoever only watches."""
+"""SessionRegistry: start, look, offer, command, end; and WHEP for whoever only watches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from models.catalog import AVATAR_PROMPT
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import Reference, Setting
 from streaming.live.pacing import LookAhead
-from streaming.live.registry import FullError, Hosted
+from streaming.live.registry import FullError, HostedSession
 from streaming.render_job import RenderError
 from streaming.speech.portrait_check import DRAWS, Trial
-from streaming.take.take_file import Entry, Take
-from streaming.transport import commands as control
+from streaming.take.take_file import CueLine, Take
+from streaming.transport.commands import ControlError, parse
 
 MOST_PIXELS = 4  # times those of a model's own size
 
@@ -65,7 +65,7 @@ def add(app: FastAPI, studio: Studio) -> None:
             prompt = AVATAR_PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
             if not prompt.strip():
                 raise ValueError("a prompt must not be empty")
-            cues = [Entry(prompt=prompt, set={str(k): v for k, v in new.set.items()})]
+            cues = [CueLine(prompt=prompt, set={str(k): v for k, v in new.set.items()})]
             seed = secrets.randbelow(2**31) if new.seed is None else new.seed
             take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=cues)
             _bearable(take, entry)
@@ -107,9 +107,9 @@ def add(app: FastAPI, studio: Studio) -> None:
         """The same messages as on the data channel."""
         hosted = studio.controlled(session, x_longtake_key)
         try:
-            message = control.parse(await request.body())
+            message = parse(await request.body())
             hosted.session.obey(message)
-        except control.ControlError as e:
+        except ControlError as e:
             raise HTTPException(400, str(e)) from None
         return {"accepted": message.id}
 
@@ -137,7 +137,7 @@ def add(app: FastAPI, studio: Studio) -> None:
         await peer.close()
 
 
-def begun(studio: Studio, hosted: Hosted) -> dict[str, Any]:
+def begun(studio: Studio, hosted: HostedSession) -> dict[str, Any]:
     """What the one who started a session needs to know of it."""
     session = hosted.session
     take = {"take": session.line.id, "seed": session.line.take.seed}
@@ -153,7 +153,7 @@ def not_here(model: str) -> HTTPException:
     return HTTPException(409, f"{model} is not here; fetch it with: longtake models pull {model}")
 
 
-async def _doubt(studio: Studio, hosted: Hosted, portrait: Reference) -> str | None:
+async def _doubt(studio: Studio, hosted: HostedSession, portrait: Reference) -> str | None:
     """The model's trial of a picture, chunk by chunk between those of the sessions; a session of which it fails is ended."""
     if studio.reader is None:
         return None

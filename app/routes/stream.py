@@ -12,10 +12,10 @@ from typing import Any
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from app.services import Studio
-from streaming.live.registry import Hosted
+from streaming.live.registry import HostedSession
 from streaming.media.broadcast import Broadcast
-from streaming.media.fmp4 import FragmentMuxer
-from streaming.transport import commands as control
+from streaming.media.fmp4 import Fmp4Muxer
+from streaming.transport.commands import ControlError, parse, permitted
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def add(app: FastAPI, studio: Studio) -> None:
         await _stream(socket, hosted, socket.query_params.get("key"))
 
 
-async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
+async def _stream(socket: WebSocket, hosted: HostedSession, key: str | None) -> None:
     session = hosted.session
     controls = hosted.take_seat() if hmac.compare_digest((key or "").encode(), hosted.key.encode()) else None
     told: asyncio.Queue[str] = asyncio.Queue(256)
@@ -46,9 +46,7 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
 
     viewer, stop_listening = session.broadcast.join(), session.listen(tell)
     playout, heard = session.playout, session.playout.sound
-    muxer = FragmentMuxer(
-        playout.picture_width, playout.picture_height, session.model.entry.fps, sound=heard is not None
-    )
+    muxer = Fmp4Muxer(playout.picture_width, playout.picture_height, session.model.entry.fps, sound=heard is not None)
     tell({"type": "hello", "session": session.id, "controls": controls is not None, **session.facts()})
     tell(session.timeline())
     sending = asyncio.Lock()
@@ -89,10 +87,10 @@ async def _stream(socket: WebSocket, hosted: Hosted, key: str | None) -> None:
         while True:
             message = await socket.receive_text()
             try:
-                command = control.parse(message)
-                control.permitted(command, controls)
+                command = parse(message)
+                permitted(command, controls)
                 session.obey(command)
-            except control.ControlError as e:
+            except ControlError as e:
                 tell({"type": "refused", "id": e.number, "why": str(e)})
 
     work = [pictures(), words(), statuses(), commands(), *([sounds(heard)] if heard is not None else [])]

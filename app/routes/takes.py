@@ -18,8 +18,8 @@ from models.time_grid import frames_before
 from streaming.live.pacing import LookAhead
 from streaming.live.registry import FullError
 from streaming.media.live_recording import whole_bytes
-from streaming.speech import soundtrack as spoken
-from streaming.take.history import Told
+from streaming.speech import soundtrack
+from streaming.take.history import JournalSummary
 
 BLOCK = 1 << 18  # bytes sent at a time
 
@@ -120,7 +120,7 @@ def add(app: FastAPI, studio: Studio) -> None:
         return FileResponse(path, media_type="video/mp4", filename=path.name)
 
 
-def _summary(studio: Studio, told: Told, *, live: bool) -> dict[str, Any]:
+def _summary(studio: Studio, told: JournalSummary, *, live: bool) -> dict[str, Any]:
     line = told.line
     fps = catalog.ENTRIES[line.take.model].fps if line.take.model in catalog.ENTRIES else None
     return {
@@ -148,8 +148,8 @@ def _beside(studio: Studio, name: str | None) -> Path:
 def wav_so_far(path: Path) -> StreamingResponse:
     """The samples of which the file's header speaks now, whatever becomes of the file meanwhile."""
     with path.open("rb") as file:
-        head = file.read(spoken.HEADER)
-    return _film(path, spoken.whole_bytes(head, path.stat().st_size), "audio/wav", head)
+        head = file.read(soundtrack.HEADER)
+    return _film(path, soundtrack.whole_bytes(head, path.stat().st_size), "audio/wav", head)
 
 
 def _film(path: Path, size: int, kind: str = "video/mp4", head: bytes = b"") -> StreamingResponse:

@@ -15,10 +15,10 @@ from models.time_grid import frames_before
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, Shown
-from streaming.live.timings import Figures
+from streaming.live.timings import Timings
 from streaming.rollout import Boundary, Rollout, record_of
-from streaming.take.history import Line, LineFiles, new_id
-from streaming.take.take_file import Entry, Take
+from streaming.take.history import TakeFiles, TakeHistory, new_id
+from streaming.take.take_file import CueLine, Take
 from streaming.transport.commands import cues_of, merged
 
 SNAPSHOT_BUDGET_MB = 512
@@ -30,11 +30,11 @@ class Waiting:
     """A cue that was accepted and waits for the next chunk; `number` is that of the message that asked for it."""
 
     number: int | None
-    entry: Entry
+    entry: CueLine
     since: float
 
 
-class Drawing:
+class ChunkProducer:
     """Draws a take as far ahead of its playout as the look-ahead dial allows. Only steps run on the device thread."""
 
     def __init__(
@@ -48,20 +48,20 @@ class Drawing:
         look_ahead: LookAhead,
         tell: Callable[[dict[str, Any]], None],
         clock: Callable[[], float],
-        past: Line | None = None,
+        past: TakeHistory | None = None,
     ) -> None:
         """With a folder the line's journal and take file are kept there. `tell` gets what listeners should know.
 
         With a `past` the take branches at its end: its chunks are drawn anew, unseen and as fast as the device can.
         """
-        self.line = Line(new_id(), take, f"{past.id}@{past.length}" if past else None)
+        self.line = TakeHistory(new_id(), take, f"{past.id}@{past.length}" if past else None)
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
         self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
-        self.figures = Figures(model.entry.rollout.grid.frames, model.entry.fps)
+        self.figures = Timings(model.entry.rollout.grid.frames, model.entry.fps)
         self.record = record_of(model, model.generator.device)
         self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
-        self._files = LineFiles(folder, self.record) if folder is not None else None
+        self._files = TakeFiles(folder, self.record) if folder is not None else None
         self._rollout = self._new_rollout(take)
         self._waiting: list[Waiting] = []
         self._landing: list[Waiting] = []  # on the chunk that is being drawn
@@ -82,7 +82,7 @@ class Drawing:
 
     # -- what it is told ------------------------------------------------------------------------------------------
 
-    def land(self, entry: Entry, number: int | None) -> None:
+    def land(self, entry: CueLine, number: int | None) -> None:
         """Have a cue land on the next chunk; ValueError if too many wait for it."""
         if len(self._waiting) >= 64:
             raise ValueError("too many cues wait for the next chunk")
@@ -131,7 +131,7 @@ class Drawing:
     def close(self) -> None:
         """Write the take file and let go of all that takes memory."""
         self._keep(lambda files: files.end(self.line))
-        self._keep(LineFiles.close)
+        self._keep(TakeFiles.close)
         self.snapshots = Snapshots(0)
 
     def recording(self) -> Path:
@@ -140,7 +140,7 @@ class Drawing:
             raise ValueError("nothing can be recorded: takes are not kept on disk here")
         return self._files.recording(self.line)
 
-    def _keep(self, write: Callable[[LineFiles], None]) -> None:
+    def _keep(self, write: Callable[[TakeFiles], None]) -> None:
         """Write to the line's files. Whatever the disk does, the stream goes on: the take is then kept in memory only."""
         if self._files is None:
             return
@@ -198,11 +198,11 @@ class Drawing:
         if self._restart or self._rewind_to is not None:
             await self._go_back(self._rewind_to)
 
-    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+    async def _draw(self, entries: list[CueLine]) -> Drawn | None:
         """The next chunk, on which these cues land; None if it was given up."""
         return await self._device.run(lambda: self._step(entries))
 
-    async def _catch_up(self, past: Line) -> None:
+    async def _catch_up(self, past: TakeHistory) -> None:
         """Draw the next chunk as it was, or be done with the past."""
         at = self.line.length
         if at >= past.length:
@@ -217,12 +217,12 @@ class Drawing:
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
             self._tell({"type": "warning", "why": why})
 
-    def _step(self, entries: list[Entry]) -> Drawn:
+    def _step(self, entries: list[CueLine]) -> Drawn:
         began = time.perf_counter()
         boundary = self._rollout.step(cues_of(entries))
         return boundary, self._rollout.snapshot(), time.perf_counter() - began
 
-    def _grow(self, boundary: Boundary, snapshot: Snapshot, seconds: float, entries: list[Entry]) -> list[Entry]:
+    def _grow(self, boundary: Boundary, snapshot: Snapshot, seconds: float, entries: list[CueLine]) -> list[CueLine]:
         """A chunk becomes part of the line; the cues that landed on it."""
         self.snapshots.add(snapshot)
         if boundary.first > 0:  # the first chunk warms things up
@@ -239,7 +239,7 @@ class Drawing:
             self._tell(self.timeline())
         return entries
 
-    def _arrived(self, drawn: Drawn, entries: list[Entry], landing: list[Waiting]) -> None:
+    def _arrived(self, drawn: Drawn, entries: list[CueLine], landing: list[Waiting]) -> None:
         """A chunk is drawn: its cues become part of the line, its frames queue up."""
         boundary = drawn[0]
         entries = self._grow(*drawn, entries)

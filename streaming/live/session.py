@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
-from streaming.live.chunk_producer import Drawing
+from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
-from streaming.live.session_state import Phase, onward
+from streaming.live.session_state import SessionState, next_state
 from streaming.media.broadcast import Broadcast
-from streaming.media.live_recording import Recording, RecordingError
-from streaming.take.history import Line
+from streaming.media.live_recording import LiveRecording, RecordingError
+from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 from streaming.transport.commands import (
     Command,
@@ -57,12 +57,12 @@ class Session:
         folder: Path | None = None,
         look_ahead: LookAhead = LookAhead.SMOOTH,
         clock: Callable[[], float] = time.monotonic,
-        past: Line | None = None,
+        past: TakeHistory | None = None,
     ) -> None:
         """With a `past`, `take` is what that began as, and this session goes on where it ended."""
         self.id = uuid.uuid4().hex
         self.model, self.device = model, device
-        self.phase, self.failure = Phase.WARMING, ""
+        self.phase, self.failure = SessionState.WARMING, ""
         size = take.width_height(model.entry.size)
         self._listeners: list[Listener] = []
         self.playout = Playout(
@@ -79,17 +79,17 @@ class Session:
         self._tasks: list[asyncio.Task[None]] = []
         self._recorder: asyncio.Task[None] | None = None
 
-    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> Drawing:
-        return Drawing(self.model, take, device, self.playout, **how)
+    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> ChunkProducer:
+        return ChunkProducer(self.model, take, device, self.playout, **how)
 
     # -- what it tells --------------------------------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
-        return self.phase in (Phase.ENDED, Phase.FAILED)
+        return self.phase in (SessionState.ENDED, SessionState.FAILED)
 
     @property
-    def line(self) -> Line:
+    def line(self) -> TakeHistory:
         """What has been lived through, of the branch that it is on."""
         return self._drawing.line
 
@@ -170,12 +170,12 @@ class Session:
             case LookAheadCommand(value=value):
                 self._drawing.look_ahead = value
                 self._drawing.wake()
-            case PlainCommand(type="pause") if self.phase is Phase.LIVE:
-                self._become(Phase.PAUSED)
-            case PlainCommand(type="resume") if self.phase is Phase.PAUSED:
-                self._become(Phase.LIVE)
+            case PlainCommand(type="pause") if self.phase is SessionState.LIVE:
+                self._become(SessionState.PAUSED)
+            case PlainCommand(type="resume") if self.phase is SessionState.PAUSED:
+                self._become(SessionState.LIVE)
             case PlainCommand(type="end"):
-                self._become(Phase.ENDED)
+                self._become(SessionState.ENDED)
             case PlainCommand(type="record"):
                 if self.playout.recording is not None:
                     raise ValueError("it is being recorded already")
@@ -213,7 +213,7 @@ class Session:
         """Begin a recording beside the take; the stream does not depend on how it fares."""
         playout = self.playout
         size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
-        recording = Recording(self._drawing.recording(), *size, playout.fps, sound=sound)
+        recording = LiveRecording(self._drawing.recording(), *size, playout.fps, sound=sound)
         playout.recording = recording
 
         async def run() -> None:
@@ -238,7 +238,7 @@ class Session:
     async def close(self) -> None:
         """End it if it runs, and wait until nothing of it is left."""
         if not self.over:
-            self._become(Phase.ENDED)
+            self._become(SessionState.ENDED)
         if self._recorder is not None:  # it has its last fragment to write
             await asyncio.wait([self._recorder], timeout=5)
         for task in self._tasks:
@@ -253,21 +253,21 @@ class Session:
         self.playout.clear()
         self._listeners.clear()
 
-    def _become(self, phase: Phase) -> None:
-        self.phase = onward(self.phase, phase)
+    def _become(self, phase: SessionState) -> None:
+        self.phase = next_state(self.phase, phase)
         if self.over:
             self.playout.end()
             self._drawing.end()
             if self.playout.recording is not None:
                 self.playout.recording.end()
         else:
-            self.playout.hold(held=phase is not Phase.LIVE)
-            self._drawing.hold(held=phase is Phase.PAUSED)
+            self.playout.hold(held=phase is not SessionState.LIVE)
+            self._drawing.hold(held=phase is SessionState.PAUSED)
         self._tell({"type": "phase", "phase": phase, "why": self.failure})
 
     def _begun(self) -> None:
-        if self.phase is Phase.WARMING:
-            self._become(Phase.LIVE)
+        if self.phase is SessionState.WARMING:
+            self._become(SessionState.LIVE)
 
     def _shown(self, shown: Shown, number: int) -> None:
         for answer in shown.answers:
@@ -288,4 +288,4 @@ class Session:
             log.exception("session %s failed", self.id)
             if not self.over:
                 self.failure = f"the take stopped: {type(e).__name__}"
-                self._become(Phase.FAILED)
+                self._become(SessionState.FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Phase(StrEnum):
+class SessionState(StrEnum):
     """What a session is doing."""
 
     LOADING = "loading"  # the model is being read
@@ -16,18 +16,18 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-WAYS: dict[Phase, frozenset[Phase]] = {
-    Phase.LOADING: frozenset({Phase.WARMING, Phase.ENDED, Phase.FAILED}),
-    Phase.WARMING: frozenset({Phase.LIVE, Phase.ENDED, Phase.FAILED}),
-    Phase.LIVE: frozenset({Phase.PAUSED, Phase.ENDED, Phase.FAILED}),
-    Phase.PAUSED: frozenset({Phase.LIVE, Phase.ENDED, Phase.FAILED}),
-    Phase.ENDED: frozenset(),
-    Phase.FAILED: frozenset({Phase.ENDED}),
+TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
+    SessionState.LOADING: frozenset({SessionState.WARMING, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.WARMING: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.LIVE: frozenset({SessionState.PAUSED, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.PAUSED: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.ENDED: frozenset(),
+    SessionState.FAILED: frozenset({SessionState.ENDED}),
 }
 
 
-def onward(now: Phase, then: Phase) -> Phase:
+def next_state(now: SessionState, then: SessionState) -> SessionState:
     """`then`, if there is a way to it; ValueError names both if not."""
-    if then not in WAYS[now]:
+    if then not in TRANSITIONS[now]:
         raise ValueError(f"a session that is {now} cannot become {then}")
     return then

@@ -8,7 +8,7 @@ from collections import deque
 from models.knot import DISAGREEMENT
 
 
-class Figures:
+class Timings:
     """Seconds that chunks took, and that commands waited for their first frame; the newest of each."""
 
     def __init__(self, chunk_frames: int, fps: int) -> None:

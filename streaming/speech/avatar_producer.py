@@ -24,24 +24,24 @@ from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME
 from models.time_grid import frames_before, latent_of
-from streaming.live.chunk_producer import Drawing, Drawn, Waiting
+from streaming.live.chunk_producer import ChunkProducer, Drawn, Waiting
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.media.opus import SILENCE
 from streaming.rollout import Boundary
 from streaming.speech.driven_rollout import GivenUpError, LiveRollout
-from streaming.speech.soundtrack import Spoken
-from streaming.speech.speech_queue import Voice
-from streaming.take.history import LineFiles
-from streaming.take.take_file import Entry, Take
+from streaming.speech.soundtrack import Soundtrack
+from streaming.speech.speech_queue import SpeechQueue
+from streaming.take.history import TakeFiles
+from streaming.take.take_file import CueLine, Take
 
 PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
 LOOK_EVERY = 0.005
 BARELY = 2  # frames that are not worth a chunk of their own
 
 
-class SpeakingDrawing(Drawing):
+class AvatarProducer(ChunkProducer):
     """Draws a take of a portrait that speaks what its voice is about to say, never more than a chunk ahead."""
 
     _rollout: LiveRollout
@@ -57,10 +57,10 @@ class SpeakingDrawing(Drawing):
         tell: Callable[[dict[str, Any]], None],
         clock: Callable[[], float],
         portrait: Reference,
-        voice: Voice,
+        voice: SpeechQueue,
     ) -> None:
         self._portrait, self._voice = portrait, voice
-        self._given = Spoken()
+        self._given = Soundtrack()
         self._interrupted: int | None = None  # frame of the take at which it was
         self._mute_before = 0  # frame of the take up to which what was given is not heard
         self.epoch = 0  # interruptions so far: what was asked for in another one is stale
@@ -71,13 +71,13 @@ class SpeakingDrawing(Drawing):
         )
         self._keep(self._lay_beside)
 
-    def _lay_beside(self, files: LineFiles) -> None:
+    def _lay_beside(self, files: TakeFiles) -> None:
         """Portrait and sound lie beside the take, which names them."""
         names = {"reference": f"{self.line.id}.png", "sound": f"{self.line.id}.wav"}
         pixels = np.frombuffer(self._portrait.pixels, np.uint8).reshape(self._portrait.height, self._portrait.width, 3)
         _, png = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         files.beside(names["reference"]).write_bytes(png.tobytes())
-        self._given = Spoken(files.beside(names["sound"]))
+        self._given = Soundtrack(files.beside(names["sound"]))
         self.line.take = self.line.take.model_copy(update=names)
 
     def _new_rollout(self, take: Take) -> LiveRollout:
@@ -141,7 +141,7 @@ class SpeakingDrawing(Drawing):
         hushes = [w.entry.hush for w in self._waiting if w.entry.hush is not None]  # of interruptions just before
         self._waiting = [w for w in self._waiting if w.entry.hush is None]
         if FRAME * (muted := min([frame, *hushes])) < self._rollout.heard(at):
-            self._waiting.insert(0, Waiting(None, Entry(hush=muted), self._clock()))
+            self._waiting.insert(0, Waiting(None, CueLine(hush=muted), self._clock()))
 
     def _soonest(self) -> int:
         """The latent from which to draw anew: of the chunk that is on screen once it is drawn.
@@ -152,7 +152,7 @@ class SpeakingDrawing(Drawing):
         shown = self._playout.next_frame + takes + BARELY
         return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), self.line.length)
 
-    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+    async def _draw(self, entries: list[CueLine]) -> Drawn | None:
         redraws = self._redraws
         missing = self._rollout.needs(self.line.length) - self._given.length
         await self._listen(missing)

@@ -16,7 +16,7 @@ from models.driving_signal import FRAME, Drive, heard_before
 from models.state import Snapshot
 from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.rollout import Rollout
-from streaming.speech import audio_file as speech
+from streaming.speech import audio_file
 from streaming.speech.soundtrack import Samples, as_sound
 from streaming.take.take_file import Take
 
@@ -62,7 +62,7 @@ class SpeakingRollout(DrivenRollout):
     ) -> None:
         """`gain` is what the sound's samples are multiplied by before they are heard."""
         super().__init__(model, take, snapshot, portrait)
-        self._sound: Iterator[speech.Sound] = speech.read(sound) if sound else iter(())
+        self._sound: Iterator[audio_file.Sound] = audio_file.read(sound) if sound else iter(())
         self._gain = gain
 
     def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:

@@ -58,7 +58,7 @@ def size_of(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-class Entry(BaseModel):
+class CueLine(BaseModel):
     """One line of the script: what happens at a position. `landed` is filled in by the rollout."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -88,7 +88,7 @@ class Entry(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _does_something(self) -> Entry:
+    def _does_something(self) -> CueLine:
         if self.prompt is None and not self.cut and self.seed is None and not self.set and self.hush is None:
             raise ValueError("a cue needs a prompt, cut, seed, set or hush")
         if self.blend > 1 and self.prompt is None:
@@ -119,7 +119,7 @@ class Take(BaseModel):
     parent: str | None = None
     reference: Beside | None = None
     sound: Beside | None = None
-    cues: list[Entry]
+    cues: list[CueLine]
     record: dict[str, Any] | None = None
 
     @field_validator("size")
@@ -142,7 +142,7 @@ class Take(BaseModel):
             return default
         return size_of(self.size)
 
-    def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, Entry]]:
+    def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, CueLine]]:
         """Return (first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
         placed = [(grid.border(latent_at(e.at, fps)), e) for e in self.cues]
         return sorted(placed, key=lambda item: item[0])
@@ -232,5 +232,5 @@ def _jsonl_prompts(text: str, name: str) -> list[str]:
 def _from_prompts(prompts: list[str], model: str, switch_at: int, name: str) -> Take:
     if not prompts:
         raise TakeError(f"{name}: holds no prompt")
-    cues = [Entry(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
+    cues = [CueLine(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
     return Take(model=model, length=len(prompts) * switch_at, cues=cues)

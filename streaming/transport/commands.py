@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from models.cue import Cue, Parameter, Setting
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
-from streaming.take.take_file import Entry
+from streaming.take.take_file import CueLine
 
 MESSAGE_LIMIT = 16_384  # bytes
 
@@ -44,8 +44,8 @@ class PromptCommand(_Command):
             raise ValueError("a prompt must not be empty")
         return value
 
-    def entry(self) -> Entry:
-        return Entry(prompt=self.text, blend=self.blend, cut=self.cut)
+    def entry(self) -> CueLine:
+        return CueLine(prompt=self.text, blend=self.blend, cut=self.cut)
 
 
 class PrepareCommand(_Command):
@@ -61,8 +61,8 @@ class SeedCommand(_Command):
     type: Literal["seed"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
-    def entry(self) -> Entry:
-        return Entry(seed=self.seed)
+    def entry(self) -> CueLine:
+        return CueLine(seed=self.seed)
 
 
 class SetCommand(_Command):
@@ -72,8 +72,8 @@ class SetCommand(_Command):
     name: Setting
     value: Annotated[str, Field(max_length=40)]
 
-    def entry(self) -> Entry:
-        return Entry(set={self.name: self.value})
+    def entry(self) -> CueLine:
+        return CueLine(set={self.name: self.value})
 
 
 class RewindCommand(_Command):
@@ -141,9 +141,9 @@ def permitted(command: Command, controls: Callable[[], bool] | None) -> None:
         raise ControlError("another window controls this session now; reload this one to take it back", command.id)
 
 
-def merged(waiting: list[Entry]) -> list[Entry]:
+def merged(waiting: list[CueLine]) -> list[CueLine]:
     """What lands when several cues wait for one chunk: of prompts and of seeds the newest, a cut if any asks for one."""
-    kept: list[Entry] = []
+    kept: list[CueLine] = []
     for entry in waiting:
         if entry.prompt is not None:
             cut = entry.cut or any(k.cut for k in kept)
@@ -156,5 +156,5 @@ def merged(waiting: list[Entry]) -> list[Entry]:
     return kept
 
 
-def cues_of(entries: list[Entry]) -> list[Cue]:
+def cues_of(entries: list[CueLine]) -> list[Cue]:
     return [cue for entry in entries for cue in entry.cues()]

@@ -22,7 +22,7 @@ from studio_server import serving
 from models.checkpoints.assemble import ASSETS
 from models.judge import face_reader as reading
 from models.judge.lip_sync import SILENT_DBFS, bandpassed, correlations
-from models.pocket.world.portrait.tts import VoiceError, monologue
+from models.pocket.world.portrait.tts import SpeechSynthesisError, monologue
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -53,7 +53,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     try:
         return sound_file(path, monologue(20, random.Random(5)))
-    except VoiceError:
+    except SpeechSynthesisError:
         t = np.arange(20 * RATE) / RATE
         return sound_file(path, np.sin(2 * np.pi * 180 * t) * np.clip(np.sin(2 * np.pi * 1.3 * t), 0, 1) * 0.4)
 

@@ -13,13 +13,13 @@ from conftest import tiny_model
 
 from app.services import Studio
 from streaming.live.session import Session
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 
 @pytest.mark.asyncio
 async def test_a_session_that_ends_says_so_and_takes_its_viewers_along(tmp_path: Path) -> None:
     studio = Studio(tmp_path / "models", tmp_path / "data", torch.device("cpu"))
-    take = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
+    take = Take(model="tiny", seed=5, length=1, cues=[CueLine(prompt="one")])
     hosted = studio.sessions._begun(Session(tiny_model(), take, studio.thread))
     viewer = RTCPeerConnection()
     heard: list[str] = []

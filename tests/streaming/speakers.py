@@ -15,9 +15,9 @@ from models.cue import Reference
 from models.driving_signal import RATE
 from streaming.live.device import DeviceThread
 from streaming.speech.avatar_session import LiveAvatar
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
-TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[Entry(prompt="a portrait speaks")])
+TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[CueLine(prompt="a portrait speaks")])
 PORTRAIT = Reference(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8).tobytes(), 32, 32)
 
 

@@ -19,12 +19,12 @@ from models.knot import DISAGREEMENT
 from models.time_grid import TimeGrid
 from streaming.live.chunk_producer import Drawn
 from streaming.live.playout import Shown
-from streaming.speech.avatar_session import LiveAvatar, State
+from streaming.speech.avatar_session import AvatarState, LiveAvatar
 from streaming.speech.driven_rollout import SpeakingRollout
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take import journal
-from streaming.take.history import told_by
-from streaming.take.take_file import Entry, Take
+from streaming.take.history import replay_journal
+from streaming.take.take_file import CueLine, Take
 from streaming.take.take_file import load as load_take
 from streaming.transport.commands import ControlError, MicrophoneCommand, parse
 
@@ -65,8 +65,8 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
         await until(lambda: avatar.playout.released > 5)
         said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
         avatar.say(said)
-        assert avatar.state is State.SPEAKING
-        await until(lambda: avatar.state is State.IDLE)
+        assert avatar.state is AvatarState.SPEAKING
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound()
         (begin, *_) = np.flatnonzero(heard)
         assert (heard[begin - 1 : begin - 1 + len(said)] == np.round(32768 * said).astype(np.int16)).all()
@@ -95,7 +95,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
         avatar.say(tone(1.0))
         await until(lambda: avatar.index >= 15)
         avatar.say(tone(3.0, 330))
-        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.released > 60)
+        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.released > 60)
         avatar.interrupt("asked to")
         await asyncio.sleep(0.3)
         avatar.say(tone(0.5, 440))
@@ -103,7 +103,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
         await asyncio.sleep(0.2)
         avatar.interrupt("asked to")
         await until(lambda: avatar.index >= 36)
-        told = told_by(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
+        told = replay_journal(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
     take = load_take(tmp_path / f"{avatar.line.id}.yaml")
     assert [e.seed for e in take.cues if e.seed] == [77]
     live = avatar.line.hashes
@@ -120,7 +120,7 @@ async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
         avatar.say(tone(2))
         await until(lambda: avatar.index >= 15)
         name = avatar.line.id
-        told = told_by(journal.read(tmp_path / f"{name}.jsonl"))
+        told = replay_journal(journal.read(tmp_path / f"{name}.jsonl"))
         (tmp_path / "killed.wav").write_bytes((tmp_path / f"{name}.wav").read_bytes())
         with wave.open(str(tmp_path / "killed.wav")) as file:
             assert (file.getframerate(), file.getnchannels()) == (RATE, 1)
@@ -147,7 +147,7 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
             new = [(t, f) for t, f in watcher.shown if not any(f.picture is old for old in stale)]
             closed.append(next(t - at for t, f in new if f.frame >= frame))
             chunk.append(avatar._drawing.figures.production / 25)
-            assert avatar.state is State.IDLE
+            assert avatar.state is AvatarState.IDLE
         interrupted = [e for e in events if e["type"] == "interrupted"]
         assert [e["epoch"] for e in interrupted] == list(range(1, 9))
         frames = [f.frame for _, f in watcher.shown]
@@ -187,7 +187,7 @@ async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -
         avatar.interrupt("asked to")
         at = len(watcher.shown)
         avatar.say(tone(0.6, 900))
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = np.concatenate([f.sound for _, f in watcher.shown[at + 1 :]]).astype(float)
         spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
         hertz = np.fft.rfftfreq(len(heard), 1 / RATE)
@@ -213,7 +213,7 @@ async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() 
         sweep = (0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 2000, 4 * RATE)) / RATE)).astype(np.float32)
         began = time.monotonic()
         await microphone(avatar, np.concatenate([np.zeros(RATE // 4, np.float32), sweep, np.zeros(RATE, np.float32)]))
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound().astype(float)
         (at, end) = np.flatnonzero(np.abs(heard) > 300)[[0, -1]]
         assert abs((end - at) / RATE - 4) < 0.1
@@ -231,13 +231,13 @@ async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() 
         avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: avatar.playout.released > 5)
         await microphone(avatar, tone(0.8))  # and nothing more, not even silence
-        await until(lambda: avatar.state is not State.IDLE)
+        await until(lambda: avatar.state is not AvatarState.IDLE)
         released = avatar.playout.released
         await asyncio.sleep(1.5)
         assert avatar.playout.released > released + 25
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         avatar.say(tone(0.5))
-        await until(lambda: avatar.state is State.SPEAKING)
+        await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
 async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> None:
@@ -249,22 +249,22 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
         await microphone(avatar, tone(0.6, 500))
         interrupted = next(e for e in events if e["type"] == "interrupted")
         assert interrupted["why"] == "somebody speaks"
-        assert avatar.state is State.LISTENING
+        assert avatar.state is AvatarState.LISTENING
         assert max(watcher.loud(began)) - began < 0.16 + 0.1  # the gate is sure after 160 ms
         await microphone(avatar, np.zeros(RATE // 2, np.float32))
-        assert avatar.state is State.IDLE
+        assert avatar.state is AvatarState.IDLE
 
 
 async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
     async with speaking() as (avatar, events):
         await until(lambda: avatar.playout.released > 5)
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
-        await until(lambda: avatar.state is State.LISTENING)
+        await until(lambda: avatar.state is AvatarState.LISTENING)
         began = time.monotonic()
         avatar.say(tone(6))
         await until(lambda: any(e["type"] == "interrupted" for e in events), 1)
         assert 0.1 < time.monotonic() - began < 0.16 + 0.2
-        assert avatar.state is State.LISTENING
+        assert avatar.state is AvatarState.LISTENING
         talk.cancel()
 
 
@@ -274,10 +274,10 @@ async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting
         await until(lambda: avatar.playout.released > 5)
         for i in range(0, 8 * RATE, 320):  # it has run for a while
             avatar.hear(as_samples(fan[i : i + 320]))
-        assert avatar.state is State.IDLE
+        assert avatar.state is AvatarState.IDLE
         avatar.say(tone(6))
         await microphone(avatar, fan[: RATE // 2])
-        assert avatar.state is State.SPEAKING
+        assert avatar.state is AvatarState.SPEAKING
         await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
         assert [e["why"] for e in events if e["type"] == "interrupted"] == ["somebody speaks"]
 
@@ -287,7 +287,7 @@ async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() ->
         avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: avatar.playout.released > 5)
         await microphone(avatar, tone(1.5, 500))
-        assert avatar.state is State.SPEAKING
+        assert avatar.state is AvatarState.SPEAKING
         assert not [e for e in events if e["type"] == "interrupted"]
 
 
@@ -297,14 +297,14 @@ async def test_interrupted_again_and_again_it_goes_on_living() -> None:
         await until(lambda: avatar.index >= 6)
         step = avatar._drawing._step
 
-        def slow(entries: list[Entry]) -> Drawn:
+        def slow(entries: list[CueLine]) -> Drawn:
             time.sleep(0.15)
             avatar._drawing._rollout.may_go_on()
             return step(entries)
 
         avatar._drawing._step = slow
         avatar.say(tone(20))
-        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.audible)
+        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.audible)
         began, frame = avatar.index, avatar.playout.next_frame
         for _ in range(60):
             avatar.interrupt("asked to")
@@ -391,7 +391,7 @@ async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None
         avatar.obey(parse('{"id": 1, "type": "record"}'))
         avatar.say(tone(1.0))
         watcher = Watcher(avatar)
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         first = avatar.playout.released - len(watcher.shown)
         begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
         await asyncio.sleep(0.3)

@@ -19,9 +19,9 @@ from streaming import background_renders as renders
 from streaming.background_renders import Render, Renders
 from streaming.render_job import Job, RenderError, _alone
 from streaming.take.archive import Archive
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
-TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
+TAKE = Take(model="tiny", seed=5, length=1, cues=[CueLine(prompt="one")])
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:

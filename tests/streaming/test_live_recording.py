@@ -12,7 +12,7 @@ import pytest
 from test_session import async_test, running, say, until
 
 from streaming.media.h264 import LiveEncoder
-from streaming.media.live_recording import Recording, RecordingError, whole_bytes
+from streaming.media.live_recording import LiveRecording, RecordingError, whole_bytes
 
 FPS = 16
 
@@ -31,8 +31,8 @@ def played(path: Path) -> list[tuple[float, int]]:
         return [(f.time, round(f.to_ndarray(format="rgb24").mean())) for f in container.decode(video=0)]
 
 
-async def recorded(path: Path, made: list[av.Packet]) -> Recording:
-    recording = Recording(path, 256, 256, FPS)
+async def recorded(path: Path, made: list[av.Packet]) -> LiveRecording:
+    recording = LiveRecording(path, 256, 256, FPS)
     for packet in made:
         recording.offer(packet)
     recording.end()
@@ -52,7 +52,7 @@ async def test_it_holds_every_packet_from_a_keyframe_on_and_begins_at_zero(tmp_p
 @async_test
 async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) -> None:
     path, made = tmp_path / "a.mp4", packets(40)
-    recording = Recording(path, 256, 256, FPS)
+    recording = LiveRecording(path, 256, 256, FPS)
     task = asyncio.create_task(recording.run())
     for packet in made[:20]:
         recording.offer(packet)
@@ -72,7 +72,7 @@ async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) 
 
 @async_test
 async def test_a_full_disk_is_one_line() -> None:
-    recording = Recording(Path("/dev/full"), 256, 256, FPS)
+    recording = LiveRecording(Path("/dev/full"), 256, 256, FPS)
     for packet in packets(20):
         recording.offer(packet)
     with pytest.raises(RecordingError, match="No space left on device; what is written plays, free some space"):
@@ -81,7 +81,7 @@ async def test_a_full_disk_is_one_line() -> None:
 
 @async_test
 async def test_a_disk_that_cannot_keep_up_ends_it(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "a.mp4", 256, 256, FPS)
+    recording = LiveRecording(tmp_path / "a.mp4", 256, 256, FPS)
     for packet in packets(11 * FPS):
         recording.offer(packet)
     with pytest.raises(RecordingError, match="too slow"):
@@ -109,7 +109,7 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
 async def test_a_full_disk_stops_neither_the_stream_nor_the_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streaming.take.history.LineFiles.recording", lambda *_: Path("/dev/full"))
+    monkeypatch.setattr("streaming.take.history.TakeFiles.recording", lambda *_: Path("/dev/full"))
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 3)
         say(session, 1, type="record")

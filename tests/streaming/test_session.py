@@ -18,19 +18,19 @@ from models.time_grid import TimeGrid
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
-from streaming.live.session_state import WAYS, Phase, onward
+from streaming.live.session_state import TRANSITIONS, SessionState, next_state
 from streaming.rollout import Rollout
-from streaming.take.history import Line
-from streaming.take.take_file import Entry, Take, load
+from streaming.take.history import TakeHistory
+from streaming.take.take_file import CueLine, Take, load
 from streaming.transport import peers
 from streaming.transport.commands import ControlError, parse
 
-TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
+TAKE = Take(model="tiny", seed=5, length=1, cues=[CueLine(prompt="one")])
 
 
 @asynccontextmanager
 async def running(
-    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: Line | None = None
+    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: TakeHistory | None = None
 ) -> AsyncIterator[Any]:
     device = DeviceThread()
     session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
@@ -327,19 +327,19 @@ async def test_a_failing_model_ends_the_session_in_words() -> None:
             raise RuntimeError("secret path /x")
 
         session._drawing._rollout.step = broken
-        await until(lambda: session.phase is Phase.FAILED)
-        why = next(e["why"] for e in events if e.get("phase") == Phase.FAILED)
+        await until(lambda: session.phase is SessionState.FAILED)
+        why = next(e["why"] for e in events if e.get("phase") == SessionState.FAILED)
         assert why == "the take stopped: RuntimeError"
         with pytest.raises(ControlError, match="failed"):
             say(session, 1, type="pause")
 
 
 def test_phases_go_only_their_ways() -> None:
-    assert onward(Phase.LIVE, Phase.PAUSED) is Phase.PAUSED
-    for now in Phase:
-        for then in set(Phase) - WAYS[now]:
+    assert next_state(SessionState.LIVE, SessionState.PAUSED) is SessionState.PAUSED
+    for now in SessionState:
+        for then in set(SessionState) - TRANSITIONS[now]:
             with pytest.raises(ValueError, match=f"{now} cannot become {then}"):
-                onward(now, then)
+                next_state(now, then)
 
 
 @pytest.mark.parametrize(

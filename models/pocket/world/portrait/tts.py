@@ -61,12 +61,12 @@ _WHEN = (
 )
 
 
-class VoiceError(UserError):
+class SpeechSynthesisError(UserError):
     """Report, in one line for a person, that speech cannot be synthesised."""
 
 
 @dataclass(frozen=True)
-class Voice:
+class Speaker:
     """Describe a speaker: a language and a variant of espeak-ng, words a minute (80…300), pitch 0…99."""
 
     language: str = "en-gb"
@@ -75,8 +75,8 @@ class Voice:
     pitch: int = 50
 
 
-def random_voice(rng: random.Random) -> Voice:
-    return Voice(rng.choice(LANGUAGES), rng.choice(VARIANTS), rng.randrange(125, 215), rng.randrange(25, 80))
+def random_voice(rng: random.Random) -> Speaker:
+    return Speaker(rng.choice(LANGUAGES), rng.choice(VARIANTS), rng.randrange(125, 215), rng.randrange(25, 80))
 
 
 def random_sentence(rng: random.Random) -> str:
@@ -89,16 +89,18 @@ def installed() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def speak(text: str, voice: Voice) -> Sound:
+def speak(text: str, voice: Speaker) -> Sound:
     """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut.
 
     Raises an error for a person if espeak-ng is not installed, refuses the voice, or returns no sound.
     """
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # no program can be handed these
-        raise VoiceError("the text holds a character that cannot be spoken")
+        raise SpeechSynthesisError("the text holds a character that cannot be spoken")
     program = shutil.which(PROGRAM)
     if program is None:
-        raise VoiceError("speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng")
+        raise SpeechSynthesisError(
+            "speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng"
+        )
     command = [
         program,
         "--stdout",
@@ -117,15 +119,15 @@ def speak(text: str, voice: Voice) -> Sound:
             samples = np.frombuffer(file.readframes(len(said)), np.int16)
     except subprocess.CalledProcessError as e:
         reason = e.stderr.decode(errors="replace").strip().splitlines()
-        raise VoiceError(
+        raise SpeechSynthesisError(
             f"espeak-ng refused voice {voice.language}+{voice.variant} ({(reason or ['no reason'])[0]})"
         ) from e
     except (subprocess.TimeoutExpired, wave.Error, EOFError) as e:
-        raise VoiceError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
+        raise SpeechSynthesisError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
     sound = (samples / 32768).astype(np.float32)
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
     if not len(loud):
-        raise VoiceError("espeak-ng said nothing: the text holds no word")
+        raise SpeechSynthesisError("espeak-ng said nothing: the text holds no word")
     return at_rate(sound[loud[0] : loud[-1] + 1], rate)
 
 
