@@ -138,14 +138,27 @@ class Generator:
 
     @torch.inference_mode()
     def land(self, state: TakeState, cues: Sequence[Cue] = ()) -> None:
-        """Apply the cues and bring the cache up to the newest chunk, under the prompt that now holds."""
+        """Apply the cues and bring the cache up to the newest chunk, under the prompt that now holds.
+
+        A pending commit runs first, under the prompt and the settings that its chunk was drawn with, unless the cues
+        make it useless: its keys and values are then the same whether it ran at once or only now.
+        """
+        if not self.replaces_commit(state, cues):
+            self.commit(state)
         if self._land(state, cues):
             self._switch(state)
-        else:
-            self.commit(state)
         for cue in cues:
             if isinstance(cue, Reference):
                 self._refer(state, cue)
+
+    def replaces_commit(self, state: TakeState, cues: Sequence[Cue]) -> bool:
+        """Return whether these cues, if they land on the next chunk, recompute or drop what a commit would write now."""
+        if any(isinstance(cue, Cut) for cue in cues):
+            return True
+        asked = [cue.value for cue in cues if isinstance(cue, Parameter) and cue.name == "on_switch"]
+        on_switch = OnSwitch(asked[-1]) if asked else state.on_switch
+        prompts = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues)
+        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and (prompts or state.blend is not None)
 
     def denoised(
         self,
@@ -269,9 +282,8 @@ class Generator:
             case OnSwitch.RECACHE:
                 self._recache(state)
             case OnSwitch.NONE:
-                self.commit(state)
+                pass
             case OnSwitch.FLUSH:
-                self.commit(state)
                 state.cache.keep_newest()
             case OnSwitch.CLEAR:
                 state.cache.clear(state.index)

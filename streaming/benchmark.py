@@ -83,7 +83,8 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     switched: list[float] = []
     for i in range(full + chunks):
         switch = i >= full and (i - full) % SWITCH_EVERY == SWITCH_EVERY - 1
-        boundary = rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
+        rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
+        boundary = rollout.settle()
         encode = _encode_seconds(boundary, entry.fps)
         if i < full:
             continue

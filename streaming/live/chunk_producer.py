@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
+from models.cue import Cue
 from models.state import Snapshot, Snapshots
 from models.time_grid import frames_before
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, Shown
 from streaming.live.timings import Timings
-from streaming.rollout import Boundary, Rollout, record_of
+from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.take.history import TakeFiles, TakeHistory, new_id
 from streaming.take.take_file import CueLine, Take
 from streaming.transport.commands import cues_of, merged
 
 SNAPSHOT_BUDGET_MB = 512
-Drawn = tuple[Boundary, Snapshot, float]  # and the seconds that it took
 
 
 @dataclass(frozen=True)
@@ -160,30 +160,35 @@ class ChunkProducer:
     async def run(self, begun: Callable[[], None]) -> None:
         """Draw until the end; `begun` is called when a chunk has come."""
         self._keep(lambda files: files.begin(self.line))
-        chunk = self._model.entry.rollout.grid.frames
+        frames = self._model.entry.rollout.grid.frames
         while not self._over:
             await self._turn_back()
             if self._past is not None:
                 await self._catch_up(self._past)
                 continue
-            ready = may_draw(self.look_ahead, unplayed=self._unplayed, chunk=chunk, production=self.figures.production)
+            ready = may_draw(self.look_ahead, unplayed=self._unplayed, chunk=frames, production=self.figures.production)
             if self._held or not ready:
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            landing, self._waiting = self._waiting, []
-            if self.look_ahead is LookAhead.LOSSLESS:  # every prompt has its chunk
-                later = next((i for i, w in enumerate(landing) if i and w.entry.prompt is not None), len(landing))
-                landing, self._waiting = landing[:later], landing[later:]
-            entries = merged([w.entry for w in landing])
-            self._landing = landing
-            drawn = await self._draw(entries)
-            self._landing = []
-            if drawn is None:
-                self._waiting = landing + self._waiting
+            self._landing, self._waiting = self._split()
+            entries = merged([w.entry for w in self._landing])
+            chunk = await self._draw(entries)
+            if chunk is None:
+                self._waiting, self._landing = self._landing + self._waiting, []
                 continue
-            self._arrived(drawn, entries, landing)
+            self._arrived(chunk, entries)
             begun()
+            self._grow(*await self._settle(), entries)
+            self._landing = []
+
+    def _split(self) -> tuple[list[Waiting], list[Waiting]]:
+        """The waiting cues that land on the next chunk, and those that wait on: `lossless` gives every prompt its chunk."""
+        waiting = self._waiting
+        if self.look_ahead is not LookAhead.LOSSLESS:
+            return waiting, []
+        later = next((i for i, w in enumerate(waiting) if i and w.entry.prompt is not None), len(waiting))
+        return waiting[:later], waiting[later:]
 
     @property
     def _unplayed(self) -> int:
@@ -198,9 +203,23 @@ class ChunkProducer:
         if self._restart or self._rewind_to is not None:
             await self._go_back(self._rewind_to)
 
-    async def _draw(self, entries: list[CueLine]) -> Drawn | None:
+    async def _draw(self, entries: list[CueLine]) -> Chunk | None:
         """The next chunk, on which these cues land; None if it was given up."""
-        return await self._device.run(lambda: self._step(entries))
+        return await self._device.run(lambda: self._rollout.step(cues_of(entries)))
+
+    async def _settle(self) -> tuple[Boundary, Snapshot, float]:
+        """Bring the newest chunk to its boundary, while its frames are shown; its snapshot, and the seconds that this took.
+
+        A prompt that waits already will have the cache computed anew, so the clean pass is left out.
+        """
+        landing, _ = self._split()
+        coming = cues_of(merged([w.entry for w in landing]))
+        return await self._device.run(lambda: self._settled(coming))
+
+    def _settled(self, coming: list[Cue]) -> tuple[Boundary, Snapshot, float]:
+        began = time.perf_counter()
+        boundary = self._rollout.settle(coming)
+        return boundary, self._rollout.snapshot(), time.perf_counter() - began
 
     async def _catch_up(self, past: TakeHistory) -> None:
         """Draw the next chunk as it was, or be done with the past."""
@@ -210,23 +229,19 @@ class ChunkProducer:
             return
         own = len(past.take.cues)  # the rollout lands those by itself
         entries = [e for e in past.landed[own:] if e.landed == at]
-        boundary, snapshot, seconds = await self._device.run(lambda: self._step(entries))
+        await self._device.run(lambda: self._rollout.step(cues_of(entries)))
+        boundary, snapshot, seconds = await self._device.run(lambda: self._settled([]))
         self._grow(boundary, snapshot, seconds, entries)
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
             self._differs = True
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
             self._tell({"type": "warning", "why": why})
 
-    def _step(self, entries: list[CueLine]) -> Drawn:
-        began = time.perf_counter()
-        boundary = self._rollout.step(cues_of(entries))
-        return boundary, self._rollout.snapshot(), time.perf_counter() - began
-
-    def _grow(self, boundary: Boundary, snapshot: Snapshot, seconds: float, entries: list[CueLine]) -> list[CueLine]:
-        """A chunk becomes part of the line; the cues that landed on it."""
+    def _grow(self, boundary: Boundary, snapshot: Snapshot, settling: float, entries: list[CueLine]) -> None:
+        """A chunk at its boundary becomes part of the line, with the cues that landed on it."""
         self.snapshots.add(snapshot)
         if boundary.first > 0:  # the first chunk warms things up
-            self.figures.drew(seconds)
+            self.figures.drew(boundary.seconds["draw"] + boundary.seconds["decode"], settling)
             if boundary.disagreement is not None:  # and begins as the picture that it was given, if there is one
                 self.figures.tied(boundary.disagreement)
         own = self.line.take.cues if boundary.first == 0 else []
@@ -237,27 +252,25 @@ class ChunkProducer:
         self._keep(lambda files: files.chunk(boundary, entries))
         if entries:
             self._tell(self.timeline())
-        return entries
 
-    def _arrived(self, drawn: Drawn, entries: list[CueLine], landing: list[Waiting]) -> None:
-        """A chunk is drawn: its cues become part of the line, its frames queue up."""
-        boundary = drawn[0]
-        entries = self._grow(*drawn, entries)
+    def _arrived(self, chunk: Chunk, entries: list[CueLine]) -> None:
+        """A chunk is drawn, with these cues: its frames queue up at once, before its clean pass."""
         ahead = len(self._playout)
-        for waiting in landing:
+        for waiting in self._landing:
             self.figures.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
                 frame = self._playout.released + ahead
-                self._tell({"type": "live", "id": waiting.number, "latent": boundary.first, "frame": frame})
-        cut = any(e.cut for e in entries)
-        answers = tuple(w.number for w in landing if w.number is not None)
-        head, *rest = self._shown(boundary)
+                self._tell({"type": "live", "id": waiting.number, "latent": chunk.first, "frame": frame})
+        own = self.line.take.cues if chunk.first == 0 else []
+        cut = any(e.cut for e in [*own, *entries])
+        answers = tuple(w.number for w in self._landing if w.number is not None)
+        head, *rest = self._shown(chunk)
         self._queue([replace(head, cut=cut, answers=answers), *rest])
 
-    def _shown(self, boundary: Boundary) -> list[Shown]:
+    def _shown(self, chunk: Chunk) -> list[Shown]:
         """The frames of a chunk, as they go to the playout."""
-        begin = frames_before(boundary.first)
-        return [Shown(f, boundary.first, frame=i) for i, f in enumerate(boundary.frames, begin)]
+        begin = frames_before(chunk.first)
+        return [Shown(f, chunk.first, frame=i) for i, f in enumerate(chunk.frames, begin)]
 
     def _queue(self, frames: list[Shown]) -> None:
         self._playout.add(frames)

@@ -15,12 +15,14 @@ class Timings:
         """Frames a chunk gives, and frames a second of the film."""
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
+        self._busy: deque[float] = deque(maxlen=20)
         self._waits: deque[float] = deque(maxlen=200)
         self._apart: deque[float] = deque(maxlen=500)
 
-    def drew(self, seconds: float) -> None:
-        """A chunk took so long on the device."""
+    def drew(self, seconds: float, settling: float) -> None:
+        """Count a chunk: the seconds until its frames were there, and those that its boundary took afterwards."""
         self._production.append(seconds)
+        self._busy.append(seconds + settling)
 
     def waited(self, seconds: float) -> None:
         """A command waited so long for its first frame."""
@@ -40,20 +42,20 @@ class Timings:
 
     @property
     def production(self) -> float:
-        """Frames that play while a chunk is made; 0 before the first was measured."""
+        """Frames that play until those of a chunk that is begun are there; 0 before the first was measured."""
         return statistics.median(self._production) * self._fps if self._production else 0.0
 
     @property
     def real_time_factor(self) -> float | None:
         """Seconds of device time a second of media costs; None before the first chunks."""
-        if len(self._production) < 2:
+        if len(self._busy) < 2:
             return None
-        return statistics.median(self._production) * self._fps / self._chunk_frames
+        return statistics.median(self._busy) * self._fps / self._chunk_frames
 
     @property
     def generated_fps(self) -> float | None:
         """Frames a second that the device could make; None before the first chunks."""
-        return round(self._chunk_frames / statistics.median(self._production), 1) if self._production else None
+        return round(self._chunk_frames / statistics.median(self._busy), 1) if self._busy else None
 
     @property
     def prompt_ms(self) -> list[int] | None:

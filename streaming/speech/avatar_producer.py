@@ -24,12 +24,12 @@ from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME
 from models.time_grid import frames_before, latent_of
-from streaming.live.chunk_producer import ChunkProducer, Drawn, Waiting
+from streaming.live.chunk_producer import ChunkProducer, Waiting
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.media.opus import SILENCE
-from streaming.rollout import Boundary
+from streaming.rollout import Chunk
 from streaming.speech.driven_rollout import GivenUpError, LiveRollout
 from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
@@ -152,7 +152,7 @@ class AvatarProducer(ChunkProducer):
         shown = self._playout.next_frame + takes + BARELY
         return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), self.line.length)
 
-    async def _draw(self, entries: list[CueLine]) -> Drawn | None:
+    async def _draw(self, entries: list[CueLine]) -> Chunk | None:
         redraws = self._redraws
         missing = self._rollout.needs(self.line.length) - self._given.length
         await self._listen(missing)
@@ -167,10 +167,10 @@ class AvatarProducer(ChunkProducer):
             self._given.close()
             self._no_longer_kept(e)
         try:
-            drawn = await super()._draw(entries)
+            chunk = await super()._draw(entries)
         except GivenUpError:
             return None
-        return drawn if redraws == self._redraws else None
+        return chunk if redraws == self._redraws else None
 
     async def _listen(self, samples: int) -> None:
         """A live voice gives the rest of what it says in real time; it may be a little late."""
@@ -178,8 +178,8 @@ class AvatarProducer(ChunkProducer):
         while self._voice.awaits(samples) and redraws == self._redraws and not self._over and self._clock() < until:
             await asyncio.sleep(LOOK_EVERY)
 
-    def _shown(self, boundary: Boundary) -> list[Shown]:
-        shown = super()._shown(boundary)
+    def _shown(self, chunk: Chunk) -> list[Shown]:
+        shown = super()._shown(chunk)
         sounds = self._given.frames(shown[0].frame, len(shown))
         return [
             replace(frame, sound=SILENCE if frame.frame < self._mute_before else sound)

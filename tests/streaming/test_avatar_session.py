@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -14,17 +15,18 @@ import pytest
 from conftest import tiny_avatar
 from speakers import PORTRAIT, as_samples, speaking, tone, until
 
+from models.cue import Cue
 from models.driving_signal import FRAME, RATE
 from models.knot import DISAGREEMENT
 from models.time_grid import TimeGrid
-from streaming.live.chunk_producer import Drawn
 from streaming.live.playout import Shown
+from streaming.rollout import Chunk
 from streaming.speech.avatar_session import AvatarState, LiveAvatar
 from streaming.speech.driven_rollout import SpeakingRollout
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take import journal
 from streaming.take.history import replay_journal
-from streaming.take.take_file import CueLine, Take
+from streaming.take.take_file import Take
 from streaming.take.take_file import load as load_take
 from streaming.transport.commands import ControlError, MicrophoneCommand, parse
 
@@ -295,14 +297,15 @@ async def test_interrupted_again_and_again_it_goes_on_living() -> None:
     """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
     async with speaking() as (avatar, events):
         await until(lambda: avatar.index >= 6)
-        step = avatar._drawing._step
+        rollout = avatar._drawing._rollout
+        step = rollout.step
 
-        def slow(entries: list[CueLine]) -> Drawn:
+        def slow(cues: Sequence[Cue] = ()) -> Chunk:
             time.sleep(0.15)
-            avatar._drawing._rollout.may_go_on()
-            return step(entries)
+            rollout.may_go_on()
+            return step(cues)
 
-        avatar._drawing._step = slow
+        rollout.step = slow
         avatar.say(tone(20))
         await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.audible)
         began, frame = avatar.index, avatar.playout.next_frame

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 from aiortc import RTCPeerConnection
 from conftest import tiny_model
 
+from models.cue import Cue
 from models.time_grid import TimeGrid
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
 from streaming.live.session_state import TRANSITIONS, SessionState, next_state
-from streaming.rollout import Rollout
+from streaming.rollout import Boundary, Chunk, Rollout
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import CueLine, Take, load
 from streaming.transport import peers
@@ -99,6 +101,55 @@ async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> No
         await until(lambda: session.playout.released > live["frame"])
         assert session.playout.playhead == live["latent"]
         assert [e.prompt for e in session.line.landed] == ["one", "two"]
+
+
+@async_test
+async def test_frames_are_shown_while_their_chunk_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle, may_settle = Rollout.settle, threading.Event()
+
+    def slowly(rollout: Rollout, coming: Sequence[Cue] = ()) -> Boundary:
+        assert may_settle.wait(20)
+        return settle(rollout, coming)
+
+    monkeypatch.setattr(Rollout, "settle", slowly)
+    async with running() as (session, _):
+        await until(lambda: session.playout.released == 9)
+        assert session.index == 0  # the first chunk's frames are all shown, and it is at no boundary yet
+        may_settle.set()
+        await until(lambda: session.index >= 6)
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_a_prompt_that_waits_takes_the_place_of_the_clean_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, settle = Rollout.step, Rollout.settle
+    begun, may_step, committed = threading.Event(), threading.Event(), {}
+
+    def held(rollout: Rollout, extra: Sequence[Cue] = ()) -> Chunk:
+        if rollout.state.index == 12:
+            begun.set()
+            assert may_step.wait(20)
+        return step(rollout, extra)
+
+    def noted(rollout: Rollout, coming: Sequence[Cue] = ()) -> Boundary:
+        boundary = settle(rollout, coming)
+        committed[boundary.first] = "commit" in boundary.seconds
+        return boundary
+
+    monkeypatch.setattr(Rollout, "step", held)
+    monkeypatch.setattr(Rollout, "settle", noted)
+    async with running() as (session, _):
+        await until(begun.is_set)
+        say(session, 1, type="prompt", text="two")
+        may_step.set()
+        await until(lambda: session.index >= 24)
+        assert [(e.prompt, e.landed) for e in session.line.landed] == [("one", 0), ("two", 15)]
+        say(session, 2, type="rewind", latent=15)
+        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.index >= 24)
+        assert [e.prompt for e in session.line.landed] == ["one"]
+    assert [first for first, ran in committed.items() if not ran] == [12]
+    assert replayed(session.take()) == session.line.hashes
 
 
 @async_test
@@ -223,10 +274,10 @@ async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alo
 
 @async_test
 async def test_undo_takes_back_a_cue_that_is_being_drawn_and_no_more() -> None:
-    async with running() as (session, events):
+    async with running() as (session, _):
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
-        await until(lambda: any(e["type"] == "live" for e in events))
+        await until(lambda: len(session.line.landed) == 2)
         draw = session._drawing._rollout.step
 
         def slowly(cues: Any) -> Any:
@@ -294,6 +345,7 @@ async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> 
             for number, text in enumerate("abc"):
                 say(session, number, type="prompt", text=text)
             await until(lambda e=events: any(x.get("id") == 2 and x["type"] == "live" for x in e))
+            await until(lambda s=session, n=landed: len(s.line.landed) == len(n))
             assert [e.prompt for e in session.line.landed] == landed
 
 
