@@ -140,8 +140,8 @@ class Studio:
     def _measured(self, session: Session) -> None:
         """What a session made is what the next may expect."""
         status = session.status()
-        if status["generated_fps"] and session.index > session.model.entry.rollout.window:
-            self._speeds.measured(session.model.entry.name, self._device.type, status["generated_fps"], "session")
+        if status.generated_fps and session.index > session.model.entry.rollout.window:
+            self._speeds.measured(session.model.entry.name, self._device.type, status.generated_fps, "session")
 
     def hosted(self, session: str) -> HostedSession:
         if session not in self.sessions.hosted:

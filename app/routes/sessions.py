@@ -91,7 +91,7 @@ def add(app: FastAPI, studio: Studio) -> None:
     async def status(session: str) -> dict[str, Any]:
         """Where a session is."""
         running = studio.hosted(session).session
-        return {**running.status(), "timeline": running.timeline()}
+        return {**running.status().wire(), "timeline": running.timeline().wire()}
 
     @app.post("/api/sessions/{session}/offer")
     async def offer(session: str, body: Offer) -> dict[str, str]:

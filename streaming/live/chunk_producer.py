@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue
@@ -21,6 +20,7 @@ from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.take.history import TakeFiles, TakeHistory, new_id
 from streaming.take.take_file import CueLine, Take
 from streaming.transport.commands import cues_of, merged
+from streaming.transport.events import Event, LiveEvent, TimelineEvent, WarningEvent
 
 SNAPSHOT_BUDGET_MB = 512
 
@@ -46,7 +46,7 @@ class ChunkProducer:
         *,
         folder: Path | None,
         look_ahead: LookAhead,
-        tell: Callable[[dict[str, Any]], None],
+        tell: Callable[[Event], None],
         clock: Callable[[], float],
         past: TakeHistory | None = None,
     ) -> None:
@@ -75,10 +75,9 @@ class ChunkProducer:
         """The latent at which a continued take begins to be seen; None once it is."""
         return self._past.length if self._past is not None else None
 
-    def timeline(self) -> dict[str, Any]:
-        """The cue blocks of the present line."""
-        cues = [e.model_dump(exclude_defaults=True) for e in self.line.landed]
-        return {"type": "timeline", "take": self.line.id, "parent": self.line.parent, "cues": cues}
+    def timeline(self) -> TimelineEvent:
+        """List the cues of the take as it is now."""
+        return TimelineEvent(take=self.line.id, parent=self.line.parent, cues=self.line.landed)
 
     # -- what it is told ------------------------------------------------------------------------------------------
 
@@ -153,7 +152,7 @@ class ChunkProducer:
         if self._files is not None:
             self._files = None
             why = f"the take is no longer kept on disk ({e.strerror or e}): download it before you end it"
-            self._tell({"type": "warning", "why": why})
+            self._tell(WarningEvent(why=why))
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
@@ -235,7 +234,7 @@ class ChunkProducer:
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
             self._differs = True
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
-            self._tell({"type": "warning", "why": why})
+            self._tell(WarningEvent(why=why))
 
     def _grow(self, boundary: Boundary, snapshot: Snapshot, settling: float, entries: list[CueLine]) -> None:
         """A chunk at its boundary becomes part of the line, with the cues that landed on it."""
@@ -260,7 +259,7 @@ class ChunkProducer:
             self.figures.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
                 frame = self._playout.released + ahead
-                self._tell({"type": "live", "id": waiting.number, "latent": chunk.first, "frame": frame})
+                self._tell(LiveEvent(id=waiting.number, latent=chunk.first, frame=frame))
         own = self.line.take.cues if chunk.first == 0 else []
         cut = any(e.cut for e in [*own, *entries])
         answers = tuple(w.number for w in self._landing if w.number is not None)

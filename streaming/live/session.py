@@ -38,11 +38,23 @@ from streaming.transport.commands import (
     PromptCommand,
     RewindCommand,
 )
+from streaming.transport.events import (
+    AcceptedEvent,
+    EncodedEvent,
+    Event,
+    HelloEvent,
+    PhaseEvent,
+    RecordingEvent,
+    ShownEvent,
+    StatusEvent,
+    TakenBackEvent,
+    TimelineEvent,
+)
 
 log = logging.getLogger(__name__)
 
 MOST_TASKS = 128  # that one session may have at a time
-Listener = Callable[[dict[str, Any]], None]
+Listener = Callable[[Event], None]
 
 
 class Session:
@@ -107,37 +119,44 @@ class Session:
         """Seconds of device time a second of media costs; None before the first chunks."""
         return self._drawing.figures.real_time_factor
 
-    def facts(self) -> dict[str, Any]:
-        """What a viewer needs to know of the film once."""
+    def hello(self, *, controls: bool) -> HelloEvent:
+        """Describe the session to a viewer that connects, and says whether that one may send commands."""
         entry = self.model.entry
-        facts = {"model": entry.name, "fps": entry.fps, "chunk": entry.rollout.chunk, "phase": self.phase}
-        return facts | {"sound": self.playout.sound is not None}
+        return HelloEvent(
+            session=self.id,
+            controls=controls,
+            model=entry.name,
+            fps=entry.fps,
+            chunk=entry.rollout.chunk,
+            phase=self.phase,
+            sound=self.playout.sound is not None,
+        )
 
     def take(self) -> Take:
         """The surviving line as a take that render replays to the same latents."""
         return self.line.as_take(self._drawing.record)
 
-    def status(self) -> dict[str, Any]:
-        figures = self._drawing.figures
-        return {
-            "type": "status",
-            "phase": self.phase,
-            "latent": self.index,
-            "catching_up": self._drawing.catching_up,
-            "playhead": self.playout.playhead,
-            "oldest": self._drawing.snapshots.oldest(),
-            "held_mb": round(self._drawing.snapshots.bytes() / 1e6),
-            "generated_fps": figures.generated_fps,
-            "buffer_ms": round(1000 * len(self.playout) / self.playout.fps),
-            "prompt_ms": figures.prompt_ms,
-            "knots": figures.knots,
-            "viewers": len(self.broadcast),
-            "look_ahead": self._drawing.look_ahead,
-            "recorded_s": round(self.playout.recording.seconds, 1) if self.playout.recording else None,
-        }
+    def status(self) -> StatusEvent:
+        """Tell where the session is and what it measures."""
+        timings, knots = self._drawing.figures, self._drawing.figures.knots
+        return StatusEvent(
+            phase=self.phase,
+            latent=self.index,
+            catching_up=self._drawing.catching_up,
+            playhead=self.playout.playhead,
+            oldest=self._drawing.snapshots.oldest(),
+            held_mb=round(self._drawing.snapshots.bytes() / 1e6),
+            generated_fps=timings.generated_fps,
+            buffer_ms=round(1000 * len(self.playout) / self.playout.fps),
+            prompt_ms=timings.prompt_ms,
+            knots=knots,
+            viewers=len(self.broadcast),
+            look_ahead=self._drawing.look_ahead,
+            recorded_s=round(self.playout.recording.seconds, 1) if self.playout.recording else None,
+        )
 
-    def timeline(self) -> dict[str, Any]:
-        """The cue blocks of the present line."""
+    def timeline(self) -> TimelineEvent:
+        """List the cues of the take as it is now."""
         return self._drawing.timeline()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -145,7 +164,7 @@ class Session:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in list(self._listeners):
             listener(event)
 
@@ -159,7 +178,7 @@ class Session:
             self._obey(command)
         except ValueError as e:
             raise ControlError(str(e), command.id) from None
-        self._tell({"type": "accepted", "id": command.id})
+        self._tell(AcceptedEvent(id=command.id))
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -186,7 +205,7 @@ class Session:
                 self.playout.recording.end()
             case PlainCommand(type="undo"):
                 if (number := self._drawing.undo()) is not None:  # told behind the answer to the undo itself
-                    asyncio.get_running_loop().call_soon(self._tell, {"type": "taken_back", "id": number})
+                    asyncio.get_running_loop().call_soon(self._tell, TakenBackEvent(id=number))
             case MicrophoneCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
@@ -195,7 +214,7 @@ class Session:
                 self._cue(command)
 
     def _cue(self, command: CueCommand) -> None:
-        self._drawing.land(command.entry(), command.id)
+        self._drawing.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):
             self._prepare(command.text, command.id)
 
@@ -207,7 +226,7 @@ class Session:
 
     async def _encode(self, text: str, number: int) -> None:
         await self.device.run(lambda: self.model.generator.text(text))
-        self._tell({"type": "encoded", "id": number, "not_understood": self.model.not_understood(text)})
+        self._tell(EncodedEvent(id=number, not_understood=self.model.not_understood(text)))
 
     def _record(self) -> None:
         """Begin a recording beside the take; the stream does not depend on how it fares."""
@@ -218,14 +237,14 @@ class Session:
 
         async def run() -> None:
             why = ""
-            self._tell({"type": "recording", "name": recording.path.stem, "on": True})
+            self._tell(RecordingEvent(name=recording.path.stem, on=True))
             try:
                 await recording.run()
             except RecordingError as e:
                 why = str(e)
             finally:
                 playout.recording = None
-            self._tell({"type": "recording", "name": recording.path.stem, "on": False, "why": why})
+            self._tell(RecordingEvent(name=recording.path.stem, on=False, why=why))
 
         self._recorder = self._spawn(run())
 
@@ -263,7 +282,7 @@ class Session:
         else:
             self.playout.hold(held=phase is not SessionState.LIVE)
             self._drawing.hold(held=phase is SessionState.PAUSED)
-        self._tell({"type": "phase", "phase": phase, "why": self.failure})
+        self._tell(PhaseEvent(phase=phase, why=self.failure))
 
     def _begun(self) -> None:
         if self.phase is SessionState.WARMING:
@@ -271,7 +290,7 @@ class Session:
 
     def _shown(self, shown: Shown, number: int) -> None:
         for answer in shown.answers:
-            self._tell({"type": "shown", "id": answer, "frame": number})
+            self._tell(ShownEvent(id=answer, frame=number))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))

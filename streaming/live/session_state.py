@@ -1,4 +1,4 @@
-"""The phases of a session and the ways between them."""
+"""States of a session and the transitions between them, and what an avatar does while its session runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from enum import StrEnum
 
 
 class SessionState(StrEnum):
-    """What a session is doing."""
+    """Names what a session is doing."""
 
-    LOADING = "loading"  # the model is being read
     WARMING = "warming"  # the first chunk is being drawn
     LIVE = "live"
     PAUSED = "paused"
@@ -16,8 +15,15 @@ class SessionState(StrEnum):
     FAILED = "failed"
 
 
+class AvatarState(StrEnum):
+    """Names what an avatar does, as a viewer perceives it."""
+
+    IDLE = "idle"
+    LISTENING = "listening"  # the microphone hears speech
+    SPEAKING = "speaking"
+
+
 TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
-    SessionState.LOADING: frozenset({SessionState.WARMING, SessionState.ENDED, SessionState.FAILED}),
     SessionState.WARMING: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
     SessionState.LIVE: frozenset({SessionState.PAUSED, SessionState.ENDED, SessionState.FAILED}),
     SessionState.PAUSED: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
@@ -27,7 +33,7 @@ TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
 
 
 def next_state(now: SessionState, then: SessionState) -> SessionState:
-    """`then`, if there is a way to it; ValueError names both if not."""
+    """Return `then` if a session in state `now` may enter it; ValueError names both states if not."""
     if then not in TRANSITIONS[now]:
         raise ValueError(f"a session that is {now} cannot become {then}")
     return then

@@ -6,6 +6,7 @@ import statistics
 from collections import deque
 
 from models.knot import DISAGREEMENT
+from streaming.transport.events import KnotFigures
 
 
 class Timings:
@@ -33,12 +34,13 @@ class Timings:
         self._apart.append(disagreement)
 
     @property
-    def knots(self) -> dict[str, float] | None:
+    def knots(self) -> KnotFigures | None:
         """How far the newest 500 chunks were from their knots, and how many of them leaned to the new prediction."""
         if not self._apart:
             return None
         leaned = sum(apart > DISAGREEMENT for apart in self._apart)
-        return {"median": round(statistics.median(self._apart), 3), "max": round(max(self._apart), 3), "leaned": leaned}
+        median, largest = round(statistics.median(self._apart), 3), round(max(self._apart), 3)
+        return KnotFigures(median=median, max=largest, leaned=leaned)
 
     @property
     def production(self) -> float:

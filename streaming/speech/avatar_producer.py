@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -35,6 +34,7 @@ from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
 from streaming.take.history import TakeFiles
 from streaming.take.take_file import CueLine, Take
+from streaming.transport.events import Event
 
 PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
 LOOK_EVERY = 0.005
@@ -54,7 +54,7 @@ class AvatarProducer(ChunkProducer):
         playout: Playout,
         *,
         folder: Path | None,
-        tell: Callable[[dict[str, Any]], None],
+        tell: Callable[[Event], None],
         clock: Callable[[], float],
         portrait: Reference,
         voice: SpeechQueue,

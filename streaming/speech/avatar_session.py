@@ -5,17 +5,18 @@ sounds and microphone → voice → drawing → frames with their sound → play
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.driving_signal import RATE
 from models.judge.face_reader import FaceReader
 from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown
 from streaming.live.session import Session
+from streaming.live.session_state import AvatarState
 from streaming.speech.audio_file import Sound
 from streaming.speech.avatar_producer import AvatarProducer
 from streaming.speech.live_meters import LiveMeters
@@ -23,17 +24,10 @@ from streaming.speech.soundtrack import Samples
 from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
 from streaming.take.take_file import Take
 from streaming.transport.commands import Command, LookAheadCommand, MicrophoneCommand, PlainCommand, PromptCommand
+from streaming.transport.events import AvatarEvent, InterruptedEvent, StatusEvent
 
 GONE = 12  # frames, 480 ms, after which a microphone that sends nothing, not even silence, is not there
 PAUSE = 8  # silent frames, 320 ms, after which it no longer counts as speaking
-
-
-class AvatarState(StrEnum):
-    """What an avatar seems to do."""
-
-    IDLE = "idle"
-    LISTENING = "listening"
-    SPEAKING = "speaking"
 
 
 class LiveAvatar(Session):
@@ -70,10 +64,16 @@ class LiveAvatar(Session):
         """Interruptions so far: what was asked for in an earlier one is stale."""
         return self._drawing.epoch
 
-    def status(self) -> dict[str, Any]:
-        facts = {"state": self.state, "use": self.voice.use, "epoch": self.epoch}
-        level = round(self.voice.gate.level)  # of the microphone, dBFS
-        return super().status() | facts | {"level": level, "to_say_s": round(self.voice.waiting / 16_000, 1)}
+    def status(self) -> StatusEvent:
+        """Tell where the session is, what the avatar does and what waits to be spoken."""
+        facts = {
+            "state": self.state,
+            "use": self.voice.use,
+            "epoch": self.epoch,
+            "level": round(self.voice.gate.level),
+            "to_say_s": round(self.voice.waiting / RATE, 1),
+        }
+        return super().status().model_copy(update=facts)
 
     # -- what it is told ------------------------------------------------------------------------------------------
 
@@ -102,8 +102,7 @@ class LiveAvatar(Session):
         self._drawing.interrupt()
         self._loud = -PAUSE
         # the first frame that is silent, and the epoch that begins with it
-        told = {"frame": self.playout.released, "epoch": self.epoch, "why": why}
-        self._tell({"type": "interrupted", **told})
+        self._tell(InterruptedEvent(frame=self.playout.released, epoch=self.epoch, why=why))
         self._settle()
 
     def _obey(self, command: Command) -> None:
@@ -135,7 +134,7 @@ class LiveAvatar(Session):
         state = AvatarState.SPEAKING if speaks else AvatarState.LISTENING if self.voice.gate.open else AvatarState.IDLE
         if state is not self.state:
             self.state = state
-            self._tell({"type": "avatar", "state": state})
+            self._tell(AvatarEvent(state=state))
 
     def start(self) -> None:
         super().start()

@@ -59,18 +59,25 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 class CueLine(BaseModel):
-    """One line of the script: what happens at a position. `landed` is filled in by the rollout."""
+    """Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     at: Position = 0
+    """Where it was asked for: a latent, or seconds such as `12s`."""
     prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     blend: Annotated[int, Field(ge=1, le=64)] = 1
+    """Chunks over which the prompt takes over."""
     cut: bool = False
+    """Whether the take begins a new scene: nothing of the picture before is remembered."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """New noise from here on."""
     set: dict[str, str] = Field(default_factory=dict)
-    hush: Annotated[int, Field(ge=0)] | None = None  # an avatar's: the frame after which it was interrupted
+    """Settings of the rollout that change, by name."""
+    hush: Annotated[int, Field(ge=0)] | None = None
+    """Frame of the take after which an avatar was interrupted."""
     landed: Annotated[int, Field(ge=0)] | None = None
+    """First latent of the chunk on which the cue took effect; filled in by the rollout."""
 
     @model_validator(mode="before")
     @classmethod

@@ -76,7 +76,7 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
         frames = [frame.frame for _, frame in watcher.shown]
         assert frames == list(range(frames[0], frames[0] + len(frames)))
         assert (begin - 1) % FRAME == 0
-        assert [e["state"] for e in events if e["type"] == "avatar"] == ["speaking", "idle"]
+        assert [e.state for e in events if e.type == "avatar"] == ["speaking", "idle"]
 
 
 async def test_it_is_never_more_than_a_chunk_and_what_a_chunk_takes_ahead() -> None:
@@ -150,8 +150,8 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
             closed.append(next(t - at for t, f in new if f.frame >= frame))
             chunk.append(avatar._drawing.figures.production / 25)
             assert avatar.state is AvatarState.IDLE
-        interrupted = [e for e in events if e["type"] == "interrupted"]
-        assert [e["epoch"] for e in interrupted] == list(range(1, 9))
+        interrupted = [e for e in events if e.type == "interrupted"]
+        assert [e.epoch for e in interrupted] == list(range(1, 9))
         frames = [f.frame for _, f in watcher.shown]
         assert frames == sorted(set(frames))  # no frame twice, none skipped
         assert len(frames) == frames[-1] + 1 - frames[0]
@@ -249,8 +249,8 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
         await until(lambda: bool(watcher.loud()))
         began = time.monotonic()
         await microphone(avatar, tone(0.6, 500))
-        interrupted = next(e for e in events if e["type"] == "interrupted")
-        assert interrupted["why"] == "somebody speaks"
+        interrupted = next(e for e in events if e.type == "interrupted")
+        assert interrupted.why == "somebody speaks"
         assert avatar.state is AvatarState.LISTENING
         assert max(watcher.loud(began)) - began < 0.16 + 0.1  # the gate is sure after 160 ms
         await microphone(avatar, np.zeros(RATE // 2, np.float32))
@@ -264,7 +264,7 @@ async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
         await until(lambda: avatar.state is AvatarState.LISTENING)
         began = time.monotonic()
         avatar.say(tone(6))
-        await until(lambda: any(e["type"] == "interrupted" for e in events), 1)
+        await until(lambda: any(e.type == "interrupted" for e in events), 1)
         assert 0.1 < time.monotonic() - began < 0.16 + 0.2
         assert avatar.state is AvatarState.LISTENING
         talk.cancel()
@@ -281,7 +281,7 @@ async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting
         await microphone(avatar, fan[: RATE // 2])
         assert avatar.state is AvatarState.SPEAKING
         await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
-        assert [e["why"] for e in events if e["type"] == "interrupted"] == ["somebody speaks"]
+        assert [e.why for e in events if e.type == "interrupted"] == ["somebody speaks"]
 
 
 async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
@@ -290,7 +290,7 @@ async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() ->
         await until(lambda: avatar.playout.released > 5)
         await microphone(avatar, tone(1.5, 500))
         assert avatar.state is AvatarState.SPEAKING
-        assert not [e for e in events if e["type"] == "interrupted"]
+        assert not [e for e in events if e.type == "interrupted"]
 
 
 async def test_interrupted_again_and_again_it_goes_on_living() -> None:
@@ -314,7 +314,7 @@ async def test_interrupted_again_and_again_it_goes_on_living() -> None:
             await asyncio.sleep(1 / 30)
         assert avatar.playout.next_frame >= frame + 40
         assert avatar.index >= began + 6
-        assert [e["epoch"] for e in events if e["type"] == "interrupted"] == list(range(1, 61))
+        assert [e.epoch for e in events if e.type == "interrupted"] == list(range(1, 61))
         avatar.say(tone(3))
         await until(lambda: avatar.playout.audible)
         avatar.interrupt("asked to")  # there is something to silence again
@@ -326,12 +326,12 @@ async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Pa
     async with speaking(tmp_path) as (avatar, _):
         await until(lambda: avatar.index >= 12)
         lines = [x for x in journal.read(tmp_path / f"{avatar.line.id}.jsonl") if x["type"] == "chunk"]
-        told = avatar.status()["knots"]
+        told = avatar.status().knots
     apart = [x["disagreement"] for x in lines]
     assert all(a > 0 for a in apart)
-    assert told["max"] == pytest.approx(max(apart[1:]), abs=1e-3)
-    assert told["median"] == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
-    assert told["leaned"] == sum(a > DISAGREEMENT for a in apart[1:])
+    assert told.max == pytest.approx(max(apart[1:]), abs=1e-3)
+    assert told.median == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
+    assert told.leaned == sum(a > DISAGREEMENT for a in apart[1:])
 
 
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
@@ -340,7 +340,7 @@ async def test_a_hum_and_a_click_do_not_interrupt() -> None:
         room = 0.003 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
         room[8000:8400] = 0.5
         await microphone(avatar, room)
-        assert not [e for e in events if e["type"] == "interrupted"]
+        assert not [e for e in events if e.type == "interrupted"]
 
 
 async def test_an_avatar_refuses_what_makes_no_sense_to_it() -> None:
@@ -363,7 +363,7 @@ async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path) ->
             raise OSError(28, "No space left on device")
 
         avatar._drawing._given._write = full
-        await until(lambda: any(e["type"] == "warning" for e in events))
+        await until(lambda: any(e.type == "warning" for e in events))
         length = avatar.index
         await until(lambda: avatar.index >= length + 9)
 
@@ -381,11 +381,11 @@ async def test_it_tells_how_well_mouth_and_face_hold() -> None:
     async with speaking(reader=Mouth()) as (avatar, events):
         viewer = avatar.broadcast.join()
         avatar.say(np.tile(np.concatenate([tone(0.2), np.zeros(3200, np.float32)]), 20))
-        await until(lambda: any(e["type"] == "meters" and e["sync"] is not None for e in events), 12)
+        await until(lambda: any(e.type == "meters" and e.sync is not None for e in events), 12)
         avatar.broadcast.leave(viewer)
-    meters = [e for e in events if e["type"] == "meters"]
-    assert meters[0]["sync"] is None  # too little has been said
-    assert meters[-1]["identity"] == 1
+    meters = [e for e in events if e.type == "meters"]
+    assert meters[0].sync is None  # too little has been said
+    assert meters[-1].identity == 1
 
 
 async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None
         begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
         await asyncio.sleep(0.3)
         avatar.obey(parse('{"id": 2, "type": "stop_recording"}'))
-        await until(lambda: any(e["type"] == "recording" and not e["on"] for e in events))
+        await until(lambda: any(e.type == "recording" and not e.on for e in events))
     with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
         times = [f.time for f in film.decode(video=0)]
     with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_session import async_test, running, say, until
+from sessions import async_test, running, say, until
 
 from streaming.media.h264 import LiveEncoder
 from streaming.media.live_recording import LiveRecording, RecordingError, whole_bytes
@@ -93,12 +93,12 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 5)
         say(session, 1, type="record")
-        await until(lambda: (session.status()["recorded_s"] or 0) > 1)
+        await until(lambda: (session.status().recorded_s or 0) > 1)
         say(session, 2, type="stop_recording")
-        await until(lambda: any(e["type"] == "recording" and not e["on"] for e in events))
-        assert session.status()["recorded_s"] is None
+        await until(lambda: any(e.type == "recording" and not e.on for e in events))
+        assert session.status().recorded_s is None
         say(session, 3, type="record")
-        await until(lambda: (session.status()["recorded_s"] or 0) > 0.5)
+        await until(lambda: (session.status().recorded_s or 0) > 0.5)
         name = session.line.id
     assert len(played(tmp_path / f"{name}-1.mp4")) >= FPS
     assert len(played(tmp_path / f"{name}-2.mp4")) >= FPS // 2  # ended with the session, its last fragment included
@@ -113,7 +113,7 @@ async def test_a_full_disk_stops_neither_the_stream_nor_the_take(
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 3)
         say(session, 1, type="record")
-        await until(lambda: any(e.get("why", "").startswith("the recording stopped: No space") for e in events))
+        await until(lambda: any(e.wire().get("why", "").startswith("the recording stopped: No space") for e in events))
         released = session.playout.released
         await until(lambda: session.playout.released > released + 8)
 
@@ -121,7 +121,7 @@ async def test_a_full_disk_stops_neither_the_stream_nor_the_take(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("streaming.take.journal.Journal.write", full)
-        await until(lambda: any(e["type"] == "warning" and "No space" in e["why"] for e in events))
+        await until(lambda: any(e.type == "warning" and "No space" in e.why for e in events))
         released = session.playout.released
         await until(lambda: session.playout.released > released + 16)
         assert session.take().cues[0].prompt == "one"
