@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from exporters.decoder import memory_shapes
-from models.cache import RingCache
+from models.cache_protocol import Cache, EngineCache, Visible
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import Memory, TinyCodec, TinyStream
 from models.rope import Rotation
 from models.time_grid import FRAMES_PER_LATENT
-from models.transformer import CausalWanTransformer, KeysValues, TextState
+from models.transformer import CausalWanTransformer, TextState
 
 STEP, DECODER, NOTES = "step.onnx", "decoder.onnx", "int8.json"  # files of an artifact
 Say = Callable[[str], None]  # progress, a line at a time
@@ -57,12 +57,12 @@ class Runners:
 class _AsStored:
     """A cache for a pass that torch runs in its own type and that sees nothing but itself: stored in the ring's type."""
 
-    def __init__(self, cache: RingCache, dtype: torch.dtype) -> None:
+    def __init__(self, cache: Cache, dtype: torch.dtype) -> None:
         self._cache, self._dtype = cache, dtype
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         self._cache.extend(layer, key.to(self._dtype), value.to(self._dtype), rotation)
-        return rotation(key), value
+        return Visible(rotation(key), value)
 
 
 class EngineTransformer:
@@ -90,7 +90,7 @@ class EngineTransformer:
         timestep: Tensor,
         text: TextState,
         rotation: Rotation,
-        cache: RingCache,
+        cache: EngineCache,
         *,
         drive: Tensor | None = None,
         head: bool = True,

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from models import catalog
+from models.cache_protocol import KeysValues, Visible
 from models.catalog import AVATAR_PROMPT as PROMPT
 from models.pocket.training.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.training.stage import Pair, Save, Stage
 from models.pocket.training.teacher_forcing import BATCH, SIGMAS, Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
-from models.transformer import KeysValues, TextState
+from models.transformer import TextState
 
 SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
 
@@ -38,17 +39,17 @@ class ReferenceCache:
         self.placed: Rotation | None = None  # None: the pass is the reference's own
         self.clean = False  # whether the pass under way leaves its keys and values
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         if self.placed is None:
             self.reference.append((key, value))
-            return rotation(key), value
+            return Visible(rotation(key), value)
         own = rotation(key), value
         anchor = self.reference[layer]
         keys = torch.cat([self.placed(anchor[0]), *(k for k, _ in self.past[layer]), own[0]], 1)
         values = torch.cat([anchor[1], *(v for _, v in self.past[layer]), own[1]], 1)
         if self.clean:
             self.past[layer] = [*self.past[layer], own][-PAST:]
-        return keys, values
+        return Visible(keys, values)
 
 
 def build(first: Path) -> Pair:

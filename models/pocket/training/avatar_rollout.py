@@ -50,10 +50,10 @@ class PortraitChunk:
     gap: int  # latents from the newest to the reference
 
     def drawn(self, student: AvatarTeacher, steps: int) -> Tensor:
-        past, text = past_of(self.state), student.prompts([PROMPT])
+        past, text = past_of(self.state, CHUNK), student.prompts([PROMPT])
         where = student.rotation(self.state.index, self.generator.noise(self.state, 0))
-        x = self.generator.denoised(self.state, text, where, past, self.drive, steps)
-        return self.generator.tied(self.state, x)[0]
+        x = self.generator.denoise(self.state, text, where, past, self.drive, steps)
+        return self.generator.fuse_knot(self.state, x)[0]
 
     def seen_as(self, network: AvatarTeacher, x: Tensor, sigma: Tensor) -> Tensor:
         cache, text = ReferenceCache(len(network.transformer.blocks)), network.prompts([PROMPT])
@@ -88,10 +88,10 @@ def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.
             config, transformer, text, lambda: TinyStream(codec), catalog.AVATAR.stride, codec.encode_image
         )
         state = generator.new_take(tuple(rng.randrange(2**31) for _ in chosen), width, height)
-        generator.land(state, [Prompt(PROMPT)])
-        generator.stay_true(state, reference)
+        generator.apply_cues(state, [Prompt(PROMPT)])
+        generator.set_reference(state, reference)
         for _ in range(length):
-            generator.land(state)
+            generator.apply_cues(state)
             heard = drive[:, state.index : state.index + CHUNK + knot]
             yield PortraitChunk(generator, state, reference, heard, gap)
             generator.draw(state, drive=heard)

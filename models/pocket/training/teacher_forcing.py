@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from models import catalog
+from models.cache_protocol import Cache, KeysValues, Visible
 from models.codecs.tiny import TinyCodec
 from models.pocket.training.codec import as_video
 from models.pocket.training.stage import Pair, Save, Stage
@@ -29,7 +30,7 @@ from models.pocket.world.scene import UNSAID, Scene, changed_scene, random_scene
 from models.rope import Rotation, rotation
 from models.text.words import WordText
 from models.time_grid import FRAMES_PER_LATENT, frames_before
-from models.transformer import Cache, CausalWanTransformer, KeysValues, TextState
+from models.transformer import CausalWanTransformer, TextState
 
 CHUNK, CHUNKS, BATCH = 3, 6, 12
 CONFIG = catalog.POCKET.transformer
@@ -78,12 +79,12 @@ class GrowingCache:
     def forget(self) -> None:
         self.seen = [[] for _ in self.seen]
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         own = rotation(key), value
         keys, values = (torch.cat([*(c[i] for c in self.seen[layer]), own[i]], 1) for i in (0, 1))
         if self.clean:
             self.seen[layer].append(own)
-        return keys, values
+        return Visible(keys, values)
 
 
 @dataclass
