@@ -1,79 +1,46 @@
-"""Health, metrics, and the pages that are not the studio: login, share link, their scripts."""
+"""What an operator asks: whether the process answers, whether it can serve, and its metrics."""
 
 from __future__ import annotations
 
-import hmac
-from pathlib import Path
-from urllib.parse import parse_qs
-
 import prometheus_client
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, Gauge
 
-from app.security import COOKIE
-from app.services import Studio
-from streaming.live.session import Session
+from app.dependencies import ServicesOf
 
-PAGE = Path(__file__).parents[1] / "page"
-SERVED = {file.name for file in PAGE.iterdir() if file.suffix in (".js", ".css")}
+router = APIRouter()
 
 
-def add(app: FastAPI, studio: Studio, token: str | None) -> None:
-    registry = prometheus_client.CollectorRegistry()
-    gauges = {
-        name: prometheus_client.Gauge(f"longtake_{name}", text, registry=registry)
-        for name, text in (
-            ("sessions", "running sessions"),
-            ("viewers", "connected viewers"),
-            ("real_time_factor", "device seconds a media second costs, all sessions"),
-            ("buffer_seconds", "media drawn and not yet shown, the least of all sessions"),
-        )
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer while the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(services: ServicesOf) -> JSONResponse:
+    """Say whether a session can be started; 503 while pocket is being loaded and during shutdown."""
+    return JSONResponse({"ready": services.ready}, 200 if services.ready else 503)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(services: ServicesOf) -> Response:
+    """Give the figures of all sessions in the text format of Prometheus."""
+    running = [h.session for h in services.sessions.hosted.values()]
+    figures = {
+        "sessions": ("running sessions", len(running)),
+        "viewers": ("connected viewers", sum(len(s.broadcast) for s in running)),
+        "real_time_factor": (
+            "device seconds that a second of media costs, all sessions",
+            sum(s.real_time_factor or 0 for s in running),
+        ),
+        "buffer_seconds": (
+            "media drawn and not yet shown, the least of all sessions",
+            min((len(s.playout) / s.playout.fps for s in running), default=0),
+        ),
     }
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    async def readyz() -> JSONResponse:
-        """A session can be started."""
-        return JSONResponse({"ready": studio.ready}, 200 if studio.ready else 503)
-
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Prometheus text."""
-        running: list[Session] = [h.session for h in studio.sessions.hosted.values()]
-        gauges["sessions"].set(len(running))
-        gauges["viewers"].set(sum(len(s.broadcast) for s in running))
-        gauges["real_time_factor"].set(sum(s.real_time_factor or 0 for s in running))
-        gauges["buffer_seconds"].set(min((len(s.playout) / s.playout.fps for s in running), default=0))
-        return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
-    @app.get("/login", response_class=HTMLResponse)
-    async def login_page() -> str:
-        """Where a browser gives the token."""
-        return (PAGE / "login.html").read_text(encoding="utf-8")
-
-    @app.post("/login")
-    async def login(request: Request) -> Response:
-        form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
-        (offered, *_) = form.get("token", [""])
-        if token is None or not hmac.compare_digest(offered.encode(), token.encode()):
-            raise HTTPException(401, "this is not the token")
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
-        return answer
-
-    @app.get("/watch/{session}", response_class=HTMLResponse)
-    async def watch(session: str) -> str:
-        """The read-only page of a share link."""
-        studio.hosted(session)
-        return (PAGE / "watch.html").read_text(encoding="utf-8")
-
-    @app.get("/page/{name}")
-    async def page(name: str) -> FileResponse:
-        """Scripts and styles of the pages."""
-        if name not in SERVED:
-            raise HTTPException(404, "no such file")
-        return FileResponse(PAGE / name)
+    registry = CollectorRegistry()
+    for name, (text, value) in figures.items():
+        Gauge(f"longtake_{name}", text, registry=registry).set(value)
+    return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)

@@ -14,6 +14,7 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.errors import ErrorKind, UserError
 from models.judge.face_reader import FaceReader
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
@@ -30,8 +31,10 @@ CAPACITY = 0.95  # of the device's time
 UNKNOWN = 0.4  # real-time factor that a model is taken to have before it was measured
 
 
-class FullError(Exception):
-    """The device cannot carry another session in real time."""
+class FullError(UserError):
+    """Report that the device cannot carry another session in real time."""
+
+    kind = ErrorKind.BUSY
 
     def __init__(self, ticket: str, place: int) -> None:
         super().__init__(f"the device is busy; place {place} in line")

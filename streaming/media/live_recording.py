@@ -9,14 +9,15 @@ from typing import BinaryIO
 
 import av
 
+from models.errors import UserError
 from streaming.live.pacing import TICKS
 from streaming.media.fmp4 import Fmp4Muxer
 
 BACKLOG = 10 * TICKS  # of media time that may wait for the disk
 
 
-class RecordingError(Exception):
-    """A recording that had to stop; the message is one line for a person."""
+class RecordingError(UserError):
+    """Report a recording that had to stop."""
 
 
 class LiveRecording:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from models.cue import Cue, Parameter, Setting
+from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take.take_file import CueLine
@@ -19,7 +20,7 @@ from streaming.take.take_file import CueLine
 MESSAGE_LIMIT = 16_384  # bytes
 
 
-class ControlError(Exception):
+class ControlError(UserError):
     """Refuses a command: one line for a person, and the number of the command if it could be read."""
 
     def __init__(self, text: str, number: int | None = None) -> None:

@@ -15,6 +15,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 
+from models.errors import UserError
 from streaming.live.session import Session
 from streaming.speech.avatar_session import LiveAvatar
 from streaming.speech.microphone import listen
@@ -28,8 +29,8 @@ SDP_LIMIT = 64_000  # characters
 CONNECTED_WITHIN = 15.0  # seconds of an answer; who is not connected by then never will be
 
 
-class OfferError(Exception):
-    """An offer that cannot be answered; one line for a person."""
+class OfferError(UserError):
+    """Report an offer that cannot be answered."""
 
 
 class Peer:

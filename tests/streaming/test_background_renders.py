@@ -1,4 +1,4 @@
-"""Renders in the background give way to whoever watches, and two never write one file."""
+"""Renders in the background give way to viewers, report why they failed, and two never write one file."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import asyncio
 import errno
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 from conftest import tiny_model
 
-from app.services import Studio
-from streaming import background_renders as renders
-from streaming.background_renders import Render, Renders
+from streaming import background_renders
+from streaming.background_renders import BackgroundRenders, Program, without_folders
 from streaming.render_job import Job, RenderError, _alone
 from streaming.take.archive import Archive
 from streaming.take.take_file import CueLine, Take
 
-TAKE = Take(model="tiny", seed=5, length=1, cues=[CueLine(prompt="one")])
+NAME = "0123456789ab"
+TAKE = Take(model="pocket", seed=5, length=1, cues=[CueLine(prompt="one")])
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -30,81 +28,104 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
+def renders(
+    folder: Path, code: str, *, device: str = "cpu", watched: Callable[[], bool] = lambda: False
+) -> BackgroundRenders:
+    """Renders whose program is a line of Python; `sys.argv` is [take file, film]."""
+
+    def program(model: str, take: Path, film: Path) -> Program:
+        return Program([sys.executable, "-c", code, str(take), str(film)], folder, {})
+
+    return BackgroundRenders(Archive(folder / "takes"), program, device=device, watched=watched)
+
+
+def state(rendering: BackgroundRenders) -> str | None:
+    progress = rendering.progress(NAME)
+    return progress.state if progress else None
+
+
 @pytest.mark.asyncio
-async def test_on_a_gpu_a_render_stands_still_while_somebody_watches(
+async def test_a_render_that_ends_well_is_done_and_has_a_film(tmp_path: Path) -> None:
+    rendering = renders(tmp_path, "import sys; open(sys.argv[2], 'w').write(open(sys.argv[1]).read())")
+    assert rendering.progress(NAME) is None
+    rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) == "done")
+    progress = rendering.progress(NAME)
+    assert progress is not None
+    assert progress.film
+    assert progress.done == progress.chunks == 1
+    assert "prompt: one" in rendering.film(NAME).read_text()
+    earlier = renders(tmp_path, "").progress(NAME)  # as a server that was started later sees it
+    assert earlier is not None
+    assert (earlier.state, earlier.film) == ("done", True)
+
+
+@pytest.mark.asyncio
+async def test_on_a_gpu_a_render_is_stopped_while_a_session_has_viewers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renders, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(background_renders, "POLL_SECONDS", 0.02)
     watched = [True]
-    rendering = Renders(Archive(tmp_path), tmp_path, "cuda", lambda: watched[0], lambda model: "auto")
-    render = Render("0123456789ab", "tiny", 5, "rendering")
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
-    holding = asyncio.create_task(rendering._hold_while_busy(render, process))
-    try:
-        await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-        assert render.state == "held"
-        watched[0] = False
-        await until(lambda: psutil.Process(process.pid).status() != psutil.STATUS_STOPPED)
-        assert render.state == "rendering"
-    finally:
-        holding.cancel()
-        process.kill()
-        await process.wait()
+    rendering = renders(tmp_path, "import time; time.sleep(60)", device="cuda", watched=lambda: watched[0])
+    before = set(psutil.Process().children())
+    rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) == "held")
+    (process,) = set(psutil.Process().children()) - before
+    await until(lambda: process.status() == psutil.STATUS_STOPPED)
+    watched[0] = False
+    await until(lambda: state(rendering) == "rendering")
+    await until(lambda: process.status() != psutil.STATUS_STOPPED)
+    rendering.cancel(NAME)
+    await until(lambda: state(rendering) == "cancelled")
+    await until(lambda: not process.is_running())
+    with pytest.raises(KeyError):
+        rendering.cancel(NAME)
 
 
 @pytest.mark.asyncio
-async def test_a_render_that_fails_says_why_in_one_line_without_the_folder(tmp_path: Path) -> None:
-    rendering = Renders(Archive(tmp_path / "takes"), tmp_path / "models", "cpu", lambda: False, lambda model: "auto")
-    rendering.start("0123456789ab", TAKE.model_copy(update={"model": "longlive-1.3b"}))
-    await until(lambda: (rendering.state("0123456789ab") or {})["state"] == "failed", 60)
-    why = (rendering.state("0123456789ab") or {})["why"]
-    assert "models pull longlive-1.3b" in why
-    assert str(tmp_path) not in why
-    await rendering.close()
+async def test_a_render_that_fails_says_why_in_one_line_without_folders(tmp_path: Path) -> None:
+    code = "import sys; print('a trace\\nerror: pocket: /some/folder/x.pt is missing', file=sys.stderr); sys.exit(1)"
+    rendering = renders(tmp_path, code)
+    rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) == "failed")
+    progress = rendering.progress(NAME)
+    assert progress is not None
+    assert progress.why == "pocket: x.pt is missing"
+    crashed = renders(tmp_path, "import sys; sys.exit(3)")
+    crashed.start(NAME, TAKE)
+    await until(lambda: state(crashed) == "failed")
+    progress = crashed.progress(NAME)
+    assert progress is not None
+    assert progress.why == "it ended with code 3; start it again to go on"
 
 
 @pytest.mark.asyncio
 async def test_after_a_full_disk_the_take_can_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive, name = Archive(tmp_path / "takes"), "0123456789ab"
-    rendering = Renders(archive, tmp_path / "models", "cpu", lambda: False, lambda model: "torch")
+    rendering = renders(tmp_path, "")
 
-    def full(name: str, take: Take) -> Path:
+    def full(archive: Archive, name: str, take: Take) -> Path:
         raise OSError(errno.ENOSPC, "no space")
 
-    take = TAKE.model_copy(update={"model": "longlive-1.3b"})
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "write", full)
+        patch.setattr(Archive, "write", full)
         with pytest.raises(OSError, match="no space"):
-            rendering.start(name, take)
-    assert rendering.state(name) is None
-    rendering.start(name, take)
-    await until(lambda: (rendering.state(name) or {})["state"] == "failed", 60)  # it ran: its weights are not here
-    await rendering.close()
+            rendering.start(NAME, TAKE)
+    assert rendering.progress(NAME) is None
+    rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) == "done")
 
 
-@pytest.mark.asyncio
-async def test_a_render_is_run_by_the_engine_that_the_server_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands: list[str] = []
-
-    async def no_program(*command: str, **_: object) -> None:
-        commands.append(" ".join(command))
-        raise OSError(errno.ENOENT, "no such program")
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_program)
-    studio = Studio(tmp_path / "models", tmp_path / "data", torch.device("cpu"))
-    studio.engine_asked = "onnx:int8"
-    studio._loaded["pocket"] = replace(tiny_model(), engine={"engine": "onnx", "precision": "int8", "runtime": "1"})
-    studio._loaded["pocket-avatar"] = tiny_model()  # it has no such engine, and runs in torch
-    # the last was not opened yet: nobody knows whether it has that engine
-    for name, model in zip(
-        ("0123456789ab", "0123456789ac", "0123456789ad"), ("pocket", "pocket-avatar", "longlive-1.3b"), strict=True
-    ):
-        studio.renders.start(name, TAKE.model_copy(update={"model": model}))
-        await until(lambda n=name: (studio.renders.state(n) or {})["state"] == "failed")
-    assert [c.rpartition(" ")[2] for c in commands] == ["onnx:int8", "torch", "auto"]
-    studio.thread.close()
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("m: /home/me/models/x.pt is missing", "m: x.pt is missing"),
+        ("'/a/b c' is there, (/srv/takes/t.yaml) is not", "'b c' is there, (t.yaml) is not"),
+        ("an offer has the content type application/sdp", "an offer has the content type application/sdp"),
+        ("see https://example.org/a/b or 3/4/5", "see https://example.org/a/b or 3/4/5"),
+    ],
+)
+def test_a_message_for_a_viewer_names_files_but_no_folders(message: str, said: str) -> None:
+    assert without_folders(message) == said
 
 
 def test_a_second_render_of_the_same_file_is_refused(tmp_path: Path) -> None:
