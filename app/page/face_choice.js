@@ -1,69 +1,117 @@
-// Who an avatar is: a face of the gallery, one of one's own design, or a picture.
-(() => {
-  "use strict";
+// @ts-check
+// What an avatar looks like: a face of the gallery, one of one's own design, or a picture.
 
-  class Faces {
-    constructor(root, tell) {
-      this.tell = tell;
-      for (const name of ["faces", "designer", "portrait"]) this[name] = root.querySelector(`[data-lt=${name}]`);
-      this.portrait.onchange = () => {
-        const [file] = this.portrait.files;
-        this.portrait.value = ""; // so that the same file can be chosen again
-        if (file) this.upload(file);
-      };
-    }
+import { make, part } from "./elements.js";
 
-    show({ gallery, attributes }, size, base) { // what the server knows, and the size in which an avatar is drawn
-      Object.assign(this, { gallery, base, size: size.split("x").map(Number), look: { face: gallery[0] } });
-      this.draw();
-      this.designer.replaceChildren(...Object.entries(attributes).map(([name, values]) => {
-        const label = document.createElement("label"), select = document.createElement("select");
-        label.append(name.replace("_", " "), select);
-        select.append(...values.map((v) => new Option(v, v)));
-        select.onchange = () => this.design();
-        select.name = name;
-        return label;
-      }));
-    }
+/** @import { FaceFacts } from "./api.js" */
+/** @typedef {{ face: string } | { portrait: string }} Look as the POST that begins a session has it; base64 PNG */
 
-    draw(own) {
-      const buttons = this.gallery.map((name) => this.button(name, `${this.base}api/faces/${name}`, { face: name }));
-      if (own) buttons.push(this.button(...own));
-      this.faces.replaceChildren(...buttons);
-      this.mark();
-    }
-
-    button(title, picture, look) {
-      const button = document.createElement("button"), image = document.createElement("img");
-      Object.assign(image, { src: picture, alt: title });
-      button.append(image);
-      Object.assign(button, { title, role: "radio", look });
-      button.onclick = () => { this.look = look; this.mark(); };
-      return button;
-    }
-
-    mark() { for (const b of this.faces.children) b.ariaChecked = String(JSON.stringify(b.look) === JSON.stringify(this.look)); }
-
-    design() {
-      const face = [...this.designer.querySelectorAll("select")].map((s) => `${s.name}=${s.value}`).join(",");
-      this.look = { face };
-      this.draw(["your design", `${this.base}api/faces/${encodeURIComponent(face)}`, this.look]);
-    }
-
-    async upload(file) { // it is cropped and scaled here: what a camera makes is a hundred times what is needed
-      const [width, height] = this.size, canvas = document.createElement("canvas");
-      let picture;
-      try { picture = await createImageBitmap(file); } catch { this.tell("this is not a picture that the browser can read", true); return; }
-      const scale = Math.max(width / picture.width, height / picture.height), [w, h] = [picture.width * scale, picture.height * scale];
-      Object.assign(canvas, { width, height });
-      const pen = canvas.getContext("2d");
-      pen.imageSmoothingQuality = "high";
-      pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
-      const url = canvas.toDataURL("image/png");
-      this.look = { portrait: url.split(",")[1] };
-      this.draw([file.name, url, this.look]);
-    }
+export class FaceChoice {
+  /**
+   * @param {HTMLElement} root
+   * @param {string} base where the server's addresses begin
+   * @param {(text: string, bad: boolean) => void} tell a person
+   */
+  constructor(root, base, tell) {
+    this.base = base;
+    this.tell = tell;
+    this.faces = part(root, "faces", HTMLElement);
+    this.designer = part(root, "designer", HTMLElement);
+    /** @type {Look | null} */
+    this.look = null;
+    /** @type {string[]} */
+    this.gallery = [];
+    this.size = "";
+    const portrait = part(root, "portrait", HTMLInputElement);
+    portrait.onchange = () => {
+      const file = portrait.files?.[0];
+      portrait.value = ""; // so that the same file can be chosen again
+      if (file) this.#upload(file);
+    };
   }
 
-  window.longtake = Object.assign(window.longtake || {}, { Faces });
-})();
+  /**
+   * @param {FaceFacts} facts
+   * @param {string} size in which an avatar is drawn: WIDTHxHEIGHT in pixels
+   */
+  offer({ gallery, attributes }, size) {
+    this.gallery = gallery;
+    this.size = size;
+    const [first] = gallery;
+    if (first) this.look = { face: first };
+    this.#draw();
+    const menus = Object.entries(attributes).map(([name, values]) => {
+      const select = make("select", { name, onchange: () => this.#design() });
+      select.append(...values.map((value) => new Option(value, value)));
+      return make("label", {}, name.replace("_", " "), select);
+    });
+    this.designer.replaceChildren(...menus);
+  }
+
+  /** @param {HTMLButtonElement[]} own one more button, for a face that is not of the gallery */
+  #draw(...own) {
+    const buttons = this.gallery.map((name) => this.#button(name, this.#picture(name), { face: name }));
+    this.faces.replaceChildren(...buttons, ...own);
+  }
+
+  /** @param {string} face */
+  #picture(face) {
+    return `${this.base}api/faces/${encodeURIComponent(face)}`;
+  }
+
+  /**
+   * @param {string} title
+   * @param {string} src of its picture
+   * @param {Look} look
+   */
+  #button(title, src, look) {
+    const button = make("button", { title, role: "radio" }, make("img", { src, alt: title }));
+    button.ariaChecked = String(JSON.stringify(look) === JSON.stringify(this.look));
+    button.onclick = () => {
+      this.look = look;
+      for (const other of this.faces.children) other.ariaChecked = String(other === button);
+    };
+    return button;
+  }
+
+  #design() {
+    const chosen = [...this.designer.querySelectorAll("select")];
+    const face = chosen.map(({ name, value }) => `${name}=${value}`).join(",");
+    this.look = { face };
+    this.#draw(this.#button("your design", this.#picture(face), this.look));
+  }
+
+  /**
+   * Crop and scale a picture here: a camera's has a hundred times the pixels that are needed.
+   *
+   * @param {File} file
+   */
+  async #upload(file) {
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (!picture) {
+      this.tell("this is not a picture that the browser can read", true);
+      return;
+    }
+    const url = cropped(picture, this.size).toDataURL("image/png");
+    this.look = { portrait: url.slice(url.indexOf(",") + 1) };
+    this.#draw(this.#button(file.name, url, this.look));
+  }
+}
+
+/**
+ * Cut the middle out of a picture, as large as fits, and scale it.
+ *
+ * @param {ImageBitmap} picture
+ * @param {string} size WIDTHxHEIGHT
+ */
+function cropped(picture, size) {
+  const [width = 0, height = 0] = size.split("x").map(Number);
+  const scale = Math.max(width / picture.width, height / picture.height);
+  const [w, h] = [picture.width * scale, picture.height * scale];
+  const canvas = make("canvas", { width, height });
+  const pen = canvas.getContext("2d");
+  if (!pen) throw new Error("this browser draws on no canvas");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
+  return canvas;
+}

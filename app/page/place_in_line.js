@@ -1,27 +1,34 @@
-// A place in line for a device that is busy: asked for again until it is given, or left by the Start button.
-(() => {
-  "use strict";
+// @ts-check
+// A place in line for a device that is busy: asked for again until it is given, or left.
 
-  const ASK_EVERY = 2000; // ms
+const ASK_EVERY = 2000; // ms
 
-  class Queue {
-    constructor(start) { // the button that begins a session, and leaves the line while it stands there
-      this.start = start;
-    }
-
-    stand(again) {
-      this.asking = setTimeout(again, ASK_EVERY);
-      this.start.textContent = "Cancel";
-    }
-
-    leave() { // whether it stood there
-      const stood = this.asking !== undefined;
-      clearTimeout(this.asking);
-      this.asking = undefined;
-      if (stood) this.start.textContent = "Start";
-      return stood;
-    }
+export class PlaceInLine {
+  constructor() {
+    /** @type {string | undefined} keeps the place, also for another prompt or face */
+    this.ticket = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.timer = undefined;
   }
 
-  window.longtake = Object.assign(window.longtake || {}, { Queue });
-})();
+  get waiting() {
+    return this.timer !== undefined;
+  }
+
+  /**
+   * Stand in line: ask again after a while.
+   *
+   * @param {string} ticket
+   * @param {() => void} again
+   */
+  stand(ticket, again) {
+    this.ticket = ticket;
+    this.timer = setTimeout(again, ASK_EVERY);
+  }
+
+  /** Give the place up; the ticket is kept for the next try. */
+  leave() {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+}
