@@ -1,4 +1,4 @@
-"""The studio page: Gradio around one player component of our own."""
+"""Build the pages of studio and avatar: Gradio around one component of our own."""
 
 from __future__ import annotations
 
@@ -23,50 +23,44 @@ PRESETS = {
     "Snow": "a large purple fish drifts right in the forest by day in the snow",
     "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
 }
+# a script of a function has no address of its own: the module's is made from the page's
 _MOUNT = """
-const scripts = %s;
-scripts.forEach((name, i) => {
-  const script = document.createElement("script");
-  script.src = "%spage/" + name;
-  script.async = false;
-  if (i === scripts.length - 1) script.onload = () => window.longtake.%s(element.querySelector(".longtake"), {});
-  document.head.append(script);
-});
+const script = new URL("%spage/%s.js", document.baseURI);
+import(script).then(({ mount }) => mount(element.querySelector(".longtake")));
 """
 
 
-def _component(page: str, scripts: list[str], mount: str, base: str) -> gr.HTML:
-    """One of our pages: what is live goes over its own connection, never through Gradio."""
+def _component(name: str, base: str) -> gr.HTML:
+    """Put one of our pages into Gradio's: `page/NAME.html`, brought to life by `page/NAME.js`.
+
+    What is live goes over a connection of its own, never through Gradio. `base` is where the server's addresses begin.
+    """
     # the template is constant: Gradio's re-rendering would drop what the script has put there
-    template = (PAGE / page).read_text(encoding="utf-8")
-    return gr.HTML(html_template=template, js_on_load=_MOUNT % (json.dumps(scripts), base, mount), elem_id="player")
+    template = (PAGE / f"{name}.html").read_text(encoding="utf-8")
+    return gr.HTML(html_template=template, js_on_load=_MOUNT % (base, name), elem_id="player")
 
 
-def player() -> gr.HTML:
-    """Video, prompt, timeline and status."""
-    return _component("player.html", ["screen.js", "connection.js", "queue.js", "player.js", "takes.js"], "mount", "")
-
-
-def avatar() -> gr.HTML:
-    """A portrait that speaks: who it is, what it says, its microphone and its meters."""
-    scripts = ["screen.js", "connection.js", "queue.js", "levels.js", "faces.js", "avatar.js"]
-    return _component("avatar.html", scripts, "mountAvatar", "../")
+def _announced(event: str, detail: str) -> str:
+    """Write a function for Gradio that tells the studio of a click: `detail` is JavaScript over the value `v`."""
+    return f"(v) => {{ document.dispatchEvent(new CustomEvent({event!r}, {{ detail: {detail} }})); return []; }}"
 
 
 def mount(app: FastAPI) -> FastAPI:
     """Put the studio at / of the server, and the avatar at /avatar/."""
     app.get("/avatar", include_in_schema=False)(lambda: RedirectResponse("avatar/"))
     with gr.Blocks(title="Longtake avatar") as speaking:
-        avatar()
-    style = "".join(f'<link rel="stylesheet" href="../page/{name}.css">' for name in ("player", "avatar"))
+        _component("avatar", "../")
+    style = "".join(f'<link rel="stylesheet" href="../page/{name}.css">' for name in ("page", "avatar"))
     app = gr.mount_gradio_app(
         app, speaking, path="/avatar", head=style, ssr_mode=False, footer_links=[], max_file_size="1mb"
     )
     with gr.Blocks(title="Longtake") as page:
-        player()
+        _component("studio", "")
         with gr.Row():
             for label, prompt in PRESETS.items():
-                gr.Button(label, size="sm").click(None, None, None, js=f"() => window.longtake.preset({prompt!r})")
+                gr.Button(label, size="sm").click(
+                    None, None, None, js=_announced("longtake:preset", json.dumps(prompt))
+                )
         with gr.Accordion("More", open=False):
             with gr.Row():
                 forms = {
@@ -80,6 +74,6 @@ def mount(app: FastAPI) -> FastAPI:
                     "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
                 }
             for name, form in forms.items():
-                form.input(None, form, None, js=f"(v) => window.longtake.option({name!r}, v)")
-    head = '<link rel="stylesheet" href="page/player.css">'
+                form.input(None, form, None, js=_announced("longtake:option", f"{{ name: {name!r}, value: v }}"))
+    head = '<link rel="stylesheet" href="page/page.css">'
     return gr.mount_gradio_app(app, page, path="/", head=head, ssr_mode=False, footer_links=[], max_file_size="1mb")

@@ -26,7 +26,7 @@ def shown(job: Job) -> Iterator[Callable[[Boundary, Report], None]]:
 
         def step(boundary: Boundary, report: Report) -> None:
             first = boundary.first
-            prompts = [e.prompt for at, e in job.take.landing(job.chunk, job.fps) if at <= first and e.prompt]
-            bar.update(task, completed=first // job.chunk + 1, fps=report.as_json()["fps"], prompt=prompts[-1][:60])
+            prompts = [e.prompt for at, e in job.take.landing(job.grid, job.fps) if at <= first and e.prompt]
+            bar.update(task, completed=job.grid.number(first) + 1, fps=report.as_json()["fps"], prompt=prompts[-1][:60])
 
         yield step

@@ -1,78 +1,89 @@
-"""Who may ask, from where, and how much: checks in front of every route, WebSockets included.
+"""Checks in front of every route, WebSockets included: token, host name, origin, rate and size of a request.
 
-Without a token the server answers to this machine alone, by its own names: a page of another site whose name was made
-to point here (DNS rebinding) is refused. A session's id is what a share link carries: whoever knows it
-may watch that session, and nothing else.
+Without a token the server answers to this machine alone, by its own names: the page of another site whose name was
+made to point here (DNS rebinding) is refused. A session's id is what a share link carries: it is enough to watch that
+session, and for nothing else.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 import re
-import time
-from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+log = logging.getLogger(__name__)
+
 COOKIE = "longtake_token"
 BODY_LIMIT = 128 * 1024  # bytes
-SOUND_LIMIT = 16 * 1024 * 1024  # of what an avatar is to speak
+SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar is to speak
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-POSTS_A_MINUTE = 240  # from one address
-_OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[a-z.]+)")
+CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
+_OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f]{32}(/[0-9a-f]{32})?)")
 
 
-class Guard:
-    """ASGI middleware: token, own names, same origin, size of a body, rate of requests."""
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request that does not pass."""
 
-    def __init__(
-        self, app: ASGIApp, token: str | None, clock: Callable[[], float] = time.monotonic, *, local: bool = False
-    ) -> None:
-        """`local`: the server listens on this machine's own address and goes by its names only."""
-        self._app, self._token, self._clock = app, token, clock
-        self._local = local and token is None
-        self._posts: dict[str, deque[float]] = {}
+    status: int
+    reason: str
+
+
+class Guard:
+    """ASGI middleware that answers a request which does not pass, and passes on the others."""
+
+    def __init__(self, app: ASGIApp, token: str | None, *, local: bool = False) -> None:
+        """Guard `app`; `local` says that the server listens on this machine's own address."""
+        self._app, self._token = app, token
+        self._own_names_only = local and token is None
+        self._rates = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check an HTTP request or the start of a WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        status, why = self._refusal(scope)
-        if status:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": why})
-                return
-            await JSONResponse({"error": why}, status)(scope, receive, send)
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, _with_limit(receive, scope), send)
             return
-        await self._app(scope, self._measured(receive, scope), send)
+        log.warning("%r from %s refused: %s", scope["path"][:200], (scope.get("client") or ("?",))[0], refusal.reason)
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
+        else:
+            await JSONResponse({"error": refusal.reason}, refusal.status)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str]:
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        path = scope["path"]
-        if self._local and _split(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
-            return 421, "without a token this server answers to localhost and 127.0.0.1 only"
-        if not (_OPEN.fullmatch(path) or _WATCHING.fullmatch(path) or self.knows(headers)):
-            return 401, "a token is needed: open /login, or send Authorization: Bearer TOKEN"
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        if self._own_names_only and _split(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
+            return Refusal(421, "without a token this server answers to localhost and 127.0.0.1 only")
+        if not (_OPEN.fullmatch(path) or _WATCHING.fullmatch(path) or self._carries_token(headers)):
+            return Refusal(401, "a token is needed: open /login, or send Authorization: Bearer TOKEN")
         changing = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
         origin = headers.get("origin")
         if changing and origin is not None and _split(origin).netloc != headers.get("host"):
-            return 403, "requests from other sites are refused"
-        if changing and not self._has_room(scope.get("client")):
-            return 429, "too many requests; wait a little"
+            return Refusal(403, "requests from other sites are refused")
+        if changing and not self._rates.hit(CHANGES, (scope.get("client") or ("",))[0]):
+            return Refusal(429, "too many requests; wait a little")
         length = headers.get("content-length", "0")
-        if _limited(path) and (not length.isdigit() or int(length) > _limit(path)):
-            return 413, f"a body has at most {_limit(path)} bytes"
-        return 0, ""
+        if _is_limited(path) and (not length.isdigit() or int(length) > _body_limit(path)):
+            return Refusal(413, f"a body has at most {_body_limit(path)} bytes")
+        return None
 
-    def knows(self, headers: dict[str, str]) -> bool:
-        """Whether the request carries the token, compared in constant time."""
+    def _carries_token(self, headers: Headers) -> bool:
+        """Say whether a request carries the token, as a bearer or a cookie; compared in constant time."""
         if self._token is None:
             return True
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -83,41 +94,32 @@ class Guard:
         offered = bearer.strip() if scheme.lower() == "bearer" else cookie.value if cookie else ""
         return hmac.compare_digest(offered.encode(), self._token.encode())
 
-    def _has_room(self, client: tuple[str, int] | None) -> bool:
-        now, address = self._clock(), client[0] if client else ""
-        if len(self._posts) > 10_000:
-            self._posts.clear()
-        posts = self._posts.setdefault(address, deque())
-        while posts and now - posts[0] > 60:
-            posts.popleft()
-        posts.append(now)
-        return len(posts) <= POSTS_A_MINUTE
 
-    def _measured(self, receive: Receive, scope: Scope) -> Receive:
-        """A body without a length is cut off where it grows too long."""
-        if scope["type"] != "http" or not _limited(scope["path"]):
-            return receive
-        seen = 0
+def _with_limit(receive: Receive, scope: Scope) -> Receive:
+    """Cut off a body without a stated length where it exceeds the limit, as if the client had left."""
+    if scope["type"] != "http" or not _is_limited(scope["path"]):
+        return receive
+    received = 0
 
-        async def measured() -> Message:
-            nonlocal seen
-            message: Any = await receive()
-            seen += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if seen > _limit(scope["path"]) else message
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if received > _body_limit(scope["path"]) else message
 
-        return measured
+    return limited
 
 
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # such as an address in brackets that is none
+    except ValueError:  # such as brackets around what is no address
         return urlsplit("")
 
 
-def _limit(path: str) -> int:
+def _body_limit(path: str) -> int:
     return SOUND_LIMIT if _SOUND.fullmatch(path) else BODY_LIMIT
 
 
-def _limited(path: str) -> bool:
+def _is_limited(path: str) -> bool:
     return path.startswith(("/api/", "/whep/", "/login"))

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from exporters.decoder import memory_shapes
-from models.cache import RingCache
+from models.cache_protocol import Cache, EngineCache, Visible
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import Memory, TinyCodec, TinyStream
 from models.rope import Rotation
-from models.transformer import CausalWanTransformer, KeysValues, TextState
+from models.time_grid import FRAMES_PER_LATENT
+from models.transformer import CausalWanTransformer, TextState
 
 STEP, DECODER, NOTES = "step.onnx", "decoder.onnx", "int8.json"  # files of an artifact
 Say = Callable[[str], None]  # progress, a line at a time
@@ -56,12 +57,12 @@ class Runners:
 class _AsStored:
     """A cache for a pass that torch runs in its own type and that sees nothing but itself: stored in the ring's type."""
 
-    def __init__(self, cache: RingCache, dtype: torch.dtype) -> None:
+    def __init__(self, cache: Cache, dtype: torch.dtype) -> None:
         self._cache, self._dtype = cache, dtype
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         self._cache.extend(layer, key.to(self._dtype), value.to(self._dtype), rotation)
-        return rotation(key), value
+        return Visible(rotation(key), value)
 
 
 class EngineTransformer:
@@ -89,7 +90,7 @@ class EngineTransformer:
         timestep: Tensor,
         text: TextState,
         rotation: Rotation,
-        cache: RingCache,
+        cache: EngineCache,
         *,
         drive: Tensor | None = None,
         head: bool = True,
@@ -147,7 +148,7 @@ class EngineDecoder:
             [make(s, dtype=dtype) for s in shapes] if memory is None else [m.to(dtype) for m in memory if m is not None]
         )
         inputs = {"latents": latents.to(dtype).contiguous()} | {f"memory_{i}": m for i, m in enumerate(past)}
-        frames = latents.new_empty((1, 4 * n, 3, h * stride, w * stride), dtype=dtype)
+        frames = latents.new_empty((1, FRAMES_PER_LATENT * n, 3, h * stride, w * stride), dtype=dtype)
         fresh = [latents.new_empty(s, dtype=dtype) for s in shapes]
         self._runner.run(inputs, {"frames": frames} | {f"new_memory_{i}": m for i, m in enumerate(fresh)})
         return frames, list(fresh)

@@ -143,7 +143,7 @@ def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:
 def timing(models: dict[str, Model], chunks: int = 12) -> dict[str, Timing]:
     """Chunk and decode times of engines of one model, interleaved, so that a busy moment hits all alike."""
     config = next(iter(models.values())).generator.config
-    fill, frames = config.window // config.chunk, 4 * config.chunk
+    fill, frames = config.grid.chunks(config.window), config.grid.frames
     takes = {name: roll(m, script(3, fill + chunks, ())) for name, m in models.items()}
     drawn: dict[str, list[float]] = {name: [] for name in models}
     decoded: dict[str, list[float]] = {name: [] for name in models}

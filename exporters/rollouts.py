@@ -18,6 +18,7 @@ from models.pocket.world.portrait.face import Pose, random_face
 from models.pocket.world.portrait.renderer import draw_portrait
 from models.pocket.world.scene import Scene, changed_scene, random_scene
 from models.state import TakeState
+from models.time_grid import TimeGrid
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def roll(model: Model, script: Script, size: tuple[int, int] | None = None) -> I
     width, height = size or model.entry.size
     state = model.generator.new_take(script.seed, width, height)
     speaks = model.entry.drive is not None
-    voice = _spoken(script, model.entry.rollout.chunk) if speaks else None
+    voice = _spoken(script, model.entry.rollout.grid) if speaks else None
     for chunk in range(script.chunks):
         cues, drive = script.cues(chunk), None
         if voice is not None:
             cues += [_portrait(script.seed, width, height)] if chunk == 0 else []
-            drawn = model.entry.rollout.chunk + model.entry.rollout.knot
+            drawn = model.entry.rollout.latents_drawn(state.index)
             drive = torch.from_numpy(voice.latents(state.index, drawn))[None].to(model.generator.device)
         latents = model.generator.draw(state, cues, drive)
         model.generator.commit(state)
@@ -69,9 +70,9 @@ def _portrait(seed: int, width: int, height: int) -> Reference:
     return Reference(cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA).tobytes(), width, height)
 
 
-def _spoken(script: Script, chunk: int) -> Drive:
+def _spoken(script: Script, grid: TimeGrid) -> Drive:
     """Syllables of a buzz that come and go, as loud as speech: the export of an engine needs no speaking program."""
-    t = np.arange(4 * chunk * (script.chunks + 1) * FRAME) / RATE
+    t = np.arange(grid.frames * (script.chunks + 1) * FRAME) / RATE
     tone = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
     syllables = np.clip(np.sin(2 * np.pi * 2.3 * t + script.seed) + 0.4 * np.sin(2 * np.pi * 0.31 * t), 0, 1)
     sound = tone * syllables

@@ -13,9 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.cache_protocol import KeysValues, Visible
 from models.driving_signal import TOKENS
 from models.rope import Rotation
-from models.transformer import CausalWanTransformer, KeysValues, TextState
+from models.transformer import CausalWanTransformer, TextState
 
 OUTPUTS = ("prediction", "new_keys", "new_values")
 
@@ -27,11 +28,11 @@ class ConcatenatingCache:
         self.keys, self.values = keys, values  # [layers, P, heads, d]
         self.new: list[KeysValues] = []
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         """The layer's past, then what is new; [1, P + Q, heads, d]."""
         self.new.append((key, value))
         keys = torch.cat([self.keys[layer : layer + 1], rotation(key)], 1)
-        return keys, torch.cat([self.values[layer : layer + 1], value], 1)
+        return Visible(keys, torch.cat([self.values[layer : layer + 1], value], 1))
 
 
 class Step(nn.Module):

@@ -1,4 +1,4 @@
-"""What a cache has room for, and where in time its anchors stand."""
+"""Say what a cache has room for, and where in time its anchors stand."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from models.time_grid import TimeGrid
+
 
 class AnchorPolicy(StrEnum):
-    """Which temporal coordinate an anchor takes."""
+    """Name the temporal coordinate that the sink takes."""
 
-    FIXED = "fixed"  # where it was captured (LongLive 1.0)
-    TRAILING = "trailing"  # just before the first visible past latent: distances stay bounded
-    AHEAD = "ahead"  # in front of the current chunk (a lookahead sink)
+    FIXED = "fixed"  # where it was captured (LongLive 1.0, 2509.22622)
+    TRAILING = "trailing"  # just before the first visible past latent: distances stay bounded (2511.20649)
+    AHEAD = "ahead"  # in front of the current chunk, a lookahead sink
 
 
 @dataclass(frozen=True)
 class ReferenceRule:
-    """Where in time a reference stands, so that a take is always on its way to it (Knot Forcing, 2512.21734).
+    """Say where in time a reference stands, so that a take is always on its way to it (Knot Forcing, 2512.21734).
 
-    `fixed`: where it stood for the first chunk. `gap`: so many latents in front of the newest. `stride`: at `start`,
-    and whenever the newest latent reaches it, `stride` further (the paper's rule).
+    `fixed`: where it stood for the first chunk. `gap`: `gap` latents in front of the newest one. `stride`: at `start`,
+    and whenever the newest latent reaches it, `stride` further (the paper's rule). Lengths count latents.
     """
 
     policy: Literal["fixed", "gap", "stride"] = "gap"
@@ -33,7 +35,7 @@ class ReferenceRule:
             raise ValueError("a reference runs ahead by at least one latent: gap and stride are 1 or more")
 
     def coordinate(self, newest: int, newest_of_first: int) -> int:
-        """Its temporal index while `newest` is the last latent denoised; that of the first chunk for `fixed`."""
+        """Return its coordinate while `newest` is the last latent denoised, and was `newest_of_first` for chunk 0."""
         match self.policy:
             case "fixed":
                 return newest_of_first + self.gap
@@ -45,37 +47,39 @@ class ReferenceRule:
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Sizes of a cache; chunk, window and sink count latents, `window` holds sink, past and current chunk."""
+    """Hold the sizes of a cache. `window` counts the latents of sink, past and current chunk."""
 
     layers: int
     heads: int
     head_dim: int
     rows: int  # tokens of one latent
     columns: int
-    chunk: int
+    grid: TimeGrid
     window: int
-    sink: int  # the first chunk, or 0
+    sink: int  # the first latents of a take that stay, 0 … window - chunk
     knot: int = 0  # latents denoised past the end of a chunk, on top of the window
     reference: ReferenceRule | None = None  # place for a reference, on top of the window
-    takes: int = 1  # takes that run in step, a batch row each
-    gap: int = 2  # distance from the newest latent to an anchor that is `ahead`
+    batch: int = 1  # takes that run in step, a row each
+    gap: int = 2  # latents from the newest one to a sink that is `ahead`
 
     def __post_init__(self) -> None:
-        if self.sink not in (0, self.chunk):
-            raise ValueError(f"the sink is 0 or one whole chunk ({self.chunk} latents), not {self.sink}")
-        if (self.window - self.sink) % self.chunk or self.ring < self.chunk:
-            raise ValueError(f"window {self.window} less sink {self.sink} is not whole chunks of {self.chunk} latents")
-        if self.reference and self.reference.policy == "stride" and self.reference.start < self.chunk + self.knot:
+        grid, longest = self.grid, self.window - self.grid.chunk
+        if longest < 0 or self.window < grid.first_chunk:
             raise ValueError(
-                f"a reference cannot start inside the first chunk: start is {self.chunk + self.knot} or more"
+                f"window {self.window} has no room for a chunk of {max(grid.chunk, grid.first_chunk)} latents"
             )
+        if not 0 <= self.sink <= longest:
+            raise ValueError(f"a sink has 0 to {longest} latents (window less chunk), not {self.sink}")
+        first = grid.first_chunk + self.knot
+        if self.reference and self.reference.policy == "stride" and self.reference.start < first:
+            raise ValueError(f"a reference cannot start inside the first chunk: start is {first} or more")
 
     @property
     def tokens(self) -> int:
-        """Tokens of one latent."""
+        """Return the tokens of one latent."""
         return self.rows * self.columns
 
     @property
     def ring(self) -> int:
-        """Latents in the ring, the current chunk among them."""
+        """Return the latents that the ring has room for, the current chunk's among them."""
         return self.window - self.sink

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.cache_shape import AnchorPolicy, ReferenceRule
-from models.errors import UserError
+from models.errors import ErrorKind, UserError
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 
@@ -169,7 +169,9 @@ ENTRIES = {e.name: e for e in (POCKET, AVATAR, LONGLIVE, SELF_FORCING)}
 
 
 class UnknownModelError(UserError, KeyError):
-    """No entry has that name; the message says what comes nearest."""
+    """Report that no entry has a name; the message says what comes nearest."""
+
+    kind = ErrorKind.NOT_FOUND
 
 
 def find(name: str) -> Entry:

@@ -1,7 +1,7 @@
-"""How a driving signal reaches the picture: in every block a latent's tokens read that latent's own drive tokens.
+"""Cross-attention that lets a driving signal move the picture: latents read their driving tokens in every block.
 
-Cross-attention with a local window, as MoCha gives speech to a video model (2503.23307): which audio a latent may
-hear is decided where drive tokens are made, so nothing has to be masked here.
+The attention window is one latent, as MoCha gives speech to a video model (arXiv 2503.23307). Which audio a latent may
+hear is decided where the driving tokens are made, so nothing has to be masked here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class DriveAttention(nn.Module):
-    """For every layer: tokens [N, F·L, D], drive [N, F, T, features] → what is added to the tokens."""
+    """Compute, for every layer, what driving tokens [N, F, T, features] add to the picture's tokens [N, F·L, D]."""
 
     def __init__(self, layers: int, width: int, heads: int, features: int) -> None:
         super().__init__()
@@ -27,7 +27,10 @@ class DriveAttention(nn.Module):
         self.to_out = nn.ModuleList(outs)
 
     def forward(self, layer: int, x: Tensor, embedded: Tensor) -> Tensor:
-        """`embedded`: the drive through `embed`, once for all layers, [N, F, T, D]."""
+        """Return the residual [N, F·L, D] of one layer for tokens `x` [N, F·L, D].
+
+        `embedded` is the driving signal after `embed`, computed once for all layers, [N, F, T, D].
+        """
         n, frames = embedded.shape[:2]
         tokens = x.unflatten(1, (frames, -1)).flatten(0, 1)  # a latent's tokens beside that latent's drive
         keys, values = self.to_kv[layer](embedded.flatten(0, 1)).chunk(2, -1)

@@ -1,10 +1,10 @@
-"""What drives an avatar: speech and explicit controls, as a few tokens for every latent.
+"""The driving signal of an avatar: speech and explicit controls, as a few tokens for every latent.
 
-Speech is heard in frames of the video (25 a second), two columns of log-mel each. A column ends where it stands and looks
-back 32 ms, so that features are causal and heard piecewise equal those heard at once. A latent hears the frames it shows
-and one more on each side (MoCha, arXiv 2503.23307, on the codec's frame rule): latent 0 shows frame 0 and hears frames
-0…1, latent j ≥ 1 shows 4j−3…4j and hears 4j−4…4j+1. Before a take's start, past its end and where nothing has arrived in
-time there is silence.
+Speech is analysed in frames of the video (25 a second), two columns of log-mel each. A column ends where it stands and
+looks back 32 ms, so that features are causal and a stream gives the same features as a whole file. A latent hears the
+frames it shows and one more on each side (MoCha, arXiv 2503.23307, on the codec's frame rule): latent 0 shows frame 0
+and hears frames 0…1, latent j ≥ 1 shows 4j−3…4j and hears 4j−4…4j+1. Before a take's start, past its end and where
+nothing has arrived in time there is silence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.time_grid import FRAMES_PER_LATENT
 
 Numbers = NDArray[np.float32]
 
@@ -36,7 +38,7 @@ _REDO_SECONDS = 8  # of raw audio kept, as far as `hush` can reach back
 
 @dataclass(frozen=True)
 class Controls:
-    """What a face shall do whatever it hears; None leaves it to the model.
+    """Hold explicit controls of a face, which override what it hears; None leaves a value to the model.
 
     `mouth`, `blink` and `smile` lie in 0…1, the others in −1…1 (to the viewer's right, down, clockwise).
     Raises ValueError, in one line, for a value out of its range.
@@ -57,7 +59,7 @@ class Controls:
                 raise ValueError(f"{field.name} is {value}; it goes from {low:g} to 1")
 
     def token(self) -> Numbers:
-        """[64] float32: the seven values (0 where not given), seven flags (1 where given), zeros."""
+        """Return the control token, [64] float32: seven values (0 where unset), seven flags (1 where set), zeros."""
         values = astuple(self)
         out = np.zeros(FEATURES, np.float32)
         out[: len(values)] = [v or 0.0 for v in values]
@@ -66,13 +68,16 @@ class Controls:
 
 
 def heard_before(latent: int) -> int:
-    """Samples from the start of a take that the latents before `latent` ≥ 1 hear: a frame beyond those that they show."""
-    return FRAME * (4 * latent - 2)
+    """Count the samples that the latents before `latent` ≥ 1 hear from the start of a take on.
+
+    They hear one frame beyond those that they show.
+    """
+    return FRAME * (FRAMES_PER_LATENT * latent - 2)
 
 
 @lru_cache(maxsize=1)
 def _filters() -> NDArray[np.float64]:
-    """Triangles of equal width on HTK's mel scale from 60 to 7600 Hz: [257, 32], each of sum 1."""
+    """Return triangular filters of equal width on HTK's mel scale from 60 to 7600 Hz, [257, 32], each of sum 1."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (60, 7600))
     mel = np.linspace(low, high, MELS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
@@ -84,12 +89,12 @@ def _filters() -> NDArray[np.float64]:
 
 
 def log_mel(audio: Numbers) -> Numbers:
-    """Features of whole frames: 16 kHz mono sound [samples] → [samples // 640, 64] float32, silence before it."""
+    """Return features of whole frames of 16 kHz mono sound: [samples] → [samples // 640, 64] float32."""
     return _features(np.concatenate([np.zeros(_CONTEXT), audio]), len(audio) // FRAME)
 
 
 def _features(audio: NDArray[np.float64], frames: int) -> Numbers:
-    """Of `frames` frames whose first begins at sample `_CONTEXT`."""
+    """Return features [frames, 64] float32 of `frames` frames, the first of which begins at sample `_CONTEXT`."""
     if frames == 0:
         return np.zeros((0, FEATURES), np.float32)
     starts = np.arange(frames * COLUMNS) * _HOP
@@ -101,7 +106,10 @@ def _features(audio: NDArray[np.float64], frames: int) -> Numbers:
 
 
 class Drive:
-    """The driving signal of one take. Sound is appended as it comes, controls hold from a latent on, latents read both."""
+    """Collect the driving signal of one take.
+
+    Sound is appended as it arrives, controls hold from a latent on, and `latents` reads both.
+    """
 
     def __init__(self) -> None:
         self.heard = 0  # samples so far
@@ -112,8 +120,8 @@ class Drive:
 
     @property
     def ready(self) -> int:
-        """Latents from the start on for which everything that they hear has arrived."""
-        return max(0, (self.heard // FRAME - 2) // 4 + 1)
+        """Count the latents, from the start of the take, for which all the sound that they hear has arrived."""
+        return max(0, (self.heard // FRAME - 2) // FRAMES_PER_LATENT + 1)
 
     def hear(self, audio: Numbers, at: int | None = None) -> None:
         """Append 16 kHz mono sound [samples], −1…1, that begins at sample `at` of the take; a gap before it is silence.
@@ -138,14 +146,14 @@ class Drive:
         self._audio = self._audio[-_REDO_SECONDS * RATE :]
 
     def _since(self, frame: int) -> NDArray[np.float64]:
-        """The audio from `_CONTEXT` samples before a frame on, zeros where the take had not begun."""
+        """Return the audio from `_CONTEXT` samples before a frame on, with zeros where the take had not begun."""
         back = self.heard - frame * FRAME + _CONTEXT
         return np.concatenate([np.zeros(max(0, back - len(self._audio))), self._audio[-back:]])
 
     def hush(self, at: int) -> None:
-        """Forget what was heard from sample `at` on, as if it had never been said.
+        """Forget the sound from sample `at` on, as if it had never been heard.
 
-        Raises ValueError if that is more than eight seconds back or forgotten.
+        Raises ValueError if that sample is more than eight seconds back or already forgotten.
         """
         if at >= self.heard:
             return
@@ -156,7 +164,7 @@ class Drive:
         self._speech = self._speech[: at // FRAME - self._first]
 
     def mute(self, begin: int, end: int) -> None:
-        """What was heard from sample `begin` to `end` counts as silence from now on.
+        """Replace the sound from sample `begin` to `end` by silence, for all latents read from now on.
 
         Raises ValueError as `hush` does.
         """
@@ -169,22 +177,22 @@ class Drive:
         self._append(after)
 
     def control(self, latent: int, controls: Controls) -> None:
-        """`controls` hold from `latent` on; what was planned for it and later is dropped."""
+        """Set `controls` from `latent` on; controls planned for that latent or a later one are dropped."""
         self._controls = [c for c in self._controls if c[0] < latent] + [(latent, controls)]
 
     def forget(self, latent: int) -> None:
-        """Let go of what only latents before `latent` hear, so that a take may last for ever."""
-        frame = min(max(self._first, 4 * latent - 4), self.heard // FRAME)
+        """Release what only latents before `latent` hear, so that memory stays bounded in a take without end."""
+        frame = min(max(self._first, FRAMES_PER_LATENT * (latent - 1)), self.heard // FRAME)
         self._speech, self._first = self._speech[frame - self._first :].copy(), frame
         current = max(i for i, (start, _) in enumerate(self._controls) if start <= latent)
         self._controls = self._controls[current:]
 
     def latents(self, first: int, n: int) -> Numbers:
-        """What latents first … first+n−1 hear and shall do: [n, 7, 64] float32.
+        """Return the driving tokens of latents first … first+n−1: [n, 7, 64] float32.
 
-        Tokens 0…5 are the heard frames in order, token 6 is `Controls.token`. Raises ValueError for what is forgotten.
+        Tokens 0…5 are the heard frames in order, token 6 is `Controls.token`. Raises ValueError for forgotten latents.
         """
-        begin, end = 4 * first - 4, 4 * (first + n - 1) + 2
+        begin, end = FRAMES_PER_LATENT * (first - 1), FRAMES_PER_LATENT * (first + n - 1) + 2
         if max(0, begin) < self._first:
             raise ValueError(f"latent {first} has been forgotten; the first frame kept is {self._first}")
         frames = np.full((end - begin, FEATURES), SILENCE, np.float32)
@@ -196,11 +204,11 @@ class Drive:
         frames[max(low, high) - begin :][: len(rest)] = rest
         out = np.empty((n, TOKENS, FEATURES), np.float32)
         for i in range(n):
-            out[i, :HEARD] = frames[4 * i : 4 * i + HEARD]
+            out[i, :HEARD] = frames[FRAMES_PER_LATENT * i : FRAMES_PER_LATENT * i + HEARD]
             out[i, HEARD] = next(c for start, c in reversed(self._controls) if start <= first + i).token()
         return out
 
     def _ringing(self) -> Numbers:
-        """The frames after the last whole one, as they are if nothing more comes: its rest, then silence."""
+        """Return the features of the two frames after the last whole one, assuming that only silence follows."""
         pending = np.concatenate([self._since(self.heard // FRAME), np.zeros(2 * FRAME)])
         return _features(pending, 2)

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+from typing import ClassVar
+
+
+class ErrorKind(Enum):
+    """What sort of obstacle an error reports; the HTTP API chooses its status by it."""
+
+    INVALID = auto()  # the input is wrong
+    NOT_FOUND = auto()  # nothing has that name
+    NOT_ALLOWED = auto()  # the caller has no right to it
+    CONFLICT = auto()  # the state of what is asked for does not permit it, as of a model whose files are missing
+    BUSY = auto()  # possible later, without any change
+
 
 class UserError(Exception):
     """An error that a person can mend: its message is one line that says what is wrong and what to do.
 
-    Commands print the message and exit 1; the HTTP API answers with it. Any other exception is a defect and keeps its
-    traceback.
+    Commands print the message and exit 1; the HTTP API answers with it and with the status of its `kind`. Any other
+    exception is a defect and keeps its traceback.
     """
+
+    kind: ClassVar[ErrorKind] = ErrorKind.INVALID
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else type(self).__name__  # not KeyError's, which puts it in quotes

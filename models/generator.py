@@ -1,4 +1,4 @@
-"""The generator: draws a take chunk by chunk. It is mechanism only; what changes lives in `TakeState`."""
+"""Draw a take chunk by chunk. A generator is mechanism only; everything that changes during a take lives in `TakeState`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ import torch
 from torch import Tensor
 
 from models import knot, sampler
-from models.cache import AnchorPolicy, CacheShape, RingCache
+from models.cache import REFERENCE, RingCache
+from models.cache_protocol import EngineCache
+from models.cache_shape import AnchorPolicy, CacheShape
 from models.codecs.stream import CodecStream
 from models.copies import copied
 from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
+from models.sampler import Schedule
 from models.state import Blend, Snapshot, TakeState
-from models.transformer import Cache, TextState, Transformer
+from models.transformer import TextState, Transformer
+
+REMEMBERED_PROMPTS = 16
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
 
 
 class SizeError(UserError, ValueError):
-    """A picture's size that a model cannot draw."""
+    """Report a size of picture that a model cannot draw."""
 
 
 class CueError(ValueError):
-    """A cue that a model cannot land."""
+    """Report a cue that a model cannot follow."""
 
 
 class Generator:
-    """A model that can roll out takes: transformer, text encoder and codec, with the way they are used."""
+    """Roll out takes: transformer, text encoder and codec, with the way they are used."""
 
     def __init__(
         self,
@@ -54,19 +59,19 @@ class Generator:
         self._masked = transformer.config.in_channels == transformer.config.out_channels + 1
 
     def with_config(self, config: RolloutConfig) -> Generator:
-        """The same networks, rolled out in another way."""
+        """Return a generator of the same networks that rolls out in another way."""
         return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride, self._encode_image)
 
     def run_by(self, transformer: Transformer, new_stream: Callable[[], CodecStream] | None = None) -> Generator:
-        """The same model, its steps (and its codec) run by another engine."""
+        """Return a generator of the same model whose steps (and codec) another engine runs."""
         stream = new_stream or self.new_stream
         return Generator(self.config, transformer, self._encode_text, stream, self.stride, self._encode_image)
 
     @torch.inference_mode()
     def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
-        """An empty take of width x height pixels; SizeError if that is not whole patches.
+        """Return an empty take of width x height pixels; SizeError if that is not whole patches.
 
-        Several seeds: as many takes that run in step, their latents in one batch.
+        Several seeds give as many takes that run in step, their latents in one batch.
         """
         seeds = (seed,) if isinstance(seed, int) else seed
         c, t = self.config, self.transformer.config
@@ -80,27 +85,27 @@ class Generator:
             head_dim=t.attention_head_dim,
             rows=rows,
             columns=columns,
-            chunk=c.chunk,
+            grid=c.grid,
             window=c.window,
             sink=c.sink,
             knot=c.knot,
             reference=c.reference,
-            takes=len(seeds),
+            batch=len(seeds),
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
         return TakeState(cache, self.new_stream(), (width, height), seeds, c.on_switch, c.sink_on_switch)
 
     @torch.inference_mode()
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
-        """The prompt, encoded, or a batch of them; the last 16 are remembered."""
-        if prompt not in self._texts:
-            if len(self._texts) >= 16:
-                del self._texts[next(iter(self._texts))]
-            embeddings = self._encode_text([prompt] if isinstance(prompt, str) else list(prompt)).to(
-                self.device, self.dtype
-            )
-            self._texts[prompt] = self.transformer.embed_text(embeddings)
-        return self._texts[prompt]
+        """Return the prompt, or a batch of them, encoded; the REMEMBERED_PROMPTS used last are remembered."""
+        known = self._texts.pop(prompt, None)
+        if known is None:
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+            known = self.transformer.embed_text(self._encode_text(prompts).to(self.device, self.dtype))
+        self._texts[prompt] = known  # the newest is last
+        if len(self._texts) > REMEMBERED_PROMPTS:
+            del self._texts[next(iter(self._texts))]
+        return known
 
     # -- a chunk -------------------------------------------------------------------------------------------------
 
@@ -112,80 +117,132 @@ class Generator:
         drive: Tensor | None = None,
         before_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Land the cues and draw the next chunk: clean latents [takes, C, chunk, h, w] float32, ready to be decoded.
+        """Apply the cues and draw the next chunk: clean latents [batch, C, chunk, h, w] float32, ready to be decoded.
 
-        `drive` [takes, chunk + knot, T, features] moves it, where the model can be driven. What `before_step` raises
-        gives the chunk up; the state is then good for nothing, and a snapshot goes on.
+        `drive` [batch, chunk + knot, T, features] moves it, in a model that is driven. An exception from `before_step`
+        gives the chunk up; the state is then good for nothing, and the take goes on from a snapshot.
         """
-        self.land(state, cues)
+        self.apply_cues(state, cues)
         if state.text is None:
             raise CueError("a take needs a prompt before its first chunk")
-        if self.config.reference and state.cache.reference is None:
+        if self.config.reference and REFERENCE not in state.cache.anchors:
             raise CueError("this model needs an image to stay true to before its first chunk")
-        if (drive is None) is not (self.transformer.drive is None):
-            raise CueError("a model that is driven needs a drive for every chunk, and no other can have one")
-        chunk = self.config.chunk
-        x = self.denoised(state, state.text, state.cache.begin(state.index), state.cache, drive, None, before_step)
+        self._check_drive(drive)
+        n = self.config.grid.length(state.index)
+        x = self.denoise(state, state.text, state.cache.begin(state.index, n), state.cache, drive, None, before_step)
         state.cache.end()
-        x, state.disagreement = self.tied(state, x)
-        x, state.knot = x[:, :, :chunk], x[:, :, chunk:] if self.config.knot else None
-        held = self.config.window // chunk
-        state.recent = [*state.recent, x][-held:]
-        state.driven = [] if drive is None else [*state.driven, drive[:, :chunk]][-held:]
-        state.index += chunk
+        x, state.disagreement = self.fuse_knot(state, x)
+        x, state.knot = x[:, :, :n], x[:, :, n:] if self.config.knot else None
+        self._append(state, x, drive)
         state.pending = True
         return x
 
     @torch.inference_mode()
-    def land(self, state: TakeState, cues: Sequence[Cue] = ()) -> None:
-        """Apply the cues and bring the cache up to the newest chunk, under the prompt that now holds."""
-        if self._land(state, cues):
-            self._switch(state)
-        else:
+    def prefill(self, state: TakeState, latents: Tensor, drive: Tensor | None = None) -> None:
+        """Begin a take with clean latents [batch, C, F, h, w] that were not drawn here: the take goes on behind them.
+
+        They are committed chunk by chunk under the prompt that holds. CueError if they are not whole chunks, if there is
+        no prompt, or if something has been drawn already. `drive` [batch, F, T, features] is what moved them.
+        """
+        grid, stop = self.config.grid, state.index + latents.shape[2]
+        if state.index != state.prefix:
+            raise CueError("a prefix stands at the start of a take, and this one has begun")
+        if state.text is None:
+            raise CueError("a take needs a prompt before its prefix")
+        if grid.border(stop) != stop:
+            raise CueError(f"a prefix is whole chunks of {grid.chunk} latents, not {latents.shape[2]}")
+        self._check_drive(drive)
+        state.knot = None  # of a reference, as which the take would begin
+        while state.index < stop:
+            n, at = grid.length(state.index), state.index - state.prefix
+            self._append(state, latents[:, :, at : at + n], None if drive is None else drive[:, at : at + n])
+            state.pending = True
             self.commit(state)
+        state.prefix = stop
+
+    def _check_drive(self, drive: Tensor | None) -> None:
+        if (drive is None) is not (self.transformer.drive is None):
+            raise CueError("a model that is driven needs a drive for every chunk, and no other can have one")
+
+    def _append(self, state: TakeState, x: Tensor, drive: Tensor | None) -> None:
+        """Make clean latents, a chunk, the newest of the take; of those before, what a recache needs is kept."""
+        n, window = x.shape[2], self.config.window
+        state.recent = _newest([*state.recent, x], window, axis=2)
+        state.driven = [] if drive is None else _newest([*state.driven, drive[:, :n]], window, axis=1)
+        state.index += n
+
+    @torch.inference_mode()
+    def apply_cues(self, state: TakeState, cues: Sequence[Cue] = ()) -> None:
+        """Apply the cues and bring the cache up to the newest chunk, under the prompt that now holds.
+
+        A pending commit runs first, under the prompt and the settings that its chunk was drawn with, unless the cues
+        make it useless: its keys and values are then the same whether it ran at once or only now.
+        """
+        if not self.replaces_commit(state, cues):
+            self.commit(state)
+        if self._apply(state, cues):
+            self._switch(state)
         for cue in cues:
             if isinstance(cue, Reference):
-                self._refer(state, cue)
+                self.set_reference(state, self._encode_reference(state, cue))
 
-    def denoised(
+    def replaces_commit(self, state: TakeState, cues: Sequence[Cue]) -> bool:
+        """Return whether these cues, if they land on the next chunk, recompute or drop what a commit would write now."""
+        if any(isinstance(cue, Cut) for cue in cues):
+            return True
+        asked = [cue.value for cue in cues if isinstance(cue, Parameter) and cue.name == "on_switch"]
+        on_switch = OnSwitch(asked[-1]) if asked else state.on_switch
+        prompts = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues)
+        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and (prompts or state.blend is not None)
+
+    def denoise(
         self,
         state: TakeState,
         text: TextState,
         rotation: Rotation,
-        cache: Cache,
+        cache: EngineCache,
         drive: Tensor | None = None,
         steps: int | None = None,
         before_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """The next chunk and its knot after the first `steps` steps of the schedule, [takes, C, chunk + knot, h, w].
+        """Return the next chunk and its knot after the first `steps` steps, [batch, C, chunk + knot, h, w]; None: all.
 
         Where gradients are asked for, only the last of these steps carries them.
         """
-        sigmas, gradients = self.config.schedule.sigmas[:steps], torch.is_grad_enabled()
+        sigmas, gradients = self._schedule(state).sigmas[:steps], torch.is_grad_enabled()
         x = noise = self.noise(state, 0)
+        given = 0 if state.knot is None else state.knot.shape[2]
         for step, sigma in enumerate(sigmas, 1):
             before_step()
             if state.knot is not None:
-                x = knot.pinned(x, state.knot, noise, 0.0 if self._masked else sigma)
+                x = knot.pin(x, state.knot, noise, 0.0 if self._masked else sigma)
             timestep = torch.tensor([1000 * sigma], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
-                given = 0 if state.knot is None else state.knot.shape[2]
-                prediction = self.transformer(self._told(x, given), timestep, text, rotation, cache, drive=drive)
+                prediction = self.transformer(self.with_mask(x, given), timestep, text, rotation, cache, drive=drive)
+                assert prediction is not None, "a pass with a head predicts"
                 x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
             if step < len(sigmas):
                 noise = self.noise(state, step)
                 x = sampler.renoised(x, noise, sigmas[step])
         return x
 
-    def tied(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """A denoised chunk, its first latents fused with the knot that it started from, and how far these were apart."""
+    def _schedule(self, state: TakeState) -> Schedule:
+        """Return the steps of the next chunk: where nothing was drawn before it, a model may need more of them."""
+        first = state.index == max(state.prefix, state.cache.origin)
+        return self.config.first_schedule if first and self.config.first_schedule else self.config.schedule
+
+    def fuse_knot(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Fuse the first latents of a denoised chunk with the knot that it started from; return it and the disagreement.
+
+        The disagreement of knot and chunk is [batch], or None where the chunk started from no knot.
+        """
         if state.knot is None:
             return x, None
         held = state.knot.clone()  # an ordinary tensor where gradients pass, though it was made where none did
-        return knot.tied(x, held, self.config.fusion or knot.ramp(held.shape[2]))
+        return knot.fuse(x, held, self.config.fusion or knot.ramp(held.shape[2]))
 
-    def _told(self, x: Tensor, given: int) -> Tensor:
-        """Latents in the network's precision, and to a model with a mask channel which of them, from the first, are given."""
+    def with_mask(self, x: Tensor, given: int) -> Tensor:
+        """Return latents in the network's type; a model with a mask channel is told that the first `given` are given."""
         if self._masked:
             mask = torch.zeros_like(x[:, :1])
             mask[:, :, :given] = 1
@@ -193,43 +250,48 @@ class Generator:
         return x.to(self.dtype)
 
     def noise(self, state: TakeState, step: int) -> Tensor:
-        """Noise of the next chunk and its knot, [takes, C, chunk + knot, h, w]."""
-        config, (width, height) = self.config, state.size
-        chunk, cells = state.index // config.chunk, (height // self.stride, width // self.stride)
-        shape = (1, self.transformer.config.out_channels, config.chunk, *cells)
+        """Return noise of the next chunk and its knot, [batch, C, chunk + knot, h, w]; chunks count from the prefix on."""
+        config, grid, (width, height) = self.config, self.config.grid, state.size
+        chunk = grid.number(state.index) - grid.chunks(state.prefix)
+        shape = (
+            1,
+            self.transformer.config.out_channels,
+            grid.length(state.index),
+            height // self.stride,
+            width // self.stride,
+        )
         noise = torch.cat([sampler.noise(seed, chunk, step, shape, self.device) for seed in state.seeds])
         if not config.knot:
             return noise
-        shape = (*shape[:2], config.knot, *cells)
+        shape = (*shape[:2], config.knot, *shape[3:])
         ahead = [sampler.noise(seed, chunk, step, shape, self.device, knot=True) for seed in state.seeds]
         return torch.cat([noise, torch.cat(ahead)], 2)
 
     @torch.inference_mode()
     def commit(self, state: TakeState) -> None:
-        """The clean pass over the newest chunk; its keys and values become part of the past."""
+        """Run the clean pass over the newest chunk, unless that is done: its keys and values become part of the past."""
         if not state.pending:
             return
-        rotation = state.cache.begin(state.index - self.config.chunk, clean=True)
-        self._clean_pass(state, 1, rotation)
+        n = state.recent[-1].shape[2]
+        self._clean_pass(state, n, state.cache.begin(state.index - n, n, clean=True))
+
+    def _clean_pass(self, state: TakeState, latents: int, rotation: Rotation) -> None:
+        """Write the cache by a pass at t = 0 over the newest `latents` latents of the take."""
+        drive = _last(state.driven, latents, axis=1) if state.driven else None
+        self._write_cache(state, _last(state.recent, latents, axis=2), rotation, drive)
         state.pending = False
 
-    def _clean_pass(self, state: TakeState, chunks: int, rotation: Rotation) -> None:
-        """A pass at t = 0 over the newest chunks."""
-        latents = torch.cat(state.recent[-chunks:], 2)
-        drive = torch.cat(state.driven[-chunks:], 1) if state.driven else None
-        self._remember(state, latents, rotation, drive)
-
-    def _remember(self, state: TakeState, latents: Tensor, rotation: Rotation, drive: Tensor | None) -> None:
+    def _write_cache(self, state: TakeState, latents: Tensor, rotation: Rotation, drive: Tensor | None) -> None:
+        """Run the pass at t = 0 that a cache has begun, over clean latents [batch, C, F, h, w]."""
         assert state.text is not None, "a clean pass before the first prompt"
-        timestep = torch.zeros(1, device=self.device)
-        told = self._told(latents, latents.shape[2])
-        self.transformer(told, timestep, state.text, rotation, state.cache, drive=drive, head=False)
+        timestep, known = torch.zeros(1, device=self.device), self.with_mask(latents, latents.shape[2])
+        self.transformer(known, timestep, state.text, rotation, state.cache, drive=drive, head=False)
         state.cache.end()
 
     # -- cues ----------------------------------------------------------------------------------------------------
 
-    def _land(self, state: TakeState, cues: Sequence[Cue]) -> bool:
-        """Apply the cues to the state; True if what the cache holds was made under another prompt."""
+    def _apply(self, state: TakeState, cues: Sequence[Cue]) -> bool:
+        """Apply the cues to the state; return whether what the cache holds was made under another prompt."""
         changed = False
         for cue in cues:
             match cue:
@@ -264,34 +326,37 @@ class Generator:
         return changed and bool(state.recent)
 
     def _switch(self, state: TakeState) -> None:
-        """Bring the cache under the new prompt, in the way that `on_switch` says."""
+        """Bring the cache under the new prompt in the way that `on_switch` names."""
         match state.on_switch:
             case OnSwitch.RECACHE:
                 self._recache(state)
             case OnSwitch.NONE:
-                self.commit(state)
+                pass
             case OnSwitch.FLUSH:
-                self.commit(state)
                 state.cache.keep_newest()
             case OnSwitch.CLEAR:
                 state.cache.clear(state.index)
                 state.recent, state.driven, state.pending = [], [], False
 
     def _recache(self, state: TakeState) -> None:
-        """One bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622)."""
+        """Run one bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622).
+
+        While no more than a window of latents exists that is all of them, the sink included; later it is a window less
+        the sink. `reanchor` makes the oldest latents of a whole window the new sink.
+        """
         window, sink = self.config.window, self.config.sink
         drawn = state.index - state.cache.origin
         if drawn <= window:
-            latents, into_sink = drawn, sink > 0
-        elif state.sink_on_switch is SinkOnSwitch.REANCHOR and sink:
-            latents, into_sink = window, True
+            latents = drawn
+        elif sink and state.sink_on_switch is SinkOnSwitch.REANCHOR:
+            latents = window
+            state.cache.clear(state.index - window)
         else:
-            latents, into_sink = window - sink, False
-        rotation = state.cache.begin_recache(state.index - latents, latents, into_sink=into_sink)
-        self._clean_pass(state, latents // self.config.chunk, rotation)
-        state.pending = False
+            latents = window - sink
+        self._clean_pass(state, latents, state.cache.begin_recache(state.index - latents, latents))
 
-    def _refer(self, state: TakeState, image: Reference) -> None:
+    def _encode_reference(self, state: TakeState, image: Reference) -> Tensor:
+        """Return the latent [batch, C, 1, h, w] of an image held for a latent's frames; CueError if it does not fit."""
         if self.config.reference is None or self._encode_image is None:
             raise CueError("this model stays true to no image; pocket-avatar does")
         if (image.width, image.height) != state.size:
@@ -303,23 +368,23 @@ class Generator:
         if len(images) not in (1, len(state.seeds)):
             raise CueError(f"{len(images)} images for {len(state.seeds)} takes: give one, or one for each")
         latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
-        self.stay_true(state, latent.expand(len(state.seeds), -1, -1, -1, -1))
+        return latent.expand(len(state.seeds), -1, -1, -1, -1)
 
     @torch.inference_mode()
-    def stay_true(self, state: TakeState, latent: Tensor) -> None:
-        """To an image, given as the latent [takes, C, 1, h, w] that it is when it is held for four frames.
+    def set_reference(self, state: TakeState, latent: Tensor) -> None:
+        """Have the take stay true to an image from here on, given as its latent [batch, C, 1, h, w].
 
-        Its keys and values are made at t = 0, seeing nothing else. A knot made towards another image goes; a take begins
-        as the image: it is given to the first chunk, as a knot is to the others.
+        The image's keys and values are made at t = 0, seeing nothing else. A knot made towards another image goes. A
+        take begins as the image: its first chunk is given it, as other chunks are given a knot.
         """
-        self._remember(state, latent, state.cache.begin_reference(), None)
+        self._write_cache(state, latent, state.cache.begin_reference(), None)
         state.knot = None if state.index else latent.repeat(1, 1, max(1, self.config.knot), 1, 1)
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def snapshot(self, state: TakeState) -> Snapshot:
-        """The take as it is; what earlier snapshots hold is shared."""
+        """Return the take as it is; what earlier snapshots hold is shared."""
         for newest in (state.recent, state.driven):
             newest[-1:] = copied(newest[-1:])
         if state.knot is not None:
@@ -336,6 +401,7 @@ class Generator:
             text=state.text,
             blend=state.blend,
             index=state.index,
+            prefix=state.prefix,
             recent=tuple(state.recent),
             driven=tuple(state.driven),
             knot=state.knot,
@@ -344,7 +410,7 @@ class Generator:
 
     @torch.inference_mode()
     def restore(self, snapshot: Snapshot) -> TakeState:
-        """A new take that goes on from the snapshot: a rewind, a branch or a fork."""
+        """Return a new take that goes on from the snapshot: a rewind, a branch or a fork."""
         state = self.new_take(snapshot.seeds, *snapshot.size)
         state.cache.policy = snapshot.anchor
         state.cache.restore(snapshot.cache)
@@ -352,5 +418,21 @@ class Generator:
         state.on_switch, state.sink_on_switch = snapshot.on_switch, snapshot.sink_on_switch
         state.prompt, state.text, state.blend = snapshot.prompt, snapshot.text, snapshot.blend
         state.index, state.recent, state.pending = snapshot.index, list(snapshot.recent), snapshot.pending
-        state.knot, state.driven = snapshot.knot, list(snapshot.driven)
+        state.knot, state.driven, state.prefix = snapshot.knot, list(snapshot.driven), snapshot.prefix
         return state
+
+
+def _newest(chunks: list[Tensor], latents: int, *, axis: int) -> list[Tensor]:
+    """Return the last of the chunks that together have at least `latents` latents along `axis`, or all of them."""
+    kept: list[Tensor] = []
+    for chunk in reversed(chunks):
+        if sum(c.shape[axis] for c in kept) >= latents:
+            break
+        kept.insert(0, chunk)
+    return kept
+
+
+def _last(chunks: list[Tensor], latents: int, *, axis: int) -> Tensor:
+    """Return the last `latents` latents of the chunks along `axis`, contiguous."""
+    joined = torch.cat(_newest(chunks, latents, axis=axis), axis)
+    return joined.narrow(axis, joined.shape[axis] - latents, latents).contiguous()

@@ -1,4 +1,4 @@
-"""How a model rolls out."""
+"""Say how a model rolls out."""
 
 from __future__ import annotations
 
@@ -7,26 +7,43 @@ from dataclasses import dataclass
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.cue import OnSwitch, SinkOnSwitch
 from models.sampler import Prediction, Schedule
+from models.time_grid import TimeGrid
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """How a model rolls out; sizes in latents."""
+    """Hold how a model rolls out; sizes in latents."""
 
     chunk: int
-    window: int
-    sink: int
+    window: int  # visible to attention: sink, past and current chunk
+    sink: int  # the first latents of a take that stay visible, 0 … window - chunk
     schedule: Schedule
     prediction: Prediction
     anchor: AnchorPolicy
     on_switch: OnSwitch = OnSwitch.RECACHE
     sink_on_switch: SinkOnSwitch = SinkOnSwitch.KEEP
     knot: int = 0  # latents denoised past the end of a chunk
-    reference: ReferenceRule | None = None  # of a model that stays true to an image: where that stands
-    fusion: tuple[float, ...] | None = None  # weights of a held knot when it is tied in; None: a falling ramp
+    reference: ReferenceRule | None = None  # where the image stands that a take stays true to, in a model that can
+    fusion: tuple[float, ...] | None = None  # weights of a held knot when it is fused; None: a falling ramp
+    first_chunk: int | None = None  # length of a take's first chunk; None: as long as the others
+    first_schedule: Schedule | None = None  # steps of the first chunk drawn after a take's start, a prefix or a cut
+
+    @property
+    def grid(self) -> TimeGrid:
+        """Return how the model's chunks divide time."""
+        return TimeGrid(self.chunk, self.chunk if self.first_chunk is None else self.first_chunk)
+
+    def latents_drawn(self, first: int) -> int:
+        """Return how many latents are denoised with the chunk at latent `first`: its own and its knot's."""
+        return self.grid.length(first) + self.knot
 
     def __post_init__(self) -> None:
         if not 0 <= self.knot <= self.chunk:
             raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
         if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):
             raise ValueError(f"fusion needs {self.knot} weights from 0 to 1, not {self.fusion}")
+        if self.reference and self.grid.first_chunk < self.knot:
+            raise ValueError(
+                f"a first chunk that starts from a reference has at least the knot's {self.knot} latents, "
+                f"not {self.grid.first_chunk}"
+            )

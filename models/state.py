@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.cache import CacheSnapshot, RingCache
+from models.cache import RingCache
 from models.cache_shape import AnchorPolicy
+from models.cache_snapshot import CacheSnapshot
 from models.codecs.stream import CodecStream
 from models.cue import OnSwitch, SinkOnSwitch
 from models.transformer import TextState
@@ -38,10 +39,11 @@ class TakeState:
     prompt: str | tuple[str, ...] | None = None
     text: TextState | None = None
     blend: Blend | None = None
-    index: int = 0  # latents drawn so far
+    index: int = 0  # latents so far
+    prefix: int = 0  # of these, the clean latents at the start that were given and not drawn
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
-    driven: list[Tensor] = field(default_factory=list)  # what drove them, [takes, chunk, T, features] each
-    knot: Tensor | None = None  # clean latents held back, [takes, C, k, h, w]; of the first chunk its reference
+    driven: list[Tensor] = field(default_factory=list)  # what drove them, [batch, chunk, T, features] each
+    knot: Tensor | None = None  # clean latents held back, [batch, C, k, h, w]; of the first chunk its reference
     disagreement: Tensor | None = None  # of the chunk with the knot that it took up, [takes]; None: it took up none
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
 
@@ -61,6 +63,7 @@ class Snapshot:
     text: TextState | None
     blend: Blend | None
     index: int
+    prefix: int
     recent: tuple[Tensor, ...]
     driven: tuple[Tensor, ...]
     knot: Tensor | None

@@ -1,14 +1,14 @@
-"""The causal video transformer: diffusers' Wan model, walked block by block with a cache.
+"""Walk diffusers' Wan model block by block with a key/value cache: the causal video transformer.
 
-The modules, their names and the arithmetic are `WanTransformer3DModel`'s (so its weights, configurations and LoRA
-loaders fit); what is ours is the loop: keys and values of latents that are already clean come from a cache, the
-rotation from an explicit temporal coordinate. Reference behaviour: LongLive (2509.22622), Self-Forcing (2506.08009).
+Modules, names and arithmetic are those of `WanTransformer3DModel`, so that its weights, configurations and LoRA loaders
+fit. Only the loop differs: keys and values of latents that are already clean come from a cache, and rotations from
+explicit temporal coordinates. Reference behaviour: LongLive (2509.22622), Self-Forcing (2506.08009).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -16,40 +16,45 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor
 
+from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DriveAttention
 from models.rope import Rotation
-
-KeysValues = tuple[Tensor, Tensor]
-
-
-class Cache(Protocol):
-    """What a layer asks for: its own new keys and values in, all that it may see out."""
-
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
-        """New key (not rotated) and value [B, L, heads, d] → visible keys (rotated) and values [B, S, heads, d]."""
-        ...
 
 
 @dataclass(frozen=True)
 class TextState:
-    """A prompt as attention sees it: embeddings [1, L, text_dim] and, per layer, keys and values [1, L, heads, d]."""
+    """Hold a prompt as attention sees it: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d]."""
 
     embeddings: Tensor
     layers: tuple[KeysValues, ...]
 
 
-class Transformer(Protocol):
-    """What a generator steps: the module below, or an engine that stands for it."""
+class TransformerConfig(Protocol):
+    """Name the settings of `WanTransformer3DModel` that the rest of the product reads."""
 
-    config: Any
+    patch_size: tuple[int, int, int]
+    num_attention_heads: int
+    attention_head_dim: int
+    in_channels: int
+    out_channels: int
+    num_layers: int
+
+
+class Transformer(Protocol):
+    """Run one step for a generator: the module below, or an engine that stands for it."""
+
+    config: TransformerConfig
     device: torch.device
     dtype: torch.dtype
 
     @property
-    def drive(self) -> Any:
-        """None: the model is not driven."""
+    def drive(self) -> DriveAttention | None:
+        """Return what reads a driving signal; None in a model that is not driven."""
+        ...
 
-    def embed_text(self, embeddings: Tensor) -> TextState: ...
+    def embed_text(self, embeddings: Tensor) -> TextState:
+        """Return keys and values of every layer for text embeddings [N, L, text_dim]."""
+        ...
 
     def __call__(
         self,
@@ -57,28 +62,30 @@ class Transformer(Protocol):
         timestep: Tensor,
         text: TextState,
         rotation: Rotation,
-        cache: Any,  # a RingCache; the module needs no more than `Cache`
+        cache: EngineCache,
         *,
-        drive: Any = None,
+        drive: Tensor | None = None,
         head: bool = True,
-    ) -> Any: ...
+    ) -> Tensor | None:
+        """Run one step; see `CausalWanTransformer.forward`."""
+        ...
 
 
 class CausalWanTransformer(WanTransformer3DModel):
-    """`WanTransformer3DModel` whose forward pass extends a cache instead of seeing a whole clip.
+    """Extend a cache in the forward pass of `WanTransformer3DModel` instead of seeing a whole clip.
 
-    With one channel more in than out, the last says which latents are given (1) and which are to be drawn (0).
+    In a model with one channel more in than out, the last says which latents are given (1) and which are to be drawn (0).
     """
 
     def add_drive(self, features: int) -> None:
-        """Let the model be driven: every latent by tokens of so many features."""
+        """Let the model be driven: every latent by tokens of `features` features."""
         c = self.config
         width = c.num_attention_heads * c.attention_head_dim
         self.drive_attention = DriveAttention(c.num_layers, width, c.num_attention_heads, features)
 
     @property
     def drive(self) -> DriveAttention | None:
-        """What reads a driving signal, in a model that has one."""
+        """Return what reads a driving signal; None in a model that is not driven."""
         found = self._modules.get("drive_attention")
         return found if isinstance(found, DriveAttention) else None
 
@@ -86,12 +93,12 @@ class CausalWanTransformer(WanTransformer3DModel):
     _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))
 
     def compile_blocks(self) -> None:
-        """Compile what lies before and after self-attention of a block, once for all blocks (shapes stay static)."""
+        """Compile what lies before and after self-attention in a block, once for all blocks (shapes stay static)."""
         self._before_attention = torch.compile(_before_attention, dynamic=False)
         self._after_attention = torch.compile(_after_attention, dynamic=False)
 
     def embed_text(self, embeddings: Tensor) -> TextState:
-        """Text embeddings [N, L, text_dim] → keys and values of every layer; done once a prompt."""
+        """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt."""
         text = self.condition_embedder.text_embedder(embeddings)
         return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.blocks))
 
@@ -106,11 +113,11 @@ class CausalWanTransformer(WanTransformer3DModel):
         drive: Tensor | None = None,
         head: bool = True,
     ) -> Tensor | None:
-        """One step.
+        """Return the prediction [N, C_out, F, h, w] of one step; None without `head`.
 
         latents [N, C, F, h, w]; timestep [N] float in 0..1000, the same for every latent of a row; rotation of the
-        F·h·w/patch tokens; drive [N, F, T, features], for a model that has one. Returns the prediction [N, C_out, F, h, w], or None without `head` (a pass that only
-        fills the cache stops after the last layer's keys and values).
+        F·h·w/patch tokens; drive [N, F, T, features], for a model that is driven. A pass without `head` only fills the
+        cache, and stops after the last layer's keys and values.
         """
         n, _, frames, height, width = latents.shape
         x = self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
@@ -124,10 +131,10 @@ class CausalWanTransformer(WanTransformer3DModel):
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             q, k, v = self._before_attention(block, x, modulation)
-            keys, values = cache.extend(layer, k, v, rotation)
+            visible = cache.extend(layer, k, v, rotation)
             if layer == last and not head:
                 return None
-            seen = dispatch_attention_fn(rotation(q), keys, values)
+            seen = dispatch_attention_fn(rotation(q), visible.keys, visible.values)
             x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
             if reader is not None:
                 x = x + reader(layer, x, driven)
@@ -144,7 +151,7 @@ def _heads(attention: WanAttention, x: Tensor) -> Tensor:
 
 
 def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys (normalised over the full width before the head split, not rotated) and values."""
+    """Return queries, keys (normalised over the full width before the head split, not rotated) and values."""
     attention = block.attn1
     shift, scale = (block.scale_shift_table + modulation.float())[:, :2].chunk(2, 1)
     y = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
@@ -155,7 +162,7 @@ def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor)
 def _after_attention(
     block: WanTransformerBlock, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
 ) -> Tensor:
-    """The rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
+    """Run the rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
     gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[:, 2:].chunk(4, 1)
     x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
     attention = block.attn2

@@ -19,8 +19,7 @@ from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
 from streaming.speech.driven_rollout import SpeakingRollout
-from streaming.take.take_file import Entry as ScriptLine
-from streaming.take.take_file import Take
+from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
 PARTS = ("denoise", "clean pass", "recache", "decode", "encode")
@@ -74,17 +73,18 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     """Roll out until `chunks` chunks with a full window are measured; every fourth starts with another prompt."""
     entry, device = model.entry, model.generator.device
     width, height = size or entry.size
-    take = Take(model=entry.name, size=f"{width}x{height}", cues=[ScriptLine(prompt="a red ball bounces by day")])
+    take = Take(model=entry.name, size=f"{width}x{height}", cues=[CueLine(prompt="a red ball bounces by day")])
     speaks = entry.drive is not None
     rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    full = entry.rollout.window // entry.rollout.chunk
+    full = entry.rollout.grid.chunks(entry.rollout.window)
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
     switched: list[float] = []
     for i in range(full + chunks):
         switch = i >= full and (i - full) % SWITCH_EVERY == SWITCH_EVERY - 1
-        boundary = rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
+        rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
+        boundary = rollout.settle()
         encode = _encode_seconds(boundary, entry.fps)
         if i < full:
             continue
@@ -96,7 +96,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     seconds["recache"] = [s - median["denoise"] for s in switched]
     median["recache"] = statistics.median(seconds["recache"]) if switched else float("nan")
     spread = {n: _quartiles(v) for n, v in seconds.items()}
-    frames = 4 * entry.rollout.chunk
+    frames = entry.rollout.grid.frames
     loop = median["denoise"] + median["clean pass"]
     memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak_resident()
     return Result(

@@ -23,7 +23,7 @@ from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.errors import UserError
 from models.state import Snapshot
-from streaming.media.video_writer import Recorder
+from streaming.media.video_writer import VideoWriter
 from streaming.rollout import Boundary, Rollout, record_of
 from streaming.take import journal
 from streaming.take.take_file import Take, latent_at
@@ -97,8 +97,8 @@ class Job:
         self._rollout, self._heard = rollout, heard
         self.partial = out.with_name(f"{out.stem}.partial.mp4")
         self.folder = out.with_name(f"{out.stem}.render")
-        self.chunk, self.fps = model.entry.rollout.chunk, model.entry.fps
-        self.chunks = take.chunks(self.chunk, self.fps)
+        self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
+        self.chunks = take.chunks(self.grid, self.fps)
         self.record = record_of(model, model.generator.device)
 
     # -- where to begin --------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ class Job:
             if line.get("type") == "chunk":
                 if line["first"] != shared or line["landed"] != [repr(c) for c in rollout.cues_at(shared)]:
                     break
-                shared += self.chunk
-        end = min(shared, self.chunks * self.chunk, shared if limit is None else limit)
+                shared += self.grid.length(shared)
+        end = min(shared, self.grid.start(self.chunks), shared if limit is None else limit)
         for line in reversed(lines):
             if line.get("type") == "checkpoint" and line["latent"] <= end and self._checkpoint(line["latent"]).exists():
                 source = self.partial if self.partial.exists() else self.out
@@ -189,7 +189,7 @@ class Job:
         rollout = self._rollout(self.model, self.take, snapshot)
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
-        with Recorder(self.partial, self.fps, scale=self.scale, **start) as recorder:
+        with VideoWriter(self.partial, self.fps, scale=self.scale, **start) as recorder:
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)
                 landed = [repr(c) for c in boundary.landed]
@@ -205,7 +205,7 @@ class Job:
                 report.chunks, report.frames = report.chunks + 1, report.frames + len(boundary.frames)
                 for name, seconds in boundary.seconds.items():
                     report.add(name, seconds)
-                done = rollout.state.index // self.chunk
+                done = self.grid.chunks(rollout.state.index)
                 if done % CHUNKS_PER_FRAGMENT == 0 or done == self.chunks:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
                 progress(boundary, report)
@@ -215,7 +215,7 @@ class Job:
         log.close()
 
     def _end_fragment(
-        self, rollout: Rollout, recorder: Recorder, log: journal.Journal, report: Report, *, whole: bool
+        self, rollout: Rollout, recorder: VideoWriter, log: journal.Journal, report: Report, *, whole: bool
     ) -> None:
         clock = time.perf_counter()
         recorder.end_fragment()
@@ -243,7 +243,7 @@ class Job:
             gone.unlink()
 
     def _landed(self) -> list[Any]:
-        return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.chunk, self.fps)]
+        return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.grid, self.fps)]
 
 
 def _alone(folder: Path, out: Path) -> IO[str]:
@@ -284,14 +284,14 @@ def extended(take: Take, more: str, entry: Entry, folder: Path) -> Take:
     """The take, longer by `more` than the render in `folder` came to."""
     lines = [x for x in journal.read(folder / "journal.jsonl") if x.get("type") == "chunk"]
     asked = latent_at(take.length, entry.fps)
-    have = lines[-1]["first"] + entry.rollout.chunk if lines else asked
+    have = lines[-1]["first"] + entry.rollout.grid.length(lines[-1]["first"]) if lines else asked
     return take.model_copy(update={"length": max(have, asked) + position(more, entry.fps)})
 
 
 def write_report(report: Report, job: Job, path: Path) -> None:
     landed = [
         {"latent": first, **entry.model_dump(exclude_defaults=True)}
-        for first, entry in job.take.landing(job.chunk, job.fps)
+        for first, entry in job.take.landing(job.grid, job.fps)
     ]
     path.write_text(
         json.dumps({"record": job.record, "cues": landed, **report.as_json()}, indent=2) + "\n", encoding="utf-8"

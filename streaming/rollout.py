@@ -19,16 +19,22 @@ from streaming.take.take_file import Take
 
 
 @dataclass(frozen=True)
-class Boundary:
-    """A chunk that is drawn, decoded and committed."""
+class Chunk:
+    """A chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
 
-    first: int  # its first latent
-    latents: int
+    first: int  # index of its first latent
+    latents: int  # how many it has
     frames: NDArray[np.uint8]  # [n, H, W, 3] RGB
-    hash: str  # of its latents
     landed: tuple[Cue, ...]
-    seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode, commit
+    seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode
     disagreement: float | None  # with the knot that it took up (models.knot); None: it took up none
+
+
+@dataclass(frozen=True)
+class Boundary(Chunk):
+    """A chunk after which snapshots may be taken; `seconds` has `commit` too, unless a recache will take its place."""
+
+    hash: str  # of its latents
 
 
 def latent_hash(latents: Tensor) -> str:
@@ -45,7 +51,8 @@ class Rollout:
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
-        self._landing = take.landing(entry.rollout.chunk, entry.fps)
+        self._landing = take.landing(entry.rollout.grid, entry.fps)
+        self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
 
     def cues_at(self, latent: int) -> list[Cue]:
         """What lands on the chunk that starts at `latent`."""
@@ -58,8 +65,8 @@ class Rollout:
     def may_go_on(self) -> None:
         """Asked between the steps of a chunk; what it raises gives the chunk up, and a snapshot must go on."""
 
-    def step(self, extra: Sequence[Cue] = ()) -> Boundary:
-        """Draw, decode and commit the next chunk; `extra` cues land after the take's own."""
+    def step(self, extra: Sequence[Cue] = ()) -> Chunk:
+        """Draw and decode the next chunk; `extra` cues land after the take's own. Call `settle` once its frames left."""
         generator, state = self.model.generator, self.state
         first = state.index
         cues = [*self.cues_at(first), *extra]
@@ -68,14 +75,33 @@ class Rollout:
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)
-        decoded = time.perf_counter()
+        seconds = {"draw": drawn - began, "decode": time.perf_counter() - drawn}
         self.may_go_on()
-        generator.commit(state)
-        _wait(generator.device)
-        seconds = {"draw": drawn - began, "decode": decoded - drawn, "commit": time.perf_counter() - decoded}
         apart = None if state.disagreement is None else float(state.disagreement[0])  # the device is done: no wait
-        digest = latent_hash(latents)
-        return Boundary(first, latents.shape[2], frames.numpy(), digest, tuple(cues), seconds, apart)
+        chunk = Chunk(first, latents.shape[2], frames.numpy(), tuple(cues), seconds, apart)
+        self._drawn = chunk, latents
+        return chunk
+
+    def settle(self, coming: Sequence[Cue] = ()) -> Boundary:
+        """Write the newest chunk's keys and values, and hash its latents: the take is at a boundary.
+
+        Where the take's next cues or `coming`, those that wait for the next chunk, will replace or drop what the clean
+        pass would write, the pass is left out. It is made up for if they do not come after all. ValueError if no chunk
+        was drawn since the last boundary.
+        """
+        if self._drawn is None:
+            raise ValueError("there is no chunk to settle; draw one first")
+        (chunk, latents), self._drawn = self._drawn, None
+        generator, state = self.model.generator, self.state
+        began = time.perf_counter()
+        seconds = chunk.seconds
+        if not generator.replaces_commit(state, [*self.cues_at(state.index), *coming]):
+            generator.commit(state)
+            _wait(generator.device)
+            seconds = seconds | {"commit": time.perf_counter() - began}
+        return Boundary(
+            chunk.first, chunk.latents, chunk.frames, chunk.landed, seconds, chunk.disagreement, latent_hash(latents)
+        )
 
     def ending(self) -> NDArray[np.uint8]:
         """Frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
@@ -92,19 +118,15 @@ class Rollout:
 
     def until(self, chunks: int) -> Iterator[Boundary]:
         """Boundaries up to the take's chunk number `chunks`."""
-        while self.state.index < chunks * self.model.entry.rollout.chunk:
-            yield self.step()
+        while self.state.index < self.model.entry.rollout.grid.start(chunks):
+            self.step()
+            yield self.settle()
 
 
 def _wait(device: torch.device) -> None:
     """Until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def frames_before(latent: int) -> int:
-    """Frames that the latents before `latent` gave: 1 for the first, 4 for each later one."""
-    return 0 if latent == 0 else 4 * (latent - 1) + 1
 
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:

@@ -1,19 +1,29 @@
-"""Commands that write a film: `render` a take, let an `avatar` speak."""
+"""`longtake render`: a take becomes a film."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, CommandError, writable
-from models.checkpoints.folders import engines_folder, models_folder
+from app.commands import ENGINE_HELP, LogLevelOption, require_writable
+from app.log_output import LogLevel, configure
+
+if TYPE_CHECKING:
+    from models.checkpoints.assemble import Model
+    from streaming.take.take_file import Take
 
 
 def render(
-    take: Annotated[Path, typer.Argument(help="a take (.yaml), LongLive's .jsonl, or .txt with one prompt a line")],
+    take: Annotated[
+        Path,
+        typer.Argument(
+            help="a take (.yaml), LongLive's .jsonl, .txt with one prompt a line, or `example`, which ships"
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("out.mp4"),
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
     extend: Annotated[str | None, typer.Option(help="make a finished render longer by this much, such as 30s")] = None,
@@ -27,104 +37,64 @@ def render(
     switch_at: Annotated[int, typer.Option(min=1, help="latents between prompts of a .jsonl or .txt")] = 40,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
+    log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Render a take to a video file."""
+    configure(log_level)
+    from models.checkpoints.assemble import ASSETS
     from streaming.take.take_file import load as load_take
 
+    shipped = ASSETS / "takes" / f"{take}.yaml"
+    if not take.exists() and take.name == str(take) and shipped.is_file():
+        take = shipped
     script = load_take(take, switch_at=switch_at)
     if model:
         script = script.model_copy(update={"model": model})
-    writable(out)
+    require_writable(out)
     from models.catalog import find
 
     entry = find(script.model)
-    from models.checkpoints.assemble import folder_of, load
-    from streaming import render_job as rendering
+    from app.loaded_model import load_model
+    from app.progress_bar import shown
+    from models.time_grid import frames_before
+    from streaming import render_job
 
-    where = rendering.torch_device(device)
-    precision = rendering.torch.bfloat16 if where.type == "cuda" else rendering.torch.float32
-    from app.engine_choice import chosen
-
-    loaded = chosen(load(entry, folder_of(entry, models_folder()), where, precision), engine, engines_folder())
-    for cue in script.cues:
-        for word, near in loaded.not_understood(cue.prompt or "").items():
-            print(
-                f"note: {entry.name} does not know {word!r}" + (f"; near: {', '.join(near)}" if near else ""),
-                file=sys.stderr,
-            )
+    loaded = load_model(entry, device, engine)
+    _warn_of_unknown_words(loaded, script)
     if extend:
-        script = rendering.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
-    limit = rendering.position(start, entry.fps) if start else None
+        script = render_job.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
+    limit = render_job.position(start, entry.fps) if start else None
     sound = None
     if entry.drive is None:
-        job = rendering.Job(script, loaded, out, scale=scale)
+        job = render_job.Job(script, loaded, out, scale=scale)
     else:
         from streaming.speech.avatar_film import hushed, job_of_take, with_sound
 
         job, sound = job_of_take(loaded, script, take.parent, out, scale)
-
-    from app.progress_bar import shown
-
-    unlike = _unlike(script.record or {}, job.record)
+    changed = _changed_record(script.record or {}, job.record)
     with shown(job) as progress:
         result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
-    result.warnings += unlike
+    result.warnings += changed
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
         with_sound(job.out, sound, out, hushed(script, loaded))
     if report:
-        rendering.write_report(result, job, report)
+        render_job.write_report(result, job, report)
     if sheet:
-        rendering.contact_sheet(out, sheet)
-    seconds = (job.chunks * job.chunk * 4 - 3) / job.fps
-    print(
-        f"{out}: {seconds:.1f} s of video, {result.as_json()['fps']:.0f} fps, first frame after {result.first_frame_s} s"
-    )
+        render_job.contact_sheet(out, sheet)
+    seconds, fps = frames_before(job.grid.start(job.chunks)) / job.fps, result.as_json()["fps"]
+    print(f"{out}: {seconds:.1f} s of video, {fps:.0f} fps, first frame after {result.first_frame_s} s")
 
 
-def _unlike(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What keeps a replay from giving the latents of then; a take's record may be older than some of its names."""
+def _warn_of_unknown_words(model: Model, take: Take) -> None:
+    for cue in take.cues:
+        for word, near in model.not_understood(cue.prompt or "").items():
+            hint = f"; near: {', '.join(near)}" if near else ""
+            print(f"note: {model.entry.name} does not know {word!r}{hint}", file=sys.stderr)
+
+
+def _changed_record(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
+    """Name what keeps a replay from giving the same latents; the record of an older take may lack some of the names."""
     differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in then.items() if now.get(k) != v]
     return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []
-
-
-def avatar(
-    audio: Annotated[Path | None, typer.Option("--audio", help="what is said: a sound file of any kind")] = None,
-    say: Annotated[str | None, typer.Option("--say", help="or a text, read by espeak-ng")] = None,
-    portrait: Annotated[Path | None, typer.Option("--portrait", help="who says it: a picture")] = None,
-    face: Annotated[str, typer.Option("--face", help="or a face: ada, bo, cem … or hair=curly,skin=deep")] = "ada",
-    out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("avatar.mp4"),
-    resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
-    scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
-) -> None:
-    """Let a portrait speak, and write the film with its sound."""
-    if (audio is None) == (say is None):
-        raise CommandError("say either --audio with a sound file or --say with a text")
-    writable(out)
-    from app.engine_choice import chosen
-    from app.progress_bar import shown
-    from models.catalog import AVATAR
-    from models.checkpoints.assemble import folder_of, load
-    from models.pocket.world.portrait.gallery import drawn, face_named
-    from streaming.render_job import torch, torch_device
-    from streaming.speech import avatar_film as avatars
-    from streaming.speech.portrait_check import doubt
-
-    picture = avatars.portrait_of(portrait, AVATAR.size) if portrait else drawn(face_named(face))
-    sound = audio or avatars.said(say or "", out)
-    where = torch_device(device)
-    precision = torch.bfloat16 if where.type == "cuda" else torch.float32
-    model = chosen(load(AVATAR, folder_of(AVATAR, models_folder()), where, precision), engine, engines_folder())
-    if portrait and (note := doubt(model, picture)):
-        print(f"note: {note}", file=sys.stderr)
-    job = avatars.job_of(model, picture, sound, out, seed, scale)
-    with shown(job) as progress:
-        result = job.run(go_on=resume, progress=progress)
-    for note in result.notes():
-        print(f"note: {note}", file=sys.stderr)
-    avatars.with_sound(job.out, sound, out)
-    print(f"{out}: {result.frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")

@@ -1,149 +1,232 @@
-// The way to a session: WebRTC, or fragmented MP4 over a WebSocket where that does not get through. It comes back by itself.
-(() => {
-  "use strict";
+// @ts-check
+// Connects a page to a session: by WebRTC, or by fragmented MP4 over a WebSocket where that does not get through.
+// A connection that is lost is made again.
 
-  const ICE_PATIENCE = 4000; // ms without a connection before the fallback
-  const AWAY = 20000; // ms for which the server keeps a session that nobody watches
+import { FragmentPlayer, mediaSource } from "./fragment_player.js";
 
-  class Gone extends Error {}
+/** @import { Session } from "./api.js" */
+/** @import { PresentedFrames } from "./presented_frames.js" */
+/** @import { ServerEvent } from "./types.js" */
 
-  class Connection {
-    // `on` has: heard(event), opened() when messages can be sent, word(text) for the status line, ended(why)
-    constructor(video, screen, base, session, on) {
-      Object.assign(this, { video, screen, base, session, on, transport: "", received: 0, over: false });
-    }
+const ICE_PATIENCE = 4000; // ms without a connection before the fallback
+const KEPT_FOR = 20000; // ms for which the server keeps a session that nobody watches
+const RETRY_AFTER = 700; // ms
 
-    async open() {
-      this.screen.begin();
-      const pc = (this.pc = new RTCPeerConnection({ iceServers: this.session.ice || [] }));
-      const receiver = pc.addTransceiver("video", { direction: "recvonly" }).receiver;
-      try { receiver.jitterBufferTarget = 0; } catch { /* older browsers keep their own */ }
-      // a film with sound; who controls an avatar may send a microphone later, and is not asked for one before
-      const sound = this.session.sound && pc.addTransceiver("audio", { direction: this.session.key ? "sendrecv" : "recvonly" });
-      this.sender = this.session.key && sound ? sound.sender : null;
-      const channel = pc.createDataChannel("control", { ordered: true });
-      channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
-      channel.onopen = () => { this.talk = (text) => channel.send(text); this.on.opened(); };
-      const tracks = new MediaStream();
-      pc.ontrack = (e) => {
-        tracks.addTrack(e.track);
-        if (e.track.kind === "video") { this.video.srcObject = tracks; this.screen.attach(); }
-        this.play();
-      };
-      let connected = false;
-      pc.onconnectionstatechange = () => {
-        if (pc !== this.pc) return;
-        if (pc.connectionState === "connected") { connected = true; this.transport = "WebRTC"; }
-        if (["failed", "disconnected"].includes(pc.connectionState) && connected) this.lost();
-      };
-      setTimeout(() => { if (!connected && pc === this.pc) this.fallBack(); }, ICE_PATIENCE);
-      await pc.setLocalDescription(await pc.createOffer());
-      const offer = { sdp: pc.localDescription.sdp, ...(this.session.key ? { key: this.session.key } : {}) };
-      const answer = await fetch(`${this.base}api/sessions/${this.session.id}/offer`, { method: "POST",
-        headers: { "content-type": "application/json" }, body: JSON.stringify(offer) });
-      const got = await answer.json();
-      if (pc !== this.pc) return; // it was too slow, and another way has been taken
-      if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
-      await pc.setRemoteDescription(got);
-    }
+/**
+ * @typedef {object} ConnectionListener
+ * @property {(event: ServerEvent) => void} heard an event has come
+ * @property {() => void} opened commands can be sent; also after a connection that was lost
+ * @property {() => void} lost the connection is made again
+ * @property {(why: string) => void} ended the session has ended, or cannot be reached any more
+ */
 
-    async send(track) { // a microphone's, or null: nothing
-      if (this.sender) await this.sender.replaceTrack(track);
-      else if (track) throw new Error("this connection takes no microphone");
-    }
+/** The session has ended; the message is the server's. */
+class Gone extends Error {}
 
-    async lost() { // the session waits for us as long as the server keeps it
-      if (this.over || this.returning) return;
-      this.returning = true;
-      this.drop();
-      this.on.word("reconnecting");
-      const until = performance.now() + AWAY;
-      let why = "the connection was lost";
-      while (why && !this.over && performance.now() < until) {
-        await new Promise((done) => setTimeout(done, 700));
-        try {
-          if (this.transport === "WebSocket") await this.fallBack(); else await this.open();
-          why = "";
-        } catch (e) {
-          this.drop();
-          if (e instanceof Gone) { why = e.message; break; }
-        }
-      }
-      this.returning = false;
-      if (why && !this.over) this.on.ended(why);
-    }
-
-    fallBack() { // resolves once the socket is open
-      this.drop();
-      const Source = window.ManagedMediaSource || window.MediaSource; // a phone may have the first alone
-      if (!Source) { this.on.ended("WebRTC does not get through, and this browser plays no stream without it"); return Promise.resolve(); }
-      this.screen.begin();
-      const url = new URL(`${this.base}api/sessions/${this.session.id}/stream`, location.href);
-      url.protocol = url.protocol.replace("http", "ws");
-      if (this.session.key) url.searchParams.set("key", this.session.key);
-      const socket = (this.socket = new WebSocket(url)), media = new Source(), queue = [];
-      socket.binaryType = "arraybuffer";
-      let buffer = null;
-      const feed = () => { if (buffer && !buffer.updating && queue.length) buffer.appendBuffer(queue.shift()); };
-      this.video.srcObject = null;
-      this.video.disableRemotePlayback = true; // else a managed source does not open
-      this.video.src = URL.createObjectURL(media);
-      this.screen.attach();
-      socket.onmessage = (e) => {
-        this.received += e.data.byteLength || e.data.length;
-        if (typeof e.data !== "string") { queue.push(e.data); feed(); return; }
-        const event = JSON.parse(e.data);
-        if (event.type !== "codec") { this.on.heard(event); return; }
-        const begin = () => {
-          buffer = media.addSourceBuffer(`video/mp4; codecs="${event.codec}"`);
-          buffer.mode = "segments";
-          buffer.onupdateend = () => { this.chase(buffer); feed(); };
-          feed();
-        };
-        if (media.readyState === "open") begin(); else media.addEventListener("sourceopen", begin, { once: true });
-      };
-      this.play();
-      return new Promise((opened, failed) => {
-        socket.onopen = () => { this.transport = "WebSocket"; this.talk = (text) => socket.send(text); this.on.opened(); opened(); };
-        socket.onclose = (e) => {
-          failed(e.code === 1008 ? new Gone(e.reason) : new Error("the socket was closed"));
-          if (this.socket === socket && !this.returning) this.lost();
-        };
-      });
-    }
-
-    chase(buffer) { // stay near the newest picture, and forget old ones
-      const ranges = buffer.buffered;
-      if (!ranges.length) return;
-      const end = ranges.end(ranges.length - 1), v = this.video;
-      if (v.currentTime < ranges.start(0) || end - v.currentTime > 1.5) v.currentTime = Math.max(ranges.start(0), end - 0.3);
-      if (end - ranges.start(0) > 30 && !buffer.updating) buffer.remove(0, end - 15);
-      this.play();
-    }
-
-    play() { this.video.play().catch(() => {}); }
-
-    drop() {
-      if (this.pc) { const pc = this.pc; this.pc = null; pc.close(); }
-      if (this.socket) { const s = this.socket; this.socket = null; s.close(); }
-      this.talk = this.sender = null;
-    }
-
-    close() {
-      this.over = true;
-      this.drop();
-    }
-
-    async stats() { // bytes received so far and the round trip in ms, each null where it is not known
-      if (!this.pc) return { bytes: this.socket ? this.received : null, rtt: null };
-      let bytes = null, rtt = null;
-      for (const s of (await this.pc.getStats()).values()) {
-        if (s.type === "inbound-rtp" && s.kind === "video") { bytes = s.bytesReceived; this.decoded = s.framesDecoded; }
-        if (s.type === "candidate-pair" && s.nominated && s.currentRoundTripTime !== undefined) rtt = 1000 * s.currentRoundTripTime;
-      }
-      return { bytes, rtt };
-    }
+export class Connection {
+  /**
+   * @param {HTMLVideoElement} video where it plays
+   * @param {PresentedFrames} frames those of the video
+   * @param {string} base where the server's addresses begin: "" or "../"
+   * @param {Session} session
+   * @param {ConnectionListener} on
+   */
+  constructor(video, frames, base, session, on) {
+    this.video = video;
+    this.frames = frames;
+    this.address = `${base}api/sessions/${session.id}`;
+    this.session = session;
+    this.on = on;
+    /** @type {"" | "WebRTC" | "WebSocket"} */
+    this.transport = "";
+    this.returning = false;
+    /** @type {((text: string) => void) | null} sends a command, once that is possible */
+    this.talk = null;
+    /** @type {RTCPeerConnection | null} */
+    this.peer = null;
+    /** @type {RTCRtpSender | null} of a microphone */
+    this.sender = null;
+    /** @type {WebSocket | null} */
+    this.socket = null;
+    this.received = 0; // bytes that came over the socket
+    this.over = false;
   }
 
-  window.longtake = Object.assign(window.longtake || {}, { Connection });
-})();
+  /** Connect by WebRTC; resolves when the offer is answered. Falls back by itself where no packet gets through. */
+  async open() {
+    this.frames.begin();
+    const peer = new RTCPeerConnection({ iceServers: this.session.ice });
+    this.peer = peer;
+    this.#receive(peer);
+    let connected = false;
+    peer.onconnectionstatechange = () => {
+      if (peer !== this.peer) return;
+      if (peer.connectionState === "connected") {
+        connected = true;
+        this.transport = "WebRTC";
+      }
+      if (["failed", "disconnected"].includes(peer.connectionState) && connected) this.#returnToSession();
+    };
+    setTimeout(() => {
+      if (!connected && peer === this.peer) this.fallBack().catch(() => {}); // a socket that closes is taken again
+    }, ICE_PATIENCE);
+    const offer = await peer.createOffer();
+    await peer.setLocalDescription(offer);
+    const answer = await fetch(`${this.address}/offer`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ sdp: peer.localDescription?.sdp, key: this.session.key ?? undefined }),
+    });
+    const got = await answer.json();
+    if (peer !== this.peer) return; // too slow: it has fallen back meanwhile, or was closed
+    if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
+    await peer.setRemoteDescription(got);
+  }
+
+  /**
+   * Ask for picture, sound and the control channel.
+   *
+   * @param {RTCPeerConnection} peer
+   */
+  #receive(peer) {
+    const { receiver } = peer.addTransceiver("video", { direction: "recvonly" });
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+    this.sender = null;
+    if (this.session.sound) {
+      // the page that controls an avatar may send a microphone later; the browser is not asked for one before
+      const direction = this.session.key ? "sendrecv" : "recvonly";
+      const { sender } = peer.addTransceiver("audio", { direction });
+      if (this.session.key) this.sender = sender;
+    }
+    const channel = peer.createDataChannel("control", { ordered: true });
+    channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
+    channel.onopen = () => {
+      this.talk = (text) => channel.send(text);
+      this.on.opened();
+    };
+    const tracks = new MediaStream();
+    peer.ontrack = (e) => {
+      tracks.addTrack(e.track);
+      if (e.track.kind === "video") {
+        this.video.srcObject = tracks;
+        this.frames.attach();
+      }
+      this.play();
+    };
+  }
+
+  /** Play fragmented MP4 over a WebSocket instead; resolves once the socket is open. */
+  async fallBack() {
+    this.#drop();
+    const Source = mediaSource();
+    if (!Source) {
+      this.on.ended("WebRTC does not get through, and this browser plays no stream without it");
+      return;
+    }
+    this.frames.begin();
+    const url = new URL(`${this.address}/stream`, location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    if (this.session.key) url.searchParams.set("key", this.session.key);
+    const socket = new WebSocket(url);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    const player = new FragmentPlayer(this.video, Source);
+    this.frames.attach();
+    socket.onmessage = ({ data }) => {
+      this.received += data.byteLength ?? data.length;
+      if (typeof data !== "string") {
+        player.add(data);
+        return;
+      }
+      /** @type {ServerEvent} */
+      const event = JSON.parse(data);
+      if (event.type === "codec") player.begin(event.codec);
+      else this.on.heard(event);
+    };
+    this.play();
+    await new Promise((opened, failed) => {
+      socket.onopen = () => {
+        this.transport = "WebSocket";
+        this.talk = (text) => socket.send(text);
+        this.on.opened();
+        opened(undefined);
+      };
+      socket.onclose = (e) => {
+        failed(e.code === 1008 ? new Gone(e.reason) : new Error("the socket was closed"));
+        if (this.socket === socket && !this.returning) this.#returnToSession();
+      };
+    });
+  }
+
+  /** Connect again, for as long as the server keeps the session. */
+  async #returnToSession() {
+    if (this.over || this.returning) return;
+    this.returning = true;
+    this.#drop();
+    this.on.lost();
+    const until = performance.now() + KEPT_FOR;
+    let why = "the connection was lost";
+    while (why && !this.over && performance.now() < until) {
+      await new Promise((done) => setTimeout(done, RETRY_AFTER));
+      try {
+        if (this.transport === "WebSocket") await this.fallBack();
+        else await this.open();
+        why = "";
+      } catch (e) {
+        this.#drop();
+        if (e instanceof Gone) {
+          why = e.message;
+          break;
+        }
+      }
+    }
+    this.returning = false;
+    if (why && !this.over) this.on.ended(why);
+  }
+
+  /**
+   * Send a microphone's track, or null: silence.
+   *
+   * @param {MediaStreamTrack | null} track
+   */
+  async sendSound(track) {
+    if (this.sender) await this.sender.replaceTrack(track);
+    else if (track) throw new Error("this connection takes no microphone");
+  }
+
+  /** Play, if the browser lets a page that nobody has touched. */
+  play() {
+    this.video.play().catch(() => {});
+  }
+
+  #drop() {
+    const { peer, socket } = this;
+    this.peer = this.socket = this.talk = this.sender = null;
+    peer?.close();
+    socket?.close();
+  }
+
+  /** Leave for good. */
+  close() {
+    this.over = true;
+    this.#drop();
+  }
+
+  /**
+   * Read the bytes received so far and the round trip in ms, each null where it is not known.
+   *
+   * @returns {Promise<{ bytes: number | null, roundTrip: number | null }>}
+   */
+  async stats() {
+    if (!this.peer) return { bytes: this.socket ? this.received : null, roundTrip: null };
+    let bytes = null;
+    let roundTrip = null;
+    for (const [, found] of await this.peer.getStats()) {
+      if (found.type === "inbound-rtp" && found.kind === "video") bytes = found.bytesReceived;
+      if (found.type === "candidate-pair" && found.nominated && found.currentRoundTripTime !== undefined) {
+        roundTrip = 1000 * found.currentRoundTripTime;
+      }
+    }
+    return { bytes, roundTrip };
+  }
+}

@@ -1,2 +1,30 @@
-// A share link: watch the session whose id ends this page's address.
-window.longtake.mount(document.getElementById("player"), { base: "../" }).watch(location.pathname.split("/").pop());
+// @ts-check
+// The page of a share link: pictures, sound after a click, and the timeline. The session's id ends its address.
+
+import { part, show } from "./elements.js";
+import { SessionClient } from "./session_client.js";
+import { filmStatus } from "./status_words.js";
+import { Timeline } from "./timeline.js";
+
+const video = part(document, "video", HTMLVideoElement);
+const statusLine = part(document, "status", HTMLElement);
+const timeline = new Timeline(part(document, "timeline", HTMLElement));
+
+const client = new SessionClient(video, "../", "longtake.watched", {
+  told: (text, bad) => show(statusLine, text, bad),
+  changed: () => {},
+  heard: (event) => {
+    if (event.type === "timeline") timeline.cues = event.cues;
+    else if (event.type === "status") timeline.status = event;
+    else return;
+    timeline.draw();
+  },
+  opened: () => {},
+  measured: (figures) => show(statusLine, filmStatus(client, figures)),
+});
+
+video.onclick = () => {
+  video.muted = !video.muted;
+};
+show(statusLine, "ready");
+client.watch({ id: location.pathname.split("/").pop() ?? "", key: null, ice: [], sound: true });

@@ -1,172 +1,119 @@
-"""Takes of the data folder, also those that a kill cut off: list, download, and what was recorded of them."""
+"""Takes of the data folder, those that a kill cut off included: list, download, continue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.routes.sessions import begun, not_here, waiting
-from app.studio import Studio
+from app.dependencies import KnownTake, ServicesOf
+from app.errors import ConflictError, NotFoundError
+from app.growing_file import film_so_far, wav_so_far
+from app.routes.sessions import StartedSession, started
+from app.services import Services
 from models import catalog
-from models.checkpoints.weight_files import CheckpointError
+from models.time_grid import frames_before
+from streaming.background_renders import Progress
 from streaming.live.pacing import LookAhead
-from streaming.live.registry import FullError
-from streaming.media.live_recording import whole_bytes
-from streaming.rollout import frames_before
-from streaming.speech import soundtrack as spoken
-from streaming.take.history import Told
+from streaming.take.history import JournalSummary
 
-BLOCK = 1 << 18  # bytes sent at a time
+router = APIRouter()
 
 
-class Continued(BaseModel):
-    """How to go on."""
+class TakeSummary(BaseModel):
+    """A take of the data folder."""
+
+    id: str
+    model: str
+    parent: str | None  # TAKE@LATENT, of a branch
+    latents: int
+    seconds: float | None  # None for a model that the catalog no longer has
+    sound: bool
+    prompts: list[str]
+    changed: float  # when it was last written, in seconds since 1970
+    state: Literal["live", "ended", "cut off"]
+    render: Progress | None
+    recordings: list[int]
+
+
+class Continuation(BaseModel):
+    """How to continue a take."""
 
     model_config = ConfigDict(extra="forbid")
 
     look_ahead: LookAhead = LookAhead.SMOOTH
-    ticket: Annotated[str, Field(max_length=60)] | None = None
+    ticket: Annotated[str, Field(max_length=60)] | None = None  # from a 503: keeps the place in line
 
 
-def add(app: FastAPI, studio: Studio) -> None:
-    @app.get("/api/takes")
-    def takes() -> list[dict[str, Any]]:
-        """The newest takes of the data folder, the newest first."""
-        running = {h.session.line.id for h in list(studio.sessions.hosted.values()) if not h.session.over}
-        return [_summary(studio, told, live=told.line.id in running) for told in studio.archive.newest()]
-
-    @app.get("/api/takes/{take}", response_class=PlainTextResponse)
-    async def one_take(take: str) -> PlainTextResponse:
-        """A take as a file that `longtake render` replays to the same latents."""
-        text = studio.take(take).dumped()
-        return PlainTextResponse(text, headers={"Content-Disposition": f'attachment; filename="{take}.yaml"'})
-
-    @app.get("/api/takes/{take}/recordings/{number}")
-    def recording(take: str, number: int) -> StreamingResponse:
-        """A recording as it is now, also while it grows."""
-        studio.take(take)
-        path = next((p for p in studio.archive.recordings(take) if p.stem == f"{take}-{number}"), None)
-        if path is None:
-            raise HTTPException(404, "no such recording")
-        return _film(path, whole_bytes(path))
-
-    @app.get("/api/takes/{take}/sound")
-    def sound(take: str) -> StreamingResponse:
-        """What an avatar said so far (WAV): it lies beside the take file, under the name that stands there."""
-        return wav_so_far(_beside(studio, studio.take(take).sound))
-
-    @app.get("/api/takes/{take}/reference")
-    def reference(take: str) -> FileResponse:
-        """The portrait of an avatar's take (PNG)."""
-        path = _beside(studio, studio.take(take).reference)
-        return FileResponse(path, filename=path.name)
-
-    @app.post("/api/takes/{take}/continue", status_code=201)
-    async def go_on(take: str, how: Continued) -> dict[str, Any]:
-        """A session that branches at the end of a take. 503 with a ticket while the device is busy."""
-        script = studio.take(take)
-        if script.sound is not None:
-            raise HTTPException(409, "an avatar's take cannot be continued; render it, or begin a new one")
-        try:
-            told = studio.archive.told(take)
-            hosted = await studio.sessions.create(told.line.take, how.look_ahead, how.ticket, past=told.line)
-        except FullError as e:
-            raise waiting(e) from None
-        except (KeyError, CheckpointError):
-            raise not_here(script.model) from None
-        return begun(studio, hosted)
-
-    @app.post("/api/takes/{take}/render", status_code=202)
-    async def render(take: str) -> dict[str, Any] | None:
-        """Render a take in the background, as `longtake render` does; once more: what has come since."""
-        script = studio.take(take)
-        try:
-            studio.renders.start(take, script)
-        except KeyError:
-            raise not_here(script.model) from None
-        except OSError as e:
-            raise HTTPException(507, f"the take cannot be written ({e.strerror}); free some space") from None
-        return studio.renders.state(take)
-
-    @app.get("/api/takes/{take}/render")
-    async def rendered(take: str) -> dict[str, Any]:
-        """How far the render is."""
-        studio.take(take)
-        state = studio.renders.state(take)
-        if state is None:
-            raise HTTPException(404, "this take was not rendered")
-        return state
-
-    @app.delete("/api/takes/{take}/render", status_code=204)
-    async def cancel(take: str) -> None:
-        """End a render; what is done is kept for the next."""
-        try:
-            studio.renders.cancel(take)
-        except KeyError:
-            raise HTTPException(404, "this take is not being rendered") from None
-
-    @app.get("/api/takes/{take}/film")
-    def film(take: str) -> FileResponse:
-        """The rendered take."""
-        studio.take(take)
-        path = studio.renders.film(take)
-        if not path.is_file():
-            raise HTTPException(404, "this take was not rendered to its end")
-        return FileResponse(path, media_type="video/mp4", filename=path.name)
+@router.get("/api/takes")
+def takes(services: ServicesOf) -> list[TakeSummary]:
+    """List the newest takes, the newest first."""
+    running = {h.session.line.id for h in list(services.sessions.hosted.values()) if not h.session.over}
+    return [_summary(services, told, live=told.line.id in running) for told in services.archive.newest()]
 
 
-def _summary(studio: Studio, told: Told, *, live: bool) -> dict[str, Any]:
+@router.get("/api/takes/{take}", response_class=PlainTextResponse)
+async def take_file(take: str, script: KnownTake) -> PlainTextResponse:
+    """Give a take as a file that `longtake render` replays to the same latents."""
+    return PlainTextResponse(script.dumped(), headers={"Content-Disposition": f'attachment; filename="{take}.yaml"'})
+
+
+@router.get("/api/takes/{take}/recordings/{number}")
+def recording(take: str, number: int, _: KnownTake, services: ServicesOf) -> StreamingResponse:
+    """Give a recording (MP4) as it is now, also while it grows."""
+    path = next((p for p in services.archive.recordings(take) if p.stem == f"{take}-{number}"), None)
+    if path is None:
+        raise NotFoundError("no such recording")
+    return film_so_far(path)
+
+
+@router.get("/api/takes/{take}/sound")
+def sound(script: KnownTake, services: ServicesOf) -> StreamingResponse:
+    """Give what an avatar said so far (WAV)."""
+    return wav_so_far(_beside(services, script.sound))
+
+
+@router.get("/api/takes/{take}/reference")
+def reference(script: KnownTake, services: ServicesOf) -> FileResponse:
+    """Give the portrait of an avatar's take (PNG)."""
+    path = _beside(services, script.reference)
+    return FileResponse(path, filename=path.name)
+
+
+@router.post("/api/takes/{take}/continue", status_code=201, response_model_exclude_none=True)
+async def continue_take(take: str, how: Continuation, script: KnownTake, services: ServicesOf) -> StartedSession:
+    """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
+    if script.sound is not None:
+        raise ConflictError("an avatar's take cannot be continued; render it, or begin a new one")
+    line = (await asyncio.to_thread(services.archive.told, take)).line
+    return started(services, await services.sessions.create(line.take, how.look_ahead, how.ticket, past=line))
+
+
+def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSummary:
     line = told.line
     fps = catalog.ENTRIES[line.take.model].fps if line.take.model in catalog.ENTRIES else None
-    return {
-        "id": line.id,
-        "model": line.take.model,
-        "parent": line.parent,
-        "latents": line.length,
-        "seconds": round(frames_before(line.length) / fps, 1) if fps else None,
-        "sound": line.take.sound is not None,
-        "prompts": [e.prompt for e in line.landed if e.prompt],
-        "changed": studio.archive.changed(line.id),
-        "state": "live" if live else "ended" if told.ended else "cut off",
-        "render": studio.renders.state(line.id),
-        "recordings": [int(p.stem.partition("-")[2]) for p in studio.archive.recordings(line.id)],
-    }
+    return TakeSummary(
+        id=line.id,
+        model=line.take.model,
+        parent=line.parent,
+        latents=line.length,
+        seconds=round(frames_before(line.length) / fps, 1) if fps else None,
+        sound=line.take.sound is not None,
+        prompts=[e.prompt for e in line.landed if e.prompt],
+        changed=services.archive.changed(line.id),
+        state="live" if live else "ended" if told.ended else "cut off",
+        render=services.renders.progress(line.id),
+        recordings=[int(p.stem.partition("-")[2]) for p in services.archive.recordings(line.id)],
+    )
 
 
-def _beside(studio: Studio, name: str | None) -> Path:
-    path = studio.archive.folder / (name or "")
+def _beside(services: Services, name: str | None) -> Path:
+    """Return the file of that name beside the take file; NotFoundError if the take names none or it is gone."""
+    path = services.archive.folder / (name or "")
     if name is None or not path.is_file():
-        raise HTTPException(404, "this take has none")
+        raise NotFoundError("this take has none")
     return path
-
-
-def wav_so_far(path: Path) -> StreamingResponse:
-    """The samples of which the file's header speaks now, whatever becomes of the file meanwhile."""
-    with path.open("rb") as file:
-        head = file.read(spoken.HEADER)
-    return _film(path, spoken.whole_bytes(head, path.stat().st_size), "audio/wav", head)
-
-
-def _film(path: Path, size: int, kind: str = "video/mp4", head: bytes = b"") -> StreamingResponse:
-    """The first `size` bytes of a file that may be growing, beginning with `head`, which may have changed there.
-
-    What was taken back meanwhile, as an interruption does with a sound, is zeros: the length was promised.
-    """
-
-    def blocks() -> Iterator[bytes]:
-        yield head
-        left = size - len(head)
-        with path.open("rb") as file:
-            file.seek(len(head))
-            while left:
-                block = file.read(min(BLOCK, left)) or bytes(min(BLOCK, left))
-                left -= len(block)
-                yield block
-
-    headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{path.name}"'}
-    return StreamingResponse(blocks(), media_type=kind, headers=headers)

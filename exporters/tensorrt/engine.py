@@ -96,5 +96,5 @@ def decoder_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
         return []
     cells = (model.entry.size[1] // model.generator.stride, model.entry.size[0] // model.generator.stride)
     memory = {f"memory_{i}": s for i, s in enumerate(memory_shapes(codec, cells))}
-    lengths = sorted({r.chunk, r.knot} - {0})
+    lengths = sorted({r.chunk, r.grid.first_chunk, r.knot} - {0})
     return [{"latents": (1, codec.config.latent_channels, n, *cells), **memory} for n in lengths]

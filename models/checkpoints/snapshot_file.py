@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.cache import Anchor, CacheSnapshot, Slot
 from models.cache_shape import AnchorPolicy
+from models.cache_snapshot import Anchor, CacheSnapshot, Piece
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import OnSwitch, SinkOnSwitch
 from models.state import Blend, Snapshot
@@ -29,12 +29,10 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         for layer, (k, v) in enumerate(pairs):
             tensors[f"{name}.{layer}.k"], tensors[f"{name}.{layer}.v"] = k, v
 
-    if cache.sink:
-        put("sink", cache.sink.layers)
-    if cache.reference:
-        put("reference", cache.reference.layers)
-    for slot, held in cache.slots.items():
-        put(f"slot.{slot}", held.saved or ())
+    for name, anchor in cache.anchors.items():
+        put(f"anchor.{name}", anchor.layers)
+    for i, piece in enumerate(cache.pieces):
+        put(f"piece.{i}", piece.layers)
     if text:
         put("text", text.layers)
         tensors["text.embeddings"] = text.embeddings
@@ -51,20 +49,30 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         if isinstance(value, Tensor):
             tensors[f"codec.{i}"] = value
     facts = {
-        "sink": (cache.sink.captured_at, cache.sink.latents) if cache.sink else None,
-        "slots": {slot: (held.coordinate, held.latents) for slot, held in cache.slots.items()},
+        "anchors": {name: (anchor.captured_at, anchor.latents) for name, anchor in cache.anchors.items()},
+        "pieces": [(piece.first, piece.latents) for piece in cache.pieces],
+        "past": cache.past,
         "origin": cache.origin,
         "blend": (blend.chunks, blend.done) if blend else None,
         "codec": {
             "lead": snapshot.codec["lead"],
             "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory],
         },
-        "reference": (cache.reference.captured_at, cache.reference.latents) if cache.reference else None,
         "recent": len(snapshot.recent),
         "driven": len(snapshot.driven),
         **{
             name: getattr(snapshot, name)
-            for name in ("size", "seeds", "on_switch", "sink_on_switch", "anchor", "prompt", "index", "pending")
+            for name in (
+                "size",
+                "seeds",
+                "on_switch",
+                "sink_on_switch",
+                "anchor",
+                "prompt",
+                "index",
+                "prefix",
+                "pending",
+            )
         },
     }
     partial = path.with_suffix(".partial")
@@ -93,10 +101,10 @@ def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dt
         blend = Blend(tensors["blend.start"], tensors["blend.goal"], *facts["blend"]) if facts["blend"] else None
         return Snapshot(
             cache=CacheSnapshot(
-                Anchor(pairs("sink"), *facts["sink"]) if facts["sink"] else None,
-                {int(slot): Slot(place[0], place[1], pairs(f"slot.{slot}")) for slot, place in facts["slots"].items()},
+                {name: Anchor(pairs(f"anchor.{name}"), *held) for name, held in facts["anchors"].items()},
+                tuple(Piece(p[0], p[1], pairs(f"piece.{i}")) for i, p in enumerate(facts["pieces"])),
+                (facts["past"][0], facts["past"][1]),
                 facts["origin"],
-                Anchor(pairs("reference"), *facts["reference"]) if facts["reference"] else None,
             ),
             codec={"memory": memory, "lead": facts["codec"]["lead"]},
             size=(facts["size"][0], facts["size"][1]),
@@ -108,6 +116,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dt
             text=text,
             blend=blend,
             index=facts["index"],
+            prefix=facts["prefix"],
             recent=tuple(tensors[f"recent.{i}"] for i in range(facts["recent"])),
             driven=tuple(tensors[f"driven.{i}"] for i in range(facts["driven"])),
             knot=tensors.get("knot"),
@@ -119,5 +128,5 @@ def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dt
 
 def _in_type(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """What has the type of the model that wrote the cache gets `dtype`; what that kept in another stays in it."""
-    own = next((t.dtype for name, t in tensors.items() if name.startswith(("sink.", "slot.", "reference."))), dtype)
+    own = next((t.dtype for name, t in tensors.items() if name.startswith(("anchor.", "piece."))), dtype)
     return {name: t.to(dtype) if t.dtype == own else t for name, t in tensors.items()}

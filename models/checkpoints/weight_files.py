@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.errors import UserError
+from models.errors import ErrorKind, UserError
 
 StateDict = dict[str, Tensor]
 
@@ -25,7 +25,9 @@ _LEADING = ("model.diffusion_model.", "diffusion_model.", "model.")
 
 
 class CheckpointError(UserError):
-    """A file that cannot be used; the message is one line for a person."""
+    """Report files of weights that are missing or cannot be used."""
+
+    kind = ErrorKind.CONFLICT
 
 
 def read(path: Path, wrapper: str | None = None) -> StateDict:

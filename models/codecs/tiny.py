@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.copies import copied
+from models.time_grid import FRAMES_PER_LATENT
 
 Memory = list[Tensor | None]  # one entry a memory block: the last frame it saw, [B, C, h, w]
 
@@ -94,7 +95,6 @@ class SoftClamp(nn.Module):
 class TinyCodec(nn.Module):
     """Encoder [B, T, 3, H, W] in 0..1 → [B, C, T/4, h, w]; decoder back, 4 frames a latent."""
 
-    frames_per_latent = 4
     mean: Tensor  # [1, C, 1, 1, 1]
     std: Tensor
 
@@ -137,7 +137,7 @@ class TinyCodec(nn.Module):
     @torch.inference_mode()
     def encode_image(self, image: Tensor) -> Tensor:
         """RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w], as if the image were held for four frames."""
-        frames = image.movedim(-1, 1)[None].float().div(255).expand(-1, 4, -1, -1, -1)
+        frames = image.movedim(-1, 1)[None].float().div(255).expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
         return self.encode(frames)
 
     def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
@@ -188,7 +188,12 @@ class TinyStream:
         frames, self._memory = self.codec.decode(latents, self._memory)
         frames = frames[0]
         if first:
-            frames = torch.cat([frames[3:4].expand(self._lead, -1, -1, -1), frames[4:]])
+            frames = torch.cat(
+                [
+                    frames[FRAMES_PER_LATENT - 1 : FRAMES_PER_LATENT].expand(self._lead, -1, -1, -1),
+                    frames[FRAMES_PER_LATENT:],
+                ]
+            )
         return frames.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
     def flush(self) -> Tensor:
@@ -197,7 +202,7 @@ class TinyStream:
 
     def reset(self, *, hold: bool = False) -> None:
         """Start anew; with `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
-        self._memory, self._lead = None, 4 if hold else 1
+        self._memory, self._lead = None, FRAMES_PER_LATENT if hold else 1
 
     def snapshot(self) -> dict[str, Any]:
         """What `restore` needs. Tensors are shared, never written again."""

@@ -12,6 +12,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from models.time_grid import FRAMES_PER_LATENT
+
 
 class WanStream:
     """A decoder stream over `AutoencoderKLWan` (Wan 2.1: 16 channels, 8x8 cells, 4 frames a latent)."""
@@ -45,7 +47,7 @@ class WanStream:
 
     def reset(self, *, hold: bool = False) -> None:
         """Start anew; with `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
-        self._features, self._lead = None, 4 if hold else 1
+        self._features, self._lead = None, FRAMES_PER_LATENT if hold else 1
 
     def snapshot(self) -> dict[str, Any]:
         """What `restore` needs; the codec replaces tensors and never writes into them."""

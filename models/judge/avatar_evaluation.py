@@ -33,6 +33,7 @@ from models.pocket.world.portrait.face import Face, random_face
 from models.pocket.world.portrait.gallery import drawn
 from models.pocket.world.portrait.tts import monologue
 from models.rollout_config import RolloutConfig
+from models.time_grid import FRAMES_PER_LATENT, frames_before
 
 FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
 MEASURES = (
@@ -98,18 +99,22 @@ def films(
     frames: list[list[Frames]] = [[] for _ in faces]
     for drive, sound in zip(drives, sounds, strict=True):
         drive.hear(sound)
-    latents, length = config.chunk + config.knot, max(map(len, sounds)) * FPS / RATE
+    length = max(map(len, sounds)) * FPS / RATE
     portraits = [drawn(face) for face in faces]
     together = replace(portraits[0], pixels=b"".join(p.pixels for p in portraits))
     began = time.perf_counter()
-    while 4 * state.index - 3 < length:
+    while frames_before(state.index) < length:
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), together]
-        heard = torch.from_numpy(np.stack([d.latents(state.index, latents) for d in drives])).to(generator.device)
+        heard = torch.from_numpy(
+            np.stack([d.latents(state.index, config.latents_drawn(state.index)) for d in drives])
+        ).to(generator.device)
         chunk = generator.draw(state, cues, heard)
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):
             film.append(stream.decode(x).numpy())
         generator.commit(state)
-        if state.disagreement is not None and state.index > config.chunk:  # the first chunk began as the portrait
+        if (
+            state.disagreement is not None and state.index > config.grid.first_chunk
+        ):  # the first chunk began as the portrait
             apart.append(state.disagreement)
     made = [np.concatenate(film) for film in frames]
     took = time.perf_counter() - began
@@ -121,7 +126,7 @@ def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk
     """Of one film and the sound that drove it from its first frame on."""
     reference = drawn(face)
     portrait = np.frombuffer(bytearray(reference.pixels), np.uint8).reshape(1, reference.height, reference.width, 3)
-    change, period = seams.changes(frames, FACE), seams.STRIDE * chunk
+    change, period = seams.changes(frames, FACE), FRAMES_PER_LATENT * chunk
     seam = seams.seam_ratio(change, period)
     likeness = drift.identity(drift.likeness(frames, portrait, reader.identity))
     mouth = reader.pose(frames)["mouth"]

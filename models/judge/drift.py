@@ -1,7 +1,7 @@
-"""Drift: does a portrait stay who it is, and keep its colour and sharpness? Pure functions over time.
+"""Drift meters: how far a portrait's identity, colour and sharpness change over time. Pure functions.
 
-A slope comes with an interval from a bootstrap of blocks, because neighbouring frames are anything but independent.
-Identity is only worth something beside motion (`meters.motion`): a face that freezes keeps its likeness.
+Slopes come with an interval from a block bootstrap, because neighbouring frames are not independent. Identity counts
+only beside motion (`meters.motion`), because a frozen face keeps its likeness.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Trend:
-    """Least-squares slope a minute and its 95 % interval."""
+    """Hold a least-squares slope a minute and its 95 % interval."""
 
     slope: float
     low: float
@@ -31,13 +31,13 @@ class Trend:
 
     @property
     def flat(self) -> bool:
-        """Whether the slope cannot be told from 0."""
+        """Return whether the interval holds 0."""
         return self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
 class Identity:
-    """How much a film's face stays the reference: 1 is the same picture."""
+    """Hold how alike a film's face is to the reference; 1 is the same picture."""
 
     mean: float
     lowest: float  # mean of the worst five seconds
@@ -47,7 +47,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class ColourDrift:
-    """What became of a region's mean colour in CIE Lab."""
+    """Hold the change of a region's mean colour in CIE Lab."""
 
     delta_e: float  # CIE 1976 distance between the first and the last ten seconds; 2.3 is just noticeable
     lightness: Trend  # L* a minute
@@ -55,7 +55,7 @@ class ColourDrift:
 
 
 def trend(values: Numbers, per_second: float, draws: int = 1000, seed: int = 0) -> Trend:
-    """Slope a minute of an evenly sampled series [n], interval by resampling residuals in blocks of two seconds.
+    """Fit a slope a minute to an evenly sampled series [n]; resample residuals in blocks of two seconds.
 
     Raises ValueError for a series of fewer than two blocks.
     """
@@ -77,19 +77,19 @@ def trend(values: Numbers, per_second: float, draws: int = 1000, seed: int = 0) 
 
 
 def _edges(values: Numbers, per_second: float) -> tuple[Numbers, Numbers]:
-    """Means over the first and the last ten seconds, or halves of what is shorter."""
+    """Return means over the first and the last ten seconds, or over halves of a shorter series."""
     n = max(1, min(len(values) // 2, round(EDGE_SECONDS * per_second)))
     return values[:n].mean(0), values[-n:].mean(0)
 
 
 def likeness(frames: Frames, reference: Frames, embed: Embed, fps: float = 25, per_second: float = 2) -> Numbers:
-    """Scalar product of the embeddings of sampled frames with that of the reference [1, H, W, 3]: [seconds · per_second]."""
+    """Return the likeness of sampled frames to the reference [1, H, W, 3]: [seconds · per_second] scalar products."""
     at = np.arange(0, len(frames), fps / per_second).astype(np.int64)
     return (embed(frames[at]) @ embed(reference)[0]).astype(np.float64)
 
 
 def identity(series: Numbers, per_second: float = 2) -> Identity:
-    """Of `likeness`."""
+    """Summarise a series of `likeness` values."""
     window = min(len(series), round(5 * per_second))
     worst = np.convolve(series, np.full(window, 1 / window), mode="valid").min()
     first, last = _edges(series, per_second)
@@ -97,7 +97,7 @@ def identity(series: Numbers, per_second: float = 2) -> Identity:
 
 
 def lab(frames: Frames, box: Box = WHOLE) -> Numbers:
-    """Mean CIE Lab colour inside a box for every frame: [n, 3], L* in 0…100."""
+    """Return the mean CIE Lab colour inside a box for every frame, [n, 3], L* in 0…100."""
     out = np.empty((len(frames), 3))
     for i, frame in enumerate(frames):
         part = inside(frame, box).astype(np.float32) / 255
@@ -106,7 +106,7 @@ def lab(frames: Frames, box: Box = WHOLE) -> Numbers:
 
 
 def colour_drift(colours: Numbers, per_second: float = 25) -> ColourDrift:
-    """Of `lab` [n, 3]."""
+    """Summarise a series of `lab` colours [n, 3]."""
     first, last = _edges(colours, per_second)
     chroma = np.hypot(colours[:, 1], colours[:, 2])
     distance = float(np.linalg.norm(last - first))
@@ -114,11 +114,14 @@ def colour_drift(colours: Numbers, per_second: float = 25) -> ColourDrift:
 
 
 def sharpness_drift(frames: Frames, per_second: float = 25) -> Trend:
-    """Trend of `meters.sharpness` relative to its mean: −0.1 loses a tenth a minute."""
+    """Fit the trend of `meters.sharpness` relative to its mean: −0.1 loses a tenth a minute."""
     series = np.array([meters.sharpness(frame[None]) for frame in frames])
     return trend(series / max(series.mean(), 1e-9), per_second)
 
 
 def steadiness(frames: Frames, box: Box) -> float:
-    """1 − mean |Y_t − Y_{t−1}| / 255 inside a box where nothing should move (VBench's temporal flickering, luma): 1 is steady."""
+    """Return 1 − mean |Y_t − Y_{t−1}| / 255 inside a box where nothing should move; 1 is steady.
+
+    The measure is VBench's temporal flickering on luma.
+    """
     return float(1 - np.nanmean(changes(frames, box)) / 255)

@@ -1,8 +1,8 @@
-"""The face reader: a small network that says who a portrait shows and what its face does.
+"""The face reader: a small network that reads a portrait's identity and pose.
 
-It is trained on the portrait world alone and never sees what a generator made, so that what it says is evidence. Who
-somebody is lies in the face and the hair; clothes and background are not part of the embedding, their drift is read
-from the pixels.
+It is trained on the portrait world alone and never sees a generator's output, so that its readings are evidence.
+Identity lies in the face and the hair; clothes and background are not part of the embedding, their drift is read from
+the pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SIDE = 128
 
 
 class FaceReader(nn.Module):
-    """Pictures [B, 3, 128, 128] in 0…1 → unit embeddings [B, 64] and readings [B, 6] in the ranges of `Pose`."""
+    """Map pictures [B, 3, 128, 128] in 0…1 to unit embeddings [B, 64] and readings [B, 6] in the ranges of `Pose`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,16 +66,16 @@ class FaceReader(nn.Module):
         return who, what
 
     def identity(self, frames: Frames) -> NDArray[np.float32]:
-        """Unit embeddings [n, 64]; their scalar product is near 1 for pictures of one face."""
+        """Return unit embeddings [n, 64]; the scalar product of two pictures of one face is near 1."""
         return self._read(frames)[0]
 
     def pose(self, frames: Frames) -> dict[str, Numbers]:
-        """`READ` → its value in every frame [n], in the units and ranges of `Pose`; `mouth` is the sync meter's openness."""
+        """Return every reading of `READ` by name, [n], in the units of `Pose`; `mouth` is the openness for lip sync."""
         return dict(zip(READ, self._read(frames)[1].astype(np.float64).T, strict=True))
 
 
 def picture_of(frames: Tensor) -> Tensor:
-    """[B, H, W, 3] uint8 → what the reader looks at, [B, 3, 128, 128] in 0…1."""
+    """Convert frames [B, H, W, 3] uint8 to the network's input [B, 3, 128, 128] in 0…1."""
     pictures = frames.permute(0, 3, 1, 2).float() / 255
     return pictures if pictures.shape[-2:] == (SIDE, SIDE) else F.interpolate(pictures, (SIDE, SIDE), mode="area")
 
@@ -86,7 +86,7 @@ def save(reader: FaceReader, path: Path, facts: dict[str, object]) -> None:
 
 
 def load(path: Path) -> FaceReader:
-    """The trained reader; CheckpointError if the file is not one or reads something else."""
+    """Load a trained reader; raises CheckpointError for another file or other readings."""
     reader = FaceReader()
     load_into(reader, {k: v.float() for k, v in read(path).items()}, path)
     with safe_open(path, "pt") as f:

@@ -1,7 +1,7 @@
-"""Sync: does the mouth follow the voice, and how late? Pure functions on a mouth's openness [frames] and sound.
+"""Lip-sync meters: whether the mouth follows the voice, and how late. Pure functions on openness [frames] and sound.
 
-Openness comes from a reader (`models.judge.face_reader`) or a landmarker. ITU-R BT.1359: seen as off beyond +45 ms (sound early)
-and −125 ms (sound late); here a positive lag is a late picture.
+Openness comes from `models.judge.face_reader` or a landmark detector. ITU-R BT.1359: viewers notice beyond +45 ms
+(sound early) and −125 ms (sound late); here a positive lag is a late picture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SILENT_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Sync:
-    """The best agreement of mouth and voice within ± 500 ms."""
+    """Hold the best agreement of mouth and voice within ± 500 ms."""
 
     correlation: float
     lag_ms: float  # positive: the picture is late
@@ -30,13 +30,13 @@ class Sync:
 
     @property
     def margin(self) -> float:
-        """Correlation above what chance gives."""
+        """Return the correlation above chance."""
         return self.correlation - self.null
 
 
 @dataclass(frozen=True)
 class SyncOverTime:
-    """Five-second windows, one a second, in which somebody speaks."""
+    """Summarise the lag over five-second windows with speech, one a second."""
 
     windows: int
     lag_ms: float  # median
@@ -45,7 +45,7 @@ class SyncOverTime:
 
 
 def loudness(audio: Sound, frames: int, fps: float = 25, rate: int = 16_000) -> Numbers:
-    """RMS in dBFS of the 1/fps window of every frame, [frames]; silence is −120, also where the sound has ended."""
+    """Return RMS in dBFS of the 1/fps window of every frame, [frames]; −120 for silence and past the sound's end."""
     edges = np.round(np.arange(frames + 1) * rate / fps).astype(np.int64)
     energy = np.concatenate([[0.0], np.cumsum(np.asarray(audio, np.float64) ** 2)])
     # a cumulated sum loses about 1e-16 of the total, −120 dBFS of a loud hour
@@ -54,12 +54,12 @@ def loudness(audio: Sound, frames: int, fps: float = 25, rate: int = 16_000) -> 
 
 
 def envelope(audio: Sound, frames: int, fps: float = 25, rate: int = 16_000) -> Numbers:
-    """Logarithm of the loudness of every frame, [frames]; what lies below −50 dBFS is all the same."""
+    """Return the logarithm of the loudness of every frame, [frames], with a floor at −50 dBFS."""
     return np.logaddexp(loudness(audio, frames, fps, rate) * np.log(10) / 20, np.log(10) * SILENT_DBFS / 20)
 
 
 def bandpassed(series: Numbers, fps: float = 25) -> Numbers:
-    """0.5…8 Hz of a series [n], without delay; ends are mirrored."""
+    """Filter a series [n] to 0.5…8 Hz without delay; ends are mirrored."""
     n = len(series)
     mirrored = np.concatenate([series, series[::-1]])
     hertz = np.fft.rfftfreq(2 * n, 1 / fps)
@@ -69,7 +69,7 @@ def bandpassed(series: Numbers, fps: float = 25) -> Numbers:
 
 
 def correlations(openness: Numbers, sound: Numbers, reach: int) -> Numbers:
-    """corr(openness at t + τ, sound at t) for τ = −reach … reach: [2 · reach + 1]; 0 where one of them does not change."""
+    """Return corr(openness at t + τ, sound at t) for τ = −reach … reach, [2 · reach + 1]; 0 where one is constant."""
     out = np.zeros(2 * reach + 1)
     for i, tau in enumerate(range(-reach, reach + 1)):
         o = openness[max(0, tau) : len(openness) + min(0, tau)]
@@ -81,7 +81,7 @@ def correlations(openness: Numbers, sound: Numbers, reach: int) -> Numbers:
 
 
 def _peak(r: Numbers) -> tuple[float, float]:
-    """Height and place of the largest value, between samples by a parabola through it and its neighbours."""
+    """Return height and place of the largest value, between samples by a parabola through its neighbours."""
     i = int(r.argmax())
     if not 0 < i < len(r) - 1:
         return float(r[i]), float(i)
@@ -98,7 +98,7 @@ def _lagged(openness: Numbers, sound: Numbers, fps: float) -> tuple[float, float
 
 
 def sync(openness: Numbers, audio: Sound, fps: float = 25, rate: int = 16_000, seed: int = 0) -> Sync:
-    """Of an openness series [frames] in any unit and the sound that goes with it from frame 0 on.
+    """Measure the agreement of an openness series [frames] (any unit) and its sound from frame 0 on.
 
     Raises ValueError for fewer than three seconds.
     """
@@ -114,9 +114,9 @@ def sync(openness: Numbers, audio: Sound, fps: float = 25, rate: int = 16_000, s
 
 
 def sync_over_time(openness: Numbers, audio: Sound, fps: float = 25, rate: int = 16_000) -> SyncOverTime:
-    """The lag in windows of five seconds, one a second; those in which less than a third is speech are left out.
+    """Measure the lag in windows of five seconds, one a second, of which at least a third is speech.
 
-    The figures are nan where no window is left, the drift where fewer than three are.
+    All figures are nan without a window, the drift with fewer than three.
     """
     o = bandpassed(np.asarray(openness, np.float64), fps)
     a = bandpassed(envelope(audio, len(o), fps, rate), fps)
@@ -135,7 +135,7 @@ def sync_over_time(openness: Numbers, audio: Sound, fps: float = 25, rate: int =
 
 
 def silent(audio: Sound, frames: int, fps: float = 25, rate: int = 16_000) -> NDArray[np.bool_]:
-    """Which frames [frames] belong to a stretch of more than 300 ms below −50 dBFS."""
+    """Return which frames [frames] belong to a stretch of more than 300 ms below −50 dBFS."""
     quiet = loudness(audio, frames, fps, rate) < SILENT_DBFS
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
     out = np.zeros(frames, bool)
@@ -145,7 +145,7 @@ def silent(audio: Sound, frames: int, fps: float = 25, rate: int = 16_000) -> ND
 
 
 def silence_ratio(openness: Numbers, audio: Sound, fps: float = 25, rate: int = 16_000) -> float:
-    """Mean openness in silence against that in speech; 0 is a mouth that rests, nan if there is only one of them."""
+    """Return mean openness in silence divided by that in speech; 0 is a resting mouth, nan without both."""
     rests = silent(audio, len(openness), fps, rate)
     if rests.all() or not rests.any():
         return float("nan")

@@ -1,9 +1,9 @@
-"""Seams: does the picture jump, or slow down, with the period of the chunks? Pure functions on decoded frames.
+"""Seam meters: whether the picture jumps, or slows down, with the period of the chunks. Pure functions on frames.
 
-Measured is the change from frame to frame against its surroundings, folded at the chunk period. Two controls fold it at
-the neighbouring periods, and a null shuffles time within chunks; a seam has to beat all three. Frames must come before
-any video encoder: its own periods look like seams. Frame t > 0 belongs to latent ⌈t / 4⌉, so that with chunks of three
-latents frame 9 is the first of the second chunk and phase 9 the hand-over.
+The change from frame to frame is compared with its surroundings and folded at the chunk period. Two controls fold it at
+the neighbouring periods, and a null shuffles time within chunks; a seam has to exceed all three. Measure frames before
+any video encoder, whose own periods look like seams. Frame t > 0 belongs to latent ⌈t / 4⌉, so that with chunks of
+three latents frame 9 is the first of the second chunk and phase 9 is the seam.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.time_grid import FRAMES_PER_LATENT
+
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 Numbers = NDArray[np.float64]
 Box = Sequence[float]  # left, top, right, bottom in 0…1 of the picture
 
-STRIDE = 4  # frames of a latent after the first
 REACH = 6  # frames on each side that a frame is compared with
 _STILL = 1e-3  # grey levels; a change below this is none
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -27,7 +28,7 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class SeamRatio:
-    """Peak phase ratio at the chunk period: 1 is an even flow, 1.72 was measured on Knot Forcing's published clips."""
+    """Hold the peak phase ratio at the chunk period: 1 is even; Knot Forcing's published clips measured 1.72."""
 
     ratio: float  # largest of the profile
     phase: int  # where, in frames after a multiple of the period
@@ -37,19 +38,19 @@ class SeamRatio:
 
     @property
     def seam(self) -> bool:
-        """Whether the ratio lies outside the null and more than 10 % above both controls."""
+        """Return whether the ratio exceeds the null, and both controls by more than 10 %."""
         return self.ratio > self.null and self.ratio > 1.1 * max(self.controls)
 
     def excess(self, phase: int) -> float:
-        """Ratio at a phase against the mean of the phases at the same place in a latent: above what the codec does."""
+        """Return the ratio at a phase against the mean of the phases at the same place in a latent."""
         period = len(self.profile)
-        others = [p for p in range(phase % STRIDE, period, STRIDE) if p != phase % period]
+        others = [p for p in range(phase % FRAMES_PER_LATENT, period, FRAMES_PER_LATENT) if p != phase % period]
         return float(self.profile[phase % period] / self.profile[others].mean())
 
 
 @dataclass(frozen=True)
 class KnotEnergy:
-    """Motion of the latents that begin a chunk against the others: below 1 the knot slows, above 1 it jumps."""
+    """Compare motion of the latents that begin a chunk with the others: below 1 they slow, above 1 they jump."""
 
     ratio: float
     spread: float  # largest minus smallest median energy over the latents of a chunk
@@ -57,7 +58,7 @@ class KnotEnergy:
 
 
 def inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """The part of a picture [H, W, 3] in a box, at least one pixel of it."""
+    """Return the part of a picture [H, W, 3] inside a box, at least one pixel."""
     height, width = frame.shape[:2]
     left, top, right, bottom = (round(min(max(v, 0.0), 1.0) * s) for v, s in zip(box, (width, height) * 2, strict=True))
     left, top = min(left, width - 1), min(top, height - 1)
@@ -69,7 +70,7 @@ def _luma(frame: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
 
 
 def changes(frames: Frames, box: Box = WHOLE) -> Numbers:
-    """Mean |Y_t − Y_{t−1}| inside a box in grey levels, [n]; nan for the first frame."""
+    """Return mean |Y_t − Y_{t−1}| inside a box in grey levels, [n]; nan for the first frame."""
     out, before = np.full(len(frames), np.nan), None
     for t, frame in enumerate(frames):
         now = _luma(frame, box)
@@ -80,9 +81,9 @@ def changes(frames: Frames, box: Box = WHOLE) -> Numbers:
 
 
 def jerks(frames: Frames, box: Box = WHOLE) -> Numbers:
-    """Mean |Y_{t+1} − 2 Y_t + Y_{t−1}| inside a box in grey levels, [n]; nan for the first and the last frame.
+    """Return mean |Y_{t+1} − 2 Y_t + Y_{t−1}| inside a box in grey levels, [n]; nan for the first and the last frame.
 
-    It sees breaks of the velocity that leave the size of the change alone.
+    It detects breaks of velocity that leave the size of the change alone.
     """
     out = np.full(len(frames), np.nan)
     lumas = [_luma(frame, box) for frame in frames[:2]]
@@ -94,7 +95,7 @@ def jerks(frames: Frames, box: Box = WHOLE) -> Numbers:
 
 
 def local_ratio(series: Numbers) -> Numbers:
-    """Every value against the median of the six before and the six after it, [n]; nan where these are not all there."""
+    """Divide every value by the median of the six before and the six after it, [n]; nan near the ends."""
     around = np.lib.stride_tricks.sliding_window_view(series, 2 * REACH + 1)
     median = np.median(np.delete(around, REACH, axis=1), axis=1)
     out = np.full(len(series), np.nan)
@@ -103,15 +104,15 @@ def local_ratio(series: Numbers) -> Numbers:
 
 
 def phase_profile(ratio: Numbers, period: int) -> Numbers:
-    """Median of the values at t ≡ p (mod period) for every phase p, [period]; nan values are left out."""
+    """Return the median of the values at t ≡ p (mod period) for every phase p, [period]; nan values are ignored."""
     phases = np.arange(len(ratio)) % period
     return np.array([np.median(ratio[(phases == p) & ~np.isnan(ratio)]) for p in range(period)])
 
 
 def seam_ratio(series: Numbers, period: int = 12, draws: int = 200, seed: int = 0) -> SeamRatio:
-    """Of `changes` or `jerks` [n], where frame 0 is a take's first; spec: SBR.
+    """Compute the seam ratio (SBR) of `changes` or `jerks` [n], where frame 0 is a take's first.
 
-    Raises ValueError for fewer than four periods: medians of less say nothing.
+    Raises ValueError for fewer than four periods, too few for medians.
     """
     if len(series) < 4 * period + 2 * REACH:
         raise ValueError(f"{len(series)} frames are too few for period {period}; {4 * period + 2 * REACH} are needed")
@@ -130,21 +131,21 @@ def seam_ratio(series: Numbers, period: int = 12, draws: int = 200, seed: int = 
 
 
 def latent_energy(series: Numbers) -> Numbers:
-    """Mean local ratio over the four frames of every latent, [⌈n / 4⌉]; nan for latent 0 and where a ratio is not known."""
+    """Return the mean local ratio over the four frames of every latent, [⌈n / 4⌉]; nan where a ratio is not known."""
     ratio = local_ratio(series)
-    latents = (len(series) - 1) // STRIDE
-    energy = ratio[1 : 1 + STRIDE * latents].reshape(latents, STRIDE).mean(1)
+    latents = (len(series) - 1) // FRAMES_PER_LATENT
+    energy = ratio[1 : 1 + FRAMES_PER_LATENT * latents].reshape(latents, FRAMES_PER_LATENT).mean(1)
     return np.concatenate([[np.nan], energy])
 
 
 def knot_energy(series: Numbers, chunk: int = 3) -> KnotEnergy:
-    """Of `changes` [n], for chunks of so many latents, the first of which takes the knot; spec: KLR.
+    """Compute the knot energy ratio (KLR) of `changes` [n]; the first of `chunk` latents takes the knot.
 
     Raises ValueError for fewer than eight chunks.
     """
     energy = latent_energy(series)
     if len(energy) < 8 * chunk:
-        raise ValueError(f"{len(series)} frames are too few; {STRIDE * 8 * chunk} are needed")
+        raise ValueError(f"{len(series)} frames are too few; {FRAMES_PER_LATENT * 8 * chunk} are needed")
 
     def spread(period: int) -> float:
         return float(np.ptp(phase_profile(energy, period)))

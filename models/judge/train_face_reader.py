@@ -1,8 +1,8 @@
-"""`python -m models.judge.train_face_reader --minutes N`: train the face reader on the portrait world, and say how well it reads.
+"""Train the face reader on the portrait world: `python -m models.judge.train_face_reader --minutes N`.
 
-A run goes on from the weights that are there. The readings are regressed; the embedding learns to find a face's other
-picture among those of the batch (InfoNCE, arXiv 1807.03748) with other clothes on another ground, and from a linear
-layer that is dropped afterwards to name the attributes of the face.
+A run goes on from the weights that exist. The readings are regressed; the embedding learns to find a face's other
+picture among those of the batch (InfoNCE, arXiv 1807.03748) with other clothes on another background, and to name the
+face's attributes from a linear layer that is dropped afterwards. The run ends with the reader's scores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LR = (0.02, 3e-3)  # of Muon for the matrices, of AdamW for the rest
 
 
 def random_pose(rng: random.Random) -> Pose:
-    """Any pose, each of its parts on its own: what a reader shall tell apart must not come together."""
+    """Return a pose whose parts are drawn independently, so that no reading can be inferred from another."""
     values = {name: rng.uniform(-1, 1) for name in Pose._fields}
     values |= {name: rng.random() for name in ("width", "smile")}
     values["mouth"] = rng.choice((0.0, rng.random(), rng.random() ** 2))
@@ -45,13 +45,13 @@ def random_pose(rng: random.Random) -> Pose:
 
 
 def dressed(face: Face, rng: random.Random) -> Face:
-    """The same person in other clothes on another ground."""
+    """Return the same person in other clothes on another background."""
     changed = {name: rng.choice(ATTRIBUTES[name]) for name in ATTRIBUTES if name not in IDENTITY}
     return replace(face, **changed)
 
 
 def pictures(faces: list[Face], rng: random.Random) -> tuple[Tensor, Tensor]:
-    """Each face in a pose of its own: frames [n, 128, 128, 3] uint8 and what can be read from them [n, 6]."""
+    """Draw each face in a random pose: frames [n, 128, 128, 3] uint8 and their true readings [n, 6]."""
     poses = [random_pose(rng) for _ in faces]
     frames = [draw_portrait(f, np.array([p], np.float32)) for f, p in zip(faces, poses, strict=True)]
     wanted = torch.tensor([[getattr(p, name) for name in READ] for p in poses])
@@ -60,7 +60,7 @@ def pictures(faces: list[Face], rng: random.Random) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Pair:
-    """A face and two pictures of it, dressed anew for the second: [2, 128, 128, 3] uint8, with their readings [2, 6]."""
+    """Hold a face and two pictures of it, the second with other clothes: [2, 128, 128, 3] uint8, readings [2, 6]."""
 
     face: Face
     frames: Tensor
@@ -73,7 +73,7 @@ def draw_pair(rng: random.Random) -> Pair:
 
 
 def weighed(wanted: Tensor) -> Tensor:
-    """Weight of every reading [n, 6]: the mouth's matters most, and where eyes look cannot be seen through closed lids."""
+    """Return the loss weight of every reading [n, 6]: the mouth's is highest, gaze behind closed lids has none."""
     weight = torch.ones_like(wanted)
     weight[:, READ.index("mouth")] = 4
     for name in ("gaze_x", "gaze_y"):
@@ -82,7 +82,7 @@ def weighed(wanted: Tensor) -> Tensor:
 
 
 def _roughened(seen: Tensor, rng: random.Random) -> Tensor:
-    """What a generator's picture may differ in from the world's: softness, place, brightness, noise."""
+    """Imitate a generator's defects on a batch: softness, displacement, brightness, noise."""
     if (soft := rng.random()) < 0.5:
         reach = 1 if soft < 0.3 else 2
         seen = F.avg_pool2d(seen, 2 * reach + 1, 1, padding=reach, count_include_pad=False)
@@ -92,7 +92,7 @@ def _roughened(seen: Tensor, rng: random.Random) -> Tensor:
 
 
 def train(minutes: float, start: FaceReader | None, seed: int = 0) -> tuple[FaceReader, int]:
-    """A reader after `minutes` of training, and the number of steps."""
+    """Train for `minutes`; return the reader and the number of steps."""
     torch.manual_seed(seed)
     rng, reader = random.Random(seed), start or FaceReader()
     reader.train()
@@ -134,22 +134,22 @@ def train(minutes: float, start: FaceReader | None, seed: int = 0) -> tuple[Face
 
 
 def one_off(face: Face, rng: random.Random) -> Face:
-    """Somebody who differs in a single attribute of the face."""
+    """Return a person who differs in a single attribute of the face."""
     name = rng.choice(IDENTITY)
     return replace(face, **{name: rng.choice([v for v in ATTRIBUTES[name] if v != getattr(face, name)])})
 
 
 def likeness(reader: FaceReader, pairs: list[tuple[Face, Face]], rng: random.Random) -> NDArray[np.float32]:
-    """Scalar product of the embeddings of every pair, each face in a pose of its own; [pairs]."""
+    """Return the scalar product of the embeddings of every pair, each face in a random pose, [pairs]."""
     first, second = (reader.identity(pictures(list(side), rng)[0].numpy()) for side in zip(*pairs, strict=True))
     return (first * second).sum(1)
 
 
 def verification(reader: FaceReader, pairs: int, seed: int, *, held_out: bool) -> dict[str, float]:
-    """How well two pictures of one person (dressed anew) are told from pictures of two.
+    """Measure how well two pictures of one person (with other clothes) are told from pictures of two.
 
-    `strangers` and `one-off`: share of pairs judged right, half of them the same person, at the threshold that is best on
-    faces of the training side; `area`: probability that a same pair is more alike than a one-off pair.
+    `strangers` and `one-off`: share of pairs judged right, half of them the same person, at the threshold that is best
+    on faces of the training side; `area`: probability that a same pair is more alike than a one-off pair.
     """
 
     def measured(rng: random.Random, *, out: bool) -> list[NDArray[np.float32]]:
@@ -173,7 +173,7 @@ def verification(reader: FaceReader, pairs: int, seed: int, *, held_out: bool) -
 
 
 def reading(reader: FaceReader, count: int, seed: int, *, held_out: bool) -> dict[str, tuple[float, float]]:
-    """Correlation and mean error of every reading on fresh faces; gaze where the eyes are open."""
+    """Return correlation and mean error of every reading on fresh faces; gaze where the eyes are open."""
     rng = random.Random(seed)
     frames, wanted = pictures([random_face(rng, held_out=held_out) for _ in range(count)], rng)
     got, open_eyes = reader.pose(frames.numpy()), wanted[:, READ.index("blink")].numpy() < 0.5

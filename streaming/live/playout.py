@@ -16,7 +16,7 @@ from functools import partial
 from streaming.live.pacing import Pace, pts_of
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, Picture, bitrate_for
-from streaming.media.live_recording import Recording
+from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
 from streaming.speech.soundtrack import Samples
 
@@ -51,7 +51,7 @@ class Playout:
         self.broadcast = Broadcast()
         self.sound = Broadcast() if sound else None
         self._sound_encoder = SoundEncoder() if sound else None
-        self.recording: Recording | None = None
+        self.recording: LiveRecording | None = None
         self.released = 0  # frames
         self.playhead = 0  # first latent of the chunk on screen
         self.next_frame = 0  # of the take: what comes after the frame on screen

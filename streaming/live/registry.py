@@ -14,12 +14,13 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.errors import ErrorKind, UserError
 from models.judge.face_reader import FaceReader
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
 from streaming.speech.avatar_session import LiveAvatar
-from streaming.take.history import Line
+from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,10 @@ CAPACITY = 0.95  # of the device's time
 UNKNOWN = 0.4  # real-time factor that a model is taken to have before it was measured
 
 
-class FullError(Exception):
-    """The device cannot carry another session in real time."""
+class FullError(UserError):
+    """Report that the device cannot carry another session in real time."""
+
+    kind = ErrorKind.BUSY
 
     def __init__(self, ticket: str, place: int) -> None:
         super().__init__(f"the device is busy; place {place} in line")
@@ -39,7 +42,7 @@ class FullError(Exception):
 
 
 @dataclass
-class Hosted:
+class HostedSession:
     """A session with the key of whoever may control it."""
 
     session: Session
@@ -53,7 +56,7 @@ class Hosted:
         return lambda: self._seat is mine
 
 
-class Sessions:
+class SessionRegistry:
     """Starts, finds and ends sessions; one device thread serves them all."""
 
     def __init__(
@@ -69,13 +72,13 @@ class Sessions:
         """`load` gives a model by name, `ended` is told of every session that is closed."""
         self._load, self.device, self.folder = load, device, folder
         self._clock, self._grace, self._ended = clock, grace, ended
-        self.hosted: dict[str, Hosted] = {}
+        self.hosted: dict[str, HostedSession] = {}
         self._factors: dict[str, float] = {}  # model → last measured real-time factor
         self._line: dict[str, float] = {}  # ticket → when it last asked; in order of arrival
 
     async def create(
-        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: Line | None = None
-    ) -> Hosted:
+        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: TakeHistory | None = None
+    ) -> HostedSession:
         """A running session; FullError names the place in line if it would push the others under real time.
 
         With a `past` it continues that line, which began as `take`.
@@ -87,7 +90,7 @@ class Sessions:
 
     async def create_avatar(
         self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
-    ) -> Hosted:
+    ) -> HostedSession:
         """A running avatar with this portrait; FullError as for every session."""
         model = await self._admitted(take, ticket)
         how: dict[str, Any] = {"folder": self.folder, "clock": self._clock}
@@ -97,8 +100,8 @@ class Sessions:
         self._admit(take.model, ticket)
         return await self._load(take.model)
 
-    def _begun(self, session: Session) -> Hosted:
-        hosted = Hosted(session, secrets.token_urlsafe(24), self._clock())
+    def _begun(self, session: Session) -> HostedSession:
+        hosted = HostedSession(session, secrets.token_urlsafe(24), self._clock())
         self.hosted[session.id] = hosted
         session.start()
         return hosted

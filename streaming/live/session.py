@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
-from streaming.live.chunk_producer import Drawing
+from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
-from streaming.live.session_state import Phase, onward
+from streaming.live.session_state import SessionState, next_state
 from streaming.media.broadcast import Broadcast
-from streaming.media.live_recording import Recording, RecordingError
-from streaming.take.history import Line
+from streaming.media.live_recording import LiveRecording, RecordingError
+from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 from streaming.transport.commands import (
     Command,
@@ -38,11 +38,23 @@ from streaming.transport.commands import (
     PromptCommand,
     RewindCommand,
 )
+from streaming.transport.events import (
+    AcceptedEvent,
+    EncodedEvent,
+    Event,
+    HelloEvent,
+    PhaseEvent,
+    RecordingEvent,
+    ShownEvent,
+    StatusEvent,
+    TakenBackEvent,
+    TimelineEvent,
+)
 
 log = logging.getLogger(__name__)
 
 MOST_TASKS = 128  # that one session may have at a time
-Listener = Callable[[dict[str, Any]], None]
+Listener = Callable[[Event], None]
 
 
 class Session:
@@ -57,12 +69,12 @@ class Session:
         folder: Path | None = None,
         look_ahead: LookAhead = LookAhead.SMOOTH,
         clock: Callable[[], float] = time.monotonic,
-        past: Line | None = None,
+        past: TakeHistory | None = None,
     ) -> None:
         """With a `past`, `take` is what that began as, and this session goes on where it ended."""
         self.id = uuid.uuid4().hex
         self.model, self.device = model, device
-        self.phase, self.failure = Phase.WARMING, ""
+        self.phase, self.failure = SessionState.WARMING, ""
         size = take.width_height(model.entry.size)
         self._listeners: list[Listener] = []
         self.playout = Playout(
@@ -79,17 +91,17 @@ class Session:
         self._tasks: list[asyncio.Task[None]] = []
         self._recorder: asyncio.Task[None] | None = None
 
-    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> Drawing:
-        return Drawing(self.model, take, device, self.playout, **how)
+    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> ChunkProducer:
+        return ChunkProducer(self.model, take, device, self.playout, **how)
 
     # -- what it tells --------------------------------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
-        return self.phase in (Phase.ENDED, Phase.FAILED)
+        return self.phase in (SessionState.ENDED, SessionState.FAILED)
 
     @property
-    def line(self) -> Line:
+    def line(self) -> TakeHistory:
         """What has been lived through, of the branch that it is on."""
         return self._drawing.line
 
@@ -107,37 +119,44 @@ class Session:
         """Seconds of device time a second of media costs; None before the first chunks."""
         return self._drawing.figures.real_time_factor
 
-    def facts(self) -> dict[str, Any]:
-        """What a viewer needs to know of the film once."""
+    def hello(self, *, controls: bool) -> HelloEvent:
+        """Describe the session to a viewer that connects, and says whether that one may send commands."""
         entry = self.model.entry
-        facts = {"model": entry.name, "fps": entry.fps, "chunk": entry.rollout.chunk, "phase": self.phase}
-        return facts | {"sound": self.playout.sound is not None}
+        return HelloEvent(
+            session=self.id,
+            controls=controls,
+            model=entry.name,
+            fps=entry.fps,
+            chunk=entry.rollout.chunk,
+            phase=self.phase,
+            sound=self.playout.sound is not None,
+        )
 
     def take(self) -> Take:
         """The surviving line as a take that render replays to the same latents."""
         return self.line.as_take(self._drawing.record)
 
-    def status(self) -> dict[str, Any]:
-        figures = self._drawing.figures
-        return {
-            "type": "status",
-            "phase": self.phase,
-            "latent": self.index,
-            "catching_up": self._drawing.catching_up,
-            "playhead": self.playout.playhead,
-            "oldest": self._drawing.snapshots.oldest(),
-            "held_mb": round(self._drawing.snapshots.bytes() / 1e6),
-            "generated_fps": figures.generated_fps,
-            "buffer_ms": round(1000 * len(self.playout) / self.playout.fps),
-            "prompt_ms": figures.prompt_ms,
-            "knots": figures.knots,
-            "viewers": len(self.broadcast),
-            "look_ahead": self._drawing.look_ahead,
-            "recorded_s": round(self.playout.recording.seconds, 1) if self.playout.recording else None,
-        }
+    def status(self) -> StatusEvent:
+        """Tell where the session is and what it measures."""
+        timings, knots = self._drawing.figures, self._drawing.figures.knots
+        return StatusEvent(
+            phase=self.phase,
+            latent=self.index,
+            catching_up=self._drawing.catching_up,
+            playhead=self.playout.playhead,
+            oldest=self._drawing.snapshots.oldest(),
+            held_mb=round(self._drawing.snapshots.bytes() / 1e6),
+            generated_fps=timings.generated_fps,
+            buffer_ms=round(1000 * len(self.playout) / self.playout.fps),
+            prompt_ms=timings.prompt_ms,
+            knots=knots,
+            viewers=len(self.broadcast),
+            look_ahead=self._drawing.look_ahead,
+            recorded_s=round(self.playout.recording.seconds, 1) if self.playout.recording else None,
+        )
 
-    def timeline(self) -> dict[str, Any]:
-        """The cue blocks of the present line."""
+    def timeline(self) -> TimelineEvent:
+        """List the cues of the take as it is now."""
         return self._drawing.timeline()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -145,7 +164,7 @@ class Session:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in list(self._listeners):
             listener(event)
 
@@ -159,7 +178,7 @@ class Session:
             self._obey(command)
         except ValueError as e:
             raise ControlError(str(e), command.id) from None
-        self._tell({"type": "accepted", "id": command.id})
+        self._tell(AcceptedEvent(id=command.id))
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -170,12 +189,12 @@ class Session:
             case LookAheadCommand(value=value):
                 self._drawing.look_ahead = value
                 self._drawing.wake()
-            case PlainCommand(type="pause") if self.phase is Phase.LIVE:
-                self._become(Phase.PAUSED)
-            case PlainCommand(type="resume") if self.phase is Phase.PAUSED:
-                self._become(Phase.LIVE)
+            case PlainCommand(type="pause") if self.phase is SessionState.LIVE:
+                self._become(SessionState.PAUSED)
+            case PlainCommand(type="resume") if self.phase is SessionState.PAUSED:
+                self._become(SessionState.LIVE)
             case PlainCommand(type="end"):
-                self._become(Phase.ENDED)
+                self._become(SessionState.ENDED)
             case PlainCommand(type="record"):
                 if self.playout.recording is not None:
                     raise ValueError("it is being recorded already")
@@ -186,7 +205,7 @@ class Session:
                 self.playout.recording.end()
             case PlainCommand(type="undo"):
                 if (number := self._drawing.undo()) is not None:  # told behind the answer to the undo itself
-                    asyncio.get_running_loop().call_soon(self._tell, {"type": "taken_back", "id": number})
+                    asyncio.get_running_loop().call_soon(self._tell, TakenBackEvent(id=number))
             case MicrophoneCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
@@ -195,7 +214,7 @@ class Session:
                 self._cue(command)
 
     def _cue(self, command: CueCommand) -> None:
-        self._drawing.land(command.entry(), command.id)
+        self._drawing.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):
             self._prepare(command.text, command.id)
 
@@ -207,25 +226,25 @@ class Session:
 
     async def _encode(self, text: str, number: int) -> None:
         await self.device.run(lambda: self.model.generator.text(text))
-        self._tell({"type": "encoded", "id": number, "not_understood": self.model.not_understood(text)})
+        self._tell(EncodedEvent(id=number, not_understood=self.model.not_understood(text)))
 
     def _record(self) -> None:
         """Begin a recording beside the take; the stream does not depend on how it fares."""
         playout = self.playout
         size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
-        recording = Recording(self._drawing.recording(), *size, playout.fps, sound=sound)
+        recording = LiveRecording(self._drawing.recording(), *size, playout.fps, sound=sound)
         playout.recording = recording
 
         async def run() -> None:
             why = ""
-            self._tell({"type": "recording", "name": recording.path.stem, "on": True})
+            self._tell(RecordingEvent(name=recording.path.stem, on=True))
             try:
                 await recording.run()
             except RecordingError as e:
                 why = str(e)
             finally:
                 playout.recording = None
-            self._tell({"type": "recording", "name": recording.path.stem, "on": False, "why": why})
+            self._tell(RecordingEvent(name=recording.path.stem, on=False, why=why))
 
         self._recorder = self._spawn(run())
 
@@ -238,7 +257,7 @@ class Session:
     async def close(self) -> None:
         """End it if it runs, and wait until nothing of it is left."""
         if not self.over:
-            self._become(Phase.ENDED)
+            self._become(SessionState.ENDED)
         if self._recorder is not None:  # it has its last fragment to write
             await asyncio.wait([self._recorder], timeout=5)
         for task in self._tasks:
@@ -253,25 +272,25 @@ class Session:
         self.playout.clear()
         self._listeners.clear()
 
-    def _become(self, phase: Phase) -> None:
-        self.phase = onward(self.phase, phase)
+    def _become(self, phase: SessionState) -> None:
+        self.phase = next_state(self.phase, phase)
         if self.over:
             self.playout.end()
             self._drawing.end()
             if self.playout.recording is not None:
                 self.playout.recording.end()
         else:
-            self.playout.hold(held=phase is not Phase.LIVE)
-            self._drawing.hold(held=phase is Phase.PAUSED)
-        self._tell({"type": "phase", "phase": phase, "why": self.failure})
+            self.playout.hold(held=phase is not SessionState.LIVE)
+            self._drawing.hold(held=phase is SessionState.PAUSED)
+        self._tell(PhaseEvent(phase=phase, why=self.failure))
 
     def _begun(self) -> None:
-        if self.phase is Phase.WARMING:
-            self._become(Phase.LIVE)
+        if self.phase is SessionState.WARMING:
+            self._become(SessionState.LIVE)
 
     def _shown(self, shown: Shown, number: int) -> None:
         for answer in shown.answers:
-            self._tell({"type": "shown", "id": answer, "frame": number})
+            self._tell(ShownEvent(id=answer, frame=number))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -288,4 +307,4 @@ class Session:
             log.exception("session %s failed", self.id)
             if not self.over:
                 self.failure = f"the take stopped: {type(e).__name__}"
-                self._become(Phase.FAILED)
+                self._become(SessionState.FAILED)

@@ -1,14 +1,13 @@
-"""The phases of a session and the ways between them."""
+"""States of a session and the transitions between them, and what an avatar does while its session runs."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 
-class Phase(StrEnum):
-    """What a session is doing."""
+class SessionState(StrEnum):
+    """Names what a session is doing."""
 
-    LOADING = "loading"  # the model is being read
     WARMING = "warming"  # the first chunk is being drawn
     LIVE = "live"
     PAUSED = "paused"
@@ -16,18 +15,25 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-WAYS: dict[Phase, frozenset[Phase]] = {
-    Phase.LOADING: frozenset({Phase.WARMING, Phase.ENDED, Phase.FAILED}),
-    Phase.WARMING: frozenset({Phase.LIVE, Phase.ENDED, Phase.FAILED}),
-    Phase.LIVE: frozenset({Phase.PAUSED, Phase.ENDED, Phase.FAILED}),
-    Phase.PAUSED: frozenset({Phase.LIVE, Phase.ENDED, Phase.FAILED}),
-    Phase.ENDED: frozenset(),
-    Phase.FAILED: frozenset({Phase.ENDED}),
+class AvatarState(StrEnum):
+    """Names what an avatar does, as a viewer perceives it."""
+
+    IDLE = "idle"
+    LISTENING = "listening"  # the microphone hears speech
+    SPEAKING = "speaking"
+
+
+TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
+    SessionState.WARMING: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.LIVE: frozenset({SessionState.PAUSED, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.PAUSED: frozenset({SessionState.LIVE, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.ENDED: frozenset(),
+    SessionState.FAILED: frozenset({SessionState.ENDED}),
 }
 
 
-def onward(now: Phase, then: Phase) -> Phase:
-    """`then`, if there is a way to it; ValueError names both if not."""
-    if then not in WAYS[now]:
+def next_state(now: SessionState, then: SessionState) -> SessionState:
+    """Return `then` if a session in state `now` may enter it; ValueError names both states if not."""
+    if then not in TRANSITIONS[now]:
         raise ValueError(f"a session that is {now} cannot become {then}")
     return then

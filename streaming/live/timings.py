@@ -6,21 +6,24 @@ import statistics
 from collections import deque
 
 from models.knot import DISAGREEMENT
+from streaming.transport.events import KnotFigures
 
 
-class Figures:
+class Timings:
     """Seconds that chunks took, and that commands waited for their first frame; the newest of each."""
 
     def __init__(self, chunk_frames: int, fps: int) -> None:
         """Frames a chunk gives, and frames a second of the film."""
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
+        self._busy: deque[float] = deque(maxlen=20)
         self._waits: deque[float] = deque(maxlen=200)
         self._apart: deque[float] = deque(maxlen=500)
 
-    def drew(self, seconds: float) -> None:
-        """A chunk took so long on the device."""
+    def drew(self, seconds: float, settling: float) -> None:
+        """Count a chunk: the seconds until its frames were there, and those that its boundary took afterwards."""
         self._production.append(seconds)
+        self._busy.append(seconds + settling)
 
     def waited(self, seconds: float) -> None:
         """A command waited so long for its first frame."""
@@ -31,29 +34,30 @@ class Figures:
         self._apart.append(disagreement)
 
     @property
-    def knots(self) -> dict[str, float] | None:
+    def knots(self) -> KnotFigures | None:
         """How far the newest 500 chunks were from their knots, and how many of them leaned to the new prediction."""
         if not self._apart:
             return None
         leaned = sum(apart > DISAGREEMENT for apart in self._apart)
-        return {"median": round(statistics.median(self._apart), 3), "max": round(max(self._apart), 3), "leaned": leaned}
+        median, largest = round(statistics.median(self._apart), 3), round(max(self._apart), 3)
+        return KnotFigures(median=median, max=largest, leaned=leaned)
 
     @property
     def production(self) -> float:
-        """Frames that play while a chunk is made; 0 before the first was measured."""
+        """Frames that play until those of a chunk that is begun are there; 0 before the first was measured."""
         return statistics.median(self._production) * self._fps if self._production else 0.0
 
     @property
     def real_time_factor(self) -> float | None:
         """Seconds of device time a second of media costs; None before the first chunks."""
-        if len(self._production) < 2:
+        if len(self._busy) < 2:
             return None
-        return statistics.median(self._production) * self._fps / self._chunk_frames
+        return statistics.median(self._busy) * self._fps / self._chunk_frames
 
     @property
     def generated_fps(self) -> float | None:
         """Frames a second that the device could make; None before the first chunks."""
-        return round(self._chunk_frames / statistics.median(self._production), 1) if self._production else None
+        return round(self._chunk_frames / statistics.median(self._busy), 1) if self._busy else None
 
     @property
     def prompt_ms(self) -> list[int] | None:

@@ -47,7 +47,7 @@ class _Run:
     duration: int
 
 
-class FragmentMuxer:
+class Fmp4Muxer:
     """Packets of a LiveEncoder become fragments; `init` and `codec` are empty until the first keyframe."""
 
     def __init__(self, width: int, height: int, fps: int, *, origin: int = 0, sound: bool = False) -> None:

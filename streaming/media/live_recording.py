@@ -9,24 +9,25 @@ from typing import BinaryIO
 
 import av
 
+from models.errors import UserError
 from streaming.live.pacing import TICKS
-from streaming.media.fmp4 import FragmentMuxer
+from streaming.media.fmp4 import Fmp4Muxer
 
 BACKLOG = 10 * TICKS  # of media time that may wait for the disk
 
 
-class RecordingError(Exception):
-    """A recording that had to stop; the message is one line for a person."""
+class RecordingError(UserError):
+    """Report a recording that had to stop."""
 
 
-class Recording:
+class LiveRecording:
     """Packets from the next keyframe on. Nothing here holds up the stream: a thread writes, a slow disk only queues."""
 
     def __init__(self, path: Path, width: int, height: int, fps: int, *, sound: bool = False) -> None:
         """The file to write, the size of the encoded pictures in pixels, frames a second, and whether there is sound."""
         self.path = path
         self._size, self._fps, self._sound = (width, height), fps, sound
-        self._muxer: FragmentMuxer | None = None
+        self._muxer: Fmp4Muxer | None = None
         self._packets: asyncio.Queue[tuple[av.Packet, bool] | None] = asyncio.Queue()  # and whether it is sound
         self._first = self._newest = self._written = 0  # pts; the recording begins at 0 whenever the stream began
         self._ended = False
@@ -47,7 +48,7 @@ class Recording:
             return
         if self._muxer is None:
             self._first = self._written = packet.pts
-            self._muxer = FragmentMuxer(*self._size, self._fps, origin=packet.pts, sound=self._sound)
+            self._muxer = Fmp4Muxer(*self._size, self._fps, origin=packet.pts, sound=self._sound)
         self._newest = packet.pts
         self._packets.put_nowait((packet, False))
 

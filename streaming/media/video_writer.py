@@ -75,7 +75,7 @@ def _begun_at(fragment: bytes, ticks: int) -> bytes:
     return fragment[: at + 4] + ticks.to_bytes(8, "big") + fragment[at + 12 :]
 
 
-class Recorder:
+class VideoWriter:
     """Appends fragments to a file. `offset` is where the last whole fragment ends."""
 
     def __init__(
@@ -112,7 +112,7 @@ class Recorder:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(

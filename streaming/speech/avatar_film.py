@@ -21,11 +21,11 @@ from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME, RATE, heard_before
-from models.pocket.world.portrait.tts import Voice, speak
+from models.pocket.world.portrait.tts import Speaker, speak
 from streaming.render_job import Job, RenderError
-from streaming.speech import audio_file as speech
+from streaming.speech import audio_file
 from streaming.speech.driven_rollout import SpeakingRollout, latents_of
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 BITRATE = 96_000  # of the sound
 MOST_MEGAPIXELS = 64  # of a portrait as it comes: 200 MB once it is decoded, whatever its file takes
@@ -68,8 +68,8 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
 
 
 def said(text: str, out: Path) -> Path:
-    """The text read by espeak-ng, as a sound file in the folder of the render to `out`; VoiceError if it cannot be."""
-    sound = speak(text, Voice())
+    """The text read by espeak-ng, as a sound file in the folder of the render to `out`; SpeechSynthesisError if it cannot be."""
+    sound = speak(text, Speaker())
     folder = out.with_name(f"{out.stem}.silent.render")
     folder.mkdir(exist_ok=True)
     with wave.open(str(folder / "said.wav"), "wb") as file:
@@ -82,12 +82,12 @@ def said(text: str, out: Path) -> Path:
 
 def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
     """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
-    levelling, heard = speech.Levelling(), hashlib.blake2b(digest_size=8)
-    for piece in speech.read(sound):
+    levelling, heard = audio_file.Levelling(), hashlib.blake2b(digest_size=8)
+    for piece in audio_file.read(sound):
         levelling.add(piece)
         heard.update(piece.tobytes())
     take = Take(
-        model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[Entry(prompt=AVATAR_PROMPT)]
+        model=model.entry.name, seed=seed, length=latents_of(levelling.samples), cues=[CueLine(prompt=AVATAR_PROMPT)]
     )
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(
@@ -103,7 +103,7 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
     """Samples (from, to) of a live take's sound that nobody heard: a chunk was drawn hearing them, then it was interrupted."""
     config = model.entry.rollout
-    landing = take.landing(config.chunk, model.entry.fps)
+    landing = take.landing(config.grid, model.entry.fps)
     return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
 
 
@@ -145,7 +145,7 @@ def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, 
                     packet.stream = picture
                     film.mux(packet)
             at = 0
-            for piece in speech.read(sound):
+            for piece in audio_file.read(sound):
                 for begin, end in silent:
                     piece[max(0, begin - at) : max(0, end - at)] = 0
                 frame = av.AudioFrame.from_ndarray(piece[None], format="flt", layout="mono")

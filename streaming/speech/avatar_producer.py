@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,24 +22,26 @@ import numpy as np
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME
-from streaming.live.chunk_producer import Drawing, Drawn, Waiting
+from models.time_grid import frames_before, latent_of
+from streaming.live.chunk_producer import ChunkProducer, Waiting
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.media.opus import SILENCE
-from streaming.rollout import Boundary, frames_before
+from streaming.rollout import Chunk
 from streaming.speech.driven_rollout import GivenUpError, LiveRollout
-from streaming.speech.soundtrack import Spoken
-from streaming.speech.speech_queue import Voice
-from streaming.take.history import LineFiles
-from streaming.take.take_file import Entry, Take
+from streaming.speech.soundtrack import Soundtrack
+from streaming.speech.speech_queue import SpeechQueue
+from streaming.take.history import TakeFiles
+from streaming.take.take_file import CueLine, Take
+from streaming.transport.events import Event
 
 PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
 LOOK_EVERY = 0.005
 BARELY = 2  # frames that are not worth a chunk of their own
 
 
-class SpeakingDrawing(Drawing):
+class AvatarProducer(ChunkProducer):
     """Draws a take of a portrait that speaks what its voice is about to say, never more than a chunk ahead."""
 
     _rollout: LiveRollout
@@ -53,13 +54,13 @@ class SpeakingDrawing(Drawing):
         playout: Playout,
         *,
         folder: Path | None,
-        tell: Callable[[dict[str, Any]], None],
+        tell: Callable[[Event], None],
         clock: Callable[[], float],
         portrait: Reference,
-        voice: Voice,
+        voice: SpeechQueue,
     ) -> None:
         self._portrait, self._voice = portrait, voice
-        self._given = Spoken()
+        self._given = Soundtrack()
         self._interrupted: int | None = None  # frame of the take at which it was
         self._mute_before = 0  # frame of the take up to which what was given is not heard
         self.epoch = 0  # interruptions so far: what was asked for in another one is stale
@@ -70,13 +71,13 @@ class SpeakingDrawing(Drawing):
         )
         self._keep(self._lay_beside)
 
-    def _lay_beside(self, files: LineFiles) -> None:
+    def _lay_beside(self, files: TakeFiles) -> None:
         """Portrait and sound lie beside the take, which names them."""
         names = {"reference": f"{self.line.id}.png", "sound": f"{self.line.id}.wav"}
         pixels = np.frombuffer(self._portrait.pixels, np.uint8).reshape(self._portrait.height, self._portrait.width, 3)
         _, png = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         files.beside(names["reference"]).write_bytes(png.tobytes())
-        self._given = Spoken(files.beside(names["sound"]))
+        self._given = Soundtrack(files.beside(names["sound"]))
         self.line.take = self.line.take.model_copy(update=names)
 
     def _new_rollout(self, take: Take) -> LiveRollout:
@@ -140,18 +141,18 @@ class SpeakingDrawing(Drawing):
         hushes = [w.entry.hush for w in self._waiting if w.entry.hush is not None]  # of interruptions just before
         self._waiting = [w for w in self._waiting if w.entry.hush is None]
         if FRAME * (muted := min([frame, *hushes])) < self._rollout.heard(at):
-            self._waiting.insert(0, Waiting(None, Entry(hush=muted), self._clock()))
+            self._waiting.insert(0, Waiting(None, CueLine(hush=muted), self._clock()))
 
     def _soonest(self) -> int:
         """The latent from which to draw anew: of the chunk that is on screen once it is drawn.
 
         One that was shown by then would be drawn for nobody, and one that is nearly over leaves no time for the next.
         """
-        chunk, takes = self._model.entry.rollout.chunk, round(self.figures.production)
+        grid, takes = self._model.entry.rollout.grid, round(self.figures.production)
         shown = self._playout.next_frame + takes + BARELY
-        return min(max(chunk, -(-shown // 4) // chunk * chunk), self.line.length)
+        return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), self.line.length)
 
-    async def _draw(self, entries: list[Entry]) -> Drawn | None:
+    async def _draw(self, entries: list[CueLine]) -> Chunk | None:
         redraws = self._redraws
         missing = self._rollout.needs(self.line.length) - self._given.length
         await self._listen(missing)
@@ -166,10 +167,10 @@ class SpeakingDrawing(Drawing):
             self._given.close()
             self._no_longer_kept(e)
         try:
-            drawn = await super()._draw(entries)
+            chunk = await super()._draw(entries)
         except GivenUpError:
             return None
-        return drawn if redraws == self._redraws else None
+        return chunk if redraws == self._redraws else None
 
     async def _listen(self, samples: int) -> None:
         """A live voice gives the rest of what it says in real time; it may be a little late."""
@@ -177,8 +178,8 @@ class SpeakingDrawing(Drawing):
         while self._voice.awaits(samples) and redraws == self._redraws and not self._over and self._clock() < until:
             await asyncio.sleep(LOOK_EVERY)
 
-    def _shown(self, boundary: Boundary) -> list[Shown]:
-        shown = super()._shown(boundary)
+    def _shown(self, chunk: Chunk) -> list[Shown]:
+        shown = super()._shown(chunk)
         sounds = self._given.frames(shown[0].frame, len(shown))
         return [
             replace(frame, sound=SILENCE if frame.frame < self._mute_before else sound)

@@ -14,8 +14,9 @@ from models.checkpoints.assemble import Model
 from models.cue import Cue, Hush, Reference
 from models.driving_signal import FRAME, Drive, heard_before
 from models.state import Snapshot
+from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.rollout import Rollout
-from streaming.speech import audio_file as speech
+from streaming.speech import audio_file
 from streaming.speech.soundtrack import Samples, as_sound
 from streaming.take.take_file import Take
 
@@ -38,18 +39,13 @@ class DrivenRollout(Rollout):
         """What is heard so far, and silence after it, make of the chunk at latent `first`."""
         for cue in cues:
             if isinstance(cue, Hush):  # what only earlier latents heard may be forgotten
-                self._drive.mute(FRAME * max(cue.frame, 4 * first - 4), self.heard(first))
-        drive = self._drive.latents(first, self._latents)
+                self._drive.mute(FRAME * max(cue.frame, FRAMES_PER_LATENT * (first - 1)), self.heard(first))
+        drive = self._drive.latents(first, self.model.entry.rollout.latents_drawn(first))
         return torch.from_numpy(drive)[None].to(self.model.generator.device)
 
     def heard(self, latent: int) -> int:
         """Samples from the take's start that the chunks before `latent` heard, for themselves and for their knot."""
         return heard_before(latent + self.model.entry.rollout.knot) if latent else 0
-
-    @property
-    def _latents(self) -> int:
-        """That are drawn together."""
-        return self.model.entry.rollout.chunk + self.model.entry.rollout.knot
 
 
 class SpeakingRollout(DrivenRollout):
@@ -66,11 +62,14 @@ class SpeakingRollout(DrivenRollout):
     ) -> None:
         """`gain` is what the sound's samples are multiplied by before they are heard."""
         super().__init__(model, take, snapshot, portrait)
-        self._sound: Iterator[speech.Sound] = speech.read(sound) if sound else iter(())
+        self._sound: Iterator[audio_file.Sound] = audio_file.read(sound) if sound else iter(())
         self._gain = gain
 
     def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
-        while self._drive.ready < first + self._latents and (piece := next(self._sound, None)) is not None:
+        while (
+            self._drive.ready < first + self.model.entry.rollout.latents_drawn(first)
+            and (piece := next(self._sound, None)) is not None
+        ):
             self._drive.hear(np.clip(self._gain * piece, -1, 1))
             self._drive.forget(first)
         self._drive.forget(first)
@@ -90,7 +89,7 @@ class LiveRollout(DrivenRollout):
 
     def needs(self, first: int) -> int:
         """Samples from the take's start that must have been given before the chunk at `first` is drawn."""
-        return heard_before(first + self._latents)
+        return heard_before(first + self.model.entry.rollout.latents_drawn(first))
 
     def hear(self, sound: Samples) -> None:
         """The samples after those that were given."""
@@ -110,6 +109,5 @@ class LiveRollout(DrivenRollout):
 
 
 def latents_of(samples: int) -> int:
-    """Latents that show a sound of so many samples to its end: frame f > 0 belongs to latent ⌈f / 4⌉."""
-    frames = math.ceil(samples / FRAME)
-    return 1 + math.ceil(max(0, frames - 1) / 4)
+    """Return how many latents show a sound of `samples` samples to its end."""
+    return latents_showing(math.ceil(samples / FRAME))

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from models.judge.face_reader import FaceReader
 from models.judge.lip_sync import envelope, sync
 from streaming.media.h264 import Picture
 from streaming.speech.soundtrack import Samples, as_sound
+from streaming.transport.events import MetersEvent
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class LiveMeters:
         """A frame that was shown, and what was heard with it."""
         self._unread.append((picture, sound))
 
-    async def run(self, tell: Callable[[dict[str, Any]], None], watched: Callable[[], bool]) -> None:
+    async def run(self, tell: Callable[[MetersEvent], None], watched: Callable[[], bool]) -> None:
         """Tell what is measured, for as long as somebody is there to see it; until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
@@ -52,7 +52,7 @@ class LiveMeters:
             self._unread.clear()
             if watched() and new:
                 try:
-                    tell({"type": "meters", **await asyncio.to_thread(self.read, new)})
+                    tell(await asyncio.to_thread(self.read, new))
                 except Exception:  # the film is worth more than what is said of it
                     log.exception("the meters stopped")
                     return
@@ -60,8 +60,8 @@ class LiveMeters:
                 self._mouth.clear()
                 self._sound.clear()
 
-    def read(self, new: list[tuple[Picture, Samples]]) -> dict[str, float | None]:
-        """`identity` (1: the portrait itself), and `sync` and `lag_ms` where enough was said, else None."""
+    def read(self, new: list[tuple[Picture, Samples]]) -> MetersEvent:
+        """Measure the newest frames, each with its sound."""
         frames = np.stack([picture for picture, _ in new])
         if not len(self._who):
             self._who = self._reader.identity(self._portrait)[0]
@@ -70,9 +70,10 @@ class LiveMeters:
         self._sound.extend(sound for _, sound in new)
         mouth = np.array(self._mouth)
         sound = as_sound(np.concatenate(self._sound))
-        found: dict[str, float | None] = {"identity": round(float(identity.mean()), 3), "sync": None, "lag_ms": None}
+        found = MetersEvent(identity=round(float(identity.mean()), 3), sync=None, lag_ms=None)
         loud = envelope(sound, len(sound) // FRAME)
         if len(mouth) >= ENOUGH and (loud > loud.min() + 1).mean() > SPEECH:
             measured = sync(mouth, sound)
-            found |= {"sync": round(measured.correlation, 2), "lag_ms": round(measured.lag_ms)}
+            measures = {"sync": round(measured.correlation, 2), "lag_ms": round(measured.lag_ms)}
+            return found.model_copy(update=measures)
         return found

@@ -12,7 +12,7 @@ from models.checkpoints.assemble import ASSETS, Model
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import Cue, Prompt, Reference
 from models.driving_signal import RATE, Drive
-from models.judge import face_reader as face
+from models.judge import face_reader
 from models.judge.face_reader import FaceReader
 
 CHUNKS = 2  # of each take, about a second
@@ -23,10 +23,10 @@ LOUD = 0.2  # RMS of the vowel
 LIKENESS, SAME_PICTURE, OPENS = 0.75, 14.0, 0.65
 
 
-def face_reader() -> FaceReader | None:
+def installed_face_reader() -> FaceReader | None:
     """What reads the faces of avatars, if that is here."""
     try:
-        return face.load(ASSETS / "judge" / "face.safetensors")
+        return face_reader.load(ASSETS / "judge" / "face.safetensors")
     except CheckpointError:
         return None
 
@@ -48,7 +48,7 @@ class Trial:
         generator = self._model.generator
         state, drive = min(zip(self._takes, self._drives, strict=True), key=lambda take: take[0].index)
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), self._portrait]
-        heard = drive.latents(state.index, generator.config.chunk + generator.config.knot)
+        heard = drive.latents(state.index, generator.config.latents_drawn(state.index))
         latents = generator.draw(state, cues, torch.from_numpy(heard)[None].to(generator.device))
         self._last = [*self._last, state.codec.decode(latents).numpy()[-1]][-2:]
         generator.commit(state)
@@ -73,7 +73,7 @@ class Trial:
 
 def doubt(model: Model, portrait: Reference) -> str | None:
     """The trial at once; None also where faces cannot be read."""
-    reader = face_reader()
+    reader = installed_face_reader()
     if reader is None:
         return None
     trial = Trial(model, portrait)

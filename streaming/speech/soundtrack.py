@@ -23,7 +23,7 @@ UNKNOWN = (
 )
 
 
-class Spoken:
+class Soundtrack:
     """Grows at its end; an interruption takes back what nobody has heard. With a path it is a WAV file at any moment."""
 
     def __init__(self, path: Path | None = None) -> None:

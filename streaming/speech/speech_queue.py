@@ -11,7 +11,7 @@ from models.driving_signal import RATE
 from models.errors import UserError
 from streaming.speech.audio_file import Levelling, Sound
 from streaming.speech.soundtrack import Samples, as_sound, quantised
-from streaming.speech.vad import BLOCK, VoiceGate
+from streaming.speech.vad import BLOCK, VoiceActivityDetector
 
 MOST_SECONDS = 600  # that may wait to be spoken
 BEFORE_ONSET = RATE // 5  # samples before the gate opened that belong to what is said: a soft start opens nothing
@@ -19,7 +19,7 @@ LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest go
 SURE_AFTER = RATE  # samples of speech from which its loudness is known
 
 
-class VoiceError(UserError):
+class SpeechQueueError(UserError):
     """Sound that cannot be spoken; one line for a person."""
 
 
@@ -30,12 +30,12 @@ class MicrophoneUse(StrEnum):
     LISTEN = "listen"  # it is listened to: who speaks interrupts
 
 
-class Voice:
+class SpeechQueue:
     """Samples in, samples out, no clock: what is drawn takes what it needs, silence where there is nothing."""
 
     def __init__(self) -> None:
         self.use = MicrophoneUse.LISTEN
-        self.gate = VoiceGate()
+        self.gate = VoiceActivityDetector()
         self._sounds: deque[Samples] = deque()
         self._rest = np.zeros(0, np.int16)  # of the microphone, not yet a block
         self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
@@ -49,9 +49,9 @@ class Voice:
         return sum(map(len, self._sounds)) + len(self._live)
 
     def say(self, sound: Sound) -> None:
-        """Speak a whole sound [samples], −1…1, after what waits. VoiceError if too much would wait."""
+        """Speak a whole sound [samples], −1…1, after what waits. SpeechQueueError if too much would wait."""
         if self.waiting + len(sound) > MOST_SECONDS * RATE:
-            raise VoiceError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
+            raise SpeechQueueError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
         self._sounds.append(quantised(sound))
 
     def hear(self, sound: Samples, *, echo: bool) -> bool:
@@ -98,7 +98,7 @@ class Voice:
 
     def hang_up(self) -> None:
         """The microphone is gone, in the middle of a word perhaps."""
-        self.gate, self._rest = VoiceGate(), np.zeros(0, np.int16)
+        self.gate, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
         self._before.clear()
 
     @property

@@ -27,7 +27,7 @@ GAPS_WITHIN = 75  # blocks: 1.5 s, in which speech is nearly as quiet as the roo
 OPEN_FLOOR_RISES = 0.12  # dB a block, 6 a second, towards the quietest of those: a sung note lasts seconds too
 
 
-class VoiceGate:
+class VoiceActivityDetector:
     """Takes block after block; `open` says whether somebody speaks."""
 
     def __init__(self) -> None:

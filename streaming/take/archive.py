@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streaming.take import journal
-from streaming.take.history import Told, told_by
+from streaming.take.history import JournalSummary, replay_journal
 from streaming.take.take_file import Take
 
 NEWEST = 100  # takes that are listed
@@ -21,9 +21,9 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._known: dict[Path, tuple[int, Told | None]] = {}  # size of the journal when it was read
+        self._known: dict[Path, tuple[int, JournalSummary | None]] = {}  # size of the journal when it was read
 
-    def told(self, name: str) -> Told:
+    def told(self, name: str) -> JournalSummary:
         """What the journal of a take tells; KeyError if there is none, or nothing in it."""
         path = self.folder / f"{name}.jsonl"
         told = self._read(path) if re.fullmatch(r"[0-9a-f]{12}", name) and path.is_file() else None
@@ -31,7 +31,7 @@ class Archive:
             raise KeyError(name)
         return told
 
-    def newest(self) -> Iterator[Told]:
+    def newest(self) -> Iterator[JournalSummary]:
         """The newest takes, the newest first."""
         journals = [p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem)]
         journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
@@ -66,13 +66,13 @@ class Archive:
         found = [p for p in self.folder.glob(f"{name}-*.mp4") if re.fullmatch(r"[0-9a-f]{12}-\d{1,6}", p.stem)]
         return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
 
-    def _read(self, path: Path) -> Told | None:
+    def _read(self, path: Path) -> JournalSummary | None:
         size = path.stat().st_size
         known = self._known.get(path)
         if known is not None and known[0] == size:
             return known[1]
         try:
-            told = told_by(journal.read(path))
+            told = replay_journal(journal.read(path))
         except (ValueError, KeyError, TypeError):
             told = None
         self._known[path] = size, told

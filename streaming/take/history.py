@@ -9,7 +9,7 @@ from typing import Any
 
 from streaming.rollout import Boundary
 from streaming.take.journal import Journal
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 
 def new_id() -> str:
@@ -18,13 +18,13 @@ def new_id() -> str:
 
 
 @dataclass
-class Line:
+class TakeHistory:
     """Cues with what they landed on, and the hash of every chunk."""
 
     id: str
     take: Take  # as it began: model, seed, size and the first prompt
     parent: str | None = None
-    landed: list[Entry] = field(default_factory=list)  # every cue with the latent it landed on
+    landed: list[CueLine] = field(default_factory=list)  # every cue with the latent it landed on
     hashes: dict[int, str] = field(default_factory=dict)  # first latent of a chunk → hash of its latents
     length: int = 0  # latents
 
@@ -33,7 +33,7 @@ class Line:
         changes = {"parent": self.parent, "cues": cues, "length": max(self.length, 1), "record": record}
         return self.take.model_copy(update=changes)
 
-    def shortened(self, at: int) -> list[Entry]:
+    def shortened(self, at: int) -> list[CueLine]:
         """Give up what was drawn from latent `at` on, to draw it anew; the cues that had landed there."""
         gone = [e for e in self.landed if (e.landed or 0) >= at]
         self.landed = [e for e in self.landed if (e.landed or 0) < at]
@@ -41,21 +41,21 @@ class Line:
         self.length = at
         return gone
 
-    def branched(self, at: int) -> Line:
+    def branched(self, at: int) -> TakeHistory:
         """A new line that shares this one's past before latent `at`."""
         kept = [e for e in self.landed if (e.landed or 0) < at]
         hashes = {first: h for first, h in self.hashes.items() if first < at}
-        return Line(new_id(), self.take, f"{self.id}@{at}", kept, hashes, at)
+        return TakeHistory(new_id(), self.take, f"{self.id}@{at}", kept, hashes, at)
 
 
-class LineFiles:
+class TakeFiles:
     """Journal and take file of the line that a session is on, in a folder."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
 
-    def begin(self, line: Line) -> None:
+    def begin(self, line: TakeHistory) -> None:
         """Write this line's journal from now on; what it shares with its parent stands in it."""
         self.close()
         head: dict[str, Any] = {"type": "take", "id": line.id, "take": line.take.model_dump(exclude_defaults=True)}
@@ -65,7 +65,7 @@ class LineFiles:
         past += [chunk_line(first, latents, h) for first, h in line.hashes.items()]
         self._journal = Journal(self._folder / f"{line.id}.jsonl", keep=[head, *past])
 
-    def chunk(self, drawn: Boundary, entries: list[Entry]) -> None:
+    def chunk(self, drawn: Boundary, entries: list[CueLine]) -> None:
         """A chunk was drawn, with the cues that landed on it; both are on their way to the disk on return."""
         if self._journal is not None:
             chunk = chunk_line(drawn.first, drawn.latents, drawn.hash)
@@ -79,7 +79,7 @@ class LineFiles:
         if self._journal is not None:
             self._journal.write({"type": "redrawn", "from": at})
 
-    def end(self, line: Line) -> None:
+    def end(self, line: TakeHistory) -> None:
         """It is lived through: the journal says so, and the line lies beside it as a take file."""
         if self._journal is not None:
             self._journal.write({"type": "end"})
@@ -91,7 +91,7 @@ class LineFiles:
         """A file of that name beside the take."""
         return self._folder / name
 
-    def recording(self, line: Line) -> Path:
+    def recording(self, line: TakeHistory) -> Path:
         """A file beside the take for a new recording of it; they are numbered from 1."""
         number = 1
         while (path := self._folder / f"{line.id}-{number}.mp4").exists():
@@ -104,10 +104,10 @@ class LineFiles:
 
 
 @dataclass(frozen=True)
-class Told:
+class JournalSummary:
     """What a journal tells."""
 
-    line: Line
+    line: TakeHistory
     record: dict[str, Any]
     ended: bool  # False: it is being lived through, or was cut off
 
@@ -115,16 +115,16 @@ class Told:
         return self.line.as_take(self.record)
 
 
-def told_by(lines: list[dict[str, Any]]) -> Told:
+def replay_journal(lines: list[dict[str, Any]]) -> JournalSummary:
     """The line of a journal, up to its last whole chunk; ValueError if it is none, or holds no chunk."""
     if not lines or lines[0].get("type") != "take":
         raise ValueError("not the journal of a take")
     head = lines[0]
-    cues: list[Entry] = []
+    cues: list[CueLine] = []
     chunks: list[dict[str, Any]] = []
     for x in lines:
         if x.get("type") == "cue":
-            cues.append(Entry.model_validate({k: v for k, v in x.items() if k != "type"}))
+            cues.append(CueLine.model_validate({k: v for k, v in x.items() if k != "type"}))
         elif x.get("type") == "redrawn":  # from here on otherwise than it was
             cues = [e for e in cues if (e.landed or 0) < int(x["from"])]
             chunks = [c for c in chunks if int(c["first"]) < int(x["from"])]
@@ -135,11 +135,11 @@ def told_by(lines: list[dict[str, Any]]) -> Told:
     hashes = {int(x["first"]): str(x["hash"]) for x in chunks}
     length = int(chunks[-1]["first"]) + int(chunks[-1]["latents"])
     landed = [e for e in cues if e.landed is not None and e.landed < length]
-    line = Line(str(head["id"]), Take.model_validate(head["take"]), head.get("parent"), landed, hashes, length)
-    return Told(line, head.get("record") or {}, lines[-1].get("type") == "end")
+    line = TakeHistory(str(head["id"]), Take.model_validate(head["take"]), head.get("parent"), landed, hashes, length)
+    return JournalSummary(line, head.get("record") or {}, lines[-1].get("type") == "end")
 
 
-def cue_line(entry: Entry) -> dict[str, Any]:
+def cue_line(entry: CueLine) -> dict[str, Any]:
     return {"type": "cue", **entry.model_dump(exclude_defaults=True)}
 
 

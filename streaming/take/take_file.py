@@ -12,7 +12,6 @@ cues:
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed
 from models.errors import UserError
 from models.generator import SizeError
-
-FRAMES_PER_LATENT = 4
+from models.time_grid import TimeGrid, latent_of
 
 
 class TakeError(UserError):
@@ -46,10 +44,10 @@ Position = Annotated[int | str, BeforeValidator(_position)]
 
 
 def latent_at(position: int | str, fps: int) -> int:
-    """The latent that a position means: frame f > 0 belongs to latent ceil(f / 4)."""
+    """Return the latent that a position means: a whole number is one, seconds such as `1.5s` name the frame that it shows."""
     if isinstance(position, int):
         return position
-    return math.ceil(float(position[:-1]) * fps / FRAMES_PER_LATENT)
+    return latent_of(float(position[:-1]) * fps)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -60,19 +58,26 @@ def size_of(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-class Entry(BaseModel):
-    """One line of the script: what happens at a position. `landed` is filled in by the rollout."""
+class CueLine(BaseModel):
+    """Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     at: Position = 0
+    """Where it was asked for: a latent, or seconds such as `12s`."""
     prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     blend: Annotated[int, Field(ge=1, le=64)] = 1
+    """Chunks over which the prompt takes over."""
     cut: bool = False
+    """Whether the take begins a new scene: nothing of the picture before is remembered."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """New noise from here on."""
     set: dict[str, str] = Field(default_factory=dict)
-    hush: Annotated[int, Field(ge=0)] | None = None  # an avatar's: the frame after which it was interrupted
+    """Settings of the rollout that change, by name."""
+    hush: Annotated[int, Field(ge=0)] | None = None
+    """Frame of the take after which an avatar was interrupted."""
     landed: Annotated[int, Field(ge=0)] | None = None
+    """First latent of the chunk on which the cue took effect; filled in by the rollout."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +95,7 @@ class Entry(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _does_something(self) -> Entry:
+    def _does_something(self) -> CueLine:
         if self.prompt is None and not self.cut and self.seed is None and not self.set and self.hush is None:
             raise ValueError("a cue needs a prompt, cut, seed, set or hush")
         if self.blend > 1 and self.prompt is None:
@@ -121,7 +126,7 @@ class Take(BaseModel):
     parent: str | None = None
     reference: Beside | None = None
     sound: Beside | None = None
-    cues: list[Entry]
+    cues: list[CueLine]
     record: dict[str, Any] | None = None
 
     @field_validator("size")
@@ -144,14 +149,14 @@ class Take(BaseModel):
             return default
         return size_of(self.size)
 
-    def landing(self, chunk: int, fps: int) -> list[tuple[int, Entry]]:
-        """(first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
-        placed = [(-(-latent_at(e.at, fps) // chunk) * chunk, e) for e in self.cues]
+    def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, CueLine]]:
+        """Return (first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
+        placed = [(grid.border(latent_at(e.at, fps)), e) for e in self.cues]
         return sorted(placed, key=lambda item: item[0])
 
-    def chunks(self, chunk: int, fps: int) -> int:
-        """How many chunks the take is long, at least one."""
-        return max(1, -(-latent_at(self.length, fps) // chunk))
+    def chunks(self, grid: TimeGrid, fps: int) -> int:
+        """Return how many chunks the take is long, at least one."""
+        return max(1, grid.chunks(latent_at(self.length, fps)))
 
     def dumped(self) -> str:
         return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120)
@@ -234,5 +239,5 @@ def _jsonl_prompts(text: str, name: str) -> list[str]:
 def _from_prompts(prompts: list[str], model: str, switch_at: int, name: str) -> Take:
     if not prompts:
         raise TakeError(f"{name}: holds no prompt")
-    cues = [Entry(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
+    cues = [CueLine(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
     return Take(model=model, length=len(prompts) * switch_at, cues=cues)

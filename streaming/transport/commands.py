@@ -1,4 +1,8 @@
-"""What a viewer may ask of a running take: numbered messages as JSON, the same on the data channel, the socket and HTTP."""
+"""Every command that a viewer may send to a running take, as JSON on the data channel, the WebSocket and the HTTP API.
+
+`docs/events.md` and `app/page/types.d.ts` are generated from these models and those of the events
+(`python -m streaming.transport.describe`).
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from models.cue import Cue, Parameter, Setting
+from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
-from streaming.take.take_file import Entry
+from streaming.take.take_file import CueLine
 
 MESSAGE_LIMIT = 16_384  # bytes
 
 
-class ControlError(Exception):
-    """A message that cannot be obeyed; one line for a person, and the number of the message if it had one."""
+class ControlError(UserError):
+    """Refuses a command: one line for a person, and the number of the command if it could be read."""
 
     def __init__(self, text: str, number: int | None = None) -> None:
         super().__init__(text)
@@ -24,66 +29,75 @@ class ControlError(Exception):
 
 
 class _Command(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     id: Annotated[int, Field(ge=0, lt=2**53)]
+    """Number of the command, chosen by its sender; events about the command repeat it."""
 
 
 class PromptCommand(_Command):
-    """The take turns: at the next chunk, over `blend` chunks, or with a cut."""
+    """Change the prompt at the next chunk: at once, over several chunks, or with a cut."""
 
     type: Literal["prompt"]
     text: Annotated[str, Field(min_length=1, max_length=4000)]
     blend: Annotated[int, Field(ge=1, le=64)] = 1
+    """Chunks over which the new prompt takes over."""
     cut: bool = False
+    """Whether a new scene begins: nothing of the picture before is remembered."""
 
     @field_validator("text")
     @classmethod
-    def _says_something(cls, value: str) -> str:
+    def _not_blank(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("a prompt must not be empty")
         return value
 
-    def entry(self) -> Entry:
-        return Entry(prompt=self.text, blend=self.blend, cut=self.cut)
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(prompt=self.text, blend=self.blend, cut=self.cut)
 
 
 class PrepareCommand(_Command):
-    """Encode a text that may be asked for soon, such as that of a slot; nothing lands."""
+    """Encode a text that may be asked for soon, such as that of a slot; the take does not change."""
 
     type: Literal["prepare"]
     text: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class SeedCommand(_Command):
-    """New noise from the next chunk on."""
+    """Draw with other noise from the next chunk on."""
 
     type: Literal["seed"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
-    def entry(self) -> Entry:
-        return Entry(seed=self.seed)
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(seed=self.seed)
 
 
 class SetCommand(_Command):
-    """A setting of the rollout takes another value."""
+    """Change a setting of the rollout from the next chunk on."""
 
     type: Literal["set"]
     name: Setting
     value: Annotated[str, Field(max_length=40)]
 
-    def entry(self) -> Entry:
-        return Entry(set={self.name: self.value})
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(set={self.name: self.value})
 
 
 class RewindCommand(_Command):
-    """Back to a latent that is still held; the take branches there."""
+    """Go back to a latent that is still held; the take branches there."""
 
     type: Literal["rewind"]
     latent: Annotated[int, Field(ge=0)]
+    """A latent not before the status event's `oldest`, or 0 for the start."""
 
 
 class LookAheadCommand(_Command):
+    """Choose how far ahead of the playhead chunks are drawn."""
+
     type: Literal["look_ahead"]
     value: LookAhead
 
@@ -94,13 +108,13 @@ class LookAheadCommand(_Command):
 
 
 class PlainCommand(_Command):
-    """pause, resume, undo the newest cue, record what is shown, stop recording, end the take, or interrupt an avatar."""
+    """Pause, resume, undo the newest cue, record, stop recording, end the take, or interrupt an avatar."""
 
     type: Literal["pause", "resume", "undo", "record", "stop_recording", "end", "interrupt"]
 
 
 class MicrophoneCommand(_Command):
-    """What the microphone of whoever controls an avatar does."""
+    """Choose what the microphone of the viewer who controls an avatar is used for."""
 
     type: Literal["microphone"]
     use: MicrophoneUse
@@ -113,15 +127,15 @@ class MicrophoneCommand(_Command):
 
 CueCommand = PromptCommand | SeedCommand | SetCommand
 Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | MicrophoneCommand | PlainCommand
-_COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
 def parse(message: str | bytes) -> Command:
-    """A command from JSON; ControlError for anything else, whatever it may be."""
+    """Read a command from JSON of at most MESSAGE_LIMIT bytes; ControlError for anything else."""
     if len(message) > MESSAGE_LIMIT:
         raise ControlError(f"a message has at most {MESSAGE_LIMIT} bytes")
     try:
-        command = _COMMANDS.validate_json(message)
+        command = COMMANDS.validate_json(message)
         if isinstance(command, SetCommand):
             Parameter(command.name, command.value)
         return command
@@ -134,16 +148,19 @@ def parse(message: str | bytes) -> Command:
 
 
 def permitted(command: Command, controls: Callable[[], bool] | None) -> None:
-    """ControlError if whoever sent this may not control the session, or no longer."""
+    """Raise ControlError unless the sender of the command controls the session now.
+
+    `controls` tells that of a connection that was given control; it is None for one that only watches.
+    """
     if controls is None:
         raise ControlError("this link only watches", command.id)
     if not controls():
         raise ControlError("another window controls this session now; reload this one to take it back", command.id)
 
 
-def merged(waiting: list[Entry]) -> list[Entry]:
-    """What lands when several cues wait for one chunk: of prompts and of seeds the newest, a cut if any asks for one."""
-    kept: list[Entry] = []
+def merged(waiting: list[CueLine]) -> list[CueLine]:
+    """Reduce cues that wait for one chunk to what lands: the newest prompt and seed, with a cut if any asks for one."""
+    kept: list[CueLine] = []
     for entry in waiting:
         if entry.prompt is not None:
             cut = entry.cut or any(k.cut for k in kept)
@@ -156,5 +173,6 @@ def merged(waiting: list[Entry]) -> list[Entry]:
     return kept
 
 
-def cues_of(entries: list[Entry]) -> list[Cue]:
+def cues_of(entries: list[CueLine]) -> list[Cue]:
+    """Return the cues of several lines in the order in which they apply."""
     return [cue for entry in entries for cue in entry.cues()]

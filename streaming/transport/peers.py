@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
 
 from aiortc import (
     MediaStreamTrack,
@@ -17,22 +15,22 @@ from aiortc import (
     RTCSessionDescription,
 )
 
+from models.errors import UserError
 from streaming.live.session import Session
 from streaming.speech.avatar_session import LiveAvatar
 from streaming.speech.microphone import listen
 from streaming.speech.soundtrack import Samples
-from streaming.transport.commands import ControlError, parse, permitted
+from streaming.transport.control_channel import ControlChannel
 from streaming.transport.tracks import PacketTrack, send_sound, send_video
 
 log = logging.getLogger(__name__)
 
 SDP_LIMIT = 64_000  # characters
-STATUS_EVERY = 0.5  # seconds
 CONNECTED_WITHIN = 15.0  # seconds of an answer; who is not connected by then never will be
 
 
-class OfferError(Exception):
-    """An offer that cannot be answered; one line for a person."""
+class OfferError(UserError):
+    """Report an offer that cannot be answered."""
 
 
 class Peer:
@@ -43,8 +41,7 @@ class Peer:
         self.session, self._controls = session, controls
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._track: PacketTrack | None = None
-        self._told = 0
-        self._stop_listening = lambda: None
+        self._channel: ControlChannel | None = None
         self._status: asyncio.Task[None] | None = None
         self._microphone: asyncio.Task[None] | None = None
         self._patience: asyncio.Task[None] | None = None
@@ -80,7 +77,8 @@ class Peer:
         if self.gone.is_set():
             return
         self.gone.set()
-        self._stop_listening()
+        if self._channel is not None:
+            self._channel.close()
         for task in (self._status, self._microphone, self._patience):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
@@ -113,41 +111,20 @@ class Peer:
     # -- control --------------------------------------------------------------------------------------------------
 
     def _channel_opened(self, channel: RTCDataChannel) -> None:
-        if self._status is not None:  # one channel a peer
+        if self._channel is not None:  # one channel a peer
             channel.close()
             return
 
-        def tell(event: dict[str, Any]) -> None:
+        def send(text: str) -> None:
             if channel.readyState == "open":
-                self._told += 1
-                channel.send(json.dumps({"n": self._told, **event}))
+                channel.send(text)
 
-        channel.on("message", lambda message: self._message(message, tell))
-        self._stop_listening = self.session.listen(tell)
-        self._status = asyncio.get_running_loop().create_task(self._tell_status(tell))
-        tell(
-            {
-                "type": "hello",
-                "session": self.session.id,
-                "controls": self._controls is not None,
-                **self.session.facts(),
-            }
-        )
-        tell(self.session.timeline())
+        self._channel = ControlChannel(self.session, self._controls, send, self._first_pts)
+        channel.on("message", self._channel.receive)
+        self._status = asyncio.get_running_loop().create_task(self._channel.tell_status())
 
-    def _message(self, message: str | bytes, tell: Any) -> None:
-        try:
-            command = parse(message)
-            permitted(command, self._controls)
-            self.session.obey(command)
-        except ControlError as e:
-            tell({"type": "refused", "id": e.number, "why": str(e)})
-
-    async def _tell_status(self, tell: Any) -> None:
-        while not self.gone.is_set():
-            first = self._track.first_pts if self._track is not None else None
-            tell({**self.session.status(), "first_pts": first})
-            await asyncio.sleep(STATUS_EVERY)
+    def _first_pts(self) -> int | None:
+        return self._track.first_pts if self._track is not None else None
 
 
 def without_local_names(sdp: str) -> str:

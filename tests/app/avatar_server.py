@@ -11,17 +11,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import tiny_avatar
 
 from app.cli import main
-from app.studio import Studio
+from app.model_library import ModelLibrary
 from models import catalog
 from models.checkpoints.assemble import ASSETS, Model, missing_files
 
 NAME = "pocket-avatar"
-_load = Studio.load
+_load = ModelLibrary.load
 
 
-async def load(studio: Studio, name: str) -> Model:
+async def load(library: ModelLibrary, name: str) -> Model:
     if name != NAME:
-        return await _load(studio, name)
+        return await _load(library, name)
     model = tiny_avatar()
     return replace(model, entry=catalog.ENTRIES[NAME])
 
@@ -34,7 +34,7 @@ def trained() -> bool:
 def tiny() -> None:
     """The tiny avatar stands in the catalog."""
     catalog.ENTRIES[NAME] = replace(tiny_avatar().entry, name=NAME)
-    Studio.load = load  # type: ignore[method-assign]
+    ModelLibrary.load = load  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

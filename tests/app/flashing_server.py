@@ -8,20 +8,20 @@ import numpy as np
 from avatar_server import main, tiny
 
 from streaming.live.playout import Shown
-from streaming.rollout import Boundary
-from streaming.speech.avatar_producer import SpeakingDrawing
+from streaming.rollout import Chunk
+from streaming.speech.avatar_producer import AvatarProducer
 
-_shown = SpeakingDrawing._shown
+_shown = AvatarProducer._shown
 
 
-def flashing(drawing: SpeakingDrawing, boundary: Boundary) -> list[Shown]:
+def flashing(drawing: AvatarProducer, chunk: Chunk) -> list[Shown]:
     return [
         replace(frame, picture=np.full_like(np.asarray(frame.picture), 255 if np.abs(frame.sound).max() > 3000 else 0))
-        for frame in _shown(drawing, boundary)
+        for frame in _shown(drawing, chunk)
     ]
 
 
 if __name__ == "__main__":
-    SpeakingDrawing._shown = flashing  # type: ignore[method-assign]
+    AvatarProducer._shown = flashing  # type: ignore[method-assign]
     tiny()
     main()

@@ -18,14 +18,14 @@ from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
 from models.driving_signal import FRAME, Drive
 from models.pocket.world.portrait.gallery import GALLERY, drawn
-from models.pocket.world.portrait.tts import VoiceError
+from models.pocket.world.portrait.tts import SpeechSynthesisError
 from streaming.render_job import RenderError
-from streaming.speech import audio_file as speech
+from streaming.speech import audio_file
 from streaming.speech.avatar_film import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
 from streaming.speech.driven_rollout import SpeakingRollout, latents_of
 from streaming.speech.portrait_check import doubt
 from streaming.take import journal
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 def test_a_text_that_no_program_can_be_handed_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
-    with pytest.raises(VoiceError, match="a character that cannot be spoken"):
+    with pytest.raises(SpeechSynthesisError, match="a character that cannot be spoken"):
         said(text, tmp_path / "film.mp4")
 
 
@@ -115,14 +115,14 @@ def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face:
 
 def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
     model = tiny_avatar()
-    take = Take(model="tiny-avatar", length=12, cues=[Entry(prompt="speaks")])
+    take = Take(model="tiny-avatar", length=12, cues=[CueLine(prompt="speaks")])
     reference = portrait_of(face, model.entry.size)
     loud = SpeakingRollout(model, take, None, reference, voice)
     silent = SpeakingRollout(model, take, None, reference, None)
     a, b = ([x.hash for x in r.until(4)] for r in (loud, silent))
     assert all(x != y for x, y in zip(a, b, strict=True))
     drive = Drive()
-    for piece in speech.read(voice):
+    for piece in audio_file.read(voice):
         drive.hear(piece)
     again = SpeakingRollout(model, take, None, reference, voice)
     for first in (0, 3, 6):
@@ -134,7 +134,7 @@ def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face
 
 
 def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
-    take = Take(model="tiny-avatar", seed=1, length=9, cues=[Entry(prompt="a portrait speaks")])
+    take = Take(model="tiny-avatar", seed=1, length=9, cues=[CueLine(prompt="a portrait speaks")])
     with pytest.raises(RenderError, match="needs a portrait and a sound"):
         job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
     take = take.model_copy(update={"reference": "face.png", "sound": "voice.wav"})
@@ -151,7 +151,7 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
 def test_what_nobody_heard_of_an_interrupted_take_is_silent_in_its_film(
     tmp_path: Path, face: Path, voice: Path
 ) -> None:
-    cues = [Entry(prompt="a portrait speaks"), Entry(at=6, hush=18)]
+    cues = [CueLine(prompt="a portrait speaks"), CueLine(at=6, hush=18)]
     take = Take(model="tiny-avatar", length=9, cues=cues, reference="face.png", sound="voice.wav")
     model, film = tiny_avatar(), tmp_path / "film.mp4"
     job, sound = job_of_take(model, take, tmp_path, film)
@@ -161,7 +161,7 @@ def test_what_nobody_heard_of_an_interrupted_take_is_silent_in_its_film(
     with_sound(job.out, sound, film, silent)
     with av.open(str(film)) as container:
         heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
-    spoken = np.concatenate(list(speech.read(voice)))
+    spoken = np.concatenate(list(audio_file.read(voice)))
     loud = np.abs(spoken[18 * FRAME : 26 * FRAME]).max()
     assert loud > 0.2
     assert np.abs(heard[18 * FRAME + 2048 : 26 * FRAME - 2048]).max() < 0.02

@@ -24,7 +24,7 @@ from avatar_server import trained
 from studio_server import serving
 from test_hostile import png_of
 
-from app.routes.takes import BLOCK, wav_so_far
+from app.growing_file import BLOCK, wav_so_far
 from models.driving_signal import RATE
 from streaming.speech.soundtrack import header
 

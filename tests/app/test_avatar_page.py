@@ -1,4 +1,4 @@
-"""The avatar's page in a real browser: it is heard, it hears, it can be interrupted, and nobody is asked for more."""
+"""Drive the avatar's page in a real browser: what it speaks, hears and asks for, and how it is interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import json
 import random
 import shutil
-import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,26 +15,20 @@ import httpx
 import numpy as np
 import pytest
 from avatar_server import trained
+from page_probe import PROBE, end, until, until_ready, until_says
 from playwright.sync_api import Browser, Page, Playwright, Route, sync_playwright
 from studio_server import serving
 
 from models.checkpoints.assemble import ASSETS
 from models.judge import face_reader as reading
 from models.judge.lip_sync import SILENT_DBFS, bandpassed, correlations
-from models.pocket.world.portrait.tts import VoiceError, monologue
+from models.pocket.world.portrait.tts import SpeechSynthesisError, monologue
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 QUIET = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--autoplay-policy=no-user-gesture-required"]
 RATE = 16_000
-NEVER_ASKED = """
-window.asked = [];
-if (navigator.mediaDevices) {
-  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  navigator.mediaDevices.getUserMedia = (what) => { window.asked.push(what); return ask(what); };
-}
-"""
 
 
 def sound_file(path: Path, sound: np.ndarray, rate: int = RATE) -> Path:
@@ -53,7 +46,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     try:
         return sound_file(path, monologue(20, random.Random(5)))
-    except VoiceError:
+    except SpeechSynthesisError:
         t = np.arange(20 * RATE) / RATE
         return sound_file(path, np.sin(2 * np.pi * 180 * t) * np.clip(np.sin(2 * np.pi * 1.3 * t), 0, 1) * 0.4)
 
@@ -82,30 +75,32 @@ def browser(playwright: Playwright, voice: Path) -> Iterator[Browser]:
 @pytest.fixture
 def page(server: str, browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1100, "height": 1000})
-    page.add_init_script(NEVER_ASKED)
     errors: list[str] = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     opened(page, server)
     yield page
-    page.evaluate("longtake.avatar.session && longtake.avatar.end()")
-    page.wait_for_timeout(100)
-    page.close()
+    end(page)
     assert errors == []
 
 
-def opened(page: Page, server: str) -> None:
-    page.goto(f"{server}/avatar/")
-    page.wait_for_function("window.longtake?.avatar?.model")
+def opened(page: Page, server: str, query: str = "") -> None:
+    """Open the avatar's page, watched by the probe."""
+    page.add_init_script(PROBE)
+    page.goto(f"{server}/avatar/{query}")
+    until_ready(page)
 
 
 def start(page: Page) -> None:
     page.click("[data-lt=start]")
-    page.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
-    page.wait_for_function("longtake.avatar.connection.transport === 'WebRTC' && !!longtake.avatar.connection.talk")
+    until(page, "document.querySelector('video').videoWidth > 0")
+    until(page, "probe.peers.at(-1).connectionState == 'connected' && probe.ways.at(-1).readyState == 'open'")
 
 
 def waits_for_level(page: Page, above: float, seconds: float = 10) -> None:
-    page.wait_for_function(f"longtake.avatar.heardLevel.now() > {above}", timeout=1000 * seconds)
+    """Wait until the avatar's own meter, which begins at -60 dBFS, shows that it is louder than `above` dBFS."""
+    share = 100 * (above + 60) / 60
+    meter = "document.querySelector('[data-lt=out]').style.getPropertyValue('--level')"
+    until(page, f"Number({meter}) > {share}", seconds)
 
 
 def test_a_face_is_chosen_and_its_voice_is_heard_and_interrupted(page: Page, voice: Path) -> None:
@@ -113,28 +108,28 @@ def test_a_face_is_chosen_and_its_voice_is_heard_and_interrupted(page: Page, voi
     start(page)
     assert page.inner_text("[data-lt=state]") == "idle"
     page.set_input_files("[data-lt=sound]", voice)
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('voice.wav: 20 s')")
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'")
+    until_says(page, "note", "voice.wav: 20 s")
+    until_says(page, "state", "speaking")
     waits_for_level(page, -40)
-    page.evaluate("""() => { window.silences = []; addEventListener('keydown', () => {
-        const began = performance.now(), level = longtake.avatar.heardLevel;
+    page.evaluate("""() => { window.silences = []; const level = probe.listening(); addEventListener('keydown', () => {
+        const began = performance.now(), video = document.querySelector('video');
         let last = 0;
         const look = () => {
-          if (!longtake.avatar.video.muted && level.now() > -50) last = performance.now() - began;
+          if (!video.muted && level() > -50) last = performance.now() - began;
           if (performance.now() - began < 2500) setTimeout(look, 5); else window.silences.push(last);
         };
         setTimeout(look);
     }); }""")
     page.keyboard.press("Escape")
     page.wait_for_function("window.silences.length == 1", timeout=10_000)
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'idle'")
+    until_says(page, "state", "idle")
     silence = page.evaluate("silences[0]")
     print(f"\nEsc to silence in the browser: {silence:.0f} ms")
     assert silence <= 100
-    assert not page.evaluate("longtake.avatar.video.muted")  # it may speak again
+    assert not page.evaluate("document.querySelector('video').muted")  # it may speak again
     page.set_input_files("[data-lt=sound]", voice)
     waits_for_level(page, -40)
-    assert page.evaluate("window.asked.length") == 0
+    assert page.evaluate("probe.asked.length") == 0
 
 
 def test_a_file_that_is_no_sound_and_a_picture_that_is_none_are_said_plainly(page: Page, tmp_path: Path) -> None:
@@ -142,9 +137,9 @@ def test_a_file_that_is_no_sound_and_a_picture_that_is_none_are_said_plainly(pag
     (tmp_path / "odd.png").write_bytes(b"no picture")
     start(page)
     page.set_input_files("[data-lt=sound]", tmp_path / "odd.wav")
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('not a sound file')")
+    until_says(page, "note", "not a sound file")
     page.set_input_files("[data-lt=portrait]", tmp_path / "odd.png")
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('not a picture')")
+    until_says(page, "note", "not a picture")
 
 
 def test_a_designed_face_and_a_portrait_begin_a_session(page: Page, tmp_path: Path) -> None:
@@ -156,7 +151,7 @@ def test_a_designed_face_and_a_portrait_begin_a_session(page: Page, tmp_path: Pa
     picture = np.random.default_rng(0).integers(0, 255, (300, 500, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "me.png"), picture)
     page.set_input_files("[data-lt=portrait]", tmp_path / "me.png")
-    page.wait_for_function("longtake.avatar.faces.look.portrait !== undefined")
+    page.wait_for_selector("[data-lt=faces] [title='me.png'][aria-checked=true]")
     start(page)
 
 
@@ -170,28 +165,28 @@ def test_a_text_is_said(page: Page) -> None:
 
 def test_a_microphone_is_asked_for_when_its_button_is_pressed_and_speaks(page: Page) -> None:
     start(page)
-    assert page.evaluate("window.asked.length") == 0
+    assert page.evaluate("probe.asked.length") == 0
     page.click("[data-lt=microphone]")
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'", timeout=20_000)
-    (asked,) = page.evaluate("window.asked")
+    until_says(page, "state", "speaking")
+    (asked,) = page.evaluate("probe.asked")
     assert asked["audio"]["echoCancellation"] is True
     assert "video" not in asked
     waits_for_level(page, -45, 20)
     # as when it is unplugged
-    page.evaluate("longtake.avatar.mic.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent == 'the microphone is gone'")
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'idle'", timeout=20_000)
+    page.evaluate("probe.streams.at(-1).getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    until_says(page, "note", "the microphone is gone")
+    until_says(page, "state", "idle")
     frames = page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames")
     page.wait_for_timeout(1500)
     assert page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames") > frames + 15
     page.click("[data-lt=microphone]")
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'speaking'", timeout=20_000)
+    until_says(page, "state", "speaking")
 
 
 HESITATES = """() => {
   window.captures = [];
   navigator.mediaDevices.getUserMedia = async (what) => {
-    window.asked.push(what);
+    probe.asked.push(what);
     await new Promise((answered) => { window.answer = answered; });
     const { stream } = new AudioContext().createMediaStreamDestination();
     window.captures.push(...stream.getTracks());
@@ -207,12 +202,12 @@ def test_a_microphone_whose_button_is_pressed_again_while_the_browser_asks_is_ca
     page.click("[data-lt=microphone]")
     page.evaluate("answer()")
     page.wait_for_function("document.querySelector('[data-lt=microphone]').classList.contains('on')")
-    assert page.evaluate("window.asked.length") == 1
+    assert page.evaluate("probe.asked.length") == 1
     page.click("[data-lt=microphone]")
     page.wait_for_function("captures.every((track) => track.readyState == 'ended')")
     page.click("[data-lt=microphone]")  # it may be asked for again
-    page.wait_for_function("window.asked.length == 2")
-    page.evaluate("longtake.avatar.end()")  # and what is allowed too late is not captured
+    page.wait_for_function("probe.asked.length == 2")
+    page.click("[data-lt=start]")  # and what is allowed too late is not captured
     page.evaluate("answer()")
     page.wait_for_function("captures.length == 2 && captures.every((track) => track.readyState == 'ended')")
 
@@ -227,12 +222,12 @@ def test_what_is_typed_while_a_text_is_on_its_way_stays_and_nothing_is_said_twic
 
     start(page)
     page.route("**/say", slowly)
-    page.evaluate("longtake.avatar.text.disabled = longtake.avatar.say.disabled = false")  # as where espeak-ng is
+    controls = "document.querySelectorAll('[data-lt=text], [data-lt=say]')"
+    page.evaluate(f"for (const control of {controls}) control.disabled = false")  # as where espeak-ng is
     page.fill("[data-lt=text]", "One.")
     page.press("[data-lt=text]", "Enter")
     page.press("[data-lt=text]", "Enter")  # twice, as by an impatient hand
     page.fill("[data-lt=text]", "Two, unfinished")
-    page.wait_for_function("longtake.avatar.text.value == 'Two, unfinished'")
     waiting.pop().fulfill(status=202, body="{}")
     page.wait_for_timeout(200)
     assert page.input_value("[data-lt=text]") == "Two, unfinished"
@@ -241,14 +236,16 @@ def test_what_is_typed_while_a_text_is_on_its_way_stays_and_nothing_is_said_twic
     assert page.input_value("[data-lt=text]") == ""
     page.wait_for_timeout(100)
     waiting.pop().fulfill(status=400, json={"error": "not today"})
-    page.wait_for_function("longtake.avatar.text.value == 'Two, unfinished'")  # it was not said: it is not lost
+    until(
+        page, "document.querySelector('[data-lt=text]').value == 'Two, unfinished'"
+    )  # it was not said: it is not lost
     held = "new KeyboardEvent('keydown', { key: 'Enter', repeat: true })"
-    page.evaluate(f"longtake.avatar.text.dispatchEvent({held})")
+    page.evaluate(f"document.querySelector('[data-lt=text]').dispatchEvent({held})")
     page.wait_for_timeout(100)
     assert said == ["One.", "Two, unfinished"]
 
 
-INTERRUPTIONS = "longtake.avatar.events.filter((e) => e.type == 'interrupted').length"
+INTERRUPTIONS = "probe.events.filter((e) => e.type == 'interrupted').length"
 HELD = """(key) => { for (let i = 0; i < 30; i++)
   document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, repeat: i > 0 })); }"""
 
@@ -262,7 +259,7 @@ def test_a_key_that_is_held_down_interrupts_once(page: Page) -> None:
         assert page.evaluate(INTERRUPTIONS) == before + 1
 
 
-def test_who_listens_is_interrupted_by_a_voice(page: Page, tmp_path: Path) -> None:
+def test_an_avatar_that_listens_is_interrupted_by_a_voice(page: Page, tmp_path: Path) -> None:
     t = np.arange(30 * RATE) / RATE
     long = sound_file(tmp_path / "long.wav", 0.05 * np.sin(2 * np.pi * 300 * t))
     start(page)
@@ -270,38 +267,36 @@ def test_who_listens_is_interrupted_by_a_voice(page: Page, tmp_path: Path) -> No
     page.set_input_files("[data-lt=sound]", long)
     waits_for_level(page, -45)
     page.click("[data-lt=microphone]")
-    page.wait_for_function(
-        "document.querySelector('[data-lt=note]').textContent == 'interrupted: somebody speaks'", timeout=20_000
-    )
-    page.wait_for_function("longtake.avatar.status_.to_say_s === 0")
+    until_says(page, "note", "interrupted: somebody speaks")
+    until(page, "probe.latest('status').to_say_s === 0")
 
 
 def test_a_share_link_hears_and_is_asked_for_nothing(page: Page, browser: Browser, server: str, voice: Path) -> None:
     start(page)
     viewer = browser.new_page()
-    viewer.add_init_script(NEVER_ASKED)
+    viewer.add_init_script(PROBE)
     viewer.goto(page.evaluate("document.querySelector('[data-lt=share]').href"))
-    viewer.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
+    until(viewer, "document.querySelector('video').videoWidth > 0")
     page.set_input_files("[data-lt=sound]", voice)
-    viewer.wait_for_function(
-        """async () => { for (const s of (await longtake.player.connection.pc.getStats()).values())
+    until(
+        viewer,
+        """async () => { for (const s of (await probe.peers.at(-1).getStats()).values())
              if (s.type == 'inbound-rtp' && s.kind == 'audio' && s.totalAudioEnergy > 0.01) return true; }""",
-        timeout=20_000,
     )
-    viewer.wait_for_function("document.querySelector('[data-lt=status]').textContent.includes('click the picture')")
+    until_says(viewer, "status", "click the picture")
     viewer.click("video")
     assert not viewer.evaluate("document.querySelector('video').muted")
-    assert viewer.evaluate("window.asked.length") == 0
-    assert viewer.evaluate("longtake.player.connection.sender") is None
+    assert viewer.evaluate("probe.asked.length") == 0
+    assert viewer.evaluate("probe.peers.at(-1).getTransceivers().every(({ direction }) => direction == 'recvonly')")
     viewer.close()
 
 
 def test_a_reloaded_page_goes_on_with_its_avatar(page: Page) -> None:
     start(page)
-    session = page.evaluate("longtake.avatar.session.id")
+    link = page.get_attribute("[data-lt=share]", "href")
     page.reload()
-    page.wait_for_function("document.querySelector('video')?.videoWidth > 0", timeout=20_000)
-    assert page.evaluate("longtake.avatar.session.id") == session
+    until(page, "document.querySelector('video')?.videoWidth > 0")
+    assert page.get_attribute("[data-lt=share]", "href") == link
 
 
 UNTOUCHED = """
@@ -317,24 +312,23 @@ def test_where_nothing_may_be_heard_yet_the_avatar_is_seen_and_says_so(server: s
     page.add_init_script(UNTOUCHED)  # as on a restored page that nobody has touched
     opened(page, server)
     start(page)
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent == 'click the picture to hear it'")
+    until_says(page, "note", "click the picture to hear it")
     page.wait_for_function("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 20")
     assert page.evaluate("document.querySelector('video').muted")
-    page.evaluate("longtake.avatar.end()")
-    page.close()
+    end(page)
 
 
 FOLLOW = """(seconds) => new Promise(done => {
   const v = document.querySelector('video'), c = document.createElement('canvas'), out = [];
   c.width = c.height = 128;
-  const began = performance.now(), level = longtake.avatar.heardLevel;
+  const began = performance.now(), level = probe.listening();
   const take = (now, frame) => {
     c.getContext('2d').drawImage(v, 0, 0, 128, 128);
     out.push([frame.expectedDisplayTime - began, c.toDataURL('image/png').split(',')[1]]);
     if (performance.now() - began < 1000 * seconds) v.requestVideoFrameCallback(take);
   };
   const sounds = [];
-  const hear = setInterval(() => sounds.push([performance.now() - began, level.now()]), 10);
+  const hear = setInterval(() => sounds.push([performance.now() - began, level()]), 10);
   v.requestVideoFrameCallback(take);
   setTimeout(() => { clearInterval(hear); done([out, sounds]); }, 1000 * seconds + 200);
 })"""
@@ -403,8 +397,7 @@ def test_a_flash_and_its_beep_arrive_together(browser: Browser, tmp_path: Path) 
         waits_for_level(page, -40)
         page.wait_for_timeout(4000)  # a browser aligns the two by and by
         seen, heard = (np.array(x) for x in page.evaluate(TOGETHER, 10))
-        page.evaluate("longtake.avatar.end()")
-        page.close()
+        end(page)
 
     def begins(series: np.ndarray, above: float) -> np.ndarray:
         on = series[:, 1] > above
@@ -443,8 +436,7 @@ def test_the_page_fits_its_window(
 ) -> None:
     """Its pictures lie in the folder that `--basetemp` names."""
     page = browser.new_page(viewport={"width": width, "height": 860})
-    page.goto(f"{server}/avatar/?__theme={scheme}")
-    page.wait_for_function("window.longtake?.avatar?.model")
+    opened(page, server, f"?__theme={scheme}")
     start(page)
     page.set_input_files("[data-lt=sound]", voice)
     waits_for_level(page, -40)
@@ -461,9 +453,7 @@ def test_the_page_fits_its_window(
     page.click("summary")
     page.screenshot(path=str(tmp_path / f"avatar-{scheme}-{width}-whole.png"), full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.evaluate("longtake.avatar.end()")
-    time.sleep(0.1)
-    page.close()
+    end(page)
 
 
 def test_without_udp_it_is_heard_over_a_socket(playwright: Playwright, server: str, voice: Path) -> None:
@@ -472,10 +462,8 @@ def test_without_udp_it_is_heard_over_a_socket(playwright: Playwright, server: s
     page = chromium.new_page()
     opened(page, server)
     page.click("[data-lt=start]")
-    page.wait_for_function(
-        "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8", timeout=20_000
-    )
-    assert page.evaluate("longtake.avatar.connection.transport") == "WebSocket"
+    until(page, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8")
+    until_says(page, "status", "WebSocket")
     page.wait_for_function("document.querySelector('video').webkitAudioDecodedByteCount > 0", timeout=10_000)
     assert page.is_disabled("[data-lt=microphone]")
     assert "takes no microphone" in page.inner_text("[data-lt=note]")
@@ -485,10 +473,9 @@ def test_without_udp_it_is_heard_over_a_socket(playwright: Playwright, server: s
     waits_for_level(page, -40, 20)
     page.wait_for_function("Number(document.querySelector('[data-lt=out]').style.getPropertyValue('--level')) > 20")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('[data-lt=state]').textContent == 'idle'", timeout=10_000)
+    until_says(page, "state", "idle")
     page.wait_for_function("!document.querySelector('video').muted")  # it may speak again
     page.set_input_files("[data-lt=sound]", voice)
     waits_for_level(page, -40, 20)
-    page.evaluate("longtake.avatar.end()")
-    page.wait_for_timeout(100)
+    end(page)
     chromium.close()

@@ -294,7 +294,7 @@ def test_flops_are_those_of_the_configuration() -> None:
         model.generator.commit(state)
     with FlopCounterMode(display=False) as counter:
         model.generator.draw(state)
-        state.cache.begin(0)
+        state.cache.begin(0, 3)
     # the counter sees patching and the time embedding too, and no clean pass
     steps = len(model.entry.rollout.schedule.sigmas)
     counted = counter.get_total_flops() * (steps + 1) / steps

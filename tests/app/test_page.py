@@ -1,4 +1,4 @@
-"""The page's own scripts in a real browser, with answers that a test has written instead of a server."""
+"""Run the studio's scripts in a real browser against answers that a test has written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_probe import until_ready
 from playwright.sync_api import Page, Route, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
-SCRIPTS = "".join(f'<script src="/page/{s}.js"></script>' for s in ("screen", "connection", "queue", "player", "takes"))
+MOUNT = """<script type="module">
+import { mount } from "/page/studio.js";
+mount(document.querySelector(".longtake"));
+</script>"""
 MODEL: dict[str, Any] = {
     "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "128x128", "fps": 16,
     "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
@@ -30,9 +34,8 @@ class Server:
     def __call__(self, route: Route) -> None:
         path = route.request.url.removeprefix("http://studio.test/")
         if path == "":
-            player = (PAGE / "player.html").read_text(encoding="utf-8")
-            mount = "<script>longtake.mount(document.querySelector('.longtake'), {})</script>"
-            route.fulfill(content_type="text/html", body=player + SCRIPTS + mount)
+            studio = (PAGE / "studio.html").read_text(encoding="utf-8")
+            route.fulfill(content_type="text/html", body=studio + MOUNT)
         elif path.startswith("page/"):
             route.fulfill(path=PAGE / path.removeprefix("page/"))
         elif path == "api/models":
@@ -63,14 +66,14 @@ def server(blank: Page) -> Iterator[Server]:
 
 @pytest.fixture
 def page(blank: Page, server: Server) -> Page:
-    """The player, mounted, at ten times its speed: what it waits for is set by timers."""
+    """The studio, mounted, at ten times its speed: what it waits for is set by timers."""
     blank.goto("http://studio.test/")
-    blank.wait_for_function("longtake.player.models")
+    until_ready(blank)
     blank.evaluate("{ const timer = setTimeout; window.setTimeout = (what, ms) => timer(what, ms / 10); }")
     return blank
 
 
-def test_who_stands_in_line_stands_there_once_and_asks_with_its_ticket(page: Page, server: Server) -> None:
+def test_a_place_in_line_is_asked_for_by_one_timer_with_its_ticket(page: Page, server: Server) -> None:
     page.click("[data-lt=start]")
     page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
     page.fill("[data-lt=prompt]", "the sea")
@@ -82,7 +85,7 @@ def test_who_stands_in_line_stands_there_once_and_asks_with_its_ticket(page: Pag
     assert 4 <= len(server.asked) <= 2 + 1100 / 200  # one timer, not two
 
 
-def test_who_cancels_leaves_the_line(page: Page, server: Server) -> None:
+def test_cancel_leaves_the_line(page: Page, server: Server) -> None:
     page.click("[data-lt=start]")
     page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
     page.click("[data-lt=start]")
@@ -93,18 +96,23 @@ def test_who_cancels_leaves_the_line(page: Page, server: Server) -> None:
 
 
 def test_a_slot_that_is_played_before_the_start_is_what_starts(page: Page, server: Server) -> None:
+    page.fill("[data-lt=prompt]", "in the slot")
+    page.press("[data-lt=prompt]", "Alt+4")
     page.fill("[data-lt=prompt]", "in the box")
-    page.evaluate("longtake.player.say({ text: 'in the slot' })")
+    page.click("[data-lt=slots] button")
     page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
     assert server.asked[0]["prompt"] == "in the slot"
     assert page.input_value("[data-lt=prompt]") == "in the slot"
 
 
-CONNECTION = """
-window.told = [];
-window.on = { heard() {}, opened() {}, word() {}, ended: (why) => told.push(why) };
-window.connection = new longtake.Connection(longtake.player.video, longtake.player.screen, "", { id: "x", key: "k" }, on);
-"""
+CONNECTION = """async () => {
+  const { Connection } = await import("/page/connection.js");
+  const { PresentedFrames } = await import("/page/presented_frames.js");
+  const video = document.querySelector("video"), session = { id: "x", key: "k", ice: [], sound: false };
+  window.told = [];
+  const on = { heard() {}, opened() {}, lost() {}, ended: (why) => told.push(why) };
+  window.connection = new Connection(video, new PresentedFrames(video), "", session, on);
+}"""
 
 
 def test_without_any_media_source_the_page_says_so_in_one_sentence(page: Page) -> None:
@@ -123,33 +131,38 @@ def test_a_phone_plays_from_its_managed_media_source(page: Page) -> None:
       connection.over = true;  // there is no server to come back to
     }""")
     page.wait_for_function("managed.readyState == 'open'")
-    assert page.evaluate("longtake.player.video.disableRemotePlayback")
+    assert page.evaluate("document.querySelector('video').disableRemotePlayback")
 
 
 def test_an_answer_that_comes_after_another_way_was_taken_is_left_alone(page: Page) -> None:
     page.evaluate(CONNECTION)
     answer = json.dumps({"type": "answer", "sdp": "v=0"})
     came = page.evaluate(f"""async () => {{
-      window.fetch = async () => {{ connection.drop(); return new Response('{answer}'); }};
-      return connection.open().then(() => "quietly", (e) => e.message);
+      window.fetch = async () => {{ connection.fallBack().catch(() => {{}}); return new Response('{answer}'); }};
+      const came = await connection.open().then(() => "quietly", (e) => e.message);
+      connection.close();
+      return came;
     }}""")
     assert came == "quietly"
 
 
-SCREEN = """(tab) => {
+SCREEN = """async (tab) => {
+  const { PresentedFrames } = await import("/page/presented_frames.js");
   const video = { requestVideoFrameCallback(then) { this.then = then; } };
   const hide = (hidden) => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
   };
-  const screen = new longtake.Screen(video), present = (at, how) => video.then(0, { expectedDisplayTime: at, ...how });
-  const told = [], ask = (number) => screen.ask(number, 16, (at) => told.push(at));
-  screen.attach();
-  screen.startsAt(0);
+  const frames = new PresentedFrames(video), told = [];
+  const present = (at, how) => video.then(0, { expectedDisplayTime: at, ...how });
+  frames.attach();
+  frames.startsAt(0);
   if (tab.hidden_first) { hide(true); hide(false); }
-  for (const number of [0, 1, 2]) present(-number, tab.rtp ? { rtpTimestamp: 777 + 5625 * number } : { mediaTime: number / 16 });
+  for (const number of [0, 1, 2]) {
+    present(-number, tab.rtp ? { rtpTimestamp: 777 + 5625 * number } : { mediaTime: number / 16 });
+  }
   if (tab.hidden_later) { hide(true); hide(false); }
-  ask(2);
+  frames.whenShown(2, 16, (at) => told.push(at));
   return told;
 }"""
 

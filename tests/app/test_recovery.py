@@ -15,6 +15,7 @@ from studio_server import serving
 
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
+from models.time_grid import TimeGrid
 from streaming.rollout import Rollout
 from streaming.take import journal
 from streaming.take.take_file import parse
@@ -67,7 +68,7 @@ def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_pat
         assert frames(film) / 16 >= recorded - 0.3  # a fragment at most is lost
         script = parse(httpx.get(f"{address}/api/takes/{take}").text, "take.yaml")
         model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
-        assert {b.first: b.hash for b in Rollout(model, script).until(script.chunks(3, 16))} == played
+        assert {b.first: b.hash for b in Rollout(model, script).until(script.chunks(TimeGrid(3, 3), 16))} == played
 
         assert httpx.get(f"{address}/api/takes/{take}/film").status_code == 404
         assert httpx.post(f"{address}/api/takes/{take}/render").status_code == 202

@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_file(tmp_path: Path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("streaming.media.video_writer.Recorder.end_fragment", full)
+    monkeypatch.setattr("streaming.media.video_writer.VideoWriter.end_fragment", full)
     with pytest.raises(RenderError, match=r"No space left on device.*--resume"):
         job(tmp_path / "a.mp4").run(go_on=False)
     assert not (tmp_path / "a.mp4").exists()

@@ -18,12 +18,14 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from page_probe import PROBE, end, latest, take_of, until, until_ready, until_says, until_seen
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from studio_server import serving
 
 from models import catalog
 from models.checkpoints.assemble import ASSETS, load
 from models.judge import classifier
+from models.time_grid import TimeGrid
 from streaming.rollout import Rollout
 from streaming.take import journal
 from streaming.take.take_file import parse
@@ -65,10 +67,6 @@ def shows(page: Page, place: str, light: str, seconds: float = 20) -> None:
         assert time.monotonic() < until, now
 
 
-def events(page: Page, kind: str) -> list[dict[str, Any]]:
-    return json.loads(page.evaluate(f"JSON.stringify(longtake.player.events.filter(e => e.type == '{kind}'))"))
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     data = tmp_path_factory.mktemp("studio")
@@ -91,27 +89,27 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(server: tuple[str, Path], browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1100, "height": 1000})
     errors: list[str] = []
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    page.goto(server[0])
-    page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")
+    page = opened(browser, server[0], errors, viewport={"width": 1100, "height": 1000})
     yield page
     end(page)
     assert errors == []
 
 
-def end(page: Page) -> None:
-    """End the session, so that the next test finds the device free."""
-    page.evaluate("longtake.player.session && longtake.player.end()")
-    page.wait_for_timeout(100)
-    page.close()
+def opened(browser: Browser, address: str, errors: list[str] | None = None, **how: Any) -> Page:
+    """Open a studio that is watched by the probe; what its scripts throw is added to `errors`."""
+    page = browser.new_page(**how)
+    page.add_init_script(PROBE)
+    page.on("pageerror", lambda e: errors.append(str(e)) if errors is not None else None)
+    page.goto(address)
+    until_ready(page)
+    return page
 
 
 def start(page: Page, prompt: str = "a large red ball bounces over the meadow by day") -> None:
     page.fill("[data-lt=prompt]", prompt)
     page.click("[data-lt=start]")
-    page.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
+    until(page, "document.querySelector('video').videoWidth > 0")
 
 
 def say(page: Page, prompt: str, keys: str = "Enter") -> None:
@@ -120,21 +118,21 @@ def say(page: Page, prompt: str, keys: str = "Enter") -> None:
 
 
 def wait_for_latent(page: Page, latent: int) -> None:
-    page.wait_for_function(f"longtake.player.state.latent >= {latent}", timeout=60_000)
+    until(page, f"probe.latest('status')?.latent >= {latent}", 60)
 
 
 def test_start_shows_moving_pictures_and_a_prompt_turns_them(page: Page) -> None:
     began = time.monotonic()
     start(page)
     print(f"\nStart to first picture: {time.monotonic() - began:.2f} s")
-    page.wait_for_function("longtake.player.decoded > 30", timeout=20_000)
+    until(page, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 30")
     assert np.abs(np.diff(pictures(page).astype(int), axis=0)).mean() > 0.1
     before = seen(page)
     assert (before["place"], before["light"]) == ("meadow", "day")
     say(page, "a large blue ball bounces in the city at night")
-    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
+    until_seen(page)
     shows(page, "city", "night")
-    page.wait_for_function("document.querySelector('[data-lt=status]').textContent.includes('prompt to screen')")
+    until_says(page, "status", "prompt to screen")
 
 
 READ_MARKS = """() => {
@@ -152,8 +150,8 @@ READ_MARKS = """() => {
   };
   v.requestVideoFrameCallback(read);
 }"""
-PIXEL_WAITS = """() => longtake.player.events.filter(e => e.type == 'live').map(e => {
-  const sent = longtake.player.sent.get(e.id), first = marks.find(([at, number]) => at > sent && number == e.latent);
+PIXEL_WAITS = """() => probe.events.filter(e => e.type == 'live').map(e => {
+  const sent = probe.sent.get(e.id), first = marks.find(([at, number]) => at > sent && number == e.latent);
   return first ? first[0] - sent : null;
 })"""
 
@@ -164,17 +162,15 @@ def test_prompt_to_pixel(tmp_path: Path, browser: Browser) -> None:
     Goal: 95 of 100 within a chunk, the look-ahead and 300 ms. The page's own figure is as good as a frame.
     """
     with serving(tmp_path, program="marked_server.py") as (address, _):
-        page = browser.new_page()
-        page.goto(address)
-        page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")
+        page = opened(browser, address)
         start(page)
         page.evaluate(READ_MARKS)
         wait_for_latent(page, 9)
         for i in range(10):
             say(page, f"a large {('red', 'blue')[i % 2]} ball bounces over the {('sea', 'meadow')[i % 2]} by day")
-            page.wait_for_function(f"longtake.player.waits.length > {i}", timeout=20_000)
+            until_seen(page, i + 1)
             time.sleep(0.3 + 0.07 * i)
-        pixels, told = page.evaluate(PIXEL_WAITS), page.evaluate("longtake.player.waits")
+        pixels, told = page.evaluate(PIXEL_WAITS), page.evaluate("probe.waits")
         numbers = [number for _, number in page.evaluate("marks")]
         end(page)
     assert None not in pixels
@@ -201,14 +197,14 @@ def test_rewind_branch_reroll_and_the_take_renders_to_the_same_latents(page: Pag
     wait_for_latent(page, 21)
     page.click("[data-lt=reroll]")
     wait_for_latent(page, 30)
-    first = page.evaluate("longtake.player.line")
+    first = take_of(page)
     box = page.locator("[data-lt=timeline]").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + 5)
-    page.wait_for_function(f"longtake.player.line != '{first}'")
+    until(page, f"probe.latest('timeline').take != '{first}'")
     say(page, "a large white star circles in the city at sunset", "Control+Enter")
     wait_for_latent(page, 36)
-    line = page.evaluate("longtake.player.line")
+    line = take_of(page)
     with page.expect_download() as download:
         page.click("[data-lt=take]")
     text = Path(download.value.path()).read_text()
@@ -220,7 +216,7 @@ def test_rewind_branch_reroll_and_the_take_renders_to_the_same_latents(page: Pag
     assert prompts[-1].startswith("a large white star")
     live = {x["first"]: x["hash"] for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x["type"] == "chunk"}
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
-    chunks = take.chunks(3, 16)
+    chunks = take.chunks(TimeGrid(3, 3), 16)
     assert chunks >= 12
     assert {b.first: b.hash for b in Rollout(model, take).until(chunks)} == {3 * i: live[3 * i] for i in range(chunks)}
 
@@ -229,22 +225,22 @@ def test_pause_undo_slots_help_and_words_it_does_not_know(page: Page) -> None:
     start(page)
     wait_for_latent(page, 6)
     say(page, "a large red dragon bounces over the sea by day")
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent.includes('dragon')")
-    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
-    line = page.evaluate("longtake.player.line")
+    until_says(page, "note", "dragon")
+    until_seen(page)
+    line = take_of(page)
     page.click("[data-lt=undo]")
-    page.wait_for_function(f"longtake.player.line != '{line}'")
+    until(page, f"probe.latest('timeline').take != '{line}'")
     page.click("[data-lt=pause]")
-    page.wait_for_function("longtake.player.phase == 'paused'")
+    until(page, "probe.phase() == 'paused'")
     page.press("[data-lt=prompt]", "Alt+3")
     assert page.inner_text("[data-lt=slots] button").startswith("3 a large red dragon")
     page.locator("[data-lt=status]").click()
     page.keyboard.press("?")
     assert page.is_visible("[data-lt=sheet]")
     page.click("[data-lt=pause]")
-    page.wait_for_function("longtake.player.phase == 'live'")
+    until(page, "probe.phase() == 'live'")
     page.click("[data-lt=start]")
-    page.wait_for_function("longtake.player.session === null")
+    until_says(page, "start", "Start")
 
 
 def test_what_is_recorded_and_rendered_is_downloaded_from_the_page(page: Page) -> None:
@@ -253,9 +249,9 @@ def test_what_is_recorded_and_rendered_is_downloaded_from_the_page(page: Page) -
     page.click("[data-lt=record]")
     page.wait_for_function("/Stop [1-9]/.test(document.querySelector('[data-lt=record]').textContent)", timeout=20_000)
     page.click("[data-lt=record]")
-    page.wait_for_function("document.querySelector('[data-lt=note]').textContent == 'recorded: see Takes'")
+    until_says(page, "note", "recorded: see Takes")
     page.click("[data-lt=render]")
-    line = page.evaluate("longtake.player.line")
+    line = take_of(page)
     ours = page.locator(".take", has=page.locator(f"[href='api/takes/{line}']"))
     ours.locator("progress").wait_for()
     page.click("[data-lt=start]")
@@ -266,25 +262,34 @@ def test_what_is_recorded_and_rendered_is_downloaded_from_the_page(page: Page) -
         with av.open(str(download.value.path())) as film:
             assert sum(1 for _ in film.decode(video=0)) >= 16 * seconds
     ours.get_by_text("Continue", exact=True).click()
-    page.wait_for_function(f"(longtake.player.line || '{line}') != '{line}'")
-    page.wait_for_function("longtake.player.phase == 'live' && longtake.player.state.playhead > 6", timeout=30_000)
-    assert page.evaluate("longtake.player.cues.length") == 1
+    until(page, f"probe.latest('timeline').take != '{line}'")
+    until(page, "probe.phase() == 'live' && probe.latest('status').playhead > 6", 30)
+    assert len(latest(page, "timeline")["cues"]) == 1
+
+
+def test_presets_and_settings_of_the_surrounding_page_reach_the_take(page: Page) -> None:
+    page.get_by_role("button", name="Snow").click()
+    until(page, "probe.latest('timeline')?.cues[0]?.prompt.includes('in the snow')")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("radio", name="flush").check()
+    until(page, "probe.latest('timeline').cues.some((cue) => cue.set?.on_switch == 'flush')")
 
 
 def test_a_reloaded_page_goes_on_with_its_take(page: Page) -> None:
     start(page)
     page.press("[data-lt=prompt]", "Alt+5")
     wait_for_latent(page, 6)
-    line = page.evaluate("longtake.player.line")
+    line = take_of(page)
     page.reload()
-    page.wait_for_function("document.querySelector('video')?.videoWidth > 0", timeout=20_000)
-    page.wait_for_function(f"longtake.player.line == '{line}'")
+    until(page, "document.querySelector('video')?.videoWidth > 0")
+    until(page, f"probe.latest('timeline')?.take == '{line}'")
     assert page.inner_text("[data-lt=slots] button").startswith("5 a large red ball")  # slots outlive the page
-    page.evaluate("longtake.player.connection.lost()")  # as after a line that broke
-    page.wait_for_function("!longtake.player.connection.returning && !!longtake.player.connection.talk", timeout=20_000)
+    page.evaluate("probe.breakLine()")
+    until_says(page, "status", "reconnecting")
+    until(page, "probe.ways.length == 2 && probe.ways[1].readyState == 'open'")
     say(page, "a large blue ball bounces in the city at night")
-    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
-    assert page.evaluate("longtake.player.line") == line
+    until_seen(page)
+    assert take_of(page) == line
 
 
 def test_a_model_says_what_it_asks_for_before_it_is_loaded(page: Page) -> None:
@@ -298,16 +303,12 @@ def test_a_model_says_what_it_asks_for_before_it_is_loaded(page: Page) -> None:
     assert "not here: longtake models pull longlive-1.3b" in facts
     assert "not measured here" in facts
     page.click("[data-lt=start]")
-    page.wait_for_function(
-        "document.querySelector('[data-lt=status]').textContent.includes('models pull longlive-1.3b')"
-    )
+    until_says(page, "status", "models pull longlive-1.3b")
     page.select_option("[data-lt=model]", "pocket")
     start(page)
     wait_for_latent(page, 18)
     page.click("[data-lt=start]")
-    page.wait_for_function(
-        "document.querySelector('[data-lt=facts]').textContent.includes('fps here (session')", timeout=20_000
-    )
+    until_says(page, "facts", "fps here (session")
 
 
 def test_a_share_link_watches_and_cannot_control(page: Page, browser: Browser, server: tuple[str, Path]) -> None:
@@ -315,45 +316,52 @@ def test_a_share_link_watches_and_cannot_control(page: Page, browser: Browser, s
     wait_for_latent(page, 6)
     link = page.get_attribute("[data-lt=share]", "href")
     viewer = browser.new_page()
+    viewer.add_init_script(PROBE)
     viewer.goto(f"{server[0]}/{link}")
-    viewer.wait_for_function("document.querySelector('video').videoWidth > 0", timeout=20_000)
-    viewer.wait_for_function("!!longtake.player.connection.talk", timeout=20_000)
-    viewer.evaluate("longtake.player.send({type: 'prompt', text: 'x', blend: 1, cut: false})")
-    viewer.wait_for_function("longtake.player.events.some(e => e.type == 'refused')")
-    assert events(viewer, "refused")[0]["why"] == "this link only watches"
+    until(viewer, "document.querySelector('video').videoWidth > 0")
+    until(viewer, "probe.ways.at(-1)?.readyState == 'open'")
+    until(viewer, "document.querySelectorAll('[data-lt=timeline] .block').length == 1")
+    until_says(viewer, "status", "fps played")
+    prompt = json.dumps({"id": 1, "type": "prompt", "text": "x", "blend": 1, "cut": False})
+    viewer.evaluate("(prompt) => probe.ways.at(-1).send(prompt)", prompt)
+    until(viewer, "probe.latest('refused')")
+    assert latest(viewer, "refused")["why"] == "this link only watches"
+    page.click("[data-lt=start]")
+    until_says(viewer, "status", "ended")
     viewer.close()
 
 
 def test_without_udp_the_page_plays_by_itself_over_a_socket(playwright: Playwright, server: tuple[str, Path]) -> None:
     blocked = [*QUIET, "--webrtc-ip-handling-policy=disable_non_proxied_udp"]
     chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=blocked)
-    page = chromium.new_page()
-    page.goto(server[0])
-    page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")
+    page = opened(chromium, server[0])
     began = time.monotonic()
     page.fill("[data-lt=prompt]", "a large red ball bounces over the meadow by day")
     page.click("[data-lt=start]")
-    page.wait_for_function(
-        "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8", timeout=20_000
-    )
+    until(page, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8")
     took = time.monotonic() - began
-    print(f"\nwithout UDP: playing after {took:.1f} s over {page.evaluate('longtake.player.connection.transport')}")
+    print(f"\nwithout UDP: playing after {took:.1f} s")
     assert took < 8
-    assert page.evaluate("longtake.player.connection.transport") == "WebSocket"
+    until_says(page, "status", "WebSocket")
     say(page, "a large blue ball bounces in the city at night")
-    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
+    until_seen(page)
     shows(page, "city", "night")
     end(page)
     chromium.close()
 
 
-def test_nothing_is_fetched_from_elsewhere(browser: Browser, server: tuple[str, Path]) -> None:
-    page, hosts = browser.new_page(), set()
-    page.on("request", lambda r: hosts.add(httpx.URL(r.url).host) if r.url.startswith("http") else None)
+def test_nothing_is_fetched_from_elsewhere_and_each_module_once(browser: Browser, server: tuple[str, Path]) -> None:
+    page, fetched = browser.new_page(), list[str]()
+    page.on("request", lambda r: fetched.append(r.url) if r.url.startswith("http") else None)
     page.goto(server[0])
-    page.wait_for_function("window.longtake && window.longtake.player")
+    until_ready(page)
     page.close()
-    assert hosts == {"127.0.0.1"}
+    assert {httpx.URL(url).host for url in fetched} == {"127.0.0.1"}
+    scripts = [url for url in fetched if "/page/" in url and url.endswith(".js")]
+    assert len(scripts) == len(set(scripts)) >= 10
+    for script in scripts:  # a browser runs no module of another type
+        kind = httpx.get(script).headers["content-type"].partition(";")[0]
+        assert kind in ("text/javascript", "application/javascript")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
@@ -361,13 +369,11 @@ def test_the_page_fits_its_window(
     browser: Browser, server: tuple[str, Path], tmp_path: Path, scheme: str, width: int
 ) -> None:
     """Its pictures lie in the folder that `--basetemp` names."""
-    page = browser.new_page(viewport={"width": width, "height": 860})
-    page.goto(f"{server[0]}/?__theme={scheme}")
-    page.wait_for_function("window.longtake && window.longtake.player && window.longtake.player.models")
+    page = opened(browser, f"{server[0]}/?__theme={scheme}", viewport={"width": width, "height": 860})
     start(page, "a large red ball bounces in the middle over the meadow by day")
     wait_for_latent(page, 12)
     say(page, "a large yellow star sways on the left in the city at night")
-    page.wait_for_function("longtake.player.waits.length > 0", timeout=20_000)
+    until_seen(page)
     page.press("[data-lt=prompt]", "Alt+1")
     if width > 600:
         page.click("summary")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 
-class Recorder:
+class VideoWriter:
     """A module or an object of TensorRT; every name taken from it is noted in `used`."""
 
     def __init__(self, used: set[str], **members: Any) -> None:
@@ -41,7 +41,7 @@ class StandIn:
         self.parsed: list[str] = []
         self.timings: list[bytes] = []
         self.runs = 0
-        new = lambda **members: Recorder(self.used, **members)  # noqa: E731
+        new = lambda **members: VideoWriter(self.used, **members)  # noqa: E731
 
         class IProgressMonitor:
             def __init__(self) -> None: ...
@@ -100,7 +100,7 @@ class StandIn:
         self.parsed.append(path)
         return self.refuses != "parse"
 
-    def _build(self, network: str, config: Recorder) -> bytes | None:
+    def _build(self, network: str, config: VideoWriter) -> bytes | None:
         monitor = config.written["progress_monitor"]
         monitor.phase_start("tactics", None, 2)
         assert monitor.step_complete("tactics", 0)
@@ -122,7 +122,7 @@ class StandIn:
             create_execution_context=lambda: None if self.refuses == "context" else self._context(),
         )
 
-    def _context(self) -> Recorder:
+    def _context(self) -> VideoWriter:
         shapes: dict[str, tuple[int, ...]] = {}
         addresses: dict[str, int] = {}
 

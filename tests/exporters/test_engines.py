@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import onnx
@@ -14,16 +13,15 @@ from torch import Tensor
 
 from exporters.artifacts import Store
 from exporters.capture import TorchRunner
-from exporters.engine import EngineTransformer, Runners, Variant, with_engine
+from exporters.engine import Runners, Variant, with_engine
 from exporters.engines import build, start
 from exporters.parity import psnr
 from exporters.rollouts import roll as roll_script
 from exporters.rollouts import script
-from exporters.shapes import occurring
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
-from models.cue import Cue, Cut, Parameter, Prompt, Reference
+from models.cue import Cue, Cut, Prompt, Reference
 from models.transformer import CausalWanTransformer
 from streaming.rollout import record_of
 
@@ -156,43 +154,6 @@ def test_the_graph_is_standard_and_has_no_fixed_past(store: Store) -> None:
     assert all(isinstance(shapes["latents"][axis], str) for axis in (2, 3, 4))
     assert isinstance(shapes["past_keys"][1], str)
     assert {n.domain for n in graph.node} == {""}
-
-
-@pytest.mark.parametrize(
-    "model",
-    [tiny_model(sink=0), tiny_model(), tiny_model(knot=2), tiny_avatar()],
-    ids=["no sink", "sink", "knot", "avatar"],
-)
-def test_no_take_meets_a_shape_that_is_not_listed(model: Model) -> None:
-    """Random cues over many chunks; a TensorRT engine has a profile for what is listed and nothing else."""
-    speaks, knot = model.entry.drive is not None, model.entry.rollout.knot
-    seen: set[tuple[int, int]] = set()
-
-    class Watching(TorchRunner):
-        def run(self, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]) -> None:
-            seen.add((len(inputs["cos"]), inputs["past_keys"].shape[1]))
-            super().run(inputs, outputs)
-
-    transformer = model.generator.transformer
-    assert isinstance(transformer, CausalWanTransformer)
-    watched = model.generator.run_by(EngineTransformer(transformer, Watching(transformer)))
-    rng = random.Random(0)
-    for seed in range(6):
-        state = watched.new_take(seed, 32, 32)
-        for i in range(14):
-            ways = ["recache", "flush", "none", "clear"]
-            cues: list[Cue] = (
-                [Parameter("on_switch", rng.choice(ways)), Prompt(f"{i}")] if i == 0 or rng.random() < 0.4 else []
-            )
-            if rng.random() < 0.3:
-                cues.insert(0, Parameter("sink_on_switch", rng.choice(["keep", "reanchor"])))
-            if speaks and (i == 0 or rng.random() < 0.2):
-                cues.append(Reference(bytes(3072), 32, 32))
-            drive = torch.zeros(1, 3 + knot, 7, 64) if speaks else None
-            watched.draw(state, [*([Cut()] if i and rng.random() < 0.1 else []), *cues], drive)
-            if rng.random() < 0.7:
-                watched.commit(state)
-    assert seen <= set(occurring(model, (32, 32)))
 
 
 @pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.long), "fp16", "int8"])

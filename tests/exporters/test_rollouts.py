@@ -7,13 +7,14 @@ from conftest import tiny_avatar
 
 from exporters.parity import rollout
 from exporters.rollouts import _spoken, roll, script
+from models.time_grid import TimeGrid
 
 
 def test_a_model_that_speaks_is_given_a_portrait_and_something_like_speech() -> None:
     take = script(3, 4, (2,))
     first, again = ([latents for _, latents in roll(tiny_avatar(), take)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    heard = torch.from_numpy(_spoken(take, 3).latents(0, 12))[:, :-1]
+    heard = torch.from_numpy(_spoken(take, TimeGrid(3, 3)).latents(0, 12))[:, :-1]
     assert heard.max() > 0.3  # as loud as speech
     assert heard.mean(2).std() > 0.1  # and it comes and goes
 

@@ -17,7 +17,7 @@ from models.judge import classifier
 from models.judge import evaluation as evaluate
 from models.judge.classifier import ATTRIBUTES, Judge
 from streaming.rollout import Rollout
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_takes_that_run_in_step_are_the_takes_that_run_alone(pocket: Model) -> N
     arm = evaluate.arms(pocket)[0]
     pairs = [(before.caption(), before2.caption())] * 4 + [(after.caption(), after2.caption())] * 2
     together = [frames[1] for frames in evaluate.in_step(arm, pairs, (3, 4))]
-    cues = [Entry(prompt=before2.caption()), Entry(at=12, prompt=after2.caption())]
+    cues = [CueLine(prompt=before2.caption()), CueLine(at=12, prompt=after2.caption())]
     take = Take(model="pocket", seed=4, length=18, cues=cues)
     alone = np.concatenate([b.frames for b in Rollout(pocket, take).until(6)])
     difference = np.abs(np.concatenate(together)[3:].astype(int) - alone)

@@ -69,10 +69,10 @@ def test_the_ramp_is_the_papers_half_for_one_latent_and_falls_for_more() -> None
 
 def test_fusion_leans_to_the_new_prediction_where_the_two_disagree() -> None:
     x0 = torch.randn(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    near, apart = knot.tied(x0, x0[:, :, :1] + 0.1, (0.5,))
+    near, apart = knot.fuse(x0, x0[:, :, :1] + 0.1, (0.5,))
     assert apart < knot.DISAGREEMENT
     torch.testing.assert_close(near[:, :, :1], x0[:, :, :1] + 0.05)
-    far, apart = knot.tied(x0, x0[:, :, :1] + 100, (0.5,))
+    far, apart = knot.fuse(x0, x0[:, :, :1] + 100, (0.5,))
     assert apart > 50
     assert (far[:, :, :1] - x0[:, :, :1]).abs().max() < 1.2
 
@@ -85,7 +85,7 @@ def test_a_knot_is_never_seen_by_a_clean_pass(policy: AnchorPolicy) -> None:
     def spoil(cache: RingCache) -> None:
         with torch.inference_mode():
             for layer in (*cache._keys, *cache._values):
-                layer[:, : cache._sink_at] = float("nan")
+                layer[:, : 2 * cache.shape.tokens] = float("nan")  # the buffer begins with the knot's place
 
     for spoilt in (False, True):
         model = tiny_model(policy, knot=2)
@@ -107,9 +107,9 @@ def test_a_prompt_keeps_the_knot_and_a_cut_drops_it() -> None:
     generator = tiny_model(knot=1).generator
     state = generator.new_take(0, 32, 32)
     generator.draw(state, [Prompt("one")])
-    generator.land(state, [Prompt("two")])
+    generator.apply_cues(state, [Prompt("two")])
     assert state.knot is not None
-    generator.land(state, [Cut()])
+    generator.apply_cues(state, [Cut()])
     assert state.knot is None
 
 

@@ -18,7 +18,7 @@ from models.pocket.world.portrait import tts as voice
 from models.pocket.world.portrait.face import ATTRIBUTES, HELD_OUT, Face, Pose, random_face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import draw_portrait, places
-from models.pocket.world.portrait.tts import RATE, Voice, VoiceError, mouth_of, room_tone
+from models.pocket.world.portrait.tts import RATE, Speaker, SpeechSynthesisError, mouth_of, room_tone
 
 QUICK = (Phase.explicit, Phase.generate)
 needs_espeak = pytest.mark.skipif(shutil.which(voice.PROGRAM) is None, reason="espeak-ng is not installed")
@@ -179,21 +179,21 @@ def test_ee_is_wide_oo_is_round_and_louder_is_wider_open() -> None:
 
 def test_a_voice_that_is_missing_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice, "PROGRAM", "espeak-ng-that-is-not-there")
-    with pytest.raises(VoiceError, match="install it") as error:
-        voice.speak("hello", Voice())
+    with pytest.raises(SpeechSynthesisError, match="install it") as error:
+        voice.speak("hello", Speaker())
     assert "\n" not in str(error.value)
 
 
 @needs_espeak
 def test_voices_speak_and_nonsense_is_refused() -> None:
-    slow, fast = (voice.speak("The moon is bright tonight.", Voice(speed=s)) for s in (120, 240))
+    slow, fast = (voice.speak("The moon is bright tonight.", Speaker(speed=s)) for s in (120, 240))
     assert slow.dtype == np.float32
     assert len(slow) > 1.3 * len(fast)
     assert 0.05 < np.abs(slow).max() <= 1.01
-    with pytest.raises(VoiceError, match="holds no word"):
-        voice.speak(" ", Voice())
-    with pytest.raises(VoiceError, match="refused voice"):
-        voice.speak("hello", Voice(language="klingon-of-nowhere"))
+    with pytest.raises(SpeechSynthesisError, match="holds no word"):
+        voice.speak(" ", Speaker())
+    with pytest.raises(SpeechSynthesisError, match="refused voice"):
+        voice.speak("hello", Speaker(language="klingon-of-nowhere"))
 
 
 def test_a_monologue_begins_and_ends_anywhere_and_sometimes_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:

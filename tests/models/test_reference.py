@@ -10,6 +10,7 @@ import torch
 from conftest import tiny_avatar, tiny_model
 from torch import Tensor
 
+from models.cache import REFERENCE
 from models.cache_shape import CacheShape, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
@@ -17,6 +18,7 @@ from models.cue import Cut, Prompt, Reference
 from models.generator import CueError
 from models.rope import rotation
 from models.state import TakeState
+from models.time_grid import TimeGrid
 
 
 def picture(level: int) -> Reference:
@@ -62,14 +64,13 @@ def test_its_keys_in_the_cache_are_rotated_to_where_it_stands(policy: str) -> No
     state = start(model)
     on(model, state, 5)
     with torch.inference_mode():
-        state.cache.begin(state.index)
-    anchor = state.cache.reference
-    assert anchor is not None
+        state.cache.begin(state.index, 3)
+        keys, values = state.cache.past()
+    anchor = state.cache.anchors[REFERENCE]
     where = rotation([rule.coordinate(state.index + 3, 3)], 2, 2, 24, torch.device("cpu"))
-    at = state.cache.shape.knot * 4
     for layer, (k, v) in enumerate(anchor.layers):
-        torch.testing.assert_close(state.cache._keys[layer][:, at : at + 4], where(k))
-        assert torch.equal(state.cache._values[layer][:, at : at + 4], v)
+        torch.testing.assert_close(keys[layer, :, :4], where(k))
+        assert torch.equal(values[layer, :, :4], v)
 
 
 def test_another_image_is_another_take_and_the_same_is_the_same() -> None:
@@ -83,17 +84,17 @@ def test_a_new_image_drops_the_knot_and_keeps_the_past() -> None:
     model = tiny_avatar()
     state = start(model)
     on(model, state, 3)
-    past = state.cache.visible_past()
-    model.generator.land(state, [picture(50)])
+    pieces = state.cache.snapshot().pieces
+    model.generator.apply_cues(state, [picture(50)])
     assert state.knot is None
-    assert state.cache.visible_past() == past
+    assert state.cache.snapshot().pieces == pieces
 
 
 @pytest.mark.parametrize("knot", [0, 1, 2])
 def test_a_take_begins_as_the_image(knot: int) -> None:
     model = tiny_avatar(knot=knot)
     state, told = start(model), []
-    model.generator.land(state, [Prompt("speaks"), picture(50)])
+    model.generator.apply_cues(state, [Prompt("speaks"), picture(50)])
     transformer = model.generator.transformer.forward
     model.generator.transformer.forward = lambda x, *a, **k: told.append(x.clone()) or transformer(x, *a, **k)  # type: ignore[method-assign]
     model.generator.draw(state, [], drive_of(0, 3 + knot))
@@ -113,7 +114,7 @@ def test_a_cut_keeps_the_image() -> None:
     state = start(model)
     on(model, state, 3)
     model.generator.draw(state, [Cut()], drive_of(3))
-    assert state.cache.reference is not None
+    assert REFERENCE in state.cache.anchors
 
 
 def test_a_latent_hears_its_own_drive_and_not_its_neighbours() -> None:
@@ -171,7 +172,7 @@ def test_shifting_all_coordinates_changes_nothing(policy: str) -> None:
         state = start(model)
         state.cache.clear(shift)
         real = state.cache.begin
-        state.cache.begin = lambda first, *, clean=False, s=shift, f=real: f(first + s, clean=clean)  # type: ignore[method-assign]
+        state.cache.begin = lambda first, n, *, clean=False, s=shift, f=real: f(first + s, n, clean=clean)  # type: ignore[method-assign]
         takes.append(on(model, state, 7))
     torch.testing.assert_close(takes[0], takes[1], atol=1e-4, rtol=0)
 
@@ -199,7 +200,7 @@ def test_what_makes_no_sense_is_refused_with_a_reason() -> None:
     with pytest.raises(CueError, match="no other can have one"):
         plain.generator.draw(start(plain), [Prompt("x")], drive_of(0))
     with pytest.raises(ValueError, match="start is 4 or more"):
-        CacheShape(1, 1, 24, 2, 2, 3, 6, 0, knot=1, reference=ReferenceRule("stride", start=3))
+        CacheShape(1, 1, 24, 2, 2, TimeGrid(3, 3), 6, 0, knot=1, reference=ReferenceRule("stride", start=3))
     with pytest.raises(ValueError, match="at least one latent"):
         ReferenceRule(gap=0)
     with pytest.raises(ValueError, match="needs an encoder"):

@@ -15,9 +15,10 @@ from models.cue import Reference
 from models.driving_signal import RATE
 from streaming.live.device import DeviceThread
 from streaming.speech.avatar_session import LiveAvatar
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
+from streaming.transport.events import Event
 
-TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[Entry(prompt="a portrait speaks")])
+TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[CueLine(prompt="a portrait speaks")])
 PORTRAIT = Reference(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8).tobytes(), 32, 32)
 
 
@@ -31,11 +32,11 @@ def as_samples(sound: np.ndarray) -> np.ndarray:
 
 
 @asynccontextmanager
-async def speaking(folder: Path | None = None, **how: Any) -> AsyncIterator[tuple[LiveAvatar, list[dict[str, Any]]]]:
+async def speaking(folder: Path | None = None, **how: Any) -> AsyncIterator[tuple[LiveAvatar, list[Event]]]:
     """A running avatar and the events that it tells."""
     device = DeviceThread()
     avatar = LiveAvatar(tiny_avatar(), TAKE, device, portrait=PORTRAIT, folder=folder, **how)
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     avatar.listen(events.append)
     avatar.start()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_session import async_test, replayed, running, say, until
+from sessions import async_test, replayed, running, say, until
 
 from streaming.take.archive import Archive
 from streaming.take.take_file import load

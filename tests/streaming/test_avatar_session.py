@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -14,16 +15,18 @@ import pytest
 from conftest import tiny_avatar
 from speakers import PORTRAIT, as_samples, speaking, tone, until
 
+from models.cue import Cue
 from models.driving_signal import FRAME, RATE
 from models.knot import DISAGREEMENT
-from streaming.live.chunk_producer import Drawn
+from models.time_grid import TimeGrid
 from streaming.live.playout import Shown
-from streaming.speech.avatar_session import LiveAvatar, State
+from streaming.rollout import Chunk
+from streaming.speech.avatar_session import AvatarState, LiveAvatar
 from streaming.speech.driven_rollout import SpeakingRollout
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take import journal
-from streaming.take.history import told_by
-from streaming.take.take_file import Entry, Take
+from streaming.take.history import replay_journal
+from streaming.take.take_file import Take
 from streaming.take.take_file import load as load_take
 from streaming.transport.commands import ControlError, MicrophoneCommand, parse
 
@@ -55,7 +58,7 @@ def rendered(take: Take, folder: Path) -> dict[int, str]:
     """First latent and hash of every chunk, drawn offline from the files beside the take."""
     assert take.sound is not None
     rollout = SpeakingRollout(tiny_avatar(), take, None, PORTRAIT, folder / take.sound)
-    return {b.first: b.hash for b in rollout.until(take.chunks(3, 25))}
+    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
 async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it() -> None:
@@ -64,8 +67,8 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
         await until(lambda: avatar.playout.released > 5)
         said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
         avatar.say(said)
-        assert avatar.state is State.SPEAKING
-        await until(lambda: avatar.state is State.IDLE)
+        assert avatar.state is AvatarState.SPEAKING
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound()
         (begin, *_) = np.flatnonzero(heard)
         assert (heard[begin - 1 : begin - 1 + len(said)] == np.round(32768 * said).astype(np.int16)).all()
@@ -73,7 +76,7 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
         frames = [frame.frame for _, frame in watcher.shown]
         assert frames == list(range(frames[0], frames[0] + len(frames)))
         assert (begin - 1) % FRAME == 0
-        assert [e["state"] for e in events if e["type"] == "avatar"] == ["speaking", "idle"]
+        assert [e.state for e in events if e.type == "avatar"] == ["speaking", "idle"]
 
 
 async def test_it_is_never_more_than_a_chunk_and_what_a_chunk_takes_ahead() -> None:
@@ -94,7 +97,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
         avatar.say(tone(1.0))
         await until(lambda: avatar.index >= 15)
         avatar.say(tone(3.0, 330))
-        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.released > 60)
+        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.released > 60)
         avatar.interrupt("asked to")
         await asyncio.sleep(0.3)
         avatar.say(tone(0.5, 440))
@@ -102,7 +105,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
         await asyncio.sleep(0.2)
         avatar.interrupt("asked to")
         await until(lambda: avatar.index >= 36)
-        told = told_by(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
+        told = replay_journal(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
     take = load_take(tmp_path / f"{avatar.line.id}.yaml")
     assert [e.seed for e in take.cues if e.seed] == [77]
     live = avatar.line.hashes
@@ -119,7 +122,7 @@ async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
         avatar.say(tone(2))
         await until(lambda: avatar.index >= 15)
         name = avatar.line.id
-        told = told_by(journal.read(tmp_path / f"{name}.jsonl"))
+        told = replay_journal(journal.read(tmp_path / f"{name}.jsonl"))
         (tmp_path / "killed.wav").write_bytes((tmp_path / f"{name}.wav").read_bytes())
         with wave.open(str(tmp_path / "killed.wav")) as file:
             assert (file.getframerate(), file.getnchannels()) == (RATE, 1)
@@ -146,9 +149,9 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
             new = [(t, f) for t, f in watcher.shown if not any(f.picture is old for old in stale)]
             closed.append(next(t - at for t, f in new if f.frame >= frame))
             chunk.append(avatar._drawing.figures.production / 25)
-            assert avatar.state is State.IDLE
-        interrupted = [e for e in events if e["type"] == "interrupted"]
-        assert [e["epoch"] for e in interrupted] == list(range(1, 9))
+            assert avatar.state is AvatarState.IDLE
+        interrupted = [e for e in events if e.type == "interrupted"]
+        assert [e.epoch for e in interrupted] == list(range(1, 9))
         frames = [f.frame for _, f in watcher.shown]
         assert frames == sorted(set(frames))  # no frame twice, none skipped
         assert len(frames) == frames[-1] + 1 - frames[0]
@@ -186,7 +189,7 @@ async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -
         avatar.interrupt("asked to")
         at = len(watcher.shown)
         avatar.say(tone(0.6, 900))
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = np.concatenate([f.sound for _, f in watcher.shown[at + 1 :]]).astype(float)
         spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
         hertz = np.fft.rfftfreq(len(heard), 1 / RATE)
@@ -212,7 +215,7 @@ async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() 
         sweep = (0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 2000, 4 * RATE)) / RATE)).astype(np.float32)
         began = time.monotonic()
         await microphone(avatar, np.concatenate([np.zeros(RATE // 4, np.float32), sweep, np.zeros(RATE, np.float32)]))
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound().astype(float)
         (at, end) = np.flatnonzero(np.abs(heard) > 300)[[0, -1]]
         assert abs((end - at) / RATE - 4) < 0.1
@@ -230,13 +233,13 @@ async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() 
         avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: avatar.playout.released > 5)
         await microphone(avatar, tone(0.8))  # and nothing more, not even silence
-        await until(lambda: avatar.state is not State.IDLE)
+        await until(lambda: avatar.state is not AvatarState.IDLE)
         released = avatar.playout.released
         await asyncio.sleep(1.5)
         assert avatar.playout.released > released + 25
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         avatar.say(tone(0.5))
-        await until(lambda: avatar.state is State.SPEAKING)
+        await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
 async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> None:
@@ -246,24 +249,24 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
         await until(lambda: bool(watcher.loud()))
         began = time.monotonic()
         await microphone(avatar, tone(0.6, 500))
-        interrupted = next(e for e in events if e["type"] == "interrupted")
-        assert interrupted["why"] == "somebody speaks"
-        assert avatar.state is State.LISTENING
+        interrupted = next(e for e in events if e.type == "interrupted")
+        assert interrupted.why == "somebody speaks"
+        assert avatar.state is AvatarState.LISTENING
         assert max(watcher.loud(began)) - began < 0.16 + 0.1  # the gate is sure after 160 ms
         await microphone(avatar, np.zeros(RATE // 2, np.float32))
-        assert avatar.state is State.IDLE
+        assert avatar.state is AvatarState.IDLE
 
 
 async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
     async with speaking() as (avatar, events):
         await until(lambda: avatar.playout.released > 5)
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
-        await until(lambda: avatar.state is State.LISTENING)
+        await until(lambda: avatar.state is AvatarState.LISTENING)
         began = time.monotonic()
         avatar.say(tone(6))
-        await until(lambda: any(e["type"] == "interrupted" for e in events), 1)
+        await until(lambda: any(e.type == "interrupted" for e in events), 1)
         assert 0.1 < time.monotonic() - began < 0.16 + 0.2
-        assert avatar.state is State.LISTENING
+        assert avatar.state is AvatarState.LISTENING
         talk.cancel()
 
 
@@ -273,12 +276,12 @@ async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting
         await until(lambda: avatar.playout.released > 5)
         for i in range(0, 8 * RATE, 320):  # it has run for a while
             avatar.hear(as_samples(fan[i : i + 320]))
-        assert avatar.state is State.IDLE
+        assert avatar.state is AvatarState.IDLE
         avatar.say(tone(6))
         await microphone(avatar, fan[: RATE // 2])
-        assert avatar.state is State.SPEAKING
+        assert avatar.state is AvatarState.SPEAKING
         await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
-        assert [e["why"] for e in events if e["type"] == "interrupted"] == ["somebody speaks"]
+        assert [e.why for e in events if e.type == "interrupted"] == ["somebody speaks"]
 
 
 async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
@@ -286,31 +289,32 @@ async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() ->
         avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: avatar.playout.released > 5)
         await microphone(avatar, tone(1.5, 500))
-        assert avatar.state is State.SPEAKING
-        assert not [e for e in events if e["type"] == "interrupted"]
+        assert avatar.state is AvatarState.SPEAKING
+        assert not [e for e in events if e.type == "interrupted"]
 
 
 async def test_interrupted_again_and_again_it_goes_on_living() -> None:
     """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
     async with speaking() as (avatar, events):
         await until(lambda: avatar.index >= 6)
-        step = avatar._drawing._step
+        rollout = avatar._drawing._rollout
+        step = rollout.step
 
-        def slow(entries: list[Entry]) -> Drawn:
+        def slow(cues: Sequence[Cue] = ()) -> Chunk:
             time.sleep(0.15)
-            avatar._drawing._rollout.may_go_on()
-            return step(entries)
+            rollout.may_go_on()
+            return step(cues)
 
-        avatar._drawing._step = slow
+        rollout.step = slow
         avatar.say(tone(20))
-        await until(lambda: avatar.state is State.SPEAKING and avatar.playout.audible)
+        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.audible)
         began, frame = avatar.index, avatar.playout.next_frame
         for _ in range(60):
             avatar.interrupt("asked to")
             await asyncio.sleep(1 / 30)
         assert avatar.playout.next_frame >= frame + 40
         assert avatar.index >= began + 6
-        assert [e["epoch"] for e in events if e["type"] == "interrupted"] == list(range(1, 61))
+        assert [e.epoch for e in events if e.type == "interrupted"] == list(range(1, 61))
         avatar.say(tone(3))
         await until(lambda: avatar.playout.audible)
         avatar.interrupt("asked to")  # there is something to silence again
@@ -322,12 +326,12 @@ async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Pa
     async with speaking(tmp_path) as (avatar, _):
         await until(lambda: avatar.index >= 12)
         lines = [x for x in journal.read(tmp_path / f"{avatar.line.id}.jsonl") if x["type"] == "chunk"]
-        told = avatar.status()["knots"]
+        told = avatar.status().knots
     apart = [x["disagreement"] for x in lines]
     assert all(a > 0 for a in apart)
-    assert told["max"] == pytest.approx(max(apart[1:]), abs=1e-3)
-    assert told["median"] == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
-    assert told["leaned"] == sum(a > DISAGREEMENT for a in apart[1:])
+    assert told.max == pytest.approx(max(apart[1:]), abs=1e-3)
+    assert told.median == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
+    assert told.leaned == sum(a > DISAGREEMENT for a in apart[1:])
 
 
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
@@ -336,7 +340,7 @@ async def test_a_hum_and_a_click_do_not_interrupt() -> None:
         room = 0.003 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
         room[8000:8400] = 0.5
         await microphone(avatar, room)
-        assert not [e for e in events if e["type"] == "interrupted"]
+        assert not [e for e in events if e.type == "interrupted"]
 
 
 async def test_an_avatar_refuses_what_makes_no_sense_to_it() -> None:
@@ -359,7 +363,7 @@ async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path) ->
             raise OSError(28, "No space left on device")
 
         avatar._drawing._given._write = full
-        await until(lambda: any(e["type"] == "warning" for e in events))
+        await until(lambda: any(e.type == "warning" for e in events))
         length = avatar.index
         await until(lambda: avatar.index >= length + 9)
 
@@ -377,11 +381,11 @@ async def test_it_tells_how_well_mouth_and_face_hold() -> None:
     async with speaking(reader=Mouth()) as (avatar, events):
         viewer = avatar.broadcast.join()
         avatar.say(np.tile(np.concatenate([tone(0.2), np.zeros(3200, np.float32)]), 20))
-        await until(lambda: any(e["type"] == "meters" and e["sync"] is not None for e in events), 12)
+        await until(lambda: any(e.type == "meters" and e.sync is not None for e in events), 12)
         avatar.broadcast.leave(viewer)
-    meters = [e for e in events if e["type"] == "meters"]
-    assert meters[0]["sync"] is None  # too little has been said
-    assert meters[-1]["identity"] == 1
+    meters = [e for e in events if e.type == "meters"]
+    assert meters[0].sync is None  # too little has been said
+    assert meters[-1].identity == 1
 
 
 async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None:
@@ -390,12 +394,12 @@ async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None
         avatar.obey(parse('{"id": 1, "type": "record"}'))
         avatar.say(tone(1.0))
         watcher = Watcher(avatar)
-        await until(lambda: avatar.state is State.IDLE)
+        await until(lambda: avatar.state is AvatarState.IDLE)
         first = avatar.playout.released - len(watcher.shown)
         begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
         await asyncio.sleep(0.3)
         avatar.obey(parse('{"id": 2, "type": "stop_recording"}'))
-        await until(lambda: any(e["type"] == "recording" and not e["on"] for e in events))
+        await until(lambda: any(e.type == "recording" and not e.on for e in events))
     with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
         times = [f.time for f in film.decode(video=0)]
     with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:

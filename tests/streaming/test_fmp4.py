@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from streaming.media.fmp4 import Fragment, FragmentMuxer
+from streaming.media.fmp4 import Fmp4Muxer, Fragment
 from streaming.media.h264 import LiveEncoder
 from streaming.media.opus import SoundEncoder
 
@@ -29,8 +29,8 @@ def packets(frames: int, keys: tuple[int, ...] = (), first: int = 0, fps: int = 
     return made
 
 
-def muxed(made: list[av.Packet], fps: int = FPS) -> tuple[FragmentMuxer, list[Fragment]]:
-    muxer = FragmentMuxer(256, 256, fps)
+def muxed(made: list[av.Packet], fps: int = FPS) -> tuple[Fmp4Muxer, list[Fragment]]:
+    muxer = Fmp4Muxer(256, 256, fps)
     closed = [muxer.add(p) for p in made]
     return muxer, [f for f in [*closed, muxer.flush()] if f is not None]
 
@@ -63,7 +63,7 @@ def samples_of(fragment: Fragment) -> list[tuple[int, ...]]:
 
 
 def test_it_plays_after_every_fragment_and_looks_right() -> None:
-    muxer, so_far, count = FragmentMuxer(256, 256, FPS), b"", 0
+    muxer, so_far, count = Fmp4Muxer(256, 256, FPS), b"", 0
     for i, packet in enumerate(packets(24, keys=(10,))):
         if (fragment := muxer.add(packet)) is None:
             continue
@@ -79,7 +79,7 @@ def test_it_plays_after_every_fragment_and_looks_right() -> None:
 
 
 def test_a_fragment_closes_after_a_quarter_of_a_second_or_before_a_keyframe() -> None:
-    muxer = FragmentMuxer(256, 256, FPS)
+    muxer = Fmp4Muxer(256, 256, FPS)
     closed = [muxer.add(p) for p in packets(13, keys=(6, 7))]
     assert [i for i, f in enumerate(closed) if f is not None] == [3, 6, 7, 10]
     assert [f.keyframe for f in closed if f is not None] == [True, False, True, True]
@@ -146,8 +146,8 @@ def test_a_file_of_it_is_a_film(tmp_path: Path) -> None:
 def test_what_cannot_be_played_is_refused() -> None:
     first, *rest = packets(4)
     with pytest.raises(ValueError, match="begins with a keyframe"):
-        FragmentMuxer(256, 256, FPS).add(rest[0])
-    muxer = FragmentMuxer(256, 256, FPS)
+        Fmp4Muxer(256, 256, FPS).add(rest[0])
+    muxer = Fmp4Muxer(256, 256, FPS)
     assert (muxer.init, muxer.codec, muxer.flush()) == (b"", "", None)
     muxer.add(first)
     muxer.add(rest[0])
@@ -161,7 +161,7 @@ def test_what_cannot_be_played_is_refused() -> None:
 def test_sound_plays_where_its_frames_are_whenever_the_film_begins() -> None:
     """A click in frame 30 of the stream is heard with that frame, in a film that begins at frame 10."""
     made, sounds = packets(60, keys=(10,), fps=25), SoundEncoder()
-    muxer, data = FragmentMuxer(256, 256, 25, origin=10 * 3600, sound=True), b""
+    muxer, data = Fmp4Muxer(256, 256, 25, origin=10 * 3600, sound=True), b""
     for number in range(60):
         samples = np.zeros(640, np.int16)
         samples[:20] = 20_000 if number == 30 else 0

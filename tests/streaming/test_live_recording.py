@@ -9,10 +9,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_session import async_test, running, say, until
+from sessions import async_test, running, say, until
 
 from streaming.media.h264 import LiveEncoder
-from streaming.media.live_recording import Recording, RecordingError, whole_bytes
+from streaming.media.live_recording import LiveRecording, RecordingError, whole_bytes
 
 FPS = 16
 
@@ -31,8 +31,8 @@ def played(path: Path) -> list[tuple[float, int]]:
         return [(f.time, round(f.to_ndarray(format="rgb24").mean())) for f in container.decode(video=0)]
 
 
-async def recorded(path: Path, made: list[av.Packet]) -> Recording:
-    recording = Recording(path, 256, 256, FPS)
+async def recorded(path: Path, made: list[av.Packet]) -> LiveRecording:
+    recording = LiveRecording(path, 256, 256, FPS)
     for packet in made:
         recording.offer(packet)
     recording.end()
@@ -52,7 +52,7 @@ async def test_it_holds_every_packet_from_a_keyframe_on_and_begins_at_zero(tmp_p
 @async_test
 async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) -> None:
     path, made = tmp_path / "a.mp4", packets(40)
-    recording = Recording(path, 256, 256, FPS)
+    recording = LiveRecording(path, 256, 256, FPS)
     task = asyncio.create_task(recording.run())
     for packet in made[:20]:
         recording.offer(packet)
@@ -72,7 +72,7 @@ async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) 
 
 @async_test
 async def test_a_full_disk_is_one_line() -> None:
-    recording = Recording(Path("/dev/full"), 256, 256, FPS)
+    recording = LiveRecording(Path("/dev/full"), 256, 256, FPS)
     for packet in packets(20):
         recording.offer(packet)
     with pytest.raises(RecordingError, match="No space left on device; what is written plays, free some space"):
@@ -81,7 +81,7 @@ async def test_a_full_disk_is_one_line() -> None:
 
 @async_test
 async def test_a_disk_that_cannot_keep_up_ends_it(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "a.mp4", 256, 256, FPS)
+    recording = LiveRecording(tmp_path / "a.mp4", 256, 256, FPS)
     for packet in packets(11 * FPS):
         recording.offer(packet)
     with pytest.raises(RecordingError, match="too slow"):
@@ -93,12 +93,12 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 5)
         say(session, 1, type="record")
-        await until(lambda: (session.status()["recorded_s"] or 0) > 1)
+        await until(lambda: (session.status().recorded_s or 0) > 1)
         say(session, 2, type="stop_recording")
-        await until(lambda: any(e["type"] == "recording" and not e["on"] for e in events))
-        assert session.status()["recorded_s"] is None
+        await until(lambda: any(e.type == "recording" and not e.on for e in events))
+        assert session.status().recorded_s is None
         say(session, 3, type="record")
-        await until(lambda: (session.status()["recorded_s"] or 0) > 0.5)
+        await until(lambda: (session.status().recorded_s or 0) > 0.5)
         name = session.line.id
     assert len(played(tmp_path / f"{name}-1.mp4")) >= FPS
     assert len(played(tmp_path / f"{name}-2.mp4")) >= FPS // 2  # ended with the session, its last fragment included
@@ -109,11 +109,11 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
 async def test_a_full_disk_stops_neither_the_stream_nor_the_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streaming.take.history.LineFiles.recording", lambda *_: Path("/dev/full"))
+    monkeypatch.setattr("streaming.take.history.TakeFiles.recording", lambda *_: Path("/dev/full"))
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 3)
         say(session, 1, type="record")
-        await until(lambda: any(e.get("why", "").startswith("the recording stopped: No space") for e in events))
+        await until(lambda: any(e.wire().get("why", "").startswith("the recording stopped: No space") for e in events))
         released = session.playout.released
         await until(lambda: session.playout.released > released + 8)
 
@@ -121,7 +121,7 @@ async def test_a_full_disk_stops_neither_the_stream_nor_the_take(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("streaming.take.journal.Journal.write", full)
-        await until(lambda: any(e["type"] == "warning" and "No space" in e["why"] for e in events))
+        await until(lambda: any(e.type == "warning" and "No space" in e.why for e in events))
         released = session.playout.released
         await until(lambda: session.playout.released > released + 16)
         assert session.take().cues[0].prompt == "one"

@@ -9,7 +9,7 @@ import pytest
 
 from streaming.live import registry as module
 from streaming.live.device import DeviceThread
-from streaming.live.registry import Hosted, Sessions
+from streaming.live.registry import HostedSession, SessionRegistry
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,12 +29,12 @@ class Over:
         self.closed = True
 
 
-def hosting(*them: Any) -> Sessions:
+def hosting(*them: Any) -> SessionRegistry:
     async def load(name: str) -> Any:
         raise AssertionError(name)
 
-    sessions = Sessions(load, DeviceThread())
-    sessions.hosted = {str(i): Hosted(s, "key", 0.0) for i, s in enumerate(them)}
+    sessions = SessionRegistry(load, DeviceThread())
+    sessions.hosted = {str(i): HostedSession(s, "key", 0.0) for i, s in enumerate(them)}
     return sessions
 
 

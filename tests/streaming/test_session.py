@@ -3,70 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiortc import RTCPeerConnection
-from conftest import tiny_model
+from sessions import async_test, replayed, running, say, until
 
-from streaming.live.device import DeviceThread
+from models.cue import Cue
 from streaming.live.pacing import LookAhead
-from streaming.live.session import Session
-from streaming.live.session_state import WAYS, Phase, onward
-from streaming.rollout import Rollout
-from streaming.take.history import Line
-from streaming.take.take_file import Entry, Take, load
+from streaming.live.session_state import TRANSITIONS, SessionState, next_state
+from streaming.rollout import Boundary, Chunk, Rollout
+from streaming.take.take_file import Take, load
 from streaming.transport import peers
 from streaming.transport.commands import ControlError, parse
-
-TAKE = Take(model="tiny", seed=5, length=1, cues=[Entry(prompt="one")])
-
-
-@asynccontextmanager
-async def running(
-    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: Line | None = None
-) -> AsyncIterator[Any]:
-    device = DeviceThread()
-    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
-    events: list[dict[str, Any]] = []
-    session.listen(events.append)
-    session.start()
-    try:
-        yield session, events
-    finally:
-        await session.close()
-        device.close()
-
-
-def say(session: Session, number: int, **what: Any) -> None:
-    session.obey(parse(json.dumps({"id": number, **what})))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def async_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    import functools
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))  # type: ignore[arg-type]
-
-    return run
-
-
-def replayed(take: Take) -> dict[int, str]:
-    """First latent and hash of every chunk of an offline rollout."""
-    rollout = Rollout(tiny_model(), take)
-    return {b.first: b.hash for b in rollout.until(take.chunks(3, 16))}
 
 
 @async_test
@@ -89,15 +42,64 @@ async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> No
     async with running() as (session, events):
         await until(lambda: session.playout.released > 3)
         say(session, 7, type="prompt", text="two")
-        await until(lambda: any(e["type"] == "live" for e in events))
-        mine = [e["type"] for e in events if e.get("id") == 7]
+        await until(lambda: any(e.type == "live" for e in events))
+        mine = [e.type for e in events if e.wire().get("id") == 7]
         assert mine[0] == "accepted"
         assert set(mine) == {"accepted", "encoded", "live"}
-        live = next(e for e in events if e["type"] == "live")
-        assert live["latent"] % 3 == 0
-        await until(lambda: session.playout.released > live["frame"])
-        assert session.playout.playhead == live["latent"]
+        live = next(e for e in events if e.type == "live")
+        assert live.latent % 3 == 0
+        await until(lambda: session.playout.released > live.frame)
+        assert session.playout.playhead == live.latent
         assert [e.prompt for e in session.line.landed] == ["one", "two"]
+
+
+@async_test
+async def test_frames_are_shown_while_their_chunk_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle, may_settle = Rollout.settle, threading.Event()
+
+    def slowly(rollout: Rollout, coming: Sequence[Cue] = ()) -> Boundary:
+        assert may_settle.wait(20)
+        return settle(rollout, coming)
+
+    monkeypatch.setattr(Rollout, "settle", slowly)
+    async with running() as (session, _):
+        await until(lambda: session.playout.released == 9)
+        assert session.index == 0  # the first chunk's frames are all shown, and it is at no boundary yet
+        may_settle.set()
+        await until(lambda: session.index >= 6)
+    assert replayed(session.take()) == session.line.hashes
+
+
+@async_test
+async def test_a_prompt_that_waits_takes_the_place_of_the_clean_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, settle = Rollout.step, Rollout.settle
+    begun, may_step, committed = threading.Event(), threading.Event(), {}
+
+    def held(rollout: Rollout, extra: Sequence[Cue] = ()) -> Chunk:
+        if rollout.state.index == 12:
+            begun.set()
+            assert may_step.wait(20)
+        return step(rollout, extra)
+
+    def noted(rollout: Rollout, coming: Sequence[Cue] = ()) -> Boundary:
+        boundary = settle(rollout, coming)
+        committed[boundary.first] = "commit" in boundary.seconds
+        return boundary
+
+    monkeypatch.setattr(Rollout, "step", held)
+    monkeypatch.setattr(Rollout, "settle", noted)
+    async with running() as (session, _):
+        await until(begun.is_set)
+        say(session, 1, type="prompt", text="two")
+        may_step.set()
+        await until(lambda: session.index >= 24)
+        assert [(e.prompt, e.landed) for e in session.line.landed] == [("one", 0), ("two", 15)]
+        say(session, 2, type="rewind", latent=15)
+        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.index >= 24)
+        assert [e.prompt for e in session.line.landed] == ["one"]
+    assert [first for first, ran in committed.items() if not ran] == [12]
+    assert replayed(session.take()) == session.line.hashes
 
 
 @async_test
@@ -149,7 +151,7 @@ async def test_one_can_go_back_to_what_the_next_chunk_pushes_out_of_memory() -> 
     async with running() as (session, _):
         await until(lambda: session.index >= 9)
         old = session.line.id
-        say(session, 1, type="rewind", latent=session.status()["oldest"])
+        say(session, 1, type="rewind", latent=session.status().oldest)
         session._drawing.snapshots.drop_after(-1)
         await until(lambda: session.line.parent == f"{old}@3")
         await until(lambda: session.index >= 9)
@@ -172,7 +174,7 @@ async def test_a_continued_take_goes_on_from_its_end_and_shows_nothing_of_its_pa
         assert again.line.parent == f"{past.id}@{past.length}"
         await until(lambda: again.index >= past.length + 6)
         assert [(e.prompt or e.seed, e.landed) for e in again.line.landed][-1] == ("three", past.length)
-        assert not [e for e in events if e["type"] == "warning"]
+        assert not [e for e in events if e.type == "warning"]
     assert {k: v for k, v in again.line.hashes.items() if k < past.length} == past.hashes
     assert replayed(again.take()) == again.line.hashes
 
@@ -184,8 +186,8 @@ async def test_a_continued_take_says_where_its_replay_differs() -> None:
     session.line.hashes[6] = "another"
     async with running(past=session.line) as (again, events):
         await until(lambda: again.playout.released > 0)
-        (warning,) = [e for e in events if e["type"] == "warning"]
-        assert warning["why"].startswith("from latent 6 on the replay differs")
+        (warning,) = [e for e in events if e.type == "warning"]
+        assert warning.why.startswith("from latent 6 on the replay differs")
 
 
 @async_test
@@ -195,7 +197,7 @@ async def test_undo_takes_back_the_newest_cue() -> None:
             say(session, 1, type="undo")
         await until(lambda: session.index >= 3)
         say(session, 2, type="prompt", text="two")
-        await until(lambda: any(e["type"] == "live" for e in events))
+        await until(lambda: any(e.type == "live" for e in events))
         say(session, 3, type="undo")
         await until(lambda: session.line.parent is not None)
         await until(lambda: session.index >= 12)
@@ -211,9 +213,9 @@ async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alo
         await asyncio.sleep(0.3)
         line, at = session.line.id, session.index
         say(session, 2, type="prompt", text="two")
-        await until(lambda: any(e["type"] == "encoded" for e in events))
+        await until(lambda: any(e.type == "encoded" for e in events))
         say(session, 3, type="undo")
-        await until(lambda: any(e["type"] == "taken_back" and e["id"] == 2 for e in events))
+        await until(lambda: any(e.type == "taken_back" and e.id == 2 for e in events))
         say(session, 4, type="resume")
         await until(lambda: session.index >= at + 6)
         assert [e.prompt for e in session.line.landed] == ["one"]
@@ -222,10 +224,10 @@ async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alo
 
 @async_test
 async def test_undo_takes_back_a_cue_that_is_being_drawn_and_no_more() -> None:
-    async with running() as (session, events):
+    async with running() as (session, _):
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
-        await until(lambda: any(e["type"] == "live" for e in events))
+        await until(lambda: len(session.line.landed) == 2)
         draw = session._drawing._rollout.step
 
         def slowly(cues: Any) -> Any:
@@ -292,7 +294,8 @@ async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> 
             await until(lambda s=session: s.playout.released > 0 and len(s.playout) > 12)
             for number, text in enumerate("abc"):
                 say(session, number, type="prompt", text=text)
-            await until(lambda e=events: any(x.get("id") == 2 and x["type"] == "live" for x in e))
+            await until(lambda e=events: any(x.wire().get("id") == 2 and x.type == "live" for x in e))
+            await until(lambda s=session, n=landed: len(s.line.landed) == len(n))
             assert [e.prompt for e in session.line.landed] == landed
 
 
@@ -326,19 +329,19 @@ async def test_a_failing_model_ends_the_session_in_words() -> None:
             raise RuntimeError("secret path /x")
 
         session._drawing._rollout.step = broken
-        await until(lambda: session.phase is Phase.FAILED)
-        why = next(e["why"] for e in events if e.get("phase") == Phase.FAILED)
+        await until(lambda: session.phase is SessionState.FAILED)
+        why = next(e.why for e in events if e.wire().get("phase") == SessionState.FAILED)
         assert why == "the take stopped: RuntimeError"
         with pytest.raises(ControlError, match="failed"):
             say(session, 1, type="pause")
 
 
 def test_phases_go_only_their_ways() -> None:
-    assert onward(Phase.LIVE, Phase.PAUSED) is Phase.PAUSED
-    for now in Phase:
-        for then in set(Phase) - WAYS[now]:
+    assert next_state(SessionState.LIVE, SessionState.PAUSED) is SessionState.PAUSED
+    for now in SessionState:
+        for then in set(SessionState) - TRANSITIONS[now]:
             with pytest.raises(ValueError, match=f"{now} cannot become {then}"):
-                onward(now, then)
+                next_state(now, then)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from streaming.speech.soundtrack import HEADER, Spoken, header, whole_bytes
+from streaming.speech.soundtrack import HEADER, Soundtrack, header, whole_bytes
 
 
 def sizes(head: bytes) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def test_a_file_whose_header_cannot_say_its_length_is_read_to_its_end(tmp_path: 
 
 @pytest.mark.parametrize("samples", [0, 5000])
 def test_a_file_is_as_long_as_its_header_says_whatever_was_there(tmp_path: Path, samples: int) -> None:
-    spoken = Spoken(tmp_path / "a.wav")
+    spoken = Soundtrack(tmp_path / "a.wav")
     spoken.add(np.ones(9000, np.int16))
     spoken.hush(samples)
     spoken.add(np.ones(100, np.int16))

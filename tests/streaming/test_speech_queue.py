@@ -1,4 +1,4 @@
-"""The voice of an avatar in samples: whole sounds in order, a live one without a gap, silence where there is nothing."""
+"""Speech of an avatar in samples: whole sounds in order, a live one without a gap, silence where there is nothing."""
 
 from __future__ import annotations
 
@@ -10,109 +10,108 @@ import pytest
 from speakers import as_samples, tone
 
 from models.driving_signal import RATE
-from models.pocket.world.portrait.tts import Voice as Speaker
-from models.pocket.world.portrait.tts import random_sentence, random_voice, room_tone, speak
-from streaming.speech.speech_queue import BEFORE_ONSET, MicrophoneUse, Voice, VoiceError
-from streaming.speech.vad import BLOCK, VoiceGate
+from models.pocket.world.portrait.tts import Speaker, random_sentence, random_voice, room_tone, speak
+from streaming.speech.speech_queue import BEFORE_ONSET, MicrophoneUse, SpeechQueue, SpeechQueueError
+from streaming.speech.vad import BLOCK, VoiceActivityDetector
 
 CHUNK = 12 * 640
 
 
 def test_sounds_are_spoken_one_after_another_and_silence_follows() -> None:
-    voice = Voice()
+    queue = SpeechQueue()
     a, b = tone(0.3), tone(0.4, 500)
-    voice.say(a)
-    voice.say(b)
-    assert voice.reads
-    got = np.concatenate([voice.next(CHUNK) for _ in range(3)])
+    queue.say(a)
+    queue.say(b)
+    assert queue.reads
+    got = np.concatenate([queue.next(CHUNK) for _ in range(3)])
     assert (got[: len(a) + len(b)] == np.round(32768 * np.concatenate([a, b]))).all()
     assert not got[len(a) + len(b) :].any()
-    assert not voice.reads
+    assert not queue.reads
 
 
 def test_what_is_cleared_is_not_spoken() -> None:
-    voice = Voice()
-    voice.say(tone(5))
-    voice.next(CHUNK)
-    voice.clear()
-    assert voice.waiting == 0
-    assert not voice.next(CHUNK).any()
+    queue = SpeechQueue()
+    queue.say(tone(5))
+    queue.next(CHUNK)
+    queue.clear()
+    assert queue.waiting == 0
+    assert not queue.next(CHUNK).any()
 
 
 def test_no_more_than_ten_minutes_wait() -> None:
-    voice = Voice()
-    voice.say(np.zeros(599 * RATE, np.float32))
-    with pytest.raises(VoiceError, match="600 seconds"):
-        voice.say(np.zeros(2 * RATE, np.float32))
+    queue = SpeechQueue()
+    queue.say(np.zeros(599 * RATE, np.float32))
+    with pytest.raises(SpeechQueueError, match="600 seconds"):
+        queue.say(np.zeros(2 * RATE, np.float32))
 
 
-def heard(voice: Voice, sound: np.ndarray) -> None:
+def heard(queue: SpeechQueue, sound: np.ndarray) -> None:
     for i in range(0, len(sound), 480):
-        voice.hear(as_samples(sound[i : i + 480]), echo=False)
+        queue.hear(as_samples(sound[i : i + 480]), echo=False)
 
 
 def test_a_live_voice_begins_late_and_goes_on_without_a_gap() -> None:
-    voice = Voice()
-    voice.use = MicrophoneUse.PUPPET
+    queue = SpeechQueue()
+    queue.use = MicrophoneUse.PUPPET
     sound = np.concatenate([np.zeros(3200, np.float32), tone(2, loud=0.1)])
-    heard(voice, sound[:5760])  # 160 ms of voice, with 200 ms before its onset: 40 and 320 samples of silence
-    first = voice.next(CHUNK)
+    heard(queue, sound[:5760])  # 160 ms of queue, with 200 ms before its onset: 40 and 320 samples of silence
+    first = queue.next(CHUNK)
     assert first[-1] != 0
     assert not first[: CHUNK - 5760].any()
-    assert voice.awaits(CHUNK)
-    heard(voice, sound[5760 : 5760 + CHUNK])
-    assert not voice.awaits(CHUNK)
-    both = np.concatenate([first, voice.next(CHUNK)])
+    assert queue.awaits(CHUNK)
+    heard(queue, sound[5760 : 5760 + CHUNK])
+    assert not queue.awaits(CHUNK)
+    both = np.concatenate([first, queue.next(CHUNK)])
     begin = np.flatnonzero(both)[0] - 1
     assert (both[begin:] == as_samples(sound[3200:])[: len(both) - begin]).all()
 
 
 def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
-    voice = Voice()
-    voice.use = MicrophoneUse.PUPPET
-    heard(voice, np.concatenate([np.zeros(8000, np.float32), tone(0.2), np.zeros(6400, np.float32)]))
-    assert not voice.gate.open
-    got = voice.next(2 * CHUNK)
+    queue = SpeechQueue()
+    queue.use = MicrophoneUse.PUPPET
+    heard(queue, np.concatenate([np.zeros(8000, np.float32), tone(0.2), np.zeros(6400, np.float32)]))
+    assert not queue.gate.open
+    got = queue.next(2 * CHUNK)
     assert BEFORE_ONSET // 2 < np.flatnonzero(got)[0] <= BEFORE_ONSET
-    assert not voice.awaits(CHUNK)
+    assert not queue.awaits(CHUNK)
 
 
 @pytest.mark.parametrize("clock", [0.999, 1.0, 1.001])
 def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) -> None:
     """A tenth of a per cent for ten minutes would be 600 ms; every pause begins anew."""
-    voice, chance = Voice(), np.random.default_rng(0)
-    voice.use = MicrophoneUse.PUPPET
+    queue, chance = SpeechQueue(), np.random.default_rng(0)
+    queue.use = MicrophoneUse.PUPPET
     given = 0.0
     for chunk in range(1250):
         loud = chunk % 20 < 15
         given += clock * CHUNK
         sound = tone(int(given) / RATE) if loud else np.zeros(int(given), np.float32)
         given -= len(sound)
-        heard(voice, sound + 0.0005 * chance.standard_normal(len(sound)).astype(np.float32))
-        voice.next(CHUNK)
-        assert voice.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 3 * BLOCK
+        heard(queue, sound + 0.0005 * chance.standard_normal(len(sound)).astype(np.float32))
+        queue.next(CHUNK)
+        assert queue.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 3 * BLOCK
         if chunk % 20 == 19:
-            assert voice.waiting == 0
+            assert queue.waiting == 0
 
 
 def test_who_only_is_listened_to_is_not_spoken() -> None:
-    voice = Voice()
-    heard(voice, tone(1))
-    assert voice.gate.open
-    assert voice.waiting == 0
+    queue = SpeechQueue()
+    heard(queue, tone(1))
+    assert queue.gate.open
+    assert queue.waiting == 0
 
 
 def test_a_quiet_live_voice_is_brought_to_the_level_of_speech() -> None:
-    voice = Voice()
-    voice.use = MicrophoneUse.PUPPET
-    heard(voice, np.concatenate([np.zeros(3200, np.float32), tone(4, loud=0.02)]))
-    got = voice.next(RATE).astype(float) / 32768
+    queue = SpeechQueue()
+    queue.use = MicrophoneUse.PUPPET
+    heard(queue, np.concatenate([np.zeros(3200, np.float32), tone(4, loud=0.02)]))
+    got = queue.next(RATE).astype(float) / 32768
     assert 20 * np.log10(np.sqrt((got[-4000:] ** 2).mean())) == pytest.approx(-21, abs=2)
 
 
 def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
     """Whether the gate is open, for every block of 20 ms."""
-    gate, out = VoiceGate(), []
+    gate, out = VoiceActivityDetector(), []
     for block in as_samples(np.clip(sound, -1, 1))[: len(sound) // BLOCK * BLOCK].reshape(-1, BLOCK):
         gate.hear(block, echo=echo)
         out.append(gate.open)
@@ -176,7 +175,7 @@ def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
 
 def test_who_goes_on_speaking_when_the_avatar_begins_is_heard_over_it_and_who_just_stops_is_not() -> None:
     def over(said: np.ndarray) -> list[bool]:
-        gate, out = VoiceGate(), []
+        gate, out = VoiceActivityDetector(), []
         for number, block in enumerate(as_samples(said).reshape(-1, BLOCK)):
             gate.hear(block, echo=number >= 50)
             out.append(gate.over_echo)

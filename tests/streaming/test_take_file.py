@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.time_grid import TimeGrid
 from streaming.take.take_file import TakeError, load, parse
 
 GOOD = "model: pocket\nlength: 10s\ncues:\n  - prompt: one\n  - at: 5s\n    prompt: two\n    blend: 2\n"
@@ -16,8 +17,8 @@ GOOD = "model: pocket\nlength: 10s\ncues:\n  - prompt: one\n  - at: 5s\n    prom
 
 def test_a_take_lands_its_cues_on_chunk_borders() -> None:
     take = parse(GOOD, "t.yaml")
-    assert [at for at, _ in take.landing(chunk=3, fps=16)] == [0, 21]  # 5 s is latent 20
-    assert take.chunks(chunk=3, fps=16) == 14
+    assert [at for at, _ in take.landing(TimeGrid(3, 3), fps=16)] == [0, 21]  # 5 s is latent 20
+    assert take.chunks(TimeGrid(3, 3), fps=16) == 14
 
 
 def test_a_dumped_take_reads_as_itself() -> None:
@@ -66,5 +67,5 @@ def test_longlive_jsonl_and_plain_text_become_takes(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.txt"):
         take = load(tmp_path / name)
         assert [(e.at, e.prompt) for e in take.cues] == [(0, "one"), (40, "two")]
-        assert [at for at, _ in take.landing(3, 16)] == [0, 42]
+        assert [at for at, _ in take.landing(TimeGrid(3, 3), 16)] == [0, 42]
     assert load(tmp_path / "a.txt", switch_at=12).length == 24

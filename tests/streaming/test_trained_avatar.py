@@ -18,12 +18,12 @@ from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.judge import face_reader as reading
 from models.judge.lip_sync import sync
 from models.pocket.world.portrait.gallery import drawn, face_named
-from models.pocket.world.portrait.tts import VoiceError, monologue
+from models.pocket.world.portrait.tts import SpeechSynthesisError, monologue
 from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown
-from streaming.speech.avatar_session import LiveAvatar, State
+from streaming.speech.avatar_session import AvatarState, LiveAvatar
 from streaming.speech.soundtrack import as_sound
-from streaming.take.take_file import Entry, Take
+from streaming.take.take_file import CueLine, Take
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -36,7 +36,7 @@ async def living(face: str) -> AsyncIterator[tuple[LiveAvatar, list[tuple[float,
     """The avatar, and what it shows: (time, frame)."""
     device, shown = DeviceThread(), list[tuple[float, Shown]]()
     model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
-    take = Take(model=AVATAR.name, seed=5, length=1, cues=[Entry(prompt="a portrait speaks")])
+    take = Take(model=AVATAR.name, seed=5, length=1, cues=[CueLine(prompt="a portrait speaks")])
     avatar = LiveAvatar(model, take, device, portrait=drawn(face_named(face)))
     tell = avatar.playout._shown
 
@@ -57,7 +57,7 @@ async def living(face: str) -> AsyncIterator[tuple[LiveAvatar, list[tuple[float,
 def speech(seconds: float, seed: int) -> np.ndarray:
     try:
         return monologue(seconds, random.Random(seed))
-    except VoiceError as e:
+    except SpeechSynthesisError as e:
         pytest.skip(str(e))
 
 
@@ -65,7 +65,7 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     async with living("ada") as (avatar, shown):
         avatar.say(speech(20, 2))
-        await until(lambda: avatar.state is State.IDLE, 120)
+        await until(lambda: avatar.state is AvatarState.IDLE, 120)
     frames = np.stack([f.picture for _, f in shown])
     sound = as_sound(np.concatenate([f.sound for _, f in shown]))
     found = sync(reader.pose(frames)["mouth"], sound)

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from streaming.media.video_writer import Recorder
+from streaming.media.video_writer import VideoWriter
 
 
 def clip(frames: int, size: int = 64) -> np.ndarray:
@@ -23,7 +23,7 @@ def clip(frames: int, size: int = 64) -> np.ndarray:
 
 def test_the_file_plays_after_every_fragment_and_looks_right(tmp_path: Path) -> None:
     file, frames = tmp_path / "a.mp4", clip(30)
-    with Recorder(file, 16) as recorder:
+    with VideoWriter(file, 16) as recorder:
         for i in range(3):
             recorder.add(frames[10 * i : 10 * i + 10])
             recorder.end_fragment()
@@ -36,14 +36,14 @@ def test_the_file_plays_after_every_fragment_and_looks_right(tmp_path: Path) -> 
 
 def test_continued_at_a_fragment_equals_written_at_once(tmp_path: Path) -> None:
     whole, parts, frames = tmp_path / "a.mp4", tmp_path / "b.mp4", clip(30)
-    with Recorder(whole, 16) as recorder:
+    with VideoWriter(whole, 16) as recorder:
         for i in range(3):
             recorder.add(frames[10 * i : 10 * i + 10])
             recorder.end_fragment()
             if i == 0:
                 place = {"offset": recorder.offset, "fragments": 1, "frames": 10}
     parts.write_bytes(whole.read_bytes()[: place["offset"]] + bytes(1_000_000))  # more than what is to come
-    with Recorder(parts, 16, **place) as recorder:
+    with VideoWriter(parts, 16, **place) as recorder:
         for i in (1, 2):
             recorder.add(frames[10 * i : 10 * i + 10])
             recorder.end_fragment()
@@ -51,7 +51,7 @@ def test_continued_at_a_fragment_equals_written_at_once(tmp_path: Path) -> None:
 
 
 def test_every_fragment_starts_with_a_keyframe(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "a.mp4", 16) as recorder:
+    with VideoWriter(tmp_path / "a.mp4", 16) as recorder:
         for i in range(3):
             recorder.add(clip(30)[10 * i : 10 * i + 10])
             recorder.end_fragment()
@@ -61,7 +61,7 @@ def test_every_fragment_starts_with_a_keyframe(tmp_path: Path) -> None:
 
 
 def test_a_scaled_picture_is_larger(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "a.mp4", 16, scale=2) as recorder:
+    with VideoWriter(tmp_path / "a.mp4", 16, scale=2) as recorder:
         recorder.add(clip(4))
         recorder.end_fragment()
     with av.open(str(tmp_path / "a.mp4")) as container:
@@ -69,7 +69,7 @@ def test_a_scaled_picture_is_larger(tmp_path: Path) -> None:
 
 
 def test_nothing_waits_nothing_is_written(tmp_path: Path) -> None:
-    with Recorder(tmp_path / "a.mp4", 16) as recorder:
+    with VideoWriter(tmp_path / "a.mp4", 16) as recorder:
         recorder.end_fragment()
         assert recorder.fragments == 0
     assert (tmp_path / "a.mp4").stat().st_size == 0
@@ -77,7 +77,7 @@ def test_nothing_waits_nothing_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fps", [8, 16, 25])
 def test_time_is_that_of_the_catalog(tmp_path: Path, fps: int) -> None:
-    with Recorder(tmp_path / "a.mp4", fps) as recorder:
+    with VideoWriter(tmp_path / "a.mp4", fps) as recorder:
         for i in range(2):
             recorder.add(clip(20)[10 * i : 10 * i + 10])
             recorder.end_fragment()

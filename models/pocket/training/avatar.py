@@ -1,10 +1,10 @@
-"""Training of pocket-avatar: the same transformer with a mask channel, a reference that runs ahead, and a drive.
+"""Training of pocket-avatar: pocket's transformer with a mask channel, a reference that runs ahead, and a drive.
 
 Teacher forcing as for pocket, over four neighbouring chunks of a clip: a pass over the noised chunk and its knot sees
-the reference, the two clean chunks before it and what the latents are driven by. The reference is the clip's last frame
-and stands so many latents in front of the newest one that it is always the future (2512.21734). The first latents
-of a chunk are given, as a held knot would be: the truth with a little noise, or what the model itself expected; those of
-a clip's first chunk are the truth, as a take begins with its portrait.
+the reference, the two clean chunks before it and the latents' driving tokens. The reference is the clip's last frame
+and stands a few latents in front of the newest one, so that it is always in the future (arXiv 2512.21734). The first
+latents of a chunk are given, as a held knot would be: the truth with a little noise, or the model's own prediction;
+those of a clip's first chunk are the truth, as a take begins with its portrait.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from models import catalog
+from models.cache_protocol import KeysValues, Visible
 from models.catalog import AVATAR_PROMPT as PROMPT
 from models.pocket.training.avatar_clips import CHUNK, CHUNKS, AvatarClip
 from models.pocket.training.layout import SIGMAS
@@ -25,14 +26,14 @@ from models.pocket.training.stage import Pair, Save, Stage
 from models.pocket.training.teacher import Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
-from models.transformer import KeysValues, TextState
+from models.transformer import TextState
 
 BATCH = 12
 SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
 
 
 class ReferenceCache:
-    """The reference, rotated to where each pass wants it, and the newest clean chunks; gradients pass."""
+    """Hold the reference, rotated to the coordinate of each pass, and the newest clean chunks; gradients pass."""
 
     def __init__(self, layers: int) -> None:
         self.reference: list[KeysValues] = []
@@ -40,23 +41,23 @@ class ReferenceCache:
         self.placed: Rotation | None = None  # None: the pass is the reference's own
         self.clean = False  # whether the pass under way leaves its keys and values
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         if self.placed is None:
             self.reference.append((key, value))
-            return rotation(key), value
+            return Visible(rotation(key), value)
         own = rotation(key), value
         anchor = self.reference[layer]
         keys = torch.cat([self.placed(anchor[0]), *(k for k, _ in self.past[layer]), own[0]], 1)
         values = torch.cat([anchor[1], *(v for _, v in self.past[layer]), own[1]], 1)
         if self.clean:
             self.past[layer] = [*self.past[layer], own][-PAST:]
-        return keys, values
+        return Visible(keys, values)
 
 
 def build(first: Path) -> Pair:
-    """Networks with pocket-avatar's parts, new where pocket's transformer in the file `first` has none.
+    """Build pocket-avatar's networks from pocket's transformer in the file `first`; missing parts are new.
 
-    What a video's past means for its next chunk is much the same in either world.
+    The way from a video's past to its next chunk is much the same in either world.
     """
     transformer, text = build_transformer(
         catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.drive
@@ -72,7 +73,7 @@ def build(first: Path) -> Pair:
 
 @dataclass
 class AvatarBatch:
-    """SLOTS neighbouring chunks of each clip, knot included; all [B, ...]."""
+    """Hold SLOTS neighbouring chunks of each clip, knot included; all tensors [B, ...]."""
 
     chunks: list[Tensor]  # [B, C, 3 + knot, h, w]
     weights: list[Tensor]  # [B, 1, 3 + knot, h, w]
@@ -106,21 +107,21 @@ def sample_batch(clips: list[AvatarClip], rng: random.Random) -> AvatarBatch:
 
 
 def told(x: Tensor, given: int) -> Tensor:
-    """Latents [B, C, F, h, w] with the mask channel behind them: 1 for the first `given`."""
+    """Append the mask channel to latents [B, C, F, h, w]: 1 for the first `given`, else 0."""
     mask = torch.zeros_like(x[:, :1])
     mask[:, :, :given] = 1
     return torch.cat([x, mask], 1)
 
 
 class AvatarTeacher(Teacher):
-    """Runs a batch chunk by chunk, each noised before it is seen clean."""
+    """Run a batch chunk by chunk; each chunk is denoised before its clean version is cached."""
 
     def predict_avatar(
         self, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], sigmas: list[Tensor]
     ) -> list[Tensor]:
-        """x0 of the noised chunks, [B, C, 3 + knot, h, w] each; a first slot amid a clip has no true past and stands as it is.
+        """Predict x0 of the noised chunks, [B, C, 3 + knot, h, w] each; a first slot within a clip stands as it is.
 
-        `context`: the clean chunks that later ones see; `held`: for every slot the knot that it starts from.
+        `context` holds the clean chunks that later ones see, `held` the knot that every slot starts from.
         """
         cache, out = ReferenceCache(len(self.transformer.blocks)), []
         text = self.prompts([PROMPT] * len(batch.reference))
@@ -147,7 +148,7 @@ class AvatarTeacher(Teacher):
         return out
 
     def remember_driven(self, cache: ReferenceCache, first: int, clean: Tensor, text: TextState, drive: Tensor) -> None:
-        """The clean pass over a chunk at coordinate `first`: its keys and values are seen from here on."""
+        """Run the clean pass over a chunk at coordinate `first`, whose keys and values later passes see."""
         cache.clean = True
         zero = torch.zeros(1, device=clean.device)
         where = self.rotation(first, clean)
@@ -158,7 +159,7 @@ class AvatarTeacher(Teacher):
 def train_avatar(
     minutes: float, pair: Pair, save: Save, clips: list[AvatarClip], *, fresh: bool, seed: int = 0
 ) -> None:
-    """Train for `minutes`; from 40 % of them on contexts and knots are often what the model itself predicts."""
+    """Train for `minutes`; from 40 % on, contexts and knots are often the model's own predictions."""
     torch.manual_seed(seed)
     rng, draws = random.Random(seed), np.random.default_rng(seed)
     stage = Stage("avatar", minutes, pair, save, peak=1.0 if fresh else 0.7)
@@ -192,6 +193,6 @@ def avatar_forcing(
 
 
 def held_knots(batch: AvatarBatch, context: list[Tensor]) -> list[Tensor]:
-    """What each slot's predecessor expected behind its end; a clip's first has none and begins as it is."""
+    """Return the knot that each slot's predecessor predicted behind its end; a clip's first slot has none."""
     own = batch.chunks[0][:, :, : max(1, batch.knot)]
     return [own, *(c[:, :, CHUNK:] for c in context[:-1])]

@@ -1,4 +1,4 @@
-"""Clips of the portrait world, encoded for training: a face that speaks, what drives it, and the picture it stays true to."""
+"""Encoded training clips of the portrait world: a face that speaks, its driving signal, and its reference picture."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ from models.pocket.world.portrait.face import Pose, random_face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import SIZE, draw_portrait, places
 from models.pocket.world.portrait.tts import RATE, Sound, monologue, mouth_of
+from models.time_grid import FRAMES_PER_LATENT, frames_before
 
 CHUNK, CHUNKS = 3, 6
 LATENTS = CHUNK * CHUNKS
-FRAMES = 4 * (LATENTS - 1) + 1
+FRAMES = frames_before(LATENTS)
 
 
 @dataclass(frozen=True)
 class AvatarClip:
-    """Latents [C, 18, h, w] and reference [C, 1, h, w] float16, weight of each cell [18, h, w], drive [18, 7, 64] float16."""
+    """Hold an encoded clip, float16: latents [C, 18, h, w], reference [C, 1, h, w], cell weights [18, h, w].
+
+    `drive` [18, 7, 64] are the driving tokens.
+    """
 
     latents: Tensor
     reference: Tensor
@@ -38,7 +42,7 @@ class AvatarClip:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A clip as it is drawn: frames [n, 128, 128, 3] uint8, poses [n, 11], sound [samples], weight of pixels [n, 128, 128]."""
+    """Hold a drawn clip: frames [n, 128, 128, 3] uint8, poses [n, 11], sound [samples], pixel weights [n, 128, 128]."""
 
     frames: NDArray[np.uint8]
     poses: NDArray[np.float32]
@@ -47,7 +51,7 @@ class Portrait:
 
 
 def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: Sound | None = None) -> Portrait:
-    """Somebody speaks, or listens, for so many frames: the sound, or a new monologue. VoiceError without espeak-ng."""
+    """Draw a face that speaks, or listens, for `frames` frames; needs espeak-ng unless a sound is given."""
     face = random_face(rng, held_out=held_out)
     sound = monologue((frames + 2) / FPS, rng) if sound is None else sound
     mouth = mouth_of(sound)[:frames]
@@ -62,16 +66,19 @@ def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: 
 
 
 def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int, Controls]]:
-    """For most clips none; for the others some of what the face does is also said, latent by latent."""
+    """Return explicit controls: none for most clips, else part of the true pose, latent by latent."""
     said = [n for n in Controls.__dataclass_fields__ if rng.random() < 0.5] if rng.random() < 0.35 else []
     columns = {n: Pose._fields.index(n) for n in said}
-    rows = [poses[0], *(poses[4 * i - 1] for i in range(1, LATENTS))]  # amid the frames that a latent shows
+    rows = [
+        poses[0],
+        *(poses[FRAMES_PER_LATENT * i - 1] for i in range(1, LATENTS)),
+    ]  # amid the frames that a latent shows
     return [(i, Controls(**{n: float(row[c]) for n, c in columns.items()})) for i, row in enumerate(rows)]
 
 
 @torch.no_grad()
 def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip]:
-    """Clips of six chunks (69 frames); the reference is a clip's last frame, held for a latent (2512.21734)."""
+    """Draw and encode clips of six chunks (69 frames); the reference is a clip's last frame (arXiv 2512.21734)."""
     rng = random.Random(seed)
     for _ in range(count):
         drawn = portrait(rng, FRAMES)
@@ -81,14 +88,14 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
         drive.hear(drawn.sound)
         for latent, controls in _controls(drawn.poses, rng):
             drive.control(latent, controls)
-        shown = torch.from_numpy(drawn.weight[[0, *range(3, FRAMES, 4)]])
+        shown = torch.from_numpy(drawn.weight[[0, *range(FRAMES_PER_LATENT - 1, FRAMES, FRAMES_PER_LATENT)]])
         weight = torch.nn.functional.adaptive_avg_pool2d(shown, (z.shape[-2], z.shape[-1]))
         yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(drive.latents(0, LATENTS)).half())
 
 
 @lru_cache(maxsize=1)
 def _monologues() -> list[Sound]:
-    """Of which crops hear a moment each: a voice for every ninth of a second would take longer than to learn from it."""
+    """Return long monologues of which crops hear a part, because synthesis would take longer than learning."""
     rng = random.Random(1)
     return [monologue(8, rng) for _ in range(40)]
 

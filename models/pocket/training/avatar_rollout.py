@@ -41,7 +41,7 @@ TAKES, LONGEST = 8, 20  # chunks of the longest take, ten seconds
 
 @dataclass
 class PortraitChunk:
-    """A chunk about to be drawn: the state it is drawn from, and what drives it and its knot [takes, 3 + knot, 7, 64]."""
+    """Hold a chunk about to be drawn: its take's state, and the driving tokens of chunk and knot."""
 
     generator: Generator
     state: TakeState
@@ -50,10 +50,10 @@ class PortraitChunk:
     gap: int  # latents from the newest to the reference
 
     def drawn(self, student: AvatarTeacher, steps: int) -> Tensor:
-        past, text = past_of(self.state), student.prompts([PROMPT])
+        past, text = past_of(self.state, CHUNK), student.prompts([PROMPT])
         where = student.rotation(self.state.index, self.generator.noise(self.state, 0))
-        x = self.generator.denoised(self.state, text, where, past, self.drive, steps)
-        return self.generator.tied(self.state, x)[0]
+        x = self.generator.denoise(self.state, text, where, past, self.drive, steps)
+        return self.generator.fuse_knot(self.state, x)[0]
 
     def seen_as(self, network: AvatarTeacher, x: Tensor, sigma: Tensor) -> Tensor:
         cache, text = ReferenceCache(len(network.transformer.blocks)), network.prompts([PROMPT])
@@ -73,7 +73,7 @@ class PortraitChunk:
 
 
 def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.Random) -> Iterator[PortraitChunk]:
-    """Takes without end, TAKES at a time, one chunk an iteration; what `pair` learns meanwhile is used at once, but for its prompt."""
+    """Yield one chunk at a time of endless takes drawn in batches; the weights of `pair` are used as they are."""
     transformer, text = pair
     width, height = catalog.AVATAR.size
     while True:
@@ -88,17 +88,17 @@ def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.
             config, transformer, text, lambda: TinyStream(codec), catalog.AVATAR.stride, codec.encode_image
         )
         state = generator.new_take(tuple(rng.randrange(2**31) for _ in chosen), width, height)
-        generator.land(state, [Prompt(PROMPT)])
-        generator.stay_true(state, reference)
+        generator.apply_cues(state, [Prompt(PROMPT)])
+        generator.set_reference(state, reference)
         for _ in range(length):
-            generator.land(state)
+            generator.apply_cues(state)
             heard = drive[:, state.index : state.index + CHUNK + knot]
             yield PortraitChunk(generator, state, reference, heard, gap)
             generator.draw(state, drive=heard)
 
 
 def _driven(clips: list[AvatarClip], latents: int, rng: random.Random) -> Tensor:
-    """[latents, 7, 64]: what drove clips, one behind the other."""
+    """Return driving tokens [latents, 7, 64] of clips, one behind the other."""
     pieces: list[Tensor] = []
     while sum(map(len, pieces)) < latents:
         pieces.append(rng.choice(clips).drive)

@@ -25,6 +25,7 @@ from models.pocket.training.codec_loss import Adversary, picture_loss
 from models.pocket.training.footage import LEAD, SCENES, ClipBank, Footage, as_video, pool_of
 from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
+from models.time_grid import FRAMES_PER_LATENT
 
 CONFIG = TinyCodecConfig(
     latent_channels=32,
@@ -248,7 +249,7 @@ def scores(codec: TinyCodec, footage: Footage, clips: int = 4, frames: int = 37)
         shown = out[:, LEAD:].clamp(0, 1)
         decibels.append(float(-10 * torch.log10((shown - video).square().mean())))
         flow = seams.changes((255 * shown[0]).round().to(torch.uint8).movedim(1, -1).numpy())
-        profiles.append(seams.phase_profile(seams.local_ratio(flow), seams.STRIDE))
+        profiles.append(seams.phase_profile(seams.local_ratio(flow), FRAMES_PER_LATENT))
     return {"psnr_db": float(np.mean(decibels)), "pulse": float(np.mean(profiles, 0).max())}
 
 

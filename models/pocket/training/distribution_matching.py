@@ -17,12 +17,12 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from models.cache_protocol import KeysValues, Visible
 from models.pocket.training.layout import SIGMAS
 from models.pocket.training.stage import Descent, Pair, Save, Stage
 from models.pocket.training.teacher import Teacher, noised
 from models.rope import Rotation
 from models.state import TakeState
-from models.transformer import KeysValues
 
 Network = TypeVar("Network", bound=Teacher)
 Seeing = TypeVar("Seeing", bound=Teacher, contravariant=True)
@@ -32,17 +32,23 @@ class PastCache:
     """Past keys and values as constants, a pass's own behind them."""
 
     def __init__(self, past: list[KeysValues]) -> None:
-        self.past = past
+        self._past = past
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
-        keys, values = self.past[layer]
-        return torch.cat([keys, rotation(key)], 1), torch.cat([values, value], 1)
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
+        """Return the layer's past with a pass's own keys and values behind it."""
+        keys, values = self._past[layer]
+        return Visible(torch.cat([keys, rotation(key)], 1), torch.cat([values, value], 1))
+
+    def past(self) -> KeysValues:
+        """Return the past of all layers, [layers, batch, P, heads, d]."""
+        keys, values = zip(*self._past, strict=True)
+        return torch.stack(keys), torch.stack(values)
 
 
-def past_of(state: TakeState) -> PastCache:
+def past_of(state: TakeState, latents: int) -> PastCache:
     """What the next chunk sees."""
     with torch.inference_mode():  # the cache's buffers were made in it; the copies are ordinary tensors
-        state.cache.begin(state.index)
+        state.cache.begin(state.index, latents)
     keys, values = state.cache.past()
     state.cache.end()
     return PastCache(list(zip(keys, values, strict=True)))

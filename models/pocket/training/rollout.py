@@ -42,10 +42,10 @@ class SceneChunk:
     context: list[Tensor]  # sink and the two newest chunks, as far as there are any; [takes, C, 3, h, w]
 
     def drawn(self, student: Teacher, steps: int) -> Tensor:
-        past = past_of(self.state)
+        past = past_of(self.state, CHUNK)
         where = student.rotation(self.state.index, self.generator.noise(self.state, 0))
-        x = self.generator.denoised(self.state, student.prompts(self.prompts), where, past, steps=steps)
-        return self.generator.tied(self.state, x)[0]
+        x = self.generator.denoise(self.state, student.prompts(self.prompts), where, past, steps=steps)
+        return self.generator.fuse_knot(self.state, x)[0]
 
     def seen_as(self, network: Teacher, x: Tensor, sigma: Tensor) -> Tensor:
         text, cache = network.prompts(self.prompts), GrowingCache(len(network.transformer.blocks))
@@ -86,7 +86,7 @@ def rollouts(pair: Pair, codec: TinyCodec, longest: int, rng: random.Random) -> 
                 scenes = [changed_scene(s, rng) for s in scenes] if state.index else scenes
                 prompts, until_switch = [s.caption(rng) for s in scenes], rng.randint(3, 10)
                 cues = [Prompt(tuple(prompts))]
-            generator.land(state, cues)
+            generator.apply_cues(state, cues)
             newest = state.recent[-2:]
             if config.sink and first is not None and state.index > 2 * CHUNK:
                 newest = [first, *newest]

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.cache_protocol import Cache, KeysValues, Visible
 from models.rope import Rotation, rotation
 from models.text.words import WordText
-from models.transformer import Cache, CausalWanTransformer, KeysValues, TextState
+from models.transformer import CausalWanTransformer, TextState
 
 
 class GrowingCache:
@@ -18,12 +19,12 @@ class GrowingCache:
         self.seen: list[list[KeysValues]] = [[] for _ in range(layers)]
         self.clean = False  # whether the pass under way leaves its keys and values
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         own = rotation(key), value
         keys, values = (torch.cat([*(c[i] for c in self.seen[layer]), own[i]], 1) for i in (0, 1))
         if self.clean:
             self.seen[layer].append(own)
-        return keys, values
+        return Visible(keys, values)
 
 
 class Teacher:

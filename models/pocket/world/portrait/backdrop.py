@@ -1,4 +1,4 @@
-"""What stands behind a portrait: six quiet places in large shapes, softer than the face."""
+"""Backdrops of portraits: six quiet places in large shapes, softer than the face."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RAMP: dict[str, tuple[Colour, Colour]] = {  # colour at the top, colour at the 
 
 @lru_cache(maxsize=len(_RAMP))
 def backdrop(name: str) -> NDArray[np.uint8]:
-    """A canvas [256, 256, 3] uint8 RGB, read-only; copy it to draw on it."""
+    """Return a backdrop [256, 256, 3] uint8 RGB, read-only; copy it to draw on it."""
     top, bottom = (np.array(c, np.float64) for c in _RAMP[name])
     ramp = np.linspace(0, 1, SIZE * OVERSIZE)[:, None, None]
     picture = np.broadcast_to(top + (bottom - top) * ramp, (SIZE * OVERSIZE, SIZE * OVERSIZE, 3)).round()

@@ -17,7 +17,7 @@ _SHIFT = 4  # cv2 draws at 1/16 pixel with shift=4
 
 
 class Canvas:
-    """A picture [2 size, 2 size, 3] uint8 RGB that takes points in pixels of the final one."""
+    """Draw on a picture [2 size, 2 size, 3] uint8 RGB; points are given in pixels of the final picture."""
 
     def __init__(self, picture: NDArray[np.uint8]) -> None:
         self.picture = picture
@@ -36,13 +36,13 @@ def _fixed(points: Points) -> NDArray[np.int32]:
 
 
 def mixed(colour: Colour, other: Colour, share: float) -> Colour:
-    """`colour` with a share 0…1 of `other`."""
+    """Blend a share 0…1 of `other` into `colour`."""
     r, g, b = (round(c + (o - c) * share) for c, o in zip(colour, other, strict=True))
     return r, g, b
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, points: int = 20) -> Points:
-    """Points on an ellipse around x, y from angle `start` to `stop` in radians, clockwise from the right."""
+    """Return points of an ellipse around x, y from angle `start` to `stop` in radians, clockwise from the right."""
     angle = np.linspace(start, stop, points)
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
@@ -53,7 +53,7 @@ def _circle(points: int) -> Points:
 
 
 def disc(x: float, y: float, rx: float, ry: float) -> Points:
-    """An ellipse around x, y as a polygon [28, 2]."""
+    """Return an ellipse around x, y as a polygon [28, 2]."""
     return _circle(28) * np.array([rx, ry]) + np.array([x, y])
 
 
@@ -65,7 +65,7 @@ def _catmull_rom(steps: int) -> NDArray[np.float64]:
 
 
 def smooth(points: Points, *, closed: bool = True, steps: int = 6) -> Points:
-    """A Catmull–Rom curve through the points: [steps · n, 2], or [steps · (n − 1) + 1, 2] if it is open."""
+    """Interpolate points by a Catmull–Rom curve: [steps · n, 2], or [steps · (n − 1) + 1, 2] if it is open."""
     around = np.concatenate([points[-1:], points, points[:2]] if closed else [points[:1], points, points[-1:]])
     spans = np.stack([around[i : len(around) - 3 + i] for i in range(4)], 1)  # [spans, 4, 2]
     curve = (_catmull_rom(steps) @ spans).reshape(-1, 2)

@@ -1,8 +1,8 @@
-"""Who can be seen in the portrait world, and what a face can do in one frame.
+"""Identities of the portrait world, and the poses of a face in one frame.
 
-A face is a point in a small space of attributes, as a scene is one of the pocket world; a pose is everything that moves.
-Hair style × hair colour pairs in `HELD_OUT` are in no training, so that a model's and a reader's grip on faces they
-have never seen can be measured.
+A face is a point in a small space of attributes, as a scene is in the pocket world; a pose holds everything that moves.
+Hair style × hair colour pairs in `HELD_OUT` occur in no training, so that generalisation to unseen faces can be
+measured for a model and for a reader.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ HELD_OUT = frozenset(
 
 @dataclass(frozen=True)
 class Face:
-    """One identity; every field is one of `ATTRIBUTES[field]`.
+    """Describe one identity; every field is one of `ATTRIBUTES[field]`.
 
     Raises ValueError, in one line, for a value that the world cannot draw.
     """
@@ -105,7 +105,7 @@ class Face:
 
 
 class Pose(NamedTuple):
-    """What moves, in one frame; a clip is a float32 array [frames, 11] with these columns. The defaults are at rest."""
+    """Describe all motion in one frame; a clip is float32 [frames, 11] with these columns. Defaults are at rest."""
 
     mouth: float = 0.0  # 0 closed … 1 wide open
     width: float = 0.5  # 0 rounded as in "oo" … 1 spread as in "ee"
@@ -121,7 +121,7 @@ class Pose(NamedTuple):
 
 
 def random_face(rng: random.Random, *, held_out: bool = False) -> Face:
-    """A uniformly drawn face; `held_out` chooses on which side of the split its hair lies."""
+    """Draw a face uniformly; `held_out` chooses the side of the split on which its hair lies."""
     while True:
         face = Face(**{attribute: rng.choice(values) for attribute, values in ATTRIBUTES.items()})
         if face.held_out == held_out:

@@ -14,7 +14,7 @@ from models.pocket.world.portrait.renderer import SIZE, draw_portrait
 
 
 class FaceError(UserError):
-    """A face that cannot be drawn, as one line for a person."""
+    """Report, in one line for a person, a face that cannot be drawn."""
 
 
 GALLERY = {
@@ -28,9 +28,9 @@ GALLERY = {
 
 
 def face_named(text: str) -> Face:
-    """A face of the gallery by its name, or one by its attributes, as in `hair=curly,glasses=round`.
+    """Return a face of the gallery by its name, or one by its attributes, as in `hair=curly,glasses=round`.
 
-    What is not said is as in the gallery's first face. FaceError, in one line, for what cannot be drawn.
+    Attributes that are not named are those of the gallery's first face. Raises FaceError for what cannot be drawn.
     """
     if text in GALLERY:
         return GALLERY[text]
@@ -50,12 +50,12 @@ def face_named(text: str) -> Face:
 
 
 def as_png(reference: Reference) -> bytes:
-    """The picture as a PNG file."""
+    """Encode a reference picture as a PNG file."""
     pixels = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
     return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
 
 
 def drawn(face: Face) -> Reference:
-    """The face at rest, as the picture that a take stays true to."""
+    """Draw the face at rest, as the reference picture of a take."""
     frame = draw_portrait(face, np.array([Pose()], np.float32))[0]
     return Reference(frame.tobytes(), SIZE, SIZE)

@@ -1,4 +1,4 @@
-"""Hair of the portrait world: what hangs behind the head, and what lies on it."""
+"""Hair of the portrait world: the part behind the head and the part in front of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COVERS_EARS = frozenset({"bob", "long"})
 
 
 class Look:
-    """Colours of a head's hair and skin."""
+    """Hold the colours of a head's hair and skin."""
 
     def __init__(self, hair: Colour, skin: Colour) -> None:
         self.hair = hair
@@ -55,7 +55,7 @@ class Look:
 
 
 def hair_behind(canvas: Canvas, head: Head, style: str, look: Look) -> None:
-    """What hangs or stands behind the head and the shoulders' front."""
+    """Draw the hair behind the head and in front of the shoulders' back."""
     w = head.width
     back = -0.35 * math.sin(0.4 * head.pose.turn)  # hair behind the head swings the other way
 
@@ -106,7 +106,7 @@ def _curls() -> list[tuple[float, float]]:
 
 
 def hair_in_front(canvas: Canvas, head: Head, style: str, look: Look) -> None:
-    """The cap of hair on the skull down to its hairline, or a bald head's highlight."""
+    """Draw the cap of hair on the skull down to its hairline, or a bald head's highlight."""
     if style == "bald":
         canvas.fill(head.at_depth(disc(0.3, -0.82, 0.22, 0.09), 0.7), mixed(look.skin, (255, 255, 255), 0.28))
         return
@@ -123,7 +123,7 @@ def hair_in_front(canvas: Canvas, head: Head, style: str, look: Look) -> None:
 
 
 def _crown(head: Head, style: str) -> Points:
-    """Outer edge of the cap, from left to right over the top."""
+    """Return the outer edge of the cap of hair, from left to right over the top."""
     if style == "spiky":
         angle = np.linspace(math.pi * 1.02, math.pi * 1.98, 19)
         reach = np.where(np.arange(19) % 2 == 1, 1.3, 1.06)

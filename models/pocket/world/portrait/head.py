@@ -1,4 +1,4 @@
-"""A head in a pose: from head units to pixels of the picture, with its turn, tilt and shift."""
+"""Geometry of a head in a pose: from head units to pixels of the picture, with turn, tilt and shift."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOUTH_AT = 0.64
 
 
 class Jaw(NamedTuple):
-    """Lower half of a head: half width, chin below the centre, exponent of its superellipse, how much it narrows."""
+    """Describe the lower half of a head: half width, chin below the centre, superellipse exponent, narrowing."""
 
     width: float
     chin: float
@@ -40,7 +40,7 @@ CROWN = 1.08  # of the skull above the centre
 
 @lru_cache(maxsize=len(SHAPES))
 def _half_outline(shape: str) -> tuple[Points, Points]:
-    """Skull from left to right over the top, jaw from right to left under the chin."""
+    """Return the outline: skull from left to right over the top, jaw from right to left under the chin."""
     jaw = SHAPES[shape]
     angle = np.linspace(math.pi, 2 * math.pi, 24)
     skull = np.stack([jaw.width * np.cos(angle), CROWN * np.sin(angle)], 1)
@@ -50,7 +50,7 @@ def _half_outline(shape: str) -> tuple[Points, Points]:
 
 
 class Head:
-    """Where the parts of a head of that shape are in that pose; every method gives pixels [n, 2]."""
+    """Place the parts of a head of a given shape in a pose; every method returns pixels [n, 2]."""
 
     def __init__(self, shape: str, pose: Pose) -> None:
         self.pose = pose
@@ -67,22 +67,22 @@ class Head:
 
     @property
     def width(self) -> float:
-        """Half the width of the skull, in head units."""
+        """Return half the width of the skull, in head units."""
         return float(self._skull[-1, 0])
 
     def _placed(self, x: Points, y: Points) -> Points:
         return (np.stack([x, y - NECK], 1) @ self._rotation) * UNIT + self._origin
 
     def flat(self, points: Points) -> Points:
-        """Of the silhouette: a turn leaves it."""
+        """Project points of the silhouette, which a turn leaves in place."""
         return self._placed(points[:, 0], points[:, 1])
 
     def at_depth(self, points: Points, depth: float) -> Points:
-        """All at one depth: 0 is the middle of the head, 1 the face, negative behind the ears."""
+        """Project points that share one depth: 0 is the middle of the head, 1 the face, negative behind the ears."""
         return self._placed(points[:, 0] * self._cos + depth * self._sin, points[:, 1])
 
     def on_face(self, points: Points) -> Points:
-        """On the surface of the face: the nearer to its middle, the further a turn takes them, but not off the face."""
+        """Project points on the surface of the face; points near its middle move furthest in a turn."""
         depth = np.sqrt(np.maximum(1.02 - points[:, 0] ** 2 - 0.3 * points[:, 1] ** 2, 0.04))
         edge = np.interp(points[:, 1], self._heights, self._widths)
         return self._placed(np.clip(points[:, 0] * self._cos + depth * self._sin, -edge, edge), points[:, 1])
@@ -91,14 +91,14 @@ class Head:
         return self.flat(np.concatenate([self._skull, self._jaw]))
 
     def skull(self, grow: float) -> Points:
-        """The skull from left to right over the top, `grow` times as large."""
+        """Return the skull from left to right over the top, scaled by `grow`."""
         return self.flat(self._skull * grow)
 
     def jaw(self) -> Points:
-        """The jaw from below the right ear round the chin to below the left one."""
+        """Return the jaw from below the right ear round the chin to below the left ear."""
         return self.flat(self._jaw[3:-3])
 
     @staticmethod
     def shade(colour: Colour, share: float = 0.17) -> Colour:
-        """A warm shadow on the skin."""
+        """Return the colour of a warm shadow on the skin."""
         return mixed(colour, (92, 24, 40), share)

@@ -1,7 +1,7 @@
-"""How a face of the portrait world lives: smooth, seeded motion at 25 frames a second.
+"""Motion of a face of the portrait world: smooth, seeded poses at 25 frames a second.
 
-Nothing is still and nothing jumps: the head wanders slowly and nods with stressed syllables, the eyes rest and leap,
-lids close for a few frames every few seconds, shoulders breathe. What the mouth does comes from speech.
+Every part moves and none jumps: the head wanders slowly and nods with stressed syllables, the eyes fixate and leap,
+lids close for a few frames every few seconds, shoulders breathe. The mouth's motion is derived from speech.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ REST = (0.5, 2.6)  # seconds that the eyes stay on one point
 
 
 def living(frames: int, rng: np.random.Generator, mouth: Numbers | None = None) -> Numbers:
-    """Poses [frames, 11] float32 (columns of `Pose`) of a face that lives; `mouth` [frames, 2] is openness and width, 0…1.
+    """Return poses [frames, 11] float32 (columns of `Pose`) of a face; `mouth` [frames, 2] is openness and width, 0…1.
 
-    Without `mouth` the face listens: lips closed, everything else as alive as before.
+    Without `mouth` the face listens: lips closed, all other motion unchanged.
     """
     columns = {name: np.zeros(frames) for name in Pose._fields}
     spoken = np.tile([0.0, 0.5], (frames, 1)) if mouth is None else np.asarray(mouth, np.float64)
@@ -42,7 +42,7 @@ def living(frames: int, rng: np.random.Generator, mouth: Numbers | None = None) 
 
 
 def stressed(openness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much a frame belongs to a stressed syllable, 0…1: wide open for longer than its surroundings, smoothed."""
+    """Return how far each frame belongs to a stressed syllable, 0…1: open for longer than around it, smoothed."""
     slow, fast = _blurred(openness, 12.0), _blurred(openness, 2.5)
     return np.clip(3 * (fast - slow), 0, 1)
 
@@ -54,7 +54,7 @@ def _blurred(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 
 def _wander(frames: int, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth Gaussian process of unit variance that forgets within a few times `seconds`."""
+    """Return a smooth Gaussian process of unit variance whose correlation vanishes within a few times `seconds`."""
     sigma = seconds * FPS / 2
     reach = math.ceil(3 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -75,7 +75,7 @@ def _blinks(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _gaze(frames: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fixations, three in five on the viewer, with leaps between them that take two frames."""
+    """Return gaze fixations, three in five on the viewer, with leaps between them that take two frames."""
     points, at = np.zeros((frames, 2)), 0
     while at < frames:
         until = at + int(rng.uniform(*REST) * FPS)

@@ -1,7 +1,7 @@
-"""The portrait world: a face in a pose, drawn with OpenCV at twice the size and averaged down.
+"""Renderer of the portrait world: a face in a pose, drawn with OpenCV at twice the size and averaged down.
 
-Lengths are in head units (half the width of an oval head) around the centre of the head, x to the viewer's right, y down.
-A turn of the head is one of an ellipsoid: what lies on the face moves by its depth, so that it slides and narrows.
+Lengths are in head units (half the width of an oval head) around the centre of the head, x to the viewer's right, y
+down. A turn of the head rotates an ellipsoid: features of the face move by their depth, so that they slide and narrow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INK: Colour = (40, 30, 38)
 
 
 class Places(NamedTuple):
-    """Boxes [frames, 4] float32: left, top, right, bottom in 0…1 of the picture."""
+    """Hold boxes [frames, 4] float32: left, top, right, bottom in 0…1 of the picture."""
 
     face: Numbers
     eyes: Numbers
@@ -33,7 +33,7 @@ class Places(NamedTuple):
 
 
 def draw_portrait(face: Face, poses: Numbers) -> NDArray[np.uint8]:
-    """Frames [n, 128, 128, 3] RGB of a face; `poses` are rows of `Pose` [n, 11] float32."""
+    """Draw frames [n, 128, 128, 3] uint8 RGB of a face; `poses` are rows of `Pose` [n, 11] float32."""
     frames = np.empty((len(poses), SIZE, SIZE, 3), np.uint8)
     look = Look(HAIR[face.hair_colour], SKIN[face.skin])
     behind = backdrop(face.background)
@@ -61,7 +61,7 @@ def draw_portrait(face: Face, poses: Numbers) -> NDArray[np.uint8]:
 
 
 def places(face: Face, poses: Numbers) -> Places:
-    """Where the face, both eyes (with the brows) and the mouth (at its widest) are, for poses [n, 11]."""
+    """Return the boxes of the face, both eyes (with the brows) and the mouth (at its widest), for poses [n, 11]."""
     boxes: list[list[tuple[float, float, float, float]]] = []
     for row in poses:
         head = Head(face.shape, Pose(*map(float, row)))
@@ -195,7 +195,7 @@ def _nose(canvas: Canvas, head: Head, face: Face) -> None:
 
 
 def _mouth(canvas: Canvas, head: Head, face: Face) -> None:
-    """Two curves from corner to corner; everything inside lies between them, so that nothing ever spills."""
+    """Draw the mouth between two curves from corner to corner, so that teeth and tongue never cross the lips."""
     pose, skin = head.pose, SKIN[face.skin]
     lips = mixed(skin, (176, 46, 62), 0.52)
     half = (0.24 + 0.16 * pose.width) * (1 - 0.1 * pose.mouth) + 0.05 * pose.smile

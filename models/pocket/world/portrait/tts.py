@@ -1,4 +1,4 @@
-"""Voices for the portrait world: real speech by espeak-ng, the sounds of an empty room, and the mouth that they call for.
+"""Speech synthesis for the portrait world: espeak-ng, room noise, and the mouth shapes that speech calls for.
 
 espeak-ng is a formant synthesiser (a Debian package); it is called as a program, one sentence at a time.
 """
@@ -61,13 +61,13 @@ _WHEN = (
 )
 
 
-class VoiceError(UserError):
-    """Speech cannot be made; the message is one line for a person."""
+class SpeechSynthesisError(UserError):
+    """Report, in one line for a person, that speech cannot be synthesised."""
 
 
 @dataclass(frozen=True)
-class Voice:
-    """How somebody speaks: a language and a variant of espeak-ng, words a minute (80…300), pitch 0…99."""
+class Speaker:
+    """Describe a speaker: a language and a variant of espeak-ng, words a minute (80…300), pitch 0…99."""
 
     language: str = "en-gb"
     variant: str = "f2"
@@ -75,30 +75,32 @@ class Voice:
     pitch: int = 50
 
 
-def random_voice(rng: random.Random) -> Voice:
-    return Voice(rng.choice(LANGUAGES), rng.choice(VARIANTS), rng.randrange(125, 215), rng.randrange(25, 80))
+def random_voice(rng: random.Random) -> Speaker:
+    return Speaker(rng.choice(LANGUAGES), rng.choice(VARIANTS), rng.randrange(125, 215), rng.randrange(25, 80))
 
 
 def random_sentence(rng: random.Random) -> str:
-    """Words that use every vowel and closure of the lips; a voice of any language may read them."""
+    """Return a sentence that uses every vowel and lip closure; a voice of any language may read it."""
     return " ".join(rng.choice(part) for part in (_WHO, _DOES, _WHAT, _WHEN)) + rng.choice((".", "!", "?"))
 
 
 def installed() -> bool:
-    """Whether texts can be spoken here."""
+    """Return whether espeak-ng is installed."""
     return shutil.which(PROGRAM) is not None
 
 
-def speak(text: str, voice: Voice) -> Sound:
-    """The text spoken, [samples] float32 at 16 kHz, silence at both ends cut.
+def speak(text: str, voice: Speaker) -> Sound:
+    """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut.
 
-    Raises VoiceError if espeak-ng is not installed, refuses the voice, or says nothing.
+    Raises an error for a person if espeak-ng is not installed, refuses the voice, or returns no sound.
     """
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # no program can be handed these
-        raise VoiceError("the text holds a character that cannot be spoken")
+        raise SpeechSynthesisError("the text holds a character that cannot be spoken")
     program = shutil.which(PROGRAM)
     if program is None:
-        raise VoiceError("speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng")
+        raise SpeechSynthesisError(
+            "speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng"
+        )
     command = [
         program,
         "--stdout",
@@ -117,20 +119,20 @@ def speak(text: str, voice: Voice) -> Sound:
             samples = np.frombuffer(file.readframes(len(said)), np.int16)
     except subprocess.CalledProcessError as e:
         reason = e.stderr.decode(errors="replace").strip().splitlines()
-        raise VoiceError(
+        raise SpeechSynthesisError(
             f"espeak-ng refused voice {voice.language}+{voice.variant} ({(reason or ['no reason'])[0]})"
         ) from e
     except (subprocess.TimeoutExpired, wave.Error, EOFError) as e:
-        raise VoiceError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
+        raise SpeechSynthesisError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
     sound = (samples / 32768).astype(np.float32)
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
     if not len(loud):
-        raise VoiceError("espeak-ng said nothing: the text holds no word")
+        raise SpeechSynthesisError("espeak-ng said nothing: the text holds no word")
     return at_rate(sound[loud[0] : loud[-1] + 1], rate)
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:
-    """A sound of `rate` samples a second at 16 kHz, by a windowed sinc over 32 samples (−60 dB beyond 7.6 kHz)."""
+    """Resample a sound of `rate` samples a second to 16 kHz; windowed sinc over 32 samples, −60 dB beyond 7.6 kHz."""
     if rate == RATE:
         return sound
     at = np.arange(int(len(sound) * RATE / rate))
@@ -146,7 +148,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 @lru_cache(maxsize=4)
 def _kernels(rate: int) -> NDArray[np.float32]:
-    """Of every distance that an output can have from the input sample before it, [distances, taps]."""
+    """Return one kernel for every distance of an output from the input sample before it, [distances, taps]."""
     phases = RATE // math.gcd(rate, RATE)
     reach = math.ceil(16 * max(1.0, rate / RATE))
     cut = 0.95 * min(1.0, RATE / rate)
@@ -156,7 +158,7 @@ def _kernels(rate: int) -> NDArray[np.float32]:
 
 
 def room_tone(seconds: float, rng: np.random.Generator, level: float = -62.0) -> Sound:
-    """The hiss and hum of a quiet room at `level` dBFS."""
+    """Return the hiss and hum of a quiet room at `level` dBFS."""
     n = round(seconds * RATE)
     spectrum = np.fft.rfft(rng.standard_normal(n))
     hertz = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 40)
@@ -165,10 +167,10 @@ def room_tone(seconds: float, rng: np.random.Generator, level: float = -62.0) ->
 
 
 def monologue(seconds: float, rng: random.Random) -> Sound:
-    """A window on one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
+    """Return a window of one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
 
-    It begins amid a sentence, at one or before one; one window in eight holds no speech at all. Under half of them lies
-    room tone, under the others digital silence. Raises VoiceError as `speak` does.
+    The window begins within a sentence, at a sentence or before one; one window in eight holds no speech. Half of the
+    windows have room tone in the background, the others digital silence. Raises an error as `speak` does.
     """
     voice, loudness = random_voice(rng), 10 ** ((LEVEL + rng.uniform(-3, 3)) / 20)
     sound = np.zeros(round(seconds * RATE), np.float32)
@@ -186,11 +188,12 @@ def monologue(seconds: float, rng: random.Random) -> Sound:
 
 
 def mouth_of(audio: Sound, fps: float = 25) -> NDArray[np.float32]:
-    """Mouth openness and width 0…1 for every frame of 16 kHz mono sound: [frames, 2] float32, frames = ⌈seconds · fps⌉.
+    """Return mouth openness and width 0…1 for every frame of 16 kHz mono sound: [⌈seconds · fps⌉, 2] float32.
 
-    Openness follows the logarithm of the loudness around the frame and is 0 below −48 dBFS; it is absolute, so that a
-    frame's mouth depends on nothing but what is heard near it, and speech should be levelled to `LEVEL`. Width follows the spectrum: energy at 1.7…3.5 kHz, where the second formant of spread vowels lies,
-    against that at 0.3…1.1 kHz, where both formants of rounded ones lie. Both are smoothed to what lips can do.
+    Openness follows the logarithm of the loudness around the frame and is 0 below −48 dBFS. It is absolute, so that a
+    frame's mouth depends on the sound near it alone; speech should be levelled to `LEVEL`. Width follows the spectrum:
+    energy at 1.7…3.5 kHz, where the second formant of spread vowels lies, against that at 0.3…1.1 kHz, where both
+    formants of rounded ones lie. Both are smoothed to the speed of lips.
     """
     frames = math.ceil(len(audio) * fps / RATE)
     if not frames:

@@ -1,0 +1,51 @@
+"""`longtake avatar`: a portrait speaks a text or a sound file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.commands import ENGINE_HELP, CommandError, LogLevelOption, require_writable
+from app.log_output import LogLevel, configure
+
+
+def avatar(
+    audio: Annotated[Path | None, typer.Option("--audio", help="what is said: a sound file of any kind")] = None,
+    say: Annotated[str | None, typer.Option("--say", help="or a text, read by espeak-ng")] = None,
+    portrait: Annotated[Path | None, typer.Option("--portrait", help="a picture of the speaker")] = None,
+    face: Annotated[str, typer.Option("--face", help="or a face: ada, bo, cem … or hair=curly,skin=deep")] = "ada",
+    out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("avatar.mp4"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+    scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="of the noise")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Let a portrait speak, and write the film with its sound."""
+    configure(log_level)
+    if (audio is None) == (say is None):
+        raise CommandError("say either --audio with a sound file or --say with a text")
+    require_writable(out)
+    from app.loaded_model import load_model
+    from app.progress_bar import shown
+    from models.catalog import AVATAR
+    from models.pocket.world.portrait.gallery import drawn, face_named
+    from streaming.speech import avatar_film
+    from streaming.speech.portrait_check import doubt
+
+    picture = avatar_film.portrait_of(portrait, AVATAR.size) if portrait else drawn(face_named(face))
+    sound = audio or avatar_film.said(say or "", out)
+    model = load_model(AVATAR, device, engine)
+    if portrait and (note := doubt(model, picture)):
+        print(f"note: {note}", file=sys.stderr)
+    job = avatar_film.job_of(model, picture, sound, out, seed, scale)
+    with shown(job) as progress:
+        result = job.run(go_on=resume, progress=progress)
+    for note in result.notes():
+        print(f"note: {note}", file=sys.stderr)
+    avatar_film.with_sound(job.out, sound, out)
+    print(f"{out}: {result.frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")

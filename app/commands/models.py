@@ -1,0 +1,75 @@
+"""`longtake models`: list the catalog, show an entry, pull its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.checkpoints.folders import models_folder
+
+
+def list_models() -> None:
+    """List the models of the catalog, and whether their files are here."""
+    from models.catalog import ENTRIES
+    from models.checkpoints.assemble import folder_of, missing_files
+
+    for entry in ENTRIES.values():
+        here = "here" if not missing_files(entry, folder_of(entry, models_folder())) else "to pull"
+        print(f"{entry.name:14} {here:8} {entry.title}")
+
+
+def show_model(name: Annotated[str, typer.Argument(metavar="MODEL")]) -> None:
+    """Show what the catalog says about a model."""
+    from app.vocabulary import understands
+    from models.catalog import find
+    from models.checkpoints.assemble import folder_of
+
+    entry = find(name)
+    r = entry.rollout
+    print(f"{entry.name}: {entry.title}\n")
+    for source in entry.sources:
+        print(f"from      {source.repo or 'assets/ (ships with Longtake)'}: {', '.join(source.files)}")
+        print(f"licence   {source.licence}")
+    sigmas = ", ".join(f"{s:.3g}" for s in r.schedule.sigmas)
+    print(f"folder    {folder_of(entry, models_folder())}")
+    print(f"picture   {entry.size[0]}x{entry.size[1]} at {entry.fps} fps")
+    print(f"rollout   chunk {r.chunk}, window {r.window}, sink {r.sink}, steps at sigma {sigmas}")
+    print(f"defaults  anchor {r.anchor}, on_switch {r.on_switch}, sink_on_switch {r.sink_on_switch}")
+    for attribute, values in understands(entry).items():
+        print(f"{attribute:9} {', '.join(' = '.join(ways) or '(nothing)' for ways in values)}")
+    if entry.notes:
+        print(f"note      {entry.notes}")
+
+
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    source: Annotated[Path | None, typer.Option("--from", help="copy from this folder instead of the hub")] = None,
+) -> None:
+    """Fetch a model's files; an interrupted pull resumes."""
+    from models.catalog import find
+    from models.checkpoints import download
+    from models.checkpoints.assemble import folder_of, missing_files
+
+    entry = find(name)
+    folder = folder_of(entry, models_folder())
+    if all(not s.repo for s in entry.sources):
+        print(f"{entry.name} ships with Longtake; there is nothing to pull")
+        return
+    for origin in entry.sources:
+        print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
+    if source is None:
+        download.from_hub(entry, folder)
+    elif not source.is_dir():
+        raise download.PullError(f"{source}: no such folder")
+    else:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+        with Progress(DownloadColumn(), BarColumn(), TimeRemainingColumn()) as bar:
+            task = bar.add_task("copy", total=None)
+            download.from_folder(entry, folder, source, lambda n, total: bar.update(task, completed=n, total=total))
+    missing = missing_files(entry, folder)
+    if missing:
+        raise download.PullError(f"{folder}: {missing[0]} has not come")
+    print(f"{entry.name} is here: {folder}")

@@ -1,0 +1,68 @@
+"""What endpoints ask for in their signatures: the server's services, and the session, avatar or take of the path."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header
+from starlette.requests import HTTPConnection
+
+from app.errors import ConflictError
+from app.services import Services
+from app.settings import Settings
+from streaming.live.registry import HostedSession
+from streaming.speech.avatar_session import LiveAvatar
+from streaming.take.take_file import Take
+
+# every function here is a coroutine, so that requests keep their order: FastAPI runs plain functions in a thread pool
+
+
+async def services_of(connection: HTTPConnection) -> Services:
+    """Return the services of the server that answers."""
+    services: Services = connection.app.state.services
+    return services
+
+
+async def settings_of(connection: HTTPConnection) -> Settings:
+    """Return the settings that the server was started with."""
+    settings: Settings = connection.app.state.settings
+    return settings
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]
+SettingsOf = Annotated[Settings, Depends(settings_of)]
+
+
+async def watched_session(session: str, services: ServicesOf) -> HostedSession:
+    """Return the session of the path; its id is all that a viewer needs."""
+    return services.session(session)
+
+
+async def controlled_session(
+    session: str, services: ServicesOf, x_longtake_key: Annotated[str | None, Header()] = None
+) -> HostedSession:
+    """Return the session of the path to a caller that sends its key."""
+    return services.controlled(session, x_longtake_key)
+
+
+WatchedSession = Annotated[HostedSession, Depends(watched_session)]
+ControlledSession = Annotated[HostedSession, Depends(controlled_session)]
+
+
+async def controlled_avatar(hosted: ControlledSession) -> LiveAvatar:
+    """Return the avatar of the path to a caller that sends its key; ConflictError for a film or an ended session."""
+    avatar = hosted.session
+    if not isinstance(avatar, LiveAvatar):
+        raise ConflictError("only an avatar speaks; this session is none")
+    if avatar.over:
+        raise ConflictError(f"the take has {avatar.phase}")
+    return avatar
+
+
+async def known_take(take: str, services: ServicesOf) -> Take:
+    """Return the take of the path, whether it is running or lies in the data folder."""
+    return await services.take(take)
+
+
+ControlledAvatar = Annotated[LiveAvatar, Depends(controlled_avatar)]
+KnownTake = Annotated[Take, Depends(known_take)]

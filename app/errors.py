@@ -1,0 +1,97 @@
+"""How errors become HTTP answers: one handler, one shape, `{"error": "one line"}`.
+
+The status follows the `kind` of a UserError; its message reaches the caller without the folders of this machine. Any
+other exception is a defect: the log has its traceback, the caller one line.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from models.errors import ErrorKind, UserError
+from streaming.background_renders import without_folders
+from streaming.live.registry import FullError
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[ErrorKind, int] = {
+    ErrorKind.INVALID: 400,
+    ErrorKind.NOT_ALLOWED: 403,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.BUSY: 503,
+}
+
+
+class InvalidRequestError(UserError):
+    """Report a request whose parts do not fit each other or the model."""
+
+
+class NotFoundError(UserError):
+    """Report a name that nothing has."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
+class NotAllowedError(UserError):
+    """Report a request that needs a key which it does not carry."""
+
+    kind = ErrorKind.NOT_ALLOWED
+
+
+class ConflictError(UserError):
+    """Report a request that the state of its session or take does not permit."""
+
+    kind = ErrorKind.CONFLICT
+
+
+def validation_message(error: ValidationError | RequestValidationError) -> str:
+    """Return the first complaint in one line, without the input: it may be large, or not even JSON."""
+    first: dict[str, Any] = dict(error.errors()[0])
+    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have every error of the API answered in the one shape."""
+    app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def _answer(request: Request, status: int, error: object, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    log.info("%s %r answered with %d: %s", request.method, request.url.path[:200], status, error)
+    return JSONResponse({"error": error}, status, headers=headers)
+
+
+async def _defect(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %r failed", request.method, request.url.path[:200], exc_info=error)
+    return JSONResponse({"error": "the server failed; its log says more"}, 500)
+
+
+async def _user_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UserError)
+    message = without_folders(str(error).splitlines()[0][:400])
+    if isinstance(error, FullError):  # a client stays in line with the ticket
+        return _answer(request, 503, {"message": message, "ticket": error.ticket, "place": error.place})
+    return _answer(request, STATUS[error.kind], message)
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return _answer(request, 422, validation_message(error))
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _answer(request, error.status_code, error.detail, error.headers)

@@ -1,0 +1,45 @@
+"""Downloads of files that may be growing: a fixed number of bytes is promised and sent, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastapi.responses import StreamingResponse
+
+from streaming.media.live_recording import whole_bytes
+from streaming.speech import soundtrack
+
+BLOCK = 1 << 18  # bytes sent at a time
+
+
+def film_so_far(path: Path) -> StreamingResponse:
+    """Send the whole fragments that an MP4 recording has now."""
+    return _beginning(path, whole_bytes(path), "video/mp4")
+
+
+def wav_so_far(path: Path) -> StreamingResponse:
+    """Send the samples that a WAV file's header counts now."""
+    with path.open("rb") as file:
+        head = file.read(soundtrack.HEADER)
+    return _beginning(path, soundtrack.whole_bytes(head, path.stat().st_size), "audio/wav", head)
+
+
+def _beginning(path: Path, size: int, media_type: str, head: bytes = b"") -> StreamingResponse:
+    """Send `size` bytes of a file, of which the first are `head`: in the file itself they may have changed.
+
+    Where the file was shortened meanwhile, as an interruption does with a sound, zeros follow.
+    """
+
+    def blocks() -> Iterator[bytes]:
+        yield head
+        left = size - len(head)
+        with path.open("rb") as file:
+            file.seek(len(head))
+            while left:
+                block = file.read(min(BLOCK, left)) or bytes(min(BLOCK, left))
+                left -= len(block)
+                yield block
+
+    headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{path.name}"'}
+    return StreamingResponse(blocks(), media_type=media_type, headers=headers)

@@ -1,0 +1,101 @@
+"""The models of a server: what the catalog offers here, and each one loaded once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+
+from app.vocabulary import understands
+from models import catalog
+from models.checkpoints import assemble
+from models.checkpoints.assemble import Model, folder_of
+from models.checkpoints.footprint import disk_bytes, memory_bytes
+from streaming.live.device import DeviceThread
+from streaming.measured_speeds import MeasuredSpeeds, Speed
+
+
+class ModelFacts(BaseModel):
+    """A model of the catalog, as a viewer chooses among them."""
+
+    name: str
+    title: str
+    speaks: bool  # it is an avatar
+    here: bool  # its files are on this machine
+    loaded: bool
+    size: str  # WIDTHxHEIGHT in pixels
+    fps: int
+    memory_mb: int
+    disk_mb: int | None  # None while its files are not here
+    measured: Speed | None  # how fast it was on this machine
+    understands: dict[str, list[str]]  # attribute → words, of a model with a small vocabulary
+
+
+class ModelLibrary:
+    """Models by name, each read once, on the device thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        thread: DeviceThread,
+        *,
+        engine: str = "auto",
+        on_engine: Callable[[Model], Model] = lambda model: model,
+        load: Callable[[catalog.Entry, Path, torch.device, torch.dtype], Model] = assemble.load,
+    ) -> None:
+        """Create an empty library.
+
+        `folder` holds the pulled models; `engine` is what `--engine` asks for, `on_engine` gives a model that this
+        engine runs, and `load` reads an entry's files.
+        """
+        self.folder, self.device, self.thread, self.engine = folder, device, thread, engine
+        self.speeds = MeasuredSpeeds(folder)
+        self._on_engine, self._load = on_engine, load
+        self._loaded: dict[str, Model] = {}
+        self._loading = asyncio.Lock()
+        self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+
+    async def load(self, name: str) -> Model:
+        """Return the model of that name; UnknownModelError if there is none, CheckpointError without its files."""
+        async with self._loading:
+            if name not in self._loaded:
+                entry = catalog.find(name)
+                folder = folder_of(entry, self.folder)
+                self._loaded[name] = await self.thread.run(
+                    lambda: self._on_engine(self._load(entry, folder, self.device, self._precision))
+                )
+        return self._loaded[name]
+
+    def facts(self) -> list[ModelFacts]:
+        """Describe every model of the catalog."""
+        return [self._facts(entry) for entry in catalog.ENTRIES.values()]
+
+    def engine_of_render(self, name: str) -> str:
+        """Return the `--engine` of a background render: what runs the model in this server.
+
+        A model that was not loaded yet gets `auto`, since it may not have the engine that was asked for.
+        """
+        loaded = self._loaded.get(name)
+        if loaded is None:
+            return "torch" if self.engine == "torch" else "auto"
+        return self.engine if loaded.engine else "torch"
+
+    def _facts(self, entry: catalog.Entry) -> ModelFacts:
+        disk = disk_bytes(entry, self.folder)
+        return ModelFacts(
+            name=entry.name,
+            title=entry.title,
+            speaks=entry.drive is not None,
+            here=disk is not None,
+            loaded=entry.name in self._loaded,
+            size=f"{entry.size[0]}x{entry.size[1]}",
+            fps=entry.fps,
+            memory_mb=round(memory_bytes(entry, self._precision.itemsize) / 1e6),
+            disk_mb=None if disk is None else round(disk / 1e6),
+            measured=self.speeds.of(entry.name, self.device.type),
+            understands={n: [w for ways in v for w in ways] for n, v in understands(entry).items()},
+        )

@@ -1,0 +1,105 @@
+// @ts-check
+// The server's HTTP answers: their types, and how to ask for them.
+
+/**
+ * @typedef {object} ModelFacts a model of the catalog
+ * @property {string} name
+ * @property {string} title
+ * @property {boolean} speaks whether it draws avatars
+ * @property {boolean} here whether its files are on the server
+ * @property {boolean} loaded
+ * @property {string} size WIDTHxHEIGHT in pixels
+ * @property {number} fps
+ * @property {number} memory_mb
+ * @property {number | null} disk_mb
+ * @property {{ fps: number, by: string, on: string } | null} measured its speed on the server
+ * @property {Record<string, string[]>} understands attribute -> phrases; empty if it reads any text
+ */
+
+/**
+ * @typedef {object} Session what is needed to join a session
+ * @property {string} id
+ * @property {string | null} key its right of control; null for a viewer
+ * @property {string} [take] id of its take
+ * @property {RTCIceServer[]} ice
+ * @property {boolean} sound whether the film has sound
+ * @property {string} [note] a doubt about the portrait
+ */
+
+/**
+ * @typedef {object} TakeSummary a take of the data folder
+ * @property {string} id
+ * @property {number | null} seconds
+ * @property {boolean} sound whether it is an avatar's
+ * @property {string[]} prompts
+ * @property {number} changed Unix time in seconds
+ * @property {"live" | "ended" | "cut off"} state
+ * @property {RenderState | null} render
+ * @property {number[]} recordings their numbers
+ */
+
+/**
+ * @typedef {object} RenderState how far the render of a take is
+ * @property {string} state
+ * @property {boolean} film whether there is a film to download
+ * @property {number} [chunks]
+ * @property {number} [done] chunks that are rendered
+ * @property {string | null} [why] of a failure
+ */
+
+/**
+ * @typedef {object} FaceFacts what an avatar can look like
+ * @property {string[]} gallery names of faces
+ * @property {Record<string, string[]>} attributes of a designed face -> values, the plain one first
+ * @property {boolean} speaks_text whether the server can read a text aloud
+ */
+
+/** @typedef {{ place: number, ticket: string }} Place a place in line for a busy device */
+
+/** A request that was refused or failed; the message is the server's, for a person. */
+export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status HTTP status
+   * @param {Place | null} place given with status 503 while the device is busy
+   */
+  constructor(message, status, place) {
+    super(message);
+    this.status = status;
+    this.place = place;
+  }
+}
+
+/**
+ * Ask the server. Returns the answer's JSON; throws an ApiError if the server refuses.
+ *
+ * @param {string} url
+ * @param {RequestInit} [init]
+ * @returns {Promise<any>} of the type that the address gives
+ */
+export async function ask(url, init) {
+  const answer = await fetch(url, init);
+  const got = await answer.json().catch(() => ({})); // such as the empty body of a 204
+  if (answer.ok) return got;
+  const message = got.error?.message ?? got.error ?? `the server answered ${answer.status}`;
+  throw new ApiError(message, answer.status, got.error?.ticket ? got.error : null);
+}
+
+/**
+ * Describe a POST of JSON, for `ask`.
+ *
+ * @param {object} body
+ * @returns {RequestInit}
+ */
+export function posted(body) {
+  return { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+}
+
+/**
+ * Return the message of what was thrown.
+ *
+ * @param {unknown} error
+ */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,117 @@
+// @ts-check
+// What an avatar looks like: a face of the gallery, one of one's own design, or a picture.
+
+import { make, part } from "./elements.js";
+
+/** @import { FaceFacts } from "./api.js" */
+/** @typedef {{ face: string } | { portrait: string }} Look as the POST that begins a session has it; base64 PNG */
+
+export class FaceChoice {
+  /**
+   * @param {HTMLElement} root
+   * @param {string} base where the server's addresses begin
+   * @param {(text: string, bad: boolean) => void} tell a person
+   */
+  constructor(root, base, tell) {
+    this.base = base;
+    this.tell = tell;
+    this.faces = part(root, "faces", HTMLElement);
+    this.designer = part(root, "designer", HTMLElement);
+    /** @type {Look | null} */
+    this.look = null;
+    /** @type {string[]} */
+    this.gallery = [];
+    this.size = "";
+    const portrait = part(root, "portrait", HTMLInputElement);
+    portrait.onchange = () => {
+      const file = portrait.files?.[0];
+      portrait.value = ""; // so that the same file can be chosen again
+      if (file) this.#upload(file);
+    };
+  }
+
+  /**
+   * @param {FaceFacts} facts
+   * @param {string} size in which an avatar is drawn: WIDTHxHEIGHT in pixels
+   */
+  offer({ gallery, attributes }, size) {
+    this.gallery = gallery;
+    this.size = size;
+    const [first] = gallery;
+    if (first) this.look = { face: first };
+    this.#draw();
+    const menus = Object.entries(attributes).map(([name, values]) => {
+      const select = make("select", { name, onchange: () => this.#design() });
+      select.append(...values.map((value) => new Option(value, value)));
+      return make("label", {}, name.replace("_", " "), select);
+    });
+    this.designer.replaceChildren(...menus);
+  }
+
+  /** @param {HTMLButtonElement[]} own one more button, for a face that is not of the gallery */
+  #draw(...own) {
+    const buttons = this.gallery.map((name) => this.#button(name, this.#picture(name), { face: name }));
+    this.faces.replaceChildren(...buttons, ...own);
+  }
+
+  /** @param {string} face */
+  #picture(face) {
+    return `${this.base}api/faces/${encodeURIComponent(face)}`;
+  }
+
+  /**
+   * @param {string} title
+   * @param {string} src of its picture
+   * @param {Look} look
+   */
+  #button(title, src, look) {
+    const button = make("button", { title, role: "radio" }, make("img", { src, alt: title }));
+    button.ariaChecked = String(JSON.stringify(look) === JSON.stringify(this.look));
+    button.onclick = () => {
+      this.look = look;
+      for (const other of this.faces.children) other.ariaChecked = String(other === button);
+    };
+    return button;
+  }
+
+  #design() {
+    const chosen = [...this.designer.querySelectorAll("select")];
+    const face = chosen.map(({ name, value }) => `${name}=${value}`).join(",");
+    this.look = { face };
+    this.#draw(this.#button("your design", this.#picture(face), this.look));
+  }
+
+  /**
+   * Crop and scale a picture here: a camera's has a hundred times the pixels that are needed.
+   *
+   * @param {File} file
+   */
+  async #upload(file) {
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (!picture) {
+      this.tell("this is not a picture that the browser can read", true);
+      return;
+    }
+    const url = cropped(picture, this.size).toDataURL("image/png");
+    this.look = { portrait: url.slice(url.indexOf(",") + 1) };
+    this.#draw(this.#button(file.name, url, this.look));
+  }
+}
+
+/**
+ * Cut the middle out of a picture, as large as fits, and scale it.
+ *
+ * @param {ImageBitmap} picture
+ * @param {string} size WIDTHxHEIGHT
+ */
+function cropped(picture, size) {
+  const [width = 0, height = 0] = size.split("x").map(Number);
+  const scale = Math.max(width / picture.width, height / picture.height);
+  const [w, h] = [picture.width * scale, picture.height * scale];
+  const canvas = make("canvas", { width, height });
+  const pen = canvas.getContext("2d");
+  if (!pen) throw new Error("this browser draws on no canvas");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
+  return canvas;
+}

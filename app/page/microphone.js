@@ -1,0 +1,89 @@
+// @ts-check
+// The microphone's button: the browser asks for it when it is pressed, not before.
+
+import { messageOf } from "./api.js";
+
+/** @import { LevelMeter } from "./level_meter.js" */
+/** @import { SessionClient } from "./session_client.js" */
+
+const PROCESSING = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+
+/** @type {Record<string, string>} */
+const REFUSALS = {
+  NotAllowedError: "the microphone was not allowed",
+  NotFoundError: "there is no microphone",
+};
+
+export class Microphone {
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {LevelMeter} meter
+   * @param {SessionClient} client
+   * @param {(text: string, bad?: boolean) => void} tell a person
+   */
+  constructor(button, meter, client, tell) {
+    this.button = button;
+    this.meter = meter;
+    this.client = client;
+    this.tell = tell;
+    /** @type {MediaStream | null} */
+    this.stream = null;
+    this.asking = false; // the browser's question is open
+    button.onclick = () => {
+      if (this.stream) this.close("the microphone is off");
+      else this.#open();
+    };
+  }
+
+  async #open() {
+    if (this.asking) return; // every yes would be a capture of its own
+    if (!navigator.mediaDevices) {
+      this.tell("a browser gives its microphone only to HTTPS or localhost", true);
+      return;
+    }
+    this.asking = true;
+    const { session } = this.client;
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: PROCESSING });
+      if (!session || this.client.session !== session) {
+        stop(stream); // it was allowed for a session that is over
+        return;
+      }
+      this.stream = stream;
+      for (const track of stream.getTracks())
+        track.onended = () => this.close("the microphone is gone", true);
+      await this.send();
+      if (this.stream !== stream) return; // pressed again meanwhile
+      this.meter.follow(stream);
+      this.button.classList.add("on");
+      this.tell("");
+    } catch (e) {
+      this.close((e instanceof DOMException && REFUSALS[e.name]) || messageOf(e), true);
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  /** Send what it hears, also over a connection that has come back. */
+  async send() {
+    await this.client.connection?.sendSound(this.stream?.getAudioTracks()[0] ?? null);
+  }
+
+  /** @param {string} why for a person; none while nothing was open */
+  close(why = "", bad = false) {
+    if (this.stream) stop(this.stream);
+    this.stream = null;
+    this.send().catch(() => {}); // a connection that is gone hears nothing anyway
+    this.meter.follow(null);
+    this.button.classList.remove("on");
+    if (why) this.tell(why, bad);
+  }
+}
+
+/** @param {MediaStream} stream */
+function stop(stream) {
+  for (const track of stream.getTracks()) {
+    track.onended = null;
+    track.stop();
+  }
+}

@@ -1,0 +1,280 @@
+// @ts-check
+// One session on the server, as a page sees it: begun or joined, kept across reloads, commanded, measured, ended.
+
+import { ApiError, ask, messageOf, posted } from "./api.js";
+import { Connection } from "./connection.js";
+import { PlaceInLine } from "./place_in_line.js";
+import { PresentedFrames } from "./presented_frames.js";
+
+/** @import { Session } from "./api.js" */
+/** @import { Command, ServerEvent, SessionState, StatusEvent } from "./types.js" */
+
+const MEASURE_EVERY = 500; // ms
+const WAITS_KEPT = 200;
+
+/**
+ * @typedef {object} Figures what was measured over the last half second
+ * @property {number} playedFps
+ * @property {number | null} kbits a second; null where it is not known
+ * @property {number | null} roundTrip ms
+ */
+
+/**
+ * A command as a page gives it: the client numbers it.
+ *
+ * @template {Command} T
+ * @typedef {T extends unknown ? Omit<T, "id"> : never} Unnumbered
+ */
+
+/**
+ * @typedef {object} ClientListener
+ * @property {(text: string, bad?: boolean) => void} told a text for the status line
+ * @property {() => void} changed a session was joined or has ended, or a place in line was taken or left
+ * @property {(event: ServerEvent) => void} heard an event has come; the client's own fields are up to date
+ * @property {() => void} opened commands can be sent; also after a connection that was lost
+ * @property {(figures: Figures) => void} measured
+ * @property {(wait: number) => void} [seen] a prompt's first frame was presented, this many ms after it was sent
+ */
+
+export class SessionClient {
+  /**
+   * @param {HTMLVideoElement} video where the session plays
+   * @param {string} base where the server's addresses begin: "" or "../"
+   * @param {string} keptAs the name under which a reload of the page finds the session again
+   * @param {ClientListener} on
+   */
+  constructor(video, base, keptAs, on) {
+    this.video = video;
+    this.base = base;
+    this.keptAs = keptAs;
+    this.on = on;
+    this.frames = new PresentedFrames(video);
+    this.line = new PlaceInLine();
+    /** @type {Session | null} */
+    this.session = null;
+    /** @type {Connection | null} */
+    this.connection = null;
+    this.starting = false;
+    /** @type {SessionState | ""} */
+    this.phase = "";
+    this.model = "";
+    this.fps = 0;
+    this.sound = false; // whether the film has sound
+    /** @type {StatusEvent | null} the newest */
+    this.status = null;
+    /** @type {number[]} ms from prompt to screen, the newest last */
+    this.waits = [];
+    this.nextId = 1;
+    /** @type {Map<number, number>} command id -> when it was sent, by performance.now() */
+    this.sent = new Map();
+    /** @type {Set<number>} ids of commands whose events nobody is told */
+    this.quiet = new Set();
+    /** @type {number | null} ms until the newest command was accepted */
+    this.answered = null;
+    /** @type {{ now: number, frames: number, bytes: number | null } | null} */
+    this.counted = null;
+    addEventListener("pagehide", () => this.connection?.close());
+    setInterval(() => {
+      if (!video.isConnected) this.connection?.close();
+      else this.#measure();
+    }, MEASURE_EVERY);
+  }
+
+  // -- beginning and ending -------------------------------------------------------------------------------------
+
+  /**
+   * Begin a session, now or, while the device is busy, when a place in line comes to its turn.
+   *
+   * @param {string} path of the POST that begins it
+   * @param {() => object} body of the POST; asked for at each try
+   * @param {string} word for the status line meanwhile
+   * @param {(session: Session) => void} [joined] called once it plays
+   */
+  async begin(path, body, word, joined) {
+    this.leaveLine();
+    if (this.starting || this.session) return;
+    this.starting = true;
+    this.on.told(word);
+    try {
+      const init = posted({ ...body(), ticket: this.line.ticket });
+      const session = /** @type {Session} */ (await ask(this.base + path, init));
+      sessionStorage.setItem(this.keptAs, JSON.stringify(session));
+      await this.#join(session);
+      joined?.(session);
+    } catch (e) {
+      if (e instanceof ApiError && e.status === 503 && e.place) {
+        this.on.told(`the device is busy: place ${e.place.place} in line`);
+        this.line.stand(e.place.ticket, () => this.begin(path, body, word, joined));
+        this.on.changed();
+      } else this.#finish(messageOf(e), true);
+    } finally {
+      this.starting = false;
+    }
+  }
+
+  /** Leave the line. Returns whether there was a place to leave. */
+  leaveLine() {
+    const stood = this.line.waiting;
+    this.line.leave();
+    if (stood) this.on.changed();
+    return stood;
+  }
+
+  /** Join the session that this page had before it was reloaded, if the server still has it. */
+  async resume() {
+    /** @type {Session | null} */
+    const kept = JSON.parse(sessionStorage.getItem(this.keptAs) || "null");
+    if (!kept || this.session) return;
+    if ((await fetch(`${this.base}api/sessions/${kept.id}`)).ok) await this.watch(kept);
+    else sessionStorage.removeItem(this.keptAs);
+  }
+
+  /**
+   * Join a session. A failure is told in the status line.
+   *
+   * @param {Session} session
+   */
+  async watch(session) {
+    await this.#join(session).catch((e) => this.#finish(messageOf(e), true));
+  }
+
+  /**
+   * Connect to a session; throws an Error if the server does not answer the offer.
+   *
+   * @param {Session} session
+   */
+  async #join(session) {
+    this.session = session;
+    this.phase = "";
+    this.on.changed();
+    this.connection = new Connection(this.video, this.frames, this.base, session, {
+      heard: (event) => this.#heard(event),
+      opened: () => this.on.opened(),
+      lost: () => this.on.told("reconnecting"),
+      ended: (why) => this.#finish(why, true),
+    });
+    await this.connection.open();
+  }
+
+  /** End the session: over HTTP, as what is sent on a channel that closes at once may not arrive. */
+  end() {
+    if (!this.session) return;
+    const { id, key } = this.session;
+    const headers = { "x-longtake-key": key ?? "" };
+    fetch(`${this.base}api/sessions/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
+    this.#finish("ended");
+  }
+
+  /** @param {string} why for a person */
+  #finish(why, bad = false) {
+    this.session = null;
+    sessionStorage.removeItem(this.keptAs);
+    this.connection?.close();
+    this.on.changed();
+    this.on.told(why, bad);
+  }
+
+  // -- commands and events --------------------------------------------------------------------------------------
+
+  /**
+   * Send a command. Returns its id; null while no connection is open.
+   *
+   * @param {Unnumbered<Command>} command
+   * @param {{ quiet?: boolean }} how quiet: the page is not told what becomes of it
+   */
+  send(command, { quiet = false } = {}) {
+    if (!this.session || !this.connection?.talk) return null;
+    const id = this.nextId++;
+    this.sent.set(id, performance.now());
+    if (quiet) this.quiet.add(id);
+    this.connection.talk(JSON.stringify({ id, ...command }));
+    return id;
+  }
+
+  /**
+   * Post to the session, with its key. Returns the answer's JSON; throws an ApiError if the server refuses.
+   *
+   * @param {string} path below the session's own
+   * @param {RequestInit} init
+   */
+  async post(path, init = {}) {
+    if (!this.session) throw new Error("there is no session");
+    const headers = new Headers(init.headers);
+    headers.set("x-longtake-key", this.session.key ?? "");
+    return ask(`${this.base}api/sessions/${this.session.id}/${path}`, { ...init, method: "POST", headers });
+  }
+
+  /** @param {ServerEvent} event */
+  #heard(event) {
+    if ("id" in event && event.id !== null && this.quiet.has(event.id)) return;
+    switch (event.type) {
+      case "hello":
+        this.model = event.model;
+        this.fps = event.fps;
+        this.sound = event.sound;
+        this.phase = event.phase;
+        break;
+      case "status":
+        this.status = event;
+        this.frames.startsAt(event.first_pts);
+        break;
+      case "accepted":
+        this.answered = this.#since(event.id) ?? this.answered;
+        break;
+      case "shown":
+        this.#measureWait(event.id, event.frame);
+        break;
+      case "phase":
+        this.phase = event.phase;
+        break;
+    }
+    this.on.heard(event);
+    if (event.type === "phase" && (event.phase === "ended" || event.phase === "failed")) {
+      this.#finish(event.why || event.phase, true);
+    }
+  }
+
+  // -- measuring ------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {number} id of a command
+   * @returns {number | null} ms since it was sent; null for another window's
+   */
+  #since(id) {
+    const sent = this.sent.get(id);
+    return sent === undefined ? null : performance.now() - sent;
+  }
+
+  /**
+   * Measure from sending a prompt to the frame on which it is seen.
+   *
+   * @param {number} id of the command
+   * @param {number} frame its first frame
+   */
+  #measureWait(id, frame) {
+    const sent = this.sent.get(id);
+    if (sent === undefined) return;
+    this.frames.whenShown(frame, this.fps, (at) => {
+      this.waits.push(at - sent);
+      if (this.waits.length > WAITS_KEPT) this.waits.shift();
+      this.on.seen?.(at - sent);
+    });
+  }
+
+  async #measure() {
+    if (!this.session || !this.connection) return;
+    const now = performance.now();
+    const frames = this.video.getVideoPlaybackQuality().totalVideoFrames;
+    const { bytes, roundTrip } = await this.connection.stats();
+    const old = this.counted;
+    this.counted = { now, frames, bytes };
+    if (!old || !this.session || this.connection.returning) return;
+    const seconds = (now - old.now) / 1000;
+    const came = bytes === null || old.bytes === null ? null : bytes - old.bytes;
+    this.on.measured({
+      playedFps: Math.max(0, Math.round((frames - old.frames) / seconds)),
+      kbits: came === null ? null : Math.round((8 * came) / seconds / 1000),
+      roundTrip: roundTrip ?? this.answered, // over a socket: how long a command took to be accepted
+    });
+  }
+}

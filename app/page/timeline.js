@@ -1,0 +1,79 @@
+// @ts-check
+// The take as blocks of prompts, with its playhead and what can no longer be gone back to.
+
+import { make } from "./elements.js";
+
+/** @import { StatusEvent, TimelineEvent } from "./types.js" */
+
+const LEAST = 0.01; // latents, so that a block which begins now has a width
+
+export class Timeline {
+  /** @param {HTMLElement} element */
+  constructor(element) {
+    this.element = element;
+    /** @type {TimelineEvent["cues"]} */
+    this.cues = [];
+    /** @type {StatusEvent | null} */
+    this.status = null;
+  }
+
+  draw() {
+    const { latent = 0, playhead = 0, oldest = 0 } = this.status ?? {};
+    const length = Math.max(latent, 1);
+    /** @param {number | null} at */
+    const share = (at) => `${(100 * Math.min(at ?? 0, length)) / length}%`;
+    const gone = make("div", { className: "gone" });
+    gone.style.width = share(oldest);
+    const head = make("div", { className: "head" });
+    head.style.left = share(playhead);
+    this.element.replaceChildren(...this.#blocks(length), gone, head);
+  }
+
+  /** @param {number} length of the take in latents */
+  #blocks(length) {
+    const cues = this.cues.filter((cue) => cue.prompt);
+    return cues.flatMap((cue, i) => {
+      const last = i + 1 === cues.length;
+      const from = cue.landed ?? 0;
+      const to = last ? length : (cues[i + 1]?.landed ?? 0);
+      if (to < from) return [];
+      const block = make("div", {
+        className: ["block", last ? "now" : "", cue.cut ? "cut" : ""].filter(Boolean).join(" "),
+        title: `${cue.prompt} (from latent ${from})`,
+        textContent: cue.prompt ?? "",
+      });
+      block.style.flexGrow = String(Math.max(to - from, LEAST));
+      block.style.setProperty("--hue", String((i * 67 + 210) % 360));
+      return [block];
+    });
+  }
+}
+
+/** A timeline that goes back: by a click to a latent, by Home to the start. */
+export class RewindingTimeline extends Timeline {
+  /**
+   * @param {HTMLElement} element
+   * @param {(latent: number) => void} rewind
+   */
+  constructor(element, rewind) {
+    super(element);
+    element.onclick = (e) => rewind(this.#latentAt(e.clientX));
+    element.onkeydown = (e) => {
+      if (e.key === "Home") rewind(0);
+    };
+  }
+
+  /** @override */
+  draw() {
+    super.draw();
+    this.element.ariaValueMax = String(Math.max(this.status?.latent ?? 0, 1));
+    this.element.ariaValueNow = String(this.status?.playhead ?? 0);
+  }
+
+  /** @param {number} x of the pointer in the window */
+  #latentAt(x) {
+    const box = this.element.getBoundingClientRect();
+    const latent = Math.floor(((x - box.left) / box.width) * (this.status?.latent ?? 0));
+    return latent > 0 ? Math.max(latent, this.status?.oldest ?? 0) : 0;
+  }
+}

@@ -1,0 +1,19 @@
+"""The program that renders a take in the background: the same command as in a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from app.model_library import ModelLibrary
+from streaming.background_renders import Program
+
+INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.cli` finds this very package from here
+
+
+def render_program(library: ModelLibrary, model: str, take: Path, film: Path) -> Program:
+    """Return `longtake render TAKE -o FILM --resume` on the device and engine that run the model here."""
+    command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(film), "--resume"]
+    command += ["--device", library.device.type, "--engine", library.engine_of_render(model)]
+    return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

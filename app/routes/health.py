@@ -1,0 +1,46 @@
+"""What an operator asks: whether the process answers, whether it can serve, and its metrics."""
+
+from __future__ import annotations
+
+import prometheus_client
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, Gauge
+
+from app.dependencies import ServicesOf
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer while the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(services: ServicesOf) -> JSONResponse:
+    """Say whether a session can be started; 503 while pocket is being loaded and during shutdown."""
+    return JSONResponse({"ready": services.ready}, 200 if services.ready else 503)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(services: ServicesOf) -> Response:
+    """Give the figures of all sessions in the text format of Prometheus."""
+    running = [h.session for h in services.sessions.hosted.values()]
+    figures = {
+        "sessions": ("running sessions", len(running)),
+        "viewers": ("connected viewers", sum(len(s.broadcast) for s in running)),
+        "real_time_factor": (
+            "device seconds that a second of media costs, all sessions",
+            sum(s.real_time_factor or 0 for s in running),
+        ),
+        "buffer_seconds": (
+            "media drawn and not yet shown, the least of all sessions",
+            min((len(s.playout) / s.playout.fps for s in running), default=0),
+        ),
+    }
+    registry = CollectorRegistry()
+    for name, (text, value) in figures.items():
+        Gauge(f"longtake_{name}", text, registry=registry).set(value)
+    return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)

@@ -1,0 +1,49 @@
+"""Background renders of takes: start, follow, cancel, download the film."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse
+
+from app.dependencies import KnownTake, ServicesOf
+from app.errors import NotFoundError
+from streaming.background_renders import Progress
+
+router = APIRouter()
+
+
+@router.post("/api/takes/{take}/render", status_code=202)
+async def render(take: str, script: KnownTake, services: ServicesOf) -> Progress | None:
+    """Render a take as `longtake render` does; a second time renders what was added since."""
+    try:
+        services.renders.start(take, script)
+    except OSError as e:
+        raise HTTPException(507, f"the take cannot be written ({e.strerror}); free some space") from None
+    return services.renders.progress(take)
+
+
+@router.get("/api/takes/{take}/render")
+async def render_progress(take: str, _: KnownTake, services: ServicesOf) -> Progress:
+    """Say how far a render is."""
+    progress = services.renders.progress(take)
+    if progress is None:
+        raise NotFoundError("this take was not rendered")
+    return progress
+
+
+@router.delete("/api/takes/{take}/render", status_code=204)
+async def cancel_render(take: str, services: ServicesOf) -> None:
+    """Cancel a render; what is done is kept for the next."""
+    try:
+        services.renders.cancel(take)
+    except KeyError:
+        raise NotFoundError("this take is not being rendered") from None
+
+
+@router.get("/api/takes/{take}/film")
+def film(take: str, _: KnownTake, services: ServicesOf) -> FileResponse:
+    """Give the film of a take that was rendered to its end (MP4)."""
+    path = services.renders.film(take)
+    if not path.is_file():
+        raise NotFoundError("this take was not rendered to its end")
+    return FileResponse(path, media_type="video/mp4", filename=path.name)

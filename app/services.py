@@ -1,0 +1,127 @@
+"""What the routes of the server share: sessions, viewers' connections, takes and background renders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hmac
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from app.errors import NotAllowedError, NotFoundError
+from app.model_library import ModelLibrary
+from app.render_program import render_program
+from app.settings import IceServer
+from app.speech_order import SpeechOrder
+from models.judge.face_reader import FaceReader
+from streaming.background_renders import BackgroundRenders
+from streaming.live.registry import HostedSession, SessionRegistry
+from streaming.live.session import Session
+from streaming.live.session_state import SessionState
+from streaming.speech.portrait_check import installed_face_reader
+from streaming.take.archive import Archive
+from streaming.take.take_file import Take
+from streaming.transport.peers import Peer
+
+FAREWELL_SECONDS = 0.5  # for the message that a session has ended to reach its viewers
+
+
+class Services:
+    """One server's sessions, connections, takes and renders. All methods belong to the event loop."""
+
+    def __init__(self, library: ModelLibrary, data: Path, *, ice_servers: Sequence[IceServer] = ()) -> None:
+        """Open the folder `data`, in which takes lie; takes that a kill cut off get their take file."""
+        self.library, self.ice_servers = library, list(ice_servers)
+        self.archive = Archive(data / "takes")
+        self.archive.recover()
+        self.sessions = SessionRegistry(library.load, library.thread, self.archive.folder, ended=self._ended)
+        self.renders = BackgroundRenders(
+            self.archive,
+            functools.partial(render_program, library),
+            device=library.device.type,
+            watched=self._watched,
+        )
+        self.speech_order = SpeechOrder()
+        self.peers: dict[str, Peer] = {}  # by WHEP resource
+        self.ready = False
+
+    @functools.cached_property
+    def face_reader(self) -> FaceReader | None:
+        """The network that reads faces for an avatar's meters; None if its weights are not here."""
+        return installed_face_reader()
+
+    def session(self, name: str) -> HostedSession:
+        """Return the running session of that id; NotFoundError if there is none."""
+        if name not in self.sessions.hosted:
+            raise NotFoundError("no such session; it has ended")
+        return self.sessions.hosted[name]
+
+    def controlled(self, name: str, key: str | None) -> HostedSession:
+        """Return a session for a caller that holds its key; NotFoundError, or NotAllowedError for another key."""
+        hosted = self.session(name)
+        if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
+            raise NotAllowedError("only the holder of the session's key controls it")
+        return hosted
+
+    async def take(self, name: str) -> Take:
+        """Return a take that is running or lies in the data folder; NotFoundError if there is none."""
+        for hosted in list(self.sessions.hosted.values()):
+            if hosted.session.line.id == name:
+                return hosted.session.take()
+        try:
+            told = await asyncio.to_thread(self.archive.told, name)  # a long journal takes a while to read
+        except KeyError:
+            raise NotFoundError("no such take") from None
+        return told.take()
+
+    async def join(
+        self, hosted: HostedSession, sdp: str, controls: Callable[[], bool] | None = None
+    ) -> tuple[str, str]:
+        """Connect a viewer by its WebRTC offer; return (WHEP resource, answer), or raise OfferError.
+
+        `controls` says whether this viewer controls the session now; without it, it only watches.
+        """
+        peer, resource = Peer(hosted.session, controls), secrets.token_hex(16)
+        self.peers[resource] = peer  # before it is answered: the session may end meanwhile
+        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        return resource, await peer.answer(sdp)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load pocket, tidy sessions while the server runs, and close every connection at the end."""
+        await self.library.load("pocket")
+        self.ready = True
+        tidying = asyncio.get_running_loop().create_task(self.sessions.run())
+        try:
+            yield
+        finally:
+            self.ready = False
+            tidying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tidying
+            await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
+            await self.renders.close()
+            self.library.thread.close()
+
+    def _watched(self) -> bool:
+        running = [h.session for h in self.sessions.hosted.values()]
+        return any(s.phase is SessionState.LIVE and len(s.broadcast) for s in running)
+
+    def _ended(self, session: Session) -> None:
+        """Remember the speed of a session that ended, and close the connections that its viewers left open."""
+        fps = session.status().generated_fps
+        if fps and session.index > session.model.entry.rollout.window:
+            self.library.speeds.add(session.model.entry.name, self.library.device.type, fps, "session")
+        peers = [p for p in self.peers.values() if p.session is session]
+        if peers:
+            asyncio.get_running_loop().create_task(self._dismiss(peers))
+
+    async def _dismiss(self, peers: list[Peer]) -> None:
+        await asyncio.sleep(FAREWELL_SECONDS)
+        await asyncio.gather(*(p.close() for p in peers), return_exceptions=True)
+
+    async def _forget(self, resource: str, peer: Peer) -> None:
+        await peer.gone.wait()
+        self.peers.pop(resource, None)

@@ -1,0 +1,29 @@
+"""The order in which sounds are handed to an avatar: that of the requests, however long each takes to arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakKeyDictionary
+
+from streaming.speech.avatar_session import LiveAvatar
+
+AT_ONCE = 2  # sounds that are decoded or synthesised at a time; each takes a process or a decoder
+
+
+class SpeechOrder:
+    """Locks that requests for one avatar take in the order of their arrival.
+
+    An interruption begins a new order: a later request does not wait for those that the interruption made void.
+    """
+
+    def __init__(self) -> None:
+        self.decoding = asyncio.Semaphore(AT_ONCE)
+        self._locks: WeakKeyDictionary[LiveAvatar, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
+
+    def of(self, avatar: LiveAvatar) -> asyncio.Lock:
+        """Return the lock to hold from the arrival of a request until its sound is handed over."""
+        epoch, lock = self._locks.get(avatar, (-1, asyncio.Lock()))
+        if epoch != avatar.epoch:
+            lock = asyncio.Lock()
+            self._locks[avatar] = avatar.epoch, lock
+        return lock

@@ -1,0 +1,51 @@
+"""Hold what a cache keeps between passes, as tensors that are never written again and that snapshots can share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from models.cache_protocol import KeysValues
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Hold pinned latents: keys before rotation and values of every layer, [batch, latents·tokens, heads, d]."""
+
+    layers: tuple[KeysValues, ...]
+    captured_at: int  # coordinate of its first latent
+    latents: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Hold latents of the ring that one pass wrote: coordinate of the first, how many, and copies of every layer.
+
+    Keys are rotated at their absolute coordinate. `layers` is empty until a snapshot has asked for the copies.
+    """
+
+    first: int
+    latents: int
+    layers: tuple[KeysValues, ...] = ()
+
+    @property
+    def stop(self) -> int:
+        """Return the coordinate behind its last latent."""
+        return self.first + self.latents
+
+
+@dataclass(frozen=True)
+class CacheSnapshot:
+    """Hold all that a cache shows to later passes; neighbouring snapshots share what neither wrote."""
+
+    anchors: Mapping[str, Anchor]
+    pieces: tuple[Piece, ...]  # oldest first
+    past: tuple[int, int]  # coordinates of the visible latents of the ring: first, and behind the last
+    origin: int
+
+    def tensors(self) -> Iterable[Tensor]:
+        """Return every tensor that the snapshot keeps alive."""
+        held = [a.layers for a in self.anchors.values()] + [p.layers for p in self.pieces]
+        return (t for layers in held for pair in layers for t in pair)

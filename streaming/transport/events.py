@@ -1,0 +1,257 @@
+"""Every event that the server sends to a viewer, on the data channel, on the WebSocket and in answers of the HTTP API.
+
+`docs/events.md` and `app/page/types.d.ts` are generated from these models and those of the commands
+(`python -m streaming.transport.describe`). A page reads the events as JSON objects that `type` tells apart.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+from streaming.live.pacing import LookAhead
+from streaming.live.session_state import AvatarState, SessionState
+from streaming.speech.speech_queue import MicrophoneUse
+from streaming.take.take_file import CueLine
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: str
+
+    def wire(self) -> dict[str, Any]:
+        """Return the event as a JSON object: its type, and the fields that were given."""
+        return {"type": self.type, **self.model_dump(mode="json", exclude={"type"}, exclude_unset=True)}
+
+
+class HelloEvent(_Event):
+    """Opens a connection: the session and what a viewer needs to know of its film once."""
+
+    type: Literal["hello"] = "hello"
+    session: str
+    """Identifies the session."""
+    controls: bool
+    """Whether this connection may send commands; if not, it only watches."""
+    model: str
+    """Name of the model in the catalog."""
+    fps: int
+    """Frames a second of the film."""
+    chunk: int
+    """Latents that are drawn together."""
+    phase: SessionState
+    sound: bool
+    """Whether the film has sound."""
+
+
+class TimelineEvent(_Event):
+    """Lists the cues of the present take; sent at the start, when cues land and when the take branches."""
+
+    type: Literal["timeline"] = "timeline"
+    take: str
+    """Identifies the take: 12 hexadecimal digits."""
+    parent: str | None
+    """The take and the latent from which this one branches, as `id@latent`."""
+    cues: list[CueLine]
+
+    @field_validator("cues")
+    @classmethod
+    def _without_defaults(cls, value: list[CueLine]) -> list[CueLine]:
+        return [CueLine.model_validate(cue.model_dump(exclude_defaults=True)) for cue in value]
+
+
+class KnotFigures(BaseModel):
+    """How far the newest 500 chunks were from the knots that they took up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    median: float
+    max: float
+    leaned: int
+    """How many of them leaned to the new prediction."""
+
+
+class StatusEvent(_Event):
+    """Tells twice a second where a session is and what it measures."""
+
+    type: Literal["status"] = "status"
+    phase: SessionState
+    latent: int
+    """Latents drawn so far."""
+    catching_up: int | None
+    """The latent at which a continued take begins to be seen, while its past is drawn anew."""
+    playhead: int
+    """First latent of the chunk on screen."""
+    oldest: int | None
+    """The earliest latent to which one can go back, apart from the start."""
+    held_mb: int
+    """Megabytes of snapshots that are held to go back to."""
+    generated_fps: float | None
+    """Frames a second that the device could make; null before the first chunks."""
+    buffer_ms: int
+    """Milliseconds of film that are drawn and not yet shown."""
+    prompt_ms: list[int] | None
+    """Milliseconds from a command to its first frame: the newest, the median, the 95th percentile."""
+    knots: KnotFigures | None
+    viewers: int
+    look_ahead: LookAhead
+    recorded_s: float | None
+    """Seconds of the recording that is running; null if none is."""
+    first_pts: int | None = None
+    """Media time (90 kHz) of the first packet on this WebRTC connection, as RTP counts from a random number."""
+    state: AvatarState | None = None
+    """What an avatar does; only an avatar has this and the fields that follow."""
+    use: MicrophoneUse | None = None
+    """What the microphone is used for."""
+    epoch: int | None = None
+    """Interruptions so far."""
+    level: int | None = None
+    """Level of the microphone, dBFS."""
+    to_say_s: float | None = None
+    """Seconds of sound that wait to be spoken."""
+
+
+class AcceptedEvent(_Event):
+    """Answers a command that will be obeyed."""
+
+    type: Literal["accepted"] = "accepted"
+    id: int
+    """Number of the command."""
+
+
+class RefusedEvent(_Event):
+    """Answers a command that will not be obeyed."""
+
+    type: Literal["refused"] = "refused"
+    id: int | None
+    """Number of the command; null if the message could not be read that far."""
+    why: str
+    """The reason, in a line for a person."""
+
+
+class EncodedEvent(_Event):
+    """Tells that the text of a prompt is encoded and its switch will not wait for that."""
+
+    type: Literal["encoded"] = "encoded"
+    id: int
+    """Number of the command."""
+    not_understood: dict[str, list[str]]
+    """Words that the model does not know, each with known words that are near."""
+
+
+class LiveEvent(_Event):
+    """Tells on which chunk a cue landed, once that chunk is drawn."""
+
+    type: Literal["live"] = "live"
+    id: int
+    """Number of the command."""
+    latent: int
+    """First latent of the chunk."""
+    frame: int
+    """Number of its first frame, counted in released frames; times 90000 / fps this is the frame's media time."""
+
+
+class ShownEvent(_Event):
+    """Tells that the first frame of a cue was sent."""
+
+    type: Literal["shown"] = "shown"
+    id: int
+    """Number of the command."""
+    frame: int
+    """Number of the frame, counted in released frames."""
+
+
+class TakenBackEvent(_Event):
+    """Tells that an undo took back a cue that had not landed."""
+
+    type: Literal["taken_back"] = "taken_back"
+    id: int
+    """Number of the command whose cue it was."""
+
+
+class WarningEvent(_Event):
+    """Tells of something that a person should know; the session goes on."""
+
+    type: Literal["warning"] = "warning"
+    why: str
+
+
+class RecordingEvent(_Event):
+    """Tells that a recording began or ended."""
+
+    type: Literal["recording"] = "recording"
+    name: str
+    """The recording's file beside the take, without its suffix."""
+    on: bool
+    """True when it begins, false when it has ended."""
+    why: str = ""
+    """Why a recording ended that nobody stopped; absent when one begins."""
+
+
+class PhaseEvent(_Event):
+    """Tells that the session has entered another state."""
+
+    type: Literal["phase"] = "phase"
+    phase: SessionState
+    why: str
+    """The reason of a failure, else empty."""
+
+
+class AvatarEvent(_Event):
+    """Tells that an avatar does something else than before."""
+
+    type: Literal["avatar"] = "avatar"
+    state: AvatarState
+
+
+class InterruptedEvent(_Event):
+    """Tells that an avatar was interrupted."""
+
+    type: Literal["interrupted"] = "interrupted"
+    frame: int
+    """Number of the first silent frame, counted in released frames."""
+    epoch: int
+    """Interruptions so far; speech that was asked for in an earlier epoch is stale."""
+    why: str
+
+
+class MetersEvent(_Event):
+    """Tells how well an avatar's mouth follows its sound and how well its face holds, every two seconds."""
+
+    type: Literal["meters"] = "meters"
+    identity: float
+    """Cosine of the face's and the portrait's embeddings: 1 is the portrait itself."""
+    sync: float | None
+    """Correlation of mouth and sound; null where too little was said."""
+    lag_ms: int | None
+    """Milliseconds by which the mouth follows the sound; null where too little was said."""
+
+
+class CodecEvent(_Event):
+    """Precedes the fragmented MP4 of a WebSocket; what follows as binary messages is for this codec."""
+
+    type: Literal["codec"] = "codec"
+    codec: str
+    """The codecs as MediaSource takes them, such as `avc1.42c01e,opus` (RFC 6381)."""
+
+
+Event = (
+    HelloEvent
+    | TimelineEvent
+    | StatusEvent
+    | AcceptedEvent
+    | RefusedEvent
+    | EncodedEvent
+    | LiveEvent
+    | ShownEvent
+    | TakenBackEvent
+    | WarningEvent
+    | RecordingEvent
+    | PhaseEvent
+    | AvatarEvent
+    | InterruptedEvent
+    | MetersEvent
+    | CodecEvent
+)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

@@ -1,0 +1,95 @@
+"""A session over a WebSocket, for a page that WebRTC does not reach: fragmented MP4 with the control messages beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streaming.live.session import Session
+from streaming.media.fmp4 import Fmp4Muxer
+from streaming.transport.control_channel import ControlChannel
+from streaming.transport.events import CodecEvent
+
+log = logging.getLogger(__name__)
+
+MOST_MESSAGES = 256  # that may wait to be sent; later ones are dropped, which shows in their numbers
+
+
+class SocketViewer:
+    """Serves one viewer: the film as binary messages, each a whole fragment, and events and commands as text."""
+
+    def __init__(self, socket: WebSocket, session: Session, controls: Callable[[], bool] | None) -> None:
+        """Serve an accepted socket. `controls` tells whether the viewer controls the session; None: it only watches."""
+        self._socket, self._session = socket, session
+        self._messages: asyncio.Queue[str] = asyncio.Queue(MOST_MESSAGES)
+        self._channel = ControlChannel(session, controls, self._send)
+        playout = session.playout
+        self._muxer = Fmp4Muxer(
+            playout.picture_width, playout.picture_height, playout.fps, sound=playout.sound is not None
+        )
+        self._sending = asyncio.Lock()  # a codec, its initialisation and the first fragment go together
+
+    async def run(self) -> None:
+        """Serve until the session is over or the viewer has left, then close the socket."""
+        work = [self._send_film(), self._send_messages(), self._channel.tell_status(), self._receive()]
+        if self._session.playout.sound is not None:
+            work.append(self._collect_sound())
+        tasks = [asyncio.create_task(w) for w in work]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._channel.close()
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                # a socket that was closed raises RuntimeError when it is written to
+                if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
+                    log.info("a stream ended: %r", result)
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close()
+
+    def _send(self, text: str) -> None:
+        if not self._messages.full():
+            self._messages.put_nowait(text)
+
+    async def _send_messages(self) -> None:
+        while True:
+            text = await self._messages.get()
+            async with self._sending:
+                await self._socket.send_text(text)
+
+    async def _send_film(self) -> None:
+        viewer, begun = self._session.broadcast.join(), False
+        try:
+            while (packet := await viewer.get()) is not None:
+                fragment = self._muxer.add(packet)
+                if fragment is None:
+                    continue
+                async with self._sending:
+                    if not begun:
+                        begun = True
+                        await self._socket.send_text(json.dumps(CodecEvent(codec=self._muxer.codec).wire()))
+                        await self._socket.send_bytes(self._muxer.init)
+                    await self._socket.send_bytes(fragment.data)
+        finally:
+            self._session.broadcast.leave(viewer)
+
+    async def _collect_sound(self) -> None:
+        sound = self._session.playout.sound
+        if sound is None:
+            return
+        viewer = sound.join()
+        try:
+            while (packet := await viewer.get()) is not None:
+                self._muxer.add_sound(packet)
+        finally:
+            sound.leave(viewer)
+
+    async def _receive(self) -> None:
+        while True:
+            self._channel.receive(await self._socket.receive_text())

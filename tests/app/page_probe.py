@@ -1,0 +1,120 @@
+"""Watch a page from outside: what goes over its connections, what it captures, and what its note says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+PROBE = """
+(() => {
+  const probe = { events: [], sent: new Map(), waits: [], peers: [], ways: [], asked: [], streams: [] };
+  window.probe = probe;
+  probe.latest = (type) => probe.events.findLast((event) => event.type === type);
+  probe.phase = () => probe.events.findLast((event) => event.phase)?.phase;
+  probe.breakLine = () => {
+    const peer = probe.peers.at(-1);
+    Object.defineProperty(peer, "connectionState", { value: "failed" });
+    peer.dispatchEvent(new Event("connectionstatechange"));
+  };
+
+  // events and commands, on data channels and sockets
+  const watched = (way) => {
+    const send = way.send.bind(way);
+    way.send = (text) => {
+      probe.sent.set(JSON.parse(text).id, performance.now());
+      send(text);
+    };
+    way.addEventListener("message", ({ data }) => {
+      if (typeof data === "string") probe.events.push(JSON.parse(data));
+    });
+    probe.ways.push(way);
+    return way;
+  };
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...given) {
+      super(...given);
+      probe.peers.push(this);
+    }
+    createDataChannel(...given) {
+      return watched(super.createDataChannel(...given));
+    }
+  };
+  window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      watched(this);
+    }
+  };
+
+  // what the browser is asked to capture
+  if (navigator.mediaDevices) {
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => {
+      probe.asked.push(what);
+      const stream = await ask(what);
+      probe.streams.push(stream);
+      return stream;
+    };
+  }
+
+  // ms from prompt to screen, as the page tells them
+  new MutationObserver((changes) => {
+    for (const { target } of changes) {
+      const wait = /^on screen after ([0-9]+) ms/.exec(target.textContent);
+      if (target instanceof Element && target.matches("[data-lt=note]") && wait) probe.waits.push(Number(wait[1]));
+    }
+  }).observe(document, { subtree: true, childList: true });
+
+  // a function that gives the level of what the video plays, in dBFS over the last 43 ms
+  probe.listening = () => {
+    const context = new AudioContext(), analyser = new AnalyserNode(context, { fftSize: 2048 });
+    context.createMediaStreamSource(document.querySelector("video").srcObject).connect(analyser);
+    const samples = new Float32Array(2048);
+    return () => {
+      analyser.getFloatTimeDomainData(samples);
+      return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / 2048 + 1e-6);
+    };
+  };
+})();
+"""
+START = "[data-lt=start]"
+
+
+def until(page: Page, condition: str, seconds: float = 20) -> None:
+    """Wait for a JavaScript condition."""
+    page.wait_for_function(condition, timeout=1000 * seconds)
+
+
+def until_ready(page: Page) -> None:
+    """Wait until the page knows the server's models."""
+    until(page, "document.querySelector('[data-lt=facts]')?.textContent", 30)
+
+
+def until_says(page: Page, name: str, text: str, seconds: float = 20) -> None:
+    """Wait until the element of this name contains a text."""
+    until(page, f"document.querySelector('[data-lt={name}]').textContent.includes({text!r})", seconds)
+
+
+def until_seen(page: Page, prompts: int = 1) -> None:
+    """Wait until the page has told so many waits from prompt to screen."""
+    until(page, f"probe.waits.length >= {prompts}")
+
+
+def latest(page: Page, kind: str) -> dict[str, Any]:
+    """The newest event of a kind that has come over the page's connection."""
+    return page.evaluate(f"probe.latest('{kind}')")
+
+
+def take_of(page: Page) -> str:
+    """The id of the take that is played."""
+    return latest(page, "timeline")["take"]
+
+
+def end(page: Page) -> None:
+    """End the session, so that the next test finds the device free, and close the page."""
+    if page.inner_text(START) != "Start":
+        page.click(START)
+        until_says(page, "start", "Start")
+    page.wait_for_timeout(100)
+    page.close()

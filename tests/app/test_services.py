@@ -1,0 +1,84 @@
+"""Services of a server: a session that ends takes its viewers along, and renders run on the server's own engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from conftest import tiny_model
+
+from app.model_library import ModelLibrary
+from app.render_program import render_program
+from app.services import Services
+from models.checkpoints.assemble import Model
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead
+from streaming.take.take_file import CueLine, Take
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_ends_says_so_and_takes_its_viewers_along(tmp_path: Path) -> None:
+    thread = DeviceThread()
+    library = ModelLibrary(tmp_path, torch.device("cpu"), thread, load=lambda *_: tiny_model())
+    services = Services(library, tmp_path)
+    take = Take(model="pocket", seed=5, length=1, cues=[CueLine(prompt="one")])
+    hosted = await services.sessions.create(take, LookAhead.SMOOTH)
+    viewer = RTCPeerConnection()
+    heard: list[str] = []
+    channel = viewer.createDataChannel("control")
+    channel.on("message", lambda m: heard.append(json.loads(m).get("phase")))
+    viewer.addTransceiver("video", direction="recvonly")
+    await viewer.setLocalDescription(await viewer.createOffer())
+    _, answer = await services.join(hosted, viewer.localDescription.sdp)
+    await viewer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    async with asyncio.timeout(20):
+        while "live" not in heard:
+            await asyncio.sleep(0.02)
+        (peer,) = services.peers.values()
+        await services.sessions.end(hosted.session.id)
+        while "ended" not in heard or services.peers:
+            await asyncio.sleep(0.02)
+    assert peer.gone.is_set()
+    await viewer.close()
+    thread.close()
+
+
+def with_int8(model: Model) -> Model:
+    return replace(model, engine={"engine": "onnx", "precision": "int8", "runtime": "1"})
+
+
+@pytest.mark.asyncio
+async def test_a_background_render_runs_on_the_engine_that_runs_the_model_here(tmp_path: Path) -> None:
+    thread, loaded = DeviceThread(), iter([with_int8(tiny_model()), tiny_model()])
+    library = ModelLibrary(
+        tmp_path / "models", torch.device("cpu"), thread, engine="onnx:int8", load=lambda *_: next(loaded)
+    )
+    await library.load("pocket")
+    await library.load("pocket-avatar")  # it has no such engine, and runs in torch
+    models = ("pocket", "pocket-avatar", "longlive-1.3b")  # the last was not loaded yet, and may lack the engine
+    programs = [render_program(library, model, tmp_path / "t.yaml", tmp_path / "t.mp4") for model in models]
+    assert [p.arguments[-1] for p in programs] == ["onnx:int8", "torch", "auto"]
+    assert programs[0].arguments[3:] == [
+        "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--device", "cpu", "--engine",
+        "onnx:int8",
+    ]  # fmt: skip
+    assert programs[0].environment["LONGTAKE_MODELS"] == str(tmp_path / "models")
+    thread.close()
+
+
+def test_the_render_program_is_found_from_the_folder_that_it_starts_in(tmp_path: Path) -> None:
+    thread = DeviceThread()
+    library = ModelLibrary(tmp_path, torch.device("cpu"), thread)
+    program = render_program(library, "longlive-1.3b", tmp_path / "none.yaml", tmp_path / "film.mp4")
+    done = subprocess.run(
+        program.arguments, cwd=program.folder, env=program.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/none.yaml: cannot be read")
+    thread.close()

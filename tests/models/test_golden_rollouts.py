@@ -1,0 +1,125 @@
+"""Rollouts equal the public reference implementations: 1e-4 in float32 or the port is wrong.
+
+The vectors (tests/golden) were computed by LongLive, Causal-Forcing and Self-Forcing with random weights.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from models import sampler
+from models.cache_shape import AnchorPolicy
+from models.checkpoints.weight_files import as_diffusers
+from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
+from models.cue import Prompt
+from models.generator import Generator
+from models.rollout_config import RolloutConfig
+from models.sampler import Schedule
+from models.transformer import CausalWanTransformer
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TOLERANCE = 1e-4
+SEQUENCE = 21  # latents that a rollout without a window may see
+
+
+def metadata(name: str) -> dict[str, Any]:
+    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as f:
+        texts = f.metadata()
+    return {key: json.loads(texts[key]) for key in ("config", "rollouts") if key in texts}
+
+
+def generator_of(golden: dict[str, Tensor], c: dict[str, Any], rollout: RolloutConfig, prompts: str) -> Generator:
+    """A generator with the file's weights, whose prompt p is encoded as the file's tensor `prompts` + p."""
+    transformer = CausalWanTransformer(
+        patch_size=(1, 2, 2),
+        num_attention_heads=c["heads"],
+        attention_head_dim=c["dim"] // c["heads"],
+        in_channels=16,
+        out_channels=16,
+        text_dim=c["text_dim"],
+        freq_dim=c["freq_dim"],
+        ffn_dim=c["ffn"],
+        num_layers=c["layers"],
+        cross_attn_norm=True,
+    ).eval()
+    weights = {k.removeprefix("weights."): v for k, v in golden.items() if k.startswith("weights.")}
+    transformer.load_state_dict(as_diffusers({k.removeprefix("model."): v for k, v in weights.items()}))
+    codec = TinyCodec(TinyCodecConfig(encoder_width=8, decoder_widths=(8, 8, 8, 8)))
+    return Generator(rollout, transformer, lambda p: golden[prompts + p[0]], lambda: TinyStream(codec), 8)
+
+
+@pytest.mark.parametrize("name", ["longlive_plain", "longlive_switch"])
+@pytest.mark.parametrize("commit_at_once", [True, False])
+def test_a_rollout_equals_longlive(name: str, commit_at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    golden, c = load_file(GOLDEN / f"{name}.safetensors"), metadata(name)["config"]
+    schedule = Schedule.warped(c["steps"], c["shift"])
+    torch.testing.assert_close(torch.tensor(schedule.sigmas), golden["ref.sigmas"], atol=1e-6, rtol=0)
+
+    def recorded(seed: int, chunk: int, step: int, shape: object, device: object) -> Tensor:
+        initial = golden["in.noise"][:, 3 * chunk : 3 * chunk + 3]
+        return (golden["in.renoise"][chunk, step - 1][None] if step else initial).transpose(1, 2)
+
+    monkeypatch.setattr(sampler, "noise", recorded)
+    rollout = RolloutConfig(c["chunk"], c["window"], c["sink"], schedule, "velocity", AnchorPolicy.FIXED)
+    generator = generator_of(golden, c, rollout, "in.context")
+    state = generator.new_take(0, 8 * c["latent_w"], 8 * c["latent_h"])
+    latents = []
+    for chunk in range(c["num_chunks"]):
+        latents.append(generator.draw(state, [Prompt("1" if 0 <= c["switch_at"] <= chunk else "0")]))
+        if commit_at_once:
+            generator.commit(state)
+    made = torch.cat(latents, 2).transpose(1, 2)
+    torch.testing.assert_close(made, golden["out.latents"], atol=TOLERANCE, rtol=0)
+
+
+FILES = ("causal_forcing_framewise", "self_forcing_i2v_chunk")
+ROLLOUTS = [(file, name) for file in FILES for name in metadata(file)["rollouts"]]
+
+
+@pytest.mark.parametrize(("file", "name"), ROLLOUTS, ids=[name for _, name in ROLLOUTS])
+def test_a_rollout_behind_a_prefix_or_a_first_chunk_equals_the_reference(
+    file: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden, facts = load_file(GOLDEN / f"{file}.safetensors"), metadata(file)
+    c, r = facts["config"], facts["rollouts"][name]
+    warped = [Schedule.warped(r[key], c["shift"]) if key in r else None for key in ("steps", "first_steps")]
+    drawn = r["chunks"]
+
+    def recorded(seed: int, chunk: int, step: int, shape: object, device: object) -> Tensor:
+        first = drawn[chunk]["first_latent"] - r.get("prefix", 0)
+        initial = golden[f"{name}.in.noise"][:, first : first + drawn[chunk]["latents"]]
+        return (golden[f"{name}.renoise.{chunk}.{step}"] if step else initial).transpose(1, 2)
+
+    monkeypatch.setattr(sampler, "noise", recorded)
+    assert warped[0] is not None
+    rollout = RolloutConfig(
+        r["chunk"],
+        r.get("window", SEQUENCE),
+        r.get("sink", 0),
+        warped[0],
+        "velocity",
+        AnchorPolicy.FIXED,
+        first_chunk=1 if r.get("independent_first") else None,
+        first_schedule=warped[1],
+    )
+    generator = generator_of(golden, c, rollout, f"{name}.in.")
+    state = generator.new_take(0, 8 * c["latent_w"], 8 * c["latent_h"])
+    generator.apply_cues(state, [Prompt("context")])
+    latents = []
+    if "prefix" in r:
+        latents.append(golden[f"{name}.in.prefix"].transpose(1, 2))
+        generator.prefill(state, latents[0])
+    for chunk in drawn:
+        assert state.index == chunk["first_latent"]
+        latents.append(generator.draw(state))
+        assert latents[-1].shape[2] == chunk["latents"]
+    made = torch.cat(latents, 2).transpose(1, 2)
+    torch.testing.assert_close(made, golden[f"{name}.out.latents"], atol=TOLERANCE, rtol=0)

@@ -1,0 +1,116 @@
+"""A rollout gives a chunk's frames before its clean pass, and settles it to the same latents whatever is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model
+
+from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
+from models.cue import Cue, Cut, Parameter, Prompt, Seed
+from streaming.rollout import Rollout
+from streaming.take.take_file import CueLine, Take
+
+TAKE = Take(model="tiny", seed=5, length=30, cues=[CueLine(prompt="one")])
+
+CUES: dict[str, list[Cue]] = {
+    "nothing": [],
+    "another prompt": [Prompt("two")],
+    "the same prompt": [Prompt("one")],
+    "a blend": [Prompt("two", blend=3)],
+    "a cut": [Cut(), Prompt("two")],
+    "another seed": [Seed(9)],
+    "another anchor": [Parameter("anchor", "fixed")],
+    "another anchor and prompt": [Parameter("anchor", "fixed"), Prompt("two")],
+    "a prompt and old keys": [Parameter("on_switch", "none"), Prompt("two")],
+    "a prompt and a flush": [Parameter("on_switch", "flush"), Prompt("two")],
+    "a prompt and nothing kept": [Parameter("on_switch", "clear"), Prompt("two")],
+    "a prompt and a new sink": [Parameter("sink_on_switch", "reanchor"), Prompt("two")],
+}
+
+
+def drawn(rollout: Rollout, cues: list[Cue], at: int, *, chunks: int, settle: str) -> list[str]:
+    """Hashes of the next `chunks` chunks; the cues land on the chunk at latent `at`."""
+    hashes = []
+    for _ in range(chunks):
+        first = rollout.step(cues if rollout.state.index == at else []).first
+        known = settle == "foreseen" and first + 3 == at
+        hashes.append(rollout.settle(cues if known else []).hash)
+    return hashes
+
+
+@pytest.mark.parametrize("cues", CUES.values(), ids=CUES)
+@pytest.mark.parametrize("at", [3, 12, 18])
+def test_cues_that_are_foreseen_give_the_same_latents_as_cues_that_surprise(cues: list[Cue], at: int) -> None:
+    surprised = drawn(Rollout(tiny_model(), TAKE), cues, at, chunks=10, settle="surprised")
+    assert drawn(Rollout(tiny_model(), TAKE), cues, at, chunks=10, settle="foreseen") == surprised
+
+
+@pytest.mark.parametrize("cues", CUES.values(), ids=CUES)
+def test_foreseen_cues_that_do_not_come_leave_no_trace(cues: list[Cue]) -> None:
+    """Neither in the rollout itself nor in one that goes on from a snapshot."""
+    plain = drawn(Rollout(tiny_model(), TAKE), [], 0, chunks=8, settle="surprised")
+    rollout = Rollout(tiny_model(), TAKE)
+    drawn(rollout, [], 0, chunks=5, settle="surprised")
+    rollout.step()
+    rollout.settle(cues)
+    again = Rollout(tiny_model(), TAKE, rollout.snapshot())
+    assert drawn(rollout, [], 0, chunks=2, settle="surprised") == plain[6:]
+    assert drawn(again, [], 0, chunks=2, settle="surprised") == plain[6:]
+
+
+def test_frames_come_before_the_clean_pass_and_the_hash_after_it() -> None:
+    rollout = Rollout(tiny_model(), TAKE)
+    chunk = rollout.step()
+    assert chunk.frames.shape == (9, 32, 32, 3)
+    assert rollout.state.pending
+    boundary = rollout.settle()
+    assert not rollout.state.pending
+    assert (boundary.frames == chunk.frames).all()
+    assert set(boundary.seconds) == {"draw", "decode", "commit"}
+
+
+@pytest.mark.parametrize(
+    ("cues", "runs"),
+    [
+        ("another prompt", False),
+        ("a cut", False),
+        ("a prompt and nothing kept", False),
+        ("a prompt and old keys", True),
+    ],
+)
+def test_a_clean_pass_that_a_cue_makes_useless_is_left_out(cues: str, runs: bool) -> None:
+    rollout = Rollout(tiny_model(), TAKE)
+    rollout.step()
+    assert ("commit" in rollout.settle(CUES[cues]).seconds) is runs
+
+
+def test_the_takes_own_switches_and_blends_are_foreseen() -> None:
+    entries = [CueLine(prompt="one"), CueLine(at=6, prompt="two", blend=2), CueLine(at=15, cut=True)]
+    boundaries = Rollout(tiny_model(), TAKE.model_copy(update={"cues": entries})).until(6)
+    assert [b.first for b in boundaries if "commit" not in b.seconds] == [3, 6, 12]
+
+
+def test_a_snapshot_without_its_clean_pass_goes_on_from_a_file(tmp_path: Path) -> None:
+    rollout = Rollout(tiny_model(), TAKE)
+    drawn(rollout, [], 0, chunks=5, settle="surprised")
+    rollout.step()
+    rollout.settle([Prompt("two")])
+    file = tmp_path / "snapshot.safetensors"
+    save_snapshot(rollout.snapshot(), file)
+    read = load_snapshot(file, torch.device("cpu"), 2, torch.float32)
+    assert read.pending
+    again = Rollout(tiny_model(), TAKE, read)
+    assert drawn(again, [], 0, chunks=3, settle="") == drawn(rollout, [], 0, chunks=3, settle="")
+
+
+def test_there_is_nothing_to_settle_before_a_chunk_and_after_its_boundary() -> None:
+    rollout = Rollout(tiny_model(), TAKE)
+    with pytest.raises(ValueError, match="no chunk to settle"):
+        rollout.settle()
+    rollout.step()
+    rollout.settle()
+    with pytest.raises(ValueError, match="no chunk to settle"):
+        rollout.settle()

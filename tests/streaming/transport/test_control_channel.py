@@ -1,0 +1,86 @@
+"""One control channel serves the data channel and the WebSocket: initial state, numbers, refusals, status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from sessions import running, until
+
+from streaming.transport.control_channel import ControlChannel
+
+pytestmark = pytest.mark.asyncio
+
+
+class Connection:
+    """Collects what a channel sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, text: str) -> None:
+        self.sent.append(json.loads(text))
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.sent]
+
+
+async def test_a_viewer_is_told_first_what_it_watches_and_events_are_numbered() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        viewer = Connection()
+        channel = ControlChannel(session, lambda: True, viewer.send)
+        assert viewer.types()[:2] == ["hello", "timeline"]
+        assert viewer.sent[0]["controls"] is True
+        channel.receive('{"id": 3, "type": "seed", "seed": 9}')
+        assert viewer.types()[-1] == "accepted"
+        assert [event["n"] for event in viewer.sent] == list(range(1, len(viewer.sent) + 1))
+        channel.close()
+        before = len(viewer.sent)
+        channel.receive('{"id": 4, "type": "seed", "seed": 10}')  # it is obeyed, and not answered here
+        channel.close()
+        assert len(viewer.sent) == before
+
+
+async def test_a_viewer_that_only_watches_is_refused_by_number() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        viewer = Connection()
+        channel = ControlChannel(session, None, viewer.send)
+        assert viewer.sent[0]["controls"] is False
+        channel.receive('{"id": 3, "type": "end"}')
+        assert viewer.sent[-1] == {"n": 3, "type": "refused", "id": 3, "why": "this link only watches"}
+        assert not session.over
+
+
+async def test_a_viewer_that_lost_control_is_refused_and_nonsense_too() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        viewer, has_control = Connection(), True
+        channel = ControlChannel(session, lambda: has_control, viewer.send)
+        has_control = False
+        channel.receive('{"id": 4, "type": "end"}')
+        assert "another window controls" in viewer.sent[-1]["why"]
+        channel.receive(b"{")
+        assert viewer.sent[-1]["type"] == "refused"
+        assert viewer.sent[-1]["id"] is None
+
+
+@pytest.mark.parametrize("first_pts", [None, 4500])
+async def test_the_status_names_the_first_packet_only_where_a_connection_needs_it(first_pts: int | None) -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        plain, counted = Connection(), Connection()
+        channels = [
+            ControlChannel(session, None, plain.send),
+            ControlChannel(session, None, counted.send, lambda: first_pts),
+        ]
+        for channel in channels:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(channel.tell_status(), 0.01)
+        status = next(event for event in plain.sent if event["type"] == "status")
+        assert "first_pts" not in status
+        assert "state" not in status  # an avatar's
+        assert next(e for e in counted.sent if e["type"] == "status")["first_pts"] == first_pts
