@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models import catalog
 from models.cache import RingCache
+from models.cache_protocol import KeysValues, Visible
 from models.cache_shape import AnchorPolicy, CacheShape
 from models.pocket.training.attention import WAYS, Way
 from models.pocket.training.layout import SLOTS, Layout, draw_layout
@@ -18,7 +19,8 @@ from models.pocket.training.one_pass import OnePass
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation, rotation
 from models.text.words import WordText
-from models.transformer import CausalWanTransformer, KeysValues
+from models.time_grid import TimeGrid
+from models.transformer import CausalWanTransformer, TextState
 
 SHIPPED = Path(__file__).parents[2] / "assets" / "pocket" / "transformer.safetensors"
 PROMPTS = ("a large red ball bounces over the sea", "a small white cube sways in the city at night")
@@ -74,8 +76,8 @@ def test_one_pass_equals_the_ring_cache(
     layout = plain_layout(rows, knot, sink=sink, far=far)
     states = [net.embed_text(embedded(text, captions(text, rows)[:, i])) for i in (FIRST, SECOND)]
     shape = CacheShape(
-        layers=net.config.num_layers, heads=net.config.num_attention_heads, head_dim=net.config.attention_head_dim,
-        rows=16 // p, columns=16 // p, chunk=3, window=12 if sink else 9, sink=sink, knot=knot, takes=rows,
+        grid=TimeGrid(3, 3), layers=net.config.num_layers, heads=net.config.num_attention_heads, head_dim=net.config.attention_head_dim,
+        rows=16 // p, columns=16 // p, window=12 if sink else 9, sink=sink, knot=knot, batch=rows,
     )  # fmt: skip
     cache = RingCache(shape, policy, torch.device("cpu"), torch.float32)
     with torch.no_grad():
@@ -85,12 +87,12 @@ def test_one_pass_equals_the_ring_cache(
             if slot == 1 and not sink:
                 cache.clear(at)  # the first chunk has left the window
             told = states[int(layout.told_noisy[0, slot])]
-            expected.append(net(noisy[:, slot], 1000 * layout.sigma[:, slot], told, cache.begin(at), cache))
+            expected.append(net(noisy[:, slot], 1000 * layout.sigma[:, slot], told, cache.begin(at, 3), cache))
             cache.end()
             if slot < SLOTS - 1:
                 told = states[int(layout.told_clean[0, slot])]
                 own = clean[:, :, 3 * slot : 3 * slot + 3]
-                net(own, torch.zeros(1), told, cache.begin(at, clean=True), cache, head=False)
+                net(own, torch.zeros(1), told, cache.begin(at, 3, clean=True), cache, head=False)
                 cache.end()
         out = OnePass(net, text)(clean, noisy, layout, captions(text, rows))
     assert (out - torch.stack(expected, 1)).abs().max() < 1e-4
@@ -106,13 +108,13 @@ class ListedCache:
         self.tokens = 0
         self.keeps = False
 
-    def extend(self, layer: int, key: Tensor, value: Tensor, turn: Rotation) -> KeysValues:
+    def extend(self, layer: int, key: Tensor, value: Tensor, turn: Rotation) -> Visible:
         own = turn(key), value
         parts = [(k.split(self.tokens, 1), v.split(self.tokens, 1)) for k, v in [own]]
         if self.keeps:
             self.kept[layer] += list(zip(*parts[0], strict=True))
         chosen = [self.kept[layer][i] for i in self.seen] + [(parts[0][0][i], parts[0][1][i]) for i in self.own]
-        return torch.cat([k for k, _ in chosen], 1), torch.cat([v for _, v in chosen], 1)
+        return Visible(torch.cat([k for k, _ in chosen], 1), torch.cat([v for _, v in chosen], 1))
 
 
 def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noisy: Tensor, layout: Layout) -> Tensor:
@@ -126,7 +128,7 @@ def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noi
         cache = ListedCache(net.config.num_layers)
         cache.tokens = tokens
         past = layout.sees_noisy[0, slot, :9].nonzero().flatten().tolist()
-        if past:  # all clean latents up to the newest one seen, one pass a layer is not possible: whole-row recompute
+        if past:
             cache.kept = clean_keys(net, states, clean, layout, tokens)
         cache.seen = past
         cache.own = layout.sees_noisy[0, slot, 9:].nonzero().flatten().tolist()
@@ -139,7 +141,7 @@ def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noi
 
 
 def clean_keys(
-    net: CausalWanTransformer, states: list, clean: Tensor, layout: Layout, tokens: int
+    net: CausalWanTransformer, states: list[TextState], clean: Tensor, layout: Layout, tokens: int
 ) -> list[list[KeysValues]]:
     """Keys and values of the clean latents, by passes over the sets of slots that see each other."""
     p, head_dim = net.config.patch_size[1], net.config.attention_head_dim
@@ -162,7 +164,7 @@ def clean_keys(
 def test_drawn_rows_equal_passes_slot_by_slot(shipped: tuple[CausalWanTransformer, WordText], knot: int) -> None:
     net, text = shipped
     rng = np.random.default_rng(3)
-    rows = 16
+    rows = 8
     layout = draw_layout(rng, rows, np.array([6, 1, 2, 3, 4]), np.array([-1] * 5), knot)
     clean, noisy = inputs(net, rows, knot)
     with torch.no_grad():
