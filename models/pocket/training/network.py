@@ -8,21 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models import catalog
 from models.text.words import TEXT_LENGTH, WordText, words_of
 
-# 64 tokens a latent of 32 x 16 x 16; 14.2 million parameters
-CONFIG: dict[str, Any] = {
-    "patch_size": (1, 2, 2),
-    "num_attention_heads": 5,
-    "attention_head_dim": 64,
-    "in_channels": 32,
-    "out_channels": 32,
-    "text_dim": 256,
-    "freq_dim": 256,
-    "ffn_dim": 1280,
-    "num_layers": 8,
-    "cross_attn_norm": True,
-}
+CONFIG: dict[str, Any] = catalog.POCKET.transformer
 NOTHING = -1  # id of a position past a prompt's end
 
 
