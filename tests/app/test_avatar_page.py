@@ -335,13 +335,13 @@ FOLLOW = """(seconds) => new Promise(done => {
 
 
 def followed(page: Page, seconds: int) -> tuple[float, int]:
-    """How well the mouth in the pictures that a person sees follows the sound that they hear: correlation, lag in ms."""
+    """Measure how well the mouth on the page follows the sound that it plays: correlation, lag in ms."""
     pictures, sounds = page.evaluate(FOLLOW, seconds)
     frames = np.stack([cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), 1)[..., ::-1] for _, p in pictures])
     mouth = reading.load(ASSETS / "judge" / "face.safetensors").pose(frames)["mouth"]
     at = np.arange(1000, 1000 * seconds - 500, 40)
     opened = np.interp(at, [t for t, _ in pictures], mouth)
-    # an analyser looks back over its 43 ms window: what it says belongs to the middle of that; floor as of the sync meter
+    # an analyser looks back over 43 ms: what it says belongs to the middle of that; the floor is the sync meter's
     levels = np.array([level for _, level in sounds]) * np.log(10) / 20
     loud = np.interp(at, [t - 21 for t, _ in sounds], np.logaddexp(levels, np.log(10) * SILENT_DBFS / 20))
     r = correlations(bandpassed(opened), bandpassed(loud), 15)
@@ -405,9 +405,8 @@ def test_a_flash_and_its_beep_arrive_together(browser: Browser, tmp_path: Path) 
 
     beep = begins(heard, 0.1)
     late = np.array([(beep - flash)[np.abs(beep - flash).argmin()] for flash in begins(seen, 128)])
-    print(
-        f"\nsound after its picture, {len(late)} flashes: median {np.median(late):+.0f} ms, {late.min():+.0f} to {late.max():+.0f}"
-    )
+    spread = f"median {np.median(late):+.0f} ms, {late.min():+.0f} to {late.max():+.0f}"
+    print(f"\nsound after its picture, {len(late)} flashes: {spread}")
     assert len(late) >= 7
     assert -45 <= np.median(late) <= 125
 
