@@ -111,11 +111,11 @@ def test_a_face_is_chosen_and_its_voice_is_heard_and_interrupted(page: Page, voi
     until_says(page, "note", "voice.wav: 20 s")
     until_says(page, "state", "speaking")
     waits_for_level(page, -40)
-    page.evaluate("""() => { window.silences = []; const level = probe.listening(); addEventListener('keydown', () => {
+    page.evaluate("""() => { window.silences = []; addEventListener('keydown', () => {
         const began = performance.now(), video = document.querySelector('video');
         let last = 0;
         const look = () => {
-          if (!video.muted && level() > -50) last = performance.now() - began;
+          if (!video.muted && probe.level() > -50) last = performance.now() - began;
           if (performance.now() - began < 2500) setTimeout(look, 5); else window.silences.push(last);
         };
         setTimeout(look);
@@ -321,14 +321,14 @@ def test_where_nothing_may_be_heard_yet_the_avatar_is_seen_and_says_so(server: s
 FOLLOW = """(seconds) => new Promise(done => {
   const v = document.querySelector('video'), c = document.createElement('canvas'), out = [];
   c.width = c.height = 128;
-  const began = performance.now(), level = probe.listening();
+  const began = performance.now();
   const take = (now, frame) => {
     c.getContext('2d').drawImage(v, 0, 0, 128, 128);
     out.push([frame.expectedDisplayTime - began, c.toDataURL('image/png').split(',')[1]]);
     if (performance.now() - began < 1000 * seconds) v.requestVideoFrameCallback(take);
   };
   const sounds = [];
-  const hear = setInterval(() => sounds.push([performance.now() - began, level()]), 10);
+  const hear = setInterval(() => sounds.push([performance.now() - began, probe.level()]), 10);
   v.requestVideoFrameCallback(take);
   setTimeout(() => { clearInterval(hear); done([out, sounds]); }, 1000 * seconds + 200);
 })"""
