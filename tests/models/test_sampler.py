@@ -1,4 +1,4 @@
-"""The few-step sampler does what diffusers' stochastic flow-matching scheduler does, and draws noise from nothing but its key."""
+"""The sampler does what diffusers' stochastic flow-matching scheduler does; its noise depends on its key alone."""
 
 from __future__ import annotations
 
