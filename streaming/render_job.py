@@ -22,9 +22,8 @@ from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.errors import UserError
-from models.state import Snapshot
 from streaming.media.video_writer import VideoWriter
-from streaming.rollout import Boundary, Rollout, record_of
+from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.take import journal
 from streaming.take.take_file import Take, latent_at
 
@@ -89,12 +88,16 @@ class Job:
         out: Path,
         *,
         scale: int = 1,
-        rollout: Callable[[Model, Take, Snapshot | None], Rollout] = Rollout,
+        drive: Callable[[], DriveSource | None] = lambda: None,
         heard: str | None = None,
     ) -> None:
-        """`rollout` draws the take; `heard` names the sound that drives it: with another, nothing is taken over."""
+        """Render `take` to the file `out`, its pictures enlarged `scale` times.
+
+        `drive` gives a new drive source for every rollout; `heard` names the sound that it reads: of a render that
+        heard another, nothing is taken over.
+        """
         self.take, self.model, self.out, self.scale = take, model, out, scale
-        self._rollout, self._heard = rollout, heard
+        self._drive, self._heard = drive, heard
         self.partial = out.with_name(f"{out.stem}.partial.mp4")
         self.folder = out.with_name(f"{out.stem}.render")
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
@@ -122,7 +125,7 @@ class Job:
         if differs:
             said = ", ".join(f"{k} {then['record'].get(k)} → {self.record[k]}" for k in differs)
             report.warnings.append(f"not the same record as before ({said}); frames may differ slightly")
-        rollout = self._rollout(self.model, self.take, None)
+        rollout = Rollout(self.model, self.take, drive=self._drive())
         shared = 0  # latents on whose cues the old render and this take agree
         for line in lines[1:]:
             if line.get("type") == "chunk":
@@ -186,7 +189,7 @@ class Job:
                 for x in old
                 if x.get("type") == "chunk" and x["first"] >= place.latent
             }
-        rollout = self._rollout(self.model, self.take, snapshot)
+        rollout = Rollout(self.model, self.take, snapshot, self._drive())
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
         with VideoWriter(self.partial, self.fps, scale=self.scale, **start) as recorder:

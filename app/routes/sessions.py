@@ -144,8 +144,8 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
     return StartedSession(
         id=session.id,
         key=hosted.key,
-        take=session.line.id,
-        seed=session.line.take.seed,
+        take=session.history.id,
+        seed=session.history.take.seed,
         ice=services.ice_servers,
         sound=session.playout.sound is not None,
         note=note,

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.errors import ErrorKind, UserError
 from models.judge.face_reader import FaceReader
+from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.avatar import Avatar
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
@@ -65,7 +64,7 @@ class SessionRegistry:
         device: DeviceThread,
         folder: Path | None = None,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = MONOTONIC,
         grace: float = GRACE,
         ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
@@ -93,8 +92,8 @@ class SessionRegistry:
     ) -> HostedSession:
         """A running avatar with this portrait; FullError as for every session."""
         model = await self._admitted(take, ticket)
-        how: dict[str, Any] = {"folder": self.folder, "clock": self._clock}
-        return self._begun(LiveAvatar(model, take, self.device, portrait=portrait, reader=reader, **how))
+        avatar = partial(Avatar, model, portrait, reader)
+        return self._begun(Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar))
 
     async def _admitted(self, take: Take, ticket: str | None) -> Model:
         self._admit(take.model, ticket)
@@ -143,7 +142,7 @@ class SessionRegistry:
         """Tidy once a second, until cancelled; then end everything."""
         try:
             while True:
-                await asyncio.sleep(1)
+                await self._clock.sleep(1)
                 try:
                     await self.tidy()
                 except Exception:  # of one session; the others go on

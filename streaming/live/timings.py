@@ -29,8 +29,8 @@ class Timings:
         """A command waited so long for its first frame."""
         self._waits.append(seconds)
 
-    def tied(self, disagreement: float) -> None:
-        """A chunk was so far from the knot that it took up."""
+    def fused(self, disagreement: float) -> None:
+        """Count how far a chunk was from the knot that it took up."""
         self._apart.append(disagreement)
 
     @property

@@ -24,7 +24,7 @@ from models.driving_signal import FRAME, RATE, heard_before
 from models.pocket.world.portrait.tts import Speaker, speak
 from streaming.render_job import Job, RenderError
 from streaming.speech import audio_file
-from streaming.speech.driven_rollout import SpeakingRollout, latents_of
+from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.take.take_file import CueLine, Take
 
 BITRATE = 96_000  # of the sound
@@ -95,7 +95,7 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, portrait, sound, levelling.gain),
+        drive=lambda: PortraitDrive(model, portrait, audio_file.read(sound), levelling.gain),
         heard=heard.hexdigest(),
     )
 
@@ -121,7 +121,7 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound),
+        drive=lambda: PortraitDrive(model, reference, audio_file.read(sound)),
         heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
     )
     return job, sound

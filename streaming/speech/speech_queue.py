@@ -35,7 +35,7 @@ class SpeechQueue:
 
     def __init__(self) -> None:
         self.use = MicrophoneUse.LISTEN
-        self.gate = VoiceActivityDetector()
+        self.detector = VoiceActivityDetector()
         self._sounds: deque[Samples] = deque()
         self._rest = np.zeros(0, np.int16)  # of the microphone, not yet a block
         self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
@@ -61,19 +61,19 @@ class SpeechQueue:
         while len(self._rest) >= BLOCK:
             block, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]
             self._before.append(block)
-            was_open = self.gate.open
-            onset = self.gate.hear(block, echo=echo)
+            was_open = self.detector.open
+            onset = self.detector.hear(block, echo=echo)
             began |= onset
-            if was_open and not self.gate.open:
+            if was_open and not self.detector.open:
                 self._before.clear()  # it is spoken already
-            if self.gate.open and self.use is MicrophoneUse.PUPPET:
+            if self.detector.open and self.use is MicrophoneUse.PUPPET:
                 new = np.concatenate(self._before) if onset else block
                 self._live = np.concatenate([self._live, self._levelled(new)])[-LIVE_BACKLOG:]
         return began
 
     def awaits(self, n: int) -> bool:
         """Whether the microphone is about to give the rest of the next n samples."""
-        return self._flows and self.gate.open and not self._sounds and len(self._live) < n
+        return self._flows and self.detector.open and not self._sounds and len(self._live) < n
 
     def next(self, n: int) -> Samples:
         """The next n samples.
@@ -91,14 +91,14 @@ class SpeechQueue:
                 self._sounds.appendleft(sound[len(parts[-1]) :])
         live, self._live = self._live[:missing], self._live[missing:]
         silence = np.zeros(missing - len(live), np.int16)
-        late = self.gate.open and not self._flows
+        late = self.detector.open and not self._flows
         parts += [silence, live] if late else [live, silence]
         self._flows = len(live) > 0 and (late or not len(silence))
         return np.concatenate(parts)
 
     def hang_up(self) -> None:
         """The microphone is gone, in the middle of a word perhaps."""
-        self.gate, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
+        self.detector, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
         self._before.clear()
 
     @property

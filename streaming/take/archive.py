@@ -46,9 +46,9 @@ class Archive:
     def recover(self) -> None:
         """After a start: whatever was cut off gets the take file that it would have had."""
         for told in self.newest():
-            if not told.ended and not self.take_file(told.line.id).exists():
+            if not told.ended and not self.take_file(told.history.id).exists():
                 with contextlib.suppress(OSError):  # a full disk is no reason not to start
-                    self.write(told.line.id, told.take())
+                    self.write(told.history.id, told.take())
 
     def take_file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"

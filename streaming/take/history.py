@@ -107,12 +107,12 @@ class TakeFiles:
 class JournalSummary:
     """What a journal tells."""
 
-    line: TakeHistory
+    history: TakeHistory
     record: dict[str, Any]
     ended: bool  # False: it is being lived through, or was cut off
 
     def take(self) -> Take:
-        return self.line.as_take(self.record)
+        return self.history.as_take(self.record)
 
 
 def replay_journal(lines: list[dict[str, Any]]) -> JournalSummary:

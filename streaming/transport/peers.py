@@ -17,7 +17,6 @@ from aiortc import (
 
 from models.errors import UserError
 from streaming.live.session import Session
-from streaming.speech.avatar_session import LiveAvatar
 from streaming.speech.microphone import listen
 from streaming.speech.soundtrack import Samples
 from streaming.transport.control_channel import ControlChannel
@@ -97,14 +96,14 @@ class Peer:
     # -- microphone -----------------------------------------------------------------------------------------------
 
     def _track_offered(self, track: MediaStreamTrack) -> None:
-        """Whoever controls an avatar may speak to it; what others send is not read."""
-        session, controls = self.session, self._controls
-        if track.kind != "audio" or not isinstance(session, LiveAvatar) or controls is None or self._microphone:
+        """Listen to the microphone of the viewer who controls an avatar; what others send is not read."""
+        session, avatar, controls = self.session, self.session.avatar, self._controls
+        if track.kind != "audio" or avatar is None or controls is None or self._microphone:
             return
 
         def hear(sound: Samples) -> None:
-            if controls():
-                session.hear(sound)
+            if controls() and not session.over:
+                avatar.hear(sound)
 
         self._microphone = asyncio.get_running_loop().create_task(listen(track, hear))
 

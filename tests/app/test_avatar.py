@@ -20,10 +20,11 @@ from models.driving_signal import FRAME, Drive
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from models.pocket.world.portrait.tts import SpeechSynthesisError
 from streaming.render_job import RenderError
+from streaming.rollout import Rollout
 from streaming.speech import audio_file
 from streaming.speech.avatar_film import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
-from streaming.speech.driven_rollout import SpeakingRollout, latents_of
 from streaming.speech.portrait_check import doubt
+from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.take import journal
 from streaming.take.take_file import CueLine, Take
 
@@ -117,20 +118,20 @@ def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face
     model = tiny_avatar()
     take = Take(model="tiny-avatar", length=12, cues=[CueLine(prompt="speaks")])
     reference = portrait_of(face, model.entry.size)
-    loud = SpeakingRollout(model, take, None, reference, voice)
-    silent = SpeakingRollout(model, take, None, reference, None)
+    loud = Rollout(model, take, drive=PortraitDrive(model, reference, audio_file.read(voice)))
+    silent = Rollout(model, take, drive=PortraitDrive(model, reference))
     a, b = ([x.hash for x in r.until(4)] for r in (loud, silent))
     assert all(x != y for x, y in zip(a, b, strict=True))
     drive = Drive()
     for piece in audio_file.read(voice):
         drive.hear(piece)
-    again = SpeakingRollout(model, take, None, reference, voice)
+    again = PortraitDrive(model, reference, audio_file.read(voice))
     for first in (0, 3, 6):
         assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
     drive.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
     hushed = again.drive(6, [Hush(20)])[0]
     assert torch.equal(hushed, torch.from_numpy(drive.latents(6, 4)))
-    assert not torch.equal(hushed, SpeakingRollout(model, take, None, reference, voice).drive(6)[0])
+    assert not torch.equal(hushed, PortraitDrive(model, reference, audio_file.read(voice)).drive(6)[0])
 
 
 def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
@@ -141,7 +142,9 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
     job, sound = job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
     job.run(go_on=False)
     assert sound == voice
-    rollout = SpeakingRollout(tiny_avatar(), take, None, portrait_of(face, (32, 32)), voice)
+    model = tiny_avatar()
+    drive = PortraitDrive(model, portrait_of(face, (32, 32)), audio_file.read(voice))
+    rollout = Rollout(model, take, drive=drive)
     drawn = [x["hash"] for x in journal.read(job.folder / "journal.jsonl") if x["type"] == "chunk"]
     assert drawn == [b.hash for b in rollout.until(3)]
     with pytest.raises(RenderError, match="is missing"):

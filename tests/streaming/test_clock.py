@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from clocks import TestClock
+from sessions import until
 
 from models.driving_signal import FRAME
-from streaming.live import playout as module
+from streaming.live.clock import MONOTONIC
 from streaming.live.pacing import TICKS
-from streaming.live.playout import Playout, Shown
+from streaming.live.playout import LOOK_EVERY, Playout, Shown
+from streaming.media.broadcast import Broadcast
+from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.opus import SoundEncoder
 
 pytestmark = pytest.mark.asyncio
 FPS = 25
-
-
-class Time:
-    """A clock that only sleep and work move; every sleep is late by up to `jitter` seconds."""
-
-    def __init__(self, jitter: float) -> None:
-        self.now, self._jitter, self._chance = 0.0, jitter, random.Random(0)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def works(self, seconds: float) -> None:
-        """Something takes up to so long."""
-        self.now += self._chance.uniform(0, seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds + self._chance.uniform(0, self._jitter)
 
 
 class Nothing:
@@ -43,59 +31,51 @@ class Nothing:
 
     width = height = 32
 
-    def __init__(self, clock: Time) -> None:
-        self._clock = clock
+    def __init__(self, clock: TestClock) -> None:
+        self.clock = clock
 
     def encode(self, picture: np.ndarray, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
-        self._clock.works(0.01)
+        self.clock.works(0.01)
         packet = av.Packet(b"x")
         packet.pts, packet.is_keyframe = pts, True
         return [packet]
 
 
-class Ends:
-    """Keeps what a broadcast sends, with the time at which it is sent."""
+class AtOnce(ThreadPoolExecutor):
+    """Runs a job where it is handed in: a thread for every frame would take longer than the frames."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+class Sent:
+    """Keeps what a broadcast sends: (time, pts)."""
+
+    def __init__(self, broadcast: Broadcast, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[tuple[float, int]] = []
-        self._clock = clock
-
-    def offer(self, packet: av.Packet) -> None:
-        self.sent.append((self._clock(), packet.pts))
-
-    waiting = False
+        monkeypatch.setattr(broadcast, "send", lambda packet: self.sent.append((clock(), packet.pts)))
 
 
-async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Ends, Ends, Time]:
+async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Sent, Sent, TestClock]:
     """Half an hour of frames in a moment, with stalls in it: what left of pictures and of sound, and when."""
-    clock = Time(jitter)
-    playout = Playout((32, 32), FPS, freed=lambda: None, shown=lambda shown, number: None, clock=clock, sound=True)
-    playout._encoder = Nothing(clock)  # the sound is encoded as it is live
+    asyncio.get_running_loop().set_default_executor(AtOnce())
+    clock = TestClock(jitter)
+    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
     assert playout.sound is not None
-    pictures, sounds = Ends(clock), Ends(clock)
-    playout.broadcast._viewers, playout.sound._viewers = {pictures}, {sounds}
+    pictures, sounds = (Sent(b, clock, monkeypatch) for b in (playout.broadcast, playout.sound))
 
-    class Loop:
-        @staticmethod
-        async def run_in_executor(_: object, job: Callable[[], list[av.Packet]]) -> list[av.Packet]:
-            return job()
-
-    monkeypatch.setattr(module.asyncio, "get_running_loop", Loop)
-    monkeypatch.setattr(module.asyncio, "sleep", clock.sleep)
-
-    async def woken(waiting: object, _: float) -> None:  # the queue is empty: drawing stalls, and then gives a chunk
-        waiting.close()
-        stall = clock._chance.choice((0.0, 0.0, 0.3))
-        clock.now += stall
+    def drawn() -> None:  # the queue is empty: drawing stalls, and then gives a chunk
+        clock.now += clock.chance.choice((0.0, 0.0, 0.3)) - LOOK_EVERY
         if playout.released >= minutes * 60 * FPS:
             playout.end()
         begin = playout.next_frame
         playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=begin + i) for i in range(12))
 
-    monkeypatch.setattr(module.asyncio, "wait_for", woken)
+    clock.waited = drawn
     playout.hold(held=False)
     await playout.run()
-    monkeypatch.undo()
     return pictures, sounds, clock
 
 
@@ -127,21 +107,16 @@ async def test_opus_keeps_count_of_samples_for_ever() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_five_minutes_on_the_wall_clock_do_not_drift() -> None:
-    import time
-
-    playout = Playout(
-        (32, 32), FPS, freed=lambda: None, shown=lambda shown, number: None, clock=time.monotonic, sound=True
-    )
+async def test_five_minutes_on_the_wall_clock_do_not_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = LiveEncoder(32, 32, FPS, bitrate_for(32, 32, FPS))
+    playout = Playout(encoder, FPS, freed=lambda: None, clock=MONOTONIC, sound=True)
     assert playout.sound is not None
-    pictures, sounds = Ends(time.monotonic), Ends(time.monotonic)
-    playout.broadcast._viewers, playout.sound._viewers = {pictures}, {sounds}
+    pictures, sounds = (Sent(b, MONOTONIC, monkeypatch) for b in (playout.broadcast, playout.sound))
     picture = np.zeros((32, 32, 3), np.uint8)
     playout.add(Shown(picture, 0, frame=i) for i in range(300 * FPS))
     playout.hold(held=False)
     running = asyncio.create_task(playout.run())
-    while playout.released < 300 * FPS:
-        await asyncio.sleep(1)
+    await until(lambda: playout.released >= 300 * FPS, 320)
     playout.end()
     await running
     heard = sounds.sent[::2]  # two packets a frame
@@ -153,3 +128,31 @@ async def test_five_minutes_on_the_wall_clock_do_not_drift() -> None:
         f"\nfive minutes: drift {last - first:+.2f} ms, p95 apart {np.quantile(np.abs(apart), 0.95):.1f} ms, {rate:.3f} fps"
     )
     assert abs(last - first) <= 20
+
+
+async def test_a_pause_stops_media_time_and_the_film_goes_on_without_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = TestClock()
+    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock)  # type: ignore[arg-type]
+    pictures = Sent(playout.broadcast, clock, monkeypatch)
+    playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(40))
+    released_while_held = []
+
+    def shown(frame: Shown, number: int) -> None:
+        playout.hold(held=number == 20)
+        if number == 39:
+            playout.end()
+
+    def waited() -> None:
+        released_while_held.append(playout.released)
+        if len(released_while_held) == 40:  # ten seconds
+            playout.hold(held=False)
+
+    playout.watch(shown)
+    clock.waited = waited
+    playout.hold(held=False)
+    await playout.run()
+    assert set(released_while_held) == {21}
+    assert [pts for _, pts in pictures.sent] == [i * TICKS // FPS for i in range(40)]
+    steps = [b - a for (a, _), (b, _) in itertools.pairwise(pictures.sent)]
+    assert steps.pop(20) > 9
+    assert min(steps) > 0.5 / FPS

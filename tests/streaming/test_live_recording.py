@@ -99,7 +99,7 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
         assert session.status().recorded_s is None
         say(session, 3, type="record")
         await until(lambda: (session.status().recorded_s or 0) > 0.5)
-        name = session.line.id
+        name = session.history.id
     assert len(played(tmp_path / f"{name}-1.mp4")) >= FPS
     assert len(played(tmp_path / f"{name}-2.mp4")) >= FPS // 2  # ended with the session, its last fragment included
     assert (tmp_path / f"{name}.yaml").exists()
