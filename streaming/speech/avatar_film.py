@@ -97,7 +97,14 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
         scale=scale,
         drive=lambda: PortraitDrive(model, portrait, audio_file.read(sound), levelling.gain),
         heard=heard.hexdigest(),
+        portrait=_named(portrait),
     )
+
+
+def _named(portrait: Reference) -> str:
+    """Return a name of the picture: 16 hexadecimal digits over its size and pixels."""
+    size = f"{portrait.width}x{portrait.height} ".encode()
+    return hashlib.blake2b(size + portrait.pixels, digest_size=8).hexdigest()
 
 
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
@@ -123,6 +130,7 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
         scale=scale,
         drive=lambda: PortraitDrive(model, reference, audio_file.read(sound)),
         heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
+        portrait=_named(reference),
     )
     return job, sound
 

@@ -73,7 +73,7 @@ class Archive:
             return known[1]
         try:
             told = replay_journal(journal.read(path))
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             told = None
         self._known[path] = size, told
         return told

@@ -107,9 +107,7 @@ def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face:
         part.run(go_on=False, progress=killed)
     part = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "part.mp4", seed=1)
     assert part.run(go_on=True).differing == []
-    hashes = [
-        [x.get("hash") for x in journal.read(j.folder / "journal.jsonl") if x["type"] == "chunk"] for j in (whole, part)
-    ]
+    hashes = [[x.hash for x in journal.read(j.folder / "journal.jsonl") if x.type == "chunk"] for j in (whole, part)]
     assert hashes[0] == hashes[1]
     assert whole.out.read_bytes() == part.out.read_bytes()
 
@@ -145,7 +143,7 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
     model = tiny_avatar()
     drive = PortraitDrive(model, portrait_of(face, (32, 32)), audio_file.read(voice))
     rollout = Rollout(model, take, drive=drive)
-    drawn = [x["hash"] for x in journal.read(job.folder / "journal.jsonl") if x["type"] == "chunk"]
+    drawn = [x.hash for x in journal.read(job.folder / "journal.jsonl") if x.type == "chunk"]
     assert drawn == [b.hash for b in rollout.until(3)]
     with pytest.raises(RenderError, match="is missing"):
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")

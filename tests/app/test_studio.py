@@ -213,7 +213,7 @@ def test_rewind_branch_reroll_and_the_take_renders_to_the_same_latents(page: Pag
     prompts = [c.prompt for c in take.cues if c.prompt]
     assert prompts[0].startswith("a large red ball")
     assert prompts[-1].startswith("a large white star")
-    live = {x["first"]: x["hash"] for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x["type"] == "chunk"}
+    live = {x.first: x.hash for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x.type == "chunk"}
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
     chunks = take.chunks(TimeGrid(3, 3), 16)
     assert chunks >= 12

@@ -52,7 +52,7 @@ async def test_wherever_a_kill_tears_the_journal_the_rest_replays_to_the_same_la
         told_lengths.add(told.history.length)
     assert len(told_lengths) >= 4
     archive.take_file(name).unlink()
-    file.write_bytes(whole[: whole.rindex(b'{"type": "chunk"')])
+    file.write_bytes(whole[: whole.rindex(b'{"type":"chunk"')])
     archive = Archive(tmp_path)
     archive.recover()
     again = replayed(load(archive.take_file(name)))

@@ -304,8 +304,8 @@ async def test_the_journal_and_the_take_lie_in_the_folder(tmp_path: Path) -> Non
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
         lines = journal.read(tmp_path / f"{session.history.id}.jsonl")
-        assert lines[0]["type"] == "take"
-        assert [x["first"] for x in lines if x["type"] == "chunk"][:2] == [0, 3]
+        assert lines[0].type == "take"
+        assert [x.first for x in lines if x.type == "chunk"][:2] == [0, 3]
     take = load(tmp_path / f"{session.history.id}.yaml")
     assert replayed(take) == session.history.hashes
 
