@@ -209,6 +209,12 @@ def test_a_cut_forgets_the_past_and_keeps_time(model: Model) -> None:
     assert state.cache.anchors[SINK].captured_at == 6
 
 
+def test_a_cut_where_a_take_begins_holds_no_frame(model: Model) -> None:
+    state = model.generator.new_take(0, 32, 32)
+    latents = model.generator.draw(state, [Cut(), Prompt("one")])
+    assert len(state.codec.decode(latents)) == 9
+
+
 @pytest.mark.parametrize("knot", [0, 1])
 def test_takes_in_one_batch_are_the_takes_by_themselves(knot: int) -> None:
     generator = tiny_model(knot=knot).generator
