@@ -17,7 +17,7 @@ from streaming.take.history import replay_journal
 from streaming.take.journal import ChunkLine, EndLine, HeadLine, Journal, JournalLine, landed_cue
 from streaming.take.take_file import CueLine, Take
 
-OLD = Path(__file__).parent / "take" / "journals"
+OLD = Path(__file__).parent / "journals"
 HEAD = HeadLine(type="take", version=2, id="0123456789ab", take=Take(model="tiny", cues=[CueLine(prompt="one é")]))
 
 
