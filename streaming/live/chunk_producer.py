@@ -94,7 +94,7 @@ class ChunkProducer:
         if latent > self.history.length or (latent and (oldest is None or latent < oldest)):
             raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
         self._restart = latent == 0
-        # held from here on: a chunk that is being drawn may push the oldest out of the budget before the way back begins
+        # held from here on: a chunk that is being drawn may push the oldest out of the budget first
         self._rewind_to = self.snapshots.at(latent) if latent else None
         self.wake()
 
@@ -325,7 +325,7 @@ class ChunkProducer:
             self.history.take = self.history.take.model_copy(update=names)
 
     def _keep(self, write: Callable[[TakeFiles], None]) -> None:
-        """Write to the take's files. Whatever the disk does, the stream goes on: the take is then kept in memory only."""
+        """Write to the take's files. If the disk fails, the stream goes on and the take is kept in memory only."""
         if self._files is None:
             return
         try:

@@ -38,7 +38,7 @@ class PictureEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame on its way to the screen, and the latent at whose chunk it began."""
+    """Holds a frame on its way to the screen, and the latent with which its chunk begins."""
 
     picture: Picture  # [H, W, 3]
     chunk: int  # first latent of its chunk

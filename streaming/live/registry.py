@@ -42,7 +42,7 @@ class FullError(UserError):
 
 @dataclass
 class HostedSession:
-    """A session with the key of whoever may control it."""
+    """Holds a session with the key that gives control of it."""
 
     session: Session
     key: str
@@ -50,7 +50,7 @@ class HostedSession:
     _seat: object = None
 
     def take_seat(self) -> Callable[[], bool]:
-        """Control for a connection until another one takes it; says whether it still has it."""
+        """Give a connection control until another one takes it; the returned function tells whether it still has it."""
         mine = self._seat = object()
         return lambda: self._seat is mine
 
@@ -68,7 +68,7 @@ class SessionRegistry:
         grace: float = GRACE,
         ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        """`load` gives a model by name, `ended` is told of every session that is closed."""
+        """Start sessions of the models that `load` gives by name; `ended` is called with each that is closed."""
         self._load, self.device, self.folder = load, device, folder
         self._clock, self._grace, self._ended = clock, grace, ended
         self.hosted: dict[str, HostedSession] = {}
@@ -78,7 +78,7 @@ class SessionRegistry:
     async def create(
         self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: TakeHistory | None = None
     ) -> HostedSession:
-        """A running session; FullError names the place in line if it would push the others under real time.
+        """Start a session; FullError names the place in line if it would push the others under real time.
 
         With a `past` it continues that line, which began as `take`.
         """
@@ -90,7 +90,7 @@ class SessionRegistry:
     async def create_avatar(
         self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
     ) -> HostedSession:
-        """A running avatar with this portrait; FullError as for every session."""
+        """Start a session of an avatar with this portrait; FullError as `create` raises it."""
         model = await self._admitted(take, ticket)
         avatar = partial(Avatar, model, portrait, reader)
         return self._begun(Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar))
@@ -123,7 +123,7 @@ class SessionRegistry:
         raise FullError(ticket, list(self._line).index(ticket) + 1)
 
     async def tidy(self) -> None:
-        """End what nobody has watched for the grace period, and forget what is over."""
+        """End sessions that had no viewer for the grace period, and forget those that are over."""
         now = self._clock()
         for key, hosted in list(self.hosted.items()):
             if len(hosted.session.broadcast):

@@ -60,7 +60,7 @@ Listener = Callable[[Event], None]
 
 
 class Session:
-    """One running take. All methods belong to the event loop; only steps run on the device thread."""
+    """Runs one take. All methods belong to the event loop; only steps run on the device thread."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Session:
         return self.producer.timings.real_time_factor
 
     def hello(self, *, controls: bool) -> HelloEvent:
-        """Describe the session to a viewer that connects, and says whether that one may send commands."""
+        """Describe the session to a viewer that connects; `controls` says whether that one may send commands."""
         entry = self.model.entry
         return HelloEvent(
             session=self.id,
@@ -281,7 +281,7 @@ class Session:
             self._spawn(self.avatar.meters.run(self._tell, lambda: len(self.broadcast) > 0))
 
     async def close(self) -> None:
-        """End it if it runs, and wait until nothing of it is left."""
+        """End the session if it runs, and wait until nothing of it is left."""
         if not self.over:
             self._become(SessionState.ENDED)
         if self._recorder is not None:  # it has its last fragment to write

@@ -27,7 +27,7 @@ FPS = 25
 
 
 class Nothing:
-    """Instead of x264, which half an hour of frames would keep busy for minutes: a packet a picture, which takes time."""
+    """Instead of x264, which half an hour of frames would keep busy for minutes: a packet a picture."""
 
     width = height = 32
 
@@ -125,7 +125,8 @@ async def test_five_minutes_on_the_wall_clock_do_not_drift(monkeypatch: pytest.M
     first, last = np.median(apart[:250]), np.median(apart[-250:])
     rate = (len(pictures.sent) - 1) / (pictures.sent[-1][0] - pictures.sent[0][0])
     print(
-        f"\nfive minutes: drift {last - first:+.2f} ms, p95 apart {np.quantile(np.abs(apart), 0.95):.1f} ms, {rate:.3f} fps"
+        f"\nfive minutes: drift {last - first:+.2f} ms, p95 apart {np.quantile(np.abs(apart), 0.95):.1f} ms, "
+        f"{rate:.3f} fps"
     )
     assert abs(last - first) <= 20
 

@@ -67,7 +67,8 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     who = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3).copy())[0]
     alike = reader.identity(frames[::25]) @ who
     print(
-        f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, identity {alike.min():.2f}"
+        f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, "
+        f"identity {alike.min():.2f}"
     )
     assert found.correlation > found.null + 0.2
     assert abs(found.lag_ms) <= 80
