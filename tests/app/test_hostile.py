@@ -16,8 +16,6 @@ from studio_server import ROOT, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from app.settings import SettingsError, ice_servers
-
 TOKEN = "correct horse battery staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 GHOST = "0" * 32
@@ -329,16 +327,3 @@ def test_a_token_of_any_base64_opens_the_door(tmp_path: Path) -> None:
         assert client.post(f"{address}/login", data={"token": "q+8/Zz1b7w="}).status_code == 401
         assert client.post(f"{address}/login", data={"token": token}).status_code == 303
         assert client.get(f"{address}/api/takes").status_code == 200
-
-
-@pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
-def test_ice_servers_that_are_none_are_one_line(text: str) -> None:
-    with pytest.raises(SettingsError, match="LONGTAKE_ICE"):
-        ice_servers(text)
-
-
-def test_ice_servers_reach_the_browser_as_they_are() -> None:
-    server = {"urls": ["turn:example.org:3478"], "username": "u", "credential": "c"}
-    (read,) = ice_servers(json.dumps([server]))
-    assert read.model_dump() == server
-    assert ice_servers(None) == []
