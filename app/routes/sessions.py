@@ -121,7 +121,7 @@ async def end(hosted: ControlledSession, services: ServicesOf) -> None:
 
 
 def first_take(new: NewSession, entry: catalog.Entry) -> Take:
-    """Return the take that a session begins with; InvalidRequestError for one that the model cannot or should not draw."""
+    """Return the take that a session begins with; InvalidRequestError if the model cannot or should not draw it."""
     prompt = AVATAR_PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")

@@ -162,7 +162,7 @@ def test_it_is_seen_and_heard_and_falls_silent(server: str, avatar: tuple[str, d
 
 
 class Microphone(MediaStreamTrack):
-    """Half a second of silence, then tones with silence of two seconds behind each, in real time; silence in the end."""
+    """Send half a second of silence, then tones with two seconds of silence after each, in real time."""
 
     kind = "audio"
 

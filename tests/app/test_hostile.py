@@ -15,6 +15,7 @@ import pytest
 from studio_server import ROOT, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 TOKEN = "correct horse battery staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
@@ -201,9 +202,11 @@ OFFERS = [
     "v=0\r\nm=video -1 X\r\n", "v=0\r\nm=\r\n", "v=0\x00\x00", "v=0\r\n" + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500,
 ]  # fmt: skip
 MESSAGES = [
-    "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}', '{"id": 1, "type": "x"}',
+    "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}',
+    '{"id": 1, "type": "x"}',
     '{"id": "1", "type": "pause"}', '{"id": 1e400, "type": "pause"}', '{"id": 1, "type": "rewind", "latent": 99999}',
-    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "stop_recording"}', '{"id": 1, "type": "prepare"}', '{"id": 1, "type": "undo"}',
+    '{"id": 1, "type": "rewind", "latent": -1}', '{"id": 1, "type": "resume"}', '{"id": 1, "type": "stop_recording"}',
+    '{"id": 1, "type": "prepare"}', '{"id": 1, "type": "undo"}',
     '{"id": 1, "type": "set", "name": "window", "value": "3"}', '{"id": 1, "type": "seed", "seed": -5}',
     "[" * 10_000, "x" * 20_000, '{"id": 1, "type": "prompt", "text": "' + "y" * 5000 + '"}', '{"id": NaN}',
 ]  # fmt: skip
@@ -290,7 +293,8 @@ def test_a_key_of_another_session_controls_nothing(server: str, session: dict[st
 
 def test_sockets_from_other_sites_and_to_nowhere_are_refused(server: str, session: dict[str, Any]) -> None:
     url = f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream"
-    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url, origin="http://evil.example") as socket:  # type: ignore[arg-type]
+    evil = Origin("http://evil.example")
+    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url, origin=evil) as socket:
         socket.recv(timeout=5)
     with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url.replace(session["id"], GHOST)) as socket:
         socket.recv(timeout=5)

@@ -12,7 +12,10 @@ from streaming.render_job import Job, RenderError
 from streaming.take import journal
 from streaming.take.take_file import parse
 
-TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
+TAKE = (
+    "length: {length}\ncues:\n  - prompt: one\n"
+    "  - at: 30\n    prompt: two\n  - at: 48\n    cut: true\n    prompt: three\n"
+)
 
 
 def job(out: Path, length: int = 84, text: str = TAKE, knot: int = 0) -> Job:
