@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
@@ -93,7 +93,7 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
 
 
 @router.get("/api/sessions/{session}")
-async def status(hosted: WatchedSession) -> dict[str, Any]:
+async def status(hosted: WatchedSession) -> dict[str, object]:
     """Say where a session is: its newest status event, and its timeline."""
     return {**hosted.session.status().wire(), "timeline": hosted.session.timeline().wire()}
 
