@@ -1,4 +1,4 @@
-"""What endpoints ask for in their signatures: the server's services, and the session, avatar or take of the path."""
+"""Give endpoints what their signatures ask for: the server's services, and the session, avatar or take of the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes of the server share: sessions, viewers' connections, takes and background renders."""
+"""Hold what the routes of the server share: sessions, viewers' connections, takes and background renders."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Faces(BaseModel):
 
 
 class Text(BaseModel):
-    """What is to be said."""
+    """A text that an avatar speaks."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -29,7 +29,7 @@ router = APIRouter()
 
 
 class NewSession(BaseModel):
-    """What a session begins with."""
+    """The choices with which a session is started."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class NewSession(BaseModel):
 
 
 class StartedSession(BaseModel):
-    """What the client that started a session needs to know of it."""
+    """A session, described to the client that started it."""
 
     id: str
     key: str  # controls the session

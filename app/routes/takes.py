@@ -41,7 +41,7 @@ class TakeSummary(BaseModel):
 
 
 class Continuation(BaseModel):
-    """How to continue a take."""
+    """The choices with which a take is continued."""
 
     model_config = ConfigDict(extra="forbid")
 

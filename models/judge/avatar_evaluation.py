@@ -155,13 +155,13 @@ def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, 
 
     The frames a second are those of all faces together.
     """
-    who = cast(faces)
-    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
+    actors = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in actors]
     for seed in range(seeds):
         say(f"{arm.name}: {faces} faces speak, seed {seed + 1} of {seeds}")
         own = tuple(seed * faces + i for i in range(faces))
-        made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, own)
-        for (face, voice), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
+        made, apart, fps = films(model, arm.config, [face for face, _ in actors], sounds, own)
+        for (face, voice), sound, frames, disagreement in zip(actors, sounds, made, apart, strict=True):
             found = measured(frames, sound, face, reader, arm.config.chunk)
             arm.films.append(found | {"face": voice, "disagreement": disagreement, "fps together": fps})
 
@@ -196,11 +196,11 @@ def save(folder: Path, arms_: list[Arm], record: dict[str, Any]) -> str:
 
 def sheet(model: Model, path: Path, faces: int = 6, seconds: float = 6) -> None:
     """Write a contact sheet: each row a face, first as it was given, then as it speaks."""
-    who = cast(faces)
-    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
-    made, _, _ = films(model, model.entry.rollout, [face for face, _ in who], sounds, tuple(range(faces)))
+    actors = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in actors]
+    made, _, _ = films(model, model.entry.rollout, [face for face, _ in actors], sounds, tuple(range(faces)))
     rows = []
-    for (face, _), frames in zip(who, made, strict=True):
+    for (face, _), frames in zip(actors, made, strict=True):
         reference = drawn(face)
         given = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
         at = np.linspace(FPS, len(frames) - 1, 9).round().astype(int)

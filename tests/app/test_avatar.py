@@ -59,7 +59,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(
         portrait_in(png_of(side, side), (32, 32), "me.png")
 
 
-def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_the_decoder_fails_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumbles(*_: object) -> None:
         raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
 
@@ -69,7 +69,7 @@ def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
-def test_a_text_that_no_program_can_be_handed_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_a_text_with_an_unspeakable_character_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpeechSynthesisError, match="a character that cannot be spoken"):
         said(text, tmp_path / "film.mp4")
 
@@ -112,7 +112,7 @@ def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face:
     assert whole.out.read_bytes() == part.out.read_bytes()
 
 
-def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
+def test_sound_reaches_the_latents_that_attend_to_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
     model = tiny_avatar()
     take = Take(model="tiny-avatar", length=12, cues=[CueLine(prompt="speaks")])
     reference = portrait_of(face, model.entry.size)
@@ -149,9 +149,7 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
 
 
-def test_what_nobody_heard_of_an_interrupted_take_is_silent_in_its_film(
-    tmp_path: Path, face: Path, voice: Path
-) -> None:
+def test_sound_that_an_interruption_took_back_is_silent_in_the_film(tmp_path: Path, face: Path, voice: Path) -> None:
     cues = [CueLine(prompt="a portrait speaks"), CueLine(at=6, hush=18)]
     take = Take(model="tiny-avatar", length=9, cues=cues, reference="face.png", sound="voice.wav")
     model, film = tiny_avatar(), tmp_path / "film.mp4"
@@ -191,7 +189,7 @@ def test_a_portrait_is_cropped_around_its_middle_and_scaled(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
-def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "face.png").write_bytes(content)
     with pytest.raises(RenderError, match="not a picture") as e:
         portrait_of(tmp_path / "face.png", (32, 32))
@@ -200,7 +198,7 @@ def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
         portrait_of(tmp_path / "none.png", (32, 32))
 
 
-def test_a_picture_of_another_world_is_told_from_a_face_of_the_models_own(tmp_path: Path) -> None:
+def test_a_picture_that_is_no_face_of_the_portrait_world_is_recognised(tmp_path: Path) -> None:
     if missing_files(AVATAR, ASSETS):
         pytest.skip("assets/pocket-avatar has no weights")
     model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)

@@ -66,7 +66,7 @@ def test_interrupted_and_resumed_gives_the_same_file_and_journal(tmp_path: Path)
     assert lines[0] == lines[1]
 
 
-def test_a_film_is_not_gone_on_with_by_another_codec(tmp_path: Path) -> None:
+def test_a_render_is_not_resumed_with_another_codec(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with pytest.raises(Killed):
         job(out).run(go_on=False, progress=killed_at(15))
