@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from avatar_server import main, tiny
+from streaming.speech.avatar_producer import AvatarProducer
 
 from streaming.live.playout import Shown
 from streaming.rollout import Chunk
-from streaming.speech.avatar_producer import AvatarProducer
 
 _shown = AvatarProducer._shown
 
