@@ -1,4 +1,4 @@
-"""What endpoints ask for in their signatures: the server's services, and the session, avatar or take of the path."""
+"""Give endpoints what their signatures ask for: the server's services, and the session, avatar or take of the path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import ConflictError
 from app.services import Services
 from app.settings import Settings
 from streaming.live.registry import HostedSession
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.avatar import Avatar
 from streaming.take.take_file import Take
 
 # every function here is a coroutine, so that requests keep their order: FastAPI runs plain functions in a thread pool
@@ -49,14 +49,14 @@ WatchedSession = Annotated[HostedSession, Depends(watched_session)]
 ControlledSession = Annotated[HostedSession, Depends(controlled_session)]
 
 
-async def controlled_avatar(hosted: ControlledSession) -> LiveAvatar:
+async def controlled_avatar(hosted: ControlledSession) -> Avatar:
     """Return the avatar of the path to a caller that sends its key; ConflictError for a film or an ended session."""
-    avatar = hosted.session
-    if not isinstance(avatar, LiveAvatar):
+    session = hosted.session
+    if session.avatar is None:
         raise ConflictError("only an avatar speaks; this session is none")
-    if avatar.over:
-        raise ConflictError(f"the take has {avatar.phase}")
-    return avatar
+    if session.over:
+        raise ConflictError(f"the take has {session.state}")
+    return session.avatar
 
 
 async def known_take(take: str, services: ServicesOf) -> Take:
@@ -64,5 +64,5 @@ async def known_take(take: str, services: ServicesOf) -> Take:
     return await services.take(take)
 
 
-ControlledAvatar = Annotated[LiveAvatar, Depends(controlled_avatar)]
+ControlledAvatar = Annotated[Avatar, Depends(controlled_avatar)]
 KnownTake = Annotated[Take, Depends(known_take)]

@@ -1,4 +1,4 @@
-"""The one place in the doors that knows exporters: which engine runs a model."""
+"""Choose the engine that runs a model. No other module of `app` knows the exporters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models.checkpoints.assemble import Model
 
 
 def chosen(model: Model, engine: str, folder: Path) -> Model:
-    """The model, run by the engine that was asked for; one line says which. ExportError if that cannot be."""
+    """Return the model with the engine that `--engine` names, and print which it is; ExportError if it cannot run."""
     return choose(model, Asked.parse(engine), Store(folder), _say)
 
 
 def chosen_or_torch(model: Model, engine: str, folder: Path) -> Model:
-    """As `chosen`; a model that has no such engine stays in torch, and a line says why."""
+    """Do as `chosen`, but leave a model that has no such engine in torch, and print why."""
     try:
         return chosen(model, engine, folder)
     except ExportError as e:
@@ -29,7 +29,7 @@ def chosen_or_torch(model: Model, engine: str, folder: Path) -> Model:
 
 
 def check(model: Model, engine: str, folder: Path) -> None:
-    """ExportError if the engine that was asked for cannot run the model."""
+    """Raise ExportError if the engine that `--engine` names cannot run the model."""
     choose(model, Asked.parse(engine), Store(folder), lambda text: None)
 
 
@@ -38,7 +38,7 @@ def _say(text: str) -> None:
 
 
 def exportable(engine: str, precision: str | None) -> Variant:
-    """What `export` is asked for, `onnx` and a precision or both as in `onnx:int8`; ExportError if there is no such."""
+    """Parse what to export: `onnx` and a precision, or both as in `onnx:int8`; ExportError for another."""
     asked = Asked.parse(f"{engine}:{precision}" if precision else engine)
     if asked.engine not in ENGINES:
         raise ExportError(f"{asked.engine} is nothing to export; there are {', '.join(ENGINES)}")
@@ -47,12 +47,12 @@ def exportable(engine: str, precision: str | None) -> Variant:
 
 
 def home_of(variant: Variant) -> str:
-    """The type of device that the engine is built and runs on."""
+    """Return the type of device that the engine is built for and runs on."""
     return ENGINES[variant.engine].DEVICE
 
 
 def export(model: Model, variant: Variant, folder: Path, say: Callable[[str], None]) -> str:
-    """Build an engine and compare it with torch; what came of it, in one sentence."""
+    """Build an engine, compare it with torch, and return the verdict in one sentence; `say` gets the progress."""
     store = Store(folder)
     path = build(model, variant, store, say)
     report = verify(model, variant, store, say)

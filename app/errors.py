@@ -1,4 +1,4 @@
-"""How errors become HTTP answers: one handler, one shape, `{"error": "one line"}`.
+"""Turn errors into HTTP answers of one shape, `{"error": "one line"}`.
 
 The status follows the `kind` of a UserError; its message reaches the caller without the folders of this machine. Any
 other exception is a defect: the log has its traceback, the caller one line.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -12,11 +11,11 @@ import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from app.page_folder import PAGE
 from models.cache_shape import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch
 from streaming.live.pacing import LookAhead
 
-PAGE = Path(__file__).parent / "page"
 PRESETS = {
     "Meadow": "a large red ball bounces in the middle over the meadow by day",
     "Night city": "a large yellow star sways on the left in the city at night",

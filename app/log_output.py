@@ -1,4 +1,4 @@
-"""Where log messages go and how they look: one format for every module of ours and for uvicorn, on standard error."""
+"""Send log messages of our modules and of uvicorn to standard error, in one format."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def configure(level: LogLevel) -> None:
     logging.basicConfig(format=FORMAT, level=logging.WARNING, force=True)
     for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())
-    # each request is worth a line only to somebody who looks for a fault
+    # a line for each request helps only while a fault is searched
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if level is LogLevel.DEBUG else logging.WARNING)

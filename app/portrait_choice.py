@@ -9,9 +9,10 @@ from streaming.speech.avatar_film import portrait_in
 
 
 def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
-    """Who an avatar is: a face by its name or attributes, or a picture's bytes; the gallery's first if nothing is said.
+    """Return the portrait of an avatar: a face by name or attributes, or a picture file, of `size` (width, height).
 
-    RenderError, in one line, for what cannot be drawn or is no picture.
+    Without either it is the gallery's first face. Raises FaceError for a face that cannot be drawn, and RenderError for
+    bytes that are no picture.
     """
     if picture is not None:
         return portrait_in(picture, size, "the portrait")

@@ -1,4 +1,4 @@
-"""A render's progress as a bar in the terminal."""
+"""Show a render's progress as a bar in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streaming.rollout import Boundary
 
 @contextmanager
 def shown(job: Job) -> Iterator[Callable[[Boundary, Report], None]]:
-    """What `Job.run` is to call after every chunk."""
+    """Show the bar, and give the function that `Job.run` calls after every chunk."""
     columns = (
         TextColumn("{task.completed}/{task.total} chunks"),
         BarColumn(),

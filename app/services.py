@@ -1,4 +1,4 @@
-"""What the routes of the server share: sessions, viewers' connections, takes and background renders."""
+"""Hold what the routes of the server share: sessions, viewers' connections, takes and background renders."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Services:
     async def take(self, name: str) -> Take:
         """Return a take that is running or lies in the data folder; NotFoundError if there is none."""
         for hosted in list(self.sessions.hosted.values()):
-            if hosted.session.line.id == name:
+            if hosted.session.history.id == name:
                 return hosted.session.take()
         try:
             told = await asyncio.to_thread(self.archive.told, name)  # a long journal takes a while to read
@@ -107,7 +107,7 @@ class Services:
 
     def _watched(self) -> bool:
         running = [h.session for h in self.sessions.hosted.values()]
-        return any(s.phase is SessionState.LIVE and len(s.broadcast) for s in running)
+        return any(s.state is SessionState.LIVE and len(s.broadcast) for s in running)
 
     def _ended(self, session: Session) -> None:
         """Remember the speed of a session that ended, and close the connections that its viewers left open."""

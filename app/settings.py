@@ -38,7 +38,7 @@ _ICE_SERVERS = TypeAdapter(list[IceServer])
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says, with the defaults where it says nothing."""
+    """The values of the environment, with defaults for variables that are not set."""
 
     token: str | None  # LONGTAKE_TOKEN: what a request must carry; None: no token is needed
     ice_servers: list[IceServer]  # LONGTAKE_ICE: for browsers; the server itself uses none

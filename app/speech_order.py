@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakKeyDictionary
 
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.avatar import Avatar
 
 AT_ONCE = 2  # sounds that are decoded or synthesised at a time; each takes a process or a decoder
 
@@ -18,9 +18,9 @@ class SpeechOrder:
 
     def __init__(self) -> None:
         self.decoding = asyncio.Semaphore(AT_ONCE)
-        self._locks: WeakKeyDictionary[LiveAvatar, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
+        self._locks: WeakKeyDictionary[Avatar, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
 
-    def of(self, avatar: LiveAvatar) -> asyncio.Lock:
+    def of(self, avatar: Avatar) -> asyncio.Lock:
         """Return the lock to hold from the arrival of a request until its sound is handed over."""
         epoch, lock = self._locks.get(avatar, (-1, asyncio.Lock()))
         if epoch != avatar.epoch:

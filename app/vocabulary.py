@@ -1,4 +1,4 @@
-"""What a model with a small vocabulary understands."""
+"""List the words that a model with a small vocabulary understands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from models.catalog import Entry
 
 
 def understands(entry: Entry) -> dict[str, list[list[str]]]:
-    """Attribute → its values, each with the ways to say it, the plain one first. Empty: any text."""
+    """Return attribute → values, each with the ways to say it, the plainest first; empty where any text goes."""
     if entry.text != "words" or entry.drive is not None:  # what an avatar shows, its portrait and its voice say
         return {}
     from models.pocket.world.scene import WORDING

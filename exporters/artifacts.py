@@ -1,4 +1,4 @@
-"""Where built engines lie, and what makes one trustworthy.
+"""Keep built engines in a folder, and tell a trustworthy one from a damaged or a stale one.
 
 An artifact is a folder named after the hash of all that it depends on: weights, configuration, engine, precision,
 device, tool versions. It is built beside its place and renamed at the end, so that a build that dies leaves nothing
@@ -24,25 +24,25 @@ MANIFEST = "manifest.json"
 
 
 class ExportError(UserError):
-    """An engine that cannot be built or used; the message is one line for a person."""
+    """Report an engine that cannot be built or used; the message is one line for a person."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """All that an artifact depends on, as JSON values."""
+    """Hold all that an artifact depends on, as JSON values."""
 
     facts: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The folder's name: engine and precision to be read, a hash of everything to be trusted."""
+        """Return the folder's name: engine and precision for a reader, a hash of everything for trust."""
         text = json.dumps(self.facts, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return f"{self.facts['model']}-{self.facts['engine']}-{self.facts['precision']}-{digest}"
 
 
 class Store:
-    """A folder of artifacts."""
+    """Keep artifacts in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,11 +51,11 @@ class Store:
         return self.folder / key.name
 
     def beside(self, key: Key, what: str) -> Path:
-        """A file that belongs to an artifact but is made after it."""
+        """Return the path of a file that belongs to an artifact but is made after it."""
         return self.folder / f"{key.name}.{what}"
 
     def find(self, key: Key) -> Path | None:
-        """The artifact's folder if it is there and whole, None if there is none; ExportError if it cannot be trusted."""
+        """Return the artifact's folder if it is whole, None if there is none; ExportError if it cannot be trusted."""
         folder = self.path(key)
         if not folder.is_dir():
             return None
@@ -74,9 +74,9 @@ class Store:
 
     @contextlib.contextmanager
     def building(self, key: Key) -> Iterator[Path]:
-        """A scratch folder that becomes the artifact if the block ends well, and is gone if it does not.
+        """Give a scratch folder that becomes the artifact if the block ends well, and is gone if it does not.
 
-        What a killed build left is swept away; ExportError when the disk does not take the files.
+        The leftovers of a killed build are swept away; ExportError when the disk does not take the files.
         """
         scratch = self.folder / f".{key.name}.{os.getpid()}.partial"
         try:
@@ -111,7 +111,7 @@ def no_room(folder: Path, error: OSError) -> ExportError:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Atomically; a reader never sees half a file."""
+    """Write JSON atomically, so that a reader never sees half a file; ExportError if that fails."""
     partial = path.with_suffix(f".{os.getpid()}.partial")  # two first starts may write at once
     try:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
@@ -122,7 +122,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What the file holds; None if it is not there or not whole."""
+    """Return the JSON value of a file; None if the file is missing or not whole."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def read_json(path: Path) -> Any:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of an artifact."""
+    """Return the size of an artifact in bytes."""
     return sum(p.stat().st_size for p in folder.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Steps as a rollout meets them, kept so that engines and precisions can be compared on the very same inputs."""
+"""Keep steps as a rollout meets them, so that engines and precisions can be compared on the very same inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.transformer import CausalWanTransformer
 
 @dataclass(frozen=True)
 class Captured:
-    """One pass: its inputs, and what torch made of them."""
+    """Hold one pass: its inputs, and the outputs that torch computed from them."""
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
@@ -33,7 +33,7 @@ class Captured:
 
 
 class TorchRunner:
-    """Runs the step in torch: the reference that every other runner is compared with."""
+    """Run the step in torch: the reference that every other runner is compared with."""
 
     def __init__(self, transformer: CausalWanTransformer) -> None:
         self.dtype = transformer.dtype
@@ -49,7 +49,7 @@ ROOM = 12 << 30  # bytes that kept passes may take; a pass of a 1.3B model holds
 
 
 class CapturingRunner(TorchRunner):
-    """Keeps every `every`-th pass, and where these would take more than ROOM, evenly fewer."""
+    """Keep every `every`-th pass, and evenly fewer where these would take more than ROOM."""
 
     def __init__(self, transformer: CausalWanTransformer, every: int) -> None:
         super().__init__(transformer)
@@ -68,7 +68,7 @@ class CapturingRunner(TorchRunner):
 
 
 def capture(model: Model, scripts: Iterable[Script], every: int) -> list[Captured]:
-    """Every `every`-th pass of these rollouts, recaches and clean passes among them; fewer where memory is short."""
+    """Return every `every`-th pass of these rollouts, recaches and clean passes too; fewer where memory is short."""
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer), "steps are captured from torch"
     runner = CapturingRunner(transformer, every)
@@ -80,7 +80,7 @@ def capture(model: Model, scripts: Iterable[Script], every: int) -> list[Capture
 
 
 def x0_error(model: Model, captured: Captured, prediction: Tensor) -> float:
-    """Relative error of the clean latents that a prediction stands for: ‖x0 − x0_torch‖ / ‖x0_torch‖."""
+    """Return the relative error of the clean latents that a prediction stands for: ‖x0 − x0_torch‖ / ‖x0_torch‖."""
     kind, latents = model.generator.config.prediction, captured.inputs["latents"].float()
     latents = latents[:, : prediction.shape[1]]  # without a mask channel
     want = predicted_x0(latents, captured.outputs["prediction"], captured.sigma, kind)

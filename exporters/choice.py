@@ -1,4 +1,4 @@
-"""Which engine runs a model here: the fastest whose parity is good, timed once and remembered."""
+"""Choose the engine that runs a model here: the fastest whose parity is good, timed once and remembered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMED = 3  # chunks of every engine
 
 @dataclass(frozen=True)
 class Asked:
-    """What `--engine` says: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
+    """Hold what `--engine` asks for: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
 
     engine: str
     precision: str | None = None
@@ -37,7 +37,7 @@ class Asked:
 
 
 def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
-    """The model, run by what was asked for; says in one line what that is.
+    """Return the model, run by the engine that was asked for; say in one line which that is.
 
     `auto` looks among the engines that were exported and whose parity is good; an engine without a precision among
     that engine's. A pinned engine with a precision runs in any case, or ExportError says what is missing.
@@ -58,9 +58,8 @@ def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
 def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinned: bool) -> Model:
     good = [v for v in here if is_good(model, v, store)]
     if pinned and not good and here:
-        say(
-            f"note: the parity of {', '.join(map(str, here))} was not measured or is not good; run because it is asked for"
-        )
+        asked = ", ".join(map(str, here))
+        say(f"note: the parity of {asked} was not measured or is not good; it runs because it was asked for")
         good = here
     if not good:
         return model
@@ -74,7 +73,7 @@ def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinne
                 raise ExportError(f"none of {', '.join(names)} can be started; make it anew with longtake export")
             return model
         known = _timed(model, started, pinned=pinned)
-        if len(started) == len(good):  # what failed today may be mended tomorrow, and has then not been timed
+        if len(started) == len(good):  # an engine that failed today may start tomorrow, and was then never timed
             _remember(memory, known, say)
     if known["engine"] == TORCH:
         say(f"engine: {TORCH}, none of {', '.join(names)} is faster here")
@@ -96,7 +95,7 @@ def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinne
 
 
 def _started(model: Model, variants: list[Variant], store: Store, say: Say) -> dict[str, Model]:
-    """The model by each engine that starts; of the others a line says why not."""
+    """Return the model by each engine that starts; for each of the others, say why it does not."""
     found = {}
     for variant in variants:
         try:
@@ -115,7 +114,7 @@ def _timed(model: Model, started: dict[str, Model], *, pinned: bool) -> dict[str
 
 
 def _remember(memory: Path, known: dict[str, str | float], say: Say) -> None:
-    """A folder that cannot be written, as in a read-only image, costs a few chunks at every start and nothing else."""
+    """Remember a choice; a folder that cannot be written, as in a read-only image, only costs timing at every start."""
     try:
         write_json(memory, known)
     except ExportError as e:
@@ -123,7 +122,7 @@ def _remember(memory: Path, known: dict[str, str | float], say: Say) -> None:
 
 
 def is_good(model: Model, variant: Variant, store: Store) -> bool:
-    """Whether the artifact's parity was measured and allows it to be a default."""
+    """Return whether the artifact's parity was measured and allows it to be a default."""
     verdict = read_json(store.beside(key_of(model, variant), "parity.json"))
     return (
         isinstance(verdict, dict) and verdict.get("good") is True and verdict.get("key") == key_of(model, variant).name

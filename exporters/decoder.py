@@ -1,4 +1,4 @@
-"""The tiny codec's decoder as a function of tensors alone: latents and memory in, frames and new memory out."""
+"""Express the tiny codec's decoder as a function of tensors: latents and memory in, frames and new memory out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from models.codecs.tiny import MemoryBlock, TinyCodec
 
 
 class DecoderStep(nn.Module):
-    """A streaming step; a stream begins with a memory of zeros, which is what the codec takes a missing one for."""
+    """Decode one step of a stream; a stream begins with a memory of zeros, as a missing one means to the codec."""
 
     def __init__(self, codec: TinyCodec) -> None:
         super().__init__()
         self.codec = codec
 
     def forward(self, latents: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """latents [1, C, F, h, w], memory [1, width, h', w'] a block → frames [1, 4F, 3, H, W], new memory."""
+        """Return frames [1, 4F, 3, H, W] and new memory.
+
+        latents [1, C, F, h, w]; memory [1, width, h', w'] a block.
+        """
         frames, fresh = self.codec.decode(latents, list(memory))
         return frames, *(m for m in fresh if m is not None)
 
@@ -26,7 +29,7 @@ class DecoderStep(nn.Module):
         return tuple(f"{prefix}memory_{i}" for i in range(len(memory_shapes(self.codec, (1, 1)))))
 
     def example_inputs(self, cells: tuple[int, int], latents: int) -> dict[str, Any]:
-        """Random latents over `cells` (h, w) and a random memory."""
+        """Return random latents over `cells` (h, w) and a random memory."""
         make = torch.Generator().manual_seed(0)
         shapes = memory_shapes(self.codec, cells)
         channels = self.codec.config.latent_channels
@@ -38,7 +41,7 @@ class DecoderStep(nn.Module):
 
 
 def memory_shapes(codec: TinyCodec, cells: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """What every memory block holds for latents of `cells` (h, w): the last frame it saw, [1, width, h', w']."""
+    """Return the shape [1, width, h', w'] of every memory block, its last frame, for latents of `cells` (h, w)."""
     shapes: list[tuple[int, int, int, int]] = []
     h, w = cells
     for layer in codec.decoder:

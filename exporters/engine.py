@@ -1,4 +1,4 @@
-"""Engines: objects that stand for the torch modules of a model and run the exported files instead."""
+"""Run exported files in place of the torch modules of a model."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Say = Callable[[str], None]  # progress, a line at a time
 
 
 class Runner(Protocol):
-    """Runs one exported file."""
+    """Run one exported file."""
 
     dtype: torch.dtype  # of every input and output but the timestep and the rotation, which are float32
 
     def run(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
-        """Compute into `outputs`. Everything is contiguous and on the engine's device."""
+        """Compute into `outputs`. All tensors are contiguous and on the engine's device."""
         ...
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An engine and the precision it runs in."""
+    """Name an engine and the precision that it runs in."""
 
     engine: str
     precision: str
@@ -45,7 +45,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Runners:
-    """The modules of one artifact; without a decoder the codec stays in torch."""
+    """Hold the runners of one artifact; without a decoder the codec stays in torch."""
 
     variant: Variant
     runtime: str  # name and version, for a take's record
@@ -55,7 +55,7 @@ class Runners:
 
 
 class _AsStored:
-    """A cache for a pass that torch runs in its own type and that sees nothing but itself: stored in the ring's type."""
+    """Store a pass in the ring's type that torch runs in its own, and that sees nothing but itself."""
 
     def __init__(self, cache: Cache, dtype: torch.dtype) -> None:
         self._cache, self._dtype = cache, dtype
@@ -66,7 +66,7 @@ class _AsStored:
 
 
 class EngineTransformer:
-    """Stands for `CausalWanTransformer` inside a generator: same call, the arithmetic done by a runner.
+    """Stand for `CausalWanTransformer` inside a generator: same call, but a runner does the arithmetic.
 
     The ring stays where it is: its visible past goes in, new keys and values come out and are written to it.
     """
@@ -79,7 +79,7 @@ class EngineTransformer:
         self._outputs: dict[tuple[int, ...], dict[str, Tensor]] = {}
 
     def embed_text(self, embeddings: Tensor) -> TextState:
-        """Once a prompt, so it is torch's."""
+        """Encode a prompt as `CausalWanTransformer.embed_text` does; torch runs it, as it is needed once a prompt."""
         text = self._torch.embed_text(embeddings.to(self._torch.dtype))
         layers = tuple((k.to(self.dtype), v.to(self.dtype)) for k, v in text.layers)
         return TextState(embeddings, layers)
@@ -95,8 +95,11 @@ class EngineTransformer:
         drive: Tensor | None = None,
         head: bool = True,
     ) -> Tensor | None:
-        """As `CausalWanTransformer.forward`. Only a pass without a head writes the cache: what a noisy one
-        would write is overwritten by the clean one before anything else reads it."""
+        """Run one step as `CausalWanTransformer.forward` does.
+
+        Only a pass without a head writes the cache: what a noisy pass would write is overwritten by the clean one
+        before anything else reads it.
+        """
         if self.drive is not None and drive is None:  # the one pass over a portrait, which nothing drives
             own = self._torch.dtype
             told = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
@@ -133,13 +136,13 @@ class EngineTransformer:
 
 
 class EngineDecoder:
-    """Stands for `TinyCodec` inside a decoder stream."""
+    """Stand for `TinyCodec` inside a decoder stream."""
 
     def __init__(self, codec: TinyCodec, runner: Runner) -> None:
         self._codec, self._runner = codec, runner
 
     def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """As `TinyCodec.decode`; what it returns is new every time, since snapshots keep the memory."""
+        """Decode as `TinyCodec.decode` does; the memory returned is new every time, since snapshots keep it."""
         _, _, n, h, w = latents.shape
         shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.config.spatial_stride
         make = latents.new_zeros if memory is None else latents.new_empty
@@ -155,7 +158,7 @@ class EngineDecoder:
 
 
 def with_engine(model: Model, runners: Runners) -> Model:
-    """The model, run by these runners; a take's record says so."""
+    """Return the model, run by these runners; a take's record says so."""
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer), "only a torch model can be given another engine"
     stream = None

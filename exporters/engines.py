@@ -1,4 +1,4 @@
-"""The engines there are: what each needs, builds and runs."""
+"""List the engines, with what each needs, and build and start their artifacts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1  # of the artifacts; a change of what is exported makes the old ones 
 
 
 class Engine(Protocol):
-    """A module of this package that builds and runs artifacts."""
+    """Describe a module of this package that builds and runs artifacts."""
 
     PRECISIONS: tuple[str, ...]
     PACKAGES: tuple[str, ...]
@@ -45,12 +45,12 @@ ENGINES: dict[str, Engine] = {
 
 
 def missing(engine: str) -> list[str]:
-    """Packages that the engine needs and that are not installed."""
+    """Return the packages that the engine needs and that are not installed."""
     return [p for p in ENGINES[engine].PACKAGES if importlib.util.find_spec(p) is None]
 
 
 def require(engine: str) -> None:
-    """ExportError saying what to install, if something is missing."""
+    """Raise ExportError that says what to install if a package is missing."""
     absent = missing(engine)
     if absent:
         index = " --extra-index-url https://pypi.nvidia.com" if "tensorrt" in absent else ""
@@ -59,7 +59,7 @@ def require(engine: str) -> None:
 
 
 def key_of(model: Model, variant: Variant) -> Key:
-    """All that this artifact of the model depends on."""
+    """Return all that this artifact of the model depends on."""
     device, entry = model.generator.device, model.entry
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     codec = codec_of(model)
@@ -82,7 +82,7 @@ def key_of(model: Model, variant: Variant) -> Key:
 
 
 def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
-    """Make the artifact, whatever is there; ExportError in one line if that fails for a reason a person can mend."""
+    """Build the artifact, replacing an older one; ExportError in one line for a reason that a person can mend."""
     require(variant.engine)
     engine = ENGINES[variant.engine]
     if variant.precision not in engine.PRECISIONS:
@@ -103,7 +103,7 @@ def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
 
 
 def start(model: Model, variant: Variant, store: Store) -> Runners:
-    """Open the artifact that is there; ExportError saying how to make it if it is not, or cannot be trusted."""
+    """Open the artifact; ExportError that says how to build it if it is missing or cannot be trusted."""
     require(variant.engine)
     device = model.generator.device.type
     if device != ENGINES[variant.engine].DEVICE:
@@ -121,7 +121,7 @@ def start(model: Model, variant: Variant, store: Store) -> Runners:
 
 
 def exported(model: Model, store: Store) -> Iterator[Variant]:
-    """Variants whose artifacts are here for this very model and whose packages are installed."""
+    """Yield the variants that have an artifact for this very model and whose packages are installed."""
     for name, engine in ENGINES.items() if store.folder.is_dir() else ():
         if not missing(name) and model.generator.device.type == engine.DEVICE:
             for precision in engine.PRECISIONS:

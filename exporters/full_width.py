@@ -1,4 +1,4 @@
-"""The big models' shapes through the same path, with random weights: python -m exporters.full_width
+"""Export the big models' shapes in the same way, with random weights: python -m exporters.full_width
 
 LongLive-1.3B's transformer at full width and two layers, the decoders of TAEHV and of Wan as streaming steps: each is
 exported, checked in full by onnx, held to TensorRT's table, run in ONNX Runtime and compared with torch.
@@ -33,7 +33,7 @@ LAYERS, TEXT = 2, 512
 
 
 def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
-    """LongLive's width; parity at (queries, past) pairs of a chunk, a first chunk and a recache, in small pictures."""
+    """Export at LongLive's width; compare a chunk, a first chunk and a recache of small pictures with torch."""
     module = (
         CausalWanTransformer(**{**LONGLIVE.transformer, "num_layers": layers})
         .eval()
@@ -45,14 +45,14 @@ def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
 
 
 def taehv(path: Path) -> dict[str, Any]:
-    """The tiny decoder at the widths of `taew2_1`."""
+    """Export the tiny decoder at the widths of `taew2_1`."""
     codec = TinyCodec(TinyCodecConfig()).eval().requires_grad_(requires_grad=False)
     graph, step = export_decoder(codec, path), DecoderStep(codec).eval()
     return figures(path, graph, step, [step.example_inputs((4, 6), 3), step.example_inputs((6, 4), 1)])
 
 
 def wan(path: Path, **config: int) -> dict[str, Any]:
-    """Wan's decoder, from a stream's third latent on."""
+    """Export Wan's decoder, from a stream's third latent on."""
     codec = AutoencoderKLWan(**config).eval().requires_grad_(requires_grad=False)
     graph = export_wan_decoder(codec, path)
     latents = torch.randn(1, codec.config.z_dim, 3, 6, 4)
@@ -62,7 +62,7 @@ def wan(path: Path, **config: int) -> dict[str, Any]:
 
 
 def figures(path: Path, graph: onnx.ModelProto, step: torch.nn.Module, tries: list[Inputs]) -> dict[str, Any]:
-    """What the export came to; the error is relative to the largest value of each output."""
+    """Return size and error of an export; the error is relative to the largest value of each output."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     worst = 0.0

@@ -1,4 +1,4 @@
-"""The files of one module in one precision, as every engine starts from them."""
+"""Write the ONNX files of a model in one precision, from which every engine starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVERY = 11  # passes of the calibration rollouts that are skipped between two th
 
 @dataclass(frozen=True)
 class Modules:
-    """What is exported of a model; a codec that is no TinyCodec stays in torch."""
+    """Hold the modules of a model that are exported; a codec that is no TinyCodec stays in torch."""
 
     transformer: CausalWanTransformer
     codec: TinyCodec | None
@@ -37,7 +37,7 @@ class Modules:
 
 
 def modules(model: Model, dtype: torch.dtype) -> Modules:
-    """The torch modules of a model in the type that they are exported in."""
+    """Return the torch modules of a model in the type that they are exported in."""
     transformer, codec = model.generator.transformer, codec_of(model)
     assert isinstance(transformer, CausalWanTransformer), "only a torch model can be exported"
     length = model.generator.text("a red ball by day").layers[0][0].shape[1]
@@ -49,7 +49,7 @@ def modules(model: Model, dtype: torch.dtype) -> Modules:
 
 
 def write_float(model: Model, folder: Path, dtype: torch.dtype, say: Say) -> None:
-    """Step and decoder in one floating-point type."""
+    """Write step and decoder in one floating-point type."""
     parts = modules(model, dtype)
     say("exporting the transformer's step")
     export_step(parts.transformer, folder / STEP, text_length=parts.text_length)
@@ -59,7 +59,7 @@ def write_float(model: Model, folder: Path, dtype: torch.dtype, say: Say) -> Non
 
 
 def write_int8(model: Model, folder: Path, say: Say, *, static: bool, base: torch.dtype = torch.float32) -> None:
-    """The step in INT8, with what hurts kept in float and listed in a note.
+    """Write the step in INT8; layers that lose too much stay in float and are listed in a note.
 
     Static: Q/DQ pairs with calibrated scales over a graph of type `base`. Otherwise activations get their scale at
     run time (ONNX Runtime's own operators). Over float32 the decoder is made INT8 too.
@@ -86,7 +86,7 @@ def write_int8(model: Model, folder: Path, say: Say, *, static: bool, base: torc
 
 
 def decoder_inputs(model: Model, codec: TinyCodec, size: tuple[int, int] | None = None) -> Iterator[dict[str, Any]]:
-    """Inputs of decoder steps over the calibration rollouts, as arrays by name."""
+    """Yield inputs of decoder steps over the calibration rollouts, as arrays by name."""
     for script in calibrate.scripts(chunks=6, takes=2):
         memory = None
         for _, latents in roll(model, script, size):

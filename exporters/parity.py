@@ -1,4 +1,4 @@
-"""How far an engine is from eager torch: per step, over a long rollout, in pixels, to the judge's eye, and in time."""
+"""Measure an engine against eager torch: single steps, a long rollout, pixels, the judge's reading, and time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DRIFTING = {"colour": meters.colour, "sharpness": meters.sharpness, "motion": me
 
 @dataclass
 class Timing:
-    """Medians in seconds; frames a second of the transformer alone and with the decoder."""
+    """Hold medians in seconds, and frames a second of the transformer alone and with the decoder."""
 
     chunk: float
     decode: float
@@ -39,7 +39,7 @@ class Timing:
 
 @dataclass
 class Adherence:
-    """Judgments of takes drawn twice with the same noise, by torch and by the engine."""
+    """Hold judgments of takes drawn twice with the same noise, by torch and by the engine."""
 
     judgments: int
     torch: float
@@ -49,12 +49,12 @@ class Adherence:
 
     @property
     def good(self) -> bool:
-        """Whether the engine may be a default."""
+        """Return whether the engine may be a default."""
         return self.judgments >= JUDGMENTS and self.loss_bounds[1] <= POINT
 
 
 def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[str, list[float]]:
-    """Relative x0 error of single passes on torch's own inputs, by sigma."""
+    """Return relative x0 errors of single passes on torch's own inputs, by sigma."""
     found: dict[str, list[float]] = {}
     for one in captured:
         outputs = {n: t.new_empty(t.shape, dtype=runners.transformer.dtype) for n, t in one.outputs.items()}
@@ -73,9 +73,10 @@ def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[
 
 
 def rollout(model: Model, other: Model, latents: int, say: Say, judge: Judge | None = None) -> dict[str, list[float]]:
-    """One long take with two switches, drawn by both, chunk by chunk.
+    """Draw one long take with two switches by both; return what differs, chunk by chunk.
 
-    Relative and largest latent error and PSNR; of DRIFTING, the engine's minus torch's; and with a judge of adherence.
+    These are relative and largest latent error, PSNR in dB, the engine's DRIFTING measures minus torch's, and with a
+    judge adherence minus torch's.
     """
     chunks = latents // model.entry.rollout.chunk
     take = script(7, chunks, (chunks // 3, 2 * chunks // 3))
@@ -99,24 +100,24 @@ def rollout(model: Model, other: Model, latents: int, say: Say, judge: Judge | N
 
 
 def drift(series: dict[str, list[float]]) -> dict[str, float]:
-    """How an engine moves away from torch over a long take: what each measure gains per hundred chunks."""
+    """Return how an engine moves away from torch over a long take: what each measure gains per hundred chunks."""
     return {m: meters.slope(series[m]) for m in (*DRIFTING, "adherence") if m in series}
 
 
 def _reading(judge: Judge, frames: Tensor) -> meters.Reading:
-    """Of the frames of one chunk; a take's first frame is held for four."""
+    """Return the judge's reading of the frames of one chunk; a take's first frame is held for the missing ones."""
     held = frames[:1].expand(meters.WINDOW - len(frames), -1, -1, -1)
     return judge.probabilities(torch.cat([held, frames])[None])
 
 
 def psnr(want: Tensor, have: Tensor) -> float:
-    """Of frames [n, H, W, 3] uint8 in dB, at most 99 (equal frames)."""
+    """Return the PSNR of frames [n, H, W, 3] uint8 in dB, at most 99 (equal frames)."""
     error = float((want.float() - have.float()).square().mean())
     return min(99.0, 10 * np.log10(255**2 / error)) if error else 99.0
 
 
 def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) -> Adherence:
-    """The judge reads takes of held-out prompts, a switch in each, drawn by both from the same noise."""
+    """Have the judge read takes of held-out prompts, a switch in each, drawn by both from the same noise."""
     losses, totals, count = [], [0.0, 0.0], 0
     settled = [c for c in range(JUDGED_CHUNKS) if c not in (0, JUDGED_SWITCH)]
     for number in range(prompts):
@@ -134,14 +135,14 @@ def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) 
 
 
 def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:
-    """1 where a chunk shows what its prompt says, [chunks, attributes]."""
+    """Return 1 where a chunk shows what its prompt says, else 0, [chunks, attributes]."""
     frames = np.concatenate([state.codec.decode(latents).numpy() for state, latents in roll(model, take)])
     reading = judge.probabilities(meters.windows(frames))
     return meters.adherence(reading, [take.scene_at(c) for c in range(take.chunks)])
 
 
 def timing(models: dict[str, Model], chunks: int = 12) -> dict[str, Timing]:
-    """Chunk and decode times of engines of one model, interleaved, so that a busy moment hits all alike."""
+    """Time chunks and decoding of engines of one model, interleaved, so that a busy moment hits all alike."""
     config = next(iter(models.values())).generator.config
     fill, frames = config.grid.chunks(config.window), config.grid.frames
     takes = {name: roll(m, script(3, fill + chunks, ())) for name, m in models.items()}
@@ -164,7 +165,7 @@ def timing(models: dict[str, Model], chunks: int = 12) -> dict[str, Timing]:
 
 
 def resident() -> float:
-    """Memory of this process now, in MB; where the system does not say, its peak."""
+    """Return the memory of this process in MB; its peak where the system does not say more."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
@@ -172,7 +173,7 @@ def resident() -> float:
 
 
 def compared(model: Model, runners: Runners) -> tuple[Model, dict[str, Any]]:
-    """The engine's model, and the errors of single steps."""
+    """Return the engine's model, and the errors of single steps."""
     other = with_engine(model, runners)
     assert isinstance(other.generator.transformer, EngineTransformer)
     captured = capture(model, [script(2000, 14, (4, 9)), script(2001, 8, (3,))], every=3)

@@ -1,4 +1,4 @@
-"""The parity report as a page: one HTML file with its plots inside."""
+"""Write the parity report as one HTML page with its plots inside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT, PAD = 600, 180, 64
-STYLE = "body{font:15px/1.5 system-ui;max-width:62rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}\
-td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:left}svg{background:#fafafa;margin:.5rem 1rem .5rem 0}"
+STYLE = (
+    "body{font:15px/1.5 system-ui;max-width:62rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
+    "td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
+    "svg{background:#fafafa;margin:.5rem 1rem .5rem 0}"
+)
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """The report as HTML."""
+    """Return the report as HTML."""
     title = f"{report['model']}: {report['engine']} {report['precision']} against torch"
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p><b>{html.escape(report['verdict'])}</b></p>"]
     parts.append(_table(("what", "value"), [(k, v) for k, v in report["record"].items()]))
@@ -45,11 +48,12 @@ def page(report: Mapping[str, Any]) -> str:
         rows = [(n, f"{100 * (1 - e / report['int8']['whole']):.1f} %") for n, e in without[:12]]
         parts += [f"<h2>INT8</h2><p>Kept in float: {html.escape(kept)}.</p>"]
         parts.append(_table(("layer", "of the x0 error gone without it in INT8"), rows))
-    return f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>{''.join(parts)}\n"
+    head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
+    return f"{head}{''.join(parts)}\n"
 
 
 def plot(title: str, values: Sequence[float]) -> str:
-    """A line over chunks as SVG."""
+    """Return a line over chunks as SVG."""
     low, high = min(values), max(values)
     span, steps = (high - low) or 1.0, max(1, len(values) - 1)
     points = " ".join(

@@ -1,4 +1,4 @@
-"""The model's own rollouts, on which engines are calibrated, compared and timed: varied prompts, switches, late chunks."""
+"""Roll a model out for calibrating, comparing and timing engines: varied prompts, switches, late chunks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.time_grid import TimeGrid
 
 @dataclass(frozen=True)
 class Script:
-    """A short take: a scene, and the scenes that follow at the start of a chunk."""
+    """Describe a short take: a scene, and the scenes that follow at the start of a chunk."""
 
     seed: int
     scenes: dict[int, Scene]  # by chunk
@@ -37,7 +37,7 @@ class Script:
 
 
 def script(seed: int, chunks: int, switches: tuple[int, ...], *, held_out: bool = False) -> Script:
-    """A take of `chunks` chunks whose prompt changes at the chunks `switches`."""
+    """Return a take of `chunks` chunks whose prompt changes at the chunks `switches`."""
     rng = random.Random(seed)
     scenes = {0: random_scene(rng, held_out=held_out)}
     for at in switches:
@@ -46,9 +46,9 @@ def script(seed: int, chunks: int, switches: tuple[int, ...], *, held_out: bool 
 
 
 def roll(model: Model, script: Script, size: tuple[int, int] | None = None) -> Iterator[tuple[TakeState, Tensor]]:
-    """Draw and commit the chunks of a script; yields the state and the clean latents [1, C, chunk, h, w].
+    """Draw and commit the chunks of a script; yield the state and the clean latents [1, C, chunk, h, w].
 
-    A model that speaks is given a portrait of its world and something like speech; its prompts say nothing to it.
+    A model that is driven gets a portrait of its world and something like speech; prompts mean nothing to it.
     """
     width, height = size or model.entry.size
     state = model.generator.new_take(script.seed, width, height)
@@ -71,7 +71,7 @@ def _portrait(seed: int, width: int, height: int) -> Reference:
 
 
 def _spoken(script: Script, grid: TimeGrid) -> Drive:
-    """Syllables of a buzz that come and go, as loud as speech: the export of an engine needs no speaking program."""
+    """Return syllables of a buzz, as loud as speech, so that no speech synthesis is needed to export an engine."""
     t = np.arange(grid.frames * (script.chunks + 1) * FRAME) / RATE
     tone = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
     syllables = np.clip(np.sin(2 * np.pi * 2.3 * t + script.seed) + 0.4 * np.sin(2 * np.pi * 0.31 * t), 0, 1)

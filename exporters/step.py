@@ -1,4 +1,4 @@
-"""The one exportable step: the modules that torch runs, with a cache that concatenates instead of writing.
+"""Express a step as one exportable module: what torch runs, with a cache that concatenates instead of writing.
 
     (latents, timestep, cos, sin, past keys and values, text keys and values, drive of a model that has one)
         → (prediction, new keys, new values)
@@ -22,21 +22,21 @@ OUTPUTS = ("prediction", "new_keys", "new_values")
 
 
 class ConcatenatingCache:
-    """A cache that is all input and output: past in, new keys and values collected."""
+    """Take the past as an input and collect new keys and values as an output."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.keys, self.values = keys, values  # [layers, P, heads, d]
         self.new: list[KeysValues] = []
 
     def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
-        """The layer's past, then what is new; [1, P + Q, heads, d]."""
+        """Return the layer's past with the new keys and values behind it, [1, P + Q, heads, d]."""
         self.new.append((key, value))
         keys = torch.cat([self.keys[layer : layer + 1], rotation(key)], 1)
         return Visible(keys, torch.cat([self.values[layer : layer + 1], value], 1))
 
 
 class Step(nn.Module):
-    """One forward pass of the transformer as a function of tensors alone."""
+    """Run one forward pass of the transformer as a function of tensors alone."""
 
     def __init__(self, transformer: CausalWanTransformer) -> None:
         super().__init__()
@@ -54,8 +54,11 @@ class Step(nn.Module):
         text_values: Tensor,
         drive: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """latents [1, C, F, h, w]; timestep [1]; cos, sin [Q, 1, d/2] float32; past [layers, P, heads, d]; text
-        [layers, T, heads, d]; drive [1, F, tokens, features] → prediction [1, C, F, h, w], new keys (not rotated) and values [layers, Q, heads, d]."""
+        """Return the prediction [1, C, F, h, w], new keys (not rotated) and new values [layers, Q, heads, d].
+
+        latents [1, C, F, h, w]; timestep [1]; cos, sin [Q, 1, d/2] float32; past [layers, P, heads, d]; text
+        [layers, T, heads, d]; drive [1, F, tokens, features].
+        """
         layers = tuple((text_keys[i : i + 1], text_values[i : i + 1]) for i in range(len(self.transformer.blocks)))
         cache = ConcatenatingCache(past_keys, past_values)
         text = TextState(text_keys, layers)  # a step reads keys and values only
@@ -67,7 +70,7 @@ class Step(nn.Module):
 def example_inputs(
     transformer: CausalWanTransformer, cells: tuple[int, int], latents: int, past: int, text: int
 ) -> dict[str, Tensor]:
-    """Random inputs of a step over `latents` latents of `cells` (h, w) with `past` tokens behind them."""
+    """Return random inputs of a step over `latents` latents of `cells` (h, w) with `past` tokens behind them."""
     c = transformer.config
     _, ph, pw = c.patch_size
     queries = latents * (cells[0] // ph) * (cells[1] // pw)

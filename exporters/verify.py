@@ -34,7 +34,7 @@ EQUAL = 1e-4  # largest latent error at which an engine is torch's equal, so tha
 
 
 def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: int = LATENTS) -> dict[str, Any]:
-    """Compare the artifact that is there with torch; writes the report beside it and returns it."""
+    """Compare an artifact with torch; write the report beside it and return it."""
     key, before = key_of(model, variant), resident()
     runners = start(model, variant, store)
     for drawn, chunk in roll(with_engine(model, runners), script(1, 2, ())):  # its buffers are there after a run
@@ -89,13 +89,13 @@ def verify(model: Model, variant: Variant, store: Store, say: Say, *, latents: i
 
 
 def is_equal(long: dict[str, list[float]]) -> bool:
-    """Whether no latent of a long take differs from torch's by more than EQUAL; what is no number does."""
+    """Return whether no latent of a long take differs from torch's by more than EQUAL; NaN differs."""
     return all(error <= EQUAL for error in long["largest"])
 
 
 @contextlib.contextmanager
 def _beside(model: Model, variant: Variant, store: Store, say: Say) -> Iterator[dict[str, Model]]:
-    """ONNX in float32 for the same clock, where the CPU runs the model; built for the moment if it was not exported."""
+    """Give ONNX in float32 as a yardstick where the CPU runs the model; build it for the moment if it is missing."""
     onnx = Variant("onnx", "fp32")
     if variant == onnx or model.generator.device.type != ENGINES[onnx.engine].DEVICE:
         yield {}
@@ -108,7 +108,7 @@ def _beside(model: Model, variant: Variant, store: Store, say: Say) -> Iterator[
 
 
 def verdict(long: dict[str, list[float]], judged: Any, *, equal: bool) -> str:
-    """One sentence on whether the engine may be a default, and why."""
+    """Return one sentence on whether the engine may be a default, and why."""
     chunks = len(long["psnr"])
     if equal:
         return f"good: latents within {max(long['largest']):.1e} of torch over {chunks} chunks"
@@ -116,12 +116,13 @@ def verdict(long: dict[str, list[float]], judged: Any, *, equal: bool) -> str:
     if judged is None:
         return f"not a default: {said}, and no judge reads this model"
     low, high = judged.loss_bounds
-    loss = f"adherence {100 * judged.loss:+.2f} points lost ({100 * low:+.2f} to {100 * high:+.2f}) in {judged.judgments} judgments"
+    bounds = f"{100 * low:+.2f} to {100 * high:+.2f}"
+    loss = f"adherence {100 * judged.loss:+.2f} points lost ({bounds}) in {judged.judgments} judgments"
     return f"{'good' if judged.good else 'not a default'}: {said}; {loss}"
 
 
 def main() -> None:
-    """Build if needed, compare, report; what a person can mend is one line."""
+    """Build an engine if needed, compare it and report; an error that a person can mend is one line."""
     parser = argparse.ArgumentParser(prog="python -m exporters.verify", description=__doc__)
     parser.add_argument("model", nargs="?", default="pocket")
     parser.add_argument("--engine", choices=sorted(ENGINES), required=True)

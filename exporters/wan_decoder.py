@@ -1,4 +1,4 @@
-"""Wan's own decoder as a streaming step: one latent and the feature cache in, four frames and the new cache out.
+"""Express Wan's decoder as a streaming step: one latent and the feature cache in, four frames and the new cache out.
 
 diffusers' decoder keeps its cache in a list that it writes to; the first two latents of a stream find marks there
 instead of tensors and take other ways through it. From the third on every entry is a tensor, and that step, which runs
@@ -17,7 +17,7 @@ LEAD = 2  # latents at a stream's start that are not this step's
 
 
 class WanDecoderStep(nn.Module):
-    """The step from a stream's third latent on. `places` are the entries of the cache that hold a tensor by then."""
+    """Decode from a stream's third latent on. `places` are the entries of the cache that hold a tensor by then."""
 
     def __init__(self, codec: AutoencoderKLWan, places: tuple[int, ...]) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class WanDecoderStep(nn.Module):
         self.places, self._size = places, codec._cached_conv_counts["decoder"]
 
     def forward(self, latents: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """latents [1, C, 1, h, w] as the codec has them (not normalised) → frames [1, 3, 4, H, W], new features."""
+        """Return frames [1, 3, 4, H, W] and new features for latents [1, C, 1, h, w] that are not normalised."""
         kept: list[Any] = [None] * self._size
         for place, feature in zip(self.places, features, strict=True):
             kept[place] = feature
@@ -35,7 +35,7 @@ class WanDecoderStep(nn.Module):
 
 @torch.no_grad()
 def steady_features(codec: AutoencoderKLWan, latents: Tensor) -> dict[int, Tensor]:
-    """The feature cache after a stream's first two latents [1, C, 2, h, w], by place."""
+    """Return the feature cache after a stream's first two latents [1, C, 2, h, w], by place."""
     features: list[Any] = [None] * codec._cached_conv_counts["decoder"]
     z = codec.post_quant_conv(latents)
     for i in range(LEAD):

@@ -196,7 +196,7 @@ class RingCache:
         self.anchors, self.origin, self._placed = dict(snapshot.anchors), snapshot.origin, {}
         self._past, self._pieces, n = range(*snapshot.past), list(snapshot.pieces), self.shape.tokens
         for piece in self._pieces:
-            for c in range(max(piece.first, self._past.start), piece.stop):
+            for c in range(piece.first, piece.stop):  # newer pieces overwrite what the ring no longer shows
                 place, source = self._place_of(c) * n, (c - piece.first) * n
                 for (k, v), keys, values in zip(piece.layers, self._keys, self._values, strict=True):
                     keys[:, place : place + n] = k[:, source : source + n]
@@ -222,8 +222,7 @@ class RingCache:
     def _keep(self, past: range) -> None:
         """Let go of all of the ring but the latents at the coordinates `past`."""
         self._past = past
-        kept = [p for p in self._pieces if past and p.stop > past.start]
-        self._pieces = [p if p.layers or p.first >= past.start else _without_head(p, past.start) for p in kept]
+        self._pieces = [p for p in self._pieces if past and p.stop > past.start]
 
     def _capture(self, name: str, anchor: Anchor) -> None:
         """Make an anchor of what a pass has captured; a sink that was begun by an earlier chunk grows by it."""
@@ -275,8 +274,3 @@ def _spans(places: list[int]) -> list[Span]:
         else:
             spans.append(Span(place, place + 1, source))
     return spans
-
-
-def _without_head(piece: Piece, first: int) -> Piece:
-    """Shorten a piece that has not been copied to the latents from coordinate `first` on."""
-    return Piece(first, piece.stop - first)

@@ -1,4 +1,4 @@
-"""The catalog: one entry a model, saying where it comes from, what it is and how it rolls out."""
+"""List the models: where each comes from, what it is and how it rolls out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.sampler import Schedule
 
 @dataclass(frozen=True)
 class Source:
-    """Files of one hub repository; patterns as in a shell. An empty repo means: shipped in assets/."""
+    """Name files of one hub repository, by patterns as in a shell. An empty repo means that they ship in assets/."""
 
     repo: str
     files: tuple[str, ...]
@@ -23,7 +23,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a transformer's weights lie, below the model's folder."""
+    """Say where a transformer's weights lie, below the model's folder."""
 
     file: str
     wrapper: str | None = None  # entry of a .pt file
@@ -32,7 +32,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model: provenance, architecture, and how it rolls out."""
+    """Describe a model: provenance, architecture, and how it rolls out."""
 
     name: str
     title: str
@@ -132,7 +132,8 @@ AVATAR = Entry(
     fps=25,
     size=(128, 128),
     drive=64,
-    notes="stays true to a portrait of its own world and is driven by speech; its model card is assets/pocket-avatar/README.md",
+    notes="stays true to a portrait of its own world and is driven by speech; "
+    "its model card is assets/pocket-avatar/README.md",
 )
 
 LONGLIVE = Entry(
@@ -142,7 +143,7 @@ LONGLIVE = Entry(
         Source(
             "Efficient-Large-Model/LongLive-1.3B",
             ("models/longlive_base.pt", "models/lora.pt"),
-            licence="CC-BY-NC-SA-4.0 on the model card when last seen (the code is Apache-2.0): check before you use it",
+            licence="CC-BY-NC-SA-4.0 on the model card when last seen (the code is Apache-2.0): check before use",
         ),
         WAN_TEXT_AND_CODEC,
     ),
@@ -187,7 +188,7 @@ class UnknownModelError(UserError, KeyError):
 
 
 def find(name: str) -> Entry:
-    """The entry of that name, or UnknownModelError."""
+    """Return the entry of that name, or raise UnknownModelError."""
     if name in ENTRIES:
         return ENTRIES[name]
     near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)

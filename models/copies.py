@@ -1,4 +1,4 @@
-"""Copies that are kept for long, out of the way of what comes and goes.
+"""Copy tensors that are kept for long, out of the way of short-lived ones.
 
 Snapshots live for minutes among activations that live for milliseconds. On one heap they lie scattered between them:
 twice their size was measured, and what they leave behind is not given back. So copies made together share one mapping,
@@ -17,7 +17,7 @@ _ALIGNED = 64  # bytes: a cache line, and more than any type asks for
 
 
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Contiguous copies of the tensors, bit for bit, in their order; on another device than the CPU its own allocator keeps them."""
+    """Return contiguous copies of the tensors in their order; off the CPU, the device's own allocator keeps them."""
     if not tensors or tensors[0].device.type != "cpu":
         return [t.clone(memory_format=torch.contiguous_format) for t in tensors]
     starts, size = [], 0

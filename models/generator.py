@@ -1,4 +1,4 @@
-"""Draw a take chunk by chunk. A generator is mechanism only; everything that changes during a take lives in `TakeState`."""
+"""Draw a take chunk by chunk: mechanism only, as everything that changes during a take lives in `TakeState`."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class Generator:
     def prefill(self, state: TakeState, latents: Tensor, drive: Tensor | None = None) -> None:
         """Begin a take with clean latents [batch, C, F, h, w] that were not drawn here: the take goes on behind them.
 
-        They are committed chunk by chunk under the prompt that holds. CueError if they are not whole chunks, if there is
-        no prompt, or if something has been drawn already. `drive` [batch, F, T, features] is what moved them.
+        They are committed chunk by chunk under the prompt that holds. CueError if they are not whole chunks, if there
+        is no prompt, or if something has been drawn already. `drive` [batch, F, T, features] is what moved them.
         """
         grid, stop = self.config.grid, state.index + latents.shape[2]
         if state.index != state.prefix:
@@ -187,7 +187,7 @@ class Generator:
                 self.set_reference(state, self._encode_reference(state, cue))
 
     def replaces_commit(self, state: TakeState, cues: Sequence[Cue]) -> bool:
-        """Return whether these cues, if they land on the next chunk, recompute or drop what a commit would write now."""
+        """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
         if any(isinstance(cue, Cut) for cue in cues):
             return True
         asked = [cue.value for cue in cues if isinstance(cue, Parameter) and cue.name == "on_switch"]
@@ -232,7 +232,7 @@ class Generator:
         return self.config.first_schedule if first and self.config.first_schedule else self.config.schedule
 
     def fuse_knot(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Fuse the first latents of a denoised chunk with the knot that it started from; return it and the disagreement.
+        """Fuse the first latents of a denoised chunk with the knot that it started from; return both and how far apart.
 
         The disagreement of knot and chunk is [batch], or None where the chunk started from no knot.
         """
@@ -242,7 +242,7 @@ class Generator:
         return knot.fuse(x, held, self.config.fusion or knot.ramp(held.shape[2]))
 
     def with_mask(self, x: Tensor, given: int) -> Tensor:
-        """Return latents in the network's type; a model with a mask channel is told that the first `given` are given."""
+        """Return latents in the network's type; a mask channel, if the model has one, marks the first `given`."""
         if self._masked:
             mask = torch.zeros_like(x[:, :1])
             mask[:, :, :given] = 1
@@ -250,7 +250,7 @@ class Generator:
         return x.to(self.dtype)
 
     def noise(self, state: TakeState, step: int) -> Tensor:
-        """Return noise of the next chunk and its knot, [batch, C, chunk + knot, h, w]; chunks count from the prefix on."""
+        """Return noise of the next chunk and knot, [batch, C, chunk + knot, h, w]; chunks count from the prefix on."""
         config, grid, (width, height) = self.config, self.config.grid, state.size
         chunk = grid.number(state.index) - grid.chunks(state.prefix)
         shape = (
@@ -269,7 +269,7 @@ class Generator:
 
     @torch.inference_mode()
     def commit(self, state: TakeState) -> None:
-        """Run the clean pass over the newest chunk, unless that is done: its keys and values become part of the past."""
+        """Run the clean pass over the newest chunk, if it is pending: keys and values become part of the past."""
         if not state.pending:
             return
         n = state.recent[-1].shape[2]

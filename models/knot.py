@@ -17,7 +17,7 @@ DISAGREEMENT = 1.0  # relative; from here on knot and prediction show different 
 
 
 def ramp(latents: int) -> tuple[float, ...]:
-    """Return weights of a held knot of `latents` latents: 1/2 for one (the paper's Eq. 5), falling linearly over more."""
+    """Return weights of a held knot of `latents` latents: 1/2 for one (the paper's Eq. 5), falling over more."""
     return tuple(1 - (i + 1) / (latents + 1) for i in range(latents))
 
 

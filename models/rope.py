@@ -1,4 +1,4 @@
-"""Rotary position embedding in three axes (temporal, vertical, horizontal), as Wan uses it.
+"""Rotate queries and keys by position in three axes (temporal, vertical, horizontal), as Wan does.
 
 Angles come from the coordinate itself in float64, never from a table, so a coordinate has no upper limit and
 attention between two tokens depends on nothing but the difference of their coordinates.
@@ -19,7 +19,7 @@ THETA = 10_000.0
 
 @dataclass(frozen=True)
 class Rotation:
-    """Cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32."""
+    """Hold cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32."""
 
     cos: Tensor
     sin: Tensor
@@ -32,7 +32,7 @@ class Rotation:
 
 
 def _angles(positions: Tensor, pairs: int) -> Tensor:
-    """[n] float64 → [n, pairs] float64."""
+    """Return the angles [n, pairs] of positions [n], both float64."""
     frequencies = THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
     return positions[:, None] * frequencies[None]
 
@@ -45,7 +45,7 @@ def _spatial(height: int, width: int, pairs: int) -> Tensor:
 
 
 def rotation(coordinates: Sequence[int], height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
-    """Rotation of the tokens of latents at `coordinates` (temporal index, any integer), each height x width tokens."""
+    """Return the rotation of latents of height x width tokens at `coordinates` (temporal index, any integer)."""
     spatial_pairs = head_dim // 6
     spatial = _spatial(height, width, spatial_pairs)
     temporal = _angles(torch.tensor(coordinates, dtype=torch.float64), head_dim // 2 - 2 * spatial_pairs)

@@ -1,4 +1,4 @@
-"""The few-step sampler: a warped schedule, x0 from the prediction, fresh noise between steps.
+"""Sample in few steps: a warped schedule, x0 from the prediction, fresh noise between steps.
 
 Flow path x_t = (1 − t)·x0 + t·noise with t = sigma; velocity v = noise − x0, so x0 = x_t − sigma·v.
 Schedule and re-noising follow Self-Forcing (2506.08009) and LongLive (2509.22622).
@@ -19,35 +19,35 @@ Prediction = Literal["velocity", "x0"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Sigmas of the steps, largest first, each in (0, 1]; the network is told 1000·sigma, a fraction and not an index."""
+    """Hold the sigmas of the steps, largest first, each in (0, 1]; the network is told 1000·sigma, a fraction."""
 
     sigmas: tuple[float, ...]
 
     @classmethod
     def warped(cls, steps: Sequence[float], shift: float) -> Schedule:
-        """Steps such as (1000, 750, 500, 250), warped by `shift`: s·u / (1 + (s − 1)·u)."""
+        """Return the schedule of steps such as (1000, 750, 500, 250), warped by `shift`: s·u / (1 + (s − 1)·u)."""
         if not steps or any(not 0 < t <= 1000 for t in steps) or sorted(steps, reverse=True) != list(steps):
             raise ValueError(f"steps must fall from at most 1000 and stay above 0, not {list(steps)}")
         return cls(tuple(shift * t / (1000 + (shift - 1) * t) for t in steps))
 
 
 def predicted_x0(x: Tensor, prediction: Tensor, sigma: float, kind: Prediction) -> Tensor:
-    """The clean latents that a prediction made at `sigma` stands for; float32 like `x`."""
+    """Return the clean latents that a prediction made at `sigma` stands for; float32 like `x`."""
     return prediction.to(x.dtype) if kind == "x0" else x - sigma * prediction.to(x.dtype)
 
 
 def renoised(x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    """Clean latents brought back to `sigma` with fresh noise."""
+    """Return clean latents brought back to noise level `sigma` with fresh noise."""
     return (1 - sigma) * x0 + sigma * noise
 
 
 def noise(
     seed: int, chunk: int, step: int, shape: Sequence[int], device: torch.device, *, knot: bool = False
 ) -> Tensor:
-    """Standard normal noise [shape] float32 that depends on (seed, chunk, step) alone.
+    """Return standard normal noise [shape] float32 that depends on (seed, chunk, step) alone.
 
-    Drawn on the CPU, so that every device gets the same. Step 0 starts a chunk, step k > 0 re-noises after it. What a
-    knot gets is drawn apart, so that a chunk has the same noise with and without one.
+    It is drawn on the CPU, so that every device gets the same. Step 0 starts a chunk, step k > 0 re-noises after it.
+    The noise of a knot is drawn apart, so that a chunk has the same noise with and without one.
     """
     name = f"{seed}/{chunk}/{step}" + ("/knot" if knot else "")
     key = hashlib.blake2b(name.encode(), digest_size=8).digest()

@@ -1,9 +1,9 @@
 """Say how frames, latents and chunks belong together: the one place that counts them.
 
 A video codec turns the first frame of a stream into one latent and every later `FRAMES_PER_LATENT` frames into one more
-(Wan's rule, 2503.20314), so frame f > 0 belongs to latent ceil(f / 4). A model denoises the latents of a chunk together.
-All chunks have the same length but for the first, which may have another (Self-Forcing's independent first frame,
-2506.08009): chunks are numbered from 0, and latents from the start of a take.
+(Wan's rule, 2503.20314), so frame f > 0 belongs to latent ceil(f / 4). A model denoises the latents of a chunk
+together. All chunks have the same length but for the first, which may have another (Self-Forcing's independent first
+frame, 2506.08009): chunks are numbered from 0, and latents from the start of a take.
 """
 
 from __future__ import annotations

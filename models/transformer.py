@@ -23,7 +23,7 @@ from models.rope import Rotation
 
 @dataclass(frozen=True)
 class TextState:
-    """Hold a prompt as attention sees it: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d]."""
+    """Hold a prompt for attention: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d]."""
 
     embeddings: Tensor
     layers: tuple[KeysValues, ...]
@@ -74,7 +74,7 @@ class Transformer(Protocol):
 class CausalWanTransformer(WanTransformer3DModel):
     """Extend a cache in the forward pass of `WanTransformer3DModel` instead of seeing a whole clip.
 
-    In a model with one channel more in than out, the last says which latents are given (1) and which are to be drawn (0).
+    In a model with one channel more in than out, the last says which latents are given (1) and which not (0).
     """
 
     def add_drive(self, features: int) -> None:

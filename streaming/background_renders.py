@@ -189,7 +189,7 @@ class BackgroundRenders:
     def _done(self, name: str) -> int:
         """Count the chunks in the render's journal; an avatar's pictures are rendered before their sound is added."""
         journals = (self._archive.folder / f"{name}{kind}.render" / "journal.jsonl" for kind in ("", ".silent"))
-        return max(sum(line.get("type") == "chunk" for line in journal.read(path)) for path in journals)
+        return max(sum(line.type == "chunk" for line in journal.read(path)) for path in journals)
 
 
 def _reason(code: int, errors: str) -> str:

@@ -18,7 +18,7 @@ from models.cue import Prompt
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
-from streaming.speech.driven_rollout import SpeakingRollout
+from streaming.speech.portrait_drive import PortraitDrive
 from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
@@ -75,7 +75,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     width, height = size or entry.size
     take = Take(model=entry.name, size=f"{width}x{height}", cues=[CueLine(prompt="a red ball bounces by day")])
     speaks = entry.drive is not None
-    rollout = SpeakingRollout(model, take, None, drawn(GALLERY["ada"]), None) if speaks else Rollout(model, take)
+    rollout = Rollout(model, take, drive=PortraitDrive(model, drawn(GALLERY["ada"])) if speaks else None)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     full = entry.rollout.grid.chunks(entry.rollout.window)

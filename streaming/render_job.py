@@ -8,7 +8,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,12 +21,23 @@ from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
+from models.cue import Cue
 from models.errors import UserError
-from models.state import Snapshot
 from streaming.media.video_writer import VideoWriter
-from streaming.rollout import Boundary, Rollout, record_of
+from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.take import journal
-from streaming.take.take_file import Take, latent_at
+from streaming.take.history import chunk_line
+from streaming.take.journal import (
+    VERSION,
+    CheckpointLine,
+    ChunkLine,
+    HeadLine,
+    JournalLine,
+    LandedCue,
+    RenderFacts,
+    landed_cue,
+)
+from streaming.take.take_file import CueLine, Take, latent_at
 
 CHUNKS_PER_FRAGMENT = 5
 CHECKPOINT_BUDGET = 1 << 30  # bytes of checkpoints kept beside the newest
@@ -89,12 +100,17 @@ class Job:
         out: Path,
         *,
         scale: int = 1,
-        rollout: Callable[[Model, Take, Snapshot | None], Rollout] = Rollout,
+        drive: Callable[[], DriveSource | None] = lambda: None,
         heard: str | None = None,
+        portrait: str | None = None,
     ) -> None:
-        """`rollout` draws the take; `heard` names the sound that drives it: with another, nothing is taken over."""
+        """Render `take` to the file `out`, its pictures enlarged `scale` times.
+
+        `drive` gives a new drive source for every rollout; `heard` and `portrait` name the sound and the picture that
+        it reads: of a render of another sound or picture nothing is taken over.
+        """
         self.take, self.model, self.out, self.scale = take, model, out, scale
-        self._rollout, self._heard = rollout, heard
+        self._drive, self._heard, self._portrait = drive, heard, portrait
         self.partial = out.with_name(f"{out.stem}.partial.mp4")
         self.folder = out.with_name(f"{out.stem}.render")
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
@@ -103,39 +119,47 @@ class Job:
 
     # -- where to begin --------------------------------------------------------------------------------------------
 
-    def _head(self) -> dict[str, Any]:
-        size = list(self.take.width_height(self.model.entry.size))
-        head = {"type": "take", "seed": self.take.seed, "size": size, "scale": self.scale, "record": self.record}
-        return head | ({"heard": self._heard} if self._heard else {})
+    def _head(self) -> HeadLine:
+        facts = RenderFacts(
+            seed=self.take.seed,
+            size=self.take.width_height(self.model.entry.size),
+            scale=self.scale,
+            heard=self._heard,
+            portrait=self._portrait,
+        )
+        return HeadLine(type="take", version=VERSION, record=self.record, render=facts)
 
-    def place(self, report: Report, limit: int | None = None) -> tuple[Place, list[dict[str, Any]]] | None:
-        """The newest checkpoint (not after latent `limit`) whose past this take shares, and the journal up to now."""
+    def place(self, report: Report, limit: int | None = None) -> tuple[Place, list[JournalLine]] | None:
+        """Find the newest checkpoint (not after latent `limit`) whose past this take shares; with the journal so far."""
         lines = journal.read(self.folder / "journal.jsonl")
-        if not lines or lines[0].get("type") != "take":
+        if not lines or not isinstance(then := lines[0], HeadLine) or then.render is None:
             return None
-        then, now = lines[0], self._head()
-        if any(then.get(k) != now.get(k) for k in ("seed", "size", "scale", "heard")):
+        now = self._head().render
+        if then.version == 1 and now is not None:  # the cues of its first chunk tell of the portrait
+            now = now.model_copy(update={"portrait": None})
+        if then.render != now:
             return None
-        differs = [k for k in self.record if then.get("record", {}).get(k) != self.record[k]]
+        differs = [k for k in self.record if then.record.get(k) != self.record[k]]
         if {"model", "weights", "codec"} & set(differs):  # a film is drawn and decoded by one model
             return None
         if differs:
-            said = ", ".join(f"{k} {then['record'].get(k)} → {self.record[k]}" for k in differs)
+            said = ", ".join(f"{k} {then.record.get(k)} → {self.record[k]}" for k in differs)
             report.warnings.append(f"not the same record as before ({said}); frames may differ slightly")
-        rollout = self._rollout(self.model, self.take, None)
+        old = _PastChunks(lines)
+        rollout = Rollout(self.model, self.take, drive=self._drive())
         shared = 0  # latents on whose cues the old render and this take agree
-        for line in lines[1:]:
-            if line.get("type") == "chunk":
-                if line["first"] != shared or line["landed"] != [repr(c) for c in rollout.cues_at(shared)]:
-                    break
-                shared += self.grid.length(shared)
+        while old.has(shared) and old.agrees(shared, self._landing_on(shared), rollout.cues_at(shared)):
+            shared += self.grid.length(shared)
         end = min(shared, self.grid.start(self.chunks), shared if limit is None else limit)
         for line in reversed(lines):
-            if line.get("type") == "checkpoint" and line["latent"] <= end and self._checkpoint(line["latent"]).exists():
+            if isinstance(line, CheckpointLine) and line.latent <= end and self._checkpoint(line.latent).exists():
                 source = self.partial if self.partial.exists() else self.out
-                if source.exists() and source.stat().st_size >= line["offset"]:
-                    return Place(line["latent"], line["offset"], line["fragments"], line["frames"]), lines
+                if source.exists() and source.stat().st_size >= line.offset:
+                    return Place(line.latent, line.offset, line.fragments, line.frames), lines
         return None
+
+    def _landing_on(self, first: int) -> list[CueLine]:
+        return [line for at, line in self.take.landing(self.grid, self.fps) if at == first]
 
     def _checkpoint(self, latent: int) -> Path:
         return self.folder / f"checkpoint-{latent:07d}.safetensors"
@@ -170,37 +194,32 @@ class Job:
 
     def _render(
         self,
-        found: tuple[Place, list[dict[str, Any]]] | None,
+        found: tuple[Place, list[JournalLine]] | None,
         report: Report,
         began: float,
         progress: Callable[[Boundary, Report], None],
     ) -> None:
-        place, old = found or (None, [])
-        snapshot, keep, before = None, [self._head()], {}
+        place, lines = found or (None, [])
+        snapshot, keep, old = None, list[JournalLine]([self._head()]), _PastChunks([])
         if place:
             generator, layers = self.model.generator, self.model.entry.transformer["num_layers"]
             snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, layers, generator.dtype)
-            keep += [x for x in old[1:] if x.get("first", -1) < place.latent and x.get("latent", 0) <= place.latent]
-            before = {
-                x["first"]: (x["hash"], x["landed"])
-                for x in old
-                if x.get("type") == "chunk" and x["first"] >= place.latent
-            }
-        rollout = self._rollout(self.model, self.take, snapshot)
+            old = _PastChunks(lines)
+            keep += self._kept(lines, place.latent)
+        rollout = Rollout(self.model, self.take, snapshot, self._drive())
         log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
         start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
         with VideoWriter(self.partial, self.fps, scale=self.scale, **start) as recorder:
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)
-                landed = [repr(c) for c in boundary.landed]
-                if boundary.first in before and before[boundary.first][1] == landed:
+                lines_here = self._landing_on(boundary.first)
+                if old.has(boundary.first) and old.agrees(boundary.first, lines_here, boundary.landed):
                     report.regenerated += 1
-                    if before[boundary.first][0] != boundary.hash:
+                    if old.hash(boundary.first) != boundary.hash:
                         report.differing.append(boundary.first)
-                line = {"type": "chunk", "first": boundary.first, "hash": boundary.hash, "landed": landed}
-                if boundary.disagreement is not None:
-                    line["disagreement"] = round(boundary.disagreement, 4)
-                log.write({**line, "seconds": {k: round(v, 5) for k, v in boundary.seconds.items()}})
+                for line in lines_here:
+                    log.write(landed_cue(line.model_copy(update={"landed": boundary.first})))
+                log.write(chunk_line(boundary, {k: round(v, 5) for k, v in boundary.seconds.items()}))
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
                 report.chunks, report.frames = report.chunks + 1, report.frames + len(boundary.frames)
                 for name, seconds in boundary.seconds.items():
@@ -224,13 +243,15 @@ class Job:
             return
         latent = rollout.state.index
         save_snapshot(rollout.snapshot(), self._checkpoint(latent))
-        place = {
-            "latent": latent,
-            "offset": recorder.offset,
-            "fragments": recorder.fragments,
-            "frames": recorder.frames,
-        }
-        log.write({"type": "checkpoint", **place})
+        log.write(
+            CheckpointLine(
+                type="checkpoint",
+                latent=latent,
+                offset=recorder.offset,
+                fragments=recorder.fragments,
+                frames=recorder.frames,
+            )
+        )
         self._tidy(latent)
 
     def _tidy(self, newest: int) -> None:
@@ -242,8 +263,51 @@ class Job:
             size -= gone.stat().st_size
             gone.unlink()
 
-    def _landed(self) -> list[Any]:
+    def _kept(self, lines: Sequence[JournalLine], latent: int) -> list[JournalLine]:
+        """Return the lines of an older render that end at a checkpoint at `latent`, in today's format."""
+        kept: list[JournalLine] = []
+        for line in lines:
+            if isinstance(line, ChunkLine) and line.first < latent:
+                cues = self._landing_on(line.first)  # the same that landed then
+                kept += [landed_cue(cue.model_copy(update={"landed": line.first})) for cue in cues]
+                kept.append(line.model_copy(update={"landed": None, "latents": self.grid.length(line.first)}))
+            elif isinstance(line, CheckpointLine) and line.latent <= latent:
+                kept.append(line)
+        return kept
+
+    def _landed(self) -> list[CueLine]:
         return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.grid, self.fps)]
+
+
+class _PastChunks:
+    """The chunks of an older render by their first latents, and the cues that landed on them."""
+
+    def __init__(self, lines: Sequence[JournalLine]) -> None:
+        self._chunks = {line.first: line for line in lines if isinstance(line, ChunkLine)}
+        self._cues: dict[int | None, list[CueLine]] = {}
+        for line in lines:
+            if isinstance(line, LandedCue):
+                self._cues.setdefault(line.landed, []).append(line.cue())
+
+    def has(self, first: int) -> bool:
+        """Return whether there was a chunk that begins at latent `first`."""
+        return first in self._chunks
+
+    def hash(self, first: int) -> str:
+        """Return the hash of a chunk's latents."""
+        return self._chunks[first].hash
+
+    def agrees(self, first: int, lines: Sequence[CueLine], cues: Sequence[Cue]) -> bool:
+        """Return whether the same landed on a chunk: these lines of the take, which stand for these cues."""
+        old = self._chunks[first].landed
+        if old is not None:  # of version 1
+            return list(old) == [repr(cue) for cue in cues]
+        return _bare(self._cues.get(first, [])) == _bare(lines)
+
+
+def _bare(lines: Sequence[CueLine]) -> list[CueLine]:
+    """Return what lines do, whatever position they were asked for."""
+    return [line.model_copy(update={"at": 0, "landed": None}) for line in lines]
 
 
 def _alone(folder: Path, out: Path) -> IO[str]:
@@ -282,9 +346,9 @@ def position(text: str, fps: int) -> int:
 
 def extended(take: Take, more: str, entry: Entry, folder: Path) -> Take:
     """The take, longer by `more` than the render in `folder` came to."""
-    lines = [x for x in journal.read(folder / "journal.jsonl") if x.get("type") == "chunk"]
+    lines = [line for line in journal.read(folder / "journal.jsonl") if isinstance(line, ChunkLine)]
     asked = latent_at(take.length, entry.fps)
-    have = lines[-1]["first"] + entry.rollout.grid.length(lines[-1]["first"]) if lines else asked
+    have = lines[-1].first + entry.rollout.grid.length(lines[-1].first) if lines else asked
     return take.model_copy(update={"length": max(have, asked) + position(more, entry.fps)})
 
 

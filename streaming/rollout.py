@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -43,11 +44,24 @@ def latent_hash(latents: Tensor) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+class DriveSource(Protocol):
+    """Gives what drives a take beside its cues, such as a portrait and the sound that it speaks."""
+
+    def cues(self, latent: int) -> list[Cue]:
+        """Return what lands on the chunk that starts at `latent`, after the take's own cues."""
+
+    def drive(self, first: int, cues: Sequence[Cue]) -> Tensor:
+        """Return what drives the chunk at latent `first`, on which `cues` land: [1, latents, tokens, features]."""
+
+
 class Rollout:
     """Draws a take chunk by chunk, from its start or from a snapshot."""
 
-    def __init__(self, model: Model, take: Take, snapshot: Snapshot | None = None) -> None:
-        self.model, self.take = model, take
+    def __init__(
+        self, model: Model, take: Take, snapshot: Snapshot | None = None, drive: DriveSource | None = None
+    ) -> None:
+        """Draw `take` with `model`; a model that is driven needs a drive source, which reads from the take's start."""
+        self.model, self.take, self._drive = model, take, drive
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
@@ -55,28 +69,27 @@ class Rollout:
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
 
     def cues_at(self, latent: int) -> list[Cue]:
-        """What lands on the chunk that starts at `latent`."""
-        return [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
+        """Return what lands on the chunk that starts at `latent`."""
+        own = [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
+        return own + (self._drive.cues(latent) if self._drive is not None else [])
 
-    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor | None:
-        """What drives the chunk at latent `first`, on which these land, [1, chunk + knot, T, features]; None: nothing does."""
-        return None
+    def step(self, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+        """Draw and decode the next chunk; `extra` cues land after the take's own. Call `settle` once its frames left.
 
-    def may_go_on(self) -> None:
-        """Asked between the steps of a chunk; what it raises gives the chunk up, and a snapshot must go on."""
-
-    def step(self, extra: Sequence[Cue] = ()) -> Chunk:
-        """Draw and decode the next chunk; `extra` cues land after the take's own. Call `settle` once its frames left."""
+        `may_go_on` is called between the steps of the chunk: what it raises gives the chunk up, and the take must go on
+        from a snapshot.
+        """
         generator, state = self.model.generator, self.state
         first = state.index
         cues = [*self.cues_at(first), *extra]
         began = time.perf_counter()
-        latents = generator.draw(state, cues, self.drive(first, cues), self.may_go_on)
+        drive = self._drive.drive(first, cues) if self._drive is not None else None
+        latents = generator.draw(state, cues, drive, may_go_on)
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)
         seconds = {"draw": drawn - began, "decode": time.perf_counter() - drawn}
-        self.may_go_on()
+        may_go_on()
         apart = None if state.disagreement is None else float(state.disagreement[0])  # the device is done: no wait
         chunk = Chunk(first, latents.shape[2], frames.numpy(), tuple(cues), seconds, apart)
         self._drawn = chunk, latents

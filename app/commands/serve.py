@@ -9,7 +9,6 @@ import typer
 
 from app.commands import ENGINE_HELP, CommandError, LogLevelOption
 from app.log_output import LogLevel, configure
-from app.settings import from_environment
 
 
 def serve(
@@ -27,6 +26,8 @@ def serve(
 ) -> None:
     """Open the studio: a page on which a prompt changes the running video."""
     configure(log_level)
+    from app.settings import from_environment
+
     settings = from_environment()
     local = host in ("127.0.0.1", "::1", "localhost")
     if not local and settings.token is None and not insecure:

@@ -3,10 +3,10 @@
 /** Names what an avatar does, as a viewer perceives it. */
 export type AvatarState = "idle" | "listening" | "speaking";
 
-/** The viewer's dial: how far ahead of the playhead to draw. A prompt lands behind what is already drawn. */
+/** Says how far ahead of the playhead to draw. A prompt lands behind what is already drawn. */
 export type LookAhead = "instant" | "smooth" | "lossless";
 
-/** What a microphone does. */
+/** Names what a microphone is used for. */
 export type MicrophoneUse = "puppet" | "listen";
 
 /** Names what a session is doing. */

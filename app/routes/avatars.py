@@ -15,7 +15,7 @@ from models.pocket.world.portrait import tts
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.avatar import Avatar
 from streaming.speech.speech_queue import MOST_SECONDS
 
 router = APIRouter()
@@ -30,7 +30,7 @@ class Faces(BaseModel):
 
 
 class Text(BaseModel):
-    """What is to be said."""
+    """A text that an avatar speaks."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,7 +95,7 @@ async def interrupt(avatar: ControlledAvatar) -> Silenced:
     return Silenced(epoch=avatar.epoch)
 
 
-def _say(avatar: LiveAvatar, sound: audio_file.Sound, epoch: int) -> Spoken:
+def _say(avatar: Avatar, sound: audio_file.Sound, epoch: int) -> Spoken:
     """Hand over a sound that was asked for in `epoch`; ConflictError if the avatar was interrupted since."""
     if avatar.epoch != epoch:
         raise ConflictError("it was interrupted meanwhile")

@@ -1,4 +1,4 @@
-"""What an operator asks: whether the process answers, whether it can serve, and its metrics."""
+"""Answer an operator: whether the process lives, whether it can serve, and its metrics."""
 
 from __future__ import annotations
 

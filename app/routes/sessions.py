@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
@@ -29,7 +29,7 @@ router = APIRouter()
 
 
 class NewSession(BaseModel):
-    """What a session begins with."""
+    """The choices with which a session is started."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class NewSession(BaseModel):
 
 
 class StartedSession(BaseModel):
-    """What the client that started a session needs to know of it."""
+    """A session, described to the client that started it."""
 
     id: str
     key: str  # controls the session
@@ -93,7 +93,7 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
 
 
 @router.get("/api/sessions/{session}")
-async def status(hosted: WatchedSession) -> dict[str, Any]:
+async def status(hosted: WatchedSession) -> dict[str, object]:
     """Say where a session is: its newest status event, and its timeline."""
     return {**hosted.session.status().wire(), "timeline": hosted.session.timeline().wire()}
 
@@ -121,7 +121,7 @@ async def end(hosted: ControlledSession, services: ServicesOf) -> None:
 
 
 def first_take(new: NewSession, entry: catalog.Entry) -> Take:
-    """Return the take that a session begins with; InvalidRequestError for one that the model cannot or should not draw."""
+    """Return the take that a session begins with; InvalidRequestError if the model cannot or should not draw it."""
     prompt = AVATAR_PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")
@@ -144,8 +144,8 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
     return StartedSession(
         id=session.id,
         key=hosted.key,
-        take=session.line.id,
-        seed=session.line.take.seed,
+        take=session.history.id,
+        seed=session.history.take.seed,
         ice=services.ice_servers,
         sound=session.playout.sound is not None,
         note=note,

@@ -41,7 +41,7 @@ class TakeSummary(BaseModel):
 
 
 class Continuation(BaseModel):
-    """How to continue a take."""
+    """The choices with which a take is continued."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,8 +52,8 @@ class Continuation(BaseModel):
 @router.get("/api/takes")
 def takes(services: ServicesOf) -> list[TakeSummary]:
     """List the newest takes, the newest first."""
-    running = {h.session.line.id for h in list(services.sessions.hosted.values()) if not h.session.over}
-    return [_summary(services, told, live=told.line.id in running) for told in services.archive.newest()]
+    running = {h.session.history.id for h in list(services.sessions.hosted.values()) if not h.session.over}
+    return [_summary(services, told, live=told.history.id in running) for told in services.archive.newest()]
 
 
 @router.get("/api/takes/{take}", response_class=PlainTextResponse)
@@ -89,25 +89,25 @@ async def continue_take(take: str, how: Continuation, script: KnownTake, service
     """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
     if script.sound is not None:
         raise ConflictError("an avatar's take cannot be continued; render it, or begin a new one")
-    line = (await asyncio.to_thread(services.archive.told, take)).line
-    return started(services, await services.sessions.create(line.take, how.look_ahead, how.ticket, past=line))
+    past = (await asyncio.to_thread(services.archive.told, take)).history
+    return started(services, await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past))
 
 
 def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSummary:
-    line = told.line
-    fps = catalog.ENTRIES[line.take.model].fps if line.take.model in catalog.ENTRIES else None
+    history = told.history
+    fps = catalog.ENTRIES[history.take.model].fps if history.take.model in catalog.ENTRIES else None
     return TakeSummary(
-        id=line.id,
-        model=line.take.model,
-        parent=line.parent,
-        latents=line.length,
-        seconds=round(frames_before(line.length) / fps, 1) if fps else None,
-        sound=line.take.sound is not None,
-        prompts=[e.prompt for e in line.landed if e.prompt],
-        changed=services.archive.changed(line.id),
+        id=history.id,
+        model=history.take.model,
+        parent=history.parent,
+        latents=history.length,
+        seconds=round(frames_before(history.length) / fps, 1) if fps else None,
+        sound=history.take.sound is not None,
+        prompts=[e.prompt for e in history.landed if e.prompt],
+        changed=services.archive.changed(history.id),
         state="live" if live else "ended" if told.ended else "cut off",
-        render=services.renders.progress(line.id),
-        recordings=[int(p.stem.partition("-")[2]) for p in services.archive.recordings(line.id)],
+        render=services.renders.progress(history.id),
+        recordings=[int(p.stem.partition("-")[2]) for p in services.archive.recordings(history.id)],
     )
 
 

@@ -1,4 +1,4 @@
-"""Scales of activations, from the passes of the model's own rollouts."""
+"""Find scales of activations in the passes of the model's own rollouts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KEPT = 16_384  # values of a layer's input that are kept for the choice of its s
 
 
 def scripts(chunks: int = 14, takes: int = 4) -> list[Script]:
-    """Takes long enough to fill the window, each with two switches at other places."""
+    """Return takes long enough to fill the window, each with two switches at other places."""
     return [script(1000 + i, chunks, (3 + i % 3, 9 + i % 2)) for i in range(takes)]
 
 
 @torch.inference_mode()
 def activation_scales(transformer: CausalWanTransformer, captured: Sequence[Captured]) -> dict[str, float]:
-    """Of every linear layer that a step runs, the scale of its input whose rounding and clipping err least."""
+    """Return, for every linear layer of a step, the scale of its input whose rounding and clipping err least."""
     largest: dict[str, float] = {}
     values: dict[str, list[Tensor]] = {}
     make = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""The codec's decoder in INT8: its convolutions take four fifths of a chunk's time on a CPU once the steps are fast."""
+"""Quantize the codec's decoder, whose convolutions take 4/5 of a chunk's time on a CPU once the steps are INT8."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Reader(CalibrationDataReader):
 
 
 def quantize(source: Path, target: Path, inputs: Iterable[dict[str, Any]]) -> None:
-    """Q/DQ pairs around every convolution: weights with a scale a channel, activations as uint8, calibrated on `inputs`.
+    """Put Q/DQ pairs around every convolution, calibrated on `inputs`: a weight scale a channel, uint8 activations.
 
     uint8 is what CPUs multiply with int8; symmetric int8 activations were slower and much less exact in OpenVINO.
     """

@@ -1,4 +1,4 @@
-"""INT8 in an ONNX graph: Q/DQ pairs in the standard domain, or ONNX Runtime's dynamic quantization."""
+"""Quantize an ONNX graph to INT8: by Q/DQ pairs in the standard domain, or by ONNX Runtime's dynamic quantization."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def layer_nodes(model: ModelProto) -> dict[str, NodeProto]:
-    """Linear layers by the name of their torch module, each with the node that multiplies by its weight."""
+    """Return the nodes that multiply by a linear layer's weight, by the name of the layer's torch module."""
     constant = {i.name for i in model.graph.initializer}
     found = {}
     for node in model.graph.node:
@@ -30,7 +30,7 @@ def layer_nodes(model: ModelProto) -> dict[str, NodeProto]:
 
 
 def without_notes(model: ModelProto) -> ModelProto:
-    """The graph without what the exporter wrote down about every node's origin; a tenth of a small INT8 file."""
+    """Remove the exporter's notes on every node's origin, a tenth of a small INT8 file, and return the graph."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -39,7 +39,7 @@ def without_notes(model: ModelProto) -> ModelProto:
 
 
 def with_qdq(model: ModelProto, scales: Mapping[str, float]) -> ModelProto:
-    """Q/DQ pairs around the inputs of the layers in `scales`, their weights stored as int8 with a scale a channel.
+    """Put Q/DQ pairs around the inputs of the layers in `scales`; store their weights as int8 with a scale a channel.
 
     Symmetric, zero points 0 and written out (a missing one would mean uint8); scales have the type of what they
     quantize, so that a strongly typed parser finds one type on both sides.
@@ -78,7 +78,7 @@ def with_qdq(model: ModelProto, scales: Mapping[str, float]) -> ModelProto:
 
 
 def dynamic(source: Path, target: Path, floats: Collection[str]) -> None:
-    """ONNX Runtime's dynamic quantization with a weight scale a channel; layers in `floats` stay as they are."""
+    """Quantize dynamically as ONNX Runtime does, with a weight scale a channel; layers in `floats` stay as they are."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(str(source))
@@ -101,7 +101,7 @@ def _pair(source: str, name: str, scale: str) -> list[NodeProto]:
 
 
 def _per_channel(values: NDArray[np.floating], axis: int) -> tuple[NDArray[np.int8], NDArray[np.floating]]:
-    """Weights [in, out] or [out, in] → int8 of the same shape, and a scale for each index of `axis`."""
+    """Return weights [in, out] or [out, in] as int8, with a scale for each index of `axis`."""
     w = values.astype(np.float32)
     scale = np.maximum(np.abs(w).max(axis=1 - axis), 1e-12) / 127
     quantized = np.clip(np.round(w / np.expand_dims(scale, 1 - axis)), -127, 127).astype(np.int8)

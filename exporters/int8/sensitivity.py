@@ -1,4 +1,4 @@
-"""Which layers hurt: everything in INT8 but one, and how much better x0 becomes."""
+"""Find the layers that INT8 harms most: quantize all but one, and see how much better x0 becomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAIN = 0.03  # of the whole error that a layer must be worth to stay in float
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Relative x0 error with every layer in INT8, and without each one; `kept` stay in float."""
+    """Hold the relative x0 error with every layer in INT8, and without each one; `kept` stay in float."""
 
     whole: float
     without: dict[str, float]
@@ -31,7 +31,7 @@ def measure(
     captured: Sequence[Captured],
     say: Callable[[str], None] = lambda text: None,
 ) -> Sensitivity:
-    """Leave each layer out in turn. Kept in float are those worth most per weight, within the budget."""
+    """Leave each layer out of INT8 in turn; keep in float those worth most per weight, within the budget."""
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer)
     step, layers = Step(transformer).eval(), linears(transformer)

@@ -1,4 +1,4 @@
-"""INT8 arithmetic imitated in torch: it finds the layers that hurt, and says what an INT8 graph must compute.
+"""Imitate INT8 arithmetic in torch, to find layers that lose by it and to define what an INT8 graph must compute.
 
 Weights: symmetric, one scale an output channel. Activations: symmetric with a calibrated scale (what a Q/DQ pair does),
 or, where none is given, asymmetric over the tensor at hand (what ONNX Runtime's dynamic quantization does).
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 
 def weight_scale(weight: Tensor) -> Tensor:
-    """[out, in] → [out, 1], so that the largest weight of a channel becomes 127."""
+    """Return scales [out, 1] of weights [out, in], so that the largest weight of a channel becomes 127."""
     return weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
 
 
 def quantized_weight(weight: Tensor) -> Tensor:
-    """[out, in] → what int8 leaves of it."""
+    """Return weights [out, in] rounded to int8 and back."""
     scale = weight_scale(weight.float())
     return ((weight.float() / scale).round().clamp(-127, 127) * scale).to(weight.dtype)
 
 
 def quantized_activation(x: Tensor, scale: float | None) -> Tensor:
-    """What int8 leaves of an activation; `scale` None: from its own range."""
+    """Return an activation rounded to int8 and back; without a `scale`, by its own range."""
     if scale is not None:
         return ((x.float() / scale).round().clamp(-128, 127) * scale).to(x.dtype)
     low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
@@ -41,7 +41,7 @@ def linears(module: nn.Module) -> dict[str, nn.Linear]:
 
 @contextlib.contextmanager
 def quantized(module: nn.Module, scales: Mapping[str, float | None]) -> Iterator[None]:
-    """While the block runs, the linear layers named in `scales` compute as INT8 would."""
+    """Have the linear layers named in `scales` compute as INT8 would while the block runs."""
     layers = linears(module)
     weights = {name: layers[name].weight.data for name in scales}
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine: float32, float16, or INT8 with dynamic activations and an INT8 decoder."""
+"""Run a model in ONNX Runtime: float32, float16, or INT8 with dynamic activations and an INT8 decoder."""
 
 from __future__ import annotations
 

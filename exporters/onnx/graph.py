@@ -1,4 +1,4 @@
-"""ONNX files of the step and of the codec's decoder: exported from torch's own modules, checked in full."""
+"""Export the step and the codec's decoder from torch's own modules to ONNX files, checked in full."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPSET = 20  # 21 and later break ONNX Runtime 1.32 on Q/DQ pairs, 23 and later s
 
 
 def export_step(transformer: CausalWanTransformer, path: Path, *, text_length: int) -> onnx.ModelProto:
-    """The step as ONNX; latents, picture size and past are dynamic, layers and text length are fixed."""
+    """Export the step; latents, picture size and past are dynamic, layers and text length are fixed."""
     _, ph, pw = transformer.config.patch_size
     inputs = example_inputs(transformer, (3 * ph, 5 * pw), latents=3, past=7 * 15, text=text_length)
     dynamic: dict[str, dict[int, Any]] = {name: {} for name in inputs}
@@ -39,7 +39,7 @@ def export_step(transformer: CausalWanTransformer, path: Path, *, text_length: i
 
 
 def export_decoder(codec: TinyCodec, path: Path) -> onnx.ModelProto:
-    """The tiny codec's decoder as a streaming step; number of latents and picture size are dynamic."""
+    """Export the tiny codec's decoder as a streaming step; number of latents and picture size are dynamic."""
     step = DecoderStep(codec).eval()
     inputs = step.example_inputs(cells=(6, 10), latents=3)
     dynamic: dict[str, Any] = {
@@ -50,7 +50,7 @@ def export_decoder(codec: TinyCodec, path: Path) -> onnx.ModelProto:
 
 
 def export_wan_decoder(codec: AutoencoderKLWan, path: Path) -> onnx.ModelProto:
-    """Wan's decoder as a streaming step, from the third latent of a stream on; picture size is dynamic."""
+    """Export Wan's decoder as a streaming step, from the third latent of a stream on; picture size is dynamic."""
     channels = codec.config.z_dim
     features = steady_features(codec, torch.randn(1, channels, 2, 4, 6))
     step = WanDecoderStep(codec, tuple(features)).eval()
@@ -87,13 +87,13 @@ def _export(
 
 
 def _large(module: nn.Module) -> bool:
-    """Whether the weights exceed what one protobuf file can hold (2 GiB)."""
+    """Return whether the weights exceed what one protobuf file can hold (2 GiB)."""
     return sum(p.numel() * p.element_size() for p in module.parameters()) > 1.9 * 2**30
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch.onnx prints its progress, ONNX Runtime's quantizer advises on the root logger; neither is for who exports."""
+    """Silence torch.onnx, which prints its progress, and ONNX Runtime's quantizer, which advises on the root logger."""
     loggers = [logging.getLogger("torch.onnx"), logging.getLogger()]
     levels = [logger.level for logger in loggers]
     try:

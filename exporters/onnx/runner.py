@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: one session a file, inputs and outputs bound to torch's own memory."""
+"""Run ONNX files on the CPU: one session a file, inputs and outputs bound to torch's own memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPES = {torch.float32: np.float32, torch.float16: np.float16}
 
 
 class OnnxRunner:
-    """One ONNX file. Nothing is copied: ONNX Runtime reads and writes the tensors that it is given."""
+    """Run one ONNX file. Nothing is copied: ONNX Runtime reads and writes the tensors that it is given."""
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         options = onnxruntime.SessionOptions()

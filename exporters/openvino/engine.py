@@ -1,4 +1,4 @@
-"""OpenVINO as an engine on CPUs: float32, float16 arithmetic where the CPU has it, or INT8 from Q/DQ pairs.
+"""Run a model in OpenVINO on CPUs: float32, float16 arithmetic where the CPU has it, or INT8 from Q/DQ pairs.
 
 With float16 arithmetic everything is float16, the sines of the timestep too, so it is less exact than ONNX's float16
 files, whose types are fixed; whether that shows is for the parity report to say.
@@ -26,7 +26,7 @@ DEVICE = "cpu"
 
 
 class OpenvinoRunner:
-    """One compiled file. Inputs and outputs are torch's own memory."""
+    """Run one compiled file. Inputs and outputs are torch's own memory."""
 
     dtype = torch.float32  # of inputs and outputs; what happens inside is the precision's matter
 

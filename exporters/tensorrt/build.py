@@ -1,4 +1,4 @@
-"""From a typed ONNX file to a TensorRT 11 plan: one strongly typed network, one profile a (queries, past) pair.
+"""Build a TensorRT 11 plan of a typed ONNX file: one strongly typed network, one profile a (queries, past) pair.
 
 Written to TensorRT 11.4's API, where precision comes from the graph's types and its Q/DQ pairs alone: there are no
 precision flags, no calibrators, no explicit-batch flag. It has not run on a GPU yet; see `exporters.verify`.
@@ -57,7 +57,7 @@ def build_plan(
 
 def _monitor(trt: Any, say: Say) -> Any:
     class Progress(trt.IProgressMonitor):
-        """Says how far the builder's phases are."""
+        """Say how far the builder's phases are."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)

@@ -1,4 +1,4 @@
-"""TensorRT as an engine on NVIDIA GPUs: float32, float16, or INT8 from Q/DQ pairs over float16."""
+"""Run a model in TensorRT on NVIDIA GPUs: float32, float16, or INT8 from Q/DQ pairs over float16."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(model: Model, precision: str, folder: Path, say: Say) -> None:
 
 
 def _timings(model: Model, store: Path) -> Path:
-    """Measured tactics, beside the artifacts: builds of other precisions profit, other GPUs and versions have their own."""
+    """Return the file of measured tactics of this GPU and version, which builds of all precisions share."""
     gpu = torch.cuda.get_device_name(model.generator.device).replace(" ", "-").replace("/", "-")
     return store / f"tensorrt-{version('tensorrt-cu13')}-{gpu}.timings"
 
@@ -68,7 +68,7 @@ def start(model: Model, precision: str, folder: Path) -> Runners:
 
 
 def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
-    """The shapes of a step's inputs for every (queries, past) pair that occurs at the entry's size of picture."""
+    """Return the shapes of a step's inputs for every (queries, past) pair at the entry's size of picture."""
     c, size, stride = model.generator.transformer.config, model.entry.size, model.generator.stride
     text = model.generator.text("a red ball by day").layers[0][0].shape[1]
     cells, tokens = (size[1] // stride, size[0] // stride), tokens_of(model, size)
@@ -90,7 +90,7 @@ def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
 
 
 def decoder_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
-    """A chunk at a time, and the knot that a take ends with, at the entry's size of picture."""
+    """Return the shapes of the decoder's inputs for a chunk, a first chunk and the knot that a take ends with."""
     codec, r = codec_of(model), model.generator.config
     if not isinstance(codec, TinyCodec):
         return []

@@ -1,4 +1,4 @@
-"""What TensorRT's ONNX parser takes, as its documentation says, and a check of a graph against it, node by node.
+"""Check a graph, node by node, against what TensorRT's ONNX parser takes according to its documentation.
 
 Source: docs/operators.md of onnx-tensorrt, the edition for TensorRT 10.15 (opset 9 to 24), the newest that could be
 read; TensorRT 11's own guide says opset 9 to 25. Rules for Q/DQ: "Explicit Quantization" of the TensorRT 11
@@ -57,7 +57,7 @@ _MIXED |= {"ScatterND", "Clip"}  # operators whose inputs are not all of one typ
 
 
 def complaints(source: Path) -> list[str]:
-    """Every reason that the table knows why the parser would refuse the file's graph, one line each; empty: none."""
+    """Return every reason in the table for which the parser would refuse the file's graph, one line each."""
     inferred = source.with_suffix(".inferred")
     # from file to file: a model of more than 2 GiB has its weights beside it and is never one message
     onnx.shape_inference.infer_shapes_path(str(source), str(inferred), check_type=True, strict_mode=True)

@@ -1,4 +1,4 @@
-"""A TensorRT plan at run time: for every set of shapes its own bindings, allocated once, and a CUDA graph."""
+"""Run a TensorRT plan: for every set of shapes bindings that are allocated once, and a CUDA graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16} 
 
 @dataclass(frozen=True)
 class Bound:
-    """A context whose shapes and addresses are set once and for all."""
+    """Hold a context whose shapes and addresses are set once and for all."""
 
     context: Any
     tensors: dict[str, Tensor]
@@ -26,7 +26,7 @@ class Bound:
 
 
 class TensorrtRunner:
-    """One plan. Addresses never change after the first run of a shape, so that a CUDA graph can be replayed."""
+    """Run one plan. Addresses never change after the first run of a shape, so that a CUDA graph can be replayed."""
 
     def __init__(self, plan: Path, dtype: torch.dtype, device: torch.device) -> None:
         import tensorrt as trt
@@ -72,7 +72,7 @@ class TensorrtRunner:
         return Bound(context, {**tensors, "": room}, capture(context, stream))
 
     def _type(self, name: str) -> torch.dtype:
-        """The engine's own type of an input or output: what comes in another is converted when it is copied."""
+        """Return the engine's own type of an input or output; copying converts a tensor of another type."""
         return TYPES[str(self._engine.get_tensor_dtype(name)).rsplit(".", 1)[-1]]
 
     def _profile(self, inputs: dict[str, Tensor]) -> int:
@@ -84,7 +84,7 @@ class TensorrtRunner:
 
 
 def capture(context: Any, stream: torch.cuda.Stream) -> Replay:
-    """The context's work as a CUDA graph; the first runs, which set things up, happen before it is captured."""
+    """Capture the context's work as a CUDA graph, after the first runs, which set things up."""
     torch.cuda.synchronize()
     for _ in range(2):
         _demand("the run", done=context.execute_async_v3(stream.cuda_stream))
@@ -97,6 +97,6 @@ def capture(context: Any, stream: torch.cuda.Stream) -> Replay:
 
 
 def _demand(what: str, *, done: bool) -> None:
-    """TensorRT says no by returning False; what it would compute after that means nothing."""
+    """Raise ExportError where TensorRT has returned False, after which its results would mean nothing."""
     if not done:
         raise ExportError(f"TensorRT refuses {what}; its log above says why")

@@ -1,7 +1,7 @@
-"""What pocket-avatar makes of a portrait and a voice: seams, likeness and lip sync, for every way of rolling out.
+"""Measure pocket-avatar: seams, likeness and lip sync, for every way of rolling out.
 
-Arms share faces, sound and noise. Films are measured before any video encoder, in the box of the face; the eyes that
-read mouth and likeness were trained on the portrait world alone.
+The arms share faces, sound and noise. Films are measured before any video encoder, in the box of the face; the network
+that reads mouth and likeness was trained on the portrait world alone.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from models.time_grid import FRAMES_PER_LATENT, frames_before
 
 FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
 MEASURES = (
-    "seam ratio", "hand-over", "beyond codec", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE", "sharpness / min",
-    "motion", "sync", "lag ms", "silence", "disagreement", "fps together",
+    "seam ratio", "hand-over", "beyond codec", "null", "jerk ratio", "knot energy", "likeness", "likeness / min", "ΔE",
+    "sharpness / min", "motion", "sync", "lag ms", "silence", "disagreement", "fps together",
 )  # fmt: skip
 Frames = NDArray[np.uint8]
 Sound = NDArray[np.float32]
@@ -47,14 +47,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Arm:
-    """One way of rolling out, and every film's measures."""
+    """One way of rolling out, with the measurements of every film."""
 
     name: str
     config: RolloutConfig
     films: list[dict[str, float]] = field(default_factory=list)
 
     def by_face(self, measure: str) -> list[float]:
-        """The mean over a face's films, face by face: films of one face are no independent draws."""
+        """Return the mean over each face's films: films of one face are no independent draws."""
         values: dict[float, list[float]] = {}
         for film in self.films:
             values.setdefault(film["face"], []).append(film[measure])
@@ -62,7 +62,7 @@ class Arm:
 
 
 def arms(config: RolloutConfig) -> list[Arm]:
-    """Four seams, then four places of the reference; the shipped way is `knot 1`."""
+    """Return four seams, then four places of the reference; the shipped way is `knot 1`."""
     seams_ = {
         "hard cut": replace(config, knot=0),
         "pinned, not fused": replace(config, knot=1, fusion=(1.0,)),
@@ -80,7 +80,7 @@ def arms(config: RolloutConfig) -> list[Arm]:
 
 
 def cast(count: int) -> list[tuple[Face, int]]:
-    """Faces whose attributes were never trained on together, and a number for the voice of each."""
+    """Draw faces whose attributes were never trained on together, each with the seed of its voice."""
     rng = random.Random(2025)
     return [(random_face(rng, held_out=True), 500 + i) for i in range(count)]
 
@@ -88,9 +88,10 @@ def cast(count: int) -> list[tuple[Face, int]]:
 def films(
     model: Model, config: RolloutConfig, faces: Sequence[Face], sounds: Sequence[Sound], seeds: tuple[int, ...]
 ) -> tuple[list[Frames], list[float], float]:
-    """Of every face that speaks its sound, in step: frames [n, H, W, 3], mean disagreement of its knots; all their frames a second.
+    """Let every face speak its sound, all in step; every film is as long as the longest sound.
 
-    Each gives the frames that it would give by itself, up to a grey level, and all of them are as long as the longest sound.
+    Returns the films (uint8 [frames, H, W, 3]), the mean disagreement of each one's knots (NaN without knots), and the
+    frames a second of all of them together. A film has the frames that it would have by itself, up to a grey level.
     """
     generator = model.generator.with_config(config)
     state = generator.new_take(seeds, *model.entry.size)
@@ -123,7 +124,7 @@ def films(
 
 
 def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk: int) -> dict[str, float]:
-    """Of one film and the sound that drove it from its first frame on."""
+    """Measure one film (uint8 [frames, H, W, 3]) and the sound that drove it from its first frame on."""
     reference = drawn(face)
     portrait = np.frombuffer(bytearray(reference.pixels), np.uint8).reshape(1, reference.height, reference.width, 3)
     change, period = seams.changes(frames, FACE), FRAMES_PER_LATENT * chunk
@@ -150,23 +151,23 @@ def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk
 
 
 def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, seeds: int, say: Say) -> None:
-    """Every face with `seeds` noises of its own, `seconds` long; the measures are added to the arm.
+    """Let every face speak for `seconds` seconds with `seeds` seeds of its own, and add the measurements to the arm.
 
-    Its fps are those of all faces together.
+    The frames a second are those of all faces together.
     """
-    who = cast(faces)
-    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
+    actors = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in actors]
     for seed in range(seeds):
         say(f"{arm.name}: {faces} faces speak, seed {seed + 1} of {seeds}")
         own = tuple(seed * faces + i for i in range(faces))
-        made, apart, fps = films(model, arm.config, [face for face, _ in who], sounds, own)
-        for (face, voice), sound, frames, disagreement in zip(who, sounds, made, apart, strict=True):
+        made, apart, fps = films(model, arm.config, [face for face, _ in actors], sounds, own)
+        for (face, voice), sound, frames, disagreement in zip(actors, sounds, made, apart, strict=True):
             found = measured(frames, sound, face, reader, arm.config.chunk)
             arm.films.append(found | {"face": voice, "disagreement": disagreement, "fps together": fps})
 
 
 def table(arms_: list[Arm], base: str) -> str:
-    """Markdown: the mean over faces and its 95 % interval, and the paired difference from the arm called `base`."""
+    """Format Markdown: the mean over faces, its 95 % interval, and the paired difference from the arm called `base`."""
     lines = ["| measure | " + " | ".join(a.name for a in arms_) + " |", "|---" * (len(arms_) + 1) + "|"]
     reference = next((a for a in arms_ if a.name == base), arms_[0])
     for measure in MEASURES:
@@ -194,12 +195,12 @@ def save(folder: Path, arms_: list[Arm], record: dict[str, Any]) -> str:
 
 
 def sheet(model: Model, path: Path, faces: int = 6, seconds: float = 6) -> None:
-    """A contact sheet: each row a face, first as it was given, then as it speaks."""
-    who = cast(faces)
-    sounds = [monologue(seconds, random.Random(voice)) for _, voice in who]
-    made, _, _ = films(model, model.entry.rollout, [face for face, _ in who], sounds, tuple(range(faces)))
+    """Write a contact sheet: each row a face, first as it was given, then as it speaks."""
+    actors = cast(faces)
+    sounds = [monologue(seconds, random.Random(voice)) for _, voice in actors]
+    made, _, _ = films(model, model.entry.rollout, [face for face, _ in actors], sounds, tuple(range(faces)))
     rows = []
-    for (face, _), frames in zip(who, made, strict=True):
+    for (face, _), frames in zip(actors, made, strict=True):
         reference = drawn(face)
         given = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
         at = np.linspace(FPS, len(frames) - 1, 9).round().astype(int)

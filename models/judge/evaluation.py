@@ -1,7 +1,7 @@
-"""What pocket shows of what it is told: the judge's table, and the ablations of the papers' claims.
+"""Measure with the judge how well pocket shows what its prompts say, and what each claim of the papers is worth.
 
-Arms of an ablation share prompts, seeds and so noise; intervals are bootstrapped over prompts. The takes of an arm run
-in step, as one batch of the generator; each gives the latents that it would give by itself.
+The arms of an ablation share prompts, seeds and therefore noise; intervals are bootstrapped over prompts. The takes of
+an arm run in step, as one batch of the generator; each gives the latents that it would give by itself.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Progress = Callable[[str], None]
 
 
 def prompts(count: int, seed: int = 2024) -> list[tuple[Scene, Scene]]:
-    """Scenes before and after a switch; their colour and subject were never trained on together."""
+    """Draw pairs of scenes before and after a switch; colour and subject were never trained on together."""
     rng = random.Random(seed)
     pairs = []
     for _ in range(count):
@@ -53,7 +53,7 @@ def prompts(count: int, seed: int = 2024) -> list[tuple[Scene, Scene]]:
 
 @dataclass
 class Arm:
-    """One way of rolling out, and what the judge made of it: every measure, a number a prompt."""
+    """One way of rolling out, with its measurements: for every measure one number a prompt."""
 
     name: str
     model: Model
@@ -64,7 +64,7 @@ class Arm:
 
 
 def arms(model: Model) -> list[Arm]:
-    """The default way first; every other changes one thing."""
+    """Return the ways of rolling out that are compared: the default first, each of the others with one change."""
     config = model.entry.rollout
     few = [s for s in config.schedule.sigmas if s in (1.0, 0.75)] or list(config.schedule.sigmas[:2])
     half = config.sink + (config.window - config.sink) // 2 // config.chunk * config.chunk
@@ -86,7 +86,10 @@ def arms(model: Model) -> list[Arm]:
 
 
 def in_step(arm: Arm, prompts: Sequence[tuple[str, ...]], seeds: tuple[int, ...]) -> Iterator[list[meters.Frames]]:
-    """Takes that run in step: `prompts` says for every chunk what each of them shows. A chunk's twelve frames of each."""
+    """Roll out takes in step, and yield chunk by chunk the frames of each take, uint8 [meters.WINDOW, H, W, 3].
+
+    `prompts` holds for every chunk the prompt of each take.
+    """
     generator = arm.model.generator.with_config(arm.config)
     state = generator.new_take(seeds, *arm.model.entry.size)
     streams = [generator.new_stream() for _ in seeds]
@@ -98,7 +101,7 @@ def in_step(arm: Arm, prompts: Sequence[tuple[str, ...]], seeds: tuple[int, ...]
 
 
 def read(judge: Judge, chunks: Iterator[list[meters.Frames]], say: Callable[[int], None]) -> list[meters.Reading]:
-    """What the judge reads, take by take, [chunks, values] of every attribute."""
+    """Return what the judge reads, take by take: probabilities [chunks, values] of every attribute."""
     readings: list[list[meters.Reading]] = []
     for number, frames in enumerate(chunks, 1):
         readings.append([judge.probabilities(torch.from_numpy(f)[None]) for f in frames])
@@ -107,7 +110,7 @@ def read(judge: Judge, chunks: Iterator[list[meters.Frames]], say: Callable[[int
 
 
 def short(judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
-    """Roll out every prompt with every seed: four chunks of its first scene, then four of its second."""
+    """Roll out every prompt with every seed, SWITCH chunks of its first scene, then its second, and measure."""
     # every take has noise of its own, so that an interval over prompts is one over noise, too
     takes = [(*pair, number * seeds + k) for number, pair in enumerate(pairs) for k in range(seeds)]
     captions = tuple(b.caption() for b, _, _ in takes), tuple(a.caption() for _, a, _ in takes)
@@ -142,7 +145,7 @@ def short(judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, 
 
 
 def _settled() -> list[int]:
-    """Windows in which a prompt has had a chunk to show itself."""
+    """Return the chunks before which their prompt has had one chunk to take effect."""
     return [*range(1, SWITCH), *range(SWITCH + 1, CHUNKS)]
 
 
@@ -152,17 +155,17 @@ def _mean(values: meters.Numbers) -> float:
 
 @dataclass
 class Drift:
-    """A long stream, chunk by chunk: what the judge and the meters say of it."""
+    """Measurements of long streams, chunk by chunk."""
 
     name: str
     series: dict[str, list[list[float]]]  # measure → stream → chunk
 
     def slopes(self) -> dict[str, tuple[float, float, float]]:
-        """Change per hundred chunks: mean over streams with its interval."""
+        """Return the change per hundred chunks of every measure: mean over streams, and the bounds of its interval."""
         return {m: meters.interval([meters.slope(s) for s in streams]) for m, streams in self.series.items()}
 
     def against(self, base: Drift) -> dict[str, tuple[float, float, float]]:
-        """How much more it changes per hundred chunks than the same streams do in `base`, over as much as both have."""
+        """Return how much more each measure changes per hundred chunks than in `base`, over their common length."""
         found = {}
         for measure, streams in self.series.items():
             pairs = list(zip(streams, base.series[measure], strict=True))
@@ -171,7 +174,7 @@ class Drift:
 
 
 def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0) -> Drift:
-    """`streams` takes of `latents` latents; with `switch_every` a new prompt comes after so many chunks."""
+    """Roll out `streams` takes of `latents` latents; with `switch_every` a new prompt comes after so many chunks."""
     chunks = latents // arm.config.chunk
     rng, scenes = random.Random(77), [tuple(scene for scene, _ in prompts(streams, seed=77))]
     for i in range(1, chunks):
@@ -193,7 +196,7 @@ def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, swit
 
 
 def table(arms_: list[Arm], ceiling: dict[str, float]) -> str:
-    """Markdown: every arm with its measures, then the default's attributes beside what the codec lets through."""
+    """Format Markdown: every arm with its measures, then the default's attributes beside what survives the codec."""
     lines = ["| arm | " + " | ".join(MEASURES) + " | median, p90 |", "|---" * (len(MEASURES) + 2) + "|"]
     base = arms_[0]
     for arm in arms_:
@@ -244,7 +247,7 @@ def _slopes(found: dict[str, tuple[float, float, float]]) -> str:
 
 
 def sheet(model: Model, path: Path, seeds: int = 3) -> None:
-    """A contact sheet: every prompt of SHEET with its first seeds, a frame after a second and a half and one at four."""
+    """Write a contact sheet: every prompt of SHEET with its first seeds, at 1.5 and at 4 seconds."""
     takes = [(prompt, seed) for prompt in SHEET for seed in range(seeds)]
     arm = Arm("sheet", model, model.entry.rollout)
     together = list(in_step(arm, [tuple(p for p, _ in takes)] * 6, tuple(s for _, s in takes)))

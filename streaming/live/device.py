@@ -21,7 +21,7 @@ class DeviceThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def run(self, job: Callable[[], T]) -> T:
-        """The result of `job`, run when those before it are done."""
+        """Run `job` when those before it are done, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
     def close(self) -> None:

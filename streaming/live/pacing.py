@@ -15,18 +15,18 @@ TOLERANCE = 0.5  # of a frame. A timer's jitter must not move the anchor, or eve
 
 @dataclass(frozen=True)
 class Pace:
-    """Frame number `frame` belongs to the monotonic time `time` (seconds); `fps` frames a second around it."""
+    """Ties frame number `frame` to the monotonic time `time` (seconds), with `fps` frames a second around it."""
 
     fps: int
     frame: int
     time: float
 
     def due(self, frame: int) -> float:
-        """The monotonic time at which a frame leaves, if it is there."""
+        """Return the monotonic time (seconds) at which a frame leaves, if it is there."""
         return self.time + (frame - self.frame) / self.fps
 
     def released(self, frame: int, now: float) -> Pace:
-        """The pace once `frame` has left at `now`: another only if that was later than the tolerance.
+        """Return the pace after `frame` has left at `now`: another only if that was later than the tolerance.
 
         After a stall the frame that was waited for is the new anchor, so what piled up behind it is shown at the media
         rate. Asked of every frame as it leaves, two in a row are never closer than `1 - TOLERANCE` frames.
@@ -36,12 +36,12 @@ class Pace:
 
 
 def pts_of(frame: int, fps: int) -> int:
-    """Media time of a released frame in 90 kHz ticks; it strictly grows, whatever happened to the pace."""
+    """Return the media time of a released frame in 90 kHz ticks; it grows with the number, whatever the pace was."""
     return frame * TICKS // fps
 
 
 class LookAhead(StrEnum):
-    """The viewer's dial: how far ahead of the playhead to draw. A prompt lands behind what is already drawn."""
+    """Says how far ahead of the playhead to draw. A prompt lands behind what is already drawn."""
 
     INSTANT = "instant"  # a prompt shows at the earliest moment; a slow chunk is seen as a stall
     SMOOTH = "smooth"  # a chunk may take as long as it plays
@@ -53,7 +53,7 @@ HEADROOM = 1.25  # times the measured time: chunks vary
 
 
 def may_draw(look_ahead: LookAhead, *, unplayed: int, chunk: int, production: float) -> bool:
-    """Whether to draw the next chunk now: when no more than so many frames are left to play.
+    """Return whether to draw the next chunk now: when no more than so many frames are left to play.
 
     - `instant`: as many as play while a chunk is made, with headroom; from a quarter of a chunk to one
     - `smooth`: one chunk

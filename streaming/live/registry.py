@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.errors import ErrorKind, UserError
 from models.judge.face_reader import FaceReader
+from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.speech.avatar import Avatar
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
@@ -43,7 +42,7 @@ class FullError(UserError):
 
 @dataclass
 class HostedSession:
-    """A session with the key of whoever may control it."""
+    """Holds a session with the key that gives control of it."""
 
     session: Session
     key: str
@@ -51,7 +50,7 @@ class HostedSession:
     _seat: object = None
 
     def take_seat(self) -> Callable[[], bool]:
-        """Control for a connection until another one takes it; says whether it still has it."""
+        """Give a connection control until another one takes it; the returned function tells whether it still has it."""
         mine = self._seat = object()
         return lambda: self._seat is mine
 
@@ -65,11 +64,11 @@ class SessionRegistry:
         device: DeviceThread,
         folder: Path | None = None,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = MONOTONIC,
         grace: float = GRACE,
         ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        """`load` gives a model by name, `ended` is told of every session that is closed."""
+        """Start sessions of the models that `load` gives by name; `ended` is called with each that is closed."""
         self._load, self.device, self.folder = load, device, folder
         self._clock, self._grace, self._ended = clock, grace, ended
         self.hosted: dict[str, HostedSession] = {}
@@ -79,7 +78,7 @@ class SessionRegistry:
     async def create(
         self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: TakeHistory | None = None
     ) -> HostedSession:
-        """A running session; FullError names the place in line if it would push the others under real time.
+        """Start a session; FullError names the place in line if it would push the others under real time.
 
         With a `past` it continues that line, which began as `take`.
         """
@@ -91,10 +90,10 @@ class SessionRegistry:
     async def create_avatar(
         self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
     ) -> HostedSession:
-        """A running avatar with this portrait; FullError as for every session."""
+        """Start a session of an avatar with this portrait; FullError as `create` raises it."""
         model = await self._admitted(take, ticket)
-        how: dict[str, Any] = {"folder": self.folder, "clock": self._clock}
-        return self._begun(LiveAvatar(model, take, self.device, portrait=portrait, reader=reader, **how))
+        avatar = partial(Avatar, model, portrait, reader)
+        return self._begun(Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar))
 
     async def _admitted(self, take: Take, ticket: str | None) -> Model:
         self._admit(take.model, ticket)
@@ -124,7 +123,7 @@ class SessionRegistry:
         raise FullError(ticket, list(self._line).index(ticket) + 1)
 
     async def tidy(self) -> None:
-        """End what nobody has watched for the grace period, and forget what is over."""
+        """End sessions that had no viewer for the grace period, and forget those that are over."""
         now = self._clock()
         for key, hosted in list(self.hosted.items()):
             if len(hosted.session.broadcast):
@@ -143,7 +142,7 @@ class SessionRegistry:
         """Tidy once a second, until cancelled; then end everything."""
         try:
             while True:
-                await asyncio.sleep(1)
+                await self._clock.sleep(1)
                 try:
                     await self.tidy()
                 except Exception:  # of one session; the others go on

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,12 +18,15 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from streaming.live.chunk_producer import ChunkProducer
+from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.live.session_state import SessionState, next_state
 from streaming.media.broadcast import Broadcast
+from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.live_recording import LiveRecording, RecordingError
+from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 from streaming.transport.commands import (
@@ -58,7 +60,7 @@ Listener = Callable[[Event], None]
 
 
 class Session:
-    """One running take. All methods belong to the event loop; only steps run on the device thread."""
+    """Runs one take. All methods belong to the event loop; only steps run on the device thread."""
 
     def __init__(
         self,
@@ -68,59 +70,73 @@ class Session:
         *,
         folder: Path | None = None,
         look_ahead: LookAhead = LookAhead.SMOOTH,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = MONOTONIC,
         past: TakeHistory | None = None,
+        avatar: AvatarMaker | None = None,
     ) -> None:
-        """With a `past`, `take` is what that began as, and this session goes on where it ended."""
+        """Prepare a session of `take`; `start` begins it. Its files are kept in `folder`.
+
+        With a `past`, `take` is what that began as, and this session goes on where it ended. With an `avatar` the film
+        is driven by what that says, and drawn anew when it is interrupted.
+        """
         self.id = uuid.uuid4().hex
         self.model, self.device = model, device
-        self.phase, self.failure = SessionState.WARMING, ""
-        size = take.width_height(model.entry.size)
+        self.state, self.failure = SessionState.WARMING, ""
         self._listeners: list[Listener] = []
-        self.playout = Playout(
-            size,
-            model.entry.fps,
-            freed=lambda: self._drawing.wake(),
-            shown=self._shown,
-            clock=clock,
-            sound=model.entry.drive is not None,
+        (width, height), fps = take.width_height(model.entry.size), model.entry.fps
+        encoder = LiveEncoder(width, height, fps, bitrate_for(width, height, fps))
+        self.playout = Playout(encoder, fps, freed=lambda: self.producer.wake(), clock=clock, sound=avatar is not None)
+        self.playout.watch(self._shown)
+        self.avatar = (
+            avatar(playout=self.playout, tell=self._tell, wake=lambda: self.producer.wake(), clock=clock)
+            if avatar is not None
+            else None
         )
-        self._drawing = self._new_drawing(
-            take, device, folder=folder, look_ahead=look_ahead, tell=self._tell, clock=clock, past=past
+        self.producer = ChunkProducer(
+            model,
+            take,
+            device,
+            self.playout,
+            folder=folder,
+            look_ahead=LookAhead.INSTANT if self.avatar is not None else look_ahead,
+            tell=self._tell,
+            clock=clock,
+            past=past,
+            sound=self.avatar.sound if self.avatar is not None else None,
+            interruptions=self.avatar.interruptions if self.avatar is not None else None,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._recorder: asyncio.Task[None] | None = None
 
-    def _new_drawing(self, take: Take, device: DeviceThread, **how: Any) -> ChunkProducer:
-        return ChunkProducer(self.model, take, device, self.playout, **how)
-
-    # -- what it tells --------------------------------------------------------------------------------------------
+    # -- facts and events -----------------------------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
-        return self.phase in (SessionState.ENDED, SessionState.FAILED)
+        """Return whether the session has ended or failed."""
+        return self.state in (SessionState.ENDED, SessionState.FAILED)
 
     @property
-    def line(self) -> TakeHistory:
-        """What has been lived through, of the branch that it is on."""
-        return self._drawing.line
+    def history(self) -> TakeHistory:
+        """Return what has been drawn of the branch on which the session is."""
+        return self.producer.history
 
     @property
     def index(self) -> int:
-        """Latents drawn so far."""
-        return self.line.length
+        """Count the latents drawn so far."""
+        return self.history.length
 
     @property
     def broadcast(self) -> Broadcast:
+        """Return the broadcast of the encoded pictures."""
         return self.playout.broadcast
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of device time a second of media costs; None before the first chunks."""
-        return self._drawing.figures.real_time_factor
+        """Return the seconds of device time that a second of media costs; None before the first chunks."""
+        return self.producer.timings.real_time_factor
 
     def hello(self, *, controls: bool) -> HelloEvent:
-        """Describe the session to a viewer that connects, and says whether that one may send commands."""
+        """Describe the session to a viewer that connects; `controls` says whether that one may send commands."""
         entry = self.model.entry
         return HelloEvent(
             session=self.id,
@@ -128,39 +144,40 @@ class Session:
             model=entry.name,
             fps=entry.fps,
             chunk=entry.rollout.chunk,
-            phase=self.phase,
+            phase=self.state,
             sound=self.playout.sound is not None,
         )
 
     def take(self) -> Take:
-        """The surviving line as a take that render replays to the same latents."""
-        return self.line.as_take(self._drawing.record)
+        """Return the history as a take that render replays to the same latents."""
+        return self.history.as_take(self.producer.record)
 
     def status(self) -> StatusEvent:
         """Tell where the session is and what it measures."""
-        timings, knots = self._drawing.figures, self._drawing.figures.knots
-        return StatusEvent(
-            phase=self.phase,
+        timings = self.producer.timings
+        status = StatusEvent(
+            phase=self.state,
             latent=self.index,
-            catching_up=self._drawing.catching_up,
+            catching_up=self.producer.catching_up,
             playhead=self.playout.playhead,
-            oldest=self._drawing.snapshots.oldest(),
-            held_mb=round(self._drawing.snapshots.bytes() / 1e6),
+            oldest=self.producer.snapshots.oldest(),
+            held_mb=round(self.producer.snapshots.bytes() / 1e6),
             generated_fps=timings.generated_fps,
             buffer_ms=round(1000 * len(self.playout) / self.playout.fps),
             prompt_ms=timings.prompt_ms,
-            knots=knots,
+            knots=timings.knots,
             viewers=len(self.broadcast),
-            look_ahead=self._drawing.look_ahead,
+            look_ahead=self.producer.look_ahead,
             recorded_s=round(self.playout.recording.seconds, 1) if self.playout.recording else None,
         )
+        return status if self.avatar is None else self.avatar.with_status(status)
 
     def timeline(self) -> TimelineEvent:
         """List the cues of the take as it is now."""
-        return self._drawing.timeline()
+        return self.producer.timeline()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Every event goes to `listener` from now on; the returned function ends that."""
+        """Send every event to `listener` from now on; the returned function ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
@@ -168,12 +185,12 @@ class Session:
         for listener in list(self._listeners):
             listener(event)
 
-    # -- what it is told ------------------------------------------------------------------------------------------
+    # -- commands -------------------------------------------------------------------------------------------------
 
     def obey(self, command: Command) -> None:
-        """Accept a command; ControlError says why not. What becomes of it is told to the listeners."""
+        """Accept a command; ControlError says why not. Events tell what becomes of it."""
         if self.over:
-            raise ControlError(f"the take has {self.phase}", command.id)
+            raise ControlError(f"the take has {self.state}", command.id)
         try:
             self._obey(command)
         except ValueError as e:
@@ -182,16 +199,22 @@ class Session:
 
     def _obey(self, command: Command) -> None:
         match command:
+            case PlainCommand(type="interrupt") if self.avatar is not None:
+                self.avatar.interrupt("asked to")
+            case MicrophoneCommand(use=use) if self.avatar is not None:
+                self.avatar.queue.use = use
+            case PromptCommand() | LookAheadCommand() if self.avatar is not None:
+                raise ValueError("an avatar is told nothing in words and answers as early as it can; let it speak")
             case RewindCommand(latent=latent):
-                self._drawing.rewind(latent)
+                self.producer.rewind(latent)
             case PrepareCommand(text=text):
                 self._prepare(text, command.id)
             case LookAheadCommand(value=value):
-                self._drawing.look_ahead = value
-                self._drawing.wake()
-            case PlainCommand(type="pause") if self.phase is SessionState.LIVE:
+                self.producer.look_ahead = value
+                self.producer.wake()
+            case PlainCommand(type="pause") if self.state is SessionState.LIVE:
                 self._become(SessionState.PAUSED)
-            case PlainCommand(type="resume") if self.phase is SessionState.PAUSED:
+            case PlainCommand(type="resume") if self.state is SessionState.PAUSED:
                 self._become(SessionState.LIVE)
             case PlainCommand(type="end"):
                 self._become(SessionState.ENDED)
@@ -204,17 +227,17 @@ class Session:
                     raise ValueError("nothing is being recorded")
                 self.playout.recording.end()
             case PlainCommand(type="undo"):
-                if (number := self._drawing.undo()) is not None:  # told behind the answer to the undo itself
+                if (number := self.producer.undo()) is not None:  # told behind the answer to the undo itself
                     asyncio.get_running_loop().call_soon(self._tell, TakenBackEvent(id=number))
             case MicrophoneCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
-                raise ValueError(f"a take that is {self.phase} cannot {command.type}")
+                raise ValueError(f"a take that is {self.state} cannot {command.type}")
             case _:
                 self._cue(command)
 
     def _cue(self, command: CueCommand) -> None:
-        self._drawing.land(command.cue_line(), command.id)
+        self.producer.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):
             self._prepare(command.text, command.id)
 
@@ -232,7 +255,7 @@ class Session:
         """Begin a recording beside the take; the stream does not depend on how it fares."""
         playout = self.playout
         size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
-        recording = LiveRecording(self._drawing.recording(), *size, playout.fps, sound=sound)
+        recording = LiveRecording(self.producer.recording(), *size, playout.fps, sound=sound)
         playout.recording = recording
 
         async def run() -> None:
@@ -251,11 +274,14 @@ class Session:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._spawn(self._drawing.run(self._begun))
+        """Begin to draw and to play; call it on the event loop."""
+        self._spawn(self.producer.run(self._begun))
         self._spawn(self.playout.run())
+        if self.avatar is not None and self.avatar.meters is not None:
+            self._spawn(self.avatar.meters.run(self._tell, lambda: len(self.broadcast) > 0))
 
     async def close(self) -> None:
-        """End it if it runs, and wait until nothing of it is left."""
+        """End the session if it runs, and wait until nothing of it is left."""
         if not self.over:
             self._become(SessionState.ENDED)
         if self._recorder is not None:  # it has its last fragment to write
@@ -268,24 +294,24 @@ class Session:
         self.broadcast.close()
         if self.playout.sound is not None:
             self.playout.sound.close()
-        self._drawing.close()
+        self.producer.close()
         self.playout.clear()
         self._listeners.clear()
 
-    def _become(self, phase: SessionState) -> None:
-        self.phase = next_state(self.phase, phase)
+    def _become(self, state: SessionState) -> None:
+        self.state = next_state(self.state, state)
         if self.over:
             self.playout.end()
-            self._drawing.end()
+            self.producer.end()
             if self.playout.recording is not None:
                 self.playout.recording.end()
         else:
-            self.playout.hold(held=phase is not SessionState.LIVE)
-            self._drawing.hold(held=phase is SessionState.PAUSED)
-        self._tell(PhaseEvent(phase=phase, why=self.failure))
+            self.playout.hold(held=state is not SessionState.LIVE)
+            self.producer.hold(held=state is SessionState.PAUSED)
+        self._tell(PhaseEvent(phase=state, why=self.failure))
 
     def _begun(self) -> None:
-        if self.phase is SessionState.WARMING:
+        if self.state is SessionState.WARMING:
             self._become(SessionState.LIVE)
 
     def _shown(self, shown: Shown, number: int) -> None:

@@ -10,10 +10,10 @@ from streaming.transport.events import KnotFigures
 
 
 class Timings:
-    """Seconds that chunks took, and that commands waited for their first frame; the newest of each."""
+    """Keeps the newest seconds that chunks took, and that commands waited for their first frame."""
 
     def __init__(self, chunk_frames: int, fps: int) -> None:
-        """Frames a chunk gives, and frames a second of the film."""
+        """Measure chunks of `chunk_frames` frames for a film of `fps` frames a second."""
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
         self._busy: deque[float] = deque(maxlen=20)
@@ -26,16 +26,16 @@ class Timings:
         self._busy.append(seconds + settling)
 
     def waited(self, seconds: float) -> None:
-        """A command waited so long for its first frame."""
+        """Count the seconds that a command waited for its first frame."""
         self._waits.append(seconds)
 
-    def tied(self, disagreement: float) -> None:
-        """A chunk was so far from the knot that it took up."""
+    def fused(self, disagreement: float) -> None:
+        """Count how far a chunk was from the knot that it took up."""
         self._apart.append(disagreement)
 
     @property
     def knots(self) -> KnotFigures | None:
-        """How far the newest 500 chunks were from their knots, and how many of them leaned to the new prediction."""
+        """Return how far the newest 500 chunks were from their knots; None before the first."""
         if not self._apart:
             return None
         leaned = sum(apart > DISAGREEMENT for apart in self._apart)
@@ -44,24 +44,24 @@ class Timings:
 
     @property
     def production(self) -> float:
-        """Frames that play until those of a chunk that is begun are there; 0 before the first was measured."""
+        """Return how many frames play while a chunk is drawn; 0 before the first was measured."""
         return statistics.median(self._production) * self._fps if self._production else 0.0
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of device time a second of media costs; None before the first chunks."""
+        """Return the seconds of device time that a second of media costs; None before the first chunks."""
         if len(self._busy) < 2:
             return None
         return statistics.median(self._busy) * self._fps / self._chunk_frames
 
     @property
     def generated_fps(self) -> float | None:
-        """Frames a second that the device could make; None before the first chunks."""
+        """Return the frames a second that the device could make; None before the first chunks."""
         return round(self._chunk_frames / statistics.median(self._busy), 1) if self._busy else None
 
     @property
     def prompt_ms(self) -> list[int] | None:
-        """Newest, median and 95th percentile of what commands waited, in milliseconds."""
+        """Return the newest, the median and the 95th percentile of what commands waited, in milliseconds."""
         ordered = sorted(self._waits)
         if not ordered:
             return None

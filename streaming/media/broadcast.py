@@ -14,7 +14,7 @@ SPACING = TICKS // 2  # between keyframes for lost pictures: a viewer with a bad
 
 
 class Viewer:
-    """The packets of one viewer: from a keyframe on without a gap, or from a later keyframe if it cannot keep up."""
+    """Queues the packets of one viewer: from a keyframe on without a gap, or from a later one if it falls behind."""
 
     def __init__(self) -> None:
         self.waiting = False  # for a keyframe
@@ -24,7 +24,7 @@ class Viewer:
         self._left = False
 
     async def get(self) -> av.Packet | None:
-        """The next packet, as soon as there is one; None once the viewer has left or the broadcast is over.
+        """Return the next packet, as soon as there is one; None once the viewer has left or the broadcast is over.
 
         A viewer without a picture begins to wait for a keyframe here and not when it joins or falls behind: one that
         connects slowly then starts with the present, and one that no longer reads costs the others no keyframe.
@@ -55,7 +55,7 @@ class Viewer:
 
 
 class Broadcast:
-    """Packets to whoever has joined. Everything is called on the loop's thread; nothing here waits."""
+    """Sends packets to all viewers. Everything is called on the loop's thread; nothing here waits."""
 
     def __init__(self) -> None:
         self._viewers: set[Viewer] = set()
@@ -63,12 +63,12 @@ class Broadcast:
         self._newest, self._keyframe = 0, -SPACING  # pts of the last packet and of the last keyframe
 
     def __len__(self) -> int:
-        """How many viewers there are."""
+        """Count the viewers."""
         return len(self._viewers)
 
     @property
     def keyframe_wanted(self) -> bool:
-        """Whether the next picture should be a keyframe; true until one is sent.
+        """Return whether the next picture should be a keyframe; true until one is sent.
 
         For a viewer who waits at once, for a lost picture when the last keyframe is half a second of media time old.
         """
@@ -77,22 +77,22 @@ class Broadcast:
         return self._lost and self._newest - self._keyframe >= SPACING
 
     def request_keyframe(self) -> None:
-        """A viewer's decoder has lost the picture, though every packet was sent."""
+        """Ask for a keyframe, as a viewer's decoder has lost the picture though every packet was sent."""
         self._lost = True
 
     def join(self) -> Viewer:
-        """A viewer that has nothing until it asks for its first packet, which will be a keyframe."""
+        """Add and return a viewer; it has nothing until it asks for its first packet, which will be a keyframe."""
         viewer = Viewer()
         self._viewers.add(viewer)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """End a viewer, also while it waits; no matter if it has left before."""
+        """End a viewer, also while it waits; safe to call again."""
         self._viewers.discard(viewer)
         viewer.end()
 
     def send(self, packet: av.Packet) -> None:
-        """To all viewers. The pts is in 90 kHz ticks and grows from packet to packet."""
+        """Send a packet to all viewers; its pts is in 90 kHz ticks and grows from packet to packet."""
         self._newest = packet.pts
         if packet.is_keyframe:
             self._keyframe, self._lost = packet.pts, False
@@ -100,6 +100,6 @@ class Broadcast:
             viewer.offer(packet)
 
     def close(self) -> None:
-        """The broadcast is over: every viewer ends."""
+        """End the broadcast and every viewer."""
         for viewer in list(self._viewers):
             self.leave(viewer)

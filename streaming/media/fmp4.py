@@ -1,4 +1,4 @@
-"""Fragmented MP4 (ISO/IEC 14496-12 and -15) out of a live stream's own packets, for a page without WebRTC and for files.
+"""Fragmented MP4 (ISO/IEC 14496-12 and -15) of a live stream's own packets, for pages without WebRTC and for files.
 
 The boxes are written here: a muxer that owns its output would hold packets back to learn their duration, and a viewer
 who joins needs the first box and a later fragment, not a file.
@@ -25,7 +25,7 @@ BLOCK = SOUND_TICKS // 50  # ticks of a packet of sound
 
 @dataclass(frozen=True)
 class Fragment:
-    """moof + mdat. One that begins with a keyframe plays right after the initialisation."""
+    """Holds moof + mdat. A fragment that begins with a keyframe plays right after the initialisation."""
 
     data: bytes
     keyframe: bool
@@ -40,7 +40,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Run:
-    """Samples of one track that follow each other; the last lasts `duration` ticks."""
+    """Holds samples of one track that follow each other; the last lasts `duration` ticks."""
 
     track: int
     samples: list[_Sample]
@@ -48,7 +48,7 @@ class _Run:
 
 
 class Fmp4Muxer:
-    """Packets of a LiveEncoder become fragments; `init` and `codec` are empty until the first keyframe."""
+    """Makes fragments of a LiveEncoder's packets; `init` and `codec` are empty until the first keyframe."""
 
     def __init__(self, width: int, height: int, fps: int, *, origin: int = 0, sound: bool = False) -> None:
         """Size of the encoded pictures in pixels, frames a second, the pts that is the film's time 0, and whether there
@@ -65,10 +65,10 @@ class Fmp4Muxer:
         self._samples: list[_Sample] = []
 
     def add(self, packet: av.Packet) -> Fragment | None:
-        """A fragment if this packet closes one: it fills a quarter of a second, or is a keyframe, which opens the next.
+        """Add a packet; return a fragment if it closes one: that lasts a quarter of a second, or a keyframe follows.
 
-        Decode times are the packets' pts (90 kHz) after the origin. ValueError if the first packet is no keyframe, if time does not
-        grow, or if the stream's parameters change.
+        Decode times are the packets' pts (90 kHz) after the origin. ValueError if the first packet is no keyframe, if
+        time does not grow, or if the stream's parameters change.
         """
         units = _units(bytes(packet))
         if packet.is_keyframe:
@@ -87,13 +87,13 @@ class Fmp4Muxer:
         return closed
 
     def add_sound(self, packet: av.Packet) -> None:
-        """A packet of sound goes with the next fragment; one that begins before the film does is left out."""
+        """Have a packet of sound go with the next fragment; one that begins before the film is left out."""
         pts = (packet.pts - self._origin) * SOUND_TICKS // TICKS
         if self._parameters is not None and pts >= 0:
             self._blocks.append(_Sample(pts, keyframe=True, data=bytes(packet)))
 
     def flush(self) -> Fragment | None:
-        """What waits, at a pause or the end."""
+        """Return what waits as a fragment, at a pause or the end; None if nothing does."""
         if not self._samples:
             return None
         self._number += 1
@@ -104,7 +104,7 @@ class Fmp4Muxer:
 
     @property
     def _frame(self) -> int:
-        """A frame's ticks. The last frame of a fragment lasts so long, as the next one is not there yet."""
+        """Return the ticks of a frame: so long lasts the last frame of a fragment, as the next is not there yet."""
         return TICKS // self.fps
 
     def _begin(self, sps: bytes, pps: bytes) -> None:
@@ -117,7 +117,7 @@ class Fmp4Muxer:
 
 
 def _units(data: bytes) -> list[bytes]:
-    """The NAL units of an Annex B packet. None of them ends in a zero: those belong to the next start code."""
+    """Return the NAL units of an Annex B packet. Zeros at their ends belong to the next start code."""
     return [unit.rstrip(b"\x00") for unit in START_CODE.split(data)[1:]]
 
 
@@ -138,7 +138,7 @@ def _full(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
 
 
 def _initialisation(width: int, height: int, sps: bytes, pps: bytes, *, sound: bool) -> bytes:
-    """ftyp + moov: a video track without samples, and one of sound if there is any."""
+    """Return ftyp + moov: a video track without samples, and one of sound if there is any."""
     avcc = _box(
         b"avcC",
         struct.pack(">B3sBBH", 1, sps[1:4], 0xFF, 0xE1, len(sps)) + sps,  # lengths of 4 bytes, one SPS
@@ -161,7 +161,7 @@ def _initialisation(width: int, height: int, sps: bytes, pps: bytes, *, sound: b
 def _track(
     number: int, ticks: int, kind: bytes, head: bytes, entry: bytes, size: tuple[int, int] | None = None
 ) -> bytes:
-    """A track without samples; sound has no size, but a volume."""
+    """Return a track without samples; sound has no size, but a volume."""
     table = _box(
         b"stbl",
         _full(b"stsd", 0, 0, struct.pack(">I", 1), entry),
@@ -184,7 +184,7 @@ def _track(
 
 
 def _fragment(number: int, runs: list[_Run]) -> bytes:
-    """moof + mdat of the tracks' samples, one track after another."""
+    """Return moof + mdat of the tracks' samples, one track after another."""
 
     def moof(offset: int) -> bytes:
         trafs = []

@@ -24,32 +24,33 @@ KEYFRAME_SECONDS = 0.25  # worth of bits that a keyframe may take at most: packe
 
 
 def enlargement(width: int, height: int) -> int:
-    """The whole factor by which a picture is enlarged before it is encoded.
+    """Return the whole factor by which a picture is enlarged before it is encoded.
 
-    4:2:0 halves the colour's resolution, which a picture of 128 pixels cannot afford. Enlarged twice it keeps all of its
-    colour: at the same 300 kbit/s 3.4 dB nearer to pocket's world, seen at 512 pixels. Lanczos rather than nearest, as
-    the browser's own filter draws soft squares out of nearest (2 dB less), and as the recorder has it: what is recorded
-    looks like what was watched. Browsers decode 128 pixels in software; some hardware decoders stop near there.
+    4:2:0 halves the colour's resolution, which a picture of 128 pixels cannot afford. Enlarged twice it keeps all of
+    its colour: at the same 300 kbit/s 3.4 dB nearer to pocket's world, seen at 512 pixels. Lanczos rather than nearest,
+    as the browser's own filter draws soft squares out of nearest (2 dB less), and as the video writer has it: what is
+    recorded looks like what was watched. Browsers decode 128 pixels in software; hardware decoders may not.
     """
     return max(1, math.ceil(SHORT_SIDE / min(width, height)))
 
 
 def bitrate_for(width: int, height: int, fps: int) -> int:
-    """Bits a second that suit a film of this size, before enlargement: a picture twice as large needs not twice the bits.
+    """Return the bits a second that suit a film of this size in pixels, before enlargement.
 
-    300 kbit/s for 128x128 and 3 Mbit/s for 832x480, both at 16 frames a second, and a power law through them.
+    300 kbit/s for 128x128 and 3 Mbit/s for 832x480, both at 16 frames a second, and a power law through them: a
+    picture twice as large does not need twice the bits.
     """
     return round(3_000_000 * (width * height * fps / (832 * 480 * 16)) ** 0.72)
 
 
 class LiveEncoder:
-    """x264 for one stream of pictures [height, width, 3]; the packets are `self.width` x `self.height`.
+    """Encodes one stream of pictures [height, width, 3] with x264; packets are `self.width` x `self.height` pixels.
 
     Measured on one core of two that were busy: 2 ms for a picture of 128x128 (enlarged to 256x256).
     """
 
     def __init__(self, width: int, height: int, fps: int, bitrate: int) -> None:
-        """Size of the pictures in pixels, frames a second, bits a second; ValueError if a side is odd once enlarged."""
+        """Take the size of pictures in pixels, frames and bits a second; ValueError if a side is odd once enlarged."""
         scale = enlargement(width, height)
         self.width, self.height = width * scale, height * scale
         if self.width % 2 or self.height % 2:
@@ -71,9 +72,9 @@ class LiveEncoder:
         }
 
     def encode(self, picture: Picture, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
-        """Packets of one picture [H, W, 3] RGB: pts and dts as given, in 90 kHz ticks, which must grow.
+        """Return packets of one picture [H, W, 3] RGB, with pts and dts as given, in 90 kHz ticks, which must grow.
 
-        The first packet is a keyframe, and so is every one that is asked for. ValueError if the picture has another size.
+        The first packet is a keyframe, and every one that is asked for. ValueError if the picture has another size.
         """
         if picture.shape != self._shape:
             raise ValueError(f"a picture of {picture.shape} in a stream of {self._shape}")

@@ -24,7 +24,7 @@ class LiveRecording:
     """Packets from the next keyframe on. Nothing here holds up the stream: a thread writes, a slow disk only queues."""
 
     def __init__(self, path: Path, width: int, height: int, fps: int, *, sound: bool = False) -> None:
-        """The file to write, the size of the encoded pictures in pixels, frames a second, and whether there is sound."""
+        """Write to `path` encoded pictures of this size in pixels, `fps` a second, with `sound` if there is."""
         self.path = path
         self._size, self._fps, self._sound = (width, height), fps, sound
         self._muxer: Fmp4Muxer | None = None
@@ -34,16 +34,16 @@ class LiveRecording:
 
     @property
     def waiting(self) -> bool:
-        """Whether it needs a keyframe to begin with."""
+        """Return whether the recording needs a keyframe to begin with."""
         return self._muxer is None and not self._ended
 
     @property
     def seconds(self) -> float:
-        """Of video so far."""
+        """Return the seconds of video so far."""
         return (self._newest - self._first) / TICKS
 
     def offer(self, packet: av.Packet) -> None:
-        """The next packet of the stream; those before the first keyframe are passed over."""
+        """Take the next packet of the stream; those before the first keyframe are passed over."""
         if self._ended or (self._muxer is None and not packet.is_keyframe):
             return
         if self._muxer is None:
@@ -53,7 +53,7 @@ class LiveRecording:
         self._packets.put_nowait((packet, False))
 
     def offer_sound(self, packet: av.Packet) -> None:
-        """The next packet of the stream's sound."""
+        """Take the next packet of the stream's sound."""
         if self._muxer is not None and not self._ended:
             self._packets.put_nowait((packet, True))
 
@@ -103,7 +103,7 @@ def _stopped(error: OSError) -> RecordingError:
 
 
 def _append(file: BinaryIO, data: bytes) -> None:
-    """All of `data`, or nothing of it: a fragment that the disk does not hold whole is taken back."""
+    """Append all of `data` or nothing: a fragment that the disk does not hold whole is taken back."""
     begin = file.tell()
     rest = memoryview(data)
     try:
@@ -116,7 +116,7 @@ def _append(file: BinaryIO, data: bytes) -> None:
 
 
 def whole_bytes(path: Path) -> int:
-    """Where the last whole fragment of a file ends: what plays while it is still written, or after a kill."""
+    """Return where the last whole fragment of a file ends: what plays while it is written, or after a kill."""
     end = at = 0
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -21,7 +21,7 @@ Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 
 
 def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int) -> tuple[bytes, bytes]:
-    """(initialisation, fragment): the same initialisation for every fragment, then moof + mdat of these frames.
+    """Return the initialisation, which is the same for every fragment, and moof + mdat of these frames.
 
     `first` is the index of the first frame in the film, `number` the fragment's, from 0.
     """
@@ -55,7 +55,7 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes]:
-    """Top-level boxes, split into ftyp + moov and moof + mdat; the index at the end is left out."""
+    """Split top-level boxes into ftyp + moov and moof + mdat; the index at the end is left out."""
     init, fragment, at = b"", b"", 0
     while at < len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -68,7 +68,7 @@ def _parts(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _begun_at(fragment: bytes, ticks: int) -> bytes:
-    """The fragment with its decode time set: every muxer here is new and believes that it begins at 0."""
+    """Return the fragment with its decode time set: every muxer here is new and begins at 0."""
     at = fragment.index(b"tfdt") + 4
     if fragment[at] != 1:
         raise ValueError("the muxer wrote a 32-bit decode time; a film could not grow long with it")
@@ -81,7 +81,7 @@ class VideoWriter:
     def __init__(
         self, path: Path, fps: int, *, scale: int = 1, offset: int = 0, fragments: int = 0, frames: int = 0
     ) -> None:
-        """Start a file, or go on with one at `offset` after so many fragments and frames: what lies beyond is cut off."""
+        """Start a file, or go on with one at `offset` after so many fragments and frames and cut off what follows."""
         self.fps, self.scale = fps, scale
         self.offset, self.fragments, self.frames = offset, fragments, frames
         self._waiting: list[Frames] = []
@@ -90,7 +90,7 @@ class VideoWriter:
         self._file.truncate()
 
     def add(self, frames: Frames) -> None:
-        """Frames [n, H, W, 3] wait for the end of their fragment."""
+        """Have frames [n, H, W, 3] wait for the end of their fragment."""
         for frame in frames:
             if self.scale > 1:
                 size = (frame.shape[1] * self.scale, frame.shape[0] * self.scale)

@@ -25,11 +25,11 @@ Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
 
 
 class SpeechError(UserError):
-    """Sound that cannot be used; the message is one line for a person."""
+    """Report, in one line for a person, a sound that cannot be used."""
 
 
 def read(source: Path | BinaryIO) -> Iterator[Sound]:
-    """Pieces of a sound file of any rate and number of channels, in order, never empty.
+    """Yield pieces of a sound file of any rate and number of channels, in order, never empty.
 
     A file that breaks off gives what is there. SpeechError if it cannot be read or holds no sound; it names the path,
     if there is one.
@@ -64,7 +64,7 @@ def read(source: Path | BinaryIO) -> Iterator[Sound]:
 
 @dataclass
 class Levelling:
-    """How loud the speech in a sound is, measured piece by piece."""
+    """Measures piece by piece how loud the speech in a sound is."""
 
     samples: int = 0
     _energy: float = 0.0  # of 20 ms blocks in which somebody speaks
@@ -79,7 +79,7 @@ class Levelling:
 
     @property
     def gain(self) -> float:
-        """What a sample is multiplied by to bring speech to LEVEL; 1 where nobody spoke."""
+        """Return the factor that brings speech to LEVEL; 1 where there is none."""
         if not self._blocks:
             return 1.0
         missing = LEVEL - 10 * math.log10(self._energy / self._blocks)
@@ -87,7 +87,7 @@ class Levelling:
 
 
 def whole(source: Path | BinaryIO, most_seconds: float) -> Sound:
-    """A sound at the level of speech, [samples]; SpeechError as `read` does, and for one longer than `most_seconds`."""
+    """Return a sound [samples] at the level of speech; SpeechError as from `read` and beyond `most_seconds`."""
     levelling, pieces = Levelling(), []
     for piece in read(source):
         levelling.add(piece)

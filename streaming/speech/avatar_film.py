@@ -24,7 +24,7 @@ from models.driving_signal import FRAME, RATE, heard_before
 from models.pocket.world.portrait.tts import Speaker, speak
 from streaming.render_job import Job, RenderError
 from streaming.speech import audio_file
-from streaming.speech.driven_rollout import SpeakingRollout, latents_of
+from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.take.take_file import CueLine, Take
 
 BITRATE = 96_000  # of the sound
@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # si
 
 
 def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
-    """A picture file, cropped to the shape of a take around its middle and scaled to `size` (width, height).
+    """Read a picture, cropped around its middle to the shape of a take and scaled to `size` (width, height).
 
     RenderError if it is no picture, or one of more than MOST_MEGAPIXELS.
     """
@@ -45,7 +45,7 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Reference:
 
 
 def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
-    """As `portrait_of`, of a file's bytes; `name` is what it is called where it is none."""
+    """Read a picture from a file's bytes as `portrait_of` does; errors call it `name`."""
     try:
         with Image.open(BytesIO(data)) as header:  # reads no more than that
             large = header.width * header.height > MOST_MEGAPIXELS * 1_000_000
@@ -68,7 +68,7 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Reference:
 
 
 def said(text: str, out: Path) -> Path:
-    """The text read by espeak-ng, as a sound file in the folder of the render to `out`; SpeechSynthesisError if it cannot be."""
+    """Have espeak-ng read a text into a sound file beside the render to `out`; may raise SpeechSynthesisError."""
     sound = speak(text, Speaker())
     folder = out.with_name(f"{out.stem}.silent.render")
     folder.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def said(text: str, out: Path) -> Path:
 
 
 def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int, scale: int = 1) -> Job:
-    """The render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
+    """Return the render of a portrait that speaks a sound file to its end; SpeechError if that is none."""
     levelling, heard = audio_file.Levelling(), hashlib.blake2b(digest_size=8)
     for piece in audio_file.read(sound):
         levelling.add(piece)
@@ -95,20 +95,27 @@ def job_of(model: Model, portrait: Reference, sound: Path, out: Path, seed: int,
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, portrait, sound, levelling.gain),
+        drive=lambda: PortraitDrive(model, portrait, audio_file.read(sound), levelling.gain),
         heard=heard.hexdigest(),
+        portrait=_named(portrait),
     )
 
 
+def _named(portrait: Reference) -> str:
+    """Return a name of the picture: 16 hexadecimal digits over its size and pixels."""
+    size = f"{portrait.width}x{portrait.height} ".encode()
+    return hashlib.blake2b(size + portrait.pixels, digest_size=8).hexdigest()
+
+
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
-    """Samples (from, to) of a live take's sound that nobody heard: a chunk was drawn hearing them, then it was interrupted."""
+    """Return the samples (from, to) of a live take's sound that a chunk heard, but no viewer: it was interrupted."""
     config = model.entry.rollout
     landing = take.landing(config.grid, model.entry.fps)
     return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
 
 
 def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 1) -> tuple[Job, Path]:
-    """The render of what an avatar said live, and its sound: both lie in the take's folder. RenderError if they do not."""
+    """Return the render of what an avatar said live, and its sound; RenderError if its files are not in the folder."""
     if take.reference is None or take.sound is None:
         raise RenderError(f"{model.entry.name} needs a portrait and a sound: let it speak with longtake avatar")
     portrait, sound = folder / take.reference, folder / take.sound
@@ -121,17 +128,18 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
         model,
         silent,
         scale=scale,
-        rollout=lambda model, take, snapshot: SpeakingRollout(model, take, snapshot, reference, sound),
+        drive=lambda: PortraitDrive(model, reference, audio_file.read(sound)),
         heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
+        portrait=_named(reference),
     )
     return job, sound
 
 
 def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, int]] = ()) -> None:
-    """The frames of `video`, as they are, and the sound as AAC; `out` appears only when it is whole.
+    """Write the frames of `video`, as they are, and the sound as AAC; `out` appears only when it is whole.
 
-    They begin together. The picture is whole chunks and the knot behind them, so it may go on after the sound for as long
-    as those take. Of the sound, the samples (from, to) in `silent` are not heard.
+    They begin together. The picture is whole chunks and the knot behind them, so it may go on after the sound for as
+    long as those take. Of the sound, the samples (from, to) in `silent` are not heard.
     """
     partial = out.with_name(f"{out.stem}.partial.mp4")
     try:

@@ -41,11 +41,11 @@ class LiveMeters:
         self._sound: deque[Samples] = deque(maxlen=WINDOW)
 
     def add(self, picture: Picture, sound: Samples) -> None:
-        """A frame that was shown, and what was heard with it."""
+        """Take a frame that was shown, and what was heard with it."""
         self._unread.append((picture, sound))
 
     async def run(self, tell: Callable[[MetersEvent], None], watched: Callable[[], bool]) -> None:
-        """Tell what is measured, for as long as somebody is there to see it; until cancelled."""
+        """Measure every EVERY seconds while `watched` says that there is a viewer, and `tell`; until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             new = list(self._unread)

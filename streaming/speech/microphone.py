@@ -13,7 +13,7 @@ from streaming.speech.soundtrack import Samples
 
 
 async def listen(track: MediaStreamTrack, hear: Callable[[Samples], None]) -> None:
-    """Hand over every piece as it comes. Returns when the track ends; a microphone that only falls silent sends nothing."""
+    """Hand over every piece as it comes, until the track ends. A microphone that falls silent may send nothing."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A picture on trial: what the model makes of it within a second, once in silence and once at something like a vowel."""
+"""A picture on trial: what the model makes of it within a second, in silence and at something like a vowel."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from models.judge.face_reader import FaceReader
 CHUNKS = 2  # of each take, about a second
 DRAWS = 2 * CHUNKS
 LOUD = 0.2  # RMS of the vowel
-# the worst of 30 faces of its world keeps a likeness of .92 at 18 dB and opens its mouth by .80; scenes of pocket's world
-# keep 15 to 23 dB and "open" by .12 to .48, noise keeps a likeness of .05 at 10 dB, plain grey one of .27 or a shut mouth
+# the worst of 30 faces of its world keeps a likeness of .92 at 18 dB and opens its mouth by .80; scenes of pocket's
+# world keep 15 to 23 dB and "open" by .12 to .48, noise keeps a likeness of .05 at 10 dB, plain grey one of .27 or a
+# shut mouth
 LIKENESS, SAME_PICTURE, OPENS = 0.75, 14.0, 0.65
 
 
 def installed_face_reader() -> FaceReader | None:
-    """What reads the faces of avatars, if that is here."""
+    """Return the reader of avatars' faces; None where its weights are not installed."""
     try:
         return face_reader.load(ASSETS / "judge" / "face.safetensors")
     except CheckpointError:
@@ -32,7 +33,7 @@ def installed_face_reader() -> FaceReader | None:
 
 
 class Trial:
-    """Two short takes of a portrait. Each of DRAWS calls of `draw` is one chunk's work for the device."""
+    """Draws two short takes of a portrait, in silence and at a vowel. Each of DRAWS calls of `draw` draws one chunk."""
 
     def __init__(self, model: Model, portrait: Reference) -> None:
         self._model, self._portrait = model, portrait
@@ -44,7 +45,7 @@ class Trial:
         self._drives[1].hear((vowel * LOUD / np.sqrt(np.square(vowel).mean())).clip(-1, 1).astype(np.float32))
 
     def draw(self) -> None:
-        """The next chunk of the take that is behind."""
+        """Draw the next chunk of the take that is behind."""
         generator = self._model.generator
         state, drive = min(zip(self._takes, self._drives, strict=True), key=lambda take: take[0].index)
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), self._portrait]
@@ -54,7 +55,7 @@ class Trial:
         generator.commit(state)
 
     def doubt(self, reader: FaceReader) -> str | None:
-        """When all is drawn: one line for a picture that does not stay itself, or whose mouth does not open at a voice.
+        """Return one line for a picture that does not stay itself, or whose mouth does not open at a voice.
 
         None for a face of the model's world.
         """
@@ -72,7 +73,7 @@ class Trial:
 
 
 def doubt(model: Model, portrait: Reference) -> str | None:
-    """The trial at once; None also where faces cannot be read."""
+    """Run a whole trial and return its doubt; None also where faces cannot be read."""
     reader = installed_face_reader()
     if reader is None:
         return None

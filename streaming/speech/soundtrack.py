@@ -24,17 +24,17 @@ UNKNOWN = (
 
 
 class Soundtrack:
-    """Grows at its end; an interruption takes back what nobody has heard. With a path it is a WAV file at any moment."""
+    """Keeps samples, in a whole WAV file at any moment if there is a path; an interruption takes back the newest."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """OSError if the file cannot be begun."""
+        """Begin with no samples; OSError if the file cannot be begun."""
         self.length = 0  # samples
         self._newest = np.zeros(0, np.int16)
         self._file = path.open("wb") if path else None
         self._write(self._newest)
 
     def add(self, sound: Samples) -> None:
-        """OSError if the disk does not take it; in memory it is there all the same."""
+        """Append samples; OSError if the disk does not take them, in memory they are kept all the same."""
         at, self.length = self.length, self.length + len(sound)
         self._newest = np.concatenate([self._newest, sound])[-KEPT:]
         self._write(sound, at)
@@ -46,7 +46,7 @@ class Soundtrack:
         self.length -= back
 
     def frames(self, first: int, n: int) -> Samples:
-        """What is heard with n frames from `first` on, [n, 640]; zeros where nothing is known."""
+        """Return what is heard with n frames from `first` on, [n, 640]; zeros where nothing is known."""
         out = np.zeros(n * FRAME, np.int16)
         begin, held = first * FRAME, self.length - len(self._newest)
         low, high = max(begin, held), min(begin + len(out), self.length)
@@ -60,7 +60,7 @@ class Soundtrack:
             self._file = None
 
     def _write(self, sound: Samples, at: int = 0) -> None:
-        """The samples at their place, and a header that says how many there are: what a kill leaves is a whole file."""
+        """Write samples at their place, and a header that counts them: a kill leaves a whole file."""
         if self._file is None:
             return
         self._file.seek(HEADER + 2 * at)
@@ -72,23 +72,23 @@ class Soundtrack:
 
 
 def header(samples: int) -> bytes:
-    """RIFF WAVE of so many samples, PCM, 16 kHz mono, 16 bit."""
+    """Return the RIFF WAVE header of so many samples, PCM, 16 kHz mono, 16 bit."""
     size, form = 2 * samples, struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff, data = (struct.pack("<I", min(n, UNKNOWN)) for n in (36 + size, size))
     return b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
 
 
 def whole_bytes(head: bytes, size: int) -> int:
-    """Of a file of `size` bytes that begins with `head` [HEADER], what that speaks of; all of it where it cannot say."""
+    """Return how many bytes of a file of `size` bytes its header `head` [HEADER] tells of; all where it cannot."""
     data = int.from_bytes(head[-4:], "little")
     return size if len(head) < HEADER or data == UNKNOWN else HEADER + data
 
 
 def quantised(sound: Sound) -> Samples:
-    """−1…1 as 16 bit."""
+    """Convert samples of −1…1 to 16 bit."""
     return np.clip(np.round(32768 * sound), -32768, 32767).astype(np.int16)
 
 
 def as_sound(samples: Samples) -> Sound:
-    """16 bit as −1…1."""
+    """Convert 16-bit samples to −1…1."""
     return samples.astype(np.float32) / np.float32(32768)

@@ -20,22 +20,22 @@ SURE_AFTER = RATE  # samples of speech from which its loudness is known
 
 
 class SpeechQueueError(UserError):
-    """Sound that cannot be spoken; one line for a person."""
+    """Report, in one line for a person, a sound that cannot be spoken."""
 
 
 class MicrophoneUse(StrEnum):
-    """What a microphone does."""
+    """Names what a microphone is used for."""
 
     PUPPET = "puppet"  # its voice is the avatar's
     LISTEN = "listen"  # it is listened to: who speaks interrupts
 
 
 class SpeechQueue:
-    """Samples in, samples out, no clock: what is drawn takes what it needs, silence where there is nothing."""
+    """Queues samples without a clock: what is drawn takes what it needs, silence where there is nothing."""
 
     def __init__(self) -> None:
         self.use = MicrophoneUse.LISTEN
-        self.gate = VoiceActivityDetector()
+        self.detector = VoiceActivityDetector()
         self._sounds: deque[Samples] = deque()
         self._rest = np.zeros(0, np.int16)  # of the microphone, not yet a block
         self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
@@ -45,7 +45,7 @@ class SpeechQueue:
 
     @property
     def waiting(self) -> int:
-        """Samples that are to be spoken."""
+        """Count the samples that are to be spoken."""
         return sum(map(len, self._sounds)) + len(self._live)
 
     def say(self, sound: Sound) -> None:
@@ -55,28 +55,28 @@ class SpeechQueue:
         self._sounds.append(quantised(sound))
 
     def hear(self, sound: Samples, *, echo: bool) -> bool:
-        """What the microphone heard next; whether somebody has begun to speak with it."""
+        """Take what the microphone heard next; returns whether speech has begun with it."""
         self._rest = np.concatenate([self._rest, sound])
         began = False
         while len(self._rest) >= BLOCK:
             block, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]
             self._before.append(block)
-            was_open = self.gate.open
-            onset = self.gate.hear(block, echo=echo)
+            was_open = self.detector.open
+            onset = self.detector.hear(block, echo=echo)
             began |= onset
-            if was_open and not self.gate.open:
+            if was_open and not self.detector.open:
                 self._before.clear()  # it is spoken already
-            if self.gate.open and self.use is MicrophoneUse.PUPPET:
+            if self.detector.open and self.use is MicrophoneUse.PUPPET:
                 new = np.concatenate(self._before) if onset else block
                 self._live = np.concatenate([self._live, self._levelled(new)])[-LIVE_BACKLOG:]
         return began
 
     def awaits(self, n: int) -> bool:
-        """Whether the microphone is about to give the rest of the next n samples."""
-        return self._flows and self.gate.open and not self._sounds and len(self._live) < n
+        """Return whether the microphone is about to give the rest of the next n samples."""
+        return self._flows and self.detector.open and not self._sounds and len(self._live) < n
 
     def next(self, n: int) -> Samples:
-        """The next n samples.
+        """Remove and return the next n samples.
 
         A live voice ends with the last of them when it begins to be spoken, so that its next chunk is there when that
         is drawn. Silence stands before it, and nothing waits longer than it must.
@@ -91,30 +91,30 @@ class SpeechQueue:
                 self._sounds.appendleft(sound[len(parts[-1]) :])
         live, self._live = self._live[:missing], self._live[missing:]
         silence = np.zeros(missing - len(live), np.int16)
-        late = self.gate.open and not self._flows
+        late = self.detector.open and not self._flows
         parts += [silence, live] if late else [live, silence]
         self._flows = len(live) > 0 and (late or not len(silence))
         return np.concatenate(parts)
 
     def hang_up(self) -> None:
-        """The microphone is gone, in the middle of a word perhaps."""
-        self.gate, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
+        """Forget the microphone: it is gone, in the middle of a word perhaps."""
+        self.detector, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
         self._before.clear()
 
     @property
     def reads(self) -> bool:
-        """Whether a sound that was handed over whole is being spoken or waits."""
+        """Return whether a sound that was handed over whole is being spoken or waits."""
         return bool(self._sounds)
 
     def clear(self, *, live: bool = True) -> None:
-        """What waits is not spoken, the live voice included unless it is what interrupts."""
+        """Drop what waits; with `live` also what the microphone gave."""
         self._sounds.clear()
         self._flows = False
         if live:
             self._live = np.zeros(0, np.int16)
 
     def _levelled(self, sound: Samples) -> Samples:
-        """As loud as speech that opens a mouth; by how much, what was heard so far says."""
+        """Return the sound as loud as speech that opens a mouth, judged by what was heard so far."""
         heard = as_sound(sound)
         self._levelling.add(heard)
         return quantised(np.float32(self._levelling.gain) * heard) if self._levelling.samples >= SURE_AFTER else sound

@@ -28,7 +28,7 @@ OPEN_FLOOR_RISES = 0.12  # dB a block, 6 a second, towards the quietest of those
 
 
 class VoiceActivityDetector:
-    """Takes block after block; `open` says whether somebody speaks."""
+    """Tells from block after block whether somebody speaks, in `open`."""
 
     def __init__(self) -> None:
         self.open = False
@@ -39,7 +39,7 @@ class VoiceActivityDetector:
         self._echo = False
 
     def hear(self, block: Samples, *, echo: bool) -> bool:
-        """A block [320] more; whether the gate has opened with it. `echo`: the avatar speaks meanwhile."""
+        """Take a block [320]; returns whether speech begins with it. `echo`: the avatar speaks meanwhile."""
         power = float(np.square(block.astype(np.float64) / 32768).mean())
         self.level = 10 * math.log10(max(power, 1e-12))
         self._newest.append(self.level)
@@ -61,5 +61,5 @@ class VoiceActivityDetector:
 
     @property
     def over_echo(self) -> bool:
-        """Whether somebody is as sure to speak over the avatar as it takes to open, whenever they began."""
+        """Return whether speech over the avatar is as sure as it takes to open, whenever it began."""
         return self.open and self._echo and self._loud >= OPENS_AFTER_IN_ECHO

@@ -16,7 +16,7 @@ NEWEST = 100  # takes that are listed
 
 
 class Archive:
-    """Takes by their ids; beside each lie its take file, its recordings and its render."""
+    """Finds takes by their ids; beside each lie its take file, its recordings and its render."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -24,7 +24,7 @@ class Archive:
         self._known: dict[Path, tuple[int, JournalSummary | None]] = {}  # size of the journal when it was read
 
     def told(self, name: str) -> JournalSummary:
-        """What the journal of a take tells; KeyError if there is none, or nothing in it."""
+        """Return what the journal of a take tells."""
         path = self.folder / f"{name}.jsonl"
         told = self._read(path) if re.fullmatch(r"[0-9a-f]{12}", name) and path.is_file() else None
         if told is None:
@@ -32,7 +32,7 @@ class Archive:
         return told
 
     def newest(self) -> Iterator[JournalSummary]:
-        """The newest takes, the newest first."""
+        """Yield the newest takes, the newest first."""
         journals = [p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem)]
         journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
         self._known = {p: self._known[p] for p in journals if p in self._known}
@@ -40,21 +40,21 @@ class Archive:
         return (told for told in found if told is not None)
 
     def changed(self, name: str) -> float:
-        """When a take was last written to, in seconds of the clock on the wall."""
+        """Return when a take was last written to, in seconds of the wall clock."""
         return (self.folder / f"{name}.jsonl").stat().st_mtime
 
     def recover(self) -> None:
-        """After a start: whatever was cut off gets the take file that it would have had."""
+        """Write the take files that takes which were cut off would have had; called after a start."""
         for told in self.newest():
-            if not told.ended and not self.take_file(told.line.id).exists():
+            if not told.ended and not self.take_file(told.history.id).exists():
                 with contextlib.suppress(OSError):  # a full disk is no reason not to start
-                    self.write(told.line.id, told.take())
+                    self.write(told.history.id, told.take())
 
     def take_file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
 
     def write(self, name: str, take: Take) -> Path:
-        """The take as a file, in one move."""
+        """Write a take file in one move, and return its path."""
         path = self.take_file(name)
         partial = path.with_suffix(".partial")
         partial.write_text(take.dumped(), encoding="utf-8")
@@ -62,7 +62,7 @@ class Archive:
         return path
 
     def recordings(self, name: str) -> list[Path]:
-        """What was recorded of a take, in order."""
+        """Return the recordings of a take, in order."""
         found = [p for p in self.folder.glob(f"{name}-*.mp4") if re.fullmatch(r"[0-9a-f]{12}-\d{1,6}", p.stem)]
         return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
 
@@ -73,7 +73,7 @@ class Archive:
             return known[1]
         try:
             told = replay_journal(journal.read(path))
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             told = None
         self._known[path] = size, told
         return told

@@ -1,25 +1,36 @@
-"""A line: the part of a take that has been lived through, which its journal and its file tell."""
+"""The history of a take: what has been drawn of it, as its journal and its file tell."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from streaming.rollout import Boundary
-from streaming.take.journal import Journal
+from streaming.take.journal import (
+    VERSION,
+    ChunkLine,
+    EndLine,
+    HeadLine,
+    Journal,
+    JournalLine,
+    LandedCue,
+    Record,
+    RedrawnLine,
+    landed_cue,
+)
 from streaming.take.take_file import CueLine, Take
 
 
 def new_id() -> str:
-    """Names a line: 12 hexadecimal digits."""
+    """Return a new name for a take: 12 hexadecimal digits."""
     return uuid.uuid4().hex[:12]
 
 
 @dataclass
 class TakeHistory:
-    """Cues with what they landed on, and the hash of every chunk."""
+    """Keeps the cues of a take with what they landed on, and the hash of every chunk."""
 
     id: str
     take: Take  # as it began: model, seed, size and the first prompt
@@ -28,13 +39,14 @@ class TakeHistory:
     hashes: dict[int, str] = field(default_factory=dict)  # first latent of a chunk → hash of its latents
     length: int = 0  # latents
 
-    def as_take(self, record: dict[str, Any]) -> Take:
+    def as_take(self, record: Record) -> Take:
+        """Return the take that a render replays to the same latents where `record` is the same."""
         cues = [e.model_copy(update={"at": e.landed}) for e in self.landed]
         changes = {"parent": self.parent, "cues": cues, "length": max(self.length, 1), "record": record}
         return self.take.model_copy(update=changes)
 
     def shortened(self, at: int) -> list[CueLine]:
-        """Give up what was drawn from latent `at` on, to draw it anew; the cues that had landed there."""
+        """Forget what was drawn from latent `at` on, to draw it anew; returns the cues that had landed there."""
         gone = [e for e in self.landed if (e.landed or 0) >= at]
         self.landed = [e for e in self.landed if (e.landed or 0) < at]
         self.hashes = {first: h for first, h in self.hashes.items() if first < at}
@@ -42,106 +54,117 @@ class TakeHistory:
         return gone
 
     def branched(self, at: int) -> TakeHistory:
-        """A new line that shares this one's past before latent `at`."""
+        """Return a new take that shares the past before latent `at`."""
         kept = [e for e in self.landed if (e.landed or 0) < at]
         hashes = {first: h for first, h in self.hashes.items() if first < at}
         return TakeHistory(new_id(), self.take, f"{self.id}@{at}", kept, hashes, at)
 
 
 class TakeFiles:
-    """Journal and take file of the line that a session is on, in a folder."""
+    """Writes journal and take file of the take that a session is on, in a folder."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: Record) -> None:
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
 
-    def begin(self, line: TakeHistory) -> None:
-        """Write this line's journal from now on; what it shares with its parent stands in it."""
+    def begin(self, history: TakeHistory) -> None:
+        """Write this take's journal from now on; what it shares with its parent stands in it."""
         self.close()
-        head: dict[str, Any] = {"type": "take", "id": line.id, "take": line.take.model_dump(exclude_defaults=True)}
-        head |= {"parent": line.parent, "record": self._record}
-        latents = line.length // max(1, len(line.hashes))  # chunks are of one length
-        past = [cue_line(e) for e in line.landed]
-        past += [chunk_line(first, latents, h) for first, h in line.hashes.items()]
-        self._journal = Journal(self._folder / f"{line.id}.jsonl", keep=[head, *past])
+        head = HeadLine(
+            type="take",
+            version=VERSION,
+            id=history.id,
+            take=history.take,
+            parent=history.parent,
+            record=self._record,
+        )
+        past: list[JournalLine] = [landed_cue(cue) for cue in history.landed]
+        ends = [*list(history.hashes)[1:], history.length]
+        for (first, digest), end in zip(history.hashes.items(), ends, strict=False):
+            past.append(ChunkLine(type="chunk", first=first, latents=end - first, hash=digest))
+        self._journal = Journal(self._folder / f"{history.id}.jsonl", keep=[head, *past])
 
-    def chunk(self, drawn: Boundary, entries: list[CueLine]) -> None:
-        """A chunk was drawn, with the cues that landed on it; both are on their way to the disk on return."""
+    def chunk(self, drawn: Boundary, cues: list[CueLine]) -> None:
+        """Write of a chunk with the cues that landed on it; both are on their way to the disk on return."""
         if self._journal is not None:
-            chunk = chunk_line(drawn.first, drawn.latents, drawn.hash)
-            if drawn.disagreement is not None:
-                chunk["disagreement"] = round(drawn.disagreement, 4)
-            for line in [*map(cue_line, entries), chunk]:
-                self._journal.write(line)
+            for cue in cues:
+                self._journal.write(landed_cue(cue))
+            self._journal.write(chunk_line(drawn))
 
     def redrawn(self, at: int) -> None:
-        """What was drawn from latent `at` on is given up; it follows anew."""
+        """Write that what was drawn from latent `at` on is given up; it follows anew."""
         if self._journal is not None:
-            self._journal.write({"type": "redrawn", "from": at})
+            self._journal.write(RedrawnLine.model_validate({"type": "redrawn", "from": at}))
 
-    def end(self, line: TakeHistory) -> None:
-        """It is lived through: the journal says so, and the line lies beside it as a take file."""
+    def end(self, history: TakeHistory) -> None:
+        """End the journal, and write the take file beside it."""
         if self._journal is not None:
-            self._journal.write({"type": "end"})
-        if line.length:
-            text = line.as_take(self._record).dumped()
-            (self._folder / f"{line.id}.yaml").write_text(text, encoding="utf-8")
+            self._journal.write(EndLine(type="end"))
+        if history.length:
+            text = history.as_take(self._record).dumped()
+            (self._folder / f"{history.id}.yaml").write_text(text, encoding="utf-8")
 
     def beside(self, name: str) -> Path:
-        """A file of that name beside the take."""
+        """Return the path of a file of that name beside the take."""
         return self._folder / name
 
-    def recording(self, line: TakeHistory) -> Path:
-        """A file beside the take for a new recording of it; they are numbered from 1."""
+    def recording(self, history: TakeHistory) -> Path:
+        """Return the path of a new recording of the take; they are numbered from 1."""
         number = 1
-        while (path := self._folder / f"{line.id}-{number}.mp4").exists():
+        while (path := self._folder / f"{history.id}-{number}.mp4").exists():
             number += 1
         return path
 
     def close(self) -> None:
+        """Close the journal."""
         if self._journal is not None:
             self._journal.close()
 
 
 @dataclass(frozen=True)
 class JournalSummary:
-    """What a journal tells."""
+    """What the journal of a live take tells."""
 
-    line: TakeHistory
-    record: dict[str, Any]
-    ended: bool  # False: it is being lived through, or was cut off
+    history: TakeHistory
+    record: Record
+    ended: bool  # False: the take is running, or was cut off
 
     def take(self) -> Take:
-        return self.line.as_take(self.record)
+        """Return the take that a render replays to the same latents."""
+        return self.history.as_take(self.record)
 
 
-def replay_journal(lines: list[dict[str, Any]]) -> JournalSummary:
-    """The line of a journal, up to its last whole chunk; ValueError if it is none, or holds no chunk."""
-    if not lines or lines[0].get("type") != "take":
-        raise ValueError("not the journal of a take")
-    head = lines[0]
+def replay_journal(lines: Sequence[JournalLine]) -> JournalSummary:
+    """Return the history in the journal of a live take up to its last whole chunk; ValueError if it holds none."""
+    if not lines or not isinstance(head := lines[0], HeadLine) or head.id is None or head.take is None:
+        raise ValueError("not the journal of a live take")
     cues: list[CueLine] = []
-    chunks: list[dict[str, Any]] = []
-    for x in lines:
-        if x.get("type") == "cue":
-            cues.append(CueLine.model_validate({k: v for k, v in x.items() if k != "type"}))
-        elif x.get("type") == "redrawn":  # from here on otherwise than it was
-            cues = [e for e in cues if (e.landed or 0) < int(x["from"])]
-            chunks = [c for c in chunks if int(c["first"]) < int(x["from"])]
-        elif x.get("type") == "chunk":
-            chunks.append(x)
+    chunks: list[ChunkLine] = []
+    for line in lines:
+        match line:
+            case LandedCue():
+                cues.append(line.cue())
+            case RedrawnLine(at=at):
+                cues = [cue for cue in cues if (cue.landed or 0) < at]
+                chunks = [chunk for chunk in chunks if chunk.first < at]
+            case ChunkLine():
+                chunks.append(line)
     if not chunks:
         raise ValueError("a journal without a chunk")
-    hashes = {int(x["first"]): str(x["hash"]) for x in chunks}
-    length = int(chunks[-1]["first"]) + int(chunks[-1]["latents"])
-    landed = [e for e in cues if e.landed is not None and e.landed < length]
-    line = TakeHistory(str(head["id"]), Take.model_validate(head["take"]), head.get("parent"), landed, hashes, length)
-    return JournalSummary(line, head.get("record") or {}, lines[-1].get("type") == "end")
+    length = chunks[-1].first + (chunks[-1].latents or 0)
+    landed = [cue for cue in cues if cue.landed is not None and cue.landed < length]
+    hashes = {chunk.first: chunk.hash for chunk in chunks}
+    history = TakeHistory(head.id, head.take, head.parent, landed, hashes, length)
+    return JournalSummary(history, head.record, isinstance(lines[-1], EndLine))
 
 
-def cue_line(entry: CueLine) -> dict[str, Any]:
-    return {"type": "cue", **entry.model_dump(exclude_defaults=True)}
-
-
-def chunk_line(first: int, latents: int, digest: str) -> dict[str, Any]:
-    return {"type": "chunk", "first": first, "latents": latents, "hash": digest}
+def chunk_line(drawn: Boundary, seconds: dict[str, float] | None = None) -> ChunkLine:
+    """Return the journal's line for a chunk; a render tells the seconds that its parts took."""
+    return ChunkLine(
+        type="chunk",
+        first=drawn.first,
+        latents=drawn.latents,
+        hash=drawn.hash,
+        disagreement=None if drawn.disagreement is None else round(drawn.disagreement, 4),
+        seconds=seconds,
+    )

@@ -26,11 +26,11 @@ from models.time_grid import TimeGrid, latent_of
 
 
 class TakeError(UserError):
-    """A take that cannot be used; the message is one line for a person."""
+    """Report, in one line for a person, a take that cannot be used."""
 
 
 def _position(value: Any) -> Any:
-    """A whole number counts latents; `12s` or `1.5s` counts seconds."""
+    """Check a position: a whole number of latents, or seconds such as `12s` or `1.5s`."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("give latents as a whole number or seconds such as 12s")
     if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?s", value):
@@ -44,14 +44,14 @@ Position = Annotated[int | str, BeforeValidator(_position)]
 
 
 def latent_at(position: int | str, fps: int) -> int:
-    """Return the latent that a position means: a whole number is one, seconds such as `1.5s` name the frame that it shows."""
+    """Return the latent that a position means: a whole number, or seconds such as `1.5s` of a frame that it shows."""
     if isinstance(position, int):
         return position
     return latent_of(float(position[:-1]) * fps)
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """`128x96` → width and height in pixels; SizeError for anything else."""
+    """Return width and height in pixels of a text such as `128x96`; SizeError for anything else."""
     if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
         raise SizeError(f"{text!r} is not a size such as 128x128")
     width, height = text.split("x")
@@ -103,7 +103,7 @@ class CueLine(BaseModel):
         return self
 
     def cues(self) -> list[Cue]:
-        """In the order in which they apply: settings, cut, seed, hush, prompt."""
+        """Return what the line does, in the order in which it applies: settings, cut, seed, hush, prompt."""
         cues: list[Cue] = [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
         cues += [Cut()] if self.cut else []
         cues += [Seed(self.seed)] if self.seed is not None else []
@@ -115,7 +115,7 @@ Beside = Annotated[str, Field(pattern=r"[\w-]{1,60}\.(png|wav)")]  # a file in t
 
 
 class Take(BaseModel):
-    """A linear run: model, seed, size, length and cues; for an avatar the picture it stays true to and what it speaks."""
+    """Describes a linear run: model, seed, size, length and cues; for an avatar also its portrait and its sound."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -150,7 +150,7 @@ class Take(BaseModel):
         return size_of(self.size)
 
     def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, CueLine]]:
-        """Return (first latent, cue) of every cue, in order: each lands on the first chunk border at or after its position."""
+        """Return (first latent, cue) of every cue: it lands on the first chunk border from its position on."""
         placed = [(grid.border(latent_at(e.at, fps)), e) for e in self.cues]
         return sorted(placed, key=lambda item: item[0])
 
@@ -163,7 +163,7 @@ class Take(BaseModel):
 
 
 def parse(text: str, name: str) -> Take:
-    """A take from YAML; TakeError names the line and the field."""
+    """Return a take from YAML; TakeError names the line and the field."""
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as e:
@@ -187,7 +187,7 @@ def parse(text: str, name: str) -> Take:
 
 
 def _line_of(text: str, path: list[Any]) -> int:
-    """The line on which the field at `path` stands, or the nearest that encloses it."""
+    """Return the line of the field at `path`, or of the nearest field around it."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     line = 1
     for part in path:
@@ -203,7 +203,7 @@ def _line_of(text: str, path: list[Any]) -> int:
 
 
 def load(path: Path, *, model: str = "pocket", switch_at: int = 40) -> Take:
-    """A take from a file: YAML, LongLive's interactive JSONL, or text with one prompt a line.
+    """Read a take from a file: YAML, LongLive's interactive JSONL, or text with one prompt a line.
 
     In the latter two a new prompt comes every `switch_at` latents.
     """

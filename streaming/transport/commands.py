@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from models.cue import Cue, Parameter, Setting
+from models.cue import Parameter, Setting
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
@@ -156,23 +156,3 @@ def permitted(command: Command, controls: Callable[[], bool] | None) -> None:
         raise ControlError("this link only watches", command.id)
     if not controls():
         raise ControlError("another window controls this session now; reload this one to take it back", command.id)
-
-
-def merged(waiting: list[CueLine]) -> list[CueLine]:
-    """Reduce cues that wait for one chunk to what lands: the newest prompt and seed, with a cut if any asks for one."""
-    kept: list[CueLine] = []
-    for entry in waiting:
-        if entry.prompt is not None:
-            cut = entry.cut or any(k.cut for k in kept)
-            kept = [k for k in kept if k.prompt is None]
-            kept.append(entry.model_copy(update={"cut": cut}))
-        elif entry.seed is not None:
-            kept = [k for k in kept if k.seed is None or k.prompt is not None] + [entry]
-        else:
-            kept.append(entry)
-    return kept
-
-
-def cues_of(entries: list[CueLine]) -> list[Cue]:
-    """Return the cues of several lines in the order in which they apply."""
-    return [cue for entry in entries for cue in entry.cues()]

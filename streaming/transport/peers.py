@@ -1,4 +1,4 @@
-"""WebRTC connections to a session: one POST with an offer, one answer, no trickling (RFC 8829; WHEP draft for watching)."""
+"""WebRTC connections to a session: one POST with an offer, one answer, no trickling (RFC 8829; WHEP to watch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from aiortc import (
 
 from models.errors import UserError
 from streaming.live.session import Session
-from streaming.speech.avatar_session import LiveAvatar
 from streaming.speech.microphone import listen
 from streaming.speech.soundtrack import Samples
 from streaming.transport.control_channel import ControlChannel
@@ -34,10 +33,10 @@ class OfferError(UserError):
 
 
 class Peer:
-    """One viewer's connection. It leaves by itself when the connection is gone."""
+    """Connects one viewer over WebRTC. It leaves by itself when the connection is gone."""
 
     def __init__(self, session: Session, controls: Callable[[], bool] | None = None) -> None:
-        """`controls` says whether this one controls the session now; without it, it only watches."""
+        """Connect to `session`; `controls` tells whether the viewer controls it now, None: the viewer only watches."""
         self.session, self._controls = session, controls
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._track: PacketTrack | None = None
@@ -48,7 +47,7 @@ class Peer:
         self.gone = asyncio.Event()
 
     async def answer(self, sdp: str) -> str:
-        """The answer to an offer; OfferError if it is none."""
+        """Return the answer to an offer; OfferError if the offer cannot be answered."""
         if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
             await self.close()
             raise OfferError("this is not an SDP offer")
@@ -89,7 +88,7 @@ class Peer:
             await self.close()
 
     async def _leave_unless_connected(self) -> None:
-        """Without an end of candidates ICE waits for ever, and a viewer that never comes would keep the session."""
+        """Leave if no connection comes: ICE would wait for ever, and the viewer would keep the session."""
         await asyncio.sleep(CONNECTED_WITHIN)
         if self.connection.connectionState != "connected":
             await self.close()
@@ -97,14 +96,14 @@ class Peer:
     # -- microphone -----------------------------------------------------------------------------------------------
 
     def _track_offered(self, track: MediaStreamTrack) -> None:
-        """Whoever controls an avatar may speak to it; what others send is not read."""
-        session, controls = self.session, self._controls
-        if track.kind != "audio" or not isinstance(session, LiveAvatar) or controls is None or self._microphone:
+        """Listen to the microphone of the viewer who controls an avatar; what others send is not read."""
+        session, avatar, controls = self.session, self.session.avatar, self._controls
+        if track.kind != "audio" or avatar is None or controls is None or self._microphone:
             return
 
         def hear(sound: Samples) -> None:
-            if controls():
-                session.hear(sound)
+            if controls() and not session.over:
+                avatar.hear(sound)
 
         self._microphone = asyncio.get_running_loop().create_task(listen(track, hear))
 
@@ -128,5 +127,5 @@ class Peer:
 
 
 def without_local_names(sdp: str) -> str:
-    """The offer without mDNS candidates: resolving them costs a second, and the peer is found without (RFC 8839)."""
+    """Return the offer without mDNS candidates: they cost a second, and peers are found without them (RFC 8839)."""
     return re.sub(r"a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", "", sdp)

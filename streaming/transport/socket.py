@@ -1,4 +1,4 @@
-"""A session over a WebSocket, for a page that WebRTC does not reach: fragmented MP4 with the control messages beside it."""
+"""A session over a WebSocket, for pages that WebRTC does not reach: fragmented MP4 with control messages beside it."""
 
 from __future__ import annotations
 

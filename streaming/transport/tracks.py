@@ -10,7 +10,7 @@ from streaming.media.broadcast import Broadcast
 
 
 class PacketTrack(MediaStreamTrack):
-    """One viewer of a broadcast, as a track of its kind. It ends with the broadcast or its connection."""
+    """Gives a broadcast to one viewer as a track. It ends with the broadcast or its connection."""
 
     def __init__(self, broadcast: Broadcast, kind: str = "video") -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class PacketTrack(MediaStreamTrack):
         )
 
     async def recv(self) -> av.Packet:
-        """The next packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
+        """Return the next packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
         packet = await self._viewer.get()
         if packet is None:
             self.stop()

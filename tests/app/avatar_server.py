@@ -1,4 +1,4 @@
-"""The command line with an avatar in its catalog: the shipped one, or a tiny one with random weights that needs no files."""
+"""Run the command line with an avatar: the one that ships, or a tiny one with random weights that needs no files."""
 
 from __future__ import annotations
 

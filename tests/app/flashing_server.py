@@ -1,4 +1,4 @@
-"""The avatar's server with a picture that is white where its own sound is loud: what a viewer sees then tells when it was heard."""
+"""Run the avatar's server with pictures that are white where their sound is loud, so that a viewer can time the two."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from avatar_server import main, tiny
+from streaming.speech.avatar_producer import AvatarProducer
 
 from streaming.live.playout import Shown
 from streaming.rollout import Chunk
-from streaming.speech.avatar_producer import AvatarProducer
 
 _shown = AvatarProducer._shown
 

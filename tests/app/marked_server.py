@@ -1,4 +1,4 @@
-"""The command line with one change: every frame carries the number of its chunk, as blocks that a screen can be read by."""
+"""Run the command line with one change: every frame shows the number of its chunk as blocks that a test can read."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 PROBE = """
 (() => {
-  const probe = { events: [], sent: new Map(), waits: [], peers: [], ways: [], asked: [], streams: [] };
+  const probe = { events: [], sent: new Map(), waits: [], peers: [], ways: [], asked: [], streams: [], analysers: [] };
   window.probe = probe;
   probe.latest = (type) => probe.events.findLast((event) => event.type === type);
   probe.phase = () => probe.events.findLast((event) => event.phase)?.phase;
@@ -66,15 +66,17 @@ PROBE = """
     }
   }).observe(document, { subtree: true, childList: true });
 
-  // a function that gives the level of what the video plays, in dBFS over the last 43 ms
-  probe.listening = () => {
-    const context = new AudioContext(), analyser = new AnalyserNode(context, { fftSize: 2048 });
-    context.createMediaStreamSource(document.querySelector("video").srcObject).connect(analyser);
-    const samples = new Float32Array(2048);
-    return () => {
-      analyser.getFloatTimeDomainData(samples);
-      return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / 2048 + 1e-6);
-    };
+  // the level of what the page's first meter hears, in dBFS over the last 43 ms: what the page unmutes by
+  window.AnalyserNode = class extends AnalyserNode {
+    constructor(...given) {
+      super(...given);
+      probe.analysers.push(this);
+    }
+  };
+  const samples = new Float32Array(2048);
+  probe.level = () => {
+    probe.analysers[0].getFloatTimeDomainData(samples);
+    return 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length + 1e-6);
   };
 })();
 """

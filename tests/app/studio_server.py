@@ -26,7 +26,10 @@ def free_port() -> int:
 def serving(
     data: Path, *options: str, token: str | None = None, program: str | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """(address, process) of `longtake serve` once it is ready; `program` is a test's own variant of the command line."""
+    """Start `longtake serve`, and give its address and process once it is ready.
+
+    `program` is a file in this folder that runs the command line with a change of its own.
+    """
     port = free_port()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

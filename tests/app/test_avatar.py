@@ -20,10 +20,11 @@ from models.driving_signal import FRAME, Drive
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from models.pocket.world.portrait.tts import SpeechSynthesisError
 from streaming.render_job import RenderError
+from streaming.rollout import Rollout
 from streaming.speech import audio_file
 from streaming.speech.avatar_film import hushed, job_of, job_of_take, portrait_in, portrait_of, said, with_sound
-from streaming.speech.driven_rollout import SpeakingRollout, latents_of
 from streaming.speech.portrait_check import doubt
+from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.take import journal
 from streaming.take.take_file import CueLine, Take
 
@@ -58,7 +59,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(
         portrait_in(png_of(side, side), (32, 32), "me.png")
 
 
-def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_the_decoder_fails_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumbles(*_: object) -> None:
         raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
 
@@ -68,7 +69,7 @@ def test_what_the_decoder_stumbles_over_is_no_picture(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
-def test_a_text_that_no_program_can_be_handed_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_a_text_with_an_unspeakable_character_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpeechSynthesisError, match="a character that cannot be spoken"):
         said(text, tmp_path / "film.mp4")
 
@@ -106,31 +107,29 @@ def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face:
         part.run(go_on=False, progress=killed)
     part = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "part.mp4", seed=1)
     assert part.run(go_on=True).differing == []
-    hashes = [
-        [x.get("hash") for x in journal.read(j.folder / "journal.jsonl") if x["type"] == "chunk"] for j in (whole, part)
-    ]
+    hashes = [[x.hash for x in journal.read(j.folder / "journal.jsonl") if x.type == "chunk"] for j in (whole, part)]
     assert hashes[0] == hashes[1]
     assert whole.out.read_bytes() == part.out.read_bytes()
 
 
-def test_what_is_heard_reaches_the_latents_that_hear_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
+def test_sound_reaches_the_latents_that_attend_to_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
     model = tiny_avatar()
     take = Take(model="tiny-avatar", length=12, cues=[CueLine(prompt="speaks")])
     reference = portrait_of(face, model.entry.size)
-    loud = SpeakingRollout(model, take, None, reference, voice)
-    silent = SpeakingRollout(model, take, None, reference, None)
+    loud = Rollout(model, take, drive=PortraitDrive(model, reference, audio_file.read(voice)))
+    silent = Rollout(model, take, drive=PortraitDrive(model, reference))
     a, b = ([x.hash for x in r.until(4)] for r in (loud, silent))
     assert all(x != y for x, y in zip(a, b, strict=True))
     drive = Drive()
     for piece in audio_file.read(voice):
         drive.hear(piece)
-    again = SpeakingRollout(model, take, None, reference, voice)
+    again = PortraitDrive(model, reference, audio_file.read(voice))
     for first in (0, 3, 6):
         assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
     drive.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
     hushed = again.drive(6, [Hush(20)])[0]
     assert torch.equal(hushed, torch.from_numpy(drive.latents(6, 4)))
-    assert not torch.equal(hushed, SpeakingRollout(model, take, None, reference, voice).drive(6)[0])
+    assert not torch.equal(hushed, PortraitDrive(model, reference, audio_file.read(voice)).drive(6)[0])
 
 
 def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
@@ -141,16 +140,16 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
     job, sound = job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
     job.run(go_on=False)
     assert sound == voice
-    rollout = SpeakingRollout(tiny_avatar(), take, None, portrait_of(face, (32, 32)), voice)
-    drawn = [x["hash"] for x in journal.read(job.folder / "journal.jsonl") if x["type"] == "chunk"]
+    model = tiny_avatar()
+    drive = PortraitDrive(model, portrait_of(face, (32, 32)), audio_file.read(voice))
+    rollout = Rollout(model, take, drive=drive)
+    drawn = [x.hash for x in journal.read(job.folder / "journal.jsonl") if x.type == "chunk"]
     assert drawn == [b.hash for b in rollout.until(3)]
     with pytest.raises(RenderError, match="is missing"):
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
 
 
-def test_what_nobody_heard_of_an_interrupted_take_is_silent_in_its_film(
-    tmp_path: Path, face: Path, voice: Path
-) -> None:
+def test_sound_that_an_interruption_took_back_is_silent_in_the_film(tmp_path: Path, face: Path, voice: Path) -> None:
     cues = [CueLine(prompt="a portrait speaks"), CueLine(at=6, hush=18)]
     take = Take(model="tiny-avatar", length=9, cues=cues, reference="face.png", sound="voice.wav")
     model, film = tiny_avatar(), tmp_path / "film.mp4"
@@ -190,7 +189,7 @@ def test_a_portrait_is_cropped_around_its_middle_and_scaled(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
-def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "face.png").write_bytes(content)
     with pytest.raises(RenderError, match="not a picture") as e:
         portrait_of(tmp_path / "face.png", (32, 32))
@@ -199,7 +198,7 @@ def test_what_is_no_picture_is_one_line(tmp_path: Path, content: bytes) -> None:
         portrait_of(tmp_path / "none.png", (32, 32))
 
 
-def test_a_picture_of_another_world_is_told_from_a_face_of_the_models_own(tmp_path: Path) -> None:
+def test_a_picture_that_is_no_face_of_the_portrait_world_is_recognised(tmp_path: Path) -> None:
     if missing_files(AVATAR, ASSETS):
         pytest.skip("assets/pocket-avatar has no weights")
     model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)

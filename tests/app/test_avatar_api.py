@@ -131,7 +131,9 @@ class Viewer:
         await self.connection.close()
 
 
-def test_it_is_seen_and_heard_and_falls_silent(server: str, avatar: tuple[str, dict[str, str]]) -> None:
+def test_an_avatar_is_seen_and_heard_and_an_interruption_silences_it(
+    server: str, avatar: tuple[str, dict[str, str]]
+) -> None:
     url, key = avatar
 
     async def client() -> None:
@@ -162,7 +164,7 @@ def test_it_is_seen_and_heard_and_falls_silent(server: str, avatar: tuple[str, d
 
 
 class Microphone(MediaStreamTrack):
-    """Half a second of silence, then tones with silence of two seconds behind each, in real time; silence in the end."""
+    """Send half a second of silence, then tones with two seconds of silence after each, in real time."""
 
     kind = "audio"
 
@@ -226,7 +228,9 @@ async def to_and_fro(server: str, seconds: float, tones: int) -> list[float]:
     return [1000 * (b - a) for a, b in zip(microphone.spoke, heard, strict=True)]
 
 
-def test_who_only_watches_cannot_speak_to_it(server: str, avatar: tuple[str, dict[str, str]]) -> None:
+def test_a_viewer_without_the_key_cannot_speak_through_the_avatar(
+    server: str, avatar: tuple[str, dict[str, str]]
+) -> None:
     url, _ = avatar
 
     async def client() -> None:
@@ -268,7 +272,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_sound_is_refused_in_one_line(avatar: tuple[str, dict[str, str]], name: str) -> None:
+def test_a_body_that_is_no_sound_is_refused_in_one_line(avatar: tuple[str, dict[str, str]], name: str) -> None:
     url, key = avatar
     body, why = BAD[name]
     got = httpx.post(f"{url}/audio", content=body, headers=key)
@@ -279,7 +283,7 @@ def test_what_is_no_sound_is_refused_in_one_line(avatar: tuple[str, dict[str, st
     assert httpx.get(url).json()["phase"] in ("live", "warming")
 
 
-def test_a_body_has_its_limit_and_a_key_its_door(server: str, avatar: tuple[str, dict[str, str]]) -> None:
+def test_sounds_have_a_size_limit_and_need_the_key(server: str, avatar: tuple[str, dict[str, str]]) -> None:
     url, key = avatar
     assert httpx.post(f"{url}/audio", content=bytes(17 << 20), headers=key).status_code == 413
     for path, body in (("audio", wav(tone(1))), ("say", b'{"text": "x"}'), ("interrupt", b"")):
@@ -305,7 +309,7 @@ def test_a_text_is_spoken(avatar: tuple[str, dict[str, str]]) -> None:
         assert "\n" not in got.json()["error"]
 
 
-def test_what_was_on_its_way_when_it_was_interrupted_is_not_spoken(avatar: tuple[str, dict[str, str]]) -> None:
+def test_a_sound_that_arrives_after_an_interruption_is_not_spoken(avatar: tuple[str, dict[str, str]]) -> None:
     url, key = avatar
     sound = wav(tone(2))
 
@@ -320,7 +324,7 @@ def test_what_was_on_its_way_when_it_was_interrupted_is_not_spoken(avatar: tuple
     assert httpx.post(f"{url}/audio", content=sound, headers=key, timeout=30).status_code == 202
 
 
-def test_what_is_asked_first_is_said_first_however_long_it_is_on_its_way(server: str) -> None:
+def test_sounds_are_spoken_in_the_order_of_their_requests(server: str) -> None:
     session = begin(server)
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
     long, short = wav(tone(2, hertz=300)), wav(tone(0.5, hertz=900))
@@ -353,7 +357,7 @@ def test_what_is_asked_first_is_said_first_however_long_it_is_on_its_way(server:
     assert pitch.index(300) < pitch.index(900)
 
 
-def test_who_asks_after_an_interruption_does_not_wait_for_what_was_asked_before(
+def test_a_request_after_an_interruption_does_not_wait_for_earlier_ones(
     avatar: tuple[str, dict[str, str]],
 ) -> None:
     url, key = avatar
@@ -413,7 +417,7 @@ def test_a_sound_that_grows_or_shrinks_while_it_is_downloaded_is_as_long_as_was_
     assert set(got[44 + blocks * BLOCK :]) <= {0}  # what was taken back is silence
 
 
-def test_a_film_does_not_speak(server: str) -> None:
+def test_a_session_without_an_avatar_does_not_speak(server: str) -> None:
     session = httpx.post(f"{server}/api/sessions", json={"prompt": "a red ball bounces"}).json()
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
     assert not session["sound"]
@@ -449,7 +453,7 @@ def test_faces_are_chosen_designed_or_brought(server: str) -> None:
         assert why in got.json()["error"]
 
 
-def test_its_take_has_a_portrait_and_a_sound_and_cannot_be_continued(server: str) -> None:
+def test_an_avatars_take_has_a_portrait_and_a_sound_and_cannot_be_continued(server: str) -> None:
     session = begin(server)
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
     httpx.post(f"{url}/audio", content=wav(tone(1)), headers=key)

@@ -111,11 +111,11 @@ def test_a_face_is_chosen_and_its_voice_is_heard_and_interrupted(page: Page, voi
     until_says(page, "note", "voice.wav: 20 s")
     until_says(page, "state", "speaking")
     waits_for_level(page, -40)
-    page.evaluate("""() => { window.silences = []; const level = probe.listening(); addEventListener('keydown', () => {
+    page.evaluate("""() => { window.silences = []; addEventListener('keydown', () => {
         const began = performance.now(), video = document.querySelector('video');
         let last = 0;
         const look = () => {
-          if (!video.muted && level() > -50) last = performance.now() - began;
+          if (!video.muted && probe.level() > -50) last = performance.now() - began;
           if (performance.now() - began < 2500) setTimeout(look, 5); else window.silences.push(last);
         };
         setTimeout(look);
@@ -321,27 +321,27 @@ def test_where_nothing_may_be_heard_yet_the_avatar_is_seen_and_says_so(server: s
 FOLLOW = """(seconds) => new Promise(done => {
   const v = document.querySelector('video'), c = document.createElement('canvas'), out = [];
   c.width = c.height = 128;
-  const began = performance.now(), level = probe.listening();
+  const began = performance.now();
   const take = (now, frame) => {
     c.getContext('2d').drawImage(v, 0, 0, 128, 128);
     out.push([frame.expectedDisplayTime - began, c.toDataURL('image/png').split(',')[1]]);
     if (performance.now() - began < 1000 * seconds) v.requestVideoFrameCallback(take);
   };
   const sounds = [];
-  const hear = setInterval(() => sounds.push([performance.now() - began, level()]), 10);
+  const hear = setInterval(() => sounds.push([performance.now() - began, probe.level()]), 10);
   v.requestVideoFrameCallback(take);
   setTimeout(() => { clearInterval(hear); done([out, sounds]); }, 1000 * seconds + 200);
 })"""
 
 
 def followed(page: Page, seconds: int) -> tuple[float, int]:
-    """How well the mouth in the pictures that a person sees follows the sound that they hear: correlation, lag in ms."""
+    """Measure how well the mouth on the page follows the sound that it plays: correlation, lag in ms."""
     pictures, sounds = page.evaluate(FOLLOW, seconds)
     frames = np.stack([cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), 1)[..., ::-1] for _, p in pictures])
     mouth = reading.load(ASSETS / "judge" / "face.safetensors").pose(frames)["mouth"]
     at = np.arange(1000, 1000 * seconds - 500, 40)
     opened = np.interp(at, [t for t, _ in pictures], mouth)
-    # an analyser looks back over its 43 ms window: what it says belongs to the middle of that; floor as of the sync meter
+    # an analyser looks back over 43 ms: what it says belongs to the middle of that; the floor is the sync meter's
     levels = np.array([level for _, level in sounds]) * np.log(10) / 20
     loud = np.interp(at, [t - 21 for t, _ in sounds], np.logaddexp(levels, np.log(10) * SILENT_DBFS / 20))
     r = correlations(bandpassed(opened), bandpassed(loud), 15)
@@ -405,9 +405,8 @@ def test_a_flash_and_its_beep_arrive_together(browser: Browser, tmp_path: Path) 
 
     beep = begins(heard, 0.1)
     late = np.array([(beep - flash)[np.abs(beep - flash).argmin()] for flash in begins(seen, 128)])
-    print(
-        f"\nsound after its picture, {len(late)} flashes: median {np.median(late):+.0f} ms, {late.min():+.0f} to {late.max():+.0f}"
-    )
+    spread = f"median {np.median(late):+.0f} ms, {late.min():+.0f} to {late.max():+.0f}"
+    print(f"\nsound after its picture, {len(late)} flashes: {spread}")
     assert len(late) >= 7
     assert -45 <= np.median(late) <= 125
 

@@ -1,4 +1,4 @@
-"""What a person gets wrong is answered in one line; nothing half-written passes for finished."""
+"""Mistakes of a person are reported in one line, and no half-written file passes for a finished one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refused(result: tuple[int, str, str], *says: str) -> None:
         ("model: longlive\ncues:\n  - prompt: x\n", "did you mean longlive-1.3b?"),
     ],
 )
-def test_a_take_that_cannot_be_rendered(
+def test_a_faulty_take_is_reported_with_its_line_and_field(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, says: str
 ) -> None:
     (tmp_path / "t.yaml").write_text(text)
@@ -68,7 +68,7 @@ def test_a_take_that_cannot_be_rendered(
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-def test_files_and_folders_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     take = tmp_path / "t.yaml"
     refused(run(capsys, "render", take, "-o", tmp_path / "o.mp4"), "t.yaml: cannot be read")
     take.write_text(TAKE)
@@ -81,7 +81,7 @@ def test_files_and_folders_that_are_not_there(capsys: pytest.CaptureFixture[str]
     refused(run(capsys, "render", take, "-o", tmp_path / "taken.mp4"), "taken.mp4")
 
 
-def test_models_that_are_not_there(
+def test_missing_models_are_reported_with_the_command_that_pulls_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path))
@@ -125,7 +125,7 @@ def test_weights_of_wrong_shape(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     refused(run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4"), "proj_out.bias is (8,) instead of")
 
 
-def test_words_that_pocket_does_not_know_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_words_that_pocket_does_not_know_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("length: 3\ncues:\n  - prompt: a red bal over the meadow by day\n")
     code, out, err = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4")
     assert code == 0
@@ -150,7 +150,7 @@ def test_a_render_with_everything_on_request(capsys: pytest.CaptureFixture[str],
     assert "8.1 s of video" in out  # 11 whole chunks
 
 
-def test_a_replay_says_in_what_its_record_differs_and_goes_on(
+def test_a_replay_under_another_record_reports_the_difference_and_goes_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     short = TAKE.replace("24", "3")
@@ -187,7 +187,7 @@ def test_no_space_is_one_line_and_resume_finishes_the_same_file(tmp_path: Path) 
     assert (tmp_path / "o.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-def test_an_error_of_ours_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise ValueError("zero-size array")
 
@@ -227,7 +227,7 @@ FILES = {
 }
 
 
-def test_pull_from_a_folder_copies_what_is_named_and_goes_on(
+def test_pull_from_a_folder_copies_the_named_files_and_resumes(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))

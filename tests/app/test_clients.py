@@ -1,4 +1,4 @@
-"""Whoever speaks WebRTC can watch: a plain aiortc client with control, and one over WHEP."""
+"""Clients other than our pages: a plain aiortc client with control, and a WHEP player."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_same_seed_and_prompt_give_the_same_take(server: str, tmp_path: Path
     assert hashes() == hashes()
 
 
-def test_what_operators_ask_for(server: str) -> None:
+def test_health_metrics_and_schema_are_served(server: str) -> None:
     session = begin(server)
     text = httpx.get(f"{server}/metrics").text
     assert "longtake_sessions 1.0" in text
@@ -131,6 +131,6 @@ def test_the_newest_window_controls_and_an_older_one_is_told(server: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::1", ""])
-def test_a_name_that_was_made_to_point_here_is_refused(server: str, name: str) -> None:
+def test_a_foreign_host_name_is_refused_without_a_token(server: str, name: str) -> None:
     assert httpx.get(f"{server}/api/models", headers={"host": name}).status_code in (400, 421)
     assert httpx.get(f"{server}/api/models", headers={"host": "localhost:7860"}).status_code == 200

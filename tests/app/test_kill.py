@@ -27,7 +27,7 @@ def command(out: Path, *more: str) -> list[str]:
 
 def record(out: Path) -> list[dict[str, object]]:
     lines = journal.read(out.with_suffix(".render") / "journal.jsonl")
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [line.model_dump(exclude={"seconds"}) for line in lines]
 
 
 def chunks(out: Path) -> int:

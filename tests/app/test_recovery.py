@@ -41,7 +41,7 @@ def obey(url: str, session: dict[str, Any], number: int, **command: Any) -> None
 
 def hashes(data: Path, take: str) -> dict[int, str]:
     lines = journal.read(data / "takes" / f"{take}.jsonl")
-    return {x["first"]: x["hash"] for x in lines if x["type"] == "chunk"}
+    return {x.first: x.hash for x in lines if x.type == "chunk"}
 
 
 def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_path: Path) -> None:

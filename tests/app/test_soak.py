@@ -99,7 +99,8 @@ def test_a_long_session_stays_as_it_began(server: tuple[str, psutil.Process]) ->
         url = f"{address}/api/sessions/{session['id']}"
         async with httpx.AsyncClient(timeout=30) as client:
             for number in range(int(6 * MINUTES)):
-                text = f"a {('red', 'blue', 'white')[number % 3]} ball bounces over the {('sea', 'meadow')[number % 2]} by day"
+                colour, place = ("red", "blue", "white")[number % 3], ("sea", "meadow")[number % 2]
+                text = f"a {colour} ball bounces over the {place} by day"
                 await client.post(
                     f"{url}/control", headers=headers, json={"id": number, "type": "prompt", "text": text}
                 )
@@ -132,7 +133,8 @@ def test_a_long_session_stays_as_it_began(server: tuple[str, psutil.Process]) ->
     for name in MEASURED:
         values = [r[name] for r in rows]
         print(
-            f"{name}: first half {np.median(values[:half]):.0f}, second half {np.median(values[half:]):.0f}, max {max(values):.0f}"
+            f"{name}: first half {np.median(values[:half]):.0f}, second half {np.median(values[half:]):.0f}, "
+            f"max {max(values):.0f}"
         )
     elapsed, frames = rows[-1]["seconds"] - rows[0]["seconds"], rows[-1]["frames"] - rows[0]["frames"]
     print(f"frames a second received: {frames / elapsed:.2f}")
@@ -203,6 +205,7 @@ def test_four_viewers_cost_one_encode(server: tuple[str, psutil.Process]) -> Non
 
     one, two, four = asyncio.run(cost())
     print(
-        f"\nCPU of the server in cores: 1 viewer {one:.3f}, 2 {two:.3f}, 4 {four:.3f}; each further one {(four - one) / 3:.4f}"
+        f"\nCPU of the server in cores: 1 viewer {one:.3f}, 2 {two:.3f}, 4 {four:.3f}; "
+        f"each further one {(four - one) / 3:.4f}"
     )
     assert (four - one) / 3 < 0.05

@@ -1,4 +1,4 @@
-"""TensorRT without a GPU: the table, the build path and the run path, held to a stand-in and to the real wheel's names."""
+"""TensorRT without a GPU: table, build and run are held to a stand-in and to the names in the real wheel."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_without_tensorrt_one_sentence_says_how_to_get_it() -> None:
 def test_every_name_used_is_in_the_real_bindings(
     standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names, not signatures: the wheel holds the compiled bindings, which cannot be loaded without NVIDIA's libraries."""
+    """Names, not signatures: the wheel's compiled bindings cannot be loaded without NVIDIA's libraries."""
     test_bindings_are_made_once_a_shape_and_replayed(standin, tmp_path, monkeypatch)
     source = "".join(Path(p).read_text() for p in Path("exporters/tensorrt").glob("*.py"))
     names = standin.used | set(re.findall(r"\btrt\.(\w+)", source))

@@ -62,7 +62,7 @@ class Both:
     """A ring and the specification, told the same; every pass is compared."""
 
     def __init__(self, shape: CacheShape, policy: AnchorPolicy) -> None:
-        self.shape, self.policy, self.index = shape, policy, 0
+        self.shape, self.index = shape, 0
         self.ring, self.plain = RingCache(shape, policy, CPU, torch.float32), PlainCache(shape, policy)
         self.make = torch.Generator().manual_seed(1)
         if shape.reference is not None:
@@ -73,11 +73,20 @@ class Both:
         match action:
             case "draw":
                 self.draw()
-            case "snapshot":  # what comes after is the same, whatever was done to the cache that it was taken from
+            case "snapshot":
+                held = self.ring.snapshot()
+                self.ring = RingCache(self.shape, self.ring.policy, CPU, torch.float32)
+                self.ring.restore(held)
+            case "return":  # to a snapshot, while another take has begun in its place
                 held = self.ring.snapshot()
                 self.ring.clear(self.index)
-                self.ring = RingCache(self.shape, self.policy, CPU, torch.float32)
+                drawn = self.latents(self.index, self.shape.grid.chunk + self.shape.knot)
+                turn = self.ring.begin(self.index, self.shape.grid.chunk)
+                self.ring.extend(0, *stacked(drawn), turn)
+                self.ring.end()
                 self.ring.restore(held)
+            case "fixed" | "trailing" | "ahead":
+                self.ring.policy = self.plain.policy = AnchorPolicy(action)
             case "clear":
                 self.ring.clear(self.index)
                 self.plain.clear(self.index)
@@ -175,7 +184,10 @@ def shapes(draw: st.DrawFn) -> CacheShape:
     )
 
 
-ACTIONS = ("draw", "draw", "draw", "snapshot", "clear", "newest", "recache", "reanchor", "refer")
+ACTIONS = (
+    *("draw", "draw", "draw", "draw", "snapshot", "return", "clear", "newest", "recache", "reanchor", "refer"),
+    *AnchorPolicy,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -190,47 +202,45 @@ def test_the_ring_shows_what_a_list_would(policy: AnchorPolicy, shape: CacheShap
         both.do(action)
 
 
-WAY = (
-    *(
-        "draw",
-        "recache",
-        "draw",
-        "draw",
-        "newest",
-        "draw",
-        "snapshot",
-        "draw",
-        "draw",
-        "draw",
-        "recache",
-        "draw",
-        "draw",
-    ),
-    *(
-        "snapshot",
-        "draw",
-        "newest",
-        "draw",
-        "draw",
-        "reanchor",
-        "draw",
-        "draw",
-        "clear",
-        "draw",
-        "recache",
-        "draw",
-        "draw",
-    ),
-)
+WAY = [
+    "draw",
+    "recache",
+    "draw",
+    "draw",
+    "newest",
+    "draw",
+    "snapshot",
+    "draw",
+    "draw",
+    "draw",
+    "recache",
+    "draw",
+    "draw",
+    "return",
+    "draw",
+    "newest",
+    "draw",
+    "draw",
+    "reanchor",
+    "draw",
+    "draw",
+    "clear",
+    "draw",
+    "recache",
+    "draw",
+    "draw",
+]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 def test_every_small_shape_shows_what_a_list_would(chunk: int) -> None:
     windows = range(chunk, 7)
-    policies = itertools.cycle(AnchorPolicy)
+    policies, rules = itertools.cycle(AnchorPolicy), itertools.cycle([None, ReferenceRule("fixed"), ReferenceRule()])
     for window in windows:
-        for sink, first in itertools.product(range(window - chunk + 1), sorted({1, chunk, window})):
-            both = Both(shape_of(chunk, window, sink, first, knot=(sink + first) % (chunk + 1)), next(policies))
+        for sink, first in itertools.product(range(window - chunk + 1), range(1, window + 1)):
+            rule = next(rules)
+            shape = shape_of(chunk, window, sink, first, (sink + first) % (chunk + 1), rule)
+            both = Both(shape, next(policies))
             for action in WAY:
                 both.do(action)
 

@@ -209,6 +209,12 @@ def test_a_cut_forgets_the_past_and_keeps_time(model: Model) -> None:
     assert state.cache.anchors[SINK].captured_at == 6
 
 
+def test_a_cut_where_a_take_begins_holds_no_frame(model: Model) -> None:
+    state = model.generator.new_take(0, 32, 32)
+    latents = model.generator.draw(state, [Cut(), Prompt("one")])
+    assert len(state.codec.decode(latents)) == 9
+
+
 @pytest.mark.parametrize("knot", [0, 1])
 def test_takes_in_one_batch_are_the_takes_by_themselves(knot: int) -> None:
     generator = tiny_model(knot=knot).generator
@@ -320,15 +326,17 @@ def test_a_prefix_that_cannot_be_one_is_refused() -> None:
         generator.prefill(state, latents[:, :, :3])
 
 
-def test_a_recache_of_a_part_of_a_chunk_sees_the_latents_that_the_window_holds() -> None:
+def test_a_recache_of_a_part_of_a_chunk_sees_the_latents_that_the_window_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Window 8, sink 1 and chunks of 1, 3, 3 …: seven latents are recached, the oldest of them amid a chunk."""
     generator = odd_model().generator
     state = generator.new_take(0, 32, 32)
-    roll(generator, state, 5, START)
-    sizes: list[int] = []
-    real = state.cache.begin_recache
-    state.cache.begin_recache = lambda first, n: sizes.append(n) or real(first, n)  # type: ignore[method-assign,func-returns-value]
+    film = roll(generator, state, 5, START)
+    passes: list[torch.Tensor] = []
+    monkeypatch.setattr(generator, "with_mask", lambda x, given: passes.append(x) or x)
     generator.apply_cues(state, [Prompt("two")])
-    assert sizes == [7]
+    assert len(passes) == 1
+    assert torch.equal(passes[0], film[:, :, -7:])
     assert [x.shape[2] for x in state.recent] == [3, 3, 3]
     assert next_coordinates(state) == list(range(8, 16))  # sink, four of the past, chunk

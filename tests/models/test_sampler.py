@@ -1,4 +1,4 @@
-"""The few-step sampler does what diffusers' stochastic flow-matching scheduler does, and draws noise from nothing but its key."""
+"""The sampler does what diffusers' stochastic flow-matching scheduler does; its noise depends on its key alone."""
 
 from __future__ import annotations
 
@@ -57,3 +57,10 @@ def test_noise_is_standard_normal() -> None:
     n = sampler.noise(5, 0, 0, (64, 64, 16), torch.device("cpu"))
     assert abs(float(n.mean())) < 0.02
     assert abs(float(n.std()) - 1) < 0.02
+
+
+def test_the_noise_of_a_knot_is_independent_of_its_chunks() -> None:
+    shape, cpu = (64, 64, 16), torch.device("cpu")
+    chunk, knot = (sampler.noise(5, 2, 1, shape, cpu, knot=knot) for knot in (False, True))
+    assert torch.equal(knot, sampler.noise(5, 2, 1, shape, cpu, knot=True))
+    assert abs(float(torch.corrcoef(torch.stack([chunk.flatten(), knot.flatten()]))[0, 1])) < 0.02

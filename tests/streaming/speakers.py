@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from conftest import tiny_avatar
 from models.cue import Reference
 from models.driving_signal import RATE
 from streaming.live.device import DeviceThread
-from streaming.speech.avatar_session import LiveAvatar
+from streaming.live.playout import Shown
+from streaming.live.session import Session
+from streaming.speech.avatar import Avatar
 from streaming.take.take_file import CueLine, Take
 from streaming.transport.events import Event
 
@@ -32,18 +36,43 @@ def as_samples(sound: np.ndarray) -> np.ndarray:
 
 
 @asynccontextmanager
-async def speaking(folder: Path | None = None, **how: Any) -> AsyncIterator[tuple[LiveAvatar, list[Event]]]:
-    """A running avatar and the events that it tells."""
-    device = DeviceThread()
-    avatar = LiveAvatar(tiny_avatar(), TAKE, device, portrait=PORTRAIT, folder=folder, **how)
+async def speaking(
+    folder: Path | None = None, reader: Any = None
+) -> AsyncIterator[tuple[Session, Avatar, list[Event]]]:
+    """A running session with its avatar, and the events that it tells."""
+    device, model = DeviceThread(), tiny_avatar()
+    session = Session(model, TAKE, device, folder=folder, avatar=partial(Avatar, model, PORTRAIT, reader))
+    assert session.avatar is not None
     events: list[Event] = []
-    avatar.listen(events.append)
-    avatar.start()
+    session.listen(events.append)
+    session.start()
     try:
-        yield avatar, events
+        yield session, session.avatar, events
     finally:
-        await avatar.close()
+        await session.close()
         device.close()
+
+
+class Watcher:
+    """Notes what is released, as it is: (time, frame of the take with its sound)."""
+
+    def __init__(self, session: Session) -> None:
+        self.shown: list[tuple[float, Shown]] = []
+        self._playout = session.playout
+        session.playout.watch(lambda frame, number: self.shown.append((time.monotonic(), frame)))
+
+    def loud(self, since: float = 0.0) -> list[float]:
+        """When sound was heard."""
+        return [at for at, frame in self.shown if at >= since and np.abs(frame.sound).max() > 300]
+
+    def sound(self) -> np.ndarray:
+        """All samples so far."""
+        return np.concatenate([frame.sound for _, frame in self.shown])
+
+    async def frames(self, n: int) -> None:
+        """Wait until so many further frames are released, 40 ms each."""
+        last = self._playout.released + n
+        await until(lambda: self._playout.released >= last)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -70,7 +70,7 @@ def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
     queue = SpeechQueue()
     queue.use = MicrophoneUse.PUPPET
     heard(queue, np.concatenate([np.zeros(8000, np.float32), tone(0.2), np.zeros(6400, np.float32)]))
-    assert not queue.gate.open
+    assert not queue.detector.open
     got = queue.next(2 * CHUNK)
     assert BEFORE_ONSET // 2 < np.flatnonzero(got)[0] <= BEFORE_ONSET
     assert not queue.awaits(CHUNK)
@@ -97,7 +97,7 @@ def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) 
 def test_who_only_is_listened_to_is_not_spoken() -> None:
     queue = SpeechQueue()
     heard(queue, tone(1))
-    assert queue.gate.open
+    assert queue.detector.open
     assert queue.waiting == 0
 
 

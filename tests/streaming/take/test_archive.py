@@ -17,13 +17,13 @@ async def test_a_take_is_told_while_it_runs_and_when_it_has_ended(tmp_path: Path
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
-        await until(lambda: len(session.line.landed) == 2)
+        await until(lambda: len(session.history.landed) == 2)
         (told,) = archive.newest()
         assert not told.ended
-        assert [e.prompt for e in told.line.landed] == ["one", "two"]
+        assert [e.prompt for e in told.history.landed] == ["one", "two"]
     (told,) = archive.newest()
     assert told.ended
-    assert told.take() == load(archive.take_file(told.line.id)) == session.take()
+    assert told.take() == load(archive.take_file(told.history.id)) == session.take()
 
 
 @async_test
@@ -33,9 +33,9 @@ async def test_wherever_a_kill_tears_the_journal_the_rest_replays_to_the_same_la
             await until(lambda n=number: session.index >= 6 * (n + 1))
             say(session, number, type="prompt", text=text, blend=number + 1)
         await until(lambda: session.index >= 24)
-        name = session.line.id
+        name = session.history.id
     file = tmp_path / f"{name}.jsonl"
-    whole, hashes = file.read_bytes(), session.line.hashes
+    whole, hashes = file.read_bytes(), session.history.hashes
     all_hashes = replayed(session.take())
     assert all_hashes == hashes
     told_lengths = set()
@@ -47,12 +47,12 @@ async def test_wherever_a_kill_tears_the_journal_the_rest_replays_to_the_same_la
         except KeyError:
             continue
         assert not told.ended
-        assert told.line.hashes == {k: v for k, v in hashes.items() if k < told.line.length}
-        assert all((e.landed or 0) < told.line.length for e in told.line.landed)
-        told_lengths.add(told.line.length)
+        assert told.history.hashes == {k: v for k, v in hashes.items() if k < told.history.length}
+        assert all((e.landed or 0) < told.history.length for e in told.history.landed)
+        told_lengths.add(told.history.length)
     assert len(told_lengths) >= 4
     archive.take_file(name).unlink()
-    file.write_bytes(whole[: whole.rindex(b'{"type": "chunk"')])
+    file.write_bytes(whole[: whole.rindex(b'{"type":"chunk"')])
     archive = Archive(tmp_path)
     archive.recover()
     again = replayed(load(archive.take_file(name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,7 @@ async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) 
     task = asyncio.create_task(recording.run())
     for packet in made[:20]:
         recording.offer(packet)
-    await until(lambda: path.exists() and whole_bytes(path) > 0)
-    await asyncio.sleep(0.2)
-    assert len(played(path)) == 20  # five fragments of four frames: nothing waits in this process
+    await until(lambda: path.exists() and whole_bytes(path) > 0 and len(played(path)) == 20)  # fragments of four frames
     recording.end()
     await task
     whole = path.read_bytes()
@@ -77,6 +76,33 @@ async def test_a_full_disk_is_one_line() -> None:
         recording.offer(packet)
     with pytest.raises(RecordingError, match="No space left on device; what is written plays, free some space"):
         await recording.run()
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk that has room for so many bytes: it takes part of a write, and then refuses."""
+
+    room = 4000
+
+    def write(self, data: Any) -> int:
+        if not (left := self.room - self.tell()):
+            raise OSError(28, "No space left on device")
+        return super().write(data[:left])
+
+
+@async_test
+async def test_a_fragment_that_the_disk_holds_only_part_of_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: FullDisk(path, mode))
+    recording = LiveRecording(tmp_path / "a.mp4", 256, 256, FPS)
+    for packet in packets(40):
+        recording.offer(packet)
+    with pytest.raises(RecordingError, match="No space left on device"):
+        await recording.run()
+    monkeypatch.undo()
+    assert 0 < (tmp_path / "a.mp4").stat().st_size < FullDisk.room
+    assert whole_bytes(tmp_path / "a.mp4") == (tmp_path / "a.mp4").stat().st_size
+    assert len(played(tmp_path / "a.mp4")) % 4 == 0
 
 
 @async_test
@@ -99,7 +125,7 @@ async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(
         assert session.status().recorded_s is None
         say(session, 3, type="record")
         await until(lambda: (session.status().recorded_s or 0) > 0.5)
-        name = session.line.id
+        name = session.history.id
     assert len(played(tmp_path / f"{name}-1.mp4")) >= FPS
     assert len(played(tmp_path / f"{name}-2.mp4")) >= FPS // 2  # ended with the session, its last fragment included
     assert (tmp_path / f"{name}.yaml").exists()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from speakers import until
+from speakers import Watcher, until
 
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
@@ -20,8 +20,9 @@ from models.judge.lip_sync import sync
 from models.pocket.world.portrait.gallery import drawn, face_named
 from models.pocket.world.portrait.tts import SpeechSynthesisError, monologue
 from streaming.live.device import DeviceThread
-from streaming.live.playout import Shown
-from streaming.speech.avatar_session import AvatarState, LiveAvatar
+from streaming.live.session import Session
+from streaming.live.session_state import AvatarState
+from streaming.speech.avatar import Avatar
 from streaming.speech.soundtrack import as_sound
 from streaming.take.take_file import CueLine, Take
 
@@ -32,25 +33,19 @@ pytestmark = [
 
 
 @asynccontextmanager
-async def living(face: str) -> AsyncIterator[tuple[LiveAvatar, list[tuple[float, Shown]]]]:
-    """The avatar, and what it shows: (time, frame)."""
-    device, shown = DeviceThread(), list[tuple[float, Shown]]()
-    model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
+async def living(face: str) -> AsyncIterator[tuple[Session, Avatar, Watcher]]:
+    """The session of a face, its avatar, and what it shows."""
+    device, model = DeviceThread(), load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
     take = Take(model=AVATAR.name, seed=5, length=1, cues=[CueLine(prompt="a portrait speaks")])
-    avatar = LiveAvatar(model, take, device, portrait=drawn(face_named(face)))
-    tell = avatar.playout._shown
-
-    def keep(frame: Shown, number: int) -> None:
-        shown.append((time.monotonic(), frame))
-        tell(frame, number)
-
-    avatar.playout._shown = keep
-    avatar.start()
+    session = Session(model, take, device, avatar=partial(Avatar, model, drawn(face_named(face))))
+    assert session.avatar is not None
+    watcher = Watcher(session)
+    session.start()
     try:
-        await until(lambda: avatar.index >= 6, 60)
-        yield avatar, shown
+        await until(lambda: session.index >= 6, 60)
+        yield session, session.avatar, watcher
     finally:
-        await avatar.close()
+        await session.close()
         device.close()
 
 
@@ -63,16 +58,17 @@ def speech(seconds: float, seed: int) -> np.ndarray:
 
 async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
-    async with living("ada") as (avatar, shown):
+    async with living("ada") as (_, avatar, watcher):
         avatar.say(speech(20, 2))
         await until(lambda: avatar.state is AvatarState.IDLE, 120)
-    frames = np.stack([f.picture for _, f in shown])
-    sound = as_sound(np.concatenate([f.sound for _, f in shown]))
+    frames = np.stack([f.picture for _, f in watcher.shown])
+    sound = as_sound(np.concatenate([f.sound for _, f in watcher.shown]))
     found = sync(reader.pose(frames)["mouth"], sound)
     who = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3).copy())[0]
     alike = reader.identity(frames[::25]) @ who
     print(
-        f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, identity {alike.min():.2f}"
+        f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, "
+        f"identity {alike.min():.2f}"
     )
     assert found.correlation > found.null + 0.2
     assert abs(found.lag_ms) <= 80
@@ -81,9 +77,9 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
 
 async def test_left_alone_it_goes_on_living_with_its_mouth_shut() -> None:
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
-    async with living("elin") as (_, shown):
-        await until(lambda: len(shown) > 500, 120)
-    frames = np.stack([f.picture for _, f in shown])
+    async with living("elin") as (_, _, watcher):
+        await until(lambda: len(watcher.shown) > 500, 120)
+    frames = np.stack([f.picture for _, f in watcher.shown])
     mouth, steps = reader.pose(frames)["mouth"], np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3))
     print(f"\nidle for 20 s: mouth {mouth.mean():.2f} open, pictures change by {steps.mean():.2f} of 255")
     assert mouth[50:].mean() < 0.2
@@ -95,21 +91,23 @@ async def test_interrupted_its_mouth_closes_and_its_face_does_not_jump() -> None
     """Goals: silent within 100 ms, closed within a chunk's time and 200 ms."""
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     silent, closed, chunks, jumps = [], [], [], []
-    async with living("bo") as (avatar, shown):
+    async with living("bo") as (session, avatar, watcher):
         for i in range(12):
             avatar.say(speech(8, 10 + i))
-            await until(lambda: bool(shown[-1][1].sound.any()), 20)
-            await asyncio.sleep(1.5 + 0.07 * i)
+            await until(lambda: bool(watcher.shown[-1][1].sound.any()), 20)
+            await watcher.frames(37 + 2 * i)
             at = time.monotonic()
             avatar.interrupt("asked to")
-            await asyncio.sleep(2.5)
-            after = [(t, f) for t, f in shown if t >= at]
+            await watcher.frames(62)
+            after = [(t, f) for t, f in watcher.shown if t >= at]
             silent.append(max([t - at for t, f in after if np.abs(f.sound).max() > 300], default=0.0))
             mouth = reader.pose(np.stack([f.picture for _, f in after]))["mouth"]
             open_ = np.flatnonzero(mouth > mouth[-25:].mean() + 0.15)
             closed.append(after[open_[-1] + 1][0] - at if len(open_) else 0.0)
-            chunks.append(avatar._drawing.figures.production / 25)
-            steps = np.abs(np.diff(np.stack([f.picture for _, f in shown[-120:]]).astype(int), axis=0)).mean((1, 2, 3))
+            chunks.append(session.producer.timings.production / 25)
+            steps = np.abs(np.diff(np.stack([f.picture for _, f in watcher.shown[-120:]]).astype(int), axis=0)).mean(
+                (1, 2, 3)
+            )
             jumps.append(steps.max() / np.quantile(steps, 0.95))
     for name, values in (("silent", silent), ("closed", closed), ("a chunk takes", chunks)):
         print(f"\n{name}: p50 {1000 * np.median(values):.0f} ms, p95 {1000 * np.quantile(values, 0.95):.0f} ms", end="")

@@ -21,6 +21,11 @@ def packet(frame: int, *, key: bool = False) -> av.Packet:
     return made
 
 
+async def turn() -> None:
+    """Let everything go on that can."""
+    await asyncio.sleep(0)
+
+
 class Source:
     """Sends packets, with a keyframe whenever the broadcast wants one."""
 
@@ -40,10 +45,10 @@ async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
     got = []
     for _ in range(frames):
         waiting = asyncio.ensure_future(viewer.get())
-        await asyncio.sleep(0)
+        await turn()
         while not waiting.done():
             source.send()
-            await asyncio.sleep(0)
+            await turn()
         got.append((await waiting).pts // FRAME)
     return got
 
@@ -70,9 +75,9 @@ async def test_a_viewer_that_connects_slowly_starts_with_the_present() -> None:
 async def test_what_was_encoded_before_a_viewer_asked_is_not_for_it() -> None:
     broadcast = Broadcast()
     waiting = asyncio.ensure_future(broadcast.join().get())
-    await asyncio.sleep(0)
+    await turn()
     broadcast.send(packet(0))
-    await asyncio.sleep(0)
+    await turn()
     assert broadcast.keyframe_wanted
     broadcast.send(packet(1, key=True))
     assert (await asyncio.wait_for(waiting, 1)).pts == FRAME
@@ -82,7 +87,7 @@ async def test_a_slow_viewer_goes_on_at_a_keyframe_and_the_others_notice_nothing
     source = Source()
     quick, slow = source.broadcast.join(), source.broadcast.join()
     asking = asyncio.ensure_future(slow.get())
-    await asyncio.sleep(0)
+    await turn()
     assert await seen(quick, source, 100) == list(range(100))
     assert (await asking).pts == 0
     assert source.keys == [0]  # it read nothing for so long that its queue was dropped; that cost no keyframe
@@ -109,10 +114,11 @@ async def test_a_packet_that_overflows_the_queue_before_its_reader_wakes_does_no
     source = Source()
     viewer = source.broadcast.join()
     waiting = asyncio.ensure_future(viewer.get())
-    await asyncio.sleep(0)
+    await turn()
     source.send(18)  # all in one step of the loop
     assert not waiting.done()
-    await asyncio.sleep(0.01)
+    await turn()
+    await turn()
     source.send()
     assert (await asyncio.wait_for(waiting, 1)).pts == 18 * FRAME
 
@@ -145,7 +151,7 @@ async def test_who_waits_is_told_that_it_is_over(over: bool) -> None:
     viewer, other = source.broadcast.join(), source.broadcast.join()
     await seen(viewer, source, 1)
     waiting = asyncio.ensure_future(viewer.get())
-    await asyncio.sleep(0)
+    await turn()
     if over:
         source.broadcast.close()
     else:
@@ -174,9 +180,9 @@ async def test_however_the_viewers_read_each_sees_whole_groups(reading: list[tup
     for who, reads in reading:
         for _ in range(reads):
             gates[who].release()
-        await asyncio.sleep(0)
+        await turn()
         source.send(3)
-        await asyncio.sleep(0)
+        await turn()
     source.broadcast.close()
     for gate in gates:
         gate.release()

@@ -1,4 +1,4 @@
-"""One packet a picture, at once; keyframes when asked for, small enough to send; and the picture is still the picture."""
+"""One packet a picture, at once; keyframes when asked for, small enough to send; the picture stays the picture."""
 
 from __future__ import annotations
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiortc import RTCPeerConnection
 from sessions import async_test, replayed, running, say, until
 
-from models.cue import Cue
+from models.cue import Cue, Prompt
 from streaming.live.pacing import LookAhead
 from streaming.live.session_state import TRANSITIONS, SessionState, next_state
 from streaming.rollout import Boundary, Chunk, Rollout
@@ -25,16 +24,14 @@ from streaming.transport.commands import ControlError, parse
 @async_test
 async def test_frames_are_released_at_the_media_rate_and_drawing_stays_one_chunk_ahead() -> None:
     async with running() as (session, _):
-        await until(lambda: session.playout.released > 0)
-        first, began = session.playout.released, asyncio.get_running_loop().time()
-        ahead = []
-        while asyncio.get_running_loop().time() - began < 2:
-            ahead.append(len(session.playout))
-            await asyncio.sleep(0.02)
-        rate = (session.playout.released - first) / (asyncio.get_running_loop().time() - began)
-        assert rate == pytest.approx(16, rel=0.1)
+        shown: list[tuple[float, int]] = []
+        session.playout.watch(lambda frame, number: shown.append((time.monotonic(), len(session.playout))))
+        await until(lambda: len(shown) >= 48)
+        (first, _), (last, _) = shown[8], shown[40]
+        assert 32 / (last - first) == pytest.approx(16, rel=0.1)
+        ahead = [waiting for _, waiting in shown]
         assert max(ahead) <= 24
-        assert min(ahead[20:]) > 0
+        assert min(ahead[16:]) > 0
 
 
 @async_test
@@ -50,7 +47,7 @@ async def test_a_prompt_is_acknowledged_three_times_and_lands_on_a_chunk() -> No
         assert live.latent % 3 == 0
         await until(lambda: session.playout.released > live.frame)
         assert session.playout.playhead == live.latent
-        assert [e.prompt for e in session.line.landed] == ["one", "two"]
+        assert [e.prompt for e in session.history.landed] == ["one", "two"]
 
 
 @async_test
@@ -67,7 +64,7 @@ async def test_frames_are_shown_while_their_chunk_is_settled(monkeypatch: pytest
         assert session.index == 0  # the first chunk's frames are all shown, and it is at no boundary yet
         may_settle.set()
         await until(lambda: session.index >= 6)
-    assert replayed(session.take()) == session.line.hashes
+    assert replayed(session.take()) == session.history.hashes
 
 
 @async_test
@@ -75,11 +72,11 @@ async def test_a_prompt_that_waits_takes_the_place_of_the_clean_pass(monkeypatch
     step, settle = Rollout.step, Rollout.settle
     begun, may_step, committed = threading.Event(), threading.Event(), {}
 
-    def held(rollout: Rollout, extra: Sequence[Cue] = ()) -> Chunk:
+    def held(rollout: Rollout, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         if rollout.state.index == 12:
             begun.set()
             assert may_step.wait(20)
-        return step(rollout, extra)
+        return step(rollout, extra, may_go_on)
 
     def noted(rollout: Rollout, coming: Sequence[Cue] = ()) -> Boundary:
         boundary = settle(rollout, coming)
@@ -93,13 +90,13 @@ async def test_a_prompt_that_waits_takes_the_place_of_the_clean_pass(monkeypatch
         say(session, 1, type="prompt", text="two")
         may_step.set()
         await until(lambda: session.index >= 24)
-        assert [(e.prompt, e.landed) for e in session.line.landed] == [("one", 0), ("two", 15)]
+        assert [(e.prompt, e.landed) for e in session.history.landed] == [("one", 0), ("two", 15)]
         say(session, 2, type="rewind", latent=15)
-        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.history.parent is not None)
         await until(lambda: session.index >= 24)
-        assert [e.prompt for e in session.line.landed] == ["one"]
+        assert [e.prompt for e in session.history.landed] == ["one"]
     assert [first for first, ran in committed.items() if not ran] == [12]
-    assert replayed(session.take()) == session.line.hashes
+    assert replayed(session.take()) == session.history.hashes
 
 
 @async_test
@@ -114,7 +111,7 @@ async def test_what_was_played_live_is_rendered_to_the_same_latents() -> None:
         say(session, 4, type="set", name="anchor", value="fixed")
         await until(lambda: session.index >= 27)
     take = session.take()
-    assert replayed(Take.model_validate(take.model_dump())) == session.line.hashes
+    assert replayed(Take.model_validate(take.model_dump())) == session.history.hashes
 
 
 @async_test
@@ -123,17 +120,19 @@ async def test_a_rewound_take_branches_and_its_line_is_rendered_to_the_same_late
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
         await until(lambda: session.index >= 18)
-        old, released = session.line.id, session.playout.released
+        old, released = session.history.id, session.playout.released
         say(session, 2, type="rewind", latent=10)
-        await until(lambda: session.line.id != old)
-        assert session.line.parent == f"{old}@9"
+        await until(lambda: session.history.id != old)
+        assert session.history.parent == f"{old}@9"
         assert session.playout.released >= released
         say(session, 3, type="prompt", text="three")
         await until(lambda: session.index >= 21)
         left = load(tmp_path / f"{old}.yaml")
-    assert replayed(session.take()) == session.line.hashes
+    assert replayed(session.take()) == session.history.hashes
     assert left.length >= 18
-    assert {k: v for k, v in replayed(left).items() if k < 9} == {k: v for k, v in session.line.hashes.items() if k < 9}
+    assert {k: v for k, v in replayed(left).items() if k < 9} == {
+        k: v for k, v in session.history.hashes.items() if k < 9
+    }
 
 
 @async_test
@@ -141,21 +140,21 @@ async def test_back_to_the_start_begins_anew() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 9)
         say(session, 1, type="rewind", latent=0)
-        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.history.parent is not None)
         await until(lambda: session.index >= 6)
-    assert replayed(session.take()) == session.line.hashes
+    assert replayed(session.take()) == session.history.hashes
 
 
 @async_test
 async def test_one_can_go_back_to_what_the_next_chunk_pushes_out_of_memory() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 9)
-        old = session.line.id
+        old = session.history.id
         say(session, 1, type="rewind", latent=session.status().oldest)
-        session._drawing.snapshots.drop_after(-1)
-        await until(lambda: session.line.parent == f"{old}@3")
+        session.producer.snapshots.drop_after(-1)
+        await until(lambda: session.history.parent == f"{old}@3")
         await until(lambda: session.index >= 9)
-    assert replayed(session.take()) == session.line.hashes
+    assert replayed(session.take()) == session.history.hashes
 
 
 @async_test
@@ -166,25 +165,25 @@ async def test_a_continued_take_goes_on_from_its_end_and_shows_nothing_of_its_pa
         await until(lambda: session.index >= 12)
         say(session, 2, type="seed", seed=9)
         await until(lambda: session.index >= 18)
-    past = session.line
+    past = session.history
     async with running(past=past) as (again, events):
         say(again, 1, type="prompt", text="three")
         await until(lambda: again.playout.released > 0)
         assert again.playout.playhead == past.length
-        assert again.line.parent == f"{past.id}@{past.length}"
+        assert again.history.parent == f"{past.id}@{past.length}"
         await until(lambda: again.index >= past.length + 6)
-        assert [(e.prompt or e.seed, e.landed) for e in again.line.landed][-1] == ("three", past.length)
+        assert [(e.prompt or e.seed, e.landed) for e in again.history.landed][-1] == ("three", past.length)
         assert not [e for e in events if e.type == "warning"]
-    assert {k: v for k, v in again.line.hashes.items() if k < past.length} == past.hashes
-    assert replayed(again.take()) == again.line.hashes
+    assert {k: v for k, v in again.history.hashes.items() if k < past.length} == past.hashes
+    assert replayed(again.take()) == again.history.hashes
 
 
 @async_test
 async def test_a_continued_take_says_where_its_replay_differs() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 12)
-    session.line.hashes[6] = "another"
-    async with running(past=session.line) as (again, events):
+    session.history.hashes[6] = "another"
+    async with running(past=session.history) as (again, events):
         await until(lambda: again.playout.released > 0)
         (warning,) = [e for e in events if e.type == "warning"]
         assert warning.why.startswith("from latent 6 on the replay differs")
@@ -199,50 +198,52 @@ async def test_undo_takes_back_the_newest_cue() -> None:
         say(session, 2, type="prompt", text="two")
         await until(lambda: any(e.type == "live" for e in events))
         say(session, 3, type="undo")
-        await until(lambda: session.line.parent is not None)
+        await until(lambda: session.history.parent is not None)
         await until(lambda: session.index >= 12)
-        assert [e.prompt for e in session.line.landed] == ["one"]
-    assert replayed(session.take()) == session.line.hashes
+        assert [e.prompt for e in session.history.landed] == ["one"]
+    assert replayed(session.take()) == session.history.hashes
 
 
 @async_test
 async def test_undo_takes_back_a_cue_that_has_not_landed_and_leaves_the_take_alone() -> None:
     async with running() as (session, events):
-        await until(lambda: session.index >= 6)
+        await until(lambda: session.index >= 6 and len(session.playout) > 12)  # enough is drawn: no chunk is begun
         say(session, 1, type="pause")
-        await asyncio.sleep(0.3)
-        line, at = session.line.id, session.index
+        line, at = session.history.id, session.index
         say(session, 2, type="prompt", text="two")
         await until(lambda: any(e.type == "encoded" for e in events))
         say(session, 3, type="undo")
         await until(lambda: any(e.type == "taken_back" and e.id == 2 for e in events))
         say(session, 4, type="resume")
         await until(lambda: session.index >= at + 6)
-        assert [e.prompt for e in session.line.landed] == ["one"]
-        assert session.line.id == line
+        assert [e.prompt for e in session.history.landed] == ["one"]
+        assert session.history.id == line
 
 
 @async_test
-async def test_undo_takes_back_a_cue_that_is_being_drawn_and_no_more() -> None:
+async def test_undo_takes_back_a_cue_that_is_being_drawn_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, begun, may_step = Rollout.step, threading.Event(), threading.Event()
+
+    def held(rollout: Rollout, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+        if Prompt("three") in extra:
+            begun.set()
+            assert may_step.wait(20)
+        return step(rollout, extra, may_go_on)
+
+    monkeypatch.setattr(Rollout, "step", held)
     async with running() as (session, _):
         await until(lambda: session.index >= 6)
         say(session, 1, type="prompt", text="two")
-        await until(lambda: len(session.line.landed) == 2)
-        draw = session._drawing._rollout.step
-
-        def slowly(cues: Any) -> Any:
-            time.sleep(0.2)
-            return draw(cues)
-
-        session._drawing._rollout.step = slowly
+        await until(lambda: len(session.history.landed) == 2)
         say(session, 2, type="prompt", text="three")
-        await until(lambda: bool(session._drawing._landing))
-        line, at = session.line.id, session.index
+        await until(begun.is_set)
+        take, at = session.history.id, session.index
         say(session, 3, type="undo")
-        await until(lambda: session.line.id != line)
-        assert session.line.parent == f"{line}@{at}"
+        may_step.set()
+        await until(lambda: session.history.id != take)
+        assert session.history.parent == f"{take}@{at}"
         await until(lambda: session.index >= at + 6)
-        assert [e.prompt for e in session.line.landed] == ["one", "two"]
+        assert [e.prompt for e in session.history.landed] == ["one", "two"]
 
 
 @async_test
@@ -260,31 +261,20 @@ async def test_a_viewer_that_never_connects_is_let_go(monkeypatch: pytest.Monkey
 
 
 @async_test
-async def test_a_pause_stops_time_and_goes_on_without_a_burst() -> None:
+async def test_a_viewer_that_joins_a_pause_sees_where_it_stands() -> None:
     async with running() as (session, _):
         await until(lambda: session.playout.released > 5)
         say(session, 1, type="pause")
-        await asyncio.sleep(0.15)
-        at = session.playout.released
-        await asyncio.sleep(0.5)
-        assert session.playout.released == at
-        say(session, 2, type="resume")
-        await asyncio.sleep(0.5)
-        assert 5 <= session.playout.released - at <= 10
-        with pytest.raises(ControlError, match="live cannot resume"):
-            say(session, 3, type="resume")
-
-
-@async_test
-async def test_who_joins_a_pause_sees_where_it_stands() -> None:
-    async with running() as (session, _):
-        await until(lambda: session.playout.released > 5)
-        say(session, 1, type="pause")
-        await asyncio.sleep(0.2)
-        viewer = session.broadcast.join()
-        packet = await asyncio.wait_for(viewer.get(), 2)
+        with pytest.raises(ControlError, match="paused cannot pause"):
+            say(session, 2, type="pause")
+        packet = await asyncio.wait_for(session.broadcast.join().get(), 2)
         assert packet is not None
         assert packet.is_keyframe
+        at = session.playout.released
+        say(session, 3, type="resume")
+        await until(lambda: session.playout.released > at)
+        with pytest.raises(ControlError, match="live cannot resume"):
+            say(session, 4, type="resume")
 
 
 @async_test
@@ -295,8 +285,8 @@ async def test_lossless_gives_every_prompt_its_chunk_and_smooth_the_newest() -> 
             for number, text in enumerate("abc"):
                 say(session, number, type="prompt", text=text)
             await until(lambda e=events: any(x.wire().get("id") == 2 and x.type == "live" for x in e))
-            await until(lambda s=session, n=landed: len(s.line.landed) == len(n))
-            assert [e.prompt for e in session.line.landed] == landed
+            await until(lambda s=session, n=landed: len(s.history.landed) == len(n))
+            assert [e.prompt for e in session.history.landed] == landed
 
 
 @async_test
@@ -313,23 +303,23 @@ async def test_the_journal_and_the_take_lie_in_the_folder(tmp_path: Path) -> Non
 
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
-        lines = journal.read(tmp_path / f"{session.line.id}.jsonl")
-        assert lines[0]["type"] == "take"
-        assert [x["first"] for x in lines if x["type"] == "chunk"][:2] == [0, 3]
-    take = load(tmp_path / f"{session.line.id}.yaml")
-    assert replayed(take) == session.line.hashes
+        lines = journal.read(tmp_path / f"{session.history.id}.jsonl")
+        assert lines[0].type == "take"
+        assert [x.first for x in lines if x.type == "chunk"][:2] == [0, 3]
+    take = load(tmp_path / f"{session.history.id}.yaml")
+    assert replayed(take) == session.history.hashes
 
 
 @async_test
-async def test_a_failing_model_ends_the_session_in_words() -> None:
+async def test_a_failing_model_ends_the_session_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as (session, events):
         await until(lambda: session.index >= 3)
 
         def broken(*_: object) -> None:
             raise RuntimeError("secret path /x")
 
-        session._drawing._rollout.step = broken
-        await until(lambda: session.phase is SessionState.FAILED)
+        monkeypatch.setattr(Rollout, "step", broken)
+        await until(lambda: session.state is SessionState.FAILED)
         why = next(e.why for e in events if e.wire().get("phase") == SessionState.FAILED)
         assert why == "the take stopped: RuntimeError"
         with pytest.raises(ControlError, match="failed"):

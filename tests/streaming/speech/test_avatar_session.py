@@ -6,23 +6,25 @@ import asyncio
 import statistics
 import time
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from conftest import tiny_avatar
-from speakers import PORTRAIT, as_samples, speaking, tone, until
+from speakers import PORTRAIT, Watcher, as_samples, speaking, tone, until
 
 from models.cue import Cue
 from models.driving_signal import FRAME, RATE
 from models.knot import DISAGREEMENT
 from models.time_grid import TimeGrid
-from streaming.live.playout import Shown
-from streaming.rollout import Chunk
-from streaming.speech.avatar_session import AvatarState, LiveAvatar
-from streaming.speech.driven_rollout import SpeakingRollout
+from streaming.live.session_state import AvatarState
+from streaming.rollout import Chunk, Rollout
+from streaming.speech import audio_file
+from streaming.speech.avatar import Avatar
+from streaming.speech.portrait_drive import PortraitDrive
+from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take import journal
 from streaming.take.history import replay_journal
@@ -33,38 +35,18 @@ from streaming.transport.commands import ControlError, MicrophoneCommand, parse
 pytestmark = pytest.mark.asyncio
 
 
-class Watcher:
-    """What is released, as it is: (time, frame of the take, loudest sample)."""
-
-    def __init__(self, avatar: LiveAvatar) -> None:
-        self.shown: list[tuple[float, Shown]] = []
-        tell = avatar.playout._shown
-
-        def shown(frame: Shown, number: int) -> None:
-            self.shown.append((time.monotonic(), frame))
-            tell(frame, number)
-
-        avatar.playout._shown = shown
-
-    def loud(self, since: float = 0.0) -> list[float]:
-        """When sound was heard."""
-        return [at for at, frame in self.shown if at >= since and np.abs(frame.sound).max() > 300]
-
-    def sound(self) -> np.ndarray:
-        return np.concatenate([frame.sound for _, frame in self.shown])
-
-
 def rendered(take: Take, folder: Path) -> dict[int, str]:
     """First latent and hash of every chunk, drawn offline from the files beside the take."""
     assert take.sound is not None
-    rollout = SpeakingRollout(tiny_avatar(), take, None, PORTRAIT, folder / take.sound)
+    model = tiny_avatar()
+    rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, audio_file.read(folder / take.sound)))
     return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
 async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it() -> None:
-    async with speaking() as (avatar, events):
-        watcher = Watcher(avatar)
-        await until(lambda: avatar.playout.released > 5)
+    async with speaking() as (session, avatar, events):
+        watcher = Watcher(session)
+        await until(lambda: session.playout.released > 5)
         said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
         avatar.say(said)
         assert avatar.state is AvatarState.SPEAKING
@@ -80,75 +62,75 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
 
 
 async def test_it_is_never_more_than_a_chunk_and_what_a_chunk_takes_ahead() -> None:
-    async with speaking() as (avatar, _):
-        await until(lambda: avatar.index >= 9)
-        ahead = []
-        for _ in range(100):
-            ahead.append(len(avatar.playout))
-            await asyncio.sleep(0.02)
-        assert max(ahead) <= 12 + max(3, 1.25 * avatar._drawing.figures.production) + 1
+    async with speaking() as (session, _, _):
+        await until(lambda: session.index >= 9)
+        ahead: list[int] = []
+        session.playout.watch(lambda frame, number: ahead.append(len(session.playout)))
+        await until(lambda: len(ahead) >= 50)
+        assert max(ahead) <= 12 + max(3, 1.25 * session.producer.timings.production) + 1
         assert min(ahead) >= 0
         assert statistics.mean(ahead) > 2  # and it does not stall
 
 
 async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_path: Path) -> None:
-    async with speaking(tmp_path) as (avatar, _):
-        await until(lambda: avatar.index >= 3)
+    async with speaking(tmp_path) as (session, avatar, _):
+        watcher = Watcher(session)
+        await until(lambda: session.index >= 3)
         avatar.say(tone(1.0))
-        await until(lambda: avatar.index >= 15)
+        await until(lambda: session.index >= 15)
         avatar.say(tone(3.0, 330))
-        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.released > 60)
+        await until(lambda: avatar.state is AvatarState.SPEAKING and session.playout.released > 60)
         avatar.interrupt("asked to")
-        await asyncio.sleep(0.3)
+        await watcher.frames(7)
         avatar.say(tone(0.5, 440))
-        avatar.obey(parse('{"id": 1, "type": "seed", "seed": 77}'))
-        await asyncio.sleep(0.2)
+        session.obey(parse('{"id": 1, "type": "seed", "seed": 77}'))
+        await watcher.frames(5)
         avatar.interrupt("asked to")
-        await until(lambda: avatar.index >= 36)
-        told = replay_journal(journal.read(tmp_path / f"{avatar.line.id}.jsonl"))
-    take = load_take(tmp_path / f"{avatar.line.id}.yaml")
+        await until(lambda: session.index >= 36)
+        told = replay_journal(journal.read(tmp_path / f"{session.history.id}.jsonl"))
+    take = load_take(tmp_path / f"{session.history.id}.yaml")
     assert [e.seed for e in take.cues if e.seed] == [77]
-    live = avatar.line.hashes
+    live = session.history.hashes
     assert rendered(take, tmp_path) == live
     assert any(e.hush is not None for e in take.cues)
     deaf = take.model_copy(update={"cues": [e for e in take.cues if e.hush is None]})
     assert rendered(deaf, tmp_path) != live
-    assert told.line.hashes.items() <= live.items()
-    assert told.line.take.sound == take.sound
+    assert told.history.hashes.items() <= live.items()
+    assert told.history.take.sound == take.sound
 
 
 async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
-    async with speaking(tmp_path) as (avatar, _):
+    async with speaking(tmp_path) as (session, avatar, _):
         avatar.say(tone(2))
-        await until(lambda: avatar.index >= 15)
-        name = avatar.line.id
+        await until(lambda: session.index >= 15)
+        name = session.history.id
         told = replay_journal(journal.read(tmp_path / f"{name}.jsonl"))
         (tmp_path / "killed.wav").write_bytes((tmp_path / f"{name}.wav").read_bytes())
         with wave.open(str(tmp_path / "killed.wav")) as file:
             assert (file.getframerate(), file.getnchannels()) == (RATE, 1)
-            assert file.getnframes() >= told.line.length * 4 * FRAME
+            assert file.getnframes() >= told.history.length * 4 * FRAME
         cut = told.take().model_copy(update={"sound": "killed.wav"})
-        assert rendered(cut, tmp_path) == told.line.hashes
+        assert rendered(cut, tmp_path) == told.history.hashes
 
 
 async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_in_time() -> None:
     """Goals: silent within 100 ms, drawn with silence within a chunk's time and 200 ms."""
     silent, closed, chunk = [], [], []
-    async with speaking() as (avatar, events):
-        watcher = Watcher(avatar)
+    async with speaking() as (session, avatar, events):
+        watcher = Watcher(session)
         for i in range(8):
             avatar.say(tone(6))
             await until(lambda: bool(watcher.loud(time.monotonic() - 0.1)))
-            await asyncio.sleep(0.5 + 0.06 * i)
-            at, frame = time.monotonic(), avatar.playout.next_frame
-            stale = [f.picture for f in avatar.playout._frames]
+            await watcher.frames(12 + i)
+            at, frame = time.monotonic(), session.playout.next_frame
+            stale = [f.picture for f in session.playout.waiting]
             avatar.interrupt("asked to")
-            await asyncio.sleep(1.2)
+            await watcher.frames(30)
             silent.append(max([t - at for t in watcher.loud(at)], default=0.0))
             # the first frame that was given silence, and was drawn after that
             new = [(t, f) for t, f in watcher.shown if not any(f.picture is old for old in stale)]
             closed.append(next(t - at for t, f in new if f.frame >= frame))
-            chunk.append(avatar._drawing.figures.production / 25)
+            chunk.append(session.producer.timings.production / 25)
             assert avatar.state is AvatarState.IDLE
         interrupted = [e for e in events if e.type == "interrupted"]
         assert [e.epoch for e in interrupted] == list(range(1, 9))
@@ -163,16 +145,16 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
 
 async def test_after_an_interruption_only_the_mouth_changes() -> None:
     """The redrawn chunk goes on from what was on screen: its past and its noise are the same."""
-    async with speaking() as (avatar, _):
-        watcher = Watcher(avatar)
-        await until(lambda: avatar.playout.released > 30)
+    async with speaking() as (session, avatar, _):
+        watcher = Watcher(session)
+        await until(lambda: session.playout.released > 30)
         avatar.say(tone(4))
         await until(lambda: bool(watcher.loud()))
-        await asyncio.sleep(0.6)
-        before = dict(avatar.line.hashes)
+        await watcher.frames(15)
+        before = dict(session.history.hashes)
         avatar.interrupt("asked to")
-        await until(lambda: avatar.index > max(before) + 6)
-        kept = {k for k, v in before.items() if avatar.line.hashes[k] == v}
+        await until(lambda: session.index > max(before) + 6)
+        kept = {k for k, v in before.items() if session.history.hashes[k] == v}
         assert len(kept) >= len(before) - 2
         steps = [
             float(np.abs(a.picture.astype(int) - b.picture).mean())
@@ -182,8 +164,8 @@ async def test_after_an_interruption_only_the_mouth_changes() -> None:
 
 
 async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -> None:
-    async with speaking() as (avatar, _):
-        watcher = Watcher(avatar)
+    async with speaking() as (session, avatar, _):
+        watcher = Watcher(session)
         avatar.say(tone(5, 200))
         await until(lambda: bool(watcher.loud()))
         avatar.interrupt("asked to")
@@ -198,7 +180,7 @@ async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -
         assert np.abs(heard[heard.nonzero()[0][0] :]).max() > 3000
 
 
-async def microphone(avatar: LiveAvatar, sound: np.ndarray) -> None:
+async def microphone(avatar: Avatar, sound: np.ndarray) -> None:
     """Samples arrive as from a browser: 20 ms at a time."""
     began = asyncio.get_running_loop().time()
     for i in range(0, len(sound) - 319, 320):
@@ -208,10 +190,10 @@ async def microphone(avatar: LiveAvatar, sound: np.ndarray) -> None:
 
 async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() -> None:
     """From the sound to the frame that shows it: the median and the worst of one utterance."""
-    async with speaking() as (avatar, _):
-        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
-        watcher = Watcher(avatar)
-        await until(lambda: avatar.playout.released > 20)
+    async with speaking() as (session, avatar, _):
+        session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        watcher = Watcher(session)
+        await until(lambda: session.playout.released > 20)
         sweep = (0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 2000, 4 * RATE)) / RATE)).astype(np.float32)
         began = time.monotonic()
         await microphone(avatar, np.concatenate([np.zeros(RATE // 4, np.float32), sweep, np.zeros(RATE, np.float32)]))
@@ -229,22 +211,21 @@ async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() 
 
 
 async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() -> None:
-    async with speaking() as (avatar, _):
-        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
-        await until(lambda: avatar.playout.released > 5)
+    async with speaking() as (session, avatar, _):
+        session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        await until(lambda: session.playout.released > 5)
         await microphone(avatar, tone(0.8))  # and nothing more, not even silence
         await until(lambda: avatar.state is not AvatarState.IDLE)
-        released = avatar.playout.released
-        await asyncio.sleep(1.5)
-        assert avatar.playout.released > released + 25
+        released = session.playout.released
+        await until(lambda: session.playout.released > released + 25, 1.8)
         await until(lambda: avatar.state is AvatarState.IDLE)
         avatar.say(tone(0.5))
         await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
 async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> None:
-    async with speaking() as (avatar, events):
-        watcher = Watcher(avatar)
+    async with speaking() as (session, avatar, events):
+        watcher = Watcher(session)
         avatar.say(tone(6))
         await until(lambda: bool(watcher.loud()))
         began = time.monotonic()
@@ -258,8 +239,8 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
 
 
 async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
-    async with speaking() as (avatar, events):
-        await until(lambda: avatar.playout.released > 5)
+    async with speaking() as (session, avatar, events):
+        await until(lambda: session.playout.released > 5)
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
         await until(lambda: avatar.state is AvatarState.LISTENING)
         began = time.monotonic()
@@ -271,9 +252,9 @@ async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
 
 
 async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting() -> None:
-    async with speaking() as (avatar, events):
+    async with speaking() as (session, avatar, events):
         fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
-        await until(lambda: avatar.playout.released > 5)
+        await until(lambda: session.playout.released > 5)
         for i in range(0, 8 * RATE, 320):  # it has run for a while
             avatar.hear(as_samples(fan[i : i + 320]))
         assert avatar.state is AvatarState.IDLE
@@ -285,49 +266,49 @@ async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting
 
 
 async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
-    async with speaking() as (avatar, events):
-        avatar.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
-        await until(lambda: avatar.playout.released > 5)
+    async with speaking() as (session, avatar, events):
+        session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
+        await until(lambda: session.playout.released > 5)
         await microphone(avatar, tone(1.5, 500))
         assert avatar.state is AvatarState.SPEAKING
         assert not [e for e in events if e.type == "interrupted"]
 
 
-async def test_interrupted_again_and_again_it_goes_on_living() -> None:
+async def test_interrupted_again_and_again_it_goes_on_living(monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
-    async with speaking() as (avatar, events):
-        await until(lambda: avatar.index >= 6)
-        rollout = avatar._drawing._rollout
-        step = rollout.step
+    async with speaking() as (session, avatar, events):
+        await until(lambda: session.index >= 6)
+        step = Rollout.step
 
-        def slow(cues: Sequence[Cue] = ()) -> Chunk:
+        def slow(rollout: Rollout, cues: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
             time.sleep(0.15)
-            rollout.may_go_on()
-            return step(cues)
+            may_go_on()
+            return step(rollout, cues, may_go_on)
 
-        rollout.step = slow
+        monkeypatch.setattr(Rollout, "step", slow)
         avatar.say(tone(20))
-        await until(lambda: avatar.state is AvatarState.SPEAKING and avatar.playout.audible)
-        began, frame = avatar.index, avatar.playout.next_frame
+        await until(lambda: avatar.state is AvatarState.SPEAKING and session.playout.audible)
+        began, frame = session.index, session.playout.next_frame
         for _ in range(60):
             avatar.interrupt("asked to")
             await asyncio.sleep(1 / 30)
-        assert avatar.playout.next_frame >= frame + 40
-        assert avatar.index >= began + 6
+        assert session.playout.next_frame >= frame + 40
+        assert session.index >= began + 6
         assert [e.epoch for e in events if e.type == "interrupted"] == list(range(1, 61))
         avatar.say(tone(3))
-        await until(lambda: avatar.playout.audible)
+        await until(lambda: session.playout.audible)
+        generation = avatar.interruptions.generation
         avatar.interrupt("asked to")  # there is something to silence again
-        assert not avatar.playout.audible
-        assert avatar._drawing._rollout.give_up
+        assert not session.playout.audible
+        assert avatar.interruptions.generation == generation + 1
 
 
 async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Path) -> None:
-    async with speaking(tmp_path) as (avatar, _):
-        await until(lambda: avatar.index >= 12)
-        lines = [x for x in journal.read(tmp_path / f"{avatar.line.id}.jsonl") if x["type"] == "chunk"]
-        told = avatar.status().knots
-    apart = [x["disagreement"] for x in lines]
+    async with speaking(tmp_path) as (session, _, _):
+        await until(lambda: session.index >= 12)
+        lines = [x for x in journal.read(tmp_path / f"{session.history.id}.jsonl") if x.type == "chunk"]
+        told = session.status().knots
+    apart = [x.disagreement for x in lines]
     assert all(a > 0 for a in apart)
     assert told.max == pytest.approx(max(apart[1:]), abs=1e-3)
     assert told.median == pytest.approx(statistics.median(apart[1:]), abs=1e-3)
@@ -335,7 +316,7 @@ async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Pa
 
 
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
-    async with speaking() as (avatar, events):
+    async with speaking() as (_, avatar, events):
         avatar.say(tone(3))
         room = 0.003 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
         room[8000:8400] = 0.5
@@ -344,28 +325,31 @@ async def test_a_hum_and_a_click_do_not_interrupt() -> None:
 
 
 async def test_an_avatar_refuses_what_makes_no_sense_to_it() -> None:
-    async with speaking() as (avatar, _):
-        await until(lambda: avatar.index >= 6)
+    async with speaking() as (session, _, _):
+        await until(lambda: session.index >= 6)
         for message, why in (
             ('{"id": 1, "type": "prompt", "text": "the sea"}', "let it speak"),
             ('{"id": 1, "type": "rewind", "latent": 3}', "no way back"),
             ('{"id": 1, "type": "look_ahead", "value": "lossless"}', "as early as it can"),
         ):
             with pytest.raises(ControlError, match=why):
-                avatar.obey(parse(message))
+                session.obey(parse(message))
 
 
-async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path) -> None:
-    async with speaking(tmp_path) as (avatar, events):
-        await until(lambda: avatar.index >= 3)
+async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path) as (session, _, events):
+        await until(lambda: session.index >= 3)
 
-        def full(*_: object) -> None:
+        add = Soundtrack.add
+
+        def full(track: Soundtrack, sound: np.ndarray) -> None:
+            add(track, sound)
             raise OSError(28, "No space left on device")
 
-        avatar._drawing._given._write = full
+        monkeypatch.setattr(Soundtrack, "add", full)
         await until(lambda: any(e.type == "warning" for e in events))
-        length = avatar.index
-        await until(lambda: avatar.index >= length + 9)
+        length = session.index
+        await until(lambda: session.index >= length + 9)
 
 
 async def test_it_tells_how_well_mouth_and_face_hold() -> None:
@@ -378,31 +362,31 @@ async def test_it_tells_how_well_mouth_and_face_hold() -> None:
         def pose(self, frames: np.ndarray) -> dict[str, np.ndarray]:
             return {"mouth": frames.mean((1, 2, 3)).astype(np.float64)}
 
-    async with speaking(reader=Mouth()) as (avatar, events):
-        viewer = avatar.broadcast.join()
+    async with speaking(reader=Mouth()) as (session, avatar, events):
+        viewer = session.broadcast.join()
         avatar.say(np.tile(np.concatenate([tone(0.2), np.zeros(3200, np.float32)]), 20))
         await until(lambda: any(e.type == "meters" and e.sync is not None for e in events), 12)
-        avatar.broadcast.leave(viewer)
+        session.broadcast.leave(viewer)
     meters = [e for e in events if e.type == "meters"]
     assert meters[0].sync is None  # too little has been said
     assert meters[-1].identity == 1
 
 
 async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None:
-    async with speaking(tmp_path) as (avatar, events):
-        await until(lambda: avatar.playout.released > 5)
-        avatar.obey(parse('{"id": 1, "type": "record"}'))
+    async with speaking(tmp_path) as (session, avatar, events):
+        await until(lambda: session.playout.released > 5)
+        session.obey(parse('{"id": 1, "type": "record"}'))
         avatar.say(tone(1.0))
-        watcher = Watcher(avatar)
+        watcher = Watcher(session)
         await until(lambda: avatar.state is AvatarState.IDLE)
-        first = avatar.playout.released - len(watcher.shown)
+        first = session.playout.released - len(watcher.shown)
         begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
-        await asyncio.sleep(0.3)
-        avatar.obey(parse('{"id": 2, "type": "stop_recording"}'))
+        await watcher.frames(8)
+        session.obey(parse('{"id": 2, "type": "stop_recording"}'))
         await until(lambda: any(e.type == "recording" and not e.on for e in events))
-    with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
+    with av.open(str(tmp_path / f"{session.history.id}-1.mp4")) as film:
         times = [f.time for f in film.decode(video=0)]
-    with av.open(str(tmp_path / f"{avatar.line.id}-1.mp4")) as film:
+    with av.open(str(tmp_path / f"{session.history.id}-1.mp4")) as film:
         heard = [(f.time, np.abs(f.to_ndarray()).max()) for f in film.decode(audio=0)]
     assert np.allclose(np.diff(times), 0.04, atol=0.001)
     assert 0 < next(t for t, loud in heard if loud > 0.05) < begins / 25

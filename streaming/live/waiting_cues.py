@@ -1,0 +1,88 @@
+"""Cues that were accepted and wait for the next chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.cue import Cue
+from streaming.live.pacing import LookAhead
+from streaming.take.take_file import CueLine
+
+MOST = 64  # that may wait
+
+
+@dataclass(frozen=True)
+class WaitingCue:
+    """A cue, the number of the command that asked for it (None: the server did), and when it came, in seconds."""
+
+    line: CueLine
+    number: int | None
+    since: float
+
+
+class WaitingCues:
+    """Keeps cues in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._cues: list[WaitingCue] = []
+
+    def __len__(self) -> int:
+        return len(self._cues)
+
+    def add(self, cue: WaitingCue) -> None:
+        """Have a cue land on the next chunk; ValueError if too many wait for it."""
+        if len(self._cues) >= MOST:
+            raise ValueError("too many cues wait for the next chunk")
+        self._cues.append(cue)
+
+    def next(self, look_ahead: LookAhead) -> list[WaitingCue]:
+        """Return the cues that land on the next chunk: all, or with `lossless` no more than one prompt."""
+        if look_ahead is not LookAhead.LOSSLESS:
+            return list(self._cues)
+        prompts = (i for i, cue in enumerate(self._cues) if i and cue.line.prompt is not None)
+        return self._cues[: next(prompts, len(self._cues))]
+
+    def take(self, look_ahead: LookAhead) -> list[WaitingCue]:
+        """Remove the cues that land on the next chunk, and return them."""
+        landing = self.next(look_ahead)
+        self._cues = self._cues[len(landing) :]
+        return landing
+
+    def put_back(self, cues: Sequence[WaitingCue]) -> None:
+        """Have cues land before all others, as their chunk was not drawn or will be drawn anew."""
+        self._cues = [*cues, *self._cues]
+
+    def undo(self) -> int | None:
+        """Remove the newest cue that a command asked for, and return the command's number; None if there is none."""
+        newest = next((cue for cue in reversed(self._cues) if cue.number is not None), None)
+        if newest is None:
+            return None
+        self._cues = [cue for cue in self._cues if cue is not newest]
+        return newest.number
+
+    def take_hushes(self) -> list[int]:
+        """Remove cues that silence an avatar, and return their frames."""
+        frames = [cue.line.hush for cue in self._cues if cue.line.hush is not None]
+        self._cues = [cue for cue in self._cues if cue.line.hush is None]
+        return frames
+
+
+def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
+    """Reduce cues that wait for one chunk to what lands: the newest prompt and seed, with a cut if any asks for one."""
+    kept: list[CueLine] = []
+    for line in (cue.line for cue in waiting):
+        if line.prompt is not None:
+            cut = line.cut or any(k.cut for k in kept)
+            kept = [k for k in kept if k.prompt is None]
+            kept.append(line.model_copy(update={"cut": cut}))
+        elif line.seed is not None:
+            kept = [k for k in kept if k.seed is None or k.prompt is not None] + [line]
+        else:
+            kept.append(line)
+    return kept
+
+
+def cues_of(lines: Sequence[CueLine]) -> list[Cue]:
+    """Return the cues of several lines in the order in which they apply."""
+    return [cue for line in lines for cue in line.cues()]

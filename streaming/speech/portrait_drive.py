@@ -1,0 +1,71 @@
+"""What drives the film of a portrait that speaks: a rollout is given this as its drive source, live and offline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.checkpoints.assemble import Model
+from models.cue import Cue, Hush, Reference
+from models.driving_signal import FRAME, Drive, heard_before
+from models.time_grid import FRAMES_PER_LATENT, latents_showing
+from streaming.speech.audio_file import Sound
+from streaming.speech.soundtrack import Samples, as_sound
+
+KEPT_CHUNKS = 3  # of the past whose sound is remembered: an interruption goes back two at most
+
+
+class PortraitDrive:
+    """Turns a portrait and its sound into cues and driving tokens: the same of both give the same latents.
+
+    Sound comes piece by piece, and is read no further than the chunk that hears it, or is handed over by `hear`.
+    Where there is none, the portrait hears silence.
+    """
+
+    def __init__(self, model: Model, portrait: Reference, sound: Iterable[Sound] = (), gain: float = 1.0) -> None:
+        """Read pieces of 16 kHz mono sound, −1…1, from the start of the take; `gain` is what they are multiplied by."""
+        self._config, self._device = model.entry.rollout, model.generator.device
+        self._portrait, self._sound, self._gain = portrait, iter(sound), gain
+        self._signal = Drive()
+
+    def cues(self, latent: int) -> list[Cue]:
+        """Return the portrait where the take begins: it comes with the first prompt."""
+        return [self._portrait] if latent == 0 else []
+
+    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
+        """Return what the chunk at latent `first`, on which `cues` land, hears: [1, latents, tokens, features]."""
+        drawn = self._config.latents_drawn(first)
+        kept = max(0, first - KEPT_CHUNKS * self._config.chunk)
+        while self._signal.ready < first + drawn and (piece := next(self._sound, None)) is not None:
+            self._signal.hear(np.clip(self._gain * piece, -1, 1))
+            self._signal.forget(kept)
+        self._signal.forget(kept)
+        for cue in cues:
+            if isinstance(cue, Hush):  # what only earlier latents heard may be forgotten
+                self._signal.mute(FRAME * max(cue.frame, FRAMES_PER_LATENT * (first - 1)), self.heard(first))
+        return torch.from_numpy(self._signal.latents(first, drawn))[None].to(self._device)
+
+    def heard(self, latent: int) -> int:
+        """Return how many samples the chunks before `latent` heard, for themselves and for their knot."""
+        return heard_before(latent + self._config.knot) if latent else 0
+
+    def needs(self, first: int) -> int:
+        """Return how many samples must have been handed over before the chunk at latent `first` is drawn."""
+        return heard_before(first + self._config.latents_drawn(first))
+
+    def hear(self, sound: Samples) -> None:
+        """Take the samples that follow those before."""
+        self._signal.hear(as_sound(sound))
+
+    def hush(self, at: int) -> None:
+        """Forget what was handed over from sample `at` on; ValueError if that is more than eight seconds ago."""
+        self._signal.hush(at)
+
+
+def latents_of(samples: int) -> int:
+    """Return how many latents show a sound of `samples` samples to its end."""
+    return latents_showing(math.ceil(samples / FRAME))

@@ -1,0 +1,159 @@
+"""One clock for pictures and sound: after half an hour they are where they were, and a stall moves both."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from clocks import TestClock
+from sessions import until
+
+from models.driving_signal import FRAME
+from streaming.live.clock import MONOTONIC
+from streaming.live.pacing import TICKS
+from streaming.live.playout import LOOK_EVERY, Playout, Shown
+from streaming.media.broadcast import Broadcast
+from streaming.media.h264 import LiveEncoder, bitrate_for
+from streaming.media.opus import SoundEncoder
+
+pytestmark = pytest.mark.asyncio
+FPS = 25
+
+
+class Nothing:
+    """Instead of x264, which half an hour of frames would keep busy for minutes: a packet a picture."""
+
+    width = height = 32
+
+    def __init__(self, clock: TestClock) -> None:
+        self.clock = clock
+
+    def encode(self, picture: np.ndarray, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
+        self.clock.works(0.01)
+        packet = av.Packet(b"x")
+        packet.pts, packet.is_keyframe = pts, True
+        return [packet]
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Runs a job where it is handed in: a thread for every frame would take longer than the frames."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+class Sent:
+    """Keeps what a broadcast sends: (time, pts)."""
+
+    def __init__(self, broadcast: Broadcast, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[tuple[float, int]] = []
+        monkeypatch.setattr(broadcast, "send", lambda packet: self.sent.append((clock(), packet.pts)))
+
+
+async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Sent, Sent, TestClock]:
+    """Half an hour of frames in a moment, with stalls in it: what left of pictures and of sound, and when."""
+    asyncio.get_running_loop().set_default_executor(AtOnce())
+    clock = TestClock(jitter)
+    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
+    assert playout.sound is not None
+    pictures, sounds = (Sent(b, clock, monkeypatch) for b in (playout.broadcast, playout.sound))
+
+    def drawn() -> None:  # the queue is empty: drawing stalls, and then gives a chunk
+        clock.now += clock.chance.choice((0.0, 0.0, 0.3)) - LOOK_EVERY
+        if playout.released >= minutes * 60 * FPS:
+            playout.end()
+        begin = playout.next_frame
+        playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=begin + i) for i in range(12))
+
+    clock.waited = drawn
+    playout.hold(held=False)
+    await playout.run()
+    return pictures, sounds, clock
+
+
+async def test_after_half_an_hour_sound_and_picture_are_as_far_apart_as_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures, sounds, clock = await played(30, 0.015, monkeypatch)
+    heard = sounds.sent[::2]  # two packets a frame
+    assert len(pictures.sent) == len(heard) >= 30 * 60 * FPS
+    apart = [1000 * (a - b) for (a, _), (b, _) in zip(pictures.sent, heard, strict=True)]
+    media = [(p - s - 585) / 90 for (_, p), (_, s) in zip(pictures.sent, heard, strict=True)]  # Opus looks ahead
+    print(
+        f"\nafter {clock.now / 60:.1f} minutes: drift {apart[-1] - apart[0]:+.3f} ms of time, {media[-1]:+.3f} of media"
+    )
+    assert max(abs(a) for a in apart) <= 20
+    assert max(abs(m) for m in media) == 0
+    pts = [p for _, p in pictures.sent]
+    assert pts == sorted(set(pts))
+
+
+async def test_opus_keeps_count_of_samples_for_ever() -> None:
+    encoder = SoundEncoder()
+    pts = []
+    for number in range(2000):
+        pts += [p.pts for p in encoder.encode(np.zeros(FRAME, np.int16), number)]
+    assert {b - a for a, b in itertools.pairwise(pts)} == {TICKS // 50}
+    assert pts[0] == -585  # the codec looks 6.5 ms ahead (RFC 7845), and says so
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_five_minutes_on_the_wall_clock_do_not_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = LiveEncoder(32, 32, FPS, bitrate_for(32, 32, FPS))
+    playout = Playout(encoder, FPS, freed=lambda: None, clock=MONOTONIC, sound=True)
+    assert playout.sound is not None
+    pictures, sounds = (Sent(b, MONOTONIC, monkeypatch) for b in (playout.broadcast, playout.sound))
+    picture = np.zeros((32, 32, 3), np.uint8)
+    playout.add(Shown(picture, 0, frame=i) for i in range(300 * FPS))
+    playout.hold(held=False)
+    running = asyncio.create_task(playout.run())
+    await until(lambda: playout.released >= 300 * FPS, 320)
+    playout.end()
+    await running
+    heard = sounds.sent[::2]  # two packets a frame
+    assert [p for _, p in heard] == [p - 585 for _, p in pictures.sent]
+    apart = 1000 * np.array([a - b for (a, _), (b, _) in zip(pictures.sent, heard, strict=True)])
+    first, last = np.median(apart[:250]), np.median(apart[-250:])
+    rate = (len(pictures.sent) - 1) / (pictures.sent[-1][0] - pictures.sent[0][0])
+    print(
+        f"\nfive minutes: drift {last - first:+.2f} ms, p95 apart {np.quantile(np.abs(apart), 0.95):.1f} ms, "
+        f"{rate:.3f} fps"
+    )
+    assert abs(last - first) <= 20
+
+
+async def test_a_pause_stops_media_time_and_the_film_goes_on_without_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = TestClock()
+    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock)  # type: ignore[arg-type]
+    pictures = Sent(playout.broadcast, clock, monkeypatch)
+    playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(40))
+    released_while_held = []
+
+    def shown(frame: Shown, number: int) -> None:
+        playout.hold(held=number == 20)
+        if number == 39:
+            playout.end()
+
+    def waited() -> None:
+        released_while_held.append(playout.released)
+        if len(released_while_held) == 40:  # ten seconds
+            playout.hold(held=False)
+
+    playout.watch(shown)
+    clock.waited = waited
+    playout.hold(held=False)
+    await playout.run()
+    assert set(released_while_held) == {21}
+    assert [pts for _, pts in pictures.sent] == [i * TICKS // FPS for i in range(40)]
+    steps = [b - a for (a, _), (b, _) in itertools.pairwise(pictures.sent)]
+    assert steps.pop(20) > 9
+    assert min(steps) > 0.5 / FPS

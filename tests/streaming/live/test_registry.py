@@ -1,0 +1,124 @@
+"""Nothing that becomes of one session ends the others, and nobody who has left is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from clocks import TestClock
+from conftest import tiny_model
+from sessions import TAKE
+
+from streaming.live.device import DeviceThread
+from streaming.live.pacing import LookAhead
+from streaming.live.registry import TICKET_LIFE, FullError, HostedSession, SessionRegistry
+
+pytestmark = pytest.mark.asyncio
+
+
+class Over:
+    """A session that is over; it is closed once `may_close` is set."""
+
+    over, broadcast = True, ()
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails, self.closing, self.closed, self.may_close = fails, asyncio.Event(), False, asyncio.Event()
+        self.may_close.set()
+
+    async def close(self) -> None:
+        self.closing.set()
+        await self.may_close.wait()
+        if self.fails:
+            raise RuntimeError("its disk is gone")
+        self.closed = True
+
+
+def hosting(*them: Any) -> SessionRegistry:
+    async def load(name: str) -> Any:
+        raise AssertionError(name)
+
+    sessions = SessionRegistry(load, DeviceThread(), clock=TestClock())
+    sessions.hosted = {str(i): HostedSession(s, "key", 0.0) for i, s in enumerate(them)}
+    return sessions
+
+
+async def test_a_session_that_is_ended_while_another_is_tidied_is_nothing_to_stumble_over() -> None:
+    first, second, third = Over(), Over(), Over()
+    first.may_close.clear()
+    sessions = hosting(first, second, third)
+    tidying = asyncio.create_task(sessions.tidy())
+    await first.closing.wait()
+    await sessions.end("1")
+    first.may_close.set()
+    await tidying
+    assert (first.closed, second.closed, third.closed) == (True, True, True)
+    sessions.device.close()
+
+
+async def test_one_session_that_cannot_be_closed_leaves_the_others_running() -> None:
+    last = Over()
+    sessions = hosting(Over(fails=True), last)
+    running = asyncio.create_task(sessions.run())
+    await last.closing.wait()
+    assert not running.done()
+    assert last.closed
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    sessions.device.close()
+
+
+class Busy:
+    """A running session that takes all of the device's time."""
+
+    over, real_time_factor = False, 1.0
+
+    def __init__(self) -> None:
+        self.model, self.broadcast = tiny_model(), (object(),)
+
+
+async def place(sessions: SessionRegistry, ticket: str | None = None) -> tuple[str, int]:
+    """The ticket and the place in line of somebody who asks for a session in vain."""
+    with pytest.raises(FullError) as full:
+        await sessions.create(TAKE, LookAhead.SMOOTH, ticket)
+    return full.value.ticket, full.value.place
+
+
+async def test_the_line_is_served_in_the_order_of_its_tickets() -> None:
+    started: list[str] = []
+
+    async def load(name: str) -> Any:
+        started.append(name)
+        raise LookupError("admitted")  # as far as this test goes
+
+    clock = TestClock()
+    sessions = SessionRegistry(load, DeviceThread(), clock=clock)
+    sessions.hosted["busy"] = HostedSession(Busy(), "key", 0.0)  # type: ignore[arg-type]
+    first, at = await place(sessions)
+    second, behind = await place(sessions)
+    assert (at, behind) == (1, 2)
+    assert await place(sessions, second) == (second, 2)
+    del sessions.hosted["busy"]
+    for ticket in (None, "nobody's", second):  # whoever has no ticket, an invented one, or a later one
+        assert (await place(sessions, ticket))[1] >= 2
+    assert started == []
+    with pytest.raises(LookupError, match="admitted"):
+        await sessions.create(TAKE, LookAhead.SMOOTH, first)
+    with pytest.raises(LookupError, match="admitted"):
+        await sessions.create(TAKE, LookAhead.SMOOTH, second)
+    sessions.device.close()
+
+
+async def test_a_ticket_that_nobody_shows_again_is_forgotten() -> None:
+    async def load(name: str) -> Any:
+        raise LookupError("admitted")
+
+    clock = TestClock()
+    sessions = SessionRegistry(load, DeviceThread(), clock=clock)
+    sessions.hosted["busy"] = HostedSession(Busy(), "key", 0.0)  # type: ignore[arg-type]
+    await place(sessions)
+    clock.now += TICKET_LIFE - 1
+    later, _ = await place(sessions)
+    clock.now += 1
+    assert await place(sessions, later) == (later, 1)
+    sessions.device.close()

@@ -1,0 +1,75 @@
+"""Cues that wait for a chunk: which of them land, what they become together, and which one undo takes back."""
+
+from __future__ import annotations
+
+import pytest
+
+from streaming.live.pacing import LookAhead
+from streaming.live.waiting_cues import MOST, WaitingCue, WaitingCues, merged
+from streaming.take.take_file import CueLine
+
+
+def waiting(*lines: CueLine) -> WaitingCues:
+    """Cues that came one after another, from commands 0, 1, …"""
+    cues = WaitingCues()
+    for number, line in enumerate(lines):
+        cues.add(WaitingCue(line, number, float(number)))
+    return cues
+
+
+def landing(*lines: CueLine) -> list[CueLine]:
+    return merged(waiting(*lines).take(LookAhead.SMOOTH))
+
+
+def test_of_prompts_that_wait_the_newest_lands_with_the_cut_of_an_earlier_one() -> None:
+    (landed,) = landing(CueLine(prompt="one", cut=True), CueLine(prompt="two", blend=3))
+    assert (landed.prompt, landed.blend, landed.cut) == ("two", 3, True)
+    (landed,) = landing(CueLine(prompt="one"), CueLine(prompt="two"))
+    assert not landed.cut
+
+
+def test_a_cut_without_a_prompt_makes_the_prompt_after_it_a_cut() -> None:
+    *_, landed = landing(CueLine(cut=True), CueLine(prompt="two"))
+    assert (landed.prompt, landed.cut) == ("two", True)
+
+
+def test_of_seeds_that_wait_only_the_newest_lands() -> None:
+    assert [line.seed for line in landing(CueLine(seed=1), CueLine(seed=2), CueLine(seed=3))] == [3]
+
+
+def test_a_seed_keeps_the_prompt_before_it_and_settings_all_land() -> None:
+    lines = landing(CueLine(set={"anchor": "fixed"}), CueLine(prompt="one"), CueLine(seed=1), CueLine(seed=2))
+    assert [(line.prompt, line.seed, line.set) for line in lines] == [
+        (None, None, {"anchor": "fixed"}),
+        ("one", None, {}),
+        (None, 2, {}),
+    ]
+
+
+def test_undo_takes_back_the_newest_cue_that_a_command_asked_for() -> None:
+    cues = waiting(CueLine(prompt="one"), CueLine(prompt="two"), CueLine(seed=1))
+    cues.add(WaitingCue(CueLine(hush=5), None, 3.0))
+    assert [cues.undo(), cues.undo()] == [2, 1]
+    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH)] == ["one", None]
+    assert cues.undo() is None
+
+
+def test_lossless_lands_one_prompt_at_a_time_with_what_came_before_the_next() -> None:
+    cues = waiting(CueLine(prompt="one"), CueLine(seed=1), CueLine(prompt="two"), CueLine(seed=2))
+    assert [cue.number for cue in cues.next(LookAhead.LOSSLESS)] == [0, 1]
+    assert [[cue.number for cue in cues.take(LookAhead.LOSSLESS)] for _ in range(3)] == [[0, 1], [2, 3], []]
+
+
+def test_cues_of_a_chunk_that_was_given_up_land_before_newer_ones() -> None:
+    cues = waiting(CueLine(prompt="one"))
+    given_up = cues.take(LookAhead.SMOOTH)
+    cues.add(WaitingCue(CueLine(prompt="two"), 1, 1.0))
+    cues.put_back(given_up)
+    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH)] == ["one", "two"]
+
+
+def test_no_more_than_a_bound_wait() -> None:
+    cues = waiting(*(CueLine(seed=i) for i in range(MOST)))
+    with pytest.raises(ValueError, match="too many cues wait"):
+        cues.add(WaitingCue(CueLine(seed=1), 99, 0.0))
+    assert len(cues) == MOST

@@ -1,0 +1,127 @@
+"""A kill loses at most the line that was being written, and journals of older versions are read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import tiny_model
+from hypothesis import given
+from hypothesis import strategies as st
+from sessions import replayed
+
+from streaming.render_job import Job, Report
+from streaming.take import journal
+from streaming.take.history import replay_journal
+from streaming.take.journal import ChunkLine, EndLine, HeadLine, Journal, JournalLine, landed_cue
+from streaming.take.take_file import CueLine, Take
+
+OLD = Path(__file__).parent / "journals"
+HEAD = HeadLine(type="take", version=2, id="0123456789ab", take=Take(model="tiny", cues=[CueLine(prompt="one é")]))
+
+
+def chunk(first: int) -> ChunkLine:
+    return ChunkLine(type="chunk", first=first, latents=3, hash=f"{first:016x}")
+
+
+def test_lines_come_back_in_order(tmp_path: Path) -> None:
+    lines: list[JournalLine] = [HEAD, landed_cue(CueLine(prompt="one é\n", landed=0)), chunk(0), EndLine(type="end")]
+    log = Journal(tmp_path / "j.jsonl", keep=lines[:1])
+    for line in lines[1:]:
+        log.write(line)
+    log.close()
+    assert journal.read(tmp_path / "j.jsonl") == lines
+    assert journal.read(tmp_path / "none.jsonl") == []
+
+
+def test_a_line_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> None:
+    log = Journal(tmp_path / "j.jsonl", keep=[HEAD])
+    log.write(chunk(0))
+    assert journal.read(tmp_path / "j.jsonl") == [HEAD, chunk(0)]
+    log.close()
+
+
+@given(chunks=st.integers(0, 6), torn=st.integers(1, 400))
+def test_whatever_is_torn_off_the_whole_lines_before_remain(tmp_path_factory: object, chunks: int, torn: int) -> None:
+    path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]
+    lines: list[JournalLine] = [HEAD, *(chunk(3 * i) for i in range(chunks))]
+    Journal(path, keep=lines).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(0, len(whole) - torn)])
+    got = journal.read(path)
+    assert got == lines[: len(got)]
+    assert len(got) >= whole[: max(0, len(whole) - torn)].count(b"\n")
+
+
+def test_what_follows_a_torn_or_foreign_line_is_not_trusted(tmp_path: Path) -> None:
+    Journal(tmp_path / "j.jsonl", keep=[HEAD, chunk(0)]).close()
+    good = (tmp_path / "j.jsonl").read_text()
+    for bad in ('{"type":"chunk","fir', "[4]", '{"type":"dance"}', HEAD.written()):
+        (tmp_path / "j.jsonl").write_text(good + bad + "\n" + chunk(3).written() + "\n")
+        assert journal.read(tmp_path / "j.jsonl") == [HEAD, chunk(0)]
+
+
+def test_a_journal_of_a_version_that_is_not_known_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_text(HEAD.written().replace('"version":2', '"version":3') + "\n")
+    assert journal.read(tmp_path / "j.jsonl") == []
+
+
+@given(st.binary(max_size=300))
+def test_anything_may_lie_in_the_file(tmp_path_factory: object, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]
+    path.write_bytes(data)
+    assert journal.read(path) == []
+
+
+def test_the_journal_of_a_session_of_version_1_tells_its_take() -> None:
+    told = replay_journal(journal.read(OLD / "session_v1.jsonl"))
+    assert told.ended
+    assert (told.history.length, told.history.take.seed) == (15, 5)
+    assert [(e.prompt, e.blend, e.seed, e.landed) for e in told.history.landed] == [
+        ("one", 1, None, 0),
+        ("two", 3, None, 6),
+        (None, 1, 9, 6),
+    ]
+    assert replayed(told.take()) == told.history.hashes
+    assert told.record["codec"] == "random"
+
+
+def film(tmp_path: Path, **changes: object) -> Job:
+    """The render that the journal of version 1 was written by, or one that differs from it."""
+    cues = [
+        CueLine(prompt="one"),
+        CueLine(at=6, prompt="two", blend=3, cut=True),
+        CueLine(at=9, seed=9),
+        CueLine(at=12, set={"anchor": "fixed"}),
+    ]
+    take = Take.model_validate({"model": "tiny", "seed": 5, "length": 18, "cues": cues} | changes)
+    job = Job(take, tiny_model(), tmp_path / "film.mp4")
+    job.folder.mkdir(exist_ok=True)
+    shutil.copy(OLD / "render_v1.jsonl", job.folder / "journal.jsonl")
+    (job.folder / "checkpoint-0000015.safetensors").touch()
+    job.partial.write_bytes(bytes(5556))
+    return job
+
+
+def test_a_render_goes_on_from_a_checkpoint_of_version_1(tmp_path: Path) -> None:
+    found = film(tmp_path).place(Report())
+    assert found is not None
+    place, lines = found
+    assert (place.latent, place.offset, place.fragments, place.frames) == (15, 5556, 1, 57)
+    assert sum(line.type == "chunk" for line in lines) == 6
+
+
+@pytest.mark.parametrize("changes", [{"seed": 6}, {"cues": [CueLine(prompt="another")]}])
+def test_a_render_of_another_take_does_not(tmp_path: Path, changes: dict[str, object]) -> None:
+    assert film(tmp_path, **changes).place(Report()) is None
+
+
+def test_live_and_rendered_takes_have_one_format(tmp_path: Path) -> None:
+    job = Job(Take(model="tiny", seed=5, length=6, cues=[CueLine(prompt="one")]), tiny_model(), tmp_path / "film.mp4")
+    job.run(go_on=False)
+    head, *lines = journal.read(job.folder / "journal.jsonl")
+    assert isinstance(head, HeadLine)
+    assert head.version == 2
+    assert [line.type for line in lines] == ["cue", "chunk", "chunk"]
+    assert lines[0] == landed_cue(CueLine(prompt="one", landed=0))
