@@ -12,7 +12,8 @@ from models import knot, sampler
 from models.cache import REFERENCE, RingCache
 from models.cache_protocol import EngineCache
 from models.cache_shape import AnchorPolicy, CacheShape
-from models.codecs.stream import CodecStream
+from models.codecs.codec import Codec
+from models.codecs.stream import Decoder, DecodeStream
 from models.copies import copied
 from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.errors import UserError
@@ -25,7 +26,6 @@ from models.transformer import TextState, Transformer
 REMEMBERED_PROMPTS = 16
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
-ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
 
 
 class SizeError(UserError, ValueError):
@@ -44,28 +44,28 @@ class Generator:
         config: RolloutConfig,
         transformer: Transformer,
         encode_text: TextEncoder,
-        new_stream: Callable[[], CodecStream],
-        stride: int,
-        encode_image: ImageEncoder | None = None,
+        codec: Codec,
+        decoder: Decoder | None = None,
     ) -> None:
-        if config.reference and encode_image is None:
-            raise ValueError("a model that stays true to an image needs an encoder for it")
-        self.config, self.transformer = config, transformer
-        self._encode_image = encode_image
-        self._encode_text, self.new_stream = encode_text, new_stream
-        self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
+        """Put the networks together; `decoder` stands for the codec's own, where an engine runs it."""
+        self.config, self.transformer, self.codec = config, transformer, codec
+        self._encode_text, self._decoder = encode_text, decoder or codec
+        self.stride = codec.stride
         self._texts: dict[str | tuple[str, ...], TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
         self._masked = transformer.config.in_channels == transformer.config.out_channels + 1
 
     def with_config(self, config: RolloutConfig) -> Generator:
-        """Return a generator of the same networks that rolls out in another way."""
-        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride, self._encode_image)
+        """Return the same networks, rolled out in another way."""
+        return Generator(config, self.transformer, self._encode_text, self.codec, self._decoder)
 
-    def run_by(self, transformer: Transformer, new_stream: Callable[[], CodecStream] | None = None) -> Generator:
-        """Return a generator of the same model whose steps (and codec) another engine runs."""
-        stream = new_stream or self.new_stream
-        return Generator(self.config, transformer, self._encode_text, stream, self.stride, self._encode_image)
+    def run_by(self, transformer: Transformer, decoder: Decoder | None = None) -> Generator:
+        """Return the same model, its steps (and the decoding of its codec) run by another engine."""
+        return Generator(self.config, transformer, self._encode_text, self.codec, decoder or self._decoder)
+
+    def new_stream(self) -> DecodeStream:
+        """Return a new stream from latents to frames."""
+        return DecodeStream(self._decoder)
 
     @torch.inference_mode()
     def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
@@ -357,7 +357,7 @@ class Generator:
 
     def _encode_reference(self, state: TakeState, image: Reference) -> Tensor:
         """Return the latent [batch, C, 1, h, w] of an image held for a latent's frames; CueError if it does not fit."""
-        if self.config.reference is None or self._encode_image is None:
+        if self.config.reference is None:
             raise CueError("this model stays true to no image; pocket-avatar does")
         if (image.width, image.height) != state.size:
             raise CueError(
@@ -367,7 +367,7 @@ class Generator:
         images = pixels.view(-1, 1, image.height, image.width, 3)
         if len(images) not in (1, len(state.seeds)):
             raise CueError(f"{len(images)} images for {len(state.seeds)} takes: give one, or one for each")
-        latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
+        latent = torch.cat([self.codec.encode_image(i) for i in images]).to(self.device)
         return latent.expand(len(state.seeds), -1, -1, -1, -1)
 
     @torch.inference_mode()

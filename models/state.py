@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.cache import RingCache
 from models.cache_shape import AnchorPolicy
 from models.cache_snapshot import CacheSnapshot
-from models.codecs.stream import CodecStream
+from models.codecs.stream import DecodeStream, StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
 from models.transformer import TextState
 
@@ -31,7 +29,7 @@ class TakeState:
     """Everything that changes while a take runs."""
 
     cache: RingCache
-    codec: CodecStream
+    codec: DecodeStream
     size: tuple[int, int]  # width and height of a frame in pixels
     seeds: tuple[int, ...]  # one a take that runs in step
     on_switch: OnSwitch
@@ -53,7 +51,7 @@ class Snapshot:
     """A take at a boundary. Neighbouring snapshots share what neither wrote."""
 
     cache: CacheSnapshot
-    codec: dict[str, Any]
+    codec: StreamSnapshot
     size: tuple[int, int]
     seeds: tuple[int, ...]
     on_switch: OnSwitch
@@ -72,9 +70,7 @@ class Snapshot:
     def tensors(self) -> list[Tensor]:
         """Every tensor it holds, shared ones included."""
         text = [self.text.embeddings, *(t for pair in self.text.layers for t in pair)] if self.text else []
-        codec = [
-            t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)
-        ]
+        codec = [t for t in self.codec.memory or () if isinstance(t, Tensor)]
         knot = [] if self.knot is None else [self.knot]
         return [*self.cache.tensors(), *self.recent, *self.driven, *knot, *text, *codec]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from models.catalog import Entry
 from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
-from models.codecs.stream import CodecStream
-from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
-from models.generator import Generator, ImageEncoder, TextEncoder
+from models.codecs.codec import Codec
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.generator import Generator, TextEncoder
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
@@ -78,16 +78,8 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         if entry.drive is not None:
             transformer.add_drive(entry.drive)
     load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
-    new_stream = _codec(entry, folder, device, dtype)
-    codec = getattr(new_stream(), "codec", None)
-    generator = Generator(
-        entry.rollout,
-        _ready(transformer, device),
-        encode,
-        new_stream,
-        entry.stride,
-        codec.encode_image if isinstance(codec, TinyCodec) else None,
-    )
+    codec = _codec(entry, folder, device, dtype)
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
     codec_files = sorted((folder / "vae").glob("*.safetensors"))
     if entry.codec == "tiny":
@@ -118,20 +110,16 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
         seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
         return torch.randn(1, length, entry.transformer["text_dim"], generator=torch.Generator().manual_seed(seed))
 
-    stream: Callable[[], CodecStream]
+    codec: Codec
     if entry.codec == "tiny":
         codec = TinyCodec(TINY_POCKET).to(device, dtype).eval()
-        image: ImageEncoder | None = codec.encode_image
-        stream = lambda: TinyStream(codec)  # noqa: E731
     else:
         from diffusers import AutoencoderKLWan
 
-        from models.codecs.wan import WanStream
+        from models.codecs.wan import WanCodec
 
-        wan = AutoencoderKLWan().to(device, dtype).eval()
-        image = None
-        stream = lambda: WanStream(wan)  # noqa: E731
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, stream, entry.stride, image)
+        codec = WanCodec(AutoencoderKLWan().to(device, dtype).eval())
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     return Model(entry, generator, "random", lambda prompt: {})
 
 
@@ -161,16 +149,14 @@ def _metadata(file: Path) -> dict[str, Any]:
     return config
 
 
-def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Callable[[], CodecStream]:
+def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Codec:
     if entry.codec == "tiny":
-        codec = load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
-        return lambda: TinyStream(codec)
+        return load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
     from diffusers import AutoencoderKLWan
 
-    from models.codecs.wan import WanStream
+    from models.codecs.wan import WanCodec
 
-    wan = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval()
-    return lambda: WanStream(wan)
+    return WanCodec(AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval())
 
 
 def load_tiny_codec(file: Path) -> TinyCodec:

@@ -15,6 +15,7 @@ from torch import Tensor
 from models.cache_shape import AnchorPolicy
 from models.cache_snapshot import Anchor, CacheSnapshot, Piece
 from models.checkpoints.weight_files import CheckpointError
+from models.codecs.stream import StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
 from models.state import Blend, Snapshot
 from models.transformer import TextState
@@ -44,7 +45,7 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         tensors[f"driven.{i}"] = drive
     if snapshot.knot is not None:
         tensors["knot"] = snapshot.knot
-    memory = snapshot.codec["memory"]
+    memory = snapshot.codec.memory
     for i, value in enumerate(memory or ()):
         if isinstance(value, Tensor):
             tensors[f"codec.{i}"] = value
@@ -55,7 +56,7 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         "origin": cache.origin,
         "blend": (blend.chunks, blend.done) if blend else None,
         "codec": {
-            "lead": snapshot.codec["lead"],
+            "lead": snapshot.codec.lead,
             "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory],
         },
         "recent": len(snapshot.recent),
@@ -96,7 +97,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dt
 
         memory = facts["codec"]["memory"]
         if memory is not None:
-            memory = [tensors.get(f"codec.{i}", mark) for i, mark in enumerate(memory)]
+            memory = tuple(tensors.get(f"codec.{i}", mark) for i, mark in enumerate(memory))
         text = TextState(tensors["text.embeddings"], pairs("text")) if "text.embeddings" in tensors else None
         blend = Blend(tensors["blend.start"], tensors["blend.goal"], *facts["blend"]) if facts["blend"] else None
         return Snapshot(
@@ -106,7 +107,7 @@ def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dt
                 (facts["past"][0], facts["past"][1]),
                 facts["origin"],
             ),
-            codec={"memory": memory, "lead": facts["codec"]["lead"]},
+            codec=StreamSnapshot(memory, facts["codec"]["lead"]),
             size=(facts["size"][0], facts["size"][1]),
             seeds=tuple(facts["seeds"]),
             on_switch=OnSwitch(facts["on_switch"]),
