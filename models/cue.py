@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -76,13 +75,9 @@ class Reference:
     Where several takes run in step, either they share it or the bytes are an image for each, one behind the other.
     """
 
-    pixels: bytes
+    pixels: bytes = field(repr=False)
     width: int
     height: int
-
-    def __repr__(self) -> str:
-        """Names the image without showing it: this is what a journal keeps."""
-        return f"Reference({self.width}x{self.height}, {hashlib.blake2b(self.pixels, digest_size=8).hexdigest()})"
 
 
 Setting = Literal["on_switch", "sink_on_switch", "anchor"]

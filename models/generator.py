@@ -93,7 +93,14 @@ class Generator:
             batch=len(seeds),
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
-        return TakeState(cache, self.new_stream(), (width, height), seeds, c.on_switch, c.sink_on_switch)
+        return TakeState(
+            cache=cache,
+            codec=self.new_stream(),
+            size=(width, height),
+            seeds=seeds,
+            on_switch=c.on_switch,
+            sink_on_switch=c.sink_on_switch,
+        )
 
     @torch.inference_mode()
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
@@ -389,37 +396,15 @@ class Generator:
             newest[-1:] = copied(newest[-1:])
         if state.knot is not None:
             [state.knot] = copied([state.knot])
-        return Snapshot(
-            cache=state.cache.snapshot(),
-            codec=state.codec.snapshot(),
-            size=state.size,
-            seeds=state.seeds,
-            on_switch=state.on_switch,
-            sink_on_switch=state.sink_on_switch,
-            anchor=state.cache.policy,
-            prompt=state.prompt,
-            text=state.text,
-            blend=state.blend,
-            index=state.index,
-            prefix=state.prefix,
-            recent=tuple(state.recent),
-            driven=tuple(state.driven),
-            knot=state.knot,
-            pending=state.pending,
-        )
+        return Snapshot(state.copied(), state.cache.snapshot(), state.codec.snapshot())
 
     @torch.inference_mode()
     def restore(self, snapshot: Snapshot) -> TakeState:
         """Return a new take that goes on from the snapshot: a rewind, a branch or a fork."""
-        state = self.new_take(snapshot.seeds, *snapshot.size)
-        state.cache.policy = snapshot.anchor
-        state.cache.restore(snapshot.cache)
-        state.codec.restore(snapshot.codec)
-        state.on_switch, state.sink_on_switch = snapshot.on_switch, snapshot.sink_on_switch
-        state.prompt, state.text, state.blend = snapshot.prompt, snapshot.text, snapshot.blend
-        state.index, state.recent, state.pending = snapshot.index, list(snapshot.recent), snapshot.pending
-        state.knot, state.driven, state.prefix = snapshot.knot, list(snapshot.driven), snapshot.prefix
-        return state
+        fresh = self.new_take(snapshot.take.seeds, *snapshot.take.size)
+        fresh.cache.restore(snapshot.cache)
+        fresh.codec.restore(snapshot.codec)
+        return TakeState(cache=fresh.cache, codec=fresh.codec, **vars(snapshot.take.copied()))
 
 
 def _newest(chunks: list[Tensor], latents: int, *, axis: int) -> list[Tensor]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from torch import Tensor
 
 from models.cache import RingCache
-from models.cache_shape import AnchorPolicy
 from models.cache_snapshot import CacheSnapshot
 from models.codecs.stream import DecodeStream, StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
+from models.field_tree import tensors_of
 from models.transformer import TextState
 
 
@@ -24,14 +25,12 @@ class Blend:
     done: int = 0
 
 
-@dataclass
-class TakeState:
-    """Everything that changes while a take runs."""
+@dataclass(kw_only=True)
+class TakeFields:
+    """Hold what changes while a take runs and is saved as it is: a field that is added here is in every snapshot and file."""
 
-    cache: RingCache
-    codec: DecodeStream
     size: tuple[int, int]  # width and height of a frame in pixels
-    seeds: tuple[int, ...]  # one a take that runs in step
+    seeds: tuple[int, ...]  # one for each take that runs in step
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
     prompt: str | tuple[str, ...] | None = None
@@ -42,37 +41,38 @@ class TakeState:
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
     driven: list[Tensor] = field(default_factory=list)  # what drove them, [batch, chunk, T, features] each
     knot: Tensor | None = None  # clean latents held back, [batch, C, k, h, w]; of the first chunk its reference
-    disagreement: Tensor | None = None  # of the chunk with the knot that it took up, [takes]; None: it took up none
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
+
+    def copied(self) -> TakeFields:
+        """Return these fields alone; tensors are shared, lists are not."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(TakeFields)}
+        values |= {name: list(value) for name, value in values.items() if isinstance(value, list)}
+        return TakeFields(**values)
+
+
+@dataclass(kw_only=True)
+class TakeState(TakeFields):
+    """Hold everything that changes while a take runs: its fields, and what makes snapshots of its own."""
+
+    cache: RingCache
+    codec: DecodeStream
+    disagreement: Tensor | None = (
+        None  # of the newest chunk with the knot that it took up, [batch]; None: it took up none
+    )
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A take at a boundary. Neighbouring snapshots share what neither wrote."""
+    """A take at a boundary. Neighbouring snapshots share the tensors that neither wrote."""
 
+    take: TakeFields
     cache: CacheSnapshot
     codec: StreamSnapshot
-    size: tuple[int, int]
-    seeds: tuple[int, ...]
-    on_switch: OnSwitch
-    sink_on_switch: SinkOnSwitch
-    anchor: AnchorPolicy
-    prompt: str | tuple[str, ...] | None
-    text: TextState | None
-    blend: Blend | None
-    index: int
-    prefix: int
-    recent: tuple[Tensor, ...]
-    driven: tuple[Tensor, ...]
-    knot: Tensor | None
-    pending: bool
 
-    def tensors(self) -> list[Tensor]:
-        """Every tensor it holds, shared ones included."""
-        text = [self.text.embeddings, *(t for pair in self.text.layers for t in pair)] if self.text else []
-        codec = [t for t in self.codec.memory or () if isinstance(t, Tensor)]
-        knot = [] if self.knot is None else [self.knot]
-        return [*self.cache.tensors(), *self.recent, *self.driven, *knot, *text, *codec]
+    @property
+    def index(self) -> int:
+        """Return how many latents the take has."""
+        return self.take.index
 
 
 class Snapshots:
@@ -126,5 +126,5 @@ class Snapshots:
 
 def _storages(snapshot: Snapshot) -> dict[int, int]:
     """Address and size of every storage that the snapshot keeps alive."""
-    storages = (t.untyped_storage() for t in snapshot.tensors())
+    storages = (t.untyped_storage() for t in tensors_of(snapshot))
     return {s.data_ptr(): s.nbytes() for s in storages}

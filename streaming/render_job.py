@@ -202,8 +202,8 @@ class Job:
         place, lines = found or (None, [])
         snapshot, keep, old = None, list[JournalLine]([self._head()]), _PastChunks([])
         if place:
-            generator, layers = self.model.generator, self.model.entry.transformer["num_layers"]
-            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, layers, generator.dtype)
+            generator = self.model.generator
+            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, generator.dtype)
             old = _PastChunks(lines)
             keep += self._kept(lines, place.latent)
         rollout = Rollout(self.model, self.take, snapshot, self._drive())

@@ -100,8 +100,8 @@ def test_a_snapshot_without_its_clean_pass_goes_on_from_a_file(tmp_path: Path) -
     rollout.settle([Prompt("two")])
     file = tmp_path / "snapshot.safetensors"
     save_snapshot(rollout.snapshot(), file)
-    read = load_snapshot(file, torch.device("cpu"), 2, torch.float32)
-    assert read.pending
+    read = load_snapshot(file, torch.device("cpu"), torch.float32)
+    assert read.take.pending
     again = Rollout(tiny_model(), TAKE, read)
     assert drawn(again, [], 0, chunks=3, settle="") == drawn(rollout, [], 0, chunks=3, settle="")
 
