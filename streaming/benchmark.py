@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from models.catalog import Entry
 from models.checkpoints.assemble import Model
-from models.cue import Prompt
+from models.cue import Cue, Prompt
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
@@ -22,7 +24,7 @@ from streaming.speech.portrait_drive import PortraitDrive
 from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
-PARTS = ("denoise", "clean pass", "recache", "decode", "encode")
+PARTS = ("denoise", "clean pass", "encode text", "recache", "decode", "encode")
 
 
 def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
@@ -80,21 +82,22 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
         torch.cuda.reset_peak_memory_stats()
     full = entry.rollout.grid.chunks(entry.rollout.window)
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
-    switched: list[float] = []
     for i in range(full + chunks):
         switch = i >= full and (i - full) % SWITCH_EVERY == SWITCH_EVERY - 1
-        rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
-        boundary = rollout.settle()
-        encode = _encode_seconds(boundary, entry.fps)
+        prompt = f"a blue ball circles by day, {i}"
+        text = _seconds(partial(model.generator.text, prompt), device) if switch else 0.0
+        boundary, landing = _chunk(rollout, [Prompt(prompt)] if switch else [], device)
+        encode = _seconds(partial(encode_fragment, list(boundary.frames), 0, 0, entry.fps), device)
         if i < full:
             continue
-        (switched if switch else seconds["denoise"]).append(boundary.seconds["draw"])
+        if switch:
+            seconds["encode text"].append(text)
+            seconds["recache"].append(landing)
+        seconds["denoise"].append(boundary.seconds["draw"] - landing)
         seconds["decode"].append(boundary.seconds["decode"])
         seconds["clean pass"].append(boundary.seconds["commit"])
         seconds["encode"].append(encode)
-    median = {name: statistics.median(v) if v else 0.0 for name, v in seconds.items()}
-    seconds["recache"] = [s - median["denoise"] for s in switched]
-    median["recache"] = statistics.median(seconds["recache"]) if switched else float("nan")
+    median = {name: statistics.median(v) if v else float("nan") for name, v in seconds.items()}
     spread = {n: _quartiles(v) for n, v in seconds.items()}
     frames = entry.rollout.grid.frames
     loop = median["denoise"] + median["clean pass"]
@@ -110,10 +113,30 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     )
 
 
-def _encode_seconds(boundary: Boundary, fps: int) -> float:
+def _chunk(rollout: Rollout, cues: list[Cue], device: torch.device) -> tuple[Boundary, float]:
+    """Draw and settle a chunk; the seconds that its cues took, up to the first step of denoising."""
+    began, steps = time.perf_counter(), list[float]()
+
+    def before_step() -> None:
+        if not steps:
+            _finish(device)
+        steps.append(time.perf_counter())
+
+    rollout.step(cues, before_step)
+    return rollout.settle(), steps[0] - began
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long some work takes, until the device is done with it."""
     began = time.perf_counter()
-    encode_fragment(list(boundary.frames), 0, 0, fps)
+    work()
+    _finish(device)
     return time.perf_counter() - began
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _quartiles(values: list[float]) -> tuple[float, float]:
@@ -123,8 +146,14 @@ def _quartiles(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _peak_resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak_resident() -> float:
+    """Return the most bytes of memory that this process had; NaN where the system does not say (Windows)."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)
 
 
 def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_weights: bool) -> str:
