@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Literal
 
 from models.cache_shape import AnchorPolicy
@@ -80,17 +80,42 @@ class Reference:
     height: int
 
 
+class Invalidates(Enum):
+    """What a new value of a setting makes useless."""
+
+    NOTHING = "nothing"  # the next pass over the cache follows it
+    CACHE = "cache"  # keys and values of the past are brought up to date as after a prompt change
+    TEXT = "text"  # the prompt's keys and values are made anew, and then the cache
+
+
+Value = OnSwitch | SinkOnSwitch | AnchorPolicy
+
+
+@dataclass(frozen=True)
+class SettingRule:
+    """The values of a setting, which are written as text, and what a new one makes useless."""
+
+    values: type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]
+    invalidates: Invalidates
+
+    def parse(self, name: str, text: str) -> Value:
+        """Return the value of setting `name` that a text names; ValueError lists those that there are."""
+        if text not in list(self.values):
+            raise ValueError(f"{name} is one of {', '.join(self.values)}, not {text!r}")
+        return self.values(text)
+
+
 Setting = Literal["on_switch", "sink_on_switch", "anchor"]
-SETTINGS: dict[Setting, type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]] = {
-    "on_switch": OnSwitch,
-    "sink_on_switch": SinkOnSwitch,
-    "anchor": AnchorPolicy,
+SETTINGS: dict[Setting, SettingRule] = {
+    "on_switch": SettingRule(OnSwitch, Invalidates.NOTHING),
+    "sink_on_switch": SettingRule(SinkOnSwitch, Invalidates.NOTHING),
+    "anchor": SettingRule(AnchorPolicy, Invalidates.NOTHING),
 }
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting of the rollout takes another value."""
+    """A setting of the rollout takes another value, given as text; ValueError if there is no such setting or value."""
 
     name: Setting
     value: str
@@ -98,8 +123,16 @@ class Parameter:
     def __post_init__(self) -> None:
         if self.name not in SETTINGS:
             raise ValueError(f"no parameter is called {self.name!r}; there are {', '.join(SETTINGS)}")
-        if self.value not in list(SETTINGS[self.name]):
-            raise ValueError(f"{self.name} is one of {', '.join(SETTINGS[self.name])}, not {self.value!r}")
+        self.parsed()
+
+    def parsed(self) -> Value:
+        """Return the value that the text names."""
+        return SETTINGS[self.name].parse(self.name, self.value)
+
+    @property
+    def invalidates(self) -> Invalidates:
+        """Return what the new value makes useless."""
+        return SETTINGS[self.name].invalidates
 
 
 Cue = Prompt | Cut | Seed | Parameter | Reference | Hush

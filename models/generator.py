@@ -15,7 +15,7 @@ from models.cache_shape import AnchorPolicy, CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
 from models.copies import copied
-from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
+from models.cue import Cue, Cut, Hush, Invalidates, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -197,10 +197,12 @@ class Generator:
         """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
         if any(isinstance(cue, Cut) for cue in cues):
             return True
-        asked = [cue.value for cue in cues if isinstance(cue, Parameter) and cue.name == "on_switch"]
-        on_switch = OnSwitch(asked[-1]) if asked else state.on_switch
-        prompts = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues)
-        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and (prompts or state.blend is not None)
+        parameters = [cue for cue in cues if isinstance(cue, Parameter)]
+        asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnSwitch)]
+        on_switch = asked[-1] if asked else state.on_switch
+        changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
+        changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
+        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and changes
 
     def denoise(
         self,
@@ -319,18 +321,29 @@ class Generator:
                     state.knot = None
                 case Seed(seed):
                     state.seeds = (seed,) * len(state.seeds)
-                case Parameter("on_switch", value):
-                    state.on_switch = OnSwitch(value)
-                case Parameter("sink_on_switch", value):
-                    state.sink_on_switch = SinkOnSwitch(value)
-                case Parameter("anchor", value):
-                    state.cache.policy = AnchorPolicy(value)
+                case Parameter():
+                    changed = self._set(state, cue) or changed
         if state.blend is not None:
             moved = replace(state.blend, done=state.blend.done + 1)
             mixed = torch.lerp(moved.start, moved.goal, moved.done / moved.chunks)
             state.text, changed = self.transformer.embed_text(mixed), True
             state.blend = moved if moved.done < moved.chunks else None
         return changed and bool(state.recent)
+
+    def _set(self, state: TakeState, parameter: Parameter) -> bool:
+        """Give a setting its value; return whether that makes useless what the cache holds."""
+        match parameter.parsed():
+            case OnSwitch() as value:
+                state.on_switch = value
+            case SinkOnSwitch() as value:
+                state.sink_on_switch = value
+            case AnchorPolicy() as value:
+                state.cache.policy = value
+        if parameter.invalidates is Invalidates.TEXT:
+            self._texts.clear()
+            if state.text is not None:
+                state.text = self.transformer.embed_text(state.text.embeddings)
+        return parameter.invalidates is not Invalidates.NOTHING
 
     def _switch(self, state: TakeState) -> None:
         """Bring the cache under the new prompt in the way that `on_switch` names."""
