@@ -1,4 +1,7 @@
-"""Cues: what can happen to a take. They land at chunk borders, on the first latent at or after where they are asked for."""
+"""Define cues, which are what can happen to a take, and the settings that they change.
+
+A cue lands at a chunk border: on the first one at or after the latent that it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from models.cache_shape import AnchorPolicy
 
 
 class OnSwitch(StrEnum):
-    """What a prompt change does to the cache."""
+    """Name what a prompt change does to the cache."""
 
     RECACHE = "recache"  # compute the keys of what is visible anew, under the new prompt
     FLUSH = "flush"  # keep sink and newest latent
@@ -19,7 +22,7 @@ class OnSwitch(StrEnum):
 
 
 class SinkOnSwitch(StrEnum):
-    """What a recache does to the sink."""
+    """Name what a recache does to the sink."""
 
     KEEP = "keep"
     REANCHOR = "reanchor"  # the oldest recached chunk becomes the sink
@@ -27,7 +30,7 @@ class SinkOnSwitch(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A new prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts.
+    """Change the prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts.
 
     Where several takes run in step, a tuple has a prompt for each.
     """
@@ -44,19 +47,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Cut:
-    """A hard cut: the past is dropped, the next chunk becomes the sink."""
+    """Cut: the past is dropped, the next chunk becomes the sink."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """New noise from here on (a reroll)."""
+    """Draw other noise from here on (a reroll)."""
 
     seed: int
 
 
 @dataclass(frozen=True)
 class Hush:
-    """An avatar is interrupted: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
+    """Interrupt an avatar: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
 
     A knot that was made hearing it goes. Chunks before keep what they heard, so the take can be drawn again.
     """
@@ -70,7 +73,7 @@ class Hush:
 
 @dataclass(frozen=True)
 class Reference:
-    """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
+    """Give the image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
 
     Where several takes run in step, either they share it or the bytes are an image for each, one behind the other.
     """
@@ -81,7 +84,7 @@ class Reference:
 
 
 class Invalidates(Enum):
-    """What a new value of a setting makes useless."""
+    """Name what a new value of a setting makes useless."""
 
     NOTHING = "nothing"  # the next pass over the cache follows it
     CACHE = "cache"  # keys and values of the past are brought up to date as after a prompt change
@@ -93,7 +96,7 @@ Value = OnSwitch | SinkOnSwitch | AnchorPolicy
 
 @dataclass(frozen=True)
 class SettingRule:
-    """The values of a setting, which are written as text, and what a new one makes useless."""
+    """Describe a setting: its values, which are written as text, and what a new one makes useless."""
 
     values: type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]
     invalidates: Invalidates
@@ -115,7 +118,7 @@ SETTINGS: dict[Setting, SettingRule] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting of the rollout takes another value, given as text; ValueError if there is no such setting or value."""
+    """Give a setting of the rollout another value, written as text; ValueError if there is no such setting or value."""
 
     name: Setting
     value: str

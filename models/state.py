@@ -1,4 +1,4 @@
-"""The one state object of a take."""
+"""Hold the state of a take: what changes while it runs, and snapshots of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.transformer import TextState
 
 @dataclass(frozen=True)
 class Blend:
-    """A prompt on its way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
+    """Hold a prompt change under way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
 
     start: Tensor
     goal: Tensor
@@ -27,7 +27,7 @@ class Blend:
 
 @dataclass(kw_only=True)
 class TakeFields:
-    """Hold what changes while a take runs and is saved as it is: a field that is added here is in every snapshot and file."""
+    """Hold what changes while a take runs and is saved as it is: a field that is added here is saved everywhere."""
 
     size: tuple[int, int]  # width and height of a frame in pixels
     seeds: tuple[int, ...]  # one for each take that runs in step
@@ -63,7 +63,7 @@ class TakeState(TakeFields):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A take at a boundary. Neighbouring snapshots share the tensors that neither wrote."""
+    """Hold a take at a boundary. Neighbouring snapshots share the tensors that neither wrote."""
 
     take: TakeFields
     cache: CacheSnapshot
@@ -76,7 +76,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The newest snapshots of a take, within a budget of memory."""
+    """Hold the newest snapshots of a take, within a budget of memory."""
 
     def __init__(self, budget_mb: float) -> None:
         self.budget = budget_mb * 1e6
@@ -85,7 +85,7 @@ class Snapshots:
         self._bytes = 0
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep it; the oldest go until the rest fits, this one stays in any case."""
+        """Add a snapshot and drop the oldest ones until the rest fits; the one that is added stays in any case."""
         if snapshot.index in self._held:
             self._drop(snapshot.index)
         self._held[snapshot.index] = snapshot
@@ -104,27 +104,27 @@ class Snapshots:
                 self._bytes -= size
 
     def bytes(self) -> int:
-        """Memory held, tensors that snapshots share counted once."""
+        """Return the bytes of memory held; tensors that snapshots share count once."""
         return self._bytes
 
     def oldest(self) -> int | None:
-        """The earliest latent one can go back to."""
+        """Return the latent of the oldest snapshot; None if there is none."""
         return min(self._held, default=None)
 
     def at(self, index: int) -> Snapshot:
-        """The newest snapshot at or before latent `index`; KeyError if that is gone."""
+        """Return the newest snapshot at or before latent `index`; KeyError if there is none."""
         at = max((i for i in self._held if i <= index), default=None)
         if at is None:
             raise KeyError(f"nothing is held at or before latent {index}; the earliest is {self.oldest()}")
         return self._held[at]
 
     def drop_after(self, index: int) -> None:
-        """After a rewind: what lay ahead is no longer this take's."""
+        """Drop all snapshots behind latent `index`, as after a rewind."""
         for i in [i for i in self._held if i > index]:
             self._drop(i)
 
 
 def _storages(snapshot: Snapshot) -> dict[int, int]:
-    """Address and size of every storage that the snapshot keeps alive."""
+    """Return address and size in bytes of every storage that the snapshot keeps alive."""
     storages = (t.untyped_storage() for t in tensors_of(snapshot))
     return {s.data_ptr(): s.nbytes() for s in storages}

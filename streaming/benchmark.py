@@ -1,4 +1,4 @@
-"""How fast a model rolls out on this machine, and where a chunk's time goes."""
+"""Measure how fast a model rolls out on this machine, and where a chunk's time goes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTS = ("denoise", "clean pass", "encode text", "recache", "decode", "encode")
 
 
 def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
-    """Floating-point operations of the transformer for one chunk with a full window: every step and the clean pass."""
+    """Count the transformer's floating-point operations for a chunk with a full window, clean pass included."""
     t, r = entry.transformer, entry.rollout
     dim = t["num_attention_heads"] * t["attention_head_dim"]
     _, ph, pw = t["patch_size"]
@@ -40,7 +40,7 @@ def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> fl
 
 
 def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, seconds: float = 1.0) -> float:
-    """FLOP/s of a large matrix product on this device: the arithmetic limit that shares are counted against."""
+    """Measure FLOP/s of a large matrix product on this device: the arithmetic limit that shares are counted against."""
     n = 8192 if device.type == "cuda" else n
     a = torch.randn(n, n, device=device, dtype=dtype)
     times: list[float] = []
@@ -55,7 +55,7 @@ def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, second
 
 @dataclass(frozen=True)
 class Result:
-    """Medians in seconds over chunks with a full window; `spread` holds their quartiles."""
+    """Hold medians in seconds over chunks with a full window; `spread` holds their quartiles."""
 
     median: dict[str, float]
     spread: dict[str, tuple[float, float]]
@@ -67,7 +67,7 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Of the arithmetic limit that denoising and clean pass reach."""
+        """Return the share of the arithmetic limit that denoising and clean pass reach."""
         return self.flops / (self.median["denoise"] + self.median["clean pass"]) / self.limit
 
 
@@ -114,7 +114,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
 
 
 def _chunk(rollout: Rollout, cues: list[Cue], device: torch.device) -> tuple[Boundary, float]:
-    """Draw and settle a chunk; the seconds that its cues took, up to the first step of denoising."""
+    """Draw and settle a chunk; return it and the seconds that its cues took, up to the first step of denoising."""
     began, steps = time.perf_counter(), list[float]()
 
     def before_step() -> None:
@@ -157,7 +157,7 @@ def _peak_resident() -> float:
 
 
 def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_weights: bool) -> str:
-    """A section of the log: what ran where, and its figures."""
+    """Return a section of the log: what ran where, and its figures."""
     import diffusers
 
     device, dtype = model.generator.device, str(model.generator.dtype).removeprefix("torch.")
@@ -171,13 +171,15 @@ def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_w
         [
             f"## {model.entry.name}, {size[0]}x{size[1]}, {' '.join(model.engine.values()) or dtype}, {name}",
             "",
-            f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
+            f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, "
+            f"torch {torch.__version__}, diffusers {diffusers.__version__}"
             + (", random weights" if random_weights else ""),
             "",
             f"- loop (denoise and clean pass) {result.loop_fps:.1f} fps, end to end {result.end_to_end_fps:.1f} fps "
             f"(media rate {model.entry.fps})",
             f"- memory at its peak {result.memory_gb:.2f} GB",
-            f"- {result.flops / 1e12:.3f} TFLOP a chunk, {100 * result.share:.0f} % of the {result.limit / 1e12:.2f} TFLOP/s "
+            f"- {result.flops / 1e12:.3f} TFLOP a chunk, {100 * result.share:.0f} % of the "
+            f"{result.limit / 1e12:.2f} TFLOP/s "
             "that a large matrix product reaches here",
             "",
             "| part of a chunk | median ms | quartiles |",

@@ -1,4 +1,4 @@
-"""The only loop: a take becomes boundaries. A session is this with a clock and viewers, a render with a muxer."""
+"""Run a take chunk by chunk: the only loop. A session is this with a clock and viewers, a render this with a muxer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streaming.take.take_file import Take
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
+    """Hold a chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
 
     first: int  # index of its first latent
     latents: int  # how many it has
@@ -34,19 +34,19 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Boundary(Chunk):
-    """A chunk after which snapshots may be taken; `seconds` has `commit` too, unless a recache will take its place."""
+    """Hold a chunk after which snapshots may be taken; `seconds` has `commit`, unless a recache will take its place."""
 
     hash: str  # of its latents
 
 
 def latent_hash(latents: Tensor) -> str:
-    """Names latents exactly: 16 hexadecimal digits over their float32 bytes."""
+    """Return a name for exactly these latents: 16 hexadecimal digits over their float32 bytes (BLAKE2b)."""
     data = latents.float().contiguous().cpu().numpy().tobytes()
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class DriveSource(Protocol):
-    """Gives what drives a take beside its cues, such as a portrait and the sound that it speaks."""
+    """Give what drives a take beside its cues, such as a portrait and the sound that it speaks."""
 
     def cues(self, latent: int) -> list[Cue]:
         """Return what lands on the chunk that starts at `latent`, after the take's own cues."""
@@ -56,7 +56,7 @@ class DriveSource(Protocol):
 
 
 class Rollout:
-    """Draws a take chunk by chunk, from its start or from a snapshot."""
+    """Draw a take chunk by chunk, from its start or from a snapshot."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Rollout:
         )
 
     def ending(self) -> NDArray[np.uint8]:
-        """Frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
+        """Return frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
         codec, knot = self.state.codec, self.state.knot
         if knot is None:
             return np.empty((0, *reversed(self.state.size), 3), np.uint8)
@@ -198,20 +198,20 @@ class Rollout:
         return self._snapshots.oldest() if self._snapshots is not None else None
 
     def until(self, chunks: int) -> Iterator[Boundary]:
-        """Boundaries up to the take's chunk number `chunks`."""
+        """Yield the boundaries up to the take's chunk number `chunks`."""
         while self.state.index < self.model.entry.rollout.grid.start(chunks):
             self.step()
             yield self.settle()
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
+    """Wait until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
-    """What must be the same for a replay to give the same latents."""
+    """Return what must be the same for a replay to give the same latents."""
     import diffusers
 
     return {

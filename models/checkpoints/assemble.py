@@ -1,4 +1,4 @@
-"""From a catalog entry and a folder of files to a generator that runs."""
+"""Build a generator that runs from a catalog entry and a folder of files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model.
+    """Hold a loaded model.
 
     `fingerprint` names the transformer's weights in a take's record and `codec` the codec's; `engine` says there what
     runs it, if not torch.
@@ -41,12 +41,12 @@ class Model:
 
 
 def folder_of(entry: Entry, models: Path) -> Path:
-    """Where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
+    """Return where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
     return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
 
 
 def missing_files(entry: Entry, folder: Path) -> list[str]:
-    """Patterns of the entry for which the folder holds no file."""
+    """Return the patterns of the entry for which the folder holds no file."""
     # patterns are matched one by one, so that folders may be links, as they are in the hub's own cache
     return [f for s in entry.sources for f in s.files if not any(p.is_file() for p in folder.glob(f))]
 
@@ -88,7 +88,7 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    """The entry's architecture at its true size with random weights, the same ones each time: same speed, no meaning."""
+    """Build the entry at its true size with random weights, the same each time: true speed, no meaning."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return _random_model(entry, device, dtype)
@@ -160,7 +160,7 @@ def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype)
 
 
 def load_tiny_codec(file: Path) -> TinyCodec:
-    """A tiny codec from a safetensors file whose metadata holds its configuration."""
+    """Load a tiny codec from a safetensors file whose metadata holds its configuration."""
     tensors = read(file)
     config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
     codec = TinyCodec(TinyCodecConfig(**config))
@@ -178,7 +178,7 @@ def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder
 
 
 def _fingerprint(files: list[Path]) -> str:
-    """Names weights: a hash of the files, or of their sizes and both ends where they are large."""
+    """Return a name for weights: a hash of the files, or of their sizes and both ends where they are large."""
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         if file.is_dir():

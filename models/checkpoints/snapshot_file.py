@@ -1,4 +1,4 @@
-"""Keep a take's snapshot as a file, exact to the bit: safetensors, its structure and plain values as JSON in the metadata.
+"""Keep a take's snapshot as a file, exact to the bit: safetensors, with structure and plain values as JSON metadata.
 
 Format 2 is the snapshot itself, field by field, so that what is added to it is written and read with no change here.
 Format 1, without a number, is that of earlier releases; it is still read, so that a render goes on.

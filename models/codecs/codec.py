@@ -11,17 +11,17 @@ from models.codecs.stream import DecodeStream, EncodeStream, Memory
 
 
 class Codec(ABC):
-    """A causal video codec in which a stream's first frame is one latent and every later four are one more."""
+    """Encode and decode video causally: a stream's first frame is one latent, every later four are one more."""
 
     @property
     @abstractmethod
     def latent_channels(self) -> int:
-        """Channels of a latent."""
+        """Return how many channels a latent has."""
 
     @property
     @abstractmethod
     def stride(self) -> int:
-        """Pixels of a frame that a latent's cell stands for, across and down."""
+        """Return the pixels of a frame that a latent's cell stands for, across and down."""
 
     @abstractmethod
     def decode(self, latents: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:

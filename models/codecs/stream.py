@@ -12,8 +12,8 @@ from torch import Tensor
 from models.copies import copied
 from models.time_grid import FRAMES_PER_LATENT
 
-# What a network carries from one call to the next, one entry for every layer that looks back: a tensor, None where it has
-# seen nothing yet, or a mark of diffusers' own. Networks return a new list and never write into tensors of an old one.
+# What a network carries from one call to the next, one entry for every layer that looks back: a tensor, None where it
+# has seen nothing yet, or a mark of diffusers. Networks return a new list and never write into tensors of an old one.
 Memory = list[Tensor | str | None]
 
 
@@ -35,15 +35,15 @@ class Encoder(Protocol):
     def encode_part(self, frames: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:
         """Encode the next frames [B, n, 3, H, W], 0..1, of a stream, which begins where `memory` is None.
 
-        n is a multiple of 4, and one more at the beginning. Returns normalised latents [B, C, F, h, w] and what the next
-        call needs.
+        n is a multiple of 4, and one more at the beginning. Returns normalised latents [B, C, F, h, w] and what the
+        next call needs.
         """
         ...
 
 
 @dataclass(frozen=True)
 class StreamSnapshot:
-    """Where a decoder's stream stands; its tensors are never written again."""
+    """Hold where a stream stands; its tensors are never written again."""
 
     memory: tuple[Tensor | str | None, ...] | None  # None: the stream has not begun
     lead: int  # frames that the stream's first latent gives

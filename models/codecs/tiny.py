@@ -1,4 +1,4 @@
-"""The tiny video codec: TAEHV's layout (Wan 2.1 `taew2_1.pth`), with widths that pocket shrinks.
+"""Implement the tiny video codec: TAEHV's layout (Wan 2.1 `taew2_1.pth`), with widths that pocket shrinks.
 
 Every layer is a 2-D convolution over single frames; time enters through memory blocks, which see the frame
 before, and through layers that merge or split neighbouring frames. A stream therefore carries exactly one frame
@@ -22,7 +22,7 @@ from models.time_grid import FRAMES_PER_LATENT
 
 @dataclass(frozen=True)
 class TinyCodecConfig:
-    """Widths and strides; the defaults are `taew2_1`."""
+    """Hold widths and strides; the defaults are those of `taew2_1`."""
 
     latent_channels: int = 16
     patch_size: int = 1  # frames are folded by pixel-unshuffle before the encoder and unfolded after the decoder
@@ -41,7 +41,7 @@ class TinyCodecConfig:
 
 
 class MemoryBlock(nn.Module):
-    """Residual block that also sees the previous frame."""
+    """Add to a frame what convolutions over it and the previous frame give."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MemoryBlock(nn.Module):
 
 
 class MergeFrames(nn.Module):
-    """`stride` neighbouring frames become one."""
+    """Merge `stride` neighbouring frames into one."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class MergeFrames(nn.Module):
 
 
 class SplitFrames(nn.Module):
-    """One frame becomes `stride` neighbouring ones."""
+    """Split one frame into `stride` neighbouring ones."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class SplitFrames(nn.Module):
 
 
 class SoftClamp(nn.Module):
-    """Keeps latents within ±3 without a hard edge."""
+    """Keep latents within ±3 without a hard edge."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x / 3) * 3

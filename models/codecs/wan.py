@@ -21,7 +21,7 @@ from models.time_grid import FRAMES_PER_LATENT
 
 
 class WanCodec(Codec):
-    """The codec of Wan 2.1 or of Wan 2.2, as the network's configuration has it."""
+    """Run the codec of Wan 2.1 or of Wan 2.2, as the network's configuration has it."""
 
     def __init__(self, network: AutoencoderKLWan) -> None:
         self.network = network
