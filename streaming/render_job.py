@@ -29,6 +29,7 @@ from models.errors import UserError
 from streaming.media.video_writer import VideoWriter
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.take import journal
+from streaming.take.earlier_cues import in_version_1
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
@@ -304,7 +305,7 @@ class _PastChunks:
         """Return whether the same landed on a chunk: these lines of the take, which stand for these cues."""
         old = self._chunks[first].landed
         if old is not None:  # of version 1
-            return list(old) == [repr(cue) for cue in cues]
+            return list(old) == [in_version_1(cue) for cue in cues]
         return _bare(self._cues.get(first, [])) == _bare(lines)
 
 
