@@ -23,7 +23,7 @@ class DecoderStep(nn.Module):
         latents [1, C, F, h, w]; memory [1, width, h', w'] a block.
         """
         frames, fresh = self.codec.decode(latents, list(memory))
-        return frames, *(m for m in fresh if m is not None)
+        return frames, *(m for m in fresh if isinstance(m, Tensor))
 
     def memory_names(self, prefix: str = "") -> tuple[str, ...]:
         return tuple(f"{prefix}memory_{i}" for i in range(len(memory_shapes(self.codec, (1, 1)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,8 @@ from torch import Tensor
 from exporters.decoder import memory_shapes
 from models.cache_protocol import Cache, EngineCache, Visible
 from models.checkpoints.assemble import Model
-from models.codecs.tiny import Memory, TinyCodec, TinyStream
+from models.codecs.stream import Memory
+from models.codecs.tiny import TinyCodec
 from models.rope import Rotation
 from models.time_grid import FRAMES_PER_LATENT
 from models.transformer import CausalWanTransformer, TextState
@@ -141,14 +142,16 @@ class EngineDecoder:
     def __init__(self, codec: TinyCodec, runner: Runner) -> None:
         self._codec, self._runner = codec, runner
 
-    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def decode(self, latents: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:
         """Decode as `TinyCodec.decode` does; the memory returned is new every time, since snapshots keep it."""
         _, _, n, h, w = latents.shape
-        shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.config.spatial_stride
+        shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.stride
         make = latents.new_zeros if memory is None else latents.new_empty
         dtype = self._runner.dtype
         past = (
-            [make(s, dtype=dtype) for s in shapes] if memory is None else [m.to(dtype) for m in memory if m is not None]
+            [make(s, dtype=dtype) for s in shapes]
+            if memory is None
+            else [m.to(dtype) for m in memory if isinstance(m, Tensor)]
         )
         inputs = {"latents": latents.to(dtype).contiguous()} | {f"memory_{i}": m for i, m in enumerate(past)}
         frames = latents.new_empty((1, FRAMES_PER_LATENT * n, 3, h * stride, w * stride), dtype=dtype)
@@ -161,20 +164,13 @@ def with_engine(model: Model, runners: Runners) -> Model:
     """Return the model, run by these runners; a take's record says so."""
     transformer = model.generator.transformer
     assert isinstance(transformer, CausalWanTransformer), "only a torch model can be given another engine"
-    stream = None
-    codec = codec_of(model)
+    codec, decoder = model.generator.codec, None
     if runners.decoder is not None and isinstance(codec, TinyCodec):
         decoder = EngineDecoder(codec, runners.decoder)
-        stream = lambda: TinyStream(decoder)  # noqa: E731
-    generator = model.generator.run_by(EngineTransformer(transformer, runners.transformer), stream)
+    generator = model.generator.run_by(EngineTransformer(transformer, runners.transformer), decoder)
     record = {
         "engine": runners.variant.engine,
         "precision": runners.variant.precision,
         "runtime": runners.runtime,
     }
     return replace(model, generator=generator, engine=record)
-
-
-def codec_of(model: Model) -> object:
-    """The codec module that a new stream of the model decodes with."""
-    return getattr(model.generator.new_stream(), "codec", None)

@@ -17,7 +17,7 @@ import exporters.onnx.engine
 import exporters.openvino.engine
 import exporters.tensorrt.engine
 from exporters.artifacts import ExportError, Key, Store
-from exporters.engine import Runners, Say, Variant, codec_of
+from exporters.engine import Runners, Say, Variant
 from exporters.shapes import occurring
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
@@ -62,7 +62,7 @@ def key_of(model: Model, variant: Variant) -> Key:
     """Return all that this artifact of the model depends on."""
     device, entry = model.generator.device, model.entry
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    codec = codec_of(model)
+    codec = model.generator.codec
     facts: dict[str, Any] = {
         "format": FORMAT,
         "model": entry.name,

@@ -10,11 +10,12 @@ from typing import Any
 
 import onnx
 import torch
+from torch import Tensor
 
 from exporters.artifacts import write_json
 from exporters.capture import capture
 from exporters.decoder import memory_shapes
-from exporters.engine import DECODER, NOTES, STEP, Say, codec_of
+from exporters.engine import DECODER, NOTES, STEP, Say
 from exporters.int8 import calibrate, sensitivity
 from exporters.int8.decoder import quantize
 from exporters.int8.graph import dynamic, with_qdq
@@ -38,7 +39,7 @@ class Modules:
 
 def modules(model: Model, dtype: torch.dtype) -> Modules:
     """Return the torch modules of a model in the type that they are exported in."""
-    transformer, codec = model.generator.transformer, codec_of(model)
+    transformer, codec = model.generator.transformer, model.generator.codec
     assert isinstance(transformer, CausalWanTransformer), "only a torch model can be exported"
     length = model.generator.text("a red ball by day").layers[0][0].shape[1]
     tiny = codec if isinstance(codec, TinyCodec) else None
@@ -92,6 +93,7 @@ def decoder_inputs(model: Model, codec: TinyCodec, size: tuple[int, int] | None 
         for _, latents in roll(model, script, size):
             shapes = memory_shapes(codec, (latents.shape[3], latents.shape[4]))
             past = memory or [torch.zeros(s) for s in shapes]
-            yield {"latents": latents.numpy()} | {f"memory_{i}": m.numpy() for i, m in enumerate(past) if m is not None}
+            arrays = {f"memory_{i}": m.numpy() for i, m in enumerate(past) if isinstance(m, Tensor)}
+            yield {"latents": latents.numpy(), **arrays}
             with torch.inference_mode():
                 _, memory = codec.decode(latents, memory)

@@ -189,11 +189,12 @@ class RingCache:
                 kept = copied([self._read(t, spans) for pair in pairs for t in pair])
                 self._pieces[i] = replace(piece, layers=tuple(zip(kept[::2], kept[1::2], strict=True)))
         past = (self._past.start, self._past.stop)
-        return CacheSnapshot(dict(self.anchors), tuple(self._pieces), past, self.origin)
+        return CacheSnapshot(dict(self.anchors), tuple(self._pieces), past, self.origin, self.policy)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Take up exactly the keys and values of the moment of the snapshot."""
         self.anchors, self.origin, self._placed = dict(snapshot.anchors), snapshot.origin, {}
+        self.policy = snapshot.policy
         self._past, self._pieces, n = range(*snapshot.past), list(snapshot.pieces), self.shape.tokens
         for piece in self._pieces:
             for c in range(piece.first, piece.stop):  # newer pieces overwrite what the ring no longer shows

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from models.cache_protocol import KeysValues
+from models.cache_shape import AnchorPolicy
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,4 @@ class CacheSnapshot:
     pieces: tuple[Piece, ...]  # oldest first
     past: tuple[int, int]  # coordinates of the visible latents of the ring: first, and behind the last
     origin: int
-
-    def tensors(self) -> Iterable[Tensor]:
-        """Return every tensor that the snapshot keeps alive."""
-        held = [a.layers for a in self.anchors.values()] + [p.layers for p in self.pieces]
-        return (t for layers in held for pair in layers for t in pair)
+    policy: AnchorPolicy

@@ -1,17 +1,19 @@
-"""Cues: what can happen to a take. They land at chunk borders, on the first latent at or after where they are asked for."""
+"""Define cues, which are what can happen to a take, and the settings that they change.
+
+A cue lands at a chunk border: on the first one at or after the latent that it is asked for.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
 from typing import Literal
 
 from models.cache_shape import AnchorPolicy
 
 
 class OnSwitch(StrEnum):
-    """What a prompt change does to the cache."""
+    """Name what a prompt change does to the cache."""
 
     RECACHE = "recache"  # compute the keys of what is visible anew, under the new prompt
     FLUSH = "flush"  # keep sink and newest latent
@@ -20,7 +22,7 @@ class OnSwitch(StrEnum):
 
 
 class SinkOnSwitch(StrEnum):
-    """What a recache does to the sink."""
+    """Name what a recache does to the sink."""
 
     KEEP = "keep"
     REANCHOR = "reanchor"  # the oldest recached chunk becomes the sink
@@ -28,7 +30,7 @@ class SinkOnSwitch(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A new prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts.
+    """Change the prompt; over `blend` chunks, if more than one, the text embeddings move there in equal parts.
 
     Where several takes run in step, a tuple has a prompt for each.
     """
@@ -45,19 +47,19 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Cut:
-    """A hard cut: the past is dropped, the next chunk becomes the sink."""
+    """Cut: the past is dropped, the next chunk becomes the sink."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """New noise from here on (a reroll)."""
+    """Draw other noise from here on (a reroll)."""
 
     seed: int
 
 
 @dataclass(frozen=True)
 class Hush:
-    """An avatar is interrupted: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
+    """Interrupt an avatar: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
 
     A knot that was made hearing it goes. Chunks before keep what they heard, so the take can be drawn again.
     """
@@ -71,31 +73,52 @@ class Hush:
 
 @dataclass(frozen=True)
 class Reference:
-    """The image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
+    """Give the image that a take stays true to, or another one from here on; RGB [H, W, 3] uint8 as bytes.
 
     Where several takes run in step, either they share it or the bytes are an image for each, one behind the other.
     """
 
-    pixels: bytes
+    pixels: bytes = field(repr=False)
     width: int
     height: int
 
-    def __repr__(self) -> str:
-        """Names the image without showing it: this is what a journal keeps."""
-        return f"Reference({self.width}x{self.height}, {hashlib.blake2b(self.pixels, digest_size=8).hexdigest()})"
+
+class Invalidates(Enum):
+    """Name what a new value of a setting makes useless."""
+
+    NOTHING = "nothing"  # the next pass over the cache follows it
+    CACHE = "cache"  # keys and values of the past are brought up to date as after a prompt change
+    TEXT = "text"  # the prompt's keys and values are made anew, and then the cache
+
+
+Value = OnSwitch | SinkOnSwitch | AnchorPolicy
+
+
+@dataclass(frozen=True)
+class SettingRule:
+    """Describe a setting: its values, which are written as text, and what a new one makes useless."""
+
+    values: type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]
+    invalidates: Invalidates
+
+    def parse(self, name: str, text: str) -> Value:
+        """Return the value of setting `name` that a text names; ValueError lists those that there are."""
+        if text not in list(self.values):
+            raise ValueError(f"{name} is one of {', '.join(self.values)}, not {text!r}")
+        return self.values(text)
 
 
 Setting = Literal["on_switch", "sink_on_switch", "anchor"]
-SETTINGS: dict[Setting, type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]] = {
-    "on_switch": OnSwitch,
-    "sink_on_switch": SinkOnSwitch,
-    "anchor": AnchorPolicy,
+SETTINGS: dict[Setting, SettingRule] = {
+    "on_switch": SettingRule(OnSwitch, Invalidates.NOTHING),
+    "sink_on_switch": SettingRule(SinkOnSwitch, Invalidates.NOTHING),
+    "anchor": SettingRule(AnchorPolicy, Invalidates.NOTHING),
 }
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting of the rollout takes another value."""
+    """Give a setting of the rollout another value, written as text; ValueError if there is no such setting or value."""
 
     name: Setting
     value: str
@@ -103,8 +126,16 @@ class Parameter:
     def __post_init__(self) -> None:
         if self.name not in SETTINGS:
             raise ValueError(f"no parameter is called {self.name!r}; there are {', '.join(SETTINGS)}")
-        if self.value not in list(SETTINGS[self.name]):
-            raise ValueError(f"{self.name} is one of {', '.join(SETTINGS[self.name])}, not {self.value!r}")
+        self.parsed()
+
+    def parsed(self) -> Value:
+        """Return the value that the text names."""
+        return SETTINGS[self.name].parse(self.name, self.value)
+
+    @property
+    def invalidates(self) -> Invalidates:
+        """Return what the new value makes useless."""
+        return SETTINGS[self.name].invalidates
 
 
 Cue = Prompt | Cut | Seed | Parameter | Reference | Hush

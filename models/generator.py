@@ -12,9 +12,10 @@ from models import knot, sampler
 from models.cache import REFERENCE, RingCache
 from models.cache_protocol import EngineCache
 from models.cache_shape import AnchorPolicy, CacheShape
-from models.codecs.stream import CodecStream
+from models.codecs.codec import Codec
+from models.codecs.stream import Decoder, DecodeStream
 from models.copies import copied
-from models.cue import Cue, Cut, Hush, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
+from models.cue import Cue, Cut, Hush, Invalidates, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -25,7 +26,6 @@ from models.transformer import TextState, Transformer
 REMEMBERED_PROMPTS = 16
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
-ImageEncoder = Callable[[Tensor], Tensor]  # RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w]
 
 
 class SizeError(UserError, ValueError):
@@ -44,28 +44,28 @@ class Generator:
         config: RolloutConfig,
         transformer: Transformer,
         encode_text: TextEncoder,
-        new_stream: Callable[[], CodecStream],
-        stride: int,
-        encode_image: ImageEncoder | None = None,
+        codec: Codec,
+        decoder: Decoder | None = None,
     ) -> None:
-        if config.reference and encode_image is None:
-            raise ValueError("a model that stays true to an image needs an encoder for it")
-        self.config, self.transformer = config, transformer
-        self._encode_image = encode_image
-        self._encode_text, self.new_stream = encode_text, new_stream
-        self.stride = stride  # pixels of a frame that a latent cell stands for, across and down
+        """Put the networks together; `decoder` stands for the codec's own, where an engine runs it."""
+        self.config, self.transformer, self.codec = config, transformer, codec
+        self._encode_text, self._decoder = encode_text, decoder or codec
+        self.stride = codec.stride
         self._texts: dict[str | tuple[str, ...], TextState] = {}
         self.device, self.dtype = transformer.device, transformer.dtype
         self._masked = transformer.config.in_channels == transformer.config.out_channels + 1
 
     def with_config(self, config: RolloutConfig) -> Generator:
-        """Return a generator of the same networks that rolls out in another way."""
-        return Generator(config, self.transformer, self._encode_text, self.new_stream, self.stride, self._encode_image)
+        """Return the same networks, rolled out in another way."""
+        return Generator(config, self.transformer, self._encode_text, self.codec, self._decoder)
 
-    def run_by(self, transformer: Transformer, new_stream: Callable[[], CodecStream] | None = None) -> Generator:
-        """Return a generator of the same model whose steps (and codec) another engine runs."""
-        stream = new_stream or self.new_stream
-        return Generator(self.config, transformer, self._encode_text, stream, self.stride, self._encode_image)
+    def run_by(self, transformer: Transformer, decoder: Decoder | None = None) -> Generator:
+        """Return the same model, its steps (and the decoding of its codec) run by another engine."""
+        return Generator(self.config, transformer, self._encode_text, self.codec, decoder or self._decoder)
+
+    def new_stream(self) -> DecodeStream:
+        """Return a new stream from latents to frames."""
+        return DecodeStream(self._decoder)
 
     @torch.inference_mode()
     def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
@@ -93,7 +93,14 @@ class Generator:
             batch=len(seeds),
         )
         cache = RingCache(shape, c.anchor, self.device, self.dtype)
-        return TakeState(cache, self.new_stream(), (width, height), seeds, c.on_switch, c.sink_on_switch)
+        return TakeState(
+            cache=cache,
+            codec=self.new_stream(),
+            size=(width, height),
+            seeds=seeds,
+            on_switch=c.on_switch,
+            sink_on_switch=c.sink_on_switch,
+        )
 
     @torch.inference_mode()
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
@@ -190,10 +197,12 @@ class Generator:
         """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
         if any(isinstance(cue, Cut) for cue in cues):
             return True
-        asked = [cue.value for cue in cues if isinstance(cue, Parameter) and cue.name == "on_switch"]
-        on_switch = OnSwitch(asked[-1]) if asked else state.on_switch
-        prompts = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues)
-        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and (prompts or state.blend is not None)
+        parameters = [cue for cue in cues if isinstance(cue, Parameter)]
+        asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnSwitch)]
+        on_switch = asked[-1] if asked else state.on_switch
+        changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
+        changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
+        return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and changes
 
     def denoise(
         self,
@@ -312,18 +321,29 @@ class Generator:
                     state.knot = None
                 case Seed(seed):
                     state.seeds = (seed,) * len(state.seeds)
-                case Parameter("on_switch", value):
-                    state.on_switch = OnSwitch(value)
-                case Parameter("sink_on_switch", value):
-                    state.sink_on_switch = SinkOnSwitch(value)
-                case Parameter("anchor", value):
-                    state.cache.policy = AnchorPolicy(value)
+                case Parameter():
+                    changed = self._set(state, cue) or changed
         if state.blend is not None:
             moved = replace(state.blend, done=state.blend.done + 1)
             mixed = torch.lerp(moved.start, moved.goal, moved.done / moved.chunks)
             state.text, changed = self.transformer.embed_text(mixed), True
             state.blend = moved if moved.done < moved.chunks else None
         return changed and bool(state.recent)
+
+    def _set(self, state: TakeState, parameter: Parameter) -> bool:
+        """Give a setting its value; return whether that makes useless what the cache holds."""
+        match parameter.parsed():
+            case OnSwitch() as value:
+                state.on_switch = value
+            case SinkOnSwitch() as value:
+                state.sink_on_switch = value
+            case AnchorPolicy() as value:
+                state.cache.policy = value
+        if parameter.invalidates is Invalidates.TEXT:
+            self._texts.clear()
+            if state.text is not None:
+                state.text = self.transformer.embed_text(state.text.embeddings)
+        return parameter.invalidates is not Invalidates.NOTHING
 
     def _switch(self, state: TakeState) -> None:
         """Bring the cache under the new prompt in the way that `on_switch` names."""
@@ -357,7 +377,7 @@ class Generator:
 
     def _encode_reference(self, state: TakeState, image: Reference) -> Tensor:
         """Return the latent [batch, C, 1, h, w] of an image held for a latent's frames; CueError if it does not fit."""
-        if self.config.reference is None or self._encode_image is None:
+        if self.config.reference is None:
             raise CueError("this model stays true to no image; pocket-avatar does")
         if (image.width, image.height) != state.size:
             raise CueError(
@@ -367,7 +387,7 @@ class Generator:
         images = pixels.view(-1, 1, image.height, image.width, 3)
         if len(images) not in (1, len(state.seeds)):
             raise CueError(f"{len(images)} images for {len(state.seeds)} takes: give one, or one for each")
-        latent = torch.cat([self._encode_image(i) for i in images]).to(self.device)
+        latent = torch.cat([self.codec.encode_image(i) for i in images]).to(self.device)
         return latent.expand(len(state.seeds), -1, -1, -1, -1)
 
     @torch.inference_mode()
@@ -389,37 +409,15 @@ class Generator:
             newest[-1:] = copied(newest[-1:])
         if state.knot is not None:
             [state.knot] = copied([state.knot])
-        return Snapshot(
-            cache=state.cache.snapshot(),
-            codec=state.codec.snapshot(),
-            size=state.size,
-            seeds=state.seeds,
-            on_switch=state.on_switch,
-            sink_on_switch=state.sink_on_switch,
-            anchor=state.cache.policy,
-            prompt=state.prompt,
-            text=state.text,
-            blend=state.blend,
-            index=state.index,
-            prefix=state.prefix,
-            recent=tuple(state.recent),
-            driven=tuple(state.driven),
-            knot=state.knot,
-            pending=state.pending,
-        )
+        return Snapshot(state.copied(), state.cache.snapshot(), state.codec.snapshot())
 
     @torch.inference_mode()
     def restore(self, snapshot: Snapshot) -> TakeState:
         """Return a new take that goes on from the snapshot: a rewind, a branch or a fork."""
-        state = self.new_take(snapshot.seeds, *snapshot.size)
-        state.cache.policy = snapshot.anchor
-        state.cache.restore(snapshot.cache)
-        state.codec.restore(snapshot.codec)
-        state.on_switch, state.sink_on_switch = snapshot.on_switch, snapshot.sink_on_switch
-        state.prompt, state.text, state.blend = snapshot.prompt, snapshot.text, snapshot.blend
-        state.index, state.recent, state.pending = snapshot.index, list(snapshot.recent), snapshot.pending
-        state.knot, state.driven, state.prefix = snapshot.knot, list(snapshot.driven), snapshot.prefix
-        return state
+        fresh = self.new_take(snapshot.take.seeds, *snapshot.take.size)
+        fresh.cache.restore(snapshot.cache)
+        fresh.codec.restore(snapshot.codec)
+        return TakeState(cache=fresh.cache, codec=fresh.codec, **vars(snapshot.take.copied()))
 
 
 def _newest(chunks: list[Tensor], latents: int, *, axis: int) -> list[Tensor]:

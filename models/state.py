@@ -1,24 +1,23 @@
-"""The one state object of a take."""
+"""Hold the state of a take: what changes while it runs, and snapshots of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.cache import RingCache
-from models.cache_shape import AnchorPolicy
 from models.cache_snapshot import CacheSnapshot
-from models.codecs.stream import CodecStream
+from models.codecs.stream import DecodeStream, StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
+from models.field_tree import tensors_of
 from models.transformer import TextState
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A prompt on its way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
+    """Hold a prompt change under way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
 
     start: Tensor
     goal: Tensor
@@ -26,14 +25,12 @@ class Blend:
     done: int = 0
 
 
-@dataclass
-class TakeState:
-    """Everything that changes while a take runs."""
+@dataclass(kw_only=True)
+class TakeFields:
+    """Hold what changes while a take runs and is saved as it is: a field that is added here is saved everywhere."""
 
-    cache: RingCache
-    codec: CodecStream
     size: tuple[int, int]  # width and height of a frame in pixels
-    seeds: tuple[int, ...]  # one a take that runs in step
+    seeds: tuple[int, ...]  # one for each take that runs in step
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
     prompt: str | tuple[str, ...] | None = None
@@ -44,43 +41,42 @@ class TakeState:
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each
     driven: list[Tensor] = field(default_factory=list)  # what drove them, [batch, chunk, T, features] each
     knot: Tensor | None = None  # clean latents held back, [batch, C, k, h, w]; of the first chunk its reference
-    disagreement: Tensor | None = None  # of the chunk with the knot that it took up, [takes]; None: it took up none
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
+
+    def copied(self) -> TakeFields:
+        """Return these fields alone; tensors are shared, lists are not."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(TakeFields)}
+        values |= {name: list(value) for name, value in values.items() if isinstance(value, list)}
+        return TakeFields(**values)
+
+
+@dataclass(kw_only=True)
+class TakeState(TakeFields):
+    """Hold everything that changes while a take runs: its fields, and what makes snapshots of its own."""
+
+    cache: RingCache
+    codec: DecodeStream
+    disagreement: Tensor | None = (
+        None  # of the newest chunk with the knot that it took up, [batch]; None: it took up none
+    )
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A take at a boundary. Neighbouring snapshots share what neither wrote."""
+    """Hold a take at a boundary. Neighbouring snapshots share the tensors that neither wrote."""
 
+    take: TakeFields
     cache: CacheSnapshot
-    codec: dict[str, Any]
-    size: tuple[int, int]
-    seeds: tuple[int, ...]
-    on_switch: OnSwitch
-    sink_on_switch: SinkOnSwitch
-    anchor: AnchorPolicy
-    prompt: str | tuple[str, ...] | None
-    text: TextState | None
-    blend: Blend | None
-    index: int
-    prefix: int
-    recent: tuple[Tensor, ...]
-    driven: tuple[Tensor, ...]
-    knot: Tensor | None
-    pending: bool
+    codec: StreamSnapshot
 
-    def tensors(self) -> list[Tensor]:
-        """Every tensor it holds, shared ones included."""
-        text = [self.text.embeddings, *(t for pair in self.text.layers for t in pair)] if self.text else []
-        codec = [
-            t for value in self.codec.values() if isinstance(value, list) for t in value if isinstance(t, torch.Tensor)
-        ]
-        knot = [] if self.knot is None else [self.knot]
-        return [*self.cache.tensors(), *self.recent, *self.driven, *knot, *text, *codec]
+    @property
+    def index(self) -> int:
+        """Return how many latents the take has."""
+        return self.take.index
 
 
 class Snapshots:
-    """The newest snapshots of a take, within a budget of memory."""
+    """Hold the newest snapshots of a take, within a budget of memory."""
 
     def __init__(self, budget_mb: float) -> None:
         self.budget = budget_mb * 1e6
@@ -89,7 +85,7 @@ class Snapshots:
         self._bytes = 0
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep it; the oldest go until the rest fits, this one stays in any case."""
+        """Add a snapshot and drop the oldest ones until the rest fits; the one that is added stays in any case."""
         if snapshot.index in self._held:
             self._drop(snapshot.index)
         self._held[snapshot.index] = snapshot
@@ -108,27 +104,27 @@ class Snapshots:
                 self._bytes -= size
 
     def bytes(self) -> int:
-        """Memory held, tensors that snapshots share counted once."""
+        """Return the bytes of memory held; tensors that snapshots share count once."""
         return self._bytes
 
     def oldest(self) -> int | None:
-        """The earliest latent one can go back to."""
+        """Return the latent of the oldest snapshot; None if there is none."""
         return min(self._held, default=None)
 
     def at(self, index: int) -> Snapshot:
-        """The newest snapshot at or before latent `index`; KeyError if that is gone."""
+        """Return the newest snapshot at or before latent `index`; KeyError if there is none."""
         at = max((i for i in self._held if i <= index), default=None)
         if at is None:
             raise KeyError(f"nothing is held at or before latent {index}; the earliest is {self.oldest()}")
         return self._held[at]
 
     def drop_after(self, index: int) -> None:
-        """After a rewind: what lay ahead is no longer this take's."""
+        """Drop all snapshots behind latent `index`, as after a rewind."""
         for i in [i for i in self._held if i > index]:
             self._drop(i)
 
 
 def _storages(snapshot: Snapshot) -> dict[int, int]:
-    """Address and size of every storage that the snapshot keeps alive."""
-    storages = (t.untyped_storage() for t in snapshot.tensors())
+    """Return address and size in bytes of every storage that the snapshot keeps alive."""
+    storages = (t.untyped_storage() for t in tensors_of(snapshot))
     return {s.data_ptr(): s.nbytes() for s in storages}

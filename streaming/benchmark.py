@@ -1,20 +1,22 @@
-"""How fast a model rolls out on this machine, and where a chunk's time goes."""
+"""Measure how fast a model rolls out on this machine, and where a chunk's time goes."""
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from models.catalog import Entry
 from models.checkpoints.assemble import Model
-from models.cue import Prompt
+from models.cue import Cue, Prompt
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
@@ -22,11 +24,11 @@ from streaming.speech.portrait_drive import PortraitDrive
 from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
-PARTS = ("denoise", "clean pass", "recache", "decode", "encode")
+PARTS = ("denoise", "clean pass", "encode text", "recache", "decode", "encode")
 
 
 def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
-    """Floating-point operations of the transformer for one chunk with a full window: every step and the clean pass."""
+    """Count the transformer's floating-point operations for a chunk with a full window, clean pass included."""
     t, r = entry.transformer, entry.rollout
     dim = t["num_attention_heads"] * t["attention_head_dim"]
     _, ph, pw = t["patch_size"]
@@ -38,7 +40,7 @@ def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> fl
 
 
 def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, seconds: float = 1.0) -> float:
-    """FLOP/s of a large matrix product on this device: the arithmetic limit that shares are counted against."""
+    """Measure FLOP/s of a large matrix product on this device: the arithmetic limit that shares are counted against."""
     n = 8192 if device.type == "cuda" else n
     a = torch.randn(n, n, device=device, dtype=dtype)
     times: list[float] = []
@@ -53,7 +55,7 @@ def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, second
 
 @dataclass(frozen=True)
 class Result:
-    """Medians in seconds over chunks with a full window; `spread` holds their quartiles."""
+    """Hold medians in seconds over chunks with a full window; `spread` holds their quartiles."""
 
     median: dict[str, float]
     spread: dict[str, tuple[float, float]]
@@ -65,7 +67,7 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Of the arithmetic limit that denoising and clean pass reach."""
+        """Return the share of the arithmetic limit that denoising and clean pass reach."""
         return self.flops / (self.median["denoise"] + self.median["clean pass"]) / self.limit
 
 
@@ -80,21 +82,22 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
         torch.cuda.reset_peak_memory_stats()
     full = entry.rollout.grid.chunks(entry.rollout.window)
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
-    switched: list[float] = []
     for i in range(full + chunks):
         switch = i >= full and (i - full) % SWITCH_EVERY == SWITCH_EVERY - 1
-        rollout.step([Prompt(f"a blue ball circles by day, {i}")] if switch else [])
-        boundary = rollout.settle()
-        encode = _encode_seconds(boundary, entry.fps)
+        prompt = f"a blue ball circles by day, {i}"
+        text = _seconds(partial(model.generator.text, prompt), device) if switch else 0.0
+        boundary, landing = _chunk(rollout, [Prompt(prompt)] if switch else [], device)
+        encode = _seconds(partial(encode_fragment, list(boundary.frames), 0, 0, entry.fps), device)
         if i < full:
             continue
-        (switched if switch else seconds["denoise"]).append(boundary.seconds["draw"])
+        if switch:
+            seconds["encode text"].append(text)
+            seconds["recache"].append(landing)
+        seconds["denoise"].append(boundary.seconds["draw"] - landing)
         seconds["decode"].append(boundary.seconds["decode"])
         seconds["clean pass"].append(boundary.seconds["commit"])
         seconds["encode"].append(encode)
-    median = {name: statistics.median(v) if v else 0.0 for name, v in seconds.items()}
-    seconds["recache"] = [s - median["denoise"] for s in switched]
-    median["recache"] = statistics.median(seconds["recache"]) if switched else float("nan")
+    median = {name: statistics.median(v) if v else float("nan") for name, v in seconds.items()}
     spread = {n: _quartiles(v) for n, v in seconds.items()}
     frames = entry.rollout.grid.frames
     loop = median["denoise"] + median["clean pass"]
@@ -110,10 +113,30 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     )
 
 
-def _encode_seconds(boundary: Boundary, fps: int) -> float:
+def _chunk(rollout: Rollout, cues: list[Cue], device: torch.device) -> tuple[Boundary, float]:
+    """Draw and settle a chunk; return it and the seconds that its cues took, up to the first step of denoising."""
+    began, steps = time.perf_counter(), list[float]()
+
+    def before_step() -> None:
+        if not steps:
+            _finish(device)
+        steps.append(time.perf_counter())
+
+    rollout.step(cues, before_step)
+    return rollout.settle(), steps[0] - began
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long some work takes, until the device is done with it."""
     began = time.perf_counter()
-    encode_fragment(list(boundary.frames), 0, 0, fps)
+    work()
+    _finish(device)
     return time.perf_counter() - began
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _quartiles(values: list[float]) -> tuple[float, float]:
@@ -123,12 +146,18 @@ def _quartiles(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _peak_resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak_resident() -> float:
+    """Return the most bytes of memory that this process had; NaN where the system does not say (Windows)."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)
 
 
 def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_weights: bool) -> str:
-    """A section of the log: what ran where, and its figures."""
+    """Return a section of the log: what ran where, and its figures."""
     import diffusers
 
     device, dtype = model.generator.device, str(model.generator.dtype).removeprefix("torch.")
@@ -142,13 +171,15 @@ def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_w
         [
             f"## {model.entry.name}, {size[0]}x{size[1]}, {' '.join(model.engine.values()) or dtype}, {name}",
             "",
-            f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
+            f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, "
+            f"torch {torch.__version__}, diffusers {diffusers.__version__}"
             + (", random weights" if random_weights else ""),
             "",
             f"- loop (denoise and clean pass) {result.loop_fps:.1f} fps, end to end {result.end_to_end_fps:.1f} fps "
             f"(media rate {model.entry.fps})",
             f"- memory at its peak {result.memory_gb:.2f} GB",
-            f"- {result.flops / 1e12:.3f} TFLOP a chunk, {100 * result.share:.0f} % of the {result.limit / 1e12:.2f} TFLOP/s "
+            f"- {result.flops / 1e12:.3f} TFLOP a chunk, {100 * result.share:.0f} % of the "
+            f"{result.limit / 1e12:.2f} TFLOP/s "
             "that a large matrix product reaches here",
             "",
             "| part of a chunk | median ms | quartiles |",

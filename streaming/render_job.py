@@ -1,4 +1,7 @@
-"""Render: a rollout with a muxer. Crash-safe: checkpoints with every fragment, and what is regenerated is compared."""
+"""Render a take to a file: a rollout with a muxer, which goes on after a crash.
+
+A checkpoint goes with every fragment, and chunks that are drawn again are compared with what they were.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from models.errors import UserError
 from streaming.media.video_writer import VideoWriter
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.take import journal
+from streaming.take.earlier_cues import in_version_1
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
@@ -44,12 +48,12 @@ CHECKPOINT_BUDGET = 1 << 30  # bytes of checkpoints kept beside the newest
 
 
 class RenderError(UserError):
-    """A render that cannot go on; the message is one line for a person."""
+    """Report a render that cannot go on, in one line for a person."""
 
 
 @dataclass
 class Report:
-    """What a render measured."""
+    """Hold what a render measured."""
 
     chunks: int = 0
     frames: int = 0
@@ -64,7 +68,7 @@ class Report:
         self.seconds.setdefault(name, []).append(seconds)
 
     def notes(self) -> list[str]:
-        """What a person should know, a line each."""
+        """Return what a person should know, a line each."""
         differing = f"{len(self.differing)} regenerated chunks differ from before, first at latent "
         return [*self.warnings, *([f"{differing}{self.differing[0]}"] if self.differing else [])]
 
@@ -82,7 +86,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a render goes on: after a fragment whose end has a checkpoint."""
+    """Say where a render goes on: after a fragment whose end has a checkpoint."""
 
     latent: int
     offset: int
@@ -91,7 +95,7 @@ class Place:
 
 
 class Job:
-    """One output file with what belongs to it: the working file, and beside it a folder with journal and checkpoints."""
+    """Make one output file; beside it lie the working file and a folder with journal and checkpoints."""
 
     def __init__(
         self,
@@ -130,7 +134,7 @@ class Job:
         return HeadLine(type="take", version=VERSION, record=self.record, render=facts)
 
     def place(self, report: Report, limit: int | None = None) -> tuple[Place, list[JournalLine]] | None:
-        """Find the newest checkpoint (not after latent `limit`) whose past this take shares; with the journal so far."""
+        """Find the newest checkpoint, not after latent `limit`, whose past this take shares; and the journal so far."""
         lines = journal.read(self.folder / "journal.jsonl")
         if not lines or not isinstance(then := lines[0], HeadLine) or then.render is None:
             return None
@@ -169,7 +173,7 @@ class Job:
     def run(
         self, *, go_on: bool, limit: int | None = None, progress: Callable[[Boundary, Report], None] = lambda b, r: None
     ) -> Report:
-        """Render to the end; with `go_on` from the newest usable checkpoint. The output appears only when it is whole."""
+        """Render to the end, with `go_on` from the newest usable checkpoint; the output appears once it is whole."""
         began, report = time.perf_counter(), Report()
         try:
             self.folder.mkdir(exist_ok=True)
@@ -202,8 +206,8 @@ class Job:
         place, lines = found or (None, [])
         snapshot, keep, old = None, list[JournalLine]([self._head()]), _PastChunks([])
         if place:
-            generator, layers = self.model.generator, self.model.entry.transformer["num_layers"]
-            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, layers, generator.dtype)
+            generator = self.model.generator
+            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, generator.dtype)
             old = _PastChunks(lines)
             keep += self._kept(lines, place.latent)
         rollout = Rollout(self.model, self.take, snapshot, self._drive())
@@ -255,7 +259,7 @@ class Job:
         self._tidy(latent)
 
     def _tidy(self, newest: int) -> None:
-        """Old checkpoints go when they and the newest exceed the budget; every second one first, then the oldest."""
+        """Delete old checkpoints when all exceed the budget: every second one first, then the oldest."""
         held = sorted(self.folder.glob("checkpoint-*.safetensors"))
         size = sum(p.stat().st_size for p in held)
         while size > CHECKPOINT_BUDGET and len(held) > 1:
@@ -301,7 +305,7 @@ class _PastChunks:
         """Return whether the same landed on a chunk: these lines of the take, which stand for these cues."""
         old = self._chunks[first].landed
         if old is not None:  # of version 1
-            return list(old) == [repr(cue) for cue in cues]
+            return list(old) == [in_version_1(cue) for cue in cues]
         return _bare(self._cues.get(first, [])) == _bare(lines)
 
 
@@ -311,7 +315,7 @@ def _bare(lines: Sequence[CueLine]) -> list[CueLine]:
 
 
 def _alone(folder: Path, out: Path) -> IO[str]:
-    """A file whose lock ends with this process; RenderError if another render holds it."""
+    """Return a file whose lock ends with this process; RenderError if another render holds it."""
     lock = (folder / "lock").open("w")
     if sys.platform != "win32":
         import fcntl
@@ -325,7 +329,7 @@ def _alone(folder: Path, out: Path) -> IO[str]:
 
 
 def contact_sheet(video: Path, sheet: Path, columns: int = 8, rows: int = 4) -> None:
-    """Evenly spaced frames of a video as one PNG, left to right, top to bottom."""
+    """Write evenly spaced frames of a video as one PNG, left to right, top to bottom."""
     import av
 
     with av.open(str(video)) as container:
@@ -337,7 +341,7 @@ def contact_sheet(video: Path, sheet: Path, columns: int = 8, rows: int = 4) -> 
 
 
 def position(text: str, fps: int) -> int:
-    """Seconds such as 12s, or latents, as given on the command line → latents."""
+    """Return the latent that seconds such as 12s, or a number of latents, on the command line mean."""
     try:
         return latent_at(int(text) if text.isdigit() else text, fps)
     except ValueError as e:

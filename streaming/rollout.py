@@ -1,8 +1,9 @@
-"""The only loop: a take becomes boundaries. A session is this with a clock and viewers, a render with a muxer."""
+"""Run a take chunk by chunk: the only loop. A session is this with a clock and viewers, a render this with a muxer."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from torch import Tensor
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue
-from models.state import Snapshot
+from models.state import Snapshot, Snapshots
 from streaming.take.take_file import Take
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
+    """Hold a chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
 
     first: int  # index of its first latent
     latents: int  # how many it has
@@ -33,19 +34,19 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Boundary(Chunk):
-    """A chunk after which snapshots may be taken; `seconds` has `commit` too, unless a recache will take its place."""
+    """Hold a chunk after which snapshots may be taken; `seconds` has `commit`, unless a recache will take its place."""
 
     hash: str  # of its latents
 
 
 def latent_hash(latents: Tensor) -> str:
-    """Names latents exactly: 16 hexadecimal digits over their float32 bytes."""
+    """Return a name for exactly these latents: 16 hexadecimal digits over their float32 bytes (BLAKE2b)."""
     data = latents.float().contiguous().cpu().numpy().tobytes()
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class DriveSource(Protocol):
-    """Gives what drives a take beside its cues, such as a portrait and the sound that it speaks."""
+    """Give what drives a take beside its cues, such as a portrait and the sound that it speaks."""
 
     def cues(self, latent: int) -> list[Cue]:
         """Return what lands on the chunk that starts at `latent`, after the take's own cues."""
@@ -55,18 +56,32 @@ class DriveSource(Protocol):
 
 
 class Rollout:
-    """Draws a take chunk by chunk, from its start or from a snapshot."""
+    """Draw a take chunk by chunk, from its start or from a snapshot."""
 
     def __init__(
-        self, model: Model, take: Take, snapshot: Snapshot | None = None, drive: DriveSource | None = None
+        self,
+        model: Model,
+        take: Take,
+        snapshot: Snapshot | None = None,
+        drive: DriveSource | None = None,
+        *,
+        keep_mb: float | None = None,
     ) -> None:
-        """Draw `take` with `model`; a model that is driven needs a drive source, which reads from the take's start."""
+        """Draw `take` with `model`; a model that is driven needs a drive source, which reads from the take's start.
+
+        With `keep_mb` a snapshot is kept at every boundary, the newest ones within so many megabytes, to go back to.
+        """
         self.model, self.take, self._drive = model, take, drive
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
         self._landing = take.landing(entry.rollout.grid, entry.fps)
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
+        self._snapshots = Snapshots(keep_mb) if keep_mb is not None else None
+        self._held: Snapshot | None = None
+        self._lock = (
+            threading.Lock()
+        )  # boundaries are made on another thread than the one that asks how far back they go
 
     def cues_at(self, latent: int) -> list[Cue]:
         """Return what lands on the chunk that starts at `latent`."""
@@ -112,12 +127,16 @@ class Rollout:
             generator.commit(state)
             _wait(generator.device)
             seconds = seconds | {"commit": time.perf_counter() - began}
+        snapshot = self.snapshot() if self._snapshots is not None else None
+        with self._lock:
+            if self._snapshots is not None and snapshot is not None:
+                self._snapshots.add(snapshot)
         return Boundary(
             chunk.first, chunk.latents, chunk.frames, chunk.landed, seconds, chunk.disagreement, latent_hash(latents)
         )
 
     def ending(self) -> NDArray[np.uint8]:
-        """Frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
+        """Return frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
         codec, knot = self.state.codec, self.state.knot
         if knot is None:
             return np.empty((0, *reversed(self.state.size), 3), np.uint8)
@@ -127,23 +146,72 @@ class Rollout:
         return frames
 
     def snapshot(self) -> Snapshot:
+        """Return the take as it is."""
         return self.model.generator.snapshot(self.state)
 
+    # -- the way back ---------------------------------------------------------------------------------------------
+
+    def oldest(self) -> int | None:
+        """Return the earliest latent that `go_back` can reach; None before the first boundary."""
+        with self._lock:
+            return self._oldest()
+
+    def held_mb(self) -> float:
+        """Return the megabytes that the snapshots take which one can go back to."""
+        with self._lock:
+            return self._snapshots.bytes() / 1e6 if self._snapshots is not None else 0.0
+
+    def hold(self, latent: int) -> int:
+        """Keep the way back to the last boundary at or before `latent` open, whatever is drawn meanwhile.
+
+        Returns the latent of that boundary; ValueError if it is not kept any more.
+        """
+        with self._lock:
+            oldest = self._oldest()
+            if self._snapshots is None or oldest is None or latent < oldest:
+                raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
+            self._held = self._snapshots.at(latent)
+            return self._held.index
+
+    def go_back(self, latent: int) -> int:
+        """Have the take go on from the last boundary at or before `latent` and forget what lay ahead of it.
+
+        Returns the latent of that boundary; ValueError if it is neither kept nor held.
+        """
+        if self._held is None or self._held.index > latent:
+            self.hold(latent)
+        snapshot, self._held = self._held, None
+        assert snapshot is not None
+        self.state, self._drawn = self.model.generator.restore(snapshot), None
+        with self._lock:
+            if self._snapshots is not None:
+                self._snapshots.drop_after(snapshot.index)
+                self._snapshots.add(snapshot)
+        return snapshot.index
+
+    def forget(self) -> None:
+        """Give up the way back, and the memory that it takes."""
+        with self._lock:
+            self._snapshots, self._held = None, None
+
+    def _oldest(self) -> int | None:
+        return self._snapshots.oldest() if self._snapshots is not None else None
+
     def until(self, chunks: int) -> Iterator[Boundary]:
-        """Boundaries up to the take's chunk number `chunks`."""
+        """Yield the boundaries up to the take's chunk number `chunks`."""
         while self.state.index < self.model.entry.rollout.grid.start(chunks):
             self.step()
             yield self.settle()
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
+    """Wait until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
-    """What must be the same for a replay to give the same latents."""
+    """Return what must be the same for a replay to give the same latents."""
     import diffusers
 
     return {

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.catalog import POCKET
 from models.checkpoints.assemble import Model
-from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.generator import Generator
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
@@ -49,7 +49,7 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     transformer = CausalWanTransformer(**TINY).eval().requires_grad_(False)
     codec = TinyCodec(TINY_CODEC).eval()
     rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
-    generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8)
+    generator = Generator(rollout, transformer, tiny_text, codec)
     entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32))
     return Model(entry, generator, "tiny", lambda prompt: {})
 
@@ -68,7 +68,7 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
         reference=rule or ReferenceRule(),
     )  # fmt: skip
     transformer.eval().requires_grad_(requires_grad=False)
-    generator = Generator(rollout, transformer, tiny_text, lambda: TinyStream(codec), 8, codec.encode_image)
+    generator = Generator(rollout, transformer, tiny_text, codec)
     entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), fps=25, drive=64)
     return Model(entry, generator, "tiny", lambda prompt: {})
 

@@ -9,7 +9,7 @@ import torch
 
 from exporters.artifacts import ExportError
 from exporters.decoder import memory_shapes
-from exporters.engine import DECODER, STEP, Runners, Say, Variant, codec_of
+from exporters.engine import DECODER, STEP, Runners, Say, Variant
 from exporters.shapes import occurring, tokens_of
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
@@ -91,7 +91,7 @@ def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
 
 def decoder_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
     """Return the shapes of the decoder's inputs for a chunk, a first chunk and the knot that a take ends with."""
-    codec, r = codec_of(model), model.generator.config
+    codec, r = model.generator.codec, model.generator.config
     if not isinstance(codec, TinyCodec):
         return []
     cells = (model.entry.size[1] // model.generator.stride, model.entry.size[0] // model.generator.stride)

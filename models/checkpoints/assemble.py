@@ -1,4 +1,4 @@
-"""From a catalog entry and a folder of files to a generator that runs."""
+"""Build a generator that runs from a catalog entry and a folder of files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from models.catalog import Entry
 from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
-from models.codecs.stream import CodecStream
-from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
-from models.generator import Generator, ImageEncoder, TextEncoder
+from models.codecs.codec import Codec
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.generator import Generator, TextEncoder
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
@@ -26,7 +26,7 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model.
+    """Hold a loaded model.
 
     `fingerprint` names the transformer's weights in a take's record and `codec` the codec's; `engine` says there what
     runs it, if not torch.
@@ -41,12 +41,12 @@ class Model:
 
 
 def folder_of(entry: Entry, models: Path) -> Path:
-    """Where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
+    """Return where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
     return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
 
 
 def missing_files(entry: Entry, folder: Path) -> list[str]:
-    """Patterns of the entry for which the folder holds no file."""
+    """Return the patterns of the entry for which the folder holds no file."""
     # patterns are matched one by one, so that folders may be links, as they are in the hub's own cache
     return [f for s in entry.sources for f in s.files if not any(p.is_file() for p in folder.glob(f))]
 
@@ -78,16 +78,8 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         if entry.drive is not None:
             transformer.add_drive(entry.drive)
     load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
-    new_stream = _codec(entry, folder, device, dtype)
-    codec = getattr(new_stream(), "codec", None)
-    generator = Generator(
-        entry.rollout,
-        _ready(transformer, device),
-        encode,
-        new_stream,
-        entry.stride,
-        codec.encode_image if isinstance(codec, TinyCodec) else None,
-    )
+    codec = _codec(entry, folder, device, dtype)
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
     codec_files = sorted((folder / "vae").glob("*.safetensors"))
     if entry.codec == "tiny":
@@ -96,7 +88,7 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    """The entry's architecture at its true size with random weights, the same ones each time: same speed, no meaning."""
+    """Build the entry at its true size with random weights, the same each time: true speed, no meaning."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return _random_model(entry, device, dtype)
@@ -118,20 +110,16 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
         seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
         return torch.randn(1, length, entry.transformer["text_dim"], generator=torch.Generator().manual_seed(seed))
 
-    stream: Callable[[], CodecStream]
+    codec: Codec
     if entry.codec == "tiny":
         codec = TinyCodec(TINY_POCKET).to(device, dtype).eval()
-        image: ImageEncoder | None = codec.encode_image
-        stream = lambda: TinyStream(codec)  # noqa: E731
     else:
         from diffusers import AutoencoderKLWan
 
-        from models.codecs.wan import WanStream
+        from models.codecs.wan import WanCodec
 
-        wan = AutoencoderKLWan().to(device, dtype).eval()
-        image = None
-        stream = lambda: WanStream(wan)  # noqa: E731
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, stream, entry.stride, image)
+        codec = WanCodec(AutoencoderKLWan().to(device, dtype).eval())
+    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     return Model(entry, generator, "random", lambda prompt: {})
 
 
@@ -161,20 +149,18 @@ def _metadata(file: Path) -> dict[str, Any]:
     return config
 
 
-def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Callable[[], CodecStream]:
+def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Codec:
     if entry.codec == "tiny":
-        codec = load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
-        return lambda: TinyStream(codec)
+        return load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
     from diffusers import AutoencoderKLWan
 
-    from models.codecs.wan import WanStream
+    from models.codecs.wan import WanCodec
 
-    wan = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval()
-    return lambda: WanStream(wan)
+    return WanCodec(AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval())
 
 
 def load_tiny_codec(file: Path) -> TinyCodec:
-    """A tiny codec from a safetensors file whose metadata holds its configuration."""
+    """Load a tiny codec from a safetensors file whose metadata holds its configuration."""
     tensors = read(file)
     config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
     codec = TinyCodec(TinyCodecConfig(**config))
@@ -192,7 +178,7 @@ def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder
 
 
 def _fingerprint(files: list[Path]) -> str:
-    """Names weights: a hash of the files, or of their sizes and both ends where they are large."""
+    """Return a name for weights: a hash of the files, or of their sizes and both ends where they are large."""
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         if file.is_dir():

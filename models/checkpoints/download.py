@@ -1,4 +1,4 @@
-"""Fetching a model's files: from the hub, or from a folder that somebody copied here. Both go on where they stopped."""
+"""Fetch a model's files from the hub, or from a folder on this machine. Both go on where they stopped."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BLOCK = 8 << 20
 
 
 class PullError(UserError):
-    """Files that cannot be had; the message is one line for a person."""
+    """Report files that cannot be had, in one line for a person."""
 
 
 def from_hub(entry: Entry, folder: Path) -> None:
-    """Download what the catalog names into `folder`; files that are there already, or in part, are not fetched again."""
+    """Download what the catalog names into `folder`; what is there already, or in part, is not fetched again."""
     from huggingface_hub import snapshot_download
 
     for source in entry.sources:
@@ -53,7 +53,7 @@ def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[in
 
 
 def _matching(entry: Entry, source: Path) -> dict[str, Path]:
-    """Files below `source` that the entry names, by their place in the model's folder, whatever lies above them."""
+    """Return the files below `source` that the entry names, by their place in the model's folder."""
     patterns = [f for s in entry.sources for f in s.files]
     found: dict[str, Path] = {}
     for path in sorted(p for p in source.rglob("*") if p.is_file()):

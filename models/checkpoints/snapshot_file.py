@@ -1,80 +1,38 @@
-"""A take's snapshot as a file, exact to the bit: safetensors with everything that is no tensor in the metadata."""
+"""Keep a take's snapshot as a file, exact to the bit: safetensors, with structure and plain values as JSON metadata.
+
+Format 2 is the snapshot itself, field by field, so that what is added to it is written and read with no change here.
+Format 1, without a number, is that of earlier releases; it is still read, so that a render goes on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.cache_shape import AnchorPolicy
-from models.cache_snapshot import Anchor, CacheSnapshot, Piece
+from models.checkpoints.earlier_snapshots import read_format_1
 from models.checkpoints.weight_files import CheckpointError
-from models.cue import OnSwitch, SinkOnSwitch
-from models.state import Blend, Snapshot
-from models.transformer import TextState
+from models.field_tree import children
+from models.state import Snapshot
+
+FORMAT = 2
+COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the precision of the model that made them
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write atomically; a reader never sees half a snapshot. CheckpointError if the disk does not take it."""
     tensors: dict[str, Tensor] = {}
-    cache, text, blend = snapshot.cache, snapshot.text, snapshot.blend
-
-    def put(name: str, pairs: tuple[tuple[Tensor, Tensor], ...]) -> None:
-        for layer, (k, v) in enumerate(pairs):
-            tensors[f"{name}.{layer}.k"], tensors[f"{name}.{layer}.v"] = k, v
-
-    for name, anchor in cache.anchors.items():
-        put(f"anchor.{name}", anchor.layers)
-    for i, piece in enumerate(cache.pieces):
-        put(f"piece.{i}", piece.layers)
-    if text:
-        put("text", text.layers)
-        tensors["text.embeddings"] = text.embeddings
-    if blend:
-        tensors |= {"blend.start": blend.start, "blend.goal": blend.goal}
-    for i, latents in enumerate(snapshot.recent):
-        tensors[f"recent.{i}"] = latents
-    for i, drive in enumerate(snapshot.driven):
-        tensors[f"driven.{i}"] = drive
-    if snapshot.knot is not None:
-        tensors["knot"] = snapshot.knot
-    memory = snapshot.codec["memory"]
-    for i, value in enumerate(memory or ()):
-        if isinstance(value, Tensor):
-            tensors[f"codec.{i}"] = value
-    facts = {
-        "anchors": {name: (anchor.captured_at, anchor.latents) for name, anchor in cache.anchors.items()},
-        "pieces": [(piece.first, piece.latents) for piece in cache.pieces],
-        "past": cache.past,
-        "origin": cache.origin,
-        "blend": (blend.chunks, blend.done) if blend else None,
-        "codec": {
-            "lead": snapshot.codec["lead"],
-            "memory": None if memory is None else [v if isinstance(v, str) else None for v in memory],
-        },
-        "recent": len(snapshot.recent),
-        "driven": len(snapshot.driven),
-        **{
-            name: getattr(snapshot, name)
-            for name in (
-                "size",
-                "seeds",
-                "on_switch",
-                "sink_on_switch",
-                "anchor",
-                "prompt",
-                "index",
-                "prefix",
-                "pending",
-            )
-        },
-    }
+    facts = {"format": FORMAT, "snapshot": _packed(snapshot, "", tensors)}
     partial = path.with_suffix(".partial")
     try:
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial, {"facts": json.dumps(facts)})
@@ -84,49 +42,66 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
         raise CheckpointError(f"{path}: not written ({str(e).splitlines()[0]})") from e
 
 
-def load_snapshot(path: Path, device: torch.device, layers: int, dtype: torch.dtype) -> Snapshot:
-    """The snapshot as it was saved, or in `dtype` if a model of another type saved it; CheckpointError if it is none."""
+def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snapshot:
+    """Read a snapshot as it was saved, what a model computed in `dtype`, if one of another precision saved it.
+
+    CheckpointError if the file is damaged, or of a format that is not known here.
+    """
     try:
         with safe_open(path, "pt", device=str(device)) as f:
             facts: dict[str, Any] = json.loads(f.metadata()["facts"])
-            tensors = _in_type({k: f.get_tensor(k) for k in f.keys()}, dtype)  # noqa: SIM118
-
-        def pairs(name: str) -> tuple[tuple[Tensor, Tensor], ...]:
-            return tuple((tensors[f"{name}.{i}.k"], tensors[f"{name}.{i}.v"]) for i in range(layers))
-
-        memory = facts["codec"]["memory"]
-        if memory is not None:
-            memory = [tensors.get(f"codec.{i}", mark) for i, mark in enumerate(memory)]
-        text = TextState(tensors["text.embeddings"], pairs("text")) if "text.embeddings" in tensors else None
-        blend = Blend(tensors["blend.start"], tensors["blend.goal"], *facts["blend"]) if facts["blend"] else None
-        return Snapshot(
-            cache=CacheSnapshot(
-                {name: Anchor(pairs(f"anchor.{name}"), *held) for name, held in facts["anchors"].items()},
-                tuple(Piece(p[0], p[1], pairs(f"piece.{i}")) for i, p in enumerate(facts["pieces"])),
-                (facts["past"][0], facts["past"][1]),
-                facts["origin"],
-            ),
-            codec={"memory": memory, "lead": facts["codec"]["lead"]},
-            size=(facts["size"][0], facts["size"][1]),
-            seeds=tuple(facts["seeds"]),
-            on_switch=OnSwitch(facts["on_switch"]),
-            sink_on_switch=SinkOnSwitch(facts["sink_on_switch"]),
-            anchor=AnchorPolicy(facts["anchor"]),
-            prompt=facts["prompt"],
-            text=text,
-            blend=blend,
-            index=facts["index"],
-            prefix=facts["prefix"],
-            recent=tuple(tensors[f"recent.{i}"] for i in range(facts["recent"])),
-            driven=tuple(tensors[f"driven.{i}"] for i in range(facts["driven"])),
-            knot=tensors.get("knot"),
-            pending=facts["pending"],
-        )
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+        version = facts.get("format", 1)
+        if version == 1:
+            return read_format_1(facts, tensors, dtype)
+        if version == FORMAT:
+            typed = {k: t.to(dtype) if k.startswith(COMPUTED) else t for k, t in tensors.items()}
+            snapshot: Snapshot = _unpacked(Snapshot, facts["snapshot"], typed)
+            return snapshot
     except Exception as e:  # a damaged file fails in many ways, and all mean the same
         raise CheckpointError(f"{path}: not a snapshot that can be read ({type(e).__name__})") from e
+    raise CheckpointError(f"{path}: a snapshot in format {version}; this release reads formats 1 and {FORMAT}")
 
 
-def _in_type(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """What has the type of the model that wrote the cache gets `dtype`; what that kept in another stays in it."""
-    own = next((t.dtype for name, t in tensors.items() if name.startswith(("anchor.", "piece."))), dtype)
-    return {name: t.to(dtype) if t.dtype == own else t for name, t in tensors.items()}
+def _packed(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a value as JSON and put its tensors, which stand there as {"tensor": name}, into `tensors`."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    parts = {name: _packed(part, f"{path}.{name}" if path else name, tensors) for name, part in children(value)}
+    return list(parts.values()) if isinstance(value, list | tuple) else parts
+
+
+def _unpacked(kind: Any, value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the value of type `kind` that `_packed` wrote; TypeError or KeyError if it is none."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _unpacked(next(arm for arm in args if _fits(arm, value)), value, tensors)
+    if not _fits(kind, value):
+        raise TypeError(f"{value!r} is no {kind}")
+    if kind is Tensor:
+        return tensors[value["tensor"]]
+    if origin is list:
+        return [_unpacked(args[0], v, tensors) for v in value]
+    if origin is tuple:
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_unpacked(k, v, tensors) for k, v in zip(kinds, value, strict=True))
+    if origin is Mapping:
+        return {k: _unpacked(args[1], v, tensors) for k, v in value.items()}
+    if is_dataclass(kind):
+        hints, make = get_type_hints(kind), cast("Callable[..., Any]", kind)
+        return make(**{name: _unpacked(hints[name], v, tensors) for name, v in value.items()})
+    return kind(value) if issubclass(kind, Enum) else value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Return whether JSON has the shape of a type."""
+    if kind is Tensor:
+        return isinstance(value, dict) and set(value) == {"tensor"}
+    if get_origin(kind) in (list, tuple):
+        return isinstance(value, list)
+    if get_origin(kind) is Mapping or is_dataclass(kind):
+        return isinstance(value, dict)
+    return isinstance(value, str) if issubclass(kind, str) else type(value) is (NoneType if kind is None else kind)

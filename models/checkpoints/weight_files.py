@@ -1,7 +1,7 @@
-"""Weights from files: every layout that causal Wan models are published in, loaded strictly.
+"""Read weights from files: every layout that causal Wan models are published in, loaded strictly.
 
 Original Wan and Self-Forcing `.pt` files, LongLive's base + LoRA, diffusers folders and single safetensors files all
-end as a diffusers state dict. Key map and wrappers: original Wan naming as published by Wan-AI; conversion by diffusers.
+end as a diffusers state dict. Key map and wrappers: Wan's own naming as published by Wan-AI; conversion by diffusers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CheckpointError(UserError):
 
 
 def read(path: Path, wrapper: str | None = None) -> StateDict:
-    """The tensors of a file or a diffusers folder, wrapper prefixes stripped.
+    """Return the tensors of a file or a diffusers folder, without prefixes of wrappers.
 
     `wrapper` names the entry of a `.pt` file to take (`generator`, `generator_ema`, …); without it the first present.
     """
@@ -80,7 +80,7 @@ def _unwrapped(loaded: Any, path: Path, wrapper: str | None) -> StateDict:
 
 
 def _stripped(tensors: StateDict) -> StateDict:
-    """Keys without the prefixes that FSDP, torch.compile and training scripts put in front."""
+    """Return keys without the prefixes that FSDP, torch.compile and training scripts put in front."""
     tensors = {_PREFIXES.sub("", k): v for k, v in tensors.items()}
     for prefix in _LEADING:
         if tensors and all(k.startswith(prefix) for k in tensors):
@@ -89,7 +89,7 @@ def _stripped(tensors: StateDict) -> StateDict:
 
 
 def with_lora(tensors: StateDict, lora: StateDict, path: Path, alpha: float | None = None) -> StateDict:
-    """Original-named weights with a PEFT LoRA merged in float32: W + (alpha / r)·B·A. `alpha` defaults to the rank."""
+    """Merge a PEFT LoRA into weights of original names, in float32: W + (alpha / r)·B·A; alpha defaults to the rank."""
     lora = {k.removeprefix("base_model.model.").replace(".default.", "."): v for k, v in lora.items()}
     names = sorted({k.rsplit(".lora_", 1)[0] for k in lora if ".lora_" in k})
     if not names:
@@ -111,7 +111,7 @@ def with_lora(tensors: StateDict, lora: StateDict, path: Path, alpha: float | No
 
 
 def as_diffusers(tensors: StateDict) -> StateDict:
-    """Wan transformer weights in diffusers' naming; those that have it already pass unchanged."""
+    """Return weights of a Wan transformer in diffusers' naming; those that have it already pass unchanged."""
     if "head.modulation" not in tensors:
         return tensors
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
@@ -120,7 +120,7 @@ def as_diffusers(tensors: StateDict) -> StateDict:
 
 
 def load_into(module: nn.Module, tensors: StateDict, path: Path) -> None:
-    """Strictly; a CheckpointError names the first keys that are missing, unexpected or of another shape, and why."""
+    """Load weights into a module strictly; CheckpointError names keys that are missing, unknown or misshapen."""
     wanted = module.state_dict()
     missing = [k for k in wanted if k not in tensors]
     unexpected = [k for k in tensors if k not in wanted]

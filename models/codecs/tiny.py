@@ -1,4 +1,4 @@
-"""The tiny video codec: TAEHV's layout (Wan 2.1 `taew2_1.pth`), with widths that pocket shrinks.
+"""Implement the tiny video codec: TAEHV's layout (Wan 2.1 `taew2_1.pth`), with widths that pocket shrinks.
 
 Every layer is a 2-D convolution over single frames; time enters through memory blocks, which see the frame
 before, and through layers that merge or split neighbouring frames. A stream therefore carries exactly one frame
@@ -8,22 +8,21 @@ Layout of the public checkpoint: madebyollin/taehv (MIT).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.copies import copied
+from models.codecs.codec import Codec
+from models.codecs.stream import Memory
 from models.time_grid import FRAMES_PER_LATENT
-
-Memory = list[Tensor | None]  # one entry a memory block: the last frame it saw, [B, C, h, w]
 
 
 @dataclass(frozen=True)
 class TinyCodecConfig:
-    """Widths and strides; the defaults are `taew2_1`."""
+    """Hold widths and strides; the defaults are those of `taew2_1`."""
 
     latent_channels: int = 16
     patch_size: int = 1  # frames are folded by pixel-unshuffle before the encoder and unfolded after the decoder
@@ -42,7 +41,7 @@ class TinyCodecConfig:
 
 
 class MemoryBlock(nn.Module):
-    """Residual block that also sees the previous frame."""
+    """Add to a frame what convolutions over it and the previous frame give."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +59,7 @@ class MemoryBlock(nn.Module):
 
 
 class MergeFrames(nn.Module):
-    """`stride` neighbouring frames become one."""
+    """Merge `stride` neighbouring frames into one."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -73,7 +72,7 @@ class MergeFrames(nn.Module):
 
 
 class SplitFrames(nn.Module):
-    """One frame becomes `stride` neighbouring ones."""
+    """Split one frame into `stride` neighbouring ones."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -86,14 +85,14 @@ class SplitFrames(nn.Module):
 
 
 class SoftClamp(nn.Module):
-    """Keeps latents within ±3 without a hard edge."""
+    """Keep latents within ±3 without a hard edge."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x / 3) * 3
 
 
-class TinyCodec(nn.Module):
-    """Encoder [B, T, 3, H, W] in 0..1 → [B, C, T/4, h, w]; decoder back, 4 frames a latent."""
+class TinyCodec(nn.Module, Codec):
+    """Encode [B, T, 3, H, W] in 0..1 to [B, C, T/4, h, w], and decode back, 4 frames a latent."""
 
     mean: Tensor  # [1, C, 1, 1, 1]
     std: Tensor
@@ -124,92 +123,59 @@ class TinyCodec(nn.Module):
         self.register_buffer("mean", per_channel(config.latents_mean, 0.0), persistent=False)
         self.register_buffer("std", per_channel(config.latents_std, 1.0), persistent=False)
 
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def stride(self) -> int:
+        return self.config.spatial_stride
+
     def encode(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] in 0..1, T a multiple of 4 → latents [B, C, T/4, H/s, W/s], normalised.
+        """Encode a clip [B, T, 3, H, W] in 0..1, T a multiple of 4, to normalised latents [B, C, T/4, H/s, W/s].
 
         A clip whose first frame stands for a whole latent repeats it four times.
         """
-        b = frames.shape[0]
-        x = F.pixel_unshuffle(frames.flatten(0, 1), self.config.patch_size)
-        z = _run(self.encoder, x, b, None)[0].unflatten(0, (b, -1)).transpose(1, 2)
-        return (z - self.mean) / self.std
+        return self._encode(frames, None)[0]
 
-    @torch.inference_mode()
-    def encode_image(self, image: Tensor) -> Tensor:
-        """RGB [1, H, W, 3] uint8 → one latent [1, C, 1, h, w], as if the image were held for four frames."""
-        frames = image.movedim(-1, 1)[None].float().div(255).expand(-1, FRAMES_PER_LATENT, -1, -1, -1)
-        return self.encode(frames)
+    def encode_part(self, frames: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:
+        """Encode the next frames of a stream; its first frame is held for four."""
+        frames = frames.to(self.mean.device)
+        if memory is None:
+            frames = torch.cat([frames[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1, -1), frames], 1)
+        latents, memory = self._encode(frames, memory)
+        return latents.float(), memory
 
-    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
-        """Latents [B, C, F, h, w] → frames [B, 4F, 3, H, W] (not clamped), and what the next call needs.
+    def decode(self, latents: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:
+        """Decode latents [B, C, F, h, w] to frames [B, 4F, 3, H, W] (not clamped), and say what the next call needs.
 
         At the start of a stream the first three frames stand before time zero; the caller drops them.
         """
         b = latents.shape[0]
-        x = (latents * self.std + self.mean).transpose(1, 2).flatten(0, 1)
-        x, memory = _run(self.decoder, x, b, memory)
-        return F.pixel_shuffle(x, self.config.patch_size).unflatten(0, (b, -1)), memory
+        x = (latents * self.std + self.mean).to(self.mean.dtype).transpose(1, 2).flatten(0, 1)
+        x, fresh = _run(self.decoder, x, b, memory)
+        return F.pixel_shuffle(x, self.config.patch_size).unflatten(0, (b, -1)), fresh
+
+    def _encode(self, frames: Tensor, memory: Sequence[Tensor | str | None] | None) -> tuple[Tensor, Memory]:
+        b = frames.shape[0]
+        x = F.pixel_unshuffle(frames.to(self.mean.dtype).flatten(0, 1), self.config.patch_size)
+        x, fresh = _run(self.encoder, x, b, memory)
+        return (x.unflatten(0, (b, -1)).transpose(1, 2) - self.mean) / self.std, fresh
 
 
-def _run(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) -> tuple[Tensor, Memory]:
+def _run(
+    layers: nn.Sequential, x: Tensor, batch: int, memory: Sequence[Tensor | str | None] | None
+) -> tuple[Tensor, Memory]:
     """Walk the layers over [B·T, C, H, W]; `memory` is read and a new one returned, so a caller may keep the old."""
     fresh: Memory = []
     for layer in layers:
         if isinstance(layer, MemoryBlock):
             frames = x.unflatten(0, (batch, -1))
             last = memory[len(fresh)] if memory else None
-            first = torch.zeros_like(frames[:, :1]) if last is None else last.unsqueeze(1).to(frames)
+            first = last.unsqueeze(1).to(frames) if isinstance(last, Tensor) else torch.zeros_like(frames[:, :1])
             past = torch.cat([first, frames[:, :-1]], 1).flatten(0, 1)
             fresh.append(frames[:, -1].clone())  # a view would keep the whole clip alive
             x = layer(x, past)
         else:
             x = layer(x)
     return x, fresh
-
-
-class StreamedDecoder(Protocol):
-    """What a stream decodes with: the codec, or an engine that stands for it."""
-
-    def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]: ...
-
-
-class TinyStream:
-    """A decoder stream over `TinyCodec`: the first latent is 1 frame, every later one 4 (the Wan rule)."""
-
-    def __init__(self, codec: StreamedDecoder) -> None:
-        self.codec = codec
-        self._memory: Memory | None = None
-        self._lead = 1  # frames that the next latent gives if it is the stream's first
-
-    @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents [1, C, F, h, w] → RGB frames [n, H, W, 3] uint8 on the CPU."""
-        first = self._memory is None
-        frames, self._memory = self.codec.decode(latents, self._memory)
-        frames = frames[0]
-        if first:
-            frames = torch.cat(
-                [
-                    frames[FRAMES_PER_LATENT - 1 : FRAMES_PER_LATENT].expand(self._lead, -1, -1, -1),
-                    frames[FRAMES_PER_LATENT:],
-                ]
-            )
-        return frames.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
-
-    def flush(self) -> Tensor:
-        """Nothing is ever held back: every latent is shown as it comes."""
-        return torch.empty(0, 0, 0, 3, dtype=torch.uint8)
-
-    def reset(self, *, hold: bool = False) -> None:
-        """Start anew; with `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
-        self._memory, self._lead = None, FRAMES_PER_LATENT if hold else 1
-
-    def snapshot(self) -> dict[str, Any]:
-        """What `restore` needs. Tensors are shared, never written again."""
-        if self._memory is not None:
-            kept = iter(copied([m for m in self._memory if m is not None]))
-            self._memory = [None if m is None else next(kept) for m in self._memory]
-        return {"memory": None if self._memory is None else list(self._memory), "lead": self._lead}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        self._memory, self._lead = snapshot["memory"], snapshot["lead"]

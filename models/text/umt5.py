@@ -1,4 +1,4 @@
-"""Wan's text encoder: UMT5, 512 tokens, zeros past the prompt's end and no attention mask downstream."""
+"""Encode prompts by Wan's text encoder: UMT5, 512 tokens, zeros past the prompt's end, no attention mask downstream."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TEXT_LENGTH = 512  # tokens; not diffusers' default of 226, Wan and its distilla
 
 
 def cleaned(prompt: str) -> str:
-    """Mended encoding, HTML entities undone (twice, as they come doubly escaped), white space collapsed."""
+    """Return a prompt with mended encoding, HTML entities undone (twice: they come doubly escaped), spaces merged."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", text).strip()
 
 
 class UMT5Text:
-    """Prompts → embeddings [n, 512, text_dim]."""
+    """Encode prompts to embeddings [n, 512, text_dim]."""
 
     def __init__(self, encoder: Any, tokenizer: Any, length: int = TEXT_LENGTH) -> None:
         self._encoder, self._tokenizer, self._length = encoder.eval(), tokenizer, length

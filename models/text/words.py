@@ -1,4 +1,4 @@
-"""A small trained text encoder: a word list, an embedding and a two-layer network (pocket's)."""
+"""Encode prompts by a small trained text encoder: a word list, an embedding and a two-layer network (pocket's)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def words_of(prompt: str) -> list[str]:
 
 
 class WordText(nn.Module):
-    """Prompts → embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
+    """Encode prompts to embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
 
     def __init__(self, words: tuple[str, ...], dim: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class WordText(nn.Module):
         return (x + self.mix(x)) * present.to(device)
 
     def not_understood(self, prompt: str) -> dict[str, list[str]]:
-        """Words that it was never trained on (filler apart), each with the known words nearest in spelling."""
+        """Return words that it was never trained on (filler apart), each with the nearest known ones in spelling."""
         return {
             w: difflib.get_close_matches(w, self.words, n=2, cutoff=0.6)
             for w in dict.fromkeys(words_of(prompt))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue
-from models.state import Snapshot, Snapshots
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
@@ -55,7 +54,6 @@ class ChunkProducer:
         self.history = TakeHistory(new_id(), take, f"{past.id}@{past.length}" if past else None)
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
-        self.snapshots = Snapshots(SNAPSHOT_BUDGET_MB)
         self.timings = Timings(model.entry.rollout.grid.frames, model.entry.fps)
         self.record = record_of(model, model.generator.device)
         self._model, self._device, self._playout, self._tell, self._clock = model, device, playout, tell, clock
@@ -63,8 +61,7 @@ class ChunkProducer:
         self._sound, self._interruptions = sound, interruptions or Interruptions()
         self._waiting = WaitingCues()
         self._landing: list[WaitingCue] = []  # on the chunk that is being drawn
-        self._rewind_to: Snapshot | None = None
-        self._restart = False
+        self._rewind_to: int | None = None  # a boundary that is held, or 0 for the start
         self._wake = asyncio.Event()
         self._held, self._over = False, False
         self._keep(self._keep_sound)
@@ -74,6 +71,16 @@ class ChunkProducer:
     def catching_up(self) -> int | None:
         """Return the latent at which a continued take begins to be seen; None once it is."""
         return self._past.length if self._past is not None else None
+
+    @property
+    def oldest(self) -> int | None:
+        """Return the earliest latent that one can go back to, but for the start; None before the first boundary."""
+        return self._rollout.oldest()
+
+    @property
+    def held_mb(self) -> float:
+        """Return the megabytes that the way back takes."""
+        return self._rollout.held_mb()
 
     def timeline(self) -> TimelineEvent:
         """List the cues of the take as it is now."""
@@ -90,12 +97,10 @@ class ChunkProducer:
         """Go back before the next chunk; ValueError if that latent is not held."""
         if self._sound is not None:
             raise ValueError("an avatar's take has no way back; interrupt what it says, or begin a new one")
-        oldest = self.snapshots.oldest()
-        if latent > self.history.length or (latent and (oldest is None or latent < oldest)):
-            raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
-        self._restart = latent == 0
+        if latent > self.history.length:
+            raise ValueError(f"latent {latent} is not held; one can go back to {self.oldest}")
         # held from here on: a chunk that is being drawn may push the oldest out of the budget first
-        self._rewind_to = self.snapshots.at(latent) if latent else None
+        self._rewind_to = self._rollout.hold(latent) if latent else 0
         self.wake()
 
     def undo(self) -> int | None:
@@ -131,7 +136,7 @@ class ChunkProducer:
         """Write the take file and release snapshots and files."""
         self._keep(lambda files: files.end(self.history))
         self._keep(TakeFiles.close)
-        self.snapshots = Snapshots(0)
+        self._rollout.forget()
         if self._sound is not None:
             self._sound.close()
 
@@ -175,11 +180,11 @@ class ChunkProducer:
 
     def _new_rollout(self) -> Rollout:
         drive = self._sound.new_drive() if self._sound is not None else None
-        return Rollout(self._model, self.history.take, drive=drive)
+        return Rollout(self._model, self.history.take, drive=drive, keep_mb=SNAPSHOT_BUDGET_MB)
 
     async def _turn_back(self) -> None:
         """Leave what is drawn, if that was asked for, before the next chunk is begun."""
-        if self._restart or self._rewind_to is not None:
+        if self._rewind_to is not None:
             await self._branch(self._rewind_to)
         while self._sound is not None and (frame := self._interruptions.take()) is not None:
             await self._draw_anew(frame, self._sound)
@@ -209,18 +214,17 @@ class ChunkProducer:
         except OSError as e:
             self._no_longer_kept(e)
 
-    async def _settle(self) -> tuple[Boundary, Snapshot, float]:
-        """Bring the newest chunk to its boundary, while its frames are shown; its snapshot, and the seconds that took.
+    async def _settle(self) -> tuple[Boundary, float]:
+        """Bring the newest chunk to its boundary, while its frames are shown; return it and the seconds that took.
 
         A prompt that waits already will have the cache computed anew, so the clean pass is left out.
         """
         coming = cues_of(merged(self._waiting.next(self.look_ahead)))
         return await self._device.run(lambda: self._settled(coming))
 
-    def _settled(self, coming: list[Cue]) -> tuple[Boundary, Snapshot, float]:
+    def _settled(self, coming: list[Cue]) -> tuple[Boundary, float]:
         began = time.perf_counter()
-        boundary = self._rollout.settle(coming)
-        return boundary, self._rollout.snapshot(), time.perf_counter() - began
+        return self._rollout.settle(coming), time.perf_counter() - began
 
     async def _catch_up(self, past: TakeHistory) -> None:
         """Draw the next chunk of the past as it was, or be done with it."""
@@ -231,8 +235,8 @@ class ChunkProducer:
         own = len(past.take.cues)  # the rollout lands those by itself
         lines = [e for e in past.landed[own:] if e.landed == at]
         await self._device.run(lambda: self._rollout.step(cues_of(lines)))
-        boundary, snapshot, seconds = await self._device.run(lambda: self._settled([]))
-        self._grow(boundary, snapshot, seconds, lines)
+        boundary, seconds = await self._device.run(lambda: self._settled([]))
+        self._grow(boundary, seconds, lines)
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
             self._differs = True
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
@@ -257,9 +261,8 @@ class ChunkProducer:
         else:
             self._playout.add(frames)
 
-    def _grow(self, boundary: Boundary, snapshot: Snapshot, settling: float, lines: Sequence[CueLine]) -> None:
+    def _grow(self, boundary: Boundary, settling: float, lines: Sequence[CueLine]) -> None:
         """Add a chunk at its boundary to the history, with the cues that landed on it."""
-        self.snapshots.add(snapshot)
         if boundary.first > 0:  # the first chunk warms things up
             self.timings.drew(boundary.seconds["draw"] + boundary.seconds["decode"], settling)
             if boundary.disagreement is not None:  # and begins as the picture that it was given, if there is one
@@ -275,11 +278,11 @@ class ChunkProducer:
 
     # -- the way back ---------------------------------------------------------------------------------------------
 
-    async def _branch(self, snapshot: Snapshot | None) -> None:
-        """Begin another take at a snapshot, or at the start (None): what lay ahead belongs to the one before."""
-        self._rewind_to, self._restart, self._past = None, False, None
-        left, at = self.history, snapshot.index if snapshot else 0
-        await self._restore(snapshot)
+    async def _branch(self, at: int) -> None:
+        """Begin another take at a boundary, or at the start (0): what lay ahead belongs to the one before."""
+        self._rewind_to, self._past = None, None
+        left = self.history
+        await self._go_back(at)
         self.history = left.branched(at)
         self._playout.clear()
         self._keep(lambda files: files.end(left))
@@ -294,7 +297,7 @@ class ChunkProducer:
             production=self.timings.production,
             length=self.history.length,
         )
-        await self._restore(self.snapshots.at(at) if at else None)
+        await self._go_back(at)
         sound.silence(frame, at)
         now = self._clock()
         if at < self.history.length:
@@ -305,14 +308,13 @@ class ChunkProducer:
         if sound.was_heard(silent_from, at):
             self._waiting.put_back([WaitingCue(CueLine(hush=silent_from), None, now)])
 
-    async def _restore(self, snapshot: Snapshot | None) -> None:
-        """Go back to a snapshot, or to the start (None), and forget what lay ahead."""
-        self.snapshots.drop_after(snapshot.index if snapshot else 0)
-        if snapshot is None:
-            self._rollout = await self._device.run(self._new_rollout)
+    async def _go_back(self, at: int) -> None:
+        """Go back to a boundary, or to the start (0), and forget what lay ahead."""
+        rollout = self._rollout
+        if at:
+            await self._device.run(lambda: rollout.go_back(at))
         else:
-            self._rollout.state = await self._device.run(lambda: self._model.generator.restore(snapshot))
-            self.snapshots.add(snapshot)
+            self._rollout = await self._device.run(self._new_rollout)
 
     # -- files ----------------------------------------------------------------------------------------------------
 

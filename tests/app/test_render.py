@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import av
 import pytest
-from conftest import tiny_model
+from conftest import frame_hash, tiny_model
 
 from streaming.render_job import Job, RenderError
 from streaming.take import journal
@@ -130,3 +131,27 @@ def test_the_last_knot_is_shown_and_a_longer_take_replaces_it(tmp_path: Path) ->
     assert report.differing == []
     assert frames_of(ended) == 4 * 84 - 3 + 4
     assert ended.read_bytes() == whole.read_bytes()
+
+
+EARLIER = Path(__file__).parent / "earlier_render"
+SWITCHES = (
+    "length: 48\nseed: 3\ncues:\n  - prompt: one\n"
+    "  - at: 12\n    set: {{sink_on_switch: reanchor, anchor: fixed}}\n    prompt: two\n"
+    "  - at: 24\n    blend: 3\n    prompt: three\n"
+)
+
+
+def test_a_render_begun_by_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    """Its checkpoint and its journal have formats of their own (tests/app/earlier_render)."""
+    out, whole = tmp_path / "old.mp4", tmp_path / "whole.mp4"
+    shutil.copyfile(EARLIER / "film_so_far", tmp_path / "old.partial.mp4")
+    (tmp_path / "old.render").mkdir()
+    for name in ("journal.jsonl", "checkpoint-0000030.safetensors"):
+        shutil.copyfile(EARLIER / name, tmp_path / "old.render" / name)
+    report = job(out, text=SWITCHES).run(go_on=True)
+    assert report.chunks == 6  # of 16
+    assert report.regenerated == 2
+    assert report.differing == []
+    job(whole, text=SWITCHES).run(go_on=False)
+    assert hashes(out) == hashes(whole)
+    assert frame_hash(out) == frame_hash(whole)

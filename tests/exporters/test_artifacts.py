@@ -21,7 +21,7 @@ from exported import FP32, tiny_store
 from exporters import engines
 from exporters.artifacts import MANIFEST, ExportError, Key, Store, write_json
 from exporters.choice import is_good
-from exporters.engine import Variant, codec_of
+from exporters.engine import Variant
 from exporters.engines import build, key_of, start
 from models.catalog import POCKET
 from models.checkpoints.assemble import random_model
@@ -96,7 +96,7 @@ def test_other_weights_codec_configuration_or_versions_are_another_artifact(monk
     names.add(key_of(tiny_model(window=9), FP32).name)
     codec = tiny_model()
     with torch.no_grad():
-        codec.generator.new_stream().codec.decoder[1].weight[0] += 1  # type: ignore[attr-defined]
+        codec.generator.codec.decoder[1].weight[0] += 1  # type: ignore[attr-defined]
     names.add(key_of(codec, FP32).name)
     names.add(key_of(model, Variant("onnx", "int8")).name)
     monkeypatch.setattr(engines, "version", lambda package: "0.0")
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_elsewhere_is_named(tmp_path: Path) -> None:
 
 def test_a_codec_with_another_normalisation_is_another_codec() -> None:
     model, other = tiny_model(), tiny_model()
-    codec = codec_of(other)
+    codec = other.generator.codec
     assert isinstance(codec, TinyCodec)
     before = key_of(model, FP32)
     assert key_of(other, FP32) == before

@@ -180,7 +180,7 @@ def test_a_take_goes_on_from_its_file_on_an_engine_of_another_type(tmp_path: Pat
         generator.commit(state)
     save_snapshot(generator.snapshot(state), tmp_path / "s.safetensors")
     other = models[then].generator
-    again = other.restore(load_snapshot(tmp_path / "s.safetensors", other.device, 2, other.dtype))
+    again = other.restore(load_snapshot(tmp_path / "s.safetensors", other.device, other.dtype))
     for i in range(7, 10):  # a recache among them
         want, have = generator.draw(state, EVENTFUL.get(i, [])), other.draw(again, EVENTFUL.get(i, []))
         assert (want.float() - have.float()).norm() / want.float().norm() < 0.05

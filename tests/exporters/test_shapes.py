@@ -58,7 +58,7 @@ def portrayed() -> Model:
     generator = tiny_avatar().generator
     config = replace(model.entry.rollout, reference=ReferenceRule())
     transformer, encode = model.generator.transformer, lambda prompts: torch.zeros(len(prompts), 6, 16)
-    made = Generator(config, transformer, encode, generator.new_stream, 8, lambda image: torch.zeros(1, 4, 1, 4, 4))
+    made = Generator(config, transformer, encode, generator.codec)
     return replace(model, generator=made)
 
 

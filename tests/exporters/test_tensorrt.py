@@ -21,7 +21,7 @@ from standin import StandIn
 
 from exporters.artifacts import ExportError
 from exporters.capture import capture
-from exporters.engine import DECODER, STEP, codec_of
+from exporters.engine import DECODER, STEP
 from exporters.engines import key_of, require
 from exporters.int8 import calibrate
 from exporters.int8.graph import with_qdq
@@ -125,7 +125,7 @@ def test_there_is_one_profile_a_pair_and_all_shapes_agree() -> None:
     inputs = {i.name for i in onnx.load(str(exported(STEP))).graph.input}
     assert {frozenset(p) for p in profiles} == {frozenset(inputs)}
     assert set(decoder_profiles(model)[0]) == {i.name for i in onnx.load(str(exported(DECODER))).graph.input}
-    assert codec_of(model) is not None
+    assert model.generator.codec is not None
 
 
 def test_a_driven_model_has_a_profile_for_every_input_and_for_the_knot_that_ends_a_take(tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ def test_a_pass_in_training_is_the_same_pass_at_inference(monkeypatch: pytest.Mo
         chunks.append(generator.draw(state, cues, drives[-1]))
         knots.append(state.knot)
     portrait = np.frombuffer(drawn(face_named("bo")).pixels, np.uint8).reshape(1, 128, 128, 3).copy()
-    assert generator._encode_image is not None
-    reference = generator._encode_image(torch.from_numpy(portrait))
+    reference = generator.codec.encode_image(torch.from_numpy(portrait))
     whole = [torch.cat([c, torch.zeros_like(c[:, :, :knot])], 2) for c in chunks]
     batch = AvatarBatch(
         whole,

@@ -14,6 +14,7 @@ from torch import Tensor
 from models.cache import RingCache
 from models.cache_protocol import Visible
 from models.cache_shape import AnchorPolicy, CacheShape, ReferenceRule
+from models.field_tree import tensors_of
 from models.rope import rotation
 from models.time_grid import TimeGrid
 
@@ -271,10 +272,10 @@ def test_a_snapshot_is_not_touched_by_what_comes_after() -> None:
     for _ in range(5):
         both.do("draw")
     held = both.ring.snapshot()
-    before = [t.clone() for t in held.tensors()]
+    before = [t.clone() for t in tensors_of(held)]
     for action in ("draw", "recache", "newest", "draw", "draw", "draw", "clear", "draw"):
         both.do(action)
-    assert all(torch.equal(a, b) for a, b in zip(before, held.tensors(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors_of(held), strict=True))
 
 
 def test_neighbouring_snapshots_share_all_that_their_chunk_did_not_write() -> None:
@@ -284,8 +285,8 @@ def test_neighbouring_snapshots_share_all_that_their_chunk_did_not_write() -> No
     one = both.ring.snapshot()
     both.do("draw")
     other = both.ring.snapshot()
-    held = {id(t) for t in one.tensors()}
-    assert sum(id(t) not in held for t in other.tensors()) == 2  # keys and values of the newest chunk
+    held = {id(t) for t in tensors_of(one)}
+    assert sum(id(t) not in held for t in tensors_of(other)) == 2  # keys and values of the newest chunk
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch import Tensor
 from models import sampler
 from models.cache_shape import AnchorPolicy
 from models.checkpoints.weight_files import as_diffusers
-from models.codecs.tiny import TinyCodec, TinyCodecConfig, TinyStream
+from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.cue import Prompt
 from models.generator import Generator
 from models.rollout_config import RolloutConfig
@@ -53,7 +53,7 @@ def generator_of(golden: dict[str, Tensor], c: dict[str, Any], rollout: RolloutC
     weights = {k.removeprefix("weights."): v for k, v in golden.items() if k.startswith("weights.")}
     transformer.load_state_dict(as_diffusers({k.removeprefix("model."): v for k, v in weights.items()}))
     codec = TinyCodec(TinyCodecConfig(encoder_width=8, decoder_widths=(8, 8, 8, 8)))
-    return Generator(rollout, transformer, lambda p: golden[prompts + p[0]], lambda: TinyStream(codec), 8)
+    return Generator(rollout, transformer, lambda p: golden[prompts + p[0]], codec)
 
 
 @pytest.mark.parametrize("name", ["longlive_plain", "longlive_switch"])

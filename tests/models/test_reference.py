@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,8 +98,7 @@ def test_a_take_begins_as_the_image(knot: int) -> None:
     model.generator.transformer.forward = lambda x, *a, **k: told.append(x.clone()) or transformer(x, *a, **k)  # type: ignore[method-assign]
     model.generator.draw(state, [], drive_of(0, 3 + knot))
     pixels = torch.frombuffer(bytearray(picture(50).pixels), dtype=torch.uint8).view(1, 32, 32, 3)
-    assert model.generator._encode_image is not None
-    latent = model.generator._encode_image(pixels)
+    latent = model.generator.codec.encode_image(pixels)
     for x in told:  # at every step, and the mask says so
         given = max(1, knot)
         assert (x[:, -1].mean((0, 2, 3)) == torch.tensor([1.0] * given + [0.0] * (3 + knot - given))).all()
@@ -183,7 +181,7 @@ def test_a_snapshot_in_a_file_goes_on_to_the_bit(tmp_path: Path, chunks: int) ->
     state = start(model)
     on(model, state, chunks)
     save_snapshot(model.generator.snapshot(state), tmp_path / "s.safetensors")
-    again = model.generator.restore(load_snapshot(tmp_path / "s.safetensors", model.generator.device, 2, torch.float32))
+    again = model.generator.restore(load_snapshot(tmp_path / "s.safetensors", model.generator.device, torch.float32))
     assert torch.equal(on(model, state, 4), on(model, again, 4))
 
 
@@ -203,5 +201,3 @@ def test_what_makes_no_sense_is_refused_with_a_reason() -> None:
         CacheShape(1, 1, 24, 2, 2, TimeGrid(3, 3), 6, 0, knot=1, reference=ReferenceRule("stride", start=3))
     with pytest.raises(ValueError, match="at least one latent"):
         ReferenceRule(gap=0)
-    with pytest.raises(ValueError, match="needs an encoder"):
-        plain.generator.with_config(replace(plain.entry.rollout, reference=ReferenceRule()))

@@ -100,8 +100,8 @@ def test_a_snapshot_without_its_clean_pass_goes_on_from_a_file(tmp_path: Path) -
     rollout.settle([Prompt("two")])
     file = tmp_path / "snapshot.safetensors"
     save_snapshot(rollout.snapshot(), file)
-    read = load_snapshot(file, torch.device("cpu"), 2, torch.float32)
-    assert read.pending
+    read = load_snapshot(file, torch.device("cpu"), torch.float32)
+    assert read.take.pending
     again = Rollout(tiny_model(), TAKE, read)
     assert drawn(again, [], 0, chunks=3, settle="") == drawn(rollout, [], 0, chunks=3, settle="")
 
@@ -114,3 +114,42 @@ def test_there_is_nothing_to_settle_before_a_chunk_and_after_its_boundary() -> N
     rollout.settle()
     with pytest.raises(ValueError, match="no chunk to settle"):
         rollout.settle()
+
+
+def kept(chunks: int, keep_mb: float = 100.0) -> tuple[Rollout, list[str]]:
+    """A rollout that keeps snapshots, so many chunks on, and their hashes."""
+    rollout = Rollout(tiny_model(), TAKE, keep_mb=keep_mb)
+    return rollout, drawn(rollout, [Prompt("two")], 12, chunks=chunks, settle="surprised")
+
+
+def test_going_back_gives_the_same_chunks_again_and_forgets_what_lay_ahead() -> None:
+    rollout, hashes = kept(8)
+    assert rollout.oldest() == 3
+    assert rollout.go_back(14) == 12  # the boundary before it
+    assert rollout.state.index == 12
+    with pytest.raises(ValueError, match="no chunk to settle"):
+        rollout.settle()
+    assert drawn(rollout, [Prompt("two")], 12, chunks=4, settle="surprised") == hashes[4:]
+    rollout.go_back(6)
+    assert rollout.go_back(20) == 6
+
+
+def test_a_boundary_that_is_held_stays_while_the_budget_pushes_it_out() -> None:
+    rollout, _ = kept(3, keep_mb=0.0)
+    assert rollout.hold(9) == 9
+    drawn(rollout, [Prompt("two")], 12, chunks=3, settle="surprised")
+    assert rollout.oldest() == 18
+    assert rollout.go_back(9) == 9
+    assert drawn(rollout, [Prompt("two")], 12, chunks=5, settle="surprised") == kept(8)[1][3:]
+    with pytest.raises(ValueError, match="latent 9 is not held; one can go back to 24"):
+        rollout.go_back(9)
+
+
+def test_the_way_back_takes_memory_until_it_is_forgotten() -> None:
+    rollout, _ = kept(4)
+    assert 0.1 < rollout.held_mb() < 100
+    rollout.forget()
+    assert (rollout.oldest(), rollout.held_mb()) == (None, 0)
+    with pytest.raises(ValueError, match="one can go back to None"):
+        rollout.hold(3)
+    assert Rollout(tiny_model(), TAKE).oldest() is None

@@ -18,7 +18,7 @@ from torch import Tensor
 from models import catalog
 from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR_PROMPT as PROMPT
-from models.codecs.tiny import TinyCodec, TinyStream
+from models.codecs.tiny import TinyCodec
 from models.cue import Prompt
 from models.generator import Generator
 from models.pocket.training.avatar import (
@@ -84,9 +84,7 @@ def rollouts(pair: Pair, codec: TinyCodec, clips: list[AvatarClip], rng: random.
         reference = torch.stack([c.reference for c in chosen]).float().to(transformer.device)
         drives = [_driven(clips, CHUNK * length + knot, rng) for _ in range(TAKES)]
         drive = torch.stack(drives).float().to(transformer.device)
-        generator = Generator(
-            config, transformer, text, lambda: TinyStream(codec), catalog.AVATAR.stride, codec.encode_image
-        )
+        generator = Generator(config, transformer, text, codec)
         state = generator.new_take(tuple(rng.randrange(2**31) for _ in chosen), width, height)
         generator.apply_cues(state, [Prompt(PROMPT)])
         generator.set_reference(state, reference)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models import catalog
 from models.cache_shape import AnchorPolicy
-from models.codecs.tiny import TinyCodec, TinyStream
+from models.codecs.tiny import TinyCodec
 from models.cue import OnSwitch, Prompt
 from models.generator import Generator
 from models.pocket.training.clips import CHUNK, ClipStore
@@ -79,7 +79,7 @@ def rollouts(pair: Pair, codec: TinyCodec, longest: int, rng: random.Random) -> 
         prompts: list[str] = []
         for _ in range(length):
             # a new one each time: it remembers prompts as the text encoder of that moment gave them
-            generator = Generator(config, transformer, text, lambda: TinyStream(codec), catalog.POCKET.stride)
+            generator = Generator(config, transformer, text, codec)
             state = state or generator.new_take(seeds, width, height)
             cues = []
             if until_switch == 0:

@@ -1,0 +1,27 @@
+"""Write cues as a render's journal of version 1 has them, so that a render that an earlier release began goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import assert_never
+
+from models.cue import Cue, Cut, Hush, Parameter, Prompt, Reference, Seed
+
+
+def in_version_1(cue: Cue) -> str:
+    """Return a cue in the words of version 1: what Python printed of it then."""
+    match cue:
+        case Prompt(text, blend):
+            return f"Prompt(text={text!r}, blend={blend})"
+        case Cut():
+            return "Cut()"
+        case Seed(seed):
+            return f"Seed(seed={seed})"
+        case Hush(frame):
+            return f"Hush(frame={frame})"
+        case Parameter(name, value):
+            return f"Parameter(name={name!r}, value={str(value)!r})"
+        case Reference():
+            digest = hashlib.blake2b(cue.pixels, digest_size=8).hexdigest()
+            return f"Reference({cue.width}x{cue.height}, {digest})"
+    assert_never(cue)

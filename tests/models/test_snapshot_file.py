@@ -1,0 +1,167 @@
+"""A snapshot's file holds every field of a take, of this format and of the earlier one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from conftest import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.cache import REFERENCE, SINK
+from models.cache_shape import AnchorPolicy
+from models.cache_snapshot import Anchor, CacheSnapshot, Piece
+from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
+from models.checkpoints.weight_files import CheckpointError
+from models.codecs.stream import StreamSnapshot
+from models.cue import Cue, Cut, Parameter, Prompt, Seed
+from models.field_tree import equal, tensors_of
+from models.state import Blend, Snapshot, TakeFields
+from models.transformer import TextState
+
+CPU = torch.device("cpu")
+GENERATOR = tiny_model(knot=1).generator
+NEVER_DEFAULT = ("prompt", "text", "blend", "index", "prefix", "recent", "driven", "knot", "pending")
+
+tensors = st.builds(
+    lambda seed, shape: torch.randn(shape, generator=torch.Generator().manual_seed(seed)),
+    st.integers(0, 2**16),
+    st.lists(st.integers(1, 3), min_size=1, max_size=4),
+)
+layers = st.lists(st.tuples(tensors, tensors), max_size=2).map(tuple)
+texts = st.builds(TextState, tensors, layers)
+prompts = st.none() | st.text() | st.lists(st.text(), min_size=1, max_size=3).map(tuple)
+takes = st.builds(
+    TakeFields,
+    size=st.tuples(st.integers(1, 4096), st.integers(1, 4096)),
+    seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3).map(tuple),
+    prompt=prompts,
+    text=st.none() | texts,
+    blend=st.none() | st.builds(Blend, tensors, tensors, st.integers(2, 64), st.integers(0, 64)),
+    index=st.integers(0, 10**6),
+    prefix=st.integers(0, 30),
+    recent=st.lists(tensors, max_size=3),
+    driven=st.lists(tensors, max_size=3),
+    knot=st.none() | tensors,
+    pending=st.booleans(),
+)
+caches = st.builds(
+    CacheSnapshot,
+    st.dictionaries(
+        st.sampled_from((SINK, REFERENCE)), st.builds(Anchor, layers, st.integers(0, 99), st.integers(1, 3))
+    ),
+    st.lists(st.builds(Piece, st.integers(0, 99), st.integers(1, 3), layers), max_size=3).map(tuple),
+    st.tuples(st.integers(0, 99), st.integers(0, 99)),
+    st.integers(0, 99),
+    st.sampled_from(AnchorPolicy),
+)
+memories = st.none() | st.lists(tensors | st.just("Rep") | st.none(), max_size=4).map(tuple)
+snapshots = st.builds(Snapshot, takes, caches, st.builds(StreamSnapshot, memories, st.sampled_from((1, 4))))
+
+
+@given(snapshots)
+@settings(max_examples=60, deadline=None)
+def test_any_snapshot_comes_back_from_its_file_with_every_field(snapshot: Snapshot) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "snapshot.safetensors"
+        save_snapshot(snapshot, file)
+        assert equal(load_snapshot(file, CPU, torch.float32), snapshot)
+
+
+cues = st.lists(
+    st.one_of(
+        st.builds(Prompt, st.sampled_from(("two", "three")), st.integers(1, 3)),
+        st.builds(Seed, st.integers(0, 99)),
+        st.builds(Parameter, st.just("on_switch"), st.sampled_from(("recache", "flush", "none", "clear"))),
+        st.builds(Parameter, st.just("sink_on_switch"), st.sampled_from(("keep", "reanchor"))),
+        st.builds(Parameter, st.just("anchor"), st.sampled_from(("fixed", "trailing", "ahead"))),
+        st.just(Cut()),
+    ),
+    max_size=2,
+)
+
+
+@given(st.lists(st.tuples(cues, st.booleans()), min_size=1, max_size=5))
+@settings(max_examples=12, deadline=None)
+def test_a_take_that_is_restored_has_every_field_and_goes_on_to_the_bit(chunks: list[tuple[list[Cue], bool]]) -> None:
+    """From memory and from a file, whatever happened before, committed or with its clean pass still to come."""
+    state = GENERATOR.new_take(3, 32, 32)
+    for i, (happens, commits) in enumerate(chunks):
+        state.codec.decode(GENERATOR.draw(state, [*happens, Prompt("one")] if i == 0 else happens))
+        if commits:
+            GENERATOR.commit(state)
+    snapshot = GENERATOR.snapshot(state)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "snapshot.safetensors"
+        save_snapshot(snapshot, file)
+        read = load_snapshot(file, CPU, torch.float32)
+    wanted: list[Tensor] | None = None
+    for again in (state, GENERATOR.restore(snapshot), GENERATOR.restore(read)):
+        assert equal(again.copied(), snapshot.take)
+        assert again.cache.policy == snapshot.cache.policy
+        drawn = [GENERATOR.draw(again), GENERATOR.draw(again, [Prompt("another")]), GENERATOR.draw(again)]
+        assert all(torch.equal(a, b) for a, b in zip(drawn, wanted or drawn, strict=True))
+        wanted = drawn
+
+
+def test_equality_sees_a_change_of_any_field() -> None:
+    state = GENERATOR.new_take(3, 32, 32)
+    GENERATOR.draw(state, [Prompt("one"), Parameter("sink_on_switch", "reanchor")])
+    take = state.copied()
+    others = {"size": (1, 2), "seeds": (9,), "on_switch": "none", "sink_on_switch": "keep"}
+    others |= dict.fromkeys(NEVER_DEFAULT, "another")
+    assert set(others) == {f.name for f in dataclasses.fields(TakeFields)}
+    for name, value in others.items():
+        assert not equal(take, dataclasses.replace(take, **{name: value}))  # type: ignore[arg-type]
+
+
+def test_all_tensors_of_a_snapshot_count_as_its_memory() -> None:
+    state = GENERATOR.new_take(3, 32, 32)
+    state.codec.decode(GENERATOR.draw(state, [Prompt("one")]))
+    GENERATOR.commit(state)
+    held = GENERATOR.snapshot(state)
+    addresses = {t.data_ptr() for t in tensors_of(held)}
+    assert held.take.text is not None
+    assert held.take.knot is not None
+    for part in (held.take.recent[0], held.take.knot, held.take.text.embeddings, held.cache.anchors[SINK].layers[0][0]):
+        assert part.data_ptr() in addresses
+    assert any(t.data_ptr() in addresses for t in held.codec.memory or () if isinstance(t, Tensor))
+
+
+def test_what_a_model_computed_is_read_in_its_own_precision_and_latents_stay_exact(tmp_path: Path) -> None:
+    state = GENERATOR.new_take(3, 32, 32)
+    GENERATOR.draw(state, [Prompt("one")])
+    GENERATOR.commit(state)
+    save_snapshot(GENERATOR.snapshot(state), tmp_path / "s.safetensors")
+    read = load_snapshot(tmp_path / "s.safetensors", CPU, torch.bfloat16)
+    assert {t.dtype for t in tensors_of(read.cache)} == {torch.bfloat16}
+    assert {t.dtype for t in read.take.recent} == {torch.float32}
+
+
+def test_a_format_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> None:
+    state, file = GENERATOR.new_take(3, 32, 32), tmp_path / "s.safetensors"
+    save_snapshot(GENERATOR.snapshot(state), file)
+    with safe_open(file, "pt") as f:
+        facts = json.loads(f.metadata()["facts"])
+    save_file(load_file(file) or {"none": torch.zeros(1)}, file, {"facts": json.dumps(facts | {"format": 99})})
+    with pytest.raises(CheckpointError, match="a snapshot in format 99; this release reads formats 1 and 2"):
+        load_snapshot(file, CPU, torch.float32)
+
+
+def test_a_snapshot_of_the_earlier_format_is_read() -> None:
+    """Written by a release whose ring was slots of whole chunks (tests/app/earlier_render)."""
+    file = Path(__file__).parents[1] / "app" / "earlier_render" / "checkpoint-0000030.safetensors"
+    read = load_snapshot(file, CPU, torch.float32)
+    assert read.index == 30
+    assert read.take.sink_on_switch == "reanchor"
+    assert read.cache.policy is AnchorPolicy.FIXED
+    assert read.take.prompt == "three"
+    assert read.cache.pieces[-1].stop == 30
