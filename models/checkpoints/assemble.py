@@ -17,6 +17,7 @@ from models.catalog import Entry
 from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
 from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.codecs.tiny_configs import TINY_CODECS
 from models.generator import Generator, TextEncoder
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
@@ -112,7 +113,7 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
 
     codec: Codec
     if entry.codec == "tiny":
-        codec = TinyCodec(TINY_POCKET).to(device, dtype).eval()
+        codec = TinyCodec(TINY_CODECS[entry.name]).to(device, dtype).eval()
     else:
         from diffusers import AutoencoderKLWan
 
@@ -121,16 +122,6 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
         codec = WanCodec(AutoencoderKLWan().to(device, dtype).eval())
     generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     return Model(entry, generator, "random", lambda prompt: {})
-
-
-TINY_POCKET = TinyCodecConfig(
-    patch_size=2,
-    encoder_width=48,
-    encoder_strides=(2, 2, 1),
-    decoder_widths=(96, 64, 32, 32),
-    decoder_scales=(2, 2, 1),
-    bounded=True,
-)
 
 
 def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:

@@ -66,7 +66,7 @@ class Arm:
 def arms(model: Model) -> list[Arm]:
     """Return the ways of rolling out that are compared: the default first, each of the others with one change."""
     config = model.entry.rollout
-    few = [s for s in config.schedule.sigmas if s in (1.0, 0.75)] or list(config.schedule.sigmas[:2])
+    other = config.first_schedule or Schedule(config.schedule.sigmas[:2])
     half = config.sink + (config.window - config.sink) // 2 // config.chunk * config.chunk
     others: dict[str, dict[str, Any]] = {
         "no sink": {"sink": 0},
@@ -77,7 +77,7 @@ def arms(model: Model) -> list[Arm]:
         f"window {max(half, config.sink + config.chunk)}": {"window": max(half, config.sink + config.chunk)},
         "anchor fixed": {"anchor": AnchorPolicy.FIXED},
         "1 step": {"schedule": Schedule(config.schedule.sigmas[:1])},
-        "2 steps": {"schedule": Schedule(tuple(few))},
+        f"{len(other.sigmas)} steps": {"schedule": other},
         "knot 1": {"knot": 1},
         "knot 2": {"knot": 2},
     }
@@ -251,7 +251,7 @@ def sheet(model: Model, path: Path, seeds: int = 3) -> None:
     takes = [(prompt, seed) for prompt in SHEET for seed in range(seeds)]
     arm = Arm("sheet", model, model.entry.rollout)
     together = list(in_step(arm, [tuple(p for p, _ in takes)] * 6, tuple(s for _, s in takes)))
-    cells = [np.concatenate([together[1][i][-1], together[5][i][3]], 1) for i in range(len(takes))]
+    cells = [np.concatenate([_small(together[c][i][f]) for c, f in ((1, -1), (5, 3))], 1) for i in range(len(takes))]
     rows = []
     for number, prompt in enumerate(SHEET):
         pictures = np.concatenate(cells[number * seeds : (number + 1) * seeds], 1)
@@ -259,6 +259,10 @@ def sheet(model: Model, path: Path, seeds: int = 3) -> None:
         cv2.putText(title, prompt, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
         rows += [title, pictures]
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+
+
+def _small(frame: meters.Frames) -> meters.Frames:
+    return cv2.resize(frame, (128, 128), interpolation=cv2.INTER_AREA)
 
 
 def _plot(drifts: list[Drift], path: Path) -> None:

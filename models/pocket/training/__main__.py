@@ -56,6 +56,7 @@ def main() -> None:
     import torch
 
     from models.checkpoints.assemble import load_tiny_codec
+    from models.codecs.tiny_configs import POCKET
     from models.pocket import weights
     from models.pocket.training import avatar as train_avatar
     from models.pocket.training import avatar_clips, clips, footage, network
@@ -76,7 +77,7 @@ def main() -> None:
             lambda codec, facts: weights.save_codec(codec, codec_file, [*earlier, {"stage": args.stage, **facts}]),
             avatar_clips.PORTRAITS if avatar else footage.SCENES,
             # faces are still drawn at half the size, by a codec of today's layout
-            config=first_codec.config if avatar and first_codec else train_codec.CONFIG,
+            config=first_codec.config if avatar and first_codec else POCKET,
             decoder_only=args.stage == "decoder",
         )
         return

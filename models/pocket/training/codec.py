@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.codecs.tiny import MemoryBlock, MergeFrames, SplitFrames, TinyCodec, TinyCodecConfig
+from models.codecs.tiny_configs import POCKET
 from models.judge import seams
 from models.pocket.training.codec_growth import grown
 from models.pocket.training.codec_loss import Adversary, picture_loss
@@ -27,15 +28,6 @@ from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
 from models.time_grid import FRAMES_PER_LATENT
 
-CONFIG = TinyCodecConfig(
-    latent_channels=32,
-    patch_size=4,
-    encoder_width=80,
-    encoder_strides=(2, 2, 1),
-    decoder_widths=(160, 96, 32, 64),
-    decoder_scales=(2, 2, 1),
-    bounded=True,
-)
 MUON, ADAM = 0.006, 1e-3  # learning rates at a rate of 1
 BATCH, CROP = 4, 96  # crops of a step on the CPU, and pixels of their side
 NOISE = 0.1  # standard deviation of what is added to latents before they are decoded
@@ -267,7 +259,7 @@ def train_codec(
     footage: Footage = SCENES,
     seed: int = 0,
     *,
-    config: TinyCodecConfig = CONFIG,
+    config: TinyCodecConfig = POCKET,
     decoder_only: bool = False,
 ) -> None:
     """Train on the CPU for `minutes`, from nothing or from `start`; `save` is called every five minutes and at the end.

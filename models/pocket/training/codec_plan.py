@@ -15,10 +15,11 @@ import torch
 
 from models.checkpoints.weight_files import CheckpointError
 from models.codecs.tiny import TinyCodec
+from models.codecs.tiny_configs import POCKET
 from models.judge import classifier
 from models.pocket import weights
 from models.pocket.training import codec_gate
-from models.pocket.training.codec import CONFIG, CodecTraining, begun, eased, statistics, with_statistics
+from models.pocket.training.codec import CodecTraining, begun, eased, statistics, with_statistics
 from models.pocket.training.codec_loss import Adversary
 from models.pocket.training.footage import SCENES, ClipBank, Frames, pool_of
 from models.pocket.training.log import Log
@@ -200,7 +201,7 @@ class _CodecRun:
         for name, rate in self.sizes.tries:
             if name == "grown" and self.start is None:
                 continue
-            codec = begun(copy.deepcopy(self.start) if name == "grown" else None, CONFIG, video)
+            codec = begun(copy.deepcopy(self.start) if name == "grown" else None, POCKET, video)
             self.training = CodecTraining(codec, self.bank.device)
             self._step((self.sizes.batch, self.sizes.crop), 0.0)  # kernels are chosen before the time counts
             self.training.loss.item()

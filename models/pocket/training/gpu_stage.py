@@ -13,7 +13,7 @@ import torch
 
 from models import catalog
 from models.cache_shape import AnchorPolicy
-from models.codecs.tiny import TinyCodec, TinyStream
+from models.codecs.tiny import TinyCodec
 from models.cue import Prompt
 from models.generator import Generator
 from models.pocket import weights
@@ -186,14 +186,14 @@ def rendered_sheet(pair: Pair, codec: TinyCodec, chunks: int, device: torch.devi
     """Frames of SHEET_PROMPTS, a row each, as the product draws them; RGB [6 * 128, 12 * 128, 3] uint8."""
     transformer, text = pair[0].eval(), pair[1].eval()
     config = replace(catalog.POCKET.rollout, anchor=AnchorPolicy.TRAILING)
-    generator = Generator(config, transformer, text, lambda: TinyStream(codec), codec.config.spatial_stride)
+    generator = Generator(config, transformer, text, codec)
     seeds = tuple(range(len(SHEET_PROMPTS)))
     state = generator.new_take(seeds, 256, 256)
     drawn = [generator.draw(state, [Prompt(SHEET_PROMPTS)] if i == 0 else []) for i in range(chunks)]
     latents = torch.cat(drawn, 2)
     rows = []
     for row in latents:
-        frames = TinyStream(codec).decode(row[None])
+        frames = codec.decode_stream().decode(row[None])
         chosen = np.linspace(0, len(frames) - 1, 12).round().astype(int)
         rows.append(
             np.hstack([cv2.resize(frames[i].numpy(), (128, 128), interpolation=cv2.INTER_AREA) for i in chosen])

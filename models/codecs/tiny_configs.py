@@ -1,0 +1,26 @@
+"""Layouts of the tiny codecs that ship with Longtake, by the name of their model."""
+
+from __future__ import annotations
+
+from models.codecs.tiny import TinyCodecConfig
+
+# 16 pixels and 4 frames to a latent cell; decoding 12 frames of 256x256 takes about as long as drawing them
+POCKET = TinyCodecConfig(
+    latent_channels=32,
+    patch_size=4,
+    encoder_width=80,
+    encoder_strides=(2, 2, 1),
+    decoder_widths=(160, 96, 32, 64),
+    decoder_scales=(2, 2, 1),
+    bounded=True,
+)
+# 8 pixels and 4 frames to a latent cell
+AVATAR = TinyCodecConfig(
+    patch_size=2,
+    encoder_width=48,
+    encoder_strides=(2, 2, 1),
+    decoder_widths=(96, 64, 32, 32),
+    decoder_scales=(2, 2, 1),
+    bounded=True,
+)
+TINY_CODECS = {"pocket": POCKET, "pocket-avatar": AVATAR}
