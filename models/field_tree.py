@@ -1,4 +1,4 @@
-"""Walk values that are made of dataclasses, mappings and sequences, field by field, so that no list of fields is kept twice."""
+"""Walk values made of dataclasses, mappings and sequences field by field, so that no list of fields is kept twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def children(value: object) -> list[tuple[str, Any]]:
-    """Return the parts of a value with their names: fields, entries or numbered elements; none of a tensor or a plain value."""
+    """Return a value's parts with their names: fields, entries or numbered elements; none of a tensor or plain value."""
     if isinstance(value, Mapping):
         return [(str(k), v) for k, v in value.items()]
     if isinstance(value, list | tuple):

@@ -30,7 +30,10 @@ def windows(frames: Frames) -> Tensor:
 
 
 def adherence(reading: Reading, scenes: Sequence[Scene], attributes: Sequence[str] = tuple(WORDING)) -> Numbers:
-    """1 where the judge reads what the scene of that window says, 0 where not, nan where nothing is said; [windows, attributes]."""
+    """Return 1 where the judge reads what a window's scene says, 0 where not, nan where nothing is said.
+
+    The result is [windows, attributes].
+    """
     out = np.full((len(scenes), len(attributes)), np.nan)
     for column, name in enumerate(attributes):
         read = reading[name].argmax(-1)
@@ -71,7 +74,7 @@ def continuity(reading: Reading, switch: int, before: Scene, after: Scene) -> fl
 
 
 def diversity(readings: Sequence[Reading]) -> float:
-    """Share of pairs of takes of one prompt in which an unsaid fact is read otherwise; 0: every seed shows one world."""
+    """Return the share of pairs of takes of one prompt that differ in an unsaid fact; 0: every seed shows one world."""
     facts = [tuple(int(r[n].mean(0).argmax()) for n in UNSAID) for r in readings]
     pairs = [(a, b) for i, a in enumerate(facts) for b in facts[i + 1 :]]
     return float(np.mean([a != b for a, b in pairs])) if pairs else float("nan")

@@ -76,9 +76,17 @@ def test_one_pass_equals_the_ring_cache(
     layout = plain_layout(rows, knot, sink=sink, far=far)
     states = [net.embed_text(embedded(text, captions(text, rows)[:, i])) for i in (FIRST, SECOND)]
     shape = CacheShape(
-        grid=TimeGrid(3, 3), layers=net.config.num_layers, heads=net.config.num_attention_heads, head_dim=net.config.attention_head_dim,
-        rows=16 // p, columns=16 // p, window=12 if sink else 9, sink=sink, knot=knot, batch=rows,
-    )  # fmt: skip
+        grid=TimeGrid(3, 3),
+        layers=net.config.num_layers,
+        heads=net.config.num_attention_heads,
+        head_dim=net.config.attention_head_dim,
+        rows=16 // p,
+        columns=16 // p,
+        window=12 if sink else 9,
+        sink=sink,
+        knot=knot,
+        batch=rows,
+    )
     cache = RingCache(shape, policy, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         expected = []

@@ -1,4 +1,4 @@
-"""Every stage of pocket's training, run by its command for a moment: the loss falls, a second run goes on from the first."""
+"""Run every stage of pocket's training by its command for a moment: the loss falls, a second run goes on."""
 
 from __future__ import annotations
 

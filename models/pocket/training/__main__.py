@@ -1,8 +1,10 @@
-"""`python -m models.pocket.training --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long|decoder]`.
+"""Train pocket models.
 
+`python -m models.pocket.training --minutes N [--model pocket|pocket-avatar] [--stage codec|base|rollout|long|decoder]`:
 `codec` learns to encode and decode, `base` to draw chunks behind true ones, `rollout` and `long` behind own ones, and
-`decoder` to decode better what a transformer already knows how to draw. Each stage starts from the model's weights in assets/ when they are there (codec and base from scratch otherwise) and
-writes them back (float16 safetensors with their configuration and history) every few minutes and at the end.
+`decoder` to decode better what a transformer already knows how to draw. Each stage starts from the model's weights in
+assets/ if they exist (codec and base from scratch otherwise) and writes them back (float16 safetensors with their
+configuration and history) every few minutes and at the end.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Ways to attend in a one-pass row, equal but for rounding; which is the fastest depends on the machine.
 
-All take queries, keys and values of the clean and of the noisy tokens and what sees what, latent by latent. No query
-sees nothing, so no row of scores is empty.
+All take queries, keys and values of the clean and of the noisy tokens and their visibility, latent by latent. Every
+query sees something, so no row of scores is empty.
 
 `written`: products and a softmax in float32, which a compiler fuses; the fastest on a CPU, its backward pass above all.
 `masked`: PyTorch's attention with a mask.
-`padded`: PyTorch's attention without a mask, so that its fastest kernel serves; hidden keys have one more feature, which
-no query outweighs.
+`padded`: PyTorch's attention without a mask, so that its fastest kernel serves; hidden keys have one more feature,
+which no query outweighs.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ AVERAGING = 0.998  # share of the averaged weights that a step keeps, once many 
 def start_as_means(codec: TinyCodec, video: Tensor, spread: float = 0.5) -> None:
     """Initialise so that three latents are a block's mean colour and the decoder paints it flat, plus noise.
 
-    All latents of `video` [B, T, 3, H, W] have mean 0 and standard deviation 1 then. Each colour runs through the network as a pair of channels, one for either sign, because ReLU keeps one only.
+    All latents of `video` [B, T, 3, H, W] then have mean 0 and standard deviation 1. Each colour runs through the network
+    as a pair of channels, one for either sign, because ReLU keeps one only.
     """
     for m in codec.modules():
         if isinstance(m, nn.Conv2d):
@@ -157,7 +158,10 @@ class CodecTraining:
         adversary: Adversary | None = None,
         strength: float = 1.0,
     ) -> None:
-        """Descend once on video [B, LEAD + T, 3, H, W] in 0..1 with weights [B, T, H, W]; `rate` scales MUON and ADAM."""
+        """Descend once on video [B, LEAD + T, 3, H, W] in 0..1; `rate` scales MUON and ADAM.
+
+        `weight` [B, T, H, W] is the loss weight of every pixel.
+        """
         for optim, base in zip(self._optims, self._bases, strict=True):
             optim.param_groups[0]["lr"] = base * rate
         with torch.autocast(self._device.type, torch.bfloat16):
@@ -195,7 +199,7 @@ def _laid_out(codec: TinyCodec, device: torch.device) -> TinyCodec:
 
 @torch.no_grad()
 def statistics(codec: TinyCodec, bank: ClipBank) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel before normalisation, over latents of four frames of whole pictures."""
+    """Return mean and standard deviation of every channel before normalisation, over latents of whole pictures."""
     latents = [codec.encode(bank.sample(4, bank.size)[0])[:, :, 1:].float() for _ in range(24)]
     z = torch.cat(latents) * codec.std + codec.mean
     return z.mean((0, 2, 3, 4)), z.std((0, 2, 3, 4))
@@ -230,9 +234,9 @@ def eased(done: float, flat: float, end: float = 0.0) -> float:
 
 @torch.no_grad()
 def scores(codec: TinyCodec, footage: Footage, clips: int = 4, frames: int = 37) -> Facts:
-    """Of whole reconstructed clips, held-out pairs among them: mean PSNR in dB, and the pulse of its latents.
+    """Measure whole reconstructed clips, held-out pairs among them: mean PSNR in dB, and the pulse of its latents.
 
-    The pulse is the change at the strongest of the four frames of a latent against the frames around it; 1 is an even flow.
+    The pulse is the change at the strongest of the four frames of a latent against the frames around it; 1 is even.
     """
     rng, decibels, profiles = random.Random(1), [], []
     for i in range(clips):
@@ -264,7 +268,8 @@ def train_codec(
 ) -> None:
     """Train on the CPU for `minutes`, from nothing or from `start`; `save` is called every five minutes and at the end.
 
-    A `start` of another configuration is grown to `config`. `decoder_only`: `start` keeps its encoder and its latents as they are. ValueError without a `start` then.
+    A `start` of another configuration is grown to `config`. With `decoder_only` the encoder and the latents of `start` stay
+    as they are. Raises ValueError for `decoder_only` without a `start`.
     """
     if decoder_only and start is None:
         raise ValueError("a decoder alone is trained behind an encoder that is there")

@@ -1,4 +1,4 @@
-"""What a codec has to keep before any minute goes into a transformer: every attribute, sharp edges, and the eye's consent."""
+"""The codec's gate before a transformer is trained: every attribute readable, sharp edges, and a sheet for the eye."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Report:
-    """What is left after a codec: readings as (of the world, through the codec) by attribute, and meters of the picture."""
+    """Hold what a codec keeps: readings (of the world, through the codec) by attribute, and meters of the picture."""
 
     psnr_db: float
     edge_psnr_db: float

@@ -46,7 +46,10 @@ def grown(small: TinyCodec, config: TinyCodecConfig, video: Tensor) -> TinyCodec
 
 
 def _pixels(patch: int, ratio: int) -> Places:
-    """Where the pixels of a folded picture lie when it is `ratio` times as large; channels are (colour, row, column)."""
+    """Return where the pixels of a folded picture lie when it is `ratio` times as large.
+
+    Channels are ordered (colour, row, column).
+    """
     size = patch * ratio
     return [
         [c * size**2 + (ratio * i + a) * size + ratio * j + b for a in range(ratio) for b in range(ratio)]

@@ -1,4 +1,4 @@
-"""The codec stage of the GPU plan: beginnings tried, both halves, the decoder alone, the gate; within so many seconds."""
+"""The codec stage of the GPU plan: beginnings tried, both halves, the decoder alone, the gate, within a time limit."""
 
 from __future__ import annotations
 

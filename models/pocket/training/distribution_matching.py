@@ -1,10 +1,10 @@
-"""Distribution matching on own rollouts: what pocket's and pocket-avatar's last stages have in common.
+"""Distribution matching on own rollouts: the part that pocket's and pocket-avatar's last stages share.
 
-Of the newest chunk of a take alone, one step of the schedule is repeated with gradients over the cached past, as
-constants, so memory does not grow with a take's length (streaming long tuning, LongLive 2509.22622). The loss is
-distribution matching (2311.18828): noised to a random level, the chunk is moved from where a network that follows the
-generator's own output would put it to where the frozen network of the stage's start puts it. Both see the newest chunks before it as a short clip. One step in three is teacher forcing
-on clips of the world, so that nothing learned there is lost.
+For the newest chunk of a take, one step of the schedule is repeated with gradients over the cached past as constants,
+so memory does not grow with a take's length (streaming long tuning, LongLive 2509.22622). The loss is distribution
+matching (2311.18828): noised to a random level, the chunk is moved from where a network that follows the generator's
+own output would put it to where the frozen network of the stage's start puts it. Both see the newest chunks before it
+as a short clip. One step in three is teacher forcing on clips of the world, so that nothing learned there is lost.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`python -m models.pocket.training.gpu_plan --stage codec|transformer --seconds N --out FOLDER`: one stage within a lease.
+"""Run one training stage within a lease of minutes.
 
-Made for a machine with a GPU that is lent for minutes: it ends by itself before N seconds, saves weights every minute,
-and leaves few, small files. `--dry-run` does the same at a small fraction of the work, on the CPU of any machine.
-Drawing processes are forked before anything touches CUDA.
+`python -m models.pocket.training.gpu_plan --stage codec|transformer --seconds N --out FOLDER` ends by itself before N
+seconds, saves weights every minute, and leaves few, small files. `--dry-run` does the same at a small fraction of the
+work, on the CPU of any machine. Drawing processes are forked before anything touches CUDA.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a training batch looks at: which latents of which clips, what sees what, and which errors count.
+"""The layout of a training batch: which latents of which clips, what sees what, and which errors count.
 
-A row is four chunks of a clip, its slots: the first, then three neighbours. Slots 0 to 2 also stand there clean, as the
-past that later slots see. Everything that an inference may ask for occurs among the rows, in the shares below: knots,
-sinks of several lengths or none, both anchor policies, windows cut short or flushed, switches with and without recache, a start
+A row is four chunks of a clip, its slots: the first, then three neighbours. Slots 0 to 2 also occur clean, as the past
+that later slots see. Everything that inference may ask for occurs among the rows, in the shares below: knots, sinks of
+several lengths or none, both anchor policies, windows cut short or flushed, switches with and without recache, a start
 image that is given, a source to draw over, and a past recalled from further back.
 """
 

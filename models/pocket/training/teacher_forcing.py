@@ -1,8 +1,8 @@
 """Second stage of pocket's training: the causal transformer and its text encoder.
 
-Teacher forcing (every chunk behind a true past) over all chunks of a row in one pass. From 60 % of the time on each batch
-is stepped on twice, the second time behind the past that the network itself predicted in the first: what it draws
-wrong is then nothing new to it, and costs no pass more.
+Teacher forcing (every chunk behind a true past) over all chunks of a row in one pass. From 60 % of the time on each
+batch is stepped on twice, the second time behind the past that the network itself predicted in the first: its own
+errors are then nothing new to it, and cost no additional pass.
 """
 
 from __future__ import annotations
