@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def children(value: object) -> list[tuple[str, Any]]:
-    """Return a value's parts with their names: fields, entries or numbered elements; none of a tensor or plain value."""
+    """Return a value's parts with their names: fields, entries or numbered elements; a tensor has none."""
     if isinstance(value, Mapping):
         return [(str(k), v) for k, v in value.items()]
     if isinstance(value, list | tuple):

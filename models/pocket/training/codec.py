@@ -38,8 +38,8 @@ AVERAGING = 0.998  # share of the averaged weights that a step keeps, once many 
 def start_as_means(codec: TinyCodec, video: Tensor, spread: float = 0.5) -> None:
     """Initialise so that three latents are a block's mean colour and the decoder paints it flat, plus noise.
 
-    All latents of `video` [B, T, 3, H, W] then have mean 0 and standard deviation 1. Each colour runs through the network
-    as a pair of channels, one for either sign, because ReLU keeps one only.
+    All latents of `video` [B, T, 3, H, W] then have mean 0 and standard deviation 1. Each colour runs through the
+    network as a pair of channels, one for either sign, because ReLU keeps one only.
     """
     for m in codec.modules():
         if isinstance(m, nn.Conv2d):
@@ -268,8 +268,8 @@ def train_codec(
 ) -> None:
     """Train on the CPU for `minutes`, from nothing or from `start`; `save` is called every five minutes and at the end.
 
-    A `start` of another configuration is grown to `config`. With `decoder_only` the encoder and the latents of `start` stay
-    as they are. Raises ValueError for `decoder_only` without a `start`.
+    A `start` of another configuration is grown to `config`. With `decoder_only` the encoder and the latents of `start`
+    stay as they are. Raises ValueError for `decoder_only` without a `start`.
     """
     if decoder_only and start is None:
         raise ValueError("a decoder alone is trained behind an encoder that is there")

@@ -73,8 +73,8 @@ def train_on_device(
 ) -> None:
     """Train pocket's transformer behind `codec` and return before `seconds` are over.
 
-    Without a `plan` a CPU does a dry run. A run goes on from weights that lie in `out`; averaged weights, in shards, and a
-    sheet of pictures appear there.
+    Without a `plan` a CPU does a dry run. A run goes on from weights that lie in `out`; averaged weights, in shards,
+    and a sheet of pictures appear there.
     """
     plan = plan or (Plan() if device.type == "cuda" else DRY)
     began = time.monotonic()
