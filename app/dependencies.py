@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from app.errors import ConflictError
 from app.services import Services
 from app.settings import Settings
-from streaming.live.registry import HostedSession
+from streaming.live.admission import HostedSession
 from streaming.speech.avatar import Avatar
 from streaming.take.take_file import Take
 

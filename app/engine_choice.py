@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporters.artifacts import ExportError, Store
-from exporters.choice import Asked, choose
-from exporters.engine import Variant
-from exporters.engines import ENGINES, build, require
+from exporters.engine_modules import Variant
+from exporters.engine_registry import ENGINES, build, require
+from exporters.engine_selection import Asked, choose
 from exporters.verify import verify
 from models.checkpoints.assemble import Model
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from models.errors import ErrorKind, UserError
 from streaming.background_renders import without_folders
-from streaming.live.registry import FullError
+from streaming.live.admission import FullError
 
 log = logging.getLogger(__name__)
 

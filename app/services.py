@@ -14,10 +14,10 @@ from app.errors import NotAllowedError, NotFoundError
 from app.model_library import ModelLibrary
 from app.render_program import render_program
 from app.settings import IceServer
-from app.speech_order import SpeechOrder
+from app.speech_request import SpeechOrder
 from models.judge.face_reader import FaceReader
 from streaming.background_renders import BackgroundRenders
-from streaming.live.registry import HostedSession, SessionRegistry
+from streaming.live.admission import HostedSession, SessionRegistry
 from streaming.live.session import Session
 from streaming.live.session_state import SessionState
 from streaming.speech.portrait_check import installed_face_reader

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from exporters.engine import EngineTransformer
+from exporters.engine_modules import EngineTransformer
 from exporters.rollouts import Script, roll
 from exporters.step import OUTPUTS, Step
 from models.checkpoints.assemble import Model

@@ -15,7 +15,7 @@ from torch import Tensor
 from exporters.artifacts import write_json
 from exporters.capture import capture
 from exporters.decoder import memory_shapes
-from exporters.engine import DECODER, NOTES, STEP, Say
+from exporters.engine_modules import DECODER, NOTES, STEP, Say
 from exporters.int8 import calibrate, sensitivity
 from exporters.int8.decoder import quantize
 from exporters.int8.graph import dynamic, with_qdq

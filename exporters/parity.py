@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from exporters.capture import Captured, capture, x0_error
-from exporters.engine import EngineTransformer, Runners, Say, with_engine
+from exporters.engine_modules import EngineTransformer, Runners, Say, with_engine
 from exporters.rollouts import Script, roll, script
 from models.checkpoints.assemble import Model
 from models.judge import meters

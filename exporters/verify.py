@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve e
 import torch
 
 from exporters.artifacts import ExportError, Store, no_room, read_json, size_of, write_json
-from exporters.engine import NOTES, Say, Variant, with_engine
-from exporters.engines import ENGINES, build, exported, key_of, require, start
+from exporters.engine_modules import NOTES, Say, Variant, with_engine
+from exporters.engine_registry import ENGINES, build, exported, key_of, require, start
 from exporters.parity import adherence, compared, drift, resident, rollout, timing
 from exporters.report import page
 from exporters.rollouts import roll, script

@@ -25,8 +25,8 @@ from torch import Tensor
 from models.cache_protocol import KeysValues, Visible
 from models.cache_shape import AnchorPolicy, CacheShape
 from models.cache_snapshot import Anchor, CacheSnapshot, Piece
-from models.copies import copied
 from models.rope import Rotation, rotation
+from models.tensor_copies import copied
 
 SINK, REFERENCE = "sink", "reference"  # names of anchors
 

@@ -14,13 +14,13 @@ from models.cache_protocol import EngineCache
 from models.cache_shape import AnchorPolicy, CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.copies import copied
 from models.cue import Cue, Cut, Hush, Invalidates, OnSwitch, Parameter, Prompt, Reference, Seed, SinkOnSwitch
 from models.errors import UserError
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.sampler import Schedule
 from models.state import Blend, Snapshot, TakeState
+from models.tensor_copies import copied
 from models.transformer import TextState, Transformer
 
 REMEMBERED_PROMPTS = 16

@@ -11,7 +11,7 @@ from models.cache import RingCache
 from models.cache_snapshot import CacheSnapshot
 from models.codecs.stream import DecodeStream, StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
-from models.field_tree import tensors_of
+from models.dataclass_tree import tensors_of
 from models.transformer import TextState
 
 

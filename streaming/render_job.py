@@ -29,7 +29,6 @@ from models.errors import UserError
 from streaming.media.video_writer import VideoWriter
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.take import journal
-from streaming.take.earlier_cues import in_version_1
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
@@ -41,6 +40,7 @@ from streaming.take.journal import (
     RenderFacts,
     landed_cue,
 )
+from streaming.take.legacy_cues import in_version_1
 from streaming.take.take_file import CueLine, Take, latent_at
 
 CHUNKS_PER_FRAGMENT = 5

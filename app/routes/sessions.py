@@ -17,8 +17,8 @@ from app.settings import IceServer
 from models import catalog
 from models.catalog import AVATAR_PROMPT
 from models.cue import Reference, Setting
+from streaming.live.admission import HostedSession
 from streaming.live.pacing import LookAhead
-from streaming.live.registry import HostedSession
 from streaming.speech.portrait_check import DRAWS, Trial
 from streaming.take.take_file import CueLine, Take
 from streaming.transport import commands

@@ -7,7 +7,7 @@ import hmac
 from fastapi import APIRouter, WebSocket
 
 from app.dependencies import ServicesOf
-from streaming.transport.socket import SocketViewer
+from streaming.transport.websocket import SocketViewer
 
 router = APIRouter()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from exporters.engine import DECODER, STEP, Runners, Say, Variant
+from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
 
 PRECISIONS = ("fp32", "fp16", "int8")

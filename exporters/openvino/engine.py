@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from exporters.artifacts import ExportError
-from exporters.engine import DECODER, STEP, Runners, Say, Variant
+from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.artifacts import ExportError
-from exporters.engine import Say
+from exporters.engine_modules import Say
 
 WORKSPACE = 4 << 30  # bytes that a tactic may use
 Shapes = Mapping[str, tuple[int, ...]]  # by the name of an input

@@ -9,7 +9,7 @@ import torch
 
 from exporters.artifacts import ExportError
 from exporters.decoder import memory_shapes
-from exporters.engine import DECODER, STEP, Runners, Say, Variant
+from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from exporters.shapes import occurring, tokens_of
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec

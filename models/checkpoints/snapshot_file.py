@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.checkpoints.earlier_snapshots import read_format_1
+from models.checkpoints.legacy_snapshots import read_format_1
 from models.checkpoints.weight_files import CheckpointError
-from models.field_tree import children
+from models.dataclass_tree import children
 from models.state import Snapshot
 
 FORMAT = 2

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.copies import copied
+from models.tensor_copies import copied
 from models.time_grid import FRAMES_PER_LATENT
 
 # What a network carries from one call to the next, one entry for every layer that looks back: a tensor, None where it
@@ -77,7 +77,7 @@ class DecodeStream:
         if self._memory is None:
             return StreamSnapshot(None, self._lead)
         tensors = [m for m in self._memory if isinstance(m, Tensor)]
-        if tensors and tensors[0].device.type == "cpu":  # out of the way of activations (models.copies)
+        if tensors and tensors[0].device.type == "cpu":  # out of the way of activations (models.tensor_copies)
             kept = iter(copied(tensors))
             self._memory = [next(kept) if isinstance(m, Tensor) else m for m in self._memory]
         return StreamSnapshot(tuple(self._memory), self._lead)

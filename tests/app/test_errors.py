@@ -14,7 +14,7 @@ from app.log_output import LogLevel, configure
 from models.catalog import UnknownModelError
 from models.checkpoints.weight_files import CheckpointError
 from models.errors import ErrorKind, UserError
-from streaming.live.registry import FullError
+from streaming.live.admission import FullError
 
 
 class Body(BaseModel):

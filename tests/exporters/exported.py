@@ -12,8 +12,8 @@ import torch
 from conftest import tiny_model
 
 from exporters.artifacts import Store
-from exporters.engine import Variant
-from exporters.engines import build
+from exporters.engine_modules import Variant
+from exporters.engine_registry import build
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Cut, Parameter, Prompt, Seed
 

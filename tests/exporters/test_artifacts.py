@@ -18,11 +18,11 @@ import torch
 from conftest import tiny_model
 from exported import FP32, tiny_store
 
-from exporters import engines
+from exporters import engine_registry
 from exporters.artifacts import MANIFEST, ExportError, Key, Store, write_json
-from exporters.choice import is_good
-from exporters.engine import Variant
-from exporters.engines import build, key_of, start
+from exporters.engine_modules import Variant
+from exporters.engine_registry import build, key_of, start
+from exporters.engine_selection import is_good
 from models.catalog import POCKET
 from models.checkpoints.assemble import random_model
 from models.codecs.tiny import TinyCodec
@@ -66,7 +66,7 @@ def test_a_damaged_file_is_refused_in_one_line_and_built_anew(
     with pytest.raises(ExportError, match=rf"damaged \({name} is not what was built\).*longtake export") as said:
         start(model, FP32, copied)
     assert "\n" not in str(said.value)
-    monkeypatch.setattr(engines.ENGINES["onnx"], "make", lambda *a: (a[2] / name).write_bytes(b"new"))
+    monkeypatch.setattr(engine_registry.ENGINES["onnx"], "make", lambda *a: (a[2] / name).write_bytes(b"new"))
     build(model, FP32, copied, lambda text: None)
     assert (copied.path(key) / name).read_bytes() == b"new"
     assert copied.find(key) is not None
@@ -99,7 +99,7 @@ def test_other_weights_codec_configuration_or_versions_are_another_artifact(monk
         codec.generator.codec.decoder[1].weight[0] += 1  # type: ignore[attr-defined]
     names.add(key_of(codec, FP32).name)
     names.add(key_of(model, Variant("onnx", "int8")).name)
-    monkeypatch.setattr(engines, "version", lambda package: "0.0")
+    monkeypatch.setattr(engine_registry, "version", lambda package: "0.0")
     names.add(key_of(model, FP32).name)
     assert len(names) == 7
 
@@ -114,7 +114,7 @@ def test_a_build_that_fails_leaves_nothing_and_keeps_what_was_there(
         (folder / "step.onnx").write_bytes(b"half")
         raise RuntimeError("the compiler died")
 
-    monkeypatch.setattr(engines.ENGINES["onnx"], "make", fail)
+    monkeypatch.setattr(engine_registry.ENGINES["onnx"], "make", fail)
     with pytest.raises(RuntimeError, match="the compiler died"):
         build(model, FP32, copied, lambda text: None)
     assert sorted(p.name for p in copied.folder.iterdir()) == before
@@ -125,7 +125,7 @@ def test_a_verdict_does_not_outlive_what_it_was_passed_on(copied: Store, monkeyp
     model = tiny_model()
     key = key_of(model, FP32)
     write_json(copied.beside(key, "parity.json"), {"good": True, "key": key.name})
-    monkeypatch.setattr(engines.ENGINES["onnx"], "make", lambda model, precision, folder, say: None)
+    monkeypatch.setattr(engine_registry.ENGINES["onnx"], "make", lambda model, precision, folder, say: None)
     build(model, FP32, copied, lambda text: None)
     assert not is_good(model, FP32, copied)
 
@@ -135,7 +135,7 @@ def test_no_space_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(model, precision, folder, say):  # type: ignore[no-untyped-def]
         raise OSError(code, os.strerror(code), str(folder))
 
-    monkeypatch.setattr(engines.ENGINES["onnx"], "make", full)
+    monkeypatch.setattr(engine_registry.ENGINES["onnx"], "make", full)
     with pytest.raises(ExportError, match=r"no space left on the disk; nothing was kept, make room and run it again$"):
         build(tiny_model(), FP32, Store(tmp_path / "engines"), lambda text: None)
     assert list((tmp_path / "engines").iterdir()) == []

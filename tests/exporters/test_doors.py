@@ -14,7 +14,7 @@ import yaml
 
 from app.engine_choice import exportable
 from exporters.artifacts import ExportError
-from exporters.engine import Variant
+from exporters.engine_modules import Variant
 
 TAKE = """
 model: pocket

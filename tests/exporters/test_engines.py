@@ -13,8 +13,8 @@ from torch import Tensor
 
 from exporters.artifacts import Store
 from exporters.capture import TorchRunner
-from exporters.engine import Runners, Variant, with_engine
-from exporters.engines import build, start
+from exporters.engine_modules import Runners, Variant, with_engine
+from exporters.engine_registry import build, start
 from exporters.parity import psnr
 from exporters.rollouts import roll as roll_script
 from exporters.rollouts import script

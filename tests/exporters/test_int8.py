@@ -15,8 +15,8 @@ from torch import Tensor
 
 from exporters.artifacts import read_json
 from exporters.capture import Captured, capture, x0_error
-from exporters.engine import NOTES, STEP
-from exporters.engines import key_of
+from exporters.engine_modules import NOTES, STEP
+from exporters.engine_registry import key_of
 from exporters.int8 import calibrate, sensitivity
 from exporters.int8.graph import dynamic, layer_nodes, with_qdq
 from exporters.int8.simulated import linears, quantized, quantized_activation, quantized_weight
@@ -138,7 +138,7 @@ def test_the_artifact_lists_what_was_measured_and_what_stays_in_float() -> None:
 @pytest.mark.long
 def test_pockets_int8_weights_are_at_most_thirty_percent_of_float32(tmp_path: Path) -> None:
     from exporters.artifacts import Store
-    from exporters.engines import build
+    from exporters.engine_registry import build
     from models.catalog import POCKET
     from models.checkpoints.assemble import ASSETS, load
 

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny_avatar, tiny_model
 
 from exporters.capture import TorchRunner
-from exporters.engine import EngineTransformer
+from exporters.engine_modules import EngineTransformer
 from exporters.shapes import occurring
 from models.cache_shape import ReferenceRule
 from models.checkpoints.assemble import Model

@@ -21,8 +21,8 @@ from standin import StandIn
 
 from exporters.artifacts import ExportError
 from exporters.capture import capture
-from exporters.engine import DECODER, STEP
-from exporters.engines import key_of, require
+from exporters.engine_modules import DECODER, STEP
+from exporters.engine_registry import key_of, require
 from exporters.int8 import calibrate
 from exporters.int8.graph import with_qdq
 from exporters.onnx.graph import export_step

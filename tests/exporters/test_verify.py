@@ -15,8 +15,8 @@ from conftest import tiny_model
 from exported import FP32, INT8, tiny_store
 
 from exporters.artifacts import Store
-from exporters.choice import is_good
-from exporters.engines import key_of
+from exporters.engine_registry import key_of
+from exporters.engine_selection import is_good
 from exporters.parity import adherence, psnr
 from exporters.verify import is_equal, verdict, verify
 from models.judge.classifier import ATTRIBUTES, Judge

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.cache import RingCache
 from models.cache_protocol import Visible
 from models.cache_shape import AnchorPolicy, CacheShape, ReferenceRule
-from models.field_tree import tensors_of
+from models.dataclass_tree import tensors_of
 from models.rope import rotation
 from models.time_grid import TimeGrid
 

@@ -23,7 +23,7 @@ from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.codecs.stream import StreamSnapshot
 from models.cue import Cue, Cut, Parameter, Prompt, Seed
-from models.field_tree import equal, tensors_of
+from models.dataclass_tree import equal, tensors_of
 from models.state import Blend, Snapshot, TakeFields
 from models.transformer import TextState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.cue import Cue, Cut, Hush, Parameter, Prompt, Reference, Seed
-from streaming.take.earlier_cues import in_version_1
+from streaming.take.legacy_cues import in_version_1
 
 WRITTEN: list[tuple[Cue, str]] = [
     (Prompt('a "red" ball\'s'), "Prompt(text='a \"red\" ball\\'s', blend=1)"),

@@ -17,7 +17,7 @@ import exporters.onnx.engine
 import exporters.openvino.engine
 import exporters.tensorrt.engine
 from exporters.artifacts import ExportError, Key, Store
-from exporters.engine import Runners, Say, Variant
+from exporters.engine_modules import Runners, Say, Variant
 from exporters.shapes import occurring
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.artifacts import ExportError, Key, Store, read_json, write_json
-from exporters.engine import Say, Variant, with_engine
-from exporters.engines import ENGINES, exported, key_of, start
+from exporters.engine_modules import Say, Variant, with_engine
+from exporters.engine_registry import ENGINES, exported, key_of, start
 from exporters.parity import timing
 from models.checkpoints.assemble import Model
 

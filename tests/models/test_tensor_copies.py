@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.copies import copied
+from models.tensor_copies import copied
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64)
 shapes = st.lists(st.integers(0, 5), max_size=4)

@@ -10,9 +10,9 @@ from clocks import TestClock
 from conftest import tiny_model
 from sessions import TAKE
 
+from streaming.live.admission import TICKET_LIFE, FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
-from streaming.live.registry import TICKET_LIFE, FullError, HostedSession, SessionRegistry
 
 pytestmark = pytest.mark.asyncio
 

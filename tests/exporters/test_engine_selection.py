@@ -9,11 +9,11 @@ import pytest
 from conftest import tiny_model
 from exported import FP32, INT8, tiny_store
 
-from exporters import choice
+from exporters import engine_selection
 from exporters.artifacts import ExportError, Store, write_json
-from exporters.choice import Asked, choose
-from exporters.engine import Variant
-from exporters.engines import build, key_of
+from exporters.engine_modules import Variant
+from exporters.engine_registry import build, key_of
+from exporters.engine_selection import Asked, choose
 from exporters.parity import Adherence, Timing
 from models.checkpoints.assemble import Model
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         seconds["asked"] += 1
         return {name: Timing(seconds[name], 0.0, 0.0, 0.0) for name in models}
 
-    monkeypatch.setattr(choice, "timing", timing)
+    monkeypatch.setattr(engine_selection, "timing", timing)
     return seconds
 
 
@@ -125,7 +125,7 @@ def test_a_choice_that_cannot_be_written_down_is_made_all_the_same(
         raise ExportError("the disk is full")
 
     judged(store, FP32, good=True)
-    monkeypatch.setattr(choice, "write_json", full)
+    monkeypatch.setattr(engine_selection, "write_json", full)
     engine, said = chosen(store)
     assert engine["precision"] == "fp32"
     assert said == ["note: the choice is not remembered; the disk is full", "engine: onnx fp32, 1.7x torch"]
