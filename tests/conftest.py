@@ -50,7 +50,7 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     codec = TinyCodec(TINY_CODEC).eval()
     rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
     generator = Generator(rollout, transformer, tiny_text, codec)
-    entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32))
+    entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32), stride=8)
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 
@@ -69,7 +69,7 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     )  # fmt: skip
     transformer.eval().requires_grad_(requires_grad=False)
     generator = Generator(rollout, transformer, tiny_text, codec)
-    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), fps=25, drive=64)
+    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), stride=8, fps=25, drive=64)
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 

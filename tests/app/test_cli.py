@@ -140,7 +140,7 @@ def test_a_render_with_everything_on_request(capsys: pytest.CaptureFixture[str],
     assert code == 0
     import cv2
 
-    assert cv2.imread(str(tmp_path / "s.png")).shape == (4 * 256, 8 * 256, 3)
+    assert cv2.imread(str(tmp_path / "s.png")).shape == (4 * 512, 8 * 512, 3)
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["cues"][0]["latent"] == 0
     assert report["frames"] == 24 * 4 - 3
