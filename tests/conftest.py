@@ -69,7 +69,9 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     )  # fmt: skip
     transformer.eval().requires_grad_(requires_grad=False)
     generator = Generator(rollout, transformer, tiny_text, codec)
-    entry = replace(POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), stride=8, fps=25, drive=64)
+    entry = replace(
+        POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), stride=8, fps=25, drive=64
+    )
     return Model(entry, generator, "tiny", lambda prompt: {})
 
 

@@ -1,4 +1,4 @@
-"""Run the avatar's server with pictures that are white where their sound is loud, so that a viewer can time the two."""
+"""The avatar's server with a picture that is white where its own sound is loud: a viewer sees when it was heard."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 from avatar_server import main, tiny
-from streaming.speech.avatar_producer import AvatarProducer
 
-from streaming.live.playout import Shown
-from streaming.rollout import Chunk
+from streaming.live.playout import Playout, Shown
 
-_shown = AvatarProducer._shown
+_redraw = Playout.redraw
 
 
-def flashing(drawing: AvatarProducer, chunk: Chunk) -> list[Shown]:
-    return [
-        replace(frame, picture=np.full_like(np.asarray(frame.picture), 255 if np.abs(frame.sound).max() > 3000 else 0))
-        for frame in _shown(drawing, chunk)
-    ]
+def flashing(playout: Playout, frames: list[Shown]) -> None:
+    loud = [np.abs(frame.sound).max() > 3000 for frame in frames]
+    _redraw(
+        playout,
+        [replace(f, picture=np.full_like(f.picture, 255 if on else 0)) for f, on in zip(frames, loud, strict=True)],
+    )
 
 
 if __name__ == "__main__":
-    AvatarProducer._shown = flashing  # type: ignore[method-assign]
+    Playout.redraw = flashing  # type: ignore[method-assign]
     tiny()
     main()

@@ -11,15 +11,15 @@ from app.cli import main
 from streaming.live.playout import Playout, Shown
 from streaming.media.h264 import Picture
 
-BITS, BLOCK = 16, 8  # a row of 16 squares of 8 pixels, the lowest bit on the left; white is 1
+BITS = 16  # squares in a row across the picture, the lowest bit on the left; white is 1
 _add = Playout.add
 
 
 def marked(picture: Picture, number: int) -> Picture:
     bits = (number >> np.arange(BITS)) & 1
-    row = np.repeat(255 * bits.astype(np.uint8), BLOCK)
+    side = picture.shape[1] // BITS
     picture = picture.copy()
-    picture[:BLOCK, : BITS * BLOCK] = row[None, :, None]
+    picture[:side, : BITS * side] = np.repeat(255 * bits.astype(np.uint8), side)[None, :, None]
     return picture
 
 

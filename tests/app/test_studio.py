@@ -297,7 +297,7 @@ def test_a_reloaded_page_goes_on_with_its_take(page: Page) -> None:
 
 def test_a_model_says_what_it_asks_for_before_it_is_loaded(page: Page) -> None:
     facts = page.inner_text("[data-lt=facts]")
-    assert "128x128 at 16 fps" in facts
+    assert "256x256 at 16 fps" in facts
     assert "of memory" in facts
     assert "on disk" in facts
     page.select_option("[data-lt=model]", "longlive-1.3b")
