@@ -15,7 +15,7 @@ from models.checkpoints.footprint import disk_bytes, memory_bytes
 def test_memory_is_what_the_loaded_weights_take() -> None:
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
     weights = sum(p.numel() * p.element_size() for p in model.generator.transformer.parameters())
-    cache = 2 * 6 * 12 * 16 * 256 * 4  # keys and values of 6 layers, 12 latents of 4x4 tokens
+    cache = 2 * 8 * 12 * 64 * 320 * 4  # keys and values of 8 layers, 12 latents of 8x8 tokens
     assert memory_bytes(catalog.POCKET, 4) == weights + cache
 
 
