@@ -61,7 +61,7 @@ def join_shards(path: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether weights were saved under that name, as one file or in shards."""
+    """Return whether weights were saved under that name, as one file or in shards."""
     return path.exists() or _index(path).exists()
 
 
@@ -90,7 +90,7 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """Of one file or of shards, as they were saved. CheckpointError for a file that is not there or broken."""
+    """Read one file or its shards; raises CheckpointError for a missing or broken file."""
     if path.exists() or not _index(path).exists():
         return read(path)
     shards = sorted(set(json.loads(_index(path).read_text())["weight_map"].values()))

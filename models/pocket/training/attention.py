@@ -40,7 +40,7 @@ class Sight(NamedTuple):
 
     @classmethod
     def of(cls, layout: Layout, tokens: int) -> Sight:
-        """From a layout on a device, for latents of so many tokens."""
+        """Build the visibility of a layout on a device, for latents of so many tokens."""
         return cls(*(t.repeat_interleave(tokens, -1) for t in (layout.sees_clean, layout.sees_noisy)))
 
 

@@ -186,7 +186,7 @@ class _CodecRun:
                 self._save("codec.safetensors", self.training.average, name)
 
     def _psnr(self) -> float:
-        """Of eight windows, in dB."""
+        """Return the mean PSNR of eight windows, in dB."""
         true = [clip for clip, _ in self.windows[:8]]
         made = codec_gate.through(self.training.average, true)
         errors = [

@@ -84,7 +84,7 @@ class DrawingPool:
         return True
 
     def take(self, least: int, most: int) -> Filled:
-        """From `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError.
+        """Return from `least` to `most` filled slots; waits only for the first `least`. Raises DrawingError.
 
         ValueError for a `least` that is more than there are slots.
         """

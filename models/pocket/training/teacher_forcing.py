@@ -44,7 +44,7 @@ def size_for(device: torch.device) -> Size:
 
 
 def in_bfloat16(device: torch.device) -> bool:
-    """Whether products are faster in bfloat16: on CUDA, and on CPUs that multiply it."""
+    """Return whether products are faster in bfloat16: on CUDA, and on CPUs that multiply it."""
     return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
@@ -57,7 +57,10 @@ class Forcing:
         self._first: tuple[Layout, Tensor] | None = None  # the rows of the step before, and what it predicted
 
     def loss(self, *, own: bool) -> Tensor:
-        """Of the next batch; with `own` every second one is the batch before, behind the network's own past."""
+        """Return the loss of the next batch.
+
+        With `own` every second one is the batch before, behind the network's own past.
+        """
         again, self._first = self._first, None
         if again is not None:
             layout, past = again[0].again(self._rng), again[1]

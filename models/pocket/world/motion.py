@@ -1,4 +1,4 @@
-"""Where a scene's subject is, as a function of the time since its motion began.
+"""Motion of a scene's subject: its place as a function of the time since its motion began.
 
 Periods are 24 frames (a chunk is 12), but for walkers, which move a sixteenth of the picture every four frames, one
 cell of a 16x codec at 256 pixels a latent, and leave on one side to come back on the other.

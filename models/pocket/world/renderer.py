@@ -32,7 +32,7 @@ FADE_FRAMES = 8
 
 @dataclass(frozen=True)
 class Beat:
-    """From `frame` on the clip shows `scene`."""
+    """Show `scene` in a clip from `frame` on."""
 
     frame: int
     scene: Scene

@@ -105,7 +105,7 @@ class Scene:
         return (self.colour, self.subject) in HELD_OUT
 
     def says(self, attribute: str) -> bool:
-        """Whether the scene's caption names that attribute."""
+        """Return whether the scene's caption names that attribute."""
         return attribute in WORDING and not (attribute == "side" and self.motion in WALKERS)
 
     def caption(self, rng: random.Random | None = None) -> str:
