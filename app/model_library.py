@@ -89,7 +89,7 @@ class ModelLibrary:
         return ModelFacts(
             name=entry.name,
             title=entry.title,
-            speaks=entry.drive is not None,
+            speaks=entry.driving_features is not None,
             here=disk is not None,
             loaded=entry.name in self._loaded,
             size=f"{entry.size[0]}x{entry.size[1]}",

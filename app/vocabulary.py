@@ -7,7 +7,9 @@ from models.catalog import Entry
 
 def understands(entry: Entry) -> dict[str, list[list[str]]]:
     """Return attribute → values, each with the ways to say it, the plainest first; empty where any text goes."""
-    if entry.text != "words" or entry.drive is not None:  # what an avatar shows, its portrait and its voice say
+    if (
+        entry.text != "words" or entry.driving_features is not None
+    ):  # what an avatar shows, its portrait and its voice say
         return {}
     from models.pocket.world.scene import WORDING
 

@@ -74,7 +74,7 @@ class EngineTransformer:
 
     def __init__(self, transformer: CausalWanTransformer, runner: Runner) -> None:
         self.config, self.device, self.dtype = transformer.config, transformer.device, runner.dtype
-        self.drive = transformer.drive
+        self.driving_attention = transformer.driving_attention
         self._torch, self._runner = transformer, runner
         self._text: tuple[TextState, Tensor, Tensor] | None = None
         self._outputs: dict[tuple[int, ...], dict[str, Tensor]] = {}
@@ -101,7 +101,7 @@ class EngineTransformer:
         Only a pass without a head writes the cache: what a noisy pass would write is overwritten by the clean one
         before anything else reads it.
         """
-        if self.drive is not None and drive is None:  # the one pass over a portrait, which nothing drives
+        if self.driving_attention is not None and drive is None:  # the one pass over a portrait, which nothing drives
             own = self._torch.dtype
             told = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
             self._torch(latents.to(own), timestep, told, rotation, _AsStored(cache, self.dtype), head=head)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt, Reference
-from models.driving_signal import FRAME, LEVEL, RATE, Drive
+from models.driving_signal import FRAME, LEVEL, RATE, DrivingSignal
 from models.pocket.world.portrait.face import Pose, random_face
 from models.pocket.world.portrait.renderer import draw_portrait
 from models.pocket.world.scene import Scene, changed_scene, random_scene
@@ -52,14 +52,14 @@ def roll(model: Model, script: Script, size: tuple[int, int] | None = None) -> I
     """
     width, height = size or model.entry.size
     state = model.generator.new_take(script.seed, width, height)
-    speaks = model.entry.drive is not None
-    voice = _spoken(script, model.entry.rollout.grid) if speaks else None
+    speaks = model.entry.driving_features is not None
+    signal = _spoken(script, model.entry.rollout.grid) if speaks else None
     for chunk in range(script.chunks):
         cues, drive = script.cues(chunk), None
-        if voice is not None:
+        if signal is not None:
             cues += [_portrait(script.seed, width, height)] if chunk == 0 else []
             drawn = model.entry.rollout.latents_drawn(state.index)
-            drive = torch.from_numpy(voice.latents(state.index, drawn))[None].to(model.generator.device)
+            drive = torch.from_numpy(signal.latents(state.index, drawn))[None].to(model.generator.device)
         latents = model.generator.draw(state, cues, drive)
         model.generator.commit(state)
         yield state, latents
@@ -70,12 +70,12 @@ def _portrait(seed: int, width: int, height: int) -> Reference:
     return Reference(cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA).tobytes(), width, height)
 
 
-def _spoken(script: Script, grid: TimeGrid) -> Drive:
+def _spoken(script: Script, grid: TimeGrid) -> DrivingSignal:
     """Return syllables of a buzz, as loud as speech, so that no speech synthesis is needed to export an engine."""
     t = np.arange(grid.frames * (script.chunks + 1) * FRAME) / RATE
     tone = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
     syllables = np.clip(np.sin(2 * np.pi * 2.3 * t + script.seed) + 0.4 * np.sin(2 * np.pi * 0.31 * t), 0, 1)
     sound = tone * syllables
-    drive = Drive()
-    drive.hear((sound * 10 ** (LEVEL / 20) / np.sqrt(np.square(sound).mean())).astype(np.float32).clip(-1, 1))
-    return drive
+    signal = DrivingSignal()
+    signal.hear((sound * 10 ** (LEVEL / 20) / np.sqrt(np.square(sound).mean())).astype(np.float32).clip(-1, 1))
+    return signal

@@ -23,7 +23,7 @@ def occurring(model: Model, size: tuple[int, int]) -> list[tuple[int, int]]:
     anchor = 1 if r.reference else 0
     pairs = {(q, past + anchor) for q, past in _pairs(r)}
     if (
-        r.reference and model.generator.transformer.drive is None
+        r.reference and model.generator.transformer.driving_attention is None
     ):  # the pass over a portrait; a driven model's is torch's
         pairs.add((1, 0))
     return sorted((q * tokens, past * tokens) for q, past in pairs)

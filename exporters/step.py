@@ -83,7 +83,8 @@ def example_inputs(
     angles = torch.rand((queries, 1, c.attention_head_dim // 2), generator=make).to(device) * 6
     keys = (c.num_layers, past, c.num_attention_heads, c.attention_head_dim)
     words = (c.num_layers, text, *keys[2:])
-    drive = {} if transformer.drive is None else {"drive": normal(1, latents, TOKENS, transformer.drive.features)}
+    attention = transformer.driving_attention
+    drive = {} if attention is None else {"drive": normal(1, latents, TOKENS, attention.features)}
     inputs = {
         "latents": normal(1, c.in_channels, latents, *cells),
         "timestep": torch.full((1,), 500.0, device=device),

@@ -44,7 +44,7 @@ class Entry:
     rollout: RolloutConfig
     fps: int
     size: tuple[int, int]  # default width and height of a frame
-    drive: int | None = None  # features of a driving token, of a model that is driven
+    driving_features: int | None = None  # of a driving token, in a model that is driven
     stride: int = 8  # pixels of a frame a latent cell stands for
     notes: str = ""
 
@@ -133,7 +133,7 @@ AVATAR = Entry(
     ),
     fps=25,
     size=(128, 128),
-    drive=64,
+    driving_features=64,
     notes="stays true to a portrait of its own world and is driven by speech; "
     "its model card is assets/pocket-avatar/README.md",
 )

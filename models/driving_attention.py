@@ -10,7 +10,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 
-class DriveAttention(nn.Module):
+class DrivingAttention(nn.Module):
     """Compute, for every layer, what driving tokens [N, F, T, features] add to the picture's tokens [N, F·L, D]."""
 
     def __init__(self, layers: int, width: int, heads: int, features: int) -> None:

@@ -105,7 +105,7 @@ def _features(audio: NDArray[np.float64], frames: int) -> Numbers:
     return np.minimum(decibels / 40 + 1, 1.0).reshape(frames, FEATURES).astype(np.float32)
 
 
-class Drive:
+class DrivingSignal:
     """Collect the driving signal of one take.
 
     Sound is appended as it arrives, controls hold from a latent on, and `latents` reads both.

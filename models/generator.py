@@ -168,7 +168,7 @@ class Generator:
         state.prefix = stop
 
     def _check_drive(self, drive: Tensor | None) -> None:
-        if (drive is None) is not (self.transformer.drive is None):
+        if (drive is None) is not (self.transformer.driving_attention is None):
             raise CueError("a model that is driven needs a drive for every chunk, and no other can have one")
 
     def _append(self, state: TakeState, x: Tensor, drive: Tensor | None) -> None:

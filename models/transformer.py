@@ -17,7 +17,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanTrans
 from torch import Tensor
 
 from models.cache_protocol import Cache, EngineCache, KeysValues
-from models.driving_attention import DriveAttention
+from models.driving_attention import DrivingAttention
 from models.rope import Rotation
 
 
@@ -48,8 +48,8 @@ class Transformer(Protocol):
     dtype: torch.dtype
 
     @property
-    def drive(self) -> DriveAttention | None:
-        """Return what reads a driving signal; None in a model that is not driven."""
+    def driving_attention(self) -> DrivingAttention | None:
+        """Return the attention to driving tokens; None in a model that is not driven."""
         ...
 
     def embed_text(self, embeddings: Tensor) -> TextState:
@@ -77,17 +77,18 @@ class CausalWanTransformer(WanTransformer3DModel):
     In a model with one channel more in than out, the last says which latents are given (1) and which not (0).
     """
 
-    def add_drive(self, features: int) -> None:
-        """Let the model be driven: every latent by tokens of `features` features."""
+    def add_driving_attention(self, features: int) -> None:
+        """Add attention to driving tokens of `features` features, so that the model can be driven."""
         c = self.config
         width = c.num_attention_heads * c.attention_head_dim
-        self.drive_attention = DriveAttention(c.num_layers, width, c.num_attention_heads, features)
+        # the attribute is the prefix of these weights in files
+        self.drive_attention = DrivingAttention(c.num_layers, width, c.num_attention_heads, features)
 
     @property
-    def drive(self) -> DriveAttention | None:
-        """Return what reads a driving signal; None in a model that is not driven."""
+    def driving_attention(self) -> DrivingAttention | None:
+        """Return the attention to driving tokens; None in a model that is not driven."""
         found = self._modules.get("drive_attention")
-        return found if isinstance(found, DriveAttention) else None
+        return found if isinstance(found, DrivingAttention) else None
 
     _before_attention = staticmethod(lambda *inputs: _before_attention(*inputs))
     _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))
@@ -126,7 +127,7 @@ class CausalWanTransformer(WanTransformer3DModel):
         time = embedder.time_embedder(sinusoid).to(x.dtype)
         modulation = embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
 
-        reader = self.drive if drive is not None else None
+        reader = self.driving_attention if drive is not None else None
         driven = None if reader is None else reader.embed(drive)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):

@@ -76,7 +76,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     entry, device = model.entry, model.generator.device
     width, height = size or entry.size
     take = Take(model=entry.name, size=f"{width}x{height}", cues=[CueLine(prompt="a red ball bounces by day")])
-    speaks = entry.drive is not None
+    speaks = entry.driving_features is not None
     rollout = Rollout(model, take, drive=PortraitDrive(model, drawn(GALLERY["ada"])) if speaks else None)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

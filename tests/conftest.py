@@ -58,9 +58,9 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     """A model that is driven (tokens of 64 features) and stays true to an image."""
     torch.manual_seed(0)
     transformer = CausalWanTransformer(**TINY | {"in_channels": 5 if masked else 4})
-    transformer.add_drive(64)
-    assert transformer.drive is not None
-    for p in transformer.drive.parameters():
+    transformer.add_driving_attention(64)
+    assert transformer.driving_attention is not None
+    for p in transformer.driving_attention.parameters():
         torch.nn.init.normal_(p, std=0.2)
     codec = TinyCodec(TINY_CODEC).eval()
     rollout = RolloutConfig(
@@ -70,7 +70,14 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
     transformer.eval().requires_grad_(requires_grad=False)
     generator = Generator(rollout, transformer, tiny_text, codec)
     entry = replace(
-        POCKET, name="tiny-avatar", transformer=TINY, rollout=rollout, size=(32, 32), stride=8, fps=25, drive=64
+        POCKET,
+        name="tiny-avatar",
+        transformer=TINY,
+        rollout=rollout,
+        size=(32, 32),
+        stride=8,
+        fps=25,
+        driving_features=64,
     )
     return Model(entry, generator, "tiny", lambda prompt: {})
 

@@ -65,7 +65,7 @@ def render(
         script = render_job.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
     limit = render_job.position(start, entry.fps) if start else None
     sound = None
-    if entry.drive is None:
+    if entry.driving_features is None:
         job = render_job.Job(script, loaded, out, scale=scale)
     else:
         from streaming.speech.avatar_film import hushed, job_of_take, with_sound

@@ -83,7 +83,7 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
     """Start a session; 503 with a ticket and a place in line while the device is busy."""
     entry = catalog.find(new.model)
     take = first_take(new, entry)
-    if entry.drive is None:
+    if entry.driving_features is None:
         return started(services, await services.sessions.create(take, new.look_ahead, new.ticket))
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
@@ -122,7 +122,7 @@ async def end(hosted: ControlledSession, services: ServicesOf) -> None:
 
 def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     """Return the take that a session begins with; InvalidRequestError if the model cannot or should not draw it."""
-    prompt = AVATAR_PROMPT if entry.drive is not None and new.prompt is None else new.prompt or ""
+    prompt = AVATAR_PROMPT if entry.driving_features is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")
     seed = secrets.randbelow(2**31) if new.seed is None else new.seed

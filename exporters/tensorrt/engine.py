@@ -72,7 +72,7 @@ def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
     c, size, stride = model.generator.transformer.config, model.entry.size, model.generator.stride
     text = model.generator.text("a red ball by day").layers[0][0].shape[1]
     cells, tokens = (size[1] // stride, size[0] // stride), tokens_of(model, size)
-    heads, drive = (c.num_attention_heads, c.attention_head_dim), model.generator.transformer.drive
+    heads, driving = (c.num_attention_heads, c.attention_head_dim), model.generator.transformer.driving_attention
     profiles = []
     for queries, past in occurring(model, size):
         turn, seen, words = (queries, 1, heads[1] // 2), (c.num_layers, past, *heads), (c.num_layers, text, *heads)
@@ -83,7 +83,7 @@ def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
                 "timestep": (1,),
                 **{"cos": turn, "sin": turn, "past_keys": seen, "past_values": seen},
                 **{"text_keys": words, "text_values": words},
-                **({} if drive is None else {"drive": (1, latents, TOKENS, drive.features)}),
+                **({} if driving is None else {"drive": (1, latents, TOKENS, driving.features)}),
             }
         )
     return profiles

@@ -76,8 +76,8 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         encode = _umt5(folder, device, dtype)
     with torch.device("meta"):
         transformer = CausalWanTransformer(**entry.transformer)
-        if entry.drive is not None:
-            transformer.add_drive(entry.drive)
+        if entry.driving_features is not None:
+            transformer.add_driving_attention(entry.driving_features)
     load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
     codec = _codec(entry, folder, device, dtype)
     generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
@@ -101,8 +101,8 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
         torch.set_default_dtype(dtype)
         try:
             transformer = CausalWanTransformer(**entry.transformer)
-            if entry.drive is not None:
-                transformer.add_drive(entry.drive)
+            if entry.driving_features is not None:
+                transformer.add_driving_attention(entry.driving_features)
         finally:
             torch.set_default_dtype(previous)
     length = 512 if entry.text == "umt5" else 20

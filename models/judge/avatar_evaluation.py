@@ -25,7 +25,7 @@ from models.cache_shape import ReferenceRule
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt
-from models.driving_signal import FPS, RATE, Drive
+from models.driving_signal import FPS, RATE, DrivingSignal
 from models.judge import drift, meters, seams
 from models.judge import lip_sync as sync
 from models.judge.face_reader import FaceReader
@@ -96,10 +96,10 @@ def films(
     generator = model.generator.with_config(config)
     state = generator.new_take(seeds, *model.entry.size)
     streams = [generator.new_stream() for _ in faces]
-    drives, apart = [Drive() for _ in faces], list[Tensor]()
+    signals, apart = [DrivingSignal() for _ in faces], list[Tensor]()
     frames: list[list[Frames]] = [[] for _ in faces]
-    for drive, sound in zip(drives, sounds, strict=True):
-        drive.hear(sound)
+    for signal, sound in zip(signals, sounds, strict=True):
+        signal.hear(sound)
     length = max(map(len, sounds)) * FPS / RATE
     portraits = [drawn(face) for face in faces]
     together = replace(portraits[0], pixels=b"".join(p.pixels for p in portraits))
@@ -107,7 +107,7 @@ def films(
     while frames_before(state.index) < length:
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), together]
         heard = torch.from_numpy(
-            np.stack([d.latents(state.index, config.latents_drawn(state.index)) for d in drives])
+            np.stack([s.latents(state.index, config.latents_drawn(state.index)) for s in signals])
         ).to(generator.device)
         chunk = generator.draw(state, cues, heard)
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):

@@ -151,13 +151,13 @@ def save_transformer(
     )
     names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
     config: dict[str, Any] = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
-    if transformer.drive is not None:
-        config["drive"] = transformer.drive.features
+    if transformer.driving_attention is not None:
+        config["drive"] = transformer.driving_attention.features
     save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history, shard_bytes)
 
 
 def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
-    """Both as they were saved, in float32, ready to be trained on."""
+    """Load the transformer and its text encoder in float32, ready to be trained further."""
     config = json.loads(_metadata(path)["config"])
     transformer, text = build_transformer(config["transformer"], tuple(config["words"]), config.get("drive"))
     load_into(
@@ -169,13 +169,13 @@ def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
 
 
 def build_transformer(
-    config: dict[str, Any], words: tuple[str, ...], drive: int | None = None
+    config: dict[str, Any], words: tuple[str, ...], driving_features: int | None = None
 ) -> tuple[CausalWanTransformer, WordText]:
-    """New ones; `drive` counts the features of a driving token, for a model that has one."""
+    """Build a transformer and a text encoder with random weights; with `driving_features` it can be driven."""
     from models.text.words import WordText
     from models.transformer import CausalWanTransformer
 
     transformer = CausalWanTransformer(**config)
-    if drive is not None:
-        transformer.add_drive(drive)
+    if driving_features is not None:
+        transformer.add_driving_attention(driving_features)
     return transformer, WordText(words, config["text_dim"])

@@ -11,7 +11,7 @@ from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import ASSETS, Model
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import Cue, Prompt, Reference
-from models.driving_signal import RATE, Drive
+from models.driving_signal import RATE, DrivingSignal
 from models.judge import face_reader
 from models.judge.face_reader import FaceReader
 
@@ -41,7 +41,7 @@ class Trial:
         self._last: list[NDArray[np.uint8]] = []
         t = np.arange(2 * RATE) / RATE
         vowel = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))
-        self._drives = Drive(), Drive()
+        self._drives = DrivingSignal(), DrivingSignal()
         self._drives[1].hear((vowel * LOUD / np.sqrt(np.square(vowel).mean())).clip(-1, 1).astype(np.float32))
 
     def draw(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Hush, Reference
-from models.driving_signal import FRAME, Drive, heard_before
+from models.driving_signal import FRAME, DrivingSignal, heard_before
 from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.speech.audio_file import Sound
 from streaming.speech.soundtrack import Samples, as_sound
@@ -30,7 +30,7 @@ class PortraitDrive:
         """Read pieces of 16 kHz mono sound, −1…1, from the start of the take; `gain` is what they are multiplied by."""
         self._config, self._device = model.entry.rollout, model.generator.device
         self._portrait, self._sound, self._gain = portrait, iter(sound), gain
-        self._signal = Drive()
+        self._signal = DrivingSignal()
 
     def cues(self, latent: int) -> list[Cue]:
         """Return the portrait where the take begins: it comes with the first prompt."""

@@ -16,7 +16,7 @@ from test_hostile import png_of
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
-from models.driving_signal import FRAME, Drive
+from models.driving_signal import FRAME, DrivingSignal
 from models.pocket.world.portrait.gallery import GALLERY, drawn
 from models.pocket.world.portrait.tts import SpeechSynthesisError
 from streaming.render_job import RenderError
@@ -120,15 +120,15 @@ def test_sound_reaches_the_latents_that_attend_to_it_and_no_earlier_ones(face: P
     silent = Rollout(model, take, drive=PortraitDrive(model, reference))
     a, b = ([x.hash for x in r.until(4)] for r in (loud, silent))
     assert all(x != y for x, y in zip(a, b, strict=True))
-    drive = Drive()
+    signal = DrivingSignal()
     for piece in audio_file.read(voice):
-        drive.hear(piece)
+        signal.hear(piece)
     again = PortraitDrive(model, reference, audio_file.read(voice))
     for first in (0, 3, 6):
-        assert torch.equal(again.drive(first)[0], torch.from_numpy(drive.latents(first, 4)))
-    drive.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
+        assert torch.equal(again.drive(first)[0], torch.from_numpy(signal.latents(first, 4)))
+    signal.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
     hushed = again.drive(6, [Hush(20)])[0]
-    assert torch.equal(hushed, torch.from_numpy(drive.latents(6, 4)))
+    assert torch.equal(hushed, torch.from_numpy(signal.latents(6, 4)))
     assert not torch.equal(hushed, PortraitDrive(model, reference, audio_file.read(voice)).drive(6)[0])
 
 

@@ -78,7 +78,7 @@ def pairs_of_takes(model: Model, takes: int, chunks: int) -> set[tuple[int, int]
             if config.reference and (i == 0 or rng.random() < 0.2):
                 cues.append(Reference(bytes(3072), *SIZE))
             n = config.latents_drawn(state.index)
-            drive = torch.zeros(1, n, 7, 64) if transformer.drive is not None else None
+            drive = torch.zeros(1, n, 7, 64) if transformer.driving_attention is not None else None
             watched.draw(state, [*([Cut()] if i and rng.random() < 0.05 else []), *cues], drive)
             if rng.random() < 0.7:
                 watched.commit(state)

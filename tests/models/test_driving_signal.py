@@ -1,4 +1,4 @@
-"""A drive hears the same however the sound comes, knows silence, and gives every latent its six frames."""
+"""A signal hears the same however the sound comes, knows silence, and gives every latent its six frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.driving_signal import FEATURES, FRAME, HEARD, RATE, SILENCE, TOKENS, Controls, Drive, log_mel
+from models.driving_signal import FEATURES, FRAME, HEARD, RATE, SILENCE, TOKENS, Controls, DrivingSignal, log_mel
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -23,7 +23,7 @@ def near(a: np.ndarray, b: np.ndarray) -> bool:
 @given(cuts=st.lists(st.integers(0, 3 * RATE), max_size=12), seed=st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
 def test_heard_piecewise_equals_heard_at_once(cuts: list[int], seed: int) -> None:
-    audio, whole, pieces = sound(3, seed), Drive(), Drive()
+    audio, whole, pieces = sound(3, seed), DrivingSignal(), DrivingSignal()
     whole.hear(audio)
     for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(audio)], strict=True):
         pieces.hear(audio[begin:end])
@@ -43,9 +43,9 @@ def test_features_are_causal() -> None:
 def test_a_latent_hears_the_frames_it_shows_and_one_on_each_side() -> None:
     audio = np.zeros(40 * FRAME, np.float32)
     audio[17 * FRAME : 18 * FRAME] = 0.5 * np.sin(np.arange(FRAME))  # frame 17
-    drive = Drive()
-    drive.hear(audio)
-    loud = drive.latents(0, 10)[:, :HEARD].max(2) > -0.5
+    signal = DrivingSignal()
+    signal.hear(audio)
+    loud = signal.latents(0, 10)[:, :HEARD].max(2) > -0.5
     # frame 17 is shown by latent 5 (17 … 20), heard by it as second, and by latent 4 (12 … 17) as last
     assert set(zip(*np.nonzero(loud), strict=True)) >= {(5, 1), (4, 5)}
     # its last 12 ms still stand in the first column of frame 18, which latent 4 does not hear
@@ -53,9 +53,9 @@ def test_a_latent_hears_the_frames_it_shows_and_one_on_each_side() -> None:
 
 
 def test_latent_zero_hears_two_frames_and_silence_before_the_take() -> None:
-    drive = Drive()
-    drive.hear(sound(1))
-    first = drive.latents(0, 1)[0]
+    signal = DrivingSignal()
+    signal.hear(sound(1))
+    first = signal.latents(0, 1)[0]
     assert (first[:4] == SILENCE).all()
     assert near(first[4:6], log_mel(sound(1))[:2])
 
@@ -78,25 +78,25 @@ def test_odd_sounds_give_finite_features_in_range(audio: np.ndarray) -> None:
 
 
 def test_past_the_end_there_is_silence_and_the_rest_of_the_last_frame_counts() -> None:
-    drive, padded = Drive(), Drive()
+    signal, padded = DrivingSignal(), DrivingSignal()
     audio = sound(1)[: 10 * FRAME + 250]
-    drive.hear(audio)
+    signal.hear(audio)
     padded.hear(np.concatenate([audio, np.zeros(40 * FRAME, np.float32)]))
-    assert near(drive.latents(0, 8), padded.latents(0, 8))
-    assert (drive.latents(10, 50)[:, :HEARD] == SILENCE).all()
-    assert (Drive().latents(0, 3)[:, :HEARD] == SILENCE).all()
+    assert near(signal.latents(0, 8), padded.latents(0, 8))
+    assert (signal.latents(10, 50)[:, :HEARD] == SILENCE).all()
+    assert (DrivingSignal().latents(0, 3)[:, :HEARD] == SILENCE).all()
 
 
 def test_ready_counts_latents_that_have_heard_everything() -> None:
-    drive = Drive()
-    assert drive.ready == 0
+    signal = DrivingSignal()
+    assert signal.ready == 0
     for frame, ready in [(1, 0), (2, 1), (5, 1), (6, 2), (9, 2), (10, 3)]:
-        drive.hear(np.zeros(frame * FRAME - drive.heard, np.float32))
-        assert drive.ready == ready
+        signal.hear(np.zeros(frame * FRAME - signal.heard, np.float32))
+        assert signal.ready == ready
 
 
 def test_sound_that_comes_late_leaves_a_gap_of_silence() -> None:
-    late, whole = Drive(), Drive()
+    late, whole = DrivingSignal(), DrivingSignal()
     a, b = sound(1), sound(1, 1)
     late.hear(a)
     late.hear(b, at=3 * RATE)
@@ -109,70 +109,70 @@ def test_sound_that_comes_late_leaves_a_gap_of_silence() -> None:
 @given(at=st.integers(3 * RATE, 6 * RATE - 1))
 @settings(max_examples=20, deadline=None)
 def test_what_is_hushed_was_never_said(at: int) -> None:
-    drive, never = Drive(), Drive()
+    signal, never = DrivingSignal(), DrivingSignal()
     audio = sound(6)
-    drive.hear(audio)
-    drive.hush(at)
+    signal.hear(audio)
+    signal.hush(at)
     never.hear(audio[:at])
-    assert drive.heard == at
-    assert near(drive.latents(0, 40), never.latents(0, 40))
-    drive.hear(sound(1, 2))
+    assert signal.heard == at
+    assert near(signal.latents(0, 40), never.latents(0, 40))
+    signal.hear(sound(1, 2))
     never.hear(sound(1, 2))
-    assert near(drive.latents(0, 40), never.latents(0, 40))
+    assert near(signal.latents(0, 40), never.latents(0, 40))
 
 
 @given(begin=st.integers(0, 3 * RATE), length=st.integers(1, 2 * RATE))
 @settings(max_examples=20, deadline=None)
 def test_what_is_muted_was_silence(begin: int, length: int) -> None:
-    drive, silent = Drive(), Drive()
+    signal, silent = DrivingSignal(), DrivingSignal()
     audio = sound(4)
-    drive.hear(audio)
-    drive.mute(begin, begin + length)
+    signal.hear(audio)
+    signal.mute(begin, begin + length)
     audio[begin : begin + length] = 0
     silent.hear(audio)
-    assert drive.heard == 4 * RATE
-    assert near(drive.latents(0, 30), silent.latents(0, 30))
+    assert signal.heard == 4 * RATE
+    assert near(signal.latents(0, 30), silent.latents(0, 30))
 
 
 def test_only_the_last_seconds_can_be_hushed() -> None:
-    drive = Drive()
-    drive.hear(sound(20))
-    drive.hush(25 * RATE)
+    signal = DrivingSignal()
+    signal.hear(sound(20))
+    signal.hush(25 * RATE)
     with pytest.raises(ValueError, match="too long ago"):
-        drive.hush(5 * RATE)
-    drive.forget(100)
+        signal.hush(5 * RATE)
+    signal.forget(100)
     with pytest.raises(ValueError, match="too long ago"):
-        drive.hush(396 * FRAME - 1)
+        signal.hush(396 * FRAME - 1)
 
 
 def test_what_is_forgotten_is_gone_and_the_rest_stays() -> None:
-    drive, whole = Drive(), Drive()
-    for d in (drive, whole):
+    signal, whole = DrivingSignal(), DrivingSignal()
+    for d in (signal, whole):
         d.hear(sound(10))
         d.control(5, Controls(smile=1))
         d.control(60, Controls(turn=0.5))
-    drive.forget(40)
-    assert (drive.latents(40, 30) == whole.latents(40, 30)).all()
+    signal.forget(40)
+    assert (signal.latents(40, 30) == whole.latents(40, 30)).all()
     with pytest.raises(ValueError, match="latent 39 has been forgotten"):
-        drive.latents(39, 1)
-    drive.hear(sound(1, 3))
+        signal.latents(39, 1)
+    signal.hear(sound(1, 3))
     whole.hear(sound(1, 3))
-    assert (drive.latents(40, 40) == whole.latents(40, 40)).all()
+    assert (signal.latents(40, 40) == whole.latents(40, 40)).all()
 
 
 def test_controls_hold_from_their_latent_on_until_others_come() -> None:
-    drive = Drive()
-    drive.control(2, Controls(blink=0.0, turn=-0.5))
-    drive.control(4, Controls(smile=1.0))
-    token = drive.latents(0, 6)[:, TOKENS - 1]
+    signal = DrivingSignal()
+    signal.control(2, Controls(blink=0.0, turn=-0.5))
+    signal.control(4, Controls(smile=1.0))
+    token = signal.latents(0, 6)[:, TOKENS - 1]
     assert token.shape == (6, FEATURES)
     assert not token[:2].any()
     # blink 0 is given, which is not the same as not given
     assert token[2].tolist()[:14] == [0, 0, 0, 0, -0.5, 0, 0, 0, 1, 0, 0, 1, 0, 0]
     assert (token[3] == token[2]).all()
     assert token[5].tolist()[:14] == [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
-    drive.control(3, Controls())
-    assert not drive.latents(3, 3)[:, TOKENS - 1].any()
+    signal.control(3, Controls())
+    assert not signal.latents(3, 3)[:, TOKENS - 1].any()
 
 
 @pytest.mark.parametrize(("name", "value"), [("mouth", -0.1), ("turn", 1.1), ("smile", float("nan"))])
@@ -184,11 +184,11 @@ def test_controls_out_of_range_are_refused(name: str, value: float) -> None:
 @pytest.mark.parametrize("audio", [np.zeros((2, 8)), np.array([0.0, np.nan]), np.array([np.inf])])
 def test_sound_that_is_none_is_refused(audio: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite and mono"):
-        Drive().hear(audio.astype(np.float32))
+        DrivingSignal().hear(audio.astype(np.float32))
 
 
 def test_nothing_heard_changes_nothing() -> None:
-    drive = Drive()
-    drive.hear(np.zeros(0, np.float32))
-    assert drive.heard == 0
-    assert drive.latents(7, 0).shape == (0, TOKENS, FEATURES)
+    signal = DrivingSignal()
+    signal.hear(np.zeros(0, np.float32))
+    assert signal.heard == 0
+    assert signal.latents(7, 0).shape == (0, TOKENS, FEATURES)

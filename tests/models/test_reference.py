@@ -118,11 +118,11 @@ def test_a_cut_keeps_the_image() -> None:
 def test_a_latent_hears_its_own_drive_and_not_its_neighbours() -> None:
     """Within one pass the last latent's drive reaches the others only through self-attention, in the layer after."""
     transformer = tiny_avatar().generator.transformer
-    assert transformer.drive is not None
+    assert transformer.driving_attention is not None
     x = torch.randn(1, 4 * 4, 48)
     a, b = drive_of(0), drive_of(0)
     b[:, 3] += 1
-    ra, rb = (transformer.drive(0, x, transformer.drive.embed(d)) for d in (a, b))
+    ra, rb = (transformer.driving_attention(0, x, transformer.driving_attention.embed(d)) for d in (a, b))
     assert torch.equal(ra[:, :12], rb[:, :12])
     assert not torch.allclose(ra[:, 12:], rb[:, 12:])
 

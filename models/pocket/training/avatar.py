@@ -60,7 +60,7 @@ def build(first: Path) -> Pair:
     The way from a video's past to its next chunk is much the same in either world.
     """
     transformer, text = build_transformer(
-        catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.drive
+        catalog.AVATAR.transformer, tuple(sorted(PROMPT.split())), catalog.AVATAR.driving_features
     )
     with torch.no_grad():
         known = load_transformer(first)[0].state_dict()

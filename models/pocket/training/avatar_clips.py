@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.codecs.tiny import TinyCodec
-from models.driving_signal import FPS, Controls, Drive
+from models.driving_signal import FPS, Controls, DrivingSignal
 from models.pocket.training import footage
 from models.pocket.training.footage import Footage, Shot, as_video
 from models.pocket.world.portrait.face import Pose, random_face
@@ -84,13 +84,13 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
         drawn = portrait(rng, FRAMES)
         z = codec.encode(as_video(drawn.frames[[0, 0, 0, *range(FRAMES)]])[None])[0]
         reference = codec.encode_image(torch.from_numpy(drawn.frames[-1:]))[0]
-        drive = Drive()
-        drive.hear(drawn.sound)
+        signal = DrivingSignal()
+        signal.hear(drawn.sound)
         for latent, controls in _controls(drawn.poses, rng):
-            drive.control(latent, controls)
+            signal.control(latent, controls)
         shown = torch.from_numpy(drawn.weight[[0, *range(FRAMES_PER_LATENT - 1, FRAMES, FRAMES_PER_LATENT)]])
         weight = torch.nn.functional.adaptive_avg_pool2d(shown, (z.shape[-2], z.shape[-1]))
-        yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(drive.latents(0, LATENTS)).half())
+        yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(signal.latents(0, LATENTS)).half())
 
 
 @lru_cache(maxsize=1)
