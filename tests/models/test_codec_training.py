@@ -211,3 +211,22 @@ def test_the_codec_stage_of_the_plan_ends_with_all_its_files(tmp_path: Path) -> 
     assert weights.encoder_digest(codec) == weights.encoder_digest(
         weights.load_codec(tmp_path / "codec_adversarial.safetensors")
     )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_decoder_is_refined_by_the_plan_without_a_change_of_latents(tmp_path: Path) -> None:
+    shipped = ROOT / "assets" / "pocket" / "codec.safetensors"
+    command = [sys.executable, "-m", "models.pocket.training.gpu_plan", "--stage", "codec", "--dry-run"]
+    run = subprocess.run(
+        [*command, "--decoder-only", "--codec", str(shipped), "--seconds", "90", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    before, after = weights.load_codec(shipped), weights.load_codec(tmp_path / "codec.safetensors")
+    assert weights.encoder_digest(after) == weights.encoder_digest(before)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(after.decoder.parameters(), before.decoder.parameters(), strict=True)
+    )

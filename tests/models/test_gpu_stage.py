@@ -31,7 +31,9 @@ def test_clips_are_drawn_encoded_and_learned_from_within_the_lease(
         first = weights.history(file)[-1]
         assert float(first["steps"]) > 0
         assert (tmp_path / "sheet.png").stat().st_size > 10_000
-        train_on_device(TinyCodec(config), tmp_path, 60, torch.device("cpu"), pool)
-    assert weights.history(file)[0] == first
+        later = tmp_path / "later"
+        later.mkdir()
+        train_on_device(TinyCodec(config), later, 60, torch.device("cpu"), pool, start=file)
+    assert weights.history(later / file.name)[0] == first
     again = [float(x) for x in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
     assert again[0] < 0.8 * losses[0]

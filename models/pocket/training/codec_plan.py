@@ -26,6 +26,7 @@ from models.pocket.training.log import Log
 
 SAVE_EVERY = 60.0  # seconds
 LOST = 16.0  # dB below which, or without a number, a beginning is not trained on
+DECODER_PEAK = 0.3  # learning rate of a decoder that is trained on, as a share of MUON and ADAM
 TOLERATED = 0.1  # dB that a bolder beginning may be behind after its trial: it gains more in the long run
 JUDGE = Path(__file__).resolve().parents[3] / "assets" / "judge" / "judge.safetensors"
 
@@ -72,8 +73,15 @@ def codec_stage(
     seed: int,
     *,
     adversarial: bool,
+    decoder_only: bool = False,
 ) -> None:
-    """Train a codec: learning rates tried, both halves, the decoder alone, the gate. Files appear in `out`."""
+    """Train a codec: learning rates tried, both halves, the decoder alone, the gate. Files appear in `out`.
+
+    With `decoder_only` the encoder and the latents of `start` stay to the bit, so that a transformer that draws such
+    latents keeps its value: crops, then whole pictures, then the discriminator. Raises ValueError without a `start`.
+    """
+    if decoder_only and start is None:
+        raise ValueError("a decoder alone is trained behind an encoder that is there")
     windows = codec_gate.drawn_windows(sizes.windows, sizes.workers)
     shown = codec_gate.shown_clips()
     log(f"{len(windows)} windows for the gate")
@@ -91,7 +99,7 @@ def codec_stage(
             bank.fill(1, 64)
         log(f"{bank.count} shots drawn")
         run = _CodecRun(bank, sizes, log, out, seconds - sizes.end, windows, start)
-        run.train(adversarial=adversarial)
+        run.train(adversarial=adversarial, decoder_only=decoder_only)
     run.finish(shown)
 
 
@@ -116,19 +124,25 @@ class _CodecRun:
         self.saved = log.spent
         self.candidates: dict[str, TinyCodec] = {}
 
-    def train(self, *, adversarial: bool) -> None:
+    def train(self, *, adversarial: bool, decoder_only: bool) -> None:
         shares, sizes = CodecShares(), self.sizes
-        peak = self._tried()
+        if decoder_only:
+            assert self.start is not None
+            self.training = CodecTraining(self.start, self.bank.device, decoder_only=True)
+            peak = DECODER_PEAK
+        else:
+            peak = self._tried()
         began, whole = self.log.spent, self.until - self.log.spent
         if not adversarial:
             shares = dataclasses.replace(shares, decoder=shares.decoder + shares.adversarial, adversarial=0.0)
         joint = shares.joint
-        for done in self._until(began + joint * whole, "joint"):
+        for done in self._until(began + joint * whole, "decoder, crops first" if decoder_only else "joint"):
             crops = done * joint < shares.whole_from
             batch = (sizes.batch, sizes.crop) if crops else (sizes.whole, self.bank.size)
             self._step(batch, peak * min(1.0, (self.training.steps + 1) / 40) * eased(done, 0.3, 0.03))
-        self.training = self.training.freeze_encoder(self.bank)
-        self._save("codec.safetensors", self.training.average, "encoder and decoder")
+        if not decoder_only:
+            self.training = self.training.freeze_encoder(self.bank)
+            self._save("codec.safetensors", self.training.average, "encoder and decoder")
         for done in self._until(began + (joint + shares.decoder) * whole, "decoder"):
             self._step(
                 (sizes.whole, self.bank.size), 0.3 * peak * min(1.0, (self.training.steps + 1) / 20) * eased(done, 0.0)
@@ -182,7 +196,7 @@ class _CodecRun:
                     f"  psnr {self._psnr():.2f} dB  {self.bank.count} shots"
                 )
                 said = now
-            if now - self.saved >= SAVE_EVERY and name == "joint":
+            if now - self.saved >= SAVE_EVERY and name != "adversarial":
                 self._save("codec.safetensors", self.training.average, name)
 
     def _psnr(self) -> float:

@@ -25,12 +25,20 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, help="codec to grow from (pocket's in assets/), or to train behind")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="drawing processes")
     parser.add_argument("--new", action="store_true", help="grow the codec from none")
+    parser.add_argument("--decoder-only", action="store_true", help="keep the codec's encoder and latents to the bit")
+    parser.add_argument("--transformer", type=Path, help="weights that the transformer's training goes on from")
     parser.add_argument("--no-adversary", action="store_true", help="finish the codec without a discriminator")
     parser.add_argument("--dry-run", action="store_true", help="a small fraction of the work, on the CPU")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.stage == "transformer" and args.codec is None:
         parser.error("--stage transformer needs --codec FILE")
+    if args.stage == "transformer" and (args.new or args.decoder_only or args.no_adversary):
+        parser.error("--new, --decoder-only and --no-adversary belong to --stage codec")
+    if args.stage == "codec" and args.transformer is not None:
+        parser.error("--transformer belongs to --stage transformer")
+    if args.new and args.decoder_only:
+        parser.error("--decoder-only keeps an encoder, --new has none")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch starts its threads
     args.out.mkdir(parents=True, exist_ok=True)
     log = Log(args.out / "log.txt")
@@ -50,13 +58,23 @@ def main() -> None:
             args.codec,
             args.seed,
             adversarial=not args.no_adversary,
+            decoder_only=args.decoder_only,
         )
     else:
-        transformer_stage(args.seconds, args.device, args.out, args.codec, args.workers, log, args.seed)
+        transformer_stage(
+            args.seconds, args.device, args.out, args.codec, args.workers, log, args.seed, args.transformer
+        )
 
 
 def transformer_stage(
-    seconds: float, device_name: str, out: Path, codec_file: Path, workers: int, log: Log, seed: int
+    seconds: float,
+    device_name: str,
+    out: Path,
+    codec_file: Path,
+    workers: int,
+    log: Log,
+    seed: int,
+    start: Path | None,
 ) -> None:
     """Train the transformer behind a codec: `gpu_stage.train_on_device` with a pool that draws pairs of clips."""
     from models.pocket import weights
@@ -73,7 +91,7 @@ def transformer_stage(
         if device.type == "cuda":
             pool.pin()
         log(f"{workers} drawing processes, codec on {device}")
-        train_on_device(codec, out, seconds - log.spent, device, pool)
+        train_on_device(codec, out, seconds - log.spent, device, pool, start=start)
         log("done")
 
 

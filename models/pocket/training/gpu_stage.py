@@ -69,12 +69,18 @@ DRY = Plan(
 
 
 def train_on_device(
-    codec: TinyCodec, out: Path, seconds: float, device: torch.device, pool: DrawingPool, plan: Plan | None = None
+    codec: TinyCodec,
+    out: Path,
+    seconds: float,
+    device: torch.device,
+    pool: DrawingPool,
+    plan: Plan | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train pocket's transformer behind `codec` and return before `seconds` are over.
 
-    Without a `plan` a CPU does a dry run. A run goes on from weights that lie in `out`; averaged weights, in shards,
-    and a sheet of pictures appear there.
+    Without a `plan` a CPU does a dry run. A run goes on from weights that lie in `out`, else from the file `start`,
+    else from random ones; averaged weights, in shards, and a sheet of pictures appear in `out`.
     """
     plan = plan or (Plan() if device.type == "cuda" else DRY)
     began = time.monotonic()
@@ -91,12 +97,12 @@ def train_on_device(
         torch.set_float32_matmul_precision("high")
     codec = codec.eval().requires_grad_(False)  # noqa: FBT003
     file = out / "transformer.safetensors"
-    fresh = not weights.exists(file)
-    earlier = [] if fresh else weights.history(file)
+    source = file if weights.exists(file) else start
+    earlier = weights.history(source) if source else []
     pair = (
-        weights.build_transformer(dict(plan.config or CONFIG), vocabulary())
-        if fresh
-        else weights.load_transformer(file)
+        weights.load_transformer(source)
+        if source
+        else weights.build_transformer(dict(plan.config or CONFIG), vocabulary())
     )
     for module in pair:
         module.to(device)
@@ -112,7 +118,7 @@ def train_on_device(
         way = fastest_way(device, plan.size.rows, say) if device.type == "cuda" else "written"
         feeder.wait_for(plan.first)
         say(f"{parameters / 1e6:.2f} M parameters, {store.ready} clips, attention {way}")
-        peak = 1.0 if fresh else 0.7
+        peak = 0.7 if source else 1.0
         if plan.compiled:
             with feeder.paused():
                 run = compiled_run(pair, store, way, plan.size, save, say, peak)
