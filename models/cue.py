@@ -12,6 +12,10 @@ from typing import Literal
 from models.cache_shape import AnchorPolicy
 
 
+class CueError(ValueError):
+    """Report a cue that a model cannot follow."""
+
+
 class OnSwitch(StrEnum):
     """Name what a prompt change does to the cache."""
 

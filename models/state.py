@@ -1,17 +1,16 @@
-"""Hold the state of a take: what changes while it runs, and snapshots of it."""
+"""Hold the state of a take: everything that changes while it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from models.cache import RingCache
-from models.cache_snapshot import CacheSnapshot
-from models.codecs.stream import DecodeStream, StreamSnapshot
+from models.codecs.stream import DecodeStream
 from models.cue import OnSwitch, SinkOnSwitch
-from models.dataclass_tree import tensors_of
 from models.transformer import TextState
 
 
@@ -49,6 +48,30 @@ class TakeFields:
         values |= {name: list(value) for name, value in values.items() if isinstance(value, list)}
         return TakeFields(**values)
 
+    def append(self, latents: Tensor, drive: Tensor | None, window: int) -> None:
+        """Make clean latents [batch, C, n, h, w], a chunk, the newest of the take; its commit is then pending.
+
+        `drive` [batch, n or more, T, features] moved them. Of the chunks before, those within `window` latents are
+        kept, which is what a recache needs.
+        """
+        n = latents.shape[2]
+        self.recent = _newest_chunks([*self.recent, latents], window, axis=2)
+        self.driven = [] if drive is None else _newest_chunks([*self.driven, drive[:, :n]], window, axis=1)
+        self.index += n
+        self.pending = True
+
+    def newest(self, latents: int) -> Tensor:
+        """Return the newest `latents` clean latents, [batch, C, latents, h, w]."""
+        return _last(self.recent, latents, axis=2)
+
+    def newest_drive(self, latents: int) -> Tensor | None:
+        """Return what drove the newest `latents` latents, [batch, latents, T, features]; None in a model not driven."""
+        return _last(self.driven, latents, axis=1) if self.driven else None
+
+    def forget_latents(self) -> None:
+        """Forget the clean latents, and with them the commit that is pending; the index stays."""
+        self.recent, self.driven, self.pending = [], [], False
+
 
 @dataclass(kw_only=True)
 class TakeState(TakeFields):
@@ -56,75 +79,20 @@ class TakeState(TakeFields):
 
     cache: RingCache
     codec: DecodeStream
-    disagreement: Tensor | None = (
-        None  # of the newest chunk with the knot that it took up, [batch]; None: it took up none
-    )
+    disagreement: Tensor | None = None  # of the newest chunk and the knot it began with, [batch]; None: no knot
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Hold a take at a boundary. Neighbouring snapshots share the tensors that neither wrote."""
-
-    take: TakeFields
-    cache: CacheSnapshot
-    codec: StreamSnapshot
-
-    @property
-    def index(self) -> int:
-        """Return how many latents the take has."""
-        return self.take.index
+def _newest_chunks(chunks: list[Tensor], latents: int, *, axis: int) -> list[Tensor]:
+    """Return the last of the chunks that together have at least `latents` latents along `axis`, or all of them."""
+    kept: list[Tensor] = []
+    for chunk in reversed(chunks):
+        if sum(c.shape[axis] for c in kept) >= latents:
+            break
+        kept.insert(0, chunk)
+    return kept
 
 
-class Snapshots:
-    """Hold the newest snapshots of a take, within a budget of memory."""
-
-    def __init__(self, budget_mb: float) -> None:
-        self.budget = budget_mb * 1e6
-        self._held: dict[int, Snapshot] = {}
-        self._users: dict[int, int] = {}  # address of a storage → snapshots that hold it
-        self._bytes = 0
-
-    def add(self, snapshot: Snapshot) -> None:
-        """Add a snapshot and drop the oldest ones until the rest fits; the one that is added stays in any case."""
-        if snapshot.index in self._held:
-            self._drop(snapshot.index)
-        self._held[snapshot.index] = snapshot
-        for address, size in _storages(snapshot).items():
-            users = self._users.get(address, 0)
-            self._bytes += 0 if users else size
-            self._users[address] = users + 1
-        while len(self._held) > 1 and self._bytes > self.budget:
-            self._drop(min(self._held))
-
-    def _drop(self, index: int) -> None:
-        for address, size in _storages(self._held.pop(index)).items():
-            self._users[address] -= 1
-            if not self._users[address]:
-                del self._users[address]
-                self._bytes -= size
-
-    def bytes(self) -> int:
-        """Return the bytes of memory held; tensors that snapshots share count once."""
-        return self._bytes
-
-    def oldest(self) -> int | None:
-        """Return the latent of the oldest snapshot; None if there is none."""
-        return min(self._held, default=None)
-
-    def at(self, index: int) -> Snapshot:
-        """Return the newest snapshot at or before latent `index`; KeyError if there is none."""
-        at = max((i for i in self._held if i <= index), default=None)
-        if at is None:
-            raise KeyError(f"nothing is held at or before latent {index}; the earliest is {self.oldest()}")
-        return self._held[at]
-
-    def drop_after(self, index: int) -> None:
-        """Drop all snapshots behind latent `index`, as after a rewind."""
-        for i in [i for i in self._held if i > index]:
-            self._drop(i)
-
-
-def _storages(snapshot: Snapshot) -> dict[int, int]:
-    """Return address and size in bytes of every storage that the snapshot keeps alive."""
-    storages = (t.untyped_storage() for t in tensors_of(snapshot))
-    return {s.data_ptr(): s.nbytes() for s in storages}
+def _last(chunks: list[Tensor], latents: int, *, axis: int) -> Tensor:
+    """Return the last `latents` latents of the chunks along `axis`, contiguous."""
+    joined = torch.cat(_newest_chunks(chunks, latents, axis=axis), axis)
+    return joined.narrow(axis, joined.shape[axis] - latents, latents).contiguous()

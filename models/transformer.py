@@ -147,6 +147,23 @@ class CausalWanTransformer(WanTransformer3DModel):
         return x.reshape(n, -1, frames, height, width)
 
 
+def masks(transformer: Transformer) -> bool:
+    """Return whether a model has a channel that says which of its latents are given."""
+    return transformer.config.in_channels == transformer.config.out_channels + 1
+
+
+def with_mask(transformer: Transformer, latents: Tensor, given: int) -> Tensor:
+    """Return latents [N, C, F, h, w] in the network's type, with its mask channel if it has one.
+
+    The mask is 1 in the first `given` latents and 0 in the others.
+    """
+    if masks(transformer):
+        mask = torch.zeros_like(latents[:, :1])
+        mask[:, :, :given] = 1
+        latents = torch.cat([latents, mask], 1)
+    return latents.to(transformer.dtype)
+
+
 def _heads(attention: WanAttention, x: Tensor) -> Tensor:
     return x.unflatten(2, (attention.heads, -1))
 

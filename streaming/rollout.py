@@ -16,7 +16,8 @@ from torch import Tensor
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue
-from models.state import Snapshot, Snapshots
+from models.recache import replaces_commit
+from models.snapshots import Snapshot, Snapshots
 from streaming.take.take_file import Take
 
 
@@ -123,7 +124,7 @@ class Rollout:
         generator, state = self.model.generator, self.state
         began = time.perf_counter()
         seconds = chunk.seconds
-        if not generator.replaces_commit(state, [*self.cues_at(state.index), *coming]):
+        if not replaces_commit(state, [*self.cues_at(state.index), *coming]):
             generator.commit(state)
             _wait(generator.device)
             seconds = seconds | {"commit": time.perf_counter() - began}

@@ -18,7 +18,8 @@ from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_
 from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.codecs.tiny_configs import TINY_CODECS
-from models.generator import Generator, TextEncoder
+from models.generator import Generator
+from models.prompt_memory import TextEncoder
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 

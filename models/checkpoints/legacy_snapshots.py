@@ -13,7 +13,8 @@ from models.cache_shape import AnchorPolicy
 from models.cache_snapshot import Anchor, CacheSnapshot, Piece
 from models.codecs.stream import StreamSnapshot
 from models.cue import OnSwitch, SinkOnSwitch
-from models.state import Blend, Snapshot, TakeFields
+from models.snapshots import Snapshot
+from models.state import Blend, TakeFields
 from models.transformer import TextState
 
 

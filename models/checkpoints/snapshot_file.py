@@ -23,7 +23,7 @@ from torch import Tensor
 from models.checkpoints.legacy_snapshots import read_format_1
 from models.checkpoints.weight_files import CheckpointError
 from models.dataclass_tree import children
-from models.state import Snapshot
+from models.snapshots import Snapshot
 
 FORMAT = 2
 COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the precision of the model that made them

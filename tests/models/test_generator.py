@@ -1,54 +1,22 @@
-"""What the causal generator promises of its cache, its switches and its snapshots."""
+"""Takes depend on their cues and seeds alone: snapshots, batches, cuts and shifted coordinates change nothing."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 import torch
 from conftest import TINY, tiny_model, tiny_text
+from rolling import START, next_sees, odd_model, roll
 
 from models.cache import SINK, RingCache
 from models.cache_protocol import Visible
 from models.cache_shape import AnchorPolicy, CacheShape
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Cut, Parameter, Prompt, Seed
-from models.generator import REMEMBERED_PROMPTS, CueError, Generator
+from models.generator import Generator
 from models.rope import rotation
-from models.sampler import Schedule
 from models.state import TakeState
 from models.time_grid import TimeGrid
 from models.transformer import CausalWanTransformer
-
-
-def roll(generator: Generator, state: TakeState, chunks: int, cues: dict[int, list[Cue]] | None = None) -> torch.Tensor:
-    out = []
-    for i in range(chunks):
-        out.append(generator.draw(state, (cues or {}).get(i, [])))
-        generator.commit(state)
-    return torch.cat(out, 2)
-
-
-def next_sees(generator: Generator, state: TakeState) -> list[torch.Tensor]:
-    """Keys and values of all layers that the next chunk sees behind it, [layers, batch, tokens, heads, d]."""
-    state.cache.begin(state.index, generator.config.grid.length(state.index))
-    past = state.cache.past()
-    state.cache.end()
-    return list(past)
-
-
-def next_coordinates(state: TakeState, latents: int = 3) -> list[int]:
-    """Coordinates of all that the next chunk of so many latents sees, itself included, in order."""
-    s, cache = state.cache.shape, state.cache
-    with torch.inference_mode():
-        turn = cache.begin(state.index, latents)
-        x = torch.zeros(s.batch, latents * s.tokens, s.heads, s.head_dim)
-        seen = cache.extend(0, x, x, turn).coordinates
-        cache.end()
-    return sorted(seen)
-
-
-START: dict[int, list[Cue]] = {0: [Prompt("one")]}
 
 
 @torch.no_grad()
@@ -135,62 +103,6 @@ def test_snapshot_restore_and_fork_are_identical_to_the_bit(at: int, knot: int) 
         assert torch.equal(straight, roll(generator, generator.restore(snapshot), 9, rest))
 
 
-def test_a_commit_that_a_recache_makes_needless_changes_nothing(model: Model) -> None:
-    results = []
-    for commits in (True, False):
-        state = model.generator.new_take(0, 32, 32)
-        out = []
-        for i in range(9):
-            out.append(model.generator.draw(state, [Prompt("one" if i < 6 else "two")]))
-            if commits:
-                model.generator.commit(state)
-        results.append(torch.cat(out, 2))
-    assert torch.equal(*results)
-
-
-def test_a_switch_in_a_short_prefix_rewrites_the_sink_and_a_later_one_keeps_it(model: Model) -> None:
-    for chunks, rewritten in ((2, True), (4, True), (5, False)):
-        state = model.generator.new_take(0, 32, 32)
-        roll(model.generator, state, chunks, START)
-        before = state.cache.anchors[SINK]
-        model.generator.draw(state, [Prompt("two")])
-        assert (state.cache.anchors[SINK] is not before) is rewritten, f"after {chunks} chunks"
-
-
-def test_reanchor_makes_the_oldest_recached_chunk_the_sink(model: Model) -> None:
-    state = model.generator.new_take(0, 32, 32)
-    roll(model.generator, state, 8, {0: [Prompt("one"), Parameter("sink_on_switch", "reanchor")]})
-    model.generator.draw(state, [Prompt("two")])
-    assert state.cache.anchors[SINK].captured_at == 24 - 12
-    roll(model.generator, state, 6)
-    assert next_coordinates(state) == [*range(36, 39), *range(39, 45), *range(45, 48)]  # sink, past, chunk
-
-
-@pytest.mark.parametrize(
-    ("policy", "seen"),
-    [
-        ("recache", [*range(15, 27)]),
-        ("none", [*range(15, 27)]),
-        ("flush", [*range(20, 27)]),
-        ("clear", [*range(24, 27)]),
-    ],
-)
-def test_what_each_switch_leaves_visible(model: Model, policy: str, seen: list[int]) -> None:
-    """The sink trails: it stands just before the first past latent that is left."""
-    state = model.generator.new_take(0, 32, 32)
-    roll(model.generator, state, 8, {0: [Prompt("one"), Parameter("on_switch", policy)]})
-    model.generator.apply_cues(state, [Prompt("two")])
-    assert next_coordinates(state) == seen
-
-
-def test_the_same_prompt_again_is_no_switch(model: Model) -> None:
-    takes = []
-    for again in ([], [Prompt("one")]):
-        state = model.generator.new_take(0, 32, 32)
-        takes.append(roll(model.generator, state, 6, {0: [Prompt("one")], 4: again}))
-    assert torch.equal(*takes)
-
-
 def test_a_seed_cue_changes_what_follows_and_nothing_before(model: Model) -> None:
     a = roll(model.generator, model.generator.new_take(0, 32, 32), 5, START)
     b = roll(model.generator, model.generator.new_take(0, 32, 32), 5, {**START, 3: [Seed(9)]})
@@ -232,29 +144,6 @@ def test_a_size_that_is_not_whole_patches_is_refused(model: Model) -> None:
         model.generator.new_take(0, 33, 32)
 
 
-def test_the_prompt_used_longest_ago_is_encoded_again_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, encoded = tiny_model().generator, list[str]()
-    real = generator.transformer.embed_text
-    monkeypatch.setattr(generator.transformer, "embed_text", lambda e: encoded.append("") or real(e))
-    for i in range(REMEMBERED_PROMPTS):
-        generator.text(f"prompt {i}")
-    generator.text("prompt 0")  # used again: now prompt 1 is the oldest
-    generator.text("one more")
-    before = len(encoded)
-    generator.text("prompt 0")
-    assert len(encoded) == before
-    generator.text("prompt 1")
-    assert len(encoded) == before + 1
-
-
-def odd_model(first_chunk: int | None = 1, sink: int = 1, window: int = 8) -> Model:
-    """A model with a first chunk and a sink that are no chunks, and more steps where nothing lies behind a chunk."""
-    model = tiny_model()
-    more = Schedule.warped((1000, 750, 500, 250), 3.0)
-    rollout = replace(model.entry.rollout, sink=sink, window=window, first_chunk=first_chunk, first_schedule=more)
-    return replace(model, generator=model.generator.with_config(rollout))
-
-
 def steps_of(generator: Generator, state: TakeState, cues: list[Cue]) -> int:
     """How many steps the next chunk takes."""
     count = 0
@@ -293,50 +182,3 @@ def test_a_snapshot_amid_any_layout_goes_on_to_the_bit(sink: int, window: int, f
     snapshot = generator.snapshot(state)
     straight = roll(generator, state, 6, rest)
     assert torch.equal(straight, roll(generator, generator.restore(snapshot), 6, rest))
-
-
-def test_a_take_goes_on_behind_a_prefix_as_behind_the_same_latents_drawn() -> None:
-    """The prefix is committed chunk by chunk; only the noise counts from its end on, and the steps of a first chunk."""
-    generator = tiny_model().generator
-    drawn = generator.new_take(0, 32, 32)
-    film = roll(generator, drawn, 4, START)
-    given = generator.new_take(0, 32, 32)
-    generator.apply_cues(given, START[0])
-    generator.prefill(given, film)
-    assert (given.index, given.prefix, next_coordinates(given)) == (12, 12, next_coordinates(drawn))
-    assert torch.equal(next_sees(generator, given)[0], next_sees(generator, drawn)[0])
-    fresh = generator.new_take(0, 32, 32)
-    assert torch.equal(generator.noise(given, 1), generator.noise(fresh, 1))
-    again = generator.restore(generator.snapshot(given))
-    assert torch.equal(roll(generator, given, 3), roll(generator, again, 3))
-
-
-def test_a_prefix_that_cannot_be_one_is_refused() -> None:
-    generator = odd_model().generator
-    state = generator.new_take(0, 32, 32)
-    latents = torch.zeros(1, 4, 4, 4, 4)
-    with pytest.raises(CueError, match="needs a prompt before its prefix"):
-        generator.prefill(state, latents)
-    generator.apply_cues(state, START[0])
-    with pytest.raises(CueError, match="whole chunks of 3 latents, not 3"):
-        generator.prefill(state, latents[:, :, :3])
-    generator.prefill(state, latents)
-    generator.draw(state)
-    with pytest.raises(CueError, match="this one has begun"):
-        generator.prefill(state, latents[:, :, :3])
-
-
-def test_a_recache_of_a_part_of_a_chunk_sees_the_latents_that_the_window_holds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Window 8, sink 1 and chunks of 1, 3, 3 …: seven latents are recached, the oldest of them amid a chunk."""
-    generator = odd_model().generator
-    state = generator.new_take(0, 32, 32)
-    film = roll(generator, state, 5, START)
-    passes: list[torch.Tensor] = []
-    monkeypatch.setattr(generator, "with_mask", lambda x, given: passes.append(x) or x)
-    generator.apply_cues(state, [Prompt("two")])
-    assert len(passes) == 1
-    assert torch.equal(passes[0], film[:, :, -7:])
-    assert [x.shape[2] for x in state.recent] == [3, 3, 3]
-    assert next_coordinates(state) == list(range(8, 16))  # sink, four of the past, chunk

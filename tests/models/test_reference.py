@@ -13,8 +13,7 @@ from models.cache import REFERENCE
 from models.cache_shape import CacheShape, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
-from models.cue import Cut, Prompt, Reference
-from models.generator import CueError
+from models.cue import CueError, Cut, Prompt, Reference
 from models.rope import rotation
 from models.state import TakeState
 from models.time_grid import TimeGrid

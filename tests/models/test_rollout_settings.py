@@ -12,6 +12,7 @@ from torch import Tensor
 from models.cache_shape import AnchorPolicy
 from models.cue import SETTINGS, Invalidates, OnSwitch, Parameter, Prompt, Setting, SinkOnSwitch
 from models.generator import Generator
+from models.recache import replaces_commit
 from models.state import TakeState
 
 
@@ -47,7 +48,7 @@ def rolled(generator: Generator, parameter: Parameter | None) -> tuple[TakeState
     for i in range(4):
         cues = [Prompt("one")] if i == 0 else [] if i < 3 or parameter is None else [parameter]
         latents.append(generator.draw(state, cues))
-        assert generator.replaces_commit(state, [parameter] if parameter else []) is (
+        assert replaces_commit(state, [parameter] if parameter else []) is (
             parameter is not None and parameter.invalidates is not Invalidates.NOTHING
         )
     return state, latents

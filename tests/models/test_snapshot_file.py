@@ -24,7 +24,8 @@ from models.checkpoints.weight_files import CheckpointError
 from models.codecs.stream import StreamSnapshot
 from models.cue import Cue, Cut, Parameter, Prompt, Seed
 from models.dataclass_tree import equal, tensors_of
-from models.state import Blend, Snapshot, TakeFields
+from models.snapshots import Snapshot
+from models.state import Blend, TakeFields
 from models.transformer import TextState
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import Cut, Prompt
-from models.state import Snapshots
+from models.snapshots import Snapshots
 
 
 def test_neighbouring_snapshots_cost_less_than_each_alone(model: Model) -> None:

@@ -1,0 +1,83 @@
+"""Write clean latents to a take's cache: the commit of a chunk, and what a prompt change does to what is there.
+
+A clean pass is a forward pass at t = 0, which leaves keys and values and predicts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.cue import Cue, Cut, Invalidates, OnSwitch, Parameter, Prompt, SinkOnSwitch
+from models.rollout_config import RolloutConfig
+from models.rope import Rotation
+from models.state import TakeState
+from models.transformer import Transformer, with_mask
+
+
+def commit(transformer: Transformer, state: TakeState) -> None:
+    """Run the clean pass over the newest chunk, if it is pending: keys and values become part of the past."""
+    if state.pending:
+        n = state.recent[-1].shape[2]
+        _write_newest(transformer, state, n, state.cache.begin(state.index - n, n, clean=True))
+
+
+def switch(config: RolloutConfig, transformer: Transformer, state: TakeState) -> None:
+    """Bring the cache under the prompt that now holds, in the way that `on_switch` names."""
+    match state.on_switch:
+        case OnSwitch.RECACHE:
+            recache(config, transformer, state)
+        case OnSwitch.NONE:
+            pass
+        case OnSwitch.FLUSH:
+            state.cache.keep_newest()
+        case OnSwitch.CLEAR:
+            state.cache.clear(state.index)
+            state.forget_latents()
+
+
+def recache(config: RolloutConfig, transformer: Transformer, state: TakeState) -> None:
+    """Run one bidirectional clean pass over what is visible, instead of the pending commit (LongLive, 2509.22622).
+
+    While no more than a window of latents exists that is all of them, the sink included; later it is a window less
+    the sink. `reanchor` makes the oldest latents of a whole window the new sink.
+    """
+    drawn = state.index - state.cache.origin
+    if drawn <= config.window:
+        latents = drawn
+    elif config.sink and state.sink_on_switch is SinkOnSwitch.REANCHOR:
+        latents = config.window
+        state.cache.clear(state.index - latents)
+    else:
+        latents = config.window - config.sink
+    _write_newest(transformer, state, latents, state.cache.begin_recache(state.index - latents, latents))
+
+
+def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
+    """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
+    if any(isinstance(cue, Cut) for cue in cues):
+        return True
+    parameters = [cue for cue in cues if isinstance(cue, Parameter)]
+    asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnSwitch)]
+    on_switch = asked[-1] if asked else state.on_switch
+    changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
+    changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
+    return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and changes
+
+
+def write_cache(
+    transformer: Transformer, state: TakeState, latents: Tensor, rotation: Rotation, drive: Tensor | None = None
+) -> None:
+    """Run the clean pass that the cache has begun, over latents [batch, C, F, h, w] that `drive` moved."""
+    assert state.text is not None, "a clean pass before the first prompt"
+    timestep, known = torch.zeros(1, device=transformer.device), with_mask(transformer, latents, latents.shape[2])
+    transformer(known, timestep, state.text, rotation, state.cache, drive=drive, head=False)
+    state.cache.end()
+
+
+def _write_newest(transformer: Transformer, state: TakeState, latents: int, rotation: Rotation) -> None:
+    """Run the clean pass that the cache has begun, over the newest `latents` latents; no commit is pending then."""
+    write_cache(transformer, state, state.newest(latents), rotation, state.newest_drive(latents))
+    state.pending = False
