@@ -73,12 +73,12 @@ def steps(model: Model, runners: Runners, captured: Sequence[Captured]) -> dict[
 
 
 def rollout(model: Model, other: Model, latents: int, say: Say, judge: Judge | None = None) -> dict[str, list[float]]:
-    """Draw one long take with two switches by both; return what differs, chunk by chunk.
+    """Draw a take of at least `latents` latents, with two switches, by both models; return what differs, by chunk.
 
     These are relative and largest latent error, PSNR in dB, the engine's DRIFTING measures minus torch's, and with a
     judge adherence minus torch's.
     """
-    chunks = latents // model.entry.rollout.chunk
+    chunks = model.entry.rollout.grid.chunks(latents)
     take = script(7, chunks, (chunks // 3, 2 * chunks // 3))
     series: dict[str, list[float]] = {"relative": [], "largest": [], "psnr": [], **{m: [] for m in DRIFTING}}
     if judge is not None:
@@ -93,7 +93,7 @@ def rollout(model: Model, other: Model, latents: int, say: Say, judge: Judge | N
             series[measure].append(meter(ours.numpy()) - meter(torchs.numpy()))
         if judge is not None:
             scene = [take.scene_at(number - 1)]
-            shown = [np.nanmean(meters.adherence(_reading(judge, f), scene)) for f in (ours, torchs)]
+            shown = [np.nanmean(meters.adherence(_reading(judge, [f]), scene)) for f in (ours, torchs)]
             series["adherence"].append(float(shown[0] - shown[1]))
         say(f"long take: chunk {number} of {chunks}")
     return series
@@ -104,10 +104,10 @@ def drift(series: dict[str, list[float]]) -> dict[str, float]:
     return {m: meters.slope(series[m]) for m in (*DRIFTING, "adherence") if m in series}
 
 
-def _reading(judge: Judge, frames: Tensor) -> meters.Reading:
-    """Return the judge's reading of the frames of one chunk; a take's first frame is held for the missing ones."""
-    held = frames[:1].expand(meters.WINDOW - len(frames), -1, -1, -1)
-    return judge.probabilities(torch.cat([held, frames])[None])
+def _reading(judge: Judge, chunks: Sequence[Tensor]) -> meters.Reading:
+    """Return the judge's reading of the frames [n, H, W, 3] of each chunk."""
+    windows = np.stack([meters.window(frames.numpy()) for frames in chunks])
+    return judge.probabilities(torch.from_numpy(windows))
 
 
 def psnr(want: Tensor, have: Tensor) -> float:
@@ -136,8 +136,7 @@ def adherence(model: Model, other: Model, judge: Judge, prompts: int, say: Say) 
 
 def _shown(model: Model, take: Script, judge: Judge) -> meters.Numbers:
     """Return 1 where a chunk shows what its prompt says, else 0, [chunks, attributes]."""
-    frames = np.concatenate([state.codec.decode(latents).numpy() for state, latents in roll(model, take)])
-    reading = judge.probabilities(meters.windows(frames))
+    reading = _reading(judge, [state.codec.decode(latents) for state, latents in roll(model, take)])
     return meters.adherence(reading, [take.scene_at(c) for c in range(take.chunks)])
 
 

@@ -53,7 +53,7 @@ def roll(model: Model, script: Script, size: tuple[int, int] | None = None) -> I
     width, height = size or model.entry.size
     state = model.generator.new_take(script.seed, width, height)
     speaks = model.entry.driving_features is not None
-    signal = _spoken(script, model.entry.rollout.grid) if speaks else None
+    signal = syllables(script, model.entry.rollout.grid) if speaks else None
     for chunk in range(script.chunks):
         cues, drive = script.cues(chunk), None
         if signal is not None:
@@ -70,7 +70,7 @@ def _portrait(seed: int, width: int, height: int) -> Reference:
     return Reference(cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA).tobytes(), width, height)
 
 
-def _spoken(script: Script, grid: TimeGrid) -> DrivingSignal:
+def syllables(script: Script, grid: TimeGrid) -> DrivingSignal:
     """Return syllables of a buzz, as loud as speech, so that no speech synthesis is needed to export an engine."""
     t = np.arange(grid.frames * (script.chunks + 1) * FRAME) / RATE
     tone = sum(np.sin(2 * np.pi * 140 * n * t) / n for n in range(1, 20))

@@ -20,6 +20,7 @@ from models.catalog import POCKET
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.generator import Generator
+from models.judge.classifier import ATTRIBUTES, Judge
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 from models.transformer import CausalWanTransformer
@@ -80,6 +81,21 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
         driving_features=64,
     )
     return Model(entry, generator, "tiny", lambda prompt: {})
+
+
+def with_rollout(model: Model, **changes: object) -> Model:
+    """Return the model, rolled out with these changes of its configuration."""
+    rollout = replace(model.entry.rollout, **changes)  # type: ignore[arg-type]
+    generator = model.generator.with_config(rollout)
+    return replace(model, entry=replace(model.entry, rollout=rollout), generator=generator)
+
+
+class BrightnessJudge(Judge):
+    """Read the first value of every attribute in a bright window and the second in a dark one."""
+
+    def probabilities(self, frames: Tensor) -> dict[str, Tensor]:
+        bright = (frames.float().mean((1, 2, 3, 4)) > 100).long()
+        return {n: torch.eye(len(v))[bright.clamp(max=len(v) - 1)] for n, v in ATTRIBUTES.items()}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ from models.pocket.world.portrait.face import Face, random_face
 from models.pocket.world.portrait.gallery import drawn
 from models.pocket.world.portrait.tts import monologue
 from models.rollout_config import RolloutConfig
-from models.time_grid import FRAMES_PER_LATENT, frames_before
+from models.time_grid import TimeGrid, frames_before
 
 FACE = (0.2, 0.15, 0.8, 0.85)  # where faces of the portrait world are
 MEASURES = (
@@ -113,9 +113,7 @@ def films(
         for film, stream, x in zip(frames, streams, chunk.split(1), strict=True):
             film.append(stream.decode(x).numpy())
         generator.commit(state)
-        if (
-            state.disagreement is not None and state.index > config.grid.first_chunk
-        ):  # the first chunk began as the portrait
+        if state.disagreement is not None and state.index > config.grid.first_chunk:  # the first began as the portrait
             apart.append(state.disagreement)
     made = [np.concatenate(film) for film in frames]
     took = time.perf_counter() - began
@@ -123,22 +121,23 @@ def films(
     return made, disagreed, sum(map(len, made)) / took
 
 
-def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, chunk: int) -> dict[str, float]:
+def measured(frames: Frames, sound: Sound, face: Face, reader: FaceReader, grid: TimeGrid) -> dict[str, float]:
     """Measure one film (uint8 [frames, H, W, 3]) and the sound that drove it from its first frame on."""
     reference = drawn(face)
     portrait = np.frombuffer(bytearray(reference.pixels), np.uint8).reshape(1, reference.height, reference.width, 3)
-    change, period = seams.changes(frames, FACE), FRAMES_PER_LATENT * chunk
+    change, period = seams.changes(frames, FACE), grid.frames
+    border = frames_before(grid.start(1)) % period
     seam = seams.seam_ratio(change, period)
     likeness = drift.identity(drift.likeness(frames, portrait, reader.identity))
     mouth = reader.pose(frames)["mouth"]
     agreed = sync.sync(mouth, sound)
     return {
         "seam ratio": seam.ratio,
-        "hand-over": float(seam.profile[(period - 3) % period]),
-        "beyond codec": seam.excess((period - 3) % period),
+        "hand-over": float(seam.profile[border]),
+        "beyond codec": seam.excess(border),
         "null": seam.null,
         "jerk ratio": seams.seam_ratio(seams.jerks(frames, FACE), period).ratio,
-        "knot energy": seams.knot_energy(change, chunk).ratio,
+        "knot energy": seams.knot_energy(change, grid).ratio,
         "likeness": likeness.mean,
         "likeness / min": likeness.trend.slope,
         "ΔE": drift.colour_drift(drift.lab(frames[:: FPS // 5], FACE), 5).delta_e,
@@ -162,7 +161,7 @@ def run(model: Model, reader: FaceReader, arm: Arm, faces: int, seconds: float, 
         own = tuple(seed * faces + i for i in range(faces))
         made, apart, fps = films(model, arm.config, [face for face, _ in actors], sounds, own)
         for (face, voice), sound, frames, disagreement in zip(actors, sounds, made, apart, strict=True):
-            found = measured(frames, sound, face, reader, arm.config.chunk)
+            found = measured(frames, sound, face, reader, arm.config.grid)
             arm.films.append(found | {"face": voice, "disagreement": disagreement, "fps together": fps})
 
 

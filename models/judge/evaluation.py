@@ -25,6 +25,7 @@ from models.judge.classifier import ATTRIBUTES, SCENE_ATTRIBUTES, SUBJECT_ATTRIB
 from models.pocket.world.scene import WORDING, Scene, changed_scene, random_scene
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
+from models.time_grid import latents_showing
 
 SHEET = (  # of a contact sheet; chosen before any weights were trained, the first three never seen in training
     "a large red fish sways over the sea",
@@ -64,29 +65,29 @@ class Arm:
 
 
 def arms(model: Model) -> list[Arm]:
-    """Return the ways of rolling out that are compared: the default first, each of the others with one change."""
+    """Return the ways of rolling out that are compared: the default, then each change that the model allows."""
     config = model.entry.rollout
     other = config.first_schedule or Schedule(config.schedule.sigmas[:2])
     half = config.sink + (config.window - config.sink) // 2 // config.chunk * config.chunk
+    window = max(half, config.sink + config.chunk, config.grid.first_chunk)
     others: dict[str, dict[str, Any]] = {
         "no sink": {"sink": 0},
         "on_switch none": {"on_switch": OnSwitch.NONE},
         "on_switch clear": {"on_switch": OnSwitch.CLEAR},
         "on_switch flush": {"on_switch": OnSwitch.FLUSH},
         "sink reanchor": {"sink_on_switch": SinkOnSwitch.REANCHOR},
-        f"window {max(half, config.sink + config.chunk)}": {"window": max(half, config.sink + config.chunk)},
+        f"window {window}": {"window": window},
         "anchor fixed": {"anchor": AnchorPolicy.FIXED},
         "1 step": {"schedule": Schedule(config.schedule.sigmas[:1])},
         f"{len(other.sigmas)} steps": {"schedule": other},
-        "knot 1": {"knot": 1},
-        "knot 2": {"knot": 2},
+        **{f"knot {k}": {"knot": k} for k in (1, 2) if k <= config.chunk},
     }
-    changed_ways = (Arm(name, model, replace(config, **change)) for name, change in others.items())
-    return [Arm("default", model, config), *changed_ways]
+    ways = {name: replace(config, **change) for name, change in others.items()}
+    return [Arm("default", model, config), *(Arm(name, model, way) for name, way in ways.items() if way != config)]
 
 
 def in_step(arm: Arm, prompts: Sequence[tuple[str, ...]], seeds: tuple[int, ...]) -> Iterator[list[meters.Frames]]:
-    """Roll out takes in step, and yield chunk by chunk the frames of each take, uint8 [meters.WINDOW, H, W, 3].
+    """Roll out takes in step, and yield chunk by chunk the frames of each take, uint8 [n, H, W, 3].
 
     `prompts` holds for every chunk the prompt of each take.
     """
@@ -96,17 +97,21 @@ def in_step(arm: Arm, prompts: Sequence[tuple[str, ...]], seeds: tuple[int, ...]
     for chunk, shown in enumerate(prompts):
         latents = generator.draw(state, [Prompt(shown)] if chunk == 0 or shown != prompts[chunk - 1] else [])
         generator.commit(state)
-        frames = [s.decode(latents[i : i + 1]).numpy() for i, s in enumerate(streams)]
-        yield [np.concatenate([f[:1].repeat(meters.WINDOW - len(f), 0), f]) for f in frames]
+        yield [s.decode(latents[i : i + 1]).numpy() for i, s in enumerate(streams)]
 
 
 def read(judge: Judge, chunks: Iterator[list[meters.Frames]], say: Callable[[int], None]) -> list[meters.Reading]:
     """Return what the judge reads, take by take: probabilities [chunks, values] of every attribute."""
     readings: list[list[meters.Reading]] = []
     for number, frames in enumerate(chunks, 1):
-        readings.append([judge.probabilities(torch.from_numpy(f)[None]) for f in frames])
+        readings.append([_reading(judge, f) for f in frames])
         say(number)
     return [{n: torch.cat([r[take][n] for r in readings]) for n in ATTRIBUTES} for take in range(len(readings[0]))]
+
+
+def _reading(judge: Judge, frames: meters.Frames) -> meters.Reading:
+    """Return what the judge reads in the frames [n, H, W, 3] of one chunk."""
+    return judge.probabilities(torch.from_numpy(meters.window(frames))[None])
 
 
 def short(judge: Judge, arm: Arm, pairs: list[tuple[Scene, Scene]], seeds: int, say: Progress) -> None:
@@ -174,8 +179,8 @@ class Drift:
 
 
 def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, switch_every: int = 0) -> Drift:
-    """Roll out `streams` takes of `latents` latents; with `switch_every` a new prompt comes after so many chunks."""
-    chunks = latents // arm.config.chunk
+    """Roll out `streams` takes of `latents` latents or more, with a new prompt every `switch_every` chunks if not 0."""
+    chunks = arm.config.grid.chunks(latents)
     rng, scenes = random.Random(77), [tuple(scene for scene, _ in prompts(streams, seed=77))]
     for i in range(1, chunks):
         new = switch_every and i % switch_every == 0
@@ -186,7 +191,7 @@ def long(judge: Judge, arm: Arm, streams: int, latents: int, say: Progress, swit
     }
     for number, (shown, frames) in enumerate(zip(scenes, in_step(arm, captions, tuple(range(streams))), strict=True)):
         for take, (scene, now) in enumerate(zip(shown, frames, strict=True)):
-            reading = judge.probabilities(torch.from_numpy(now)[None])
+            reading = _reading(judge, now)
             series["adherence"][take].append(_mean(meters.adherence(reading, [scene])))
             series["colour"][take].append(meters.colour(now))
             series["sharpness"][take].append(meters.sharpness(now))
@@ -249,9 +254,10 @@ def _slopes(found: dict[str, tuple[float, float, float]]) -> str:
 def sheet(model: Model, path: Path, seeds: int = 3) -> None:
     """Write a contact sheet: every prompt of SHEET with its first seeds, at 1.5 and at 4 seconds."""
     takes = [(prompt, seed) for prompt in SHEET for seed in range(seeds)]
-    arm = Arm("sheet", model, model.entry.rollout)
-    together = list(in_step(arm, [tuple(p for p, _ in takes)] * 6, tuple(s for _, s in takes)))
-    cells = [np.concatenate([_small(together[c][i][f]) for c, f in ((1, -1), (5, 3))], 1) for i in range(len(takes))]
+    arm, at = Arm("sheet", model, model.entry.rollout), [round(s * model.entry.fps) for s in (1.5, 4)]
+    chunks = arm.config.grid.chunks(latents_showing(at[-1] + 1))
+    films = zip(*in_step(arm, [tuple(p for p, _ in takes)] * chunks, tuple(s for _, s in takes)), strict=True)
+    cells = [np.concatenate([_small(frame) for frame in np.concatenate(film)[at]], 1) for film in films]
     rows = []
     for number, prompt in enumerate(SHEET):
         pictures = np.concatenate(cells[number * seeds : (number + 1) * seeds], 1)

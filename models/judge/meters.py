@@ -1,6 +1,6 @@
-"""Meters: pure functions on frames and on what the judge reads from them.
+"""Measure frames, and what the judge reads from them, with pure functions.
 
-A window is the twelve frames of one chunk; a reading maps every attribute to probabilities [windows, values].
+A window is twelve frames that show one chunk; a reading maps every attribute to probabilities [windows, values].
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,12 +20,12 @@ Reading = dict[str, Tensor]
 Numbers = NDArray[np.float64]
 
 
-def windows(frames: Frames) -> Tensor:
-    """Frames of whole chunks from a take's start [12 n − 3, H, W, 3] → [n, 12, H, W, 3]; the first is held for four."""
-    if (len(frames) + 3) % WINDOW:
-        raise ValueError(f"{len(frames)} frames are not whole chunks from a take's start")
-    whole = np.concatenate([frames[:1].repeat(3, 0), frames])
-    return torch.from_numpy(whole.reshape(-1, WINDOW, *frames.shape[1:]))
+def window(frames: Frames) -> Frames:
+    """Return the frames of one chunk [n, H, W, 3] as a window [12, H, W, 3].
+
+    The first frame of a shorter chunk, such as a take's first, is held; of a longer chunk the last frames are taken.
+    """
+    return np.concatenate([frames[:1].repeat(max(0, WINDOW - len(frames)), 0), frames[-WINDOW:]])
 
 
 def adherence(reading: Reading, scenes: Sequence[Scene], attributes: Sequence[str] = tuple(WORDING)) -> Numbers:
@@ -44,14 +43,14 @@ def adherence(reading: Reading, scenes: Sequence[Scene], attributes: Sequence[st
 
 
 def changed(before: Scene, after: Scene) -> list[str]:
-    """Attributes that the second scene's caption says and the first's says otherwise or not at all."""
+    """Return the attributes that the second caption says and that the first says otherwise or not at all."""
     return [n for n in WORDING if after.says(n) and (getattr(before, n) != getattr(after, n) or not before.says(n))]
 
 
 def chunks_until_shown(reading: Reading, before: Scene, after: Scene) -> float:
-    """Windows from the first one of the new prompt until every changed attribute is read at once, counting from 1.
+    """Count windows until every changed attribute is read at once: 1 if the new prompt's first window shows them all.
 
-    nan if it never is. `reading` begins with the window in which the switch landed.
+    Returns nan if none does. `reading` begins with the window in which the switch landed.
     """
     names = changed(before, after)
     shown = adherence(reading, [after] * len(next(iter(reading.values()))), names).min(1)
@@ -60,7 +59,7 @@ def chunks_until_shown(reading: Reading, before: Scene, after: Scene) -> float:
 
 
 def continuity(reading: Reading, switch: int, before: Scene, after: Scene) -> float:
-    """Share of the facts that a switch leaves alone, said and unsaid, that are read as before it.
+    """Return the share of the facts that a switch leaves alone, said and unsaid, that are read as before it.
 
     Compared are the window before `switch` and the mean reading of those after the first of the new prompt.
     """
@@ -81,31 +80,33 @@ def diversity(readings: Sequence[Reading]) -> float:
 
 
 def sharpness(frames: Frames) -> float:
-    """Mean variance of the Laplacian of the grey pictures."""
+    """Return the mean variance of the Laplacian of the grey pictures."""
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
     return float(np.mean([cv2.Laplacian(g, cv2.CV_64F).var() for g in grey]))
 
 
 def colour(frames: Frames) -> float:
-    """Mean distance of a pixel from grey, in grey levels."""
+    """Return the mean distance of a pixel from grey, in grey levels."""
     f = frames.astype(np.float32)
     return float((f.max(-1) - f.min(-1)).mean())
 
 
 def motion(frames: Frames) -> float:
-    """Mean change of a pixel from frame to frame, in grey levels."""
+    """Return the mean change of a pixel from frame to frame, in grey levels; 0 for a single frame."""
+    if len(frames) < 2:
+        return 0.0
     return float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean())
 
 
 def slope(values: Sequence[float]) -> float:
-    """Least-squares slope of a series, per hundred steps; nan values are left out."""
+    """Return the least-squares slope of a series, per hundred steps; nan values are left out."""
     y = np.asarray(values, float)
     x = np.flatnonzero(~np.isnan(y))
     return float(100 * np.polyfit(x, y[x], 1)[0]) if len(x) > 1 else float("nan")
 
 
 def interval(by_prompt: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean over prompts and its 95 % bootstrap interval; nan values are left out."""
+    """Return the mean over prompts and its 95 % bootstrap interval (low, high); nan values are left out."""
     values = np.asarray([v for v in by_prompt if not np.isnan(v)], float)
     if not len(values):
         return float("nan"), float("nan"), float("nan")

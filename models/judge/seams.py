@@ -2,8 +2,8 @@
 
 The change from frame to frame is compared with its surroundings and folded at the chunk period. Two controls fold it at
 the neighbouring periods, and a null shuffles time within chunks; a seam has to exceed all three. Measure frames before
-any video encoder, whose own periods look like seams. Frame t > 0 belongs to latent ⌈t / 4⌉, so that with chunks of
-three latents frame 9 is the first of the second chunk and phase 9 is the seam.
+any video encoder, whose own periods look like seams. Where the seam is, `models.time_grid` knows: with chunks of three
+latents frame 9 is the first of the second chunk, and phase 9 of period 12 is the seam.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.time_grid import FRAMES_PER_LATENT
+from models.time_grid import FRAMES_PER_LATENT, TimeGrid
 
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 Numbers = NDArray[np.float64]
@@ -42,15 +42,18 @@ class SeamRatio:
         return self.ratio > self.null and self.ratio > 1.1 * max(self.controls)
 
     def excess(self, phase: int) -> float:
-        """Return the ratio at a phase against the mean of the phases at the same place in a latent."""
+        """Return the ratio at a phase against the mean of the phases at the same place in a latent, nan without any."""
         period = len(self.profile)
         others = [p for p in range(phase % FRAMES_PER_LATENT, period, FRAMES_PER_LATENT) if p != phase % period]
-        return float(self.profile[phase % period] / self.profile[others].mean())
+        return float(self.profile[phase % period] / self.profile[others].mean()) if others else float("nan")
 
 
 @dataclass(frozen=True)
 class KnotEnergy:
-    """Compare motion of the latents that begin a chunk with the others: below 1 they slow, above 1 they jump."""
+    """Compare motion of the latents that begin a chunk with the others: below 1 they slow, above 1 they jump.
+
+    The ratio is nan where a chunk is one latent.
+    """
 
     ratio: float
     spread: float  # largest minus smallest median energy over the latents of a chunk
@@ -138,17 +141,21 @@ def latent_energy(series: Numbers) -> Numbers:
     return np.concatenate([[np.nan], energy])
 
 
-def knot_energy(series: Numbers, chunk: int = 3) -> KnotEnergy:
-    """Compute the knot energy ratio (KLR) of `changes` [n]; the first of `chunk` latents takes the knot.
+def knot_energy(series: Numbers, grid: TimeGrid) -> KnotEnergy:
+    """Compute the knot energy ratio (KLR) of `changes` [n]; the first latent of a chunk takes the knot.
 
     Raises ValueError for fewer than eight chunks.
     """
-    energy = latent_energy(series)
+    energy, chunk = latent_energy(series), grid.chunk
     if len(energy) < 8 * chunk:
-        raise ValueError(f"{len(series)} frames are too few; {FRAMES_PER_LATENT * 8 * chunk} are needed")
+        raise ValueError(f"{len(series)} frames are too few; {8 * grid.frames} are needed")
 
     def spread(period: int) -> float:
         return float(np.ptp(phase_profile(energy, period)))
 
-    classes = phase_profile(energy, chunk)
-    return KnotEnergy(float(classes[0] / classes[1:].mean()), spread(chunk), (spread(chunk + 1), spread(chunk + 2)))
+    classes = np.roll(phase_profile(energy, chunk), -grid.start(1))  # from the first latent of a chunk on
+    return KnotEnergy(
+        float(classes[0] / classes[1:].mean()) if chunk > 1 else float("nan"),
+        spread(chunk),
+        (spread(chunk + 1), spread(chunk + 2)),
+    )

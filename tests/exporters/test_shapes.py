@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_avatar, tiny_model
+from conftest import tiny_avatar, tiny_model, with_rollout
 
 from exporters.capture import TorchRunner
 from exporters.engine_modules import EngineTransformer
@@ -36,20 +36,9 @@ class Watching(TorchRunner):
 
 
 def of(chunk: int, window: int, sink: int, first_chunk: int | None = None, knot: int = 0) -> Model:
-    model = tiny_model()
-    one_step = Schedule.warped((1000,), 3.0)
-    config = replace(
-        model.entry.rollout,
-        **{
-            "chunk": chunk,
-            "window": window,
-            "sink": sink,
-            "first_chunk": first_chunk,
-            "knot": knot,
-            "schedule": one_step,
-        },
-    )
-    return replace(model, generator=model.generator.with_config(config))
+    """Return a model of one step with this layout."""
+    sizes = {"chunk": chunk, "window": window, "sink": sink, "first_chunk": first_chunk, "knot": knot}
+    return with_rollout(tiny_model(), **sizes, schedule=Schedule.warped((1000,), 3.0))
 
 
 def portrayed() -> Model:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import BrightnessJudge, tiny_model
 from exported import FP32, INT8, tiny_store
 
 from exporters.artifacts import Store
@@ -19,7 +19,6 @@ from exporters.engine_registry import key_of
 from exporters.engine_selection import is_good
 from exporters.parity import adherence, psnr
 from exporters.verify import is_equal, verdict, verify
-from models.judge.classifier import ATTRIBUTES, Judge
 
 
 @pytest.fixture
@@ -56,16 +55,8 @@ def test_int8_of_a_model_that_no_judge_reads_is_measured_and_is_no_default(store
     assert report["int8"]["kept"] is not None
 
 
-class Wishful(Judge):
-    """Reads whatever is bright as the first value of every attribute."""
-
-    def probabilities(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
-        bright = (frames.float().mean((1, 2, 3, 4)) > 100).long()
-        return {n: torch.eye(len(v))[bright.clamp(max=len(v) - 1)] for n, v in ATTRIBUTES.items()}
-
-
 def test_two_equal_models_lose_no_adherence() -> None:
-    found = adherence(tiny_model(), tiny_model(), Wishful(), 3, lambda text: None)
+    found = adherence(tiny_model(), tiny_model(), BrightnessJudge(), 3, lambda text: None)
     assert found.loss == 0
     assert found.loss_bounds == (0, 0)
     assert found.torch == found.engine

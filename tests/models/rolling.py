@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
-from conftest import tiny_model
+from conftest import tiny_model, with_rollout
 
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt
@@ -45,8 +43,6 @@ START: dict[int, list[Cue]] = {0: [Prompt("one")]}
 
 
 def odd_model(first_chunk: int | None = 1, sink: int = 1, window: int = 8) -> Model:
-    """A model with a first chunk and a sink that are no chunks, and more steps where nothing lies behind a chunk."""
-    model = tiny_model()
+    """Return a model with a first chunk and a sink that are no chunks, and more steps where nothing lies behind one."""
     more = Schedule.warped((1000, 750, 500, 250), 3.0)
-    rollout = replace(model.entry.rollout, sink=sink, window=window, first_chunk=first_chunk, first_schedule=more)
-    return replace(model, generator=model.generator.with_config(rollout))
+    return with_rollout(tiny_model(), sink=sink, window=window, first_chunk=first_chunk, first_schedule=more)

@@ -16,8 +16,9 @@ from models.pocket.world.portrait.face import Face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import draw_portrait
 from models.pocket.world.portrait.tts import monologue, mouth_of
+from models.time_grid import TimeGrid
 
-CHUNK = 3
+GRID = TimeGrid(3, 3)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def spoken() -> tuple[Face, evaluation.Sound, evaluation.Frames]:
 
 def measured(frames: evaluation.Frames, sound: evaluation.Sound, face: Face) -> dict[str, float]:
     reader = face_reader.load(ASSETS / "judge" / "face.safetensors")
-    return evaluation.measured(frames, sound, face, reader, CHUNK)
+    return evaluation.measured(frames, sound, face, reader, GRID)
 
 
 def test_the_world_itself_has_no_seam_keeps_its_face_and_moves_its_lips_in_time(

@@ -64,13 +64,21 @@ def test_diversity_counts_pairs_that_differ_in_what_is_unsaid() -> None:
     assert meters.diversity([read_as(Scene()), read_as(Scene()), read_as(turned)]) == pytest.approx(2 / 3)
 
 
-def test_windows_hold_the_first_frame() -> None:
-    frames = np.arange(21, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    w = meters.windows(frames)
-    assert w.shape == (2, 12, 2, 2, 3)
-    assert w[:, :, 0, 0, 0].flatten().tolist() == [0, 0, 0, *range(21)]
-    with pytest.raises(ValueError, match="not whole chunks"):
-        meters.windows(frames[:20])
+@pytest.mark.parametrize(
+    ("frames", "window"),
+    [
+        (12, [*range(12)]),
+        (9, [0, 0, 0, *range(9)]),  # a take's first chunk, of three latents
+        (1, [0] * 12),  # a first chunk of one latent
+        (8, [0, 0, 0, 0, *range(8)]),  # chunks of two latents
+        (17, [*range(5, 17)]),  # a first chunk of five latents
+    ],
+)
+def test_a_window_holds_the_first_frame_of_a_short_chunk_and_the_last_of_a_long_one(
+    frames: int, window: list[int]
+) -> None:
+    chunk = np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    assert meters.window(chunk)[:, 0, 0, 0].tolist() == window
 
 
 def test_drift_has_a_sign_and_an_interval_holds_the_mean() -> None:
@@ -96,6 +104,7 @@ def test_sharpness_colour_and_motion_follow_the_picture() -> None:
     assert meters.sharpness(soft) < 0.2 * meters.sharpness(noise)
     assert meters.colour(grey) == 0 < meters.colour(noise)
     assert meters.motion(still) == 0 < meters.motion(noise)
+    assert meters.motion(noise[:1]) == 0
 
 
 def test_unsaid_facts_outlive_a_change_of_scene_and_differ_between_scenes() -> None:

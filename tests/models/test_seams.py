@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from models.judge import drift, seams
 from models.judge.seams import Frames, Numbers
+from models.time_grid import TimeGrid
 
 PERIOD = 12
 
@@ -99,11 +100,13 @@ def test_a_film_that_stands_still_is_even_and_one_that_only_jumps_is_all_seam() 
     assert seams.seam_ratio(seamed(still + 1e-9, 5e9), draws=5).ratio > 100
 
 
+@pytest.mark.parametrize("first_chunk", [3, 1, 5])
 @pytest.mark.parametrize(("factor", "low", "high"), [(0.8, 0.75, 0.85), (1.0, 0.95, 1.05), (1.4, 1.3, 1.5)])
-def test_knot_energy_says_slower_even_or_jumping(factor: float, low: float, high: float) -> None:
+def test_knot_energy_says_slower_even_or_jumping(factor: float, low: float, high: float, first_chunk: int) -> None:
     series = flow(1200, 5)
-    knots = np.isin((np.arange(1200) + 3) // 4 % 3, 0)  # latents 0, 3, 6, …: frame t is in latent ⌈t / 4⌉
-    found = seams.knot_energy(np.where(knots, series * factor, series))
+    latents = (np.arange(1200) + 3) // 4  # frame t is in latent ⌈t / 4⌉
+    knots = (latents - first_chunk) % 3 == 0  # the latents that begin a chunk
+    found = seams.knot_energy(np.where(knots, series * factor, series), TimeGrid(3, first_chunk))
     assert low < found.ratio < high
     if factor != 1:
         assert found.spread > 1.3 * max(found.controls)
@@ -138,7 +141,7 @@ def test_short_films_are_refused() -> None:
     with pytest.raises(ValueError, match="59 frames are too few for period 12; 60"):
         seams.seam_ratio(np.ones(59))
     with pytest.raises(ValueError, match="96 are needed"):
-        seams.knot_energy(np.ones(80))
+        seams.knot_energy(np.ones(80), TimeGrid(3, 3))
     with pytest.raises(ValueError, match="too short for a slope"):
         drift.trend(np.ones(7), 2)
 
