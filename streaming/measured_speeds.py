@@ -1,4 +1,4 @@
-"""Remember how fast models were on this machine, in a file of the models' folder."""
+"""Store how fast models were on this machine, in a file in the models' folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 
 class Speed(BaseModel):
-    """One measurement: frames a second end to end, what measured it, and on which date (ISO 8601)."""
+    """Hold one measurement: frames a second end to end, what measured it, and the date (ISO 8601)."""
 
     fps: float
     by: Literal["bench", "session"]
@@ -19,11 +19,11 @@ class Speed(BaseModel):
 
 
 class _File(RootModel[dict[str, Speed]]):
-    """`MODEL DEVICE` → the newest measurement."""
+    """Map `MODEL DEVICE` to the newest measurement."""
 
 
 class MeasuredSpeeds:
-    """The newest measurement of every model on every type of device."""
+    """Read and write the newest measurement of every model on every type of device."""
 
     def __init__(self, models: Path) -> None:
         """Use the file `speeds.json` in the folder `models`, which need not exist yet."""
@@ -34,7 +34,7 @@ class MeasuredSpeeds:
         return self._read().get(f"{model} {device}")
 
     def add(self, model: str, device: str, fps: float, by: Literal["bench", "session"]) -> None:
-        """Remember a measurement; a file that cannot be written is left as it is, and nothing is raised."""
+        """Store a measurement. A file that cannot be written is left as it is, and nothing is raised."""
         known = self._read() | {f"{model} {device}": Speed(fps=round(fps, 1), by=by, on=str(date.today()))}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

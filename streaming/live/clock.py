@@ -1,4 +1,4 @@
-"""The clock of sessions: what reads the time, sleeps and waits, so that a test can let time pass as it likes."""
+"""Read the time, sleep and wait for sessions, behind an interface in which tests control the time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time, and lets it pass."""
+    """Tell the time, sleep, and wait for events."""
 
     def __call__(self) -> float:
-        """Return the time in seconds from an arbitrary start; it never goes back."""
+        """Return the seconds since an arbitrary moment; they never go back."""
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
@@ -22,10 +22,10 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's monotonic clock, on the running event loop."""
+    """Use the machine's monotonic clock and the running event loop."""
 
     def __call__(self) -> float:
-        """Return the time in seconds."""
+        """Return the seconds of `time.monotonic`."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:

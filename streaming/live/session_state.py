@@ -1,4 +1,4 @@
-"""States of a session and the transitions between them, and what an avatar does while its session runs."""
+"""Define the states of a session with their transitions, and the states of an avatar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class SessionState(StrEnum):
-    """Names what a session is doing."""
+    """Name what a session is doing."""
 
     WARMING = "warming"  # the first chunk is being drawn
     LIVE = "live"
@@ -16,7 +16,7 @@ class SessionState(StrEnum):
 
 
 class AvatarState(StrEnum):
-    """Names what an avatar does, as a viewer perceives it."""
+    """Name what an avatar is doing, as a viewer perceives it."""
 
     IDLE = "idle"
     LISTENING = "listening"  # the microphone hears speech

@@ -1,4 +1,4 @@
-"""What a session measures of itself."""
+"""Measure how long a session's chunks and commands take."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from streaming.transport.events import KnotFigures
 
 
 class Timings:
-    """Keeps the newest seconds that chunks took, and that commands waited for their first frame."""
+    """Keep the newest durations of chunks and of commands, and summarise them."""
 
     def __init__(self, chunk_frames: int, fps: int) -> None:
-        """Measure chunks of `chunk_frames` frames for a film of `fps` frames a second."""
+        """Measure chunks that show `chunk_frames` frames of a film with `fps` frames a second."""
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
         self._busy: deque[float] = deque(maxlen=20)
@@ -21,21 +21,21 @@ class Timings:
         self._apart: deque[float] = deque(maxlen=500)
 
     def drew(self, seconds: float, settling: float) -> None:
-        """Count a chunk: the seconds until its frames were there, and those that its boundary took afterwards."""
+        """Add a chunk: the seconds until its frames were decoded, and those that its boundary took afterwards."""
         self._production.append(seconds)
         self._busy.append(seconds + settling)
 
     def waited(self, seconds: float) -> None:
-        """Count the seconds that a command waited for its first frame."""
+        """Add the seconds between a command and its first frame."""
         self._waits.append(seconds)
 
     def fused(self, disagreement: float) -> None:
-        """Count how far a chunk was from the knot that it took up."""
+        """Add the disagreement of a chunk with the knot that was fused into it (models.knot)."""
         self._apart.append(disagreement)
 
     @property
     def knots(self) -> KnotFigures | None:
-        """Return how far the newest 500 chunks were from their knots; None before the first."""
+        """Return the disagreement of the newest 500 chunks with their knots; None before the first."""
         if not self._apart:
             return None
         leaned = sum(apart > DISAGREEMENT for apart in self._apart)
@@ -44,24 +44,24 @@ class Timings:
 
     @property
     def production(self) -> float:
-        """Return how many frames play while a chunk is drawn; 0 before the first was measured."""
+        """Return how many frames play while a chunk is drawn; 0 before the first chunk was measured."""
         return statistics.median(self._production) * self._fps if self._production else 0.0
 
     @property
     def real_time_factor(self) -> float | None:
-        """Return the seconds of device time that a second of media costs; None before the first chunks."""
+        """Return the seconds of device time that one second of media takes; None before two chunks were measured."""
         if len(self._busy) < 2:
             return None
         return statistics.median(self._busy) * self._fps / self._chunk_frames
 
     @property
     def generated_fps(self) -> float | None:
-        """Return the frames a second that the device could make; None before the first chunks."""
+        """Return the frames a second that the device could draw; None before the first chunk was measured."""
         return round(self._chunk_frames / statistics.median(self._busy), 1) if self._busy else None
 
     @property
     def prompt_ms(self) -> list[int] | None:
-        """Return the newest, the median and the 95th percentile of what commands waited, in milliseconds."""
+        """Return in milliseconds a command's newest wait, the median and the 95th percentile; None before the first."""
         ordered = sorted(self._waits)
         if not ordered:
             return None

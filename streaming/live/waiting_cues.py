@@ -1,4 +1,4 @@
-"""Cues that were accepted and wait for the next chunk."""
+"""Queue the cues that were accepted and wait for the next chunk."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from models.cue import Cue
 from streaming.live.pacing import LookAhead
 from streaming.take.take_file import CueLine
 
-MOST = 64  # that may wait
+MOST = 64  # cues that may wait
 
 
 @dataclass(frozen=True)
 class WaitingCue:
-    """A cue, the number of the command that asked for it (None: the server did), and when it came, in seconds."""
+    """Hold a cue, the number of its command (None: the server asked for it) and the time in seconds when it came."""
 
     line: CueLine
     number: int | None
@@ -22,12 +22,13 @@ class WaitingCue:
 
 
 class WaitingCues:
-    """Keeps cues in the order in which they came."""
+    """Queue cues in the order in which they came."""
 
     def __init__(self) -> None:
         self._cues: list[WaitingCue] = []
 
     def __len__(self) -> int:
+        """Return how many cues wait."""
         return len(self._cues)
 
     def add(self, cue: WaitingCue) -> None:
@@ -50,11 +51,11 @@ class WaitingCues:
         return landing
 
     def put_back(self, cues: Sequence[WaitingCue]) -> None:
-        """Have cues land before all others, as their chunk was not drawn or will be drawn anew."""
+        """Queue cues before all others, because their chunk was given up or will be drawn anew."""
         self._cues = [*cues, *self._cues]
 
     def undo(self) -> int | None:
-        """Remove the newest cue that a command asked for, and return the command's number; None if there is none."""
+        """Remove the newest cue that came from a command, and return the command's number; None if there is none."""
         newest = next((cue for cue in reversed(self._cues) if cue.number is not None), None)
         if newest is None:
             return None
@@ -62,14 +63,14 @@ class WaitingCues:
         return newest.number
 
     def take_hushes(self) -> list[int]:
-        """Remove cues that silence an avatar, and return their frames."""
+        """Remove the cues that silence an avatar, and return the frames from which they do."""
         frames = [cue.line.hush for cue in self._cues if cue.line.hush is not None]
         self._cues = [cue for cue in self._cues if cue.line.hush is None]
         return frames
 
 
 def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
-    """Reduce cues that wait for one chunk to what lands: the newest prompt and seed, with a cut if any asks for one."""
+    """Return what lands of cues for one chunk: the newest prompt and seed, with a cut if any of them asks for one."""
     kept: list[CueLine] = []
     for line in (cue.line for cue in waiting):
         if line.prompt is not None:

@@ -1,7 +1,7 @@
-"""Fragmented MP4 (ISO/IEC 14496-12 and -15) of a live stream's own packets, for pages without WebRTC and for files.
+"""Write a live stream's packets as fragmented MP4 (ISO/IEC 14496-12 and -15), for WebSocket viewers and recordings.
 
-The boxes are written here: a muxer that owns its output would hold packets back to learn their duration, and a viewer
-who joins needs the first box and a later fragment, not a file.
+The boxes are written here and not by a library: libavformat's muxer holds a packet back until it knows its duration,
+and a viewer that joins needs the initialisation and a later fragment rather than a file.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import av
 
 from streaming.live.pacing import TICKS
 
-FRAGMENT = TICKS // 4  # after which a fragment closes
+FRAGMENT = TICKS // 4  # ticks after which a fragment closes
 MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)  # neither turned nor scaled
 START_CODE = re.compile(b"\x00\x00\x01")
 SPS, PPS = 7, 8
 KEY_SAMPLE, DEPENDENT_SAMPLE = 0x02000000, 0x01010000
-SOUND_TICKS = 48_000  # of media time a second, of an Opus track ("Encapsulation of Opus in ISO Base Media File Format")
+SOUND_TICKS = 48_000  # a second, on an Opus track ("Encapsulation of Opus in ISO Base Media File Format")
 BLOCK = SOUND_TICKS // 50  # ticks of a packet of sound
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """Holds moof + mdat. A fragment that begins with a keyframe plays right after the initialisation."""
+    """Hold moof + mdat. A fragment that begins with a keyframe can be played right after the initialisation."""
 
     data: bytes
     keyframe: bool
@@ -40,7 +40,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Run:
-    """Holds samples of one track that follow each other; the last lasts `duration` ticks."""
+    """Hold consecutive samples of one track; the last one lasts `duration` ticks."""
 
     track: int
     samples: list[_Sample]
@@ -48,27 +48,29 @@ class _Run:
 
 
 class Fmp4Muxer:
-    """Makes fragments of a LiveEncoder's packets; `init` and `codec` are empty until the first keyframe."""
+    """Turn the packets of a LiveEncoder into fragments; `init` and `codec` are empty until the first keyframe."""
 
     def __init__(self, width: int, height: int, fps: int, *, origin: int = 0, sound: bool = False) -> None:
-        """Size of the encoded pictures in pixels, frames a second, the pts that is the film's time 0, and whether there
-        is a second track with a SoundEncoder's packets.
+        """Write encoded pictures of this size in pixels, `fps` a second; `origin` is the pts of the film's time 0.
+
+        With `sound` there is a second track, for the packets of a SoundEncoder.
         """
         self.width, self.height, self.fps = width, height, fps
         self._has_sound = sound
         self._blocks: list[_Sample] = []  # of sound, in its own ticks
         self._origin = origin
         self.init = b""  # ftyp + moov
-        self.codec = ""  # as MediaSource has it, such as avc1.42c01e (RFC 6381)
+        self.codec = ""  # as MediaSource takes it, such as avc1.42c01e (RFC 6381)
         self._parameters: tuple[bytes, bytes] | None = None
         self._number = 0
         self._samples: list[_Sample] = []
 
     def add(self, packet: av.Packet) -> Fragment | None:
-        """Add a packet; return a fragment if it closes one: that lasts a quarter of a second, or a keyframe follows.
+        """Add a packet; return the fragment that it closes, or None.
 
-        Decode times are the packets' pts (90 kHz) after the origin. ValueError if the first packet is no keyframe, if
-        time does not grow, or if the stream's parameters change.
+        A fragment closes when it lasts a quarter of a second, or before a keyframe. Decode times are the packets' pts
+        (90 kHz) minus the origin. ValueError if the first packet is no keyframe, if time does not grow, or if the
+        stream's parameters change.
         """
         units = _units(bytes(packet))
         if packet.is_keyframe:
@@ -79,7 +81,7 @@ class Fmp4Muxer:
         if self._samples and pts <= self._samples[-1].pts:
             raise ValueError(f"time does not grow: {pts} after {self._samples[-1].pts}")
         closed = self.flush() if packet.is_keyframe else None
-        # the parameter sets stand in avcC; in the samples of an avc1 track they have no place
+        # the parameter sets stand in avcC; samples of an avc1 track must not contain them
         data = b"".join(struct.pack(">I", len(u)) + u for u in units if u[0] & 31 not in (SPS, PPS))
         self._samples.append(_Sample(pts, bool(packet.is_keyframe), data))
         if pts + self._frame - self._samples[0].pts >= FRAGMENT:
@@ -87,13 +89,13 @@ class Fmp4Muxer:
         return closed
 
     def add_sound(self, packet: av.Packet) -> None:
-        """Have a packet of sound go with the next fragment; one that begins before the film is left out."""
+        """Add a packet of sound to the next fragment; one that begins before the film is left out."""
         pts = (packet.pts - self._origin) * SOUND_TICKS // TICKS
         if self._parameters is not None and pts >= 0:
             self._blocks.append(_Sample(pts, keyframe=True, data=bytes(packet)))
 
     def flush(self) -> Fragment | None:
-        """Return what waits as a fragment, at a pause or the end; None if nothing does."""
+        """Return the packets that wait as a fragment, at a pause or the end; None if none wait."""
         if not self._samples:
             return None
         self._number += 1
@@ -104,7 +106,7 @@ class Fmp4Muxer:
 
     @property
     def _frame(self) -> int:
-        """Return the ticks of a frame: so long lasts the last frame of a fragment, as the next is not there yet."""
+        """Return the ticks of a frame: the duration written for a fragment's last frame, as the next is not known."""
         return TICKS // self.fps
 
     def _begin(self, sps: bytes, pps: bytes) -> None:
@@ -117,7 +119,7 @@ class Fmp4Muxer:
 
 
 def _units(data: bytes) -> list[bytes]:
-    """Return the NAL units of an Annex B packet. Zeros at their ends belong to the next start code."""
+    """Return the NAL units of an Annex B packet, without the zeros at their ends, which belong to start codes."""
     return [unit.rstrip(b"\x00") for unit in START_CODE.split(data)[1:]]
 
 
@@ -161,7 +163,7 @@ def _initialisation(width: int, height: int, sps: bytes, pps: bytes, *, sound: b
 def _track(
     number: int, ticks: int, kind: bytes, head: bytes, entry: bytes, size: tuple[int, int] | None = None
 ) -> bytes:
-    """Return a track without samples; sound has no size, but a volume."""
+    """Return a track without samples; a track of sound has no size and full volume."""
     table = _box(
         b"stbl",
         _full(b"stsd", 0, 0, struct.pack(">I", 1), entry),
@@ -184,7 +186,7 @@ def _track(
 
 
 def _fragment(number: int, runs: list[_Run]) -> bytes:
-    """Return moof + mdat of the tracks' samples, one track after another."""
+    """Return moof + mdat of the runs, one track after another."""
 
     def moof(offset: int) -> bytes:
         trafs = []

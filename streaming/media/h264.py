@@ -1,7 +1,7 @@
-"""H.264 as it is made: one packet a frame, no delay, a keyframe only when somebody needs one.
+"""Encode H.264 without delay: one packet a frame, and a keyframe only when a viewer needs one.
 
-Constrained Baseline in Annex B with the parameter sets in front of every keyframe: what RFC 6184 packetises and every
-browser decodes, and what a viewer can join at any keyframe.
+The stream is Constrained Baseline in Annex B with the parameter sets in front of every keyframe: RFC 6184 packetises
+it, every browser decodes it, and a viewer can join at any keyframe.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from streaming.live.pacing import TICKS
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 
-SHORT_SIDE = 256  # pixels: what lies below is enlarged
-KEYFRAME_SECONDS = 0.25  # worth of bits that a keyframe may take at most: packets are not paced, it leaves as one burst
+SHORT_SIDE = 256  # pixels; pictures with a shorter side are enlarged
+KEYFRAME_SECONDS = 0.25  # of the bitrate that a keyframe may take, as packets are not paced and it leaves as one burst
 
 
 def enlargement(width: int, height: int) -> int:
     """Return the whole factor by which a picture is enlarged before it is encoded.
 
-    4:2:0 halves the colour's resolution, which a picture of 128 pixels cannot afford. Enlarged twice it keeps all of
-    its colour: at the same 300 kbit/s 3.4 dB nearer to pocket's world, seen at 512 pixels. Lanczos rather than nearest,
-    as the browser's own filter draws soft squares out of nearest (2 dB less), and as the video writer has it: what is
-    recorded looks like what was watched. Browsers decode 128 pixels in software; hardware decoders may not.
+    4:2:0 halves the resolution of colour, which shows in a picture of 128 pixels. Enlarged twice it keeps all of its
+    colour: at the same 300 kbit/s it is 3.4 dB nearer to pocket's world, seen at 512 pixels. The filter is Lanczos
+    rather than nearest, because the browser's own filter turns nearest into soft squares (2 dB less) and because the
+    video writer uses it too. Browsers decode 128 pixels in software; hardware decoders may not.
     """
     return max(1, math.ceil(SHORT_SIDE / min(width, height)))
 
@@ -37,20 +37,20 @@ def enlargement(width: int, height: int) -> int:
 def bitrate_for(width: int, height: int, fps: int) -> int:
     """Return the bits a second that suit a film of this size in pixels, before enlargement.
 
-    300 kbit/s for 128x128 and 3 Mbit/s for 832x480, both at 16 frames a second, and a power law through them: a
-    picture twice as large does not need twice the bits.
+    It is a power law through 300 kbit/s for 128x128 and 3 Mbit/s for 832x480, both at 16 frames a second: a picture
+    twice as large does not need twice the bits.
     """
     return round(3_000_000 * (width * height * fps / (832 * 480 * 16)) ** 0.72)
 
 
 class LiveEncoder:
-    """Encodes one stream of pictures [height, width, 3] with x264; packets are `self.width` x `self.height` pixels.
+    """Encode one stream of pictures [height, width, 3] with x264; the encoded size is `self.width` x `self.height`.
 
     Measured on one core of two that were busy: 2 ms for a picture of 128x128 (enlarged to 256x256).
     """
 
     def __init__(self, width: int, height: int, fps: int, bitrate: int) -> None:
-        """Take the size of pictures in pixels, frames and bits a second; ValueError if a side is odd once enlarged."""
+        """Open an encoder for this size in pixels, frames and bits a second; ValueError if an enlarged side is odd."""
         scale = enlargement(width, height)
         self.width, self.height = width * scale, height * scale
         if self.width % 2 or self.height % 2:
@@ -67,14 +67,14 @@ class LiveEncoder:
             "profile": "baseline",
             "maxrate": str(bitrate),
             "bufsize": str(round(bitrate * KEYFRAME_SECONDS)),
-            # the matrix is the one of cv2.COLOR_RGB2YUV; unsaid, a player guesses it from the size of the picture
+            # the matrix of cv2.COLOR_RGB2YUV; without it a player guesses the matrix from the size of the picture
             "x264-params": "keyint=infinite:scenecut=0:colorprim=bt709:transfer=bt709:colormatrix=smpte170m",
         }
 
     def encode(self, picture: Picture, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
-        """Return packets of one picture [H, W, 3] RGB, with pts and dts as given, in 90 kHz ticks, which must grow.
+        """Return the packets of one picture [H, W, 3] RGB; `pts`, in 90 kHz ticks, must grow from picture to picture.
 
-        The first packet is a keyframe, and every one that is asked for. ValueError if the picture has another size.
+        The first picture becomes a keyframe, and every one with `keyframe`. ValueError for another size of picture.
         """
         if picture.shape != self._shape:
             raise ValueError(f"a picture of {picture.shape} in a stream of {self._shape}")

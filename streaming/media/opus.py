@@ -1,6 +1,6 @@
-"""Opus (RFC 6716, 7587), two packets a frame of the film, so that a sample leaves with the frame of its pts.
+"""Encode a film's sound as Opus (RFC 6716, RFC 7587), two packets a frame, so that sound leaves with its picture.
 
-Packets of 20 ms and not of 40, as receivers count their jitter buffers in packets.
+Packets last 20 ms rather than 40, because receivers count their jitter buffers in packets.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ BITRATE = 32_000  # enough for 8 kHz of speech
 
 
 class SoundEncoder:
-    """Encodes one stream of 40 ms blocks with libopus. Measured: 0.4 ms a block on one core."""
+    """Encode one stream of 40 ms blocks with libopus. Measured: 0.4 ms a block on one core."""
 
     def __init__(self) -> None:
+        """Open an encoder of mono sound at 16 kHz."""
         self._codec = av.CodecContext.create("libopus", "w")
         self._codec.sample_rate, self._codec.layout, self._codec.format = RATE, "mono", "s16"
         self._codec.bit_rate, self._codec.time_base = BITRATE, Fraction(1, RATE)
         self._codec.options = {"application": "voip", "frame_duration": "20"}
 
     def encode(self, sound: Samples, number: int) -> list[av.Packet]:
-        """Return packets of the samples [640] of the film's frame `number`; pts in 90 kHz ticks less the look-ahead."""
+        """Return the packets of samples [640] int16, which belong to released frame `number`.
+
+        Their pts are in 90 kHz ticks, and 585 ticks early: the codec looks 6.5 ms ahead (RFC 7845).
+        """
         frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, number * FRAME, Fraction(1, RATE)
         packets = list(self._codec.encode(frame))

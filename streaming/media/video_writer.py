@@ -1,7 +1,7 @@
-"""Fragmented MP4, written so that a fragment depends on nothing but its own frames, its number and its time.
+"""Write fragmented MP4 in which a fragment depends only on its own frames, its number and its time.
 
-The encoder is opened anew for every fragment and B-frames are off, so each fragment is a closed group of pictures:
-a file that was interrupted and continued is, byte for byte, the file that was not.
+The encoder is opened anew for every fragment and B-frames are off, so each fragment is a closed group of pictures: a
+file that was interrupted and continued equals, byte for byte, a file that was written at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 
 
 def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int) -> tuple[bytes, bytes]:
-    """Return the initialisation, which is the same for every fragment, and moof + mdat of these frames.
+    """Return (the initialisation, which is the same for every fragment; moof + mdat of these frames).
 
-    `first` is the index of the first frame in the film, `number` the fragment's, from 0.
+    Frames are [H, W, 3] RGB, `first` is the number of the first one in the film, and `number` that of the fragment,
+    both from 0.
     """
     buffer = io.BytesIO()
     height, width = frames[0].shape[:2]
@@ -42,7 +43,7 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
             "x264-params": "scenecut=0",
         }
         for index, picture in enumerate(frames):
-            # OpenCV converts: what libswscale gives depends on how the picture happens to lie in memory
+            # OpenCV converts, because the output of libswscale depends on how the picture lies in memory
             frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             for packet in stream.encode(frame):
@@ -55,7 +56,7 @@ def encode_fragment(frames: Sequence[Frames], first: int, number: int, fps: int)
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes]:
-    """Split top-level boxes into ftyp + moov and moof + mdat; the index at the end is left out."""
+    """Return (ftyp + moov, moof + mdat) of a film; the index at its end is left out."""
     init, fragment, at = b"", b"", 0
     while at < len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -68,20 +69,23 @@ def _parts(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _begun_at(fragment: bytes, ticks: int) -> bytes:
-    """Return the fragment with its decode time set: every muxer here is new and begins at 0."""
+    """Return the fragment with its decode time set to `ticks`, as a new muxer begins at 0."""
     at = fragment.index(b"tfdt") + 4
     if fragment[at] != 1:
-        raise ValueError("the muxer wrote a 32-bit decode time; a film could not grow long with it")
+        raise ValueError("the muxer wrote a 32-bit decode time, with which a film cannot grow long")
     return fragment[: at + 4] + ticks.to_bytes(8, "big") + fragment[at + 12 :]
 
 
 class VideoWriter:
-    """Appends fragments to a file. `offset` is where the last whole fragment ends."""
+    """Append fragments to a file; `offset` is the byte at which the last whole fragment ends."""
 
     def __init__(
         self, path: Path, fps: int, *, scale: int = 1, offset: int = 0, fragments: int = 0, frames: int = 0
     ) -> None:
-        """Start a file, or go on with one at `offset` after so many fragments and frames and cut off what follows."""
+        """Begin a file, or truncate one at `offset` and go on after so many fragments and frames.
+
+        `fps` is in frames a second, and pictures are enlarged by the whole factor `scale`.
+        """
         self.fps, self.scale = fps, scale
         self.offset, self.fragments, self.frames = offset, fragments, frames
         self._waiting: list[Frames] = []
@@ -90,7 +94,7 @@ class VideoWriter:
         self._file.truncate()
 
     def add(self, frames: Frames) -> None:
-        """Have frames [n, H, W, 3] wait for the end of their fragment."""
+        """Add frames [n, H, W, 3] RGB to the fragment that is open."""
         for frame in frames:
             if self.scale > 1:
                 size = (frame.shape[1] * self.scale, frame.shape[0] * self.scale)
@@ -98,7 +102,7 @@ class VideoWriter:
             self._waiting.append(np.ascontiguousarray(frame))
 
     def end_fragment(self) -> None:
-        """Encode what waits and append it; OSError if the disk is full."""
+        """Encode the open fragment and append it to the file; OSError if the disk is full."""
         if not self._waiting:
             return
         init, fragment = encode_fragment(self._waiting, self.frames, self.fragments, self.fps)
@@ -110,14 +114,17 @@ class VideoWriter:
         self._waiting = []
 
     def close(self) -> None:
+        """Close the file; the open fragment is not written."""
         self._file.close()
 
     def __enter__(self) -> VideoWriter:
+        """Return the writer, which is closed on leaving."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Write the open fragment, unless there was an error, and close the file."""
         if error is None:
             self.end_fragment()
         self.close()

@@ -1,4 +1,4 @@
-"""Every command that a viewer may send to a running take, as JSON on the data channel, the WebSocket and the HTTP API.
+"""Define the commands that a viewer may send to a running take, on the data channel, the WebSocket and the HTTP API.
 
 `docs/events.md` and `app/page/types.d.ts` are generated from these models and those of the events
 (`python -m streaming.transport.describe`).
@@ -17,13 +17,14 @@ from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take.take_file import CueLine
 
-MESSAGE_LIMIT = 16_384  # bytes
+MESSAGE_LIMIT = 16_384  # bytes of a message
 
 
 class ControlError(UserError):
-    """Refuses a command: one line for a person, and the number of the command if it could be read."""
+    """Refuse a command: a line for a person, and the number of the command if it could be read."""
 
     def __init__(self, text: str, number: int | None = None) -> None:
+        """Refuse the command `number` with this line of text."""
         super().__init__(text)
         self.number = number
 
@@ -43,7 +44,7 @@ class PromptCommand(_Command):
     blend: Annotated[int, Field(ge=1, le=64)] = 1
     """Chunks over which the new prompt takes over."""
     cut: bool = False
-    """Whether a new scene begins: nothing of the picture before is remembered."""
+    """Whether a new scene begins, which shares nothing with the picture before."""
 
     @field_validator("text")
     @classmethod
@@ -58,7 +59,7 @@ class PromptCommand(_Command):
 
 
 class PrepareCommand(_Command):
-    """Encode a text that may be asked for soon, such as that of a slot; the take does not change."""
+    """Encode the text of a prompt that may follow soon, such as that of a slot; the take does not change."""
 
     type: Literal["prepare"]
     text: Annotated[str, Field(min_length=1, max_length=4000)]
@@ -114,7 +115,7 @@ class PlainCommand(_Command):
 
 
 class MicrophoneCommand(_Command):
-    """Choose what the microphone of the viewer who controls an avatar is used for."""
+    """Choose what the microphone of the viewer that controls an avatar is used for."""
 
     type: Literal["microphone"]
     use: MicrophoneUse
@@ -150,7 +151,7 @@ def parse(message: str | bytes) -> Command:
 def permitted(command: Command, controls: Callable[[], bool] | None) -> None:
     """Raise ControlError unless the sender of the command controls the session now.
 
-    `controls` tells that of a connection that was given control; it is None for one that only watches.
+    `controls` says so for a connection that was given control; it is None for a connection that only watches.
     """
     if controls is None:
         raise ControlError("this link only watches", command.id)

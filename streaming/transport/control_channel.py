@@ -1,4 +1,4 @@
-"""The control messages of one viewer's connection, the same on a WebRTC data channel and on a WebSocket."""
+"""Exchange commands and events with one viewer, over a WebRTC data channel or a WebSocket alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUS_EVERY = 0.5  # seconds
 
 
 class ControlChannel:
-    """Hands a viewer's commands to a session, and sends the session's events back, numbered from 1 as `n`."""
+    """Hand a viewer's commands to a session and send the session's events back, numbered from 1 in `n`."""
 
     def __init__(
         self,
@@ -23,10 +23,10 @@ class ControlChannel:
         send: Callable[[str], None],
         first_pts: Callable[[], int | None] | None = None,
     ) -> None:
-        """Connect `send`, which takes JSON, to the session.
+        """Send the session's events with `send`, as JSON, beginning with `hello` and `timeline`.
 
-        `controls` tells whether the viewer controls the session now; None: it only watches. `first_pts` is given where
-        the status must tell the media time of the connection's first packet.
+        `controls` says whether the viewer controls the session now (None: it only watches). With `first_pts` the status
+        has the media time of the connection's first packet.
         """
         self._session, self._controls, self._send, self._first_pts = session, controls, send, first_pts
         self._sent = 0
@@ -35,7 +35,7 @@ class ControlChannel:
         self._tell(session.timeline())
 
     def receive(self, message: str | bytes) -> None:
-        """Obey a command, or answer why not."""
+        """Have the session obey a command, or send the reason why it does not."""
         try:
             command = parse(message)
             permitted(command, self._controls)

@@ -1,4 +1,4 @@
-"""Write what the commands and events look like into docs/events.md and app/page/types.d.ts.
+"""Generate docs/events.md and app/page/types.d.ts from the models of commands and events.
 
 Run `python -m streaming.transport.describe` after a change of `commands` or `events`.
 """
@@ -18,7 +18,7 @@ Schema = dict[str, Any]  # JSON Schema is untyped by nature
 
 @dataclass(frozen=True)
 class Message:
-    """One model of a message, or of a part of one."""
+    """Describe the model of a message, or of a part of one."""
 
     name: str
     about: str
@@ -28,7 +28,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message."""
+    """Describe one field of a message."""
 
     name: str
     type: str  # in TypeScript
@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every command and event, with the parts and named values that they are made of."""
+    """Describe all commands and events, with the parts and named values that they contain."""
 
     commands: list[Message]
     events: list[Message]
@@ -47,7 +47,7 @@ class Protocol:
 
 
 def protocol() -> Protocol:
-    """Read the models of commands and events."""
+    """Return the description of the models of commands and events."""
     definitions: dict[str, Schema] = {}
     tops: list[list[str]] = []
     for adapter in (COMMANDS, EVENTS):
@@ -104,13 +104,13 @@ def as_markdown(all_of: Protocol) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write both files into this checkout."""
     for path, text in files(ROOT).items():
         path.write_text(text, encoding="utf-8")
 
 
 def files(root: Path) -> dict[Path, str]:
-    """Return the generated files of a checkout, each with the text that it should have."""
+    """Return the paths of the generated files in a checkout, each with the text that it should have."""
     all_of = protocol()
     return {
         root / "docs" / "events.md": as_markdown(all_of),

@@ -1,4 +1,4 @@
-"""A broadcast over WebRTC: aiortc takes packets as they are and only packetises them (RFC 6184)."""
+"""Send a broadcast over WebRTC: aiortc packetises the encoded packets and leaves them as they are (RFC 6184)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from streaming.media.broadcast import Broadcast
 
 
 class PacketTrack(MediaStreamTrack):
-    """Gives a broadcast to one viewer as a track. It ends with the broadcast or its connection."""
+    """Give a broadcast to one viewer as a track, which ends with the broadcast or the connection."""
 
     def __init__(self, broadcast: Broadcast, kind: str = "video") -> None:
+        """Join `broadcast`, whose packets are of this kind: `video` or `audio`."""
         super().__init__()
         self.kind = kind
         self._broadcast = broadcast
         self._viewer = broadcast.join()
-        self.first_pts: int | None = (
-            None  # of the first packet: RTP counts from a random number, so a peer must be told
-        )
+        self.first_pts: int | None = None  # of the first packet; the peer must be told, as RTP time begins at random
 
     async def recv(self) -> av.Packet:
-        """Return the next packet, once it is sent: the pace is the broadcast's. MediaStreamError at the end."""
+        """Return the next packet as soon as it is broadcast; MediaStreamError at the end."""
         packet = await self._viewer.get()
         if packet is None:
             self.stop()
@@ -32,30 +31,33 @@ class PacketTrack(MediaStreamTrack):
         return packet
 
     def stop(self) -> None:
+        """Leave the broadcast and end the track; safe to call again."""
         self._broadcast.leave(self._viewer)
         super().stop()
 
 
 def send_video(connection: RTCPeerConnection, broadcast: Broadcast) -> PacketTrack:
-    """Join a broadcast and send it to a peer whose offer is yet to be taken; the viewer leaves with the connection.
+    """Join a broadcast and send it to a peer; the viewer leaves with the connection.
 
-    Call it before `setRemoteDescription`: codec preferences set later have no effect on an answer. Only H.264 is
-    accepted, as the packets are nothing else; with a peer that has none `setRemoteDescription` raises aiortc's
-    OperationError.
+    Call it before `setRemoteDescription`, as codec preferences that are set later have no effect on an answer. Only
+    H.264 is offered, because the packets are H.264; `setRemoteDescription` raises aiortc's OperationError for a peer
+    without it.
     """
     track = PacketTrack(broadcast)
     transceiver = connection.addTransceiver(track, direction="sendonly")
     codecs = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType in ("video/H264", "video/rtx")])
-    # where the peer's PLI or FIR arrives; aiortc's own answer concerns its own encoder, which encodes nothing here
+    # PLI and FIR of the peer arrive here; aiortc would pass them to its own encoder, which encodes nothing
     transceiver.sender._send_keyframe = broadcast.request_keyframe  # type: ignore[method-assign]
     _leaves_with(connection, track)
     return track
 
 
 def send_sound(connection: RTCPeerConnection, broadcast: Broadcast, *, hears: bool) -> None:
-    """Send the broadcast of a film's sound (Opus) as `send_video` does its pictures, in the same stream, so that a
-    browser keeps them together. With `hears` the peer may send its microphone the other way.
+    """Send the broadcast of a film's sound (Opus) as `send_video` does the pictures.
+
+    Both belong to one media stream, so that a browser keeps them in step. With `hears` the peer may send the sound of
+    its microphone the other way.
     """
     track = PacketTrack(broadcast, "audio")
     transceiver = connection.addTransceiver(track, direction="sendrecv" if hears else "sendonly")
@@ -67,6 +69,6 @@ def send_sound(connection: RTCPeerConnection, broadcast: Broadcast, *, hears: bo
 def _leaves_with(connection: RTCPeerConnection, track: PacketTrack) -> None:
     @connection.on("connectionstatechange")
     def leave() -> None:
-        # a sender that never started does not stop its track
+        # aiortc does not stop the track of a sender that never started
         if connection.connectionState in ("closed", "failed"):
             track.stop()
