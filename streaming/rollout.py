@@ -1,4 +1,4 @@
-"""Run a take chunk by chunk: the only loop. A session is this with a clock and viewers, a render this with a muxer."""
+"""Run a take chunk by chunk: the one loop that sessions (with a clock and viewers) and renders (with a file) share."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from streaming.take.take_file import Take
 
 @dataclass(frozen=True)
 class Chunk:
-    """Hold a chunk that is drawn and decoded. Its frames can be shown; its keys and values are not in the cache yet."""
+    """Hold a chunk that is drawn and decoded: its frames can be shown, its keys and values are not in the cache yet."""
 
     first: int  # index of its first latent
     latents: int  # how many it has
     frames: NDArray[np.uint8]  # [n, H, W, 3] RGB
     landed: tuple[Cue, ...]
     seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode
-    disagreement: float | None  # with the knot that it took up (models.knot); None: it took up none
+    disagreement: float | None  # with the knot that was fused into it (models.knot); None without a knot
 
 
 @dataclass(frozen=True)
 class Boundary(Chunk):
-    """Hold a chunk after which snapshots may be taken; `seconds` has `commit`, unless a recache will take its place."""
+    """Hold a chunk after which snapshots may be taken; `seconds` has `commit` unless a recache will take its place."""
 
     hash: str  # of its latents
 
 
 def latent_hash(latents: Tensor) -> str:
-    """Return a name for exactly these latents: 16 hexadecimal digits over their float32 bytes (BLAKE2b)."""
+    """Return a hash of latents: 16 hexadecimal digits of BLAKE2b (RFC 7693) over their float32 bytes."""
     data = latents.float().contiguous().cpu().numpy().tobytes()
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class DriveSource(Protocol):
-    """Give what drives a take beside its cues, such as a portrait and the sound that it speaks."""
+    """Supply what drives a take apart from its cues, such as a portrait and the sound that it speaks."""
 
     def cues(self, latent: int) -> list[Cue]:
-        """Return what lands on the chunk that starts at `latent`, after the take's own cues."""
+        """Return the cues that land on the chunk at latent `latent` after the take's own."""
 
     def drive(self, first: int, cues: Sequence[Cue]) -> Tensor:
-        """Return what drives the chunk at latent `first`, on which `cues` land: [1, latents, tokens, features]."""
+        """Return the driving signal [1, latents, tokens, features] of the chunk at latent `first` with its `cues`."""
 
 
 class Rollout:
@@ -68,9 +68,10 @@ class Rollout:
         *,
         keep_mb: float | None = None,
     ) -> None:
-        """Draw `take` with `model`; a model that is driven needs a drive source, which reads from the take's start.
+        """Draw `take` with `model`, from `snapshot` if there is one.
 
-        With `keep_mb` a snapshot is kept at every boundary, the newest ones within so many megabytes, to go back to.
+        A model that is driven needs a drive source, which counts from the take's start. With `keep_mb` snapshots of the
+        newest boundaries are kept within so many megabytes, for `go_back`.
         """
         self.model, self.take, self._drive = model, take, drive
         generator, entry = model.generator, model.entry
@@ -80,20 +81,18 @@ class Rollout:
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
         self._snapshots = Snapshots(keep_mb) if keep_mb is not None else None
         self._held: Snapshot | None = None
-        self._lock = (
-            threading.Lock()
-        )  # boundaries are made on another thread than the one that asks how far back they go
+        self._lock = threading.Lock()  # snapshots are added on the device thread and asked for on the event loop
 
     def cues_at(self, latent: int) -> list[Cue]:
-        """Return what lands on the chunk that starts at `latent`."""
+        """Return the cues of the take and of its drive source that land on the chunk at latent `latent`."""
         own = [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
         return own + (self._drive.cues(latent) if self._drive is not None else [])
 
     def step(self, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
-        """Draw and decode the next chunk; `extra` cues land after the take's own. Call `settle` once its frames left.
+        """Draw and decode the next chunk; `extra` cues land after the take's own. Hand its frames on, then `settle`.
 
-        `may_go_on` is called between the steps of the chunk: what it raises gives the chunk up, and the take must go on
-        from a snapshot.
+        `may_go_on` is called between the steps of the chunk. An exception from it gives the chunk up, and the take must
+        go on from a snapshot.
         """
         generator, state = self.model.generator, self.state
         first = state.index
@@ -106,17 +105,17 @@ class Rollout:
         frames = state.codec.decode(latents)
         seconds = {"draw": drawn - began, "decode": time.perf_counter() - drawn}
         may_go_on()
-        apart = None if state.disagreement is None else float(state.disagreement[0])  # the device is done: no wait
+        apart = None if state.disagreement is None else float(state.disagreement[0])
         chunk = Chunk(first, latents.shape[2], frames.numpy(), tuple(cues), seconds, apart)
         self._drawn = chunk, latents
         return chunk
 
     def settle(self, coming: Sequence[Cue] = ()) -> Boundary:
-        """Write the newest chunk's keys and values, and hash its latents: the take is at a boundary.
+        """Write the newest chunk's keys and values and hash its latents, so that the take is at a boundary.
 
-        Where the take's next cues or `coming`, those that wait for the next chunk, will replace or drop what the clean
-        pass would write, the pass is left out. It is made up for if they do not come after all. ValueError if no chunk
-        was drawn since the last boundary.
+        The clean pass is left out where the take's next cues, or `coming` (cues that wait for the next chunk), will
+        replace or drop what it writes; if they do not land after all, the next chunk makes up for it. ValueError if no
+        chunk was drawn since the last boundary.
         """
         if self._drawn is None:
             raise ValueError("there is no chunk to settle; draw one first")
@@ -137,7 +136,7 @@ class Rollout:
         )
 
     def ending(self) -> NDArray[np.uint8]:
-        """Return frames [n, H, W, 3] of the knot that is held when a take ends; a take that goes on replaces them."""
+        """Return the frames [n, H, W, 3] of the knot that is held at the end of a take; extending it replaces them."""
         codec, knot = self.state.codec, self.state.knot
         if knot is None:
             return np.empty((0, *reversed(self.state.size), 3), np.uint8)
@@ -147,7 +146,7 @@ class Rollout:
         return frames
 
     def snapshot(self) -> Snapshot:
-        """Return the take as it is."""
+        """Return a snapshot of the take as it is."""
         return self.model.generator.snapshot(self.state)
 
     # -- the way back ---------------------------------------------------------------------------------------------
@@ -158,31 +157,27 @@ class Rollout:
             return self._oldest()
 
     def held_mb(self) -> float:
-        """Return the megabytes that the snapshots take which one can go back to."""
+        """Return the megabytes that the kept snapshots take."""
         with self._lock:
             return self._snapshots.bytes() / 1e6 if self._snapshots is not None else 0.0
 
     def hold(self, latent: int) -> int:
-        """Keep the way back to the last boundary at or before `latent` open, whatever is drawn meanwhile.
+        """Keep the last snapshot at or before `latent` for `go_back`, even if the budget drops it meanwhile.
 
-        Returns the latent of that boundary; ValueError if it is not kept any more.
+        Returns the latent of its boundary; ValueError if it is not kept any more.
         """
         with self._lock:
-            oldest = self._oldest()
-            if self._snapshots is None or oldest is None or latent < oldest:
-                raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
-            self._held = self._snapshots.at(latent)
+            self._held = self._at(latent)
             return self._held.index
 
     def go_back(self, latent: int) -> int:
-        """Have the take go on from the last boundary at or before `latent` and forget what lay ahead of it.
+        """Have the take go on from the last boundary at or before `latent`, and drop later snapshots.
 
-        Returns the latent of that boundary; ValueError if it is neither kept nor held.
+        Returns the latent of that boundary; ValueError if its snapshot is neither kept nor held.
         """
-        if self._held is None or self._held.index > latent:
-            self.hold(latent)
-        snapshot, self._held = self._held, None
-        assert snapshot is not None
+        with self._lock:  # a boundary may be held on another thread meanwhile
+            snapshot = self._held if self._held is not None and self._held.index <= latent else self._at(latent)
+            self._held = None
         self.state, self._drawn = self.model.generator.restore(snapshot), None
         with self._lock:
             if self._snapshots is not None:
@@ -191,28 +186,34 @@ class Rollout:
         return snapshot.index
 
     def forget(self) -> None:
-        """Give up the way back, and the memory that it takes."""
+        """Release all snapshots."""
         with self._lock:
             self._snapshots, self._held = None, None
+
+    def _at(self, latent: int) -> Snapshot:
+        oldest = self._oldest()
+        if self._snapshots is None or oldest is None or latent < oldest:
+            raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
+        return self._snapshots.at(latent)
 
     def _oldest(self) -> int | None:
         return self._snapshots.oldest() if self._snapshots is not None else None
 
     def until(self, chunks: int) -> Iterator[Boundary]:
-        """Yield the boundaries up to the take's chunk number `chunks`."""
+        """Draw and yield boundaries until the take has `chunks` chunks."""
         while self.state.index < self.model.entry.rollout.grid.start(chunks):
             self.step()
             yield self.settle()
 
 
 def _wait(device: torch.device) -> None:
-    """Wait until the device is done, so that seconds are what they say; decoding waits for the latents anyway."""
+    """Wait until the device is done, so that seconds count its work; decoding waits for the latents anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
-    """Return what must be the same for a replay to give the same latents."""
+    """Return the facts that must be equal for a replay to give the same latents."""
     import diffusers
 
     return {

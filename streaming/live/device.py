@@ -1,7 +1,7 @@
-"""The one thread that runs steps on a device for all sessions.
+"""Run the models' work for all sessions on one thread a device.
 
-Every session has at most one job waiting, a chunk long, and jobs run in the order in which they come: with that alone
-the device is shared fairly by chunk.
+A session has at most two jobs waiting, a chunk and a text, and jobs run in the order in which they come. That alone
+shares the device fairly between sessions.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ T = TypeVar("T")
 
 
 class DeviceThread:
-    """Runs functions one after another, off the event loop."""
+    """Run functions one after another, off the event loop."""
 
     def __init__(self) -> None:
+        """Start the thread with the first job."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Run `job` when those before it are done, and return its result."""
+        """Run `job` after those before it, and return its result or raise its exception."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
     def close(self) -> None:
+        """Cancel the jobs that wait, and block until the running one is done."""
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,7 +1,7 @@
-"""The playing half of a session: frames leave at the media rate, encoded once, to all viewers.
+"""Release a session's frames at the media rate, encode them once and send them to all viewers: the playing half.
 
-Frames are numbered as they are released, so media time only ever grows, also over a rewind. Where there is sound, every
-frame carries its own: there is one queue and one clock, and nothing that could drift apart.
+Frames are numbered in the order in which they are released, so media time grows even when the take goes back. Where
+there is sound, every frame carries its own: one queue and one clock serve both, so that they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -15,57 +15,65 @@ from typing import Protocol
 
 import av
 
+from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.pacing import Pace, pts_of
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
+from streaming.rollout import Chunk
 from streaming.speech.soundtrack import Samples
 
-LOOK_EVERY = 0.25  # seconds, while nothing is released: somebody may have joined a pause
+LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
 
 
 class PictureEncoder(Protocol):
-    """Encodes pictures of one size, such as `streaming.media.h264.LiveEncoder`."""
+    """Encode pictures of one size, as `streaming.media.h264.LiveEncoder` does."""
 
     width: int  # of the encoded picture, in pixels
     height: int
 
     def encode(self, picture: Picture, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
-        """Return the packets of one picture, with its media time in 90 kHz ticks."""
+        """Return the packets of one picture [H, W, 3] RGB with media time `pts` in 90 kHz ticks."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Holds a frame on its way to the screen, and the latent with which its chunk begins."""
+    """Hold a frame on its way to the screen, with what must happen when it is shown."""
 
-    picture: Picture  # [H, W, 3]
+    picture: Picture  # [H, W, 3] RGB
     chunk: int  # first latent of its chunk
-    cut: bool = False  # the first frame after a cut: the encoder starts anew there
-    answers: tuple[int, ...] = ()  # messages whose cues this frame is the first to show
-    frame: int = 0  # its place in the take
-    sound: Samples = field(default_factory=lambda: SILENCE)  # what is heard with it, where the film has sound
+    cut: bool = False  # whether it is the first frame after a cut, which is encoded as a keyframe
+    answers: tuple[int, ...] = ()  # numbers of the commands whose cues this frame is the first to show
+    frame: int = 0  # its number in the take
+    sound: Samples = field(default_factory=lambda: SILENCE)  # [640] int16 at 16 kHz, where the film has sound
+
+
+def frames_of(chunk: Chunk, *, cut: bool, answers: tuple[int, ...]) -> list[Shown]:
+    """Return a chunk's frames in order; the first one carries the cut and the answers to commands."""
+    shown = [Shown(picture, chunk.first, frame=n) for n, picture in enumerate(chunk.frames, frames_before(chunk.first))]
+    return [replace(shown[0], cut=cut, answers=answers), *shown[1:]]
 
 
 class Playout:
-    """Keeps frames until their time, then encodes and sends them."""
+    """Queue frames, and encode and send each when it is due."""
 
     def __init__(
         self, encoder: PictureEncoder, fps: int, *, freed: Callable[[], None], clock: Clock, sound: bool = False
     ) -> None:
-        """Send what `encoder` makes of frames, `fps` a second; with `sound` that is 25, and all frames carry theirs.
+        """Send what `encoder` makes of the frames, `fps` a second; `freed` is called whenever a frame leaves the queue.
 
-        `freed` is called as a frame leaves the queue.
+        With `sound` every frame carries 40 ms of it, so `fps` is 25.
         """
         self.fps = fps
         self.broadcast = Broadcast()
         self.sound = Broadcast() if sound else None
         self._sound_encoder = SoundEncoder() if sound else None
         self.recording: LiveRecording | None = None
-        self.released = 0  # frames
-        self.playhead = 0  # first latent of the chunk on screen
-        self.next_frame = 0  # of the take: what comes after the frame on screen
+        self.released = 0  # frames so far
+        self.playhead = 0  # first latent of the chunk that is on screen
+        self.next_frame = 0  # number in the take of the frame that follows the one on screen
         self._encoder, self._freed, self._clock = encoder, freed, clock
         self._watchers: list[Callable[[Shown, int], None]] = []
         self._frames: deque[Shown] = deque()
@@ -73,11 +81,11 @@ class Playout:
         self._playing, self._over = False, False
 
     def watch(self, watcher: Callable[[Shown, int], None]) -> None:
-        """Call `watcher` with every frame once it was sent, and with its number among the released frames."""
+        """Call `watcher` with every frame after it was sent, and with its number among the released frames."""
         self._watchers.append(watcher)
 
     def __len__(self) -> int:
-        """Count the frames that wait."""
+        """Return how many frames wait."""
         return len(self._frames)
 
     @property
@@ -96,41 +104,41 @@ class Playout:
         return self._encoder.height
 
     def add(self, frames: Iterable[Shown]) -> None:
-        """Queue frames behind those that wait."""
+        """Queue frames after those that wait."""
         self._frames.extend(frames)
         self._wake.set()
 
     def redraw(self, frames: list[Shown]) -> None:
-        """Queue frames instead of those that wait for their places in the take and after; late ones are left out."""
+        """Replace the frames that wait, from the first one's number on; frames whose time has passed are dropped."""
         kept = (f for f in self._frames if f.frame < frames[0].frame)
         self._frames = deque([*kept, *(f for f in frames if f.frame >= self.next_frame)])
         self._wake.set()
 
     def clear(self) -> None:
-        """Forget the frames that wait."""
+        """Drop the frames that wait."""
         self._frames.clear()
 
     def hush(self) -> None:
-        """Take the sound from the frames that wait; they are still seen."""
+        """Silence the frames that wait; their pictures are still shown."""
         self._frames = deque(replace(f, sound=SILENCE) for f in self._frames)
 
     @property
     def audible(self) -> bool:
-        """Return whether anything of what waits would be heard."""
+        """Return whether a frame that waits has sound."""
         return any(frame.sound.any() for frame in self.waiting)
 
     def hold(self, *, held: bool) -> None:
-        """Hold the picture, and media time with it, or go on."""
+        """Hold the picture, and media time with it, or go on with the next frame."""
         self._playing = not held
         self._wake.set()
 
     def end(self) -> None:
-        """Release nothing more; `run` returns."""
+        """Release no further frame; `run` then returns."""
         self._over = True
         self.hold(held=True)
 
     async def run(self) -> None:
-        """Release one frame after another until the end."""
+        """Release one frame after another until `end` is called."""
         pace: Pace | None = None
         last: Shown | None = None
         while not self._over:
@@ -139,9 +147,8 @@ class Playout:
                 await self._clock.wait(self._wake, LOOK_EVERY)
                 self._wake.clear()
                 if not (self._playing or self._over) and last is not None and self.broadcast.keyframe_wanted:
-                    await self._show(
-                        replace(last, answers=(), sound=SILENCE)
-                    )  # a viewer that joins a pause sees where it stands
+                    # a viewer that joins a pause is sent the frame on screen
+                    await self._show(replace(last, answers=(), sound=SILENCE))
                 continue
             pace = pace or Pace(self.fps, self.released, self._clock())
             if (delay := pace.due(self.released) - self._clock()) > 0:

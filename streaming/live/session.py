@@ -1,9 +1,9 @@
-"""A session: a rollout with a clock and viewers.
+"""Run a session: a rollout with a clock and viewers.
 
-    commands → waiting cues → rollout.step (device thread) → frames → playout → encoder → broadcast → viewers
+    commands → waiting cues → rollout (device thread) → frames → playout → encoder → broadcast → viewers
 
-Two tasks run it: one draws chunks as far ahead of the playhead as the look-ahead dial allows, the other releases one
-frame after another at the media rate.
+Two tasks do the work: the chunk producer draws as far ahead of the playhead as the look-ahead dial allows, and the
+playout releases one frame after another at the media rate.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from models.checkpoints.assemble import Model
 from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
+from streaming.live.event_bus import EventBus, Listener
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
+from streaming.live.recorder import Recorder
 from streaming.live.session_state import SessionState, next_state
+from streaming.live.text_queue import TextQueue
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
-from streaming.media.live_recording import LiveRecording, RecordingError
 from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
@@ -42,11 +44,8 @@ from streaming.transport.commands import (
 )
 from streaming.transport.events import (
     AcceptedEvent,
-    EncodedEvent,
-    Event,
     HelloEvent,
     PhaseEvent,
-    RecordingEvent,
     ShownEvent,
     StatusEvent,
     TakenBackEvent,
@@ -55,12 +54,9 @@ from streaming.transport.events import (
 
 log = logging.getLogger(__name__)
 
-MOST_TASKS = 128  # that one session may have at a time
-Listener = Callable[[Event], None]
-
 
 class Session:
-    """Runs one take. All methods belong to the event loop; only steps run on the device thread."""
+    """Run one take. All methods belong to the event loop; only the model's work runs on the device thread."""
 
     def __init__(
         self,
@@ -74,21 +70,21 @@ class Session:
         past: TakeHistory | None = None,
         avatar: AvatarMaker | None = None,
     ) -> None:
-        """Prepare a session of `take`; `start` begins it. Its files are kept in `folder`.
+        """Prepare a session of `take`; `start` begins it. Its files are written into `folder` (None: nowhere).
 
-        With a `past`, `take` is what that began as, and this session goes on where it ended. With an `avatar` the film
-        is driven by what that says, and drawn anew when it is interrupted.
+        With a `past`, `take` is how that one began, and the session goes on where that one ended. With an `avatar` the
+        film is driven by the avatar's speech, and drawn anew when the avatar is interrupted.
         """
         self.id = uuid.uuid4().hex
-        self.model, self.device = model, device
+        self.model = model
         self.state, self.failure = SessionState.WARMING, ""
-        self._listeners: list[Listener] = []
+        self._events = EventBus()
         (width, height), fps = take.width_height(model.entry.size), model.entry.fps
         encoder = LiveEncoder(width, height, fps, bitrate_for(width, height, fps))
         self.playout = Playout(encoder, fps, freed=lambda: self.producer.wake(), clock=clock, sound=avatar is not None)
         self.playout.watch(self._shown)
         self.avatar = (
-            avatar(playout=self.playout, tell=self._tell, wake=lambda: self.producer.wake(), clock=clock)
+            avatar(playout=self.playout, tell=self._events.publish, wake=lambda: self.producer.wake(), clock=clock)
             if avatar is not None
             else None
         )
@@ -99,14 +95,15 @@ class Session:
             self.playout,
             folder=folder,
             look_ahead=LookAhead.INSTANT if self.avatar is not None else look_ahead,
-            tell=self._tell,
+            tell=self._events.publish,
             clock=clock,
             past=past,
             sound=self.avatar.sound if self.avatar is not None else None,
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
         )
+        self._recorder = Recorder(self.playout, self._events.publish)
+        self._texts = TextQueue(model, device, self._events.publish)
         self._tasks: list[asyncio.Task[None]] = []
-        self._recorder: asyncio.Task[None] | None = None
 
     # -- facts and events -----------------------------------------------------------------------------------------
 
@@ -117,12 +114,12 @@ class Session:
 
     @property
     def history(self) -> TakeHistory:
-        """Return what has been drawn of the branch on which the session is."""
+        """Return what has been drawn of the take, or of the branch of it that the session is on."""
         return self.producer.history
 
     @property
     def index(self) -> int:
-        """Count the latents drawn so far."""
+        """Return how many latents of the take have been drawn."""
         return self.history.length
 
     @property
@@ -136,24 +133,25 @@ class Session:
         return self.producer.timings.real_time_factor
 
     def hello(self, *, controls: bool) -> HelloEvent:
-        """Describe the session to a viewer that connects; `controls` says whether that one may send commands."""
+        """Describe the session to a viewer that connects; `controls` says whether this viewer may send commands."""
         entry = self.model.entry
         return HelloEvent(
             session=self.id,
             controls=controls,
             model=entry.name,
             fps=entry.fps,
-            chunk=entry.rollout.chunk,
+            chunk=entry.rollout.grid.chunk,
+            first_chunk=entry.rollout.grid.first_chunk,
             phase=self.state,
             sound=self.playout.sound is not None,
         )
 
     def take(self) -> Take:
-        """Return the history as a take that render replays to the same latents."""
+        """Return the history as a take that a render replays to the same latents."""
         return self.history.as_take(self.producer.record)
 
     def status(self) -> StatusEvent:
-        """Tell where the session is and what it measures."""
+        """Return where the session is and what it measures."""
         timings = self.producer.timings
         status = StatusEvent(
             phase=self.state,
@@ -168,34 +166,29 @@ class Session:
             knots=timings.knots,
             viewers=len(self.broadcast),
             look_ahead=self.producer.look_ahead,
-            recorded_s=round(self.playout.recording.seconds, 1) if self.playout.recording else None,
+            recorded_s=self._recorder.seconds,
         )
         return status if self.avatar is None else self.avatar.with_status(status)
 
     def timeline(self) -> TimelineEvent:
-        """List the cues of the take as it is now."""
+        """Return the cues of the take as it is now."""
         return self.producer.timeline()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Send every event to `listener` from now on; the returned function ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
-
-    def _tell(self, event: Event) -> None:
-        for listener in list(self._listeners):
-            listener(event)
+        """Call `listener` with every event from now on; the returned function ends that and may be called again."""
+        return self._events.subscribe(listener)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
     def obey(self, command: Command) -> None:
-        """Accept a command; ControlError says why not. Events tell what becomes of it."""
+        """Accept a command, or raise ControlError with the reason. Events tell what becomes of it."""
         if self.over:
             raise ControlError(f"the take has {self.state}", command.id)
         try:
             self._obey(command)
         except ValueError as e:
             raise ControlError(str(e), command.id) from None
-        self._tell(AcceptedEvent(id=command.id))
+        self._events.publish(AcceptedEvent(id=command.id))
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -208,7 +201,7 @@ class Session:
             case RewindCommand(latent=latent):
                 self.producer.rewind(latent)
             case PrepareCommand(text=text):
-                self._prepare(text, command.id)
+                self._texts.add(text, command.id)
             case LookAheadCommand(value=value):
                 self.producer.look_ahead = value
                 self.producer.wake()
@@ -219,16 +212,12 @@ class Session:
             case PlainCommand(type="end"):
                 self._become(SessionState.ENDED)
             case PlainCommand(type="record"):
-                if self.playout.recording is not None:
-                    raise ValueError("it is being recorded already")
-                self._record()
+                self._recorder.begin(self.producer.recording_path())
             case PlainCommand(type="stop_recording"):
-                if self.playout.recording is None:
-                    raise ValueError("nothing is being recorded")
-                self.playout.recording.end()
+                self._recorder.end()
             case PlainCommand(type="undo"):
-                if (number := self.producer.undo()) is not None:  # told behind the answer to the undo itself
-                    asyncio.get_running_loop().call_soon(self._tell, TakenBackEvent(id=number))
+                if (number := self.producer.undo()) is not None:  # told after the answer to the undo itself
+                    asyncio.get_running_loop().call_soon(self._events.publish, TakenBackEvent(id=number))
             case MicrophoneCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
@@ -237,55 +226,27 @@ class Session:
                 self._cue(command)
 
     def _cue(self, command: CueCommand) -> None:
+        if isinstance(command, PromptCommand):
+            self._texts.require_room()
         self.producer.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):
-            self._prepare(command.text, command.id)
-
-    def _prepare(self, text: str, number: int) -> None:
-        """Have a text encoded before its chunk is drawn, so that the switch does not wait for it."""
-        if len(self._tasks) > MOST_TASKS:
-            raise ValueError("too many texts wait to be encoded")
-        self._spawn(self._encode(text, number))
-
-    async def _encode(self, text: str, number: int) -> None:
-        await self.device.run(lambda: self.model.generator.text(text))
-        self._tell(EncodedEvent(id=number, not_understood=self.model.not_understood(text)))
-
-    def _record(self) -> None:
-        """Begin a recording beside the take; the stream does not depend on how it fares."""
-        playout = self.playout
-        size, sound = (playout.picture_width, playout.picture_height), playout.sound is not None
-        recording = LiveRecording(self.producer.recording(), *size, playout.fps, sound=sound)
-        playout.recording = recording
-
-        async def run() -> None:
-            why = ""
-            self._tell(RecordingEvent(name=recording.path.stem, on=True))
-            try:
-                await recording.run()
-            except RecordingError as e:
-                why = str(e)
-            finally:
-                playout.recording = None
-            self._tell(RecordingEvent(name=recording.path.stem, on=False, why=why))
-
-        self._recorder = self._spawn(run())
+            self._texts.add(command.text, command.id)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to draw and to play; call it on the event loop."""
+        """Begin to draw and to play."""
         self._spawn(self.producer.run(self._begun))
         self._spawn(self.playout.run())
+        self._spawn(self._texts.run())
         if self.avatar is not None and self.avatar.meters is not None:
-            self._spawn(self.avatar.meters.run(self._tell, lambda: len(self.broadcast) > 0))
+            self._spawn(self.avatar.meters.run(self._events.publish, lambda: len(self.broadcast) > 0))
 
     async def close(self) -> None:
         """End the session if it runs, and wait until nothing of it is left."""
         if not self.over:
             self._become(SessionState.ENDED)
-        if self._recorder is not None:  # it has its last fragment to write
-            await asyncio.wait([self._recorder], timeout=5)
+        await self._recorder.close()
         for task in self._tasks:
             task.cancel()
         for task in list(self._tasks):
@@ -296,7 +257,7 @@ class Session:
             self.playout.sound.close()
         self.producer.close()
         self.playout.clear()
-        self._listeners.clear()
+        self._events.close()
 
     def _become(self, state: SessionState) -> None:
         self.state = next_state(self.state, state)
@@ -308,7 +269,7 @@ class Session:
         else:
             self.playout.hold(held=state is not SessionState.LIVE)
             self.producer.hold(held=state is SessionState.PAUSED)
-        self._tell(PhaseEvent(phase=state, why=self.failure))
+        self._events.publish(PhaseEvent(phase=state, why=self.failure))
 
     def _begun(self) -> None:
         if self.state is SessionState.WARMING:
@@ -316,19 +277,17 @@ class Session:
 
     def _shown(self, shown: Shown, number: int) -> None:
         for answer in shown.answers:
-            self._tell(ShownEvent(id=answer, frame=number))
+            self._events.publish(ShownEvent(id=answer, frame=number))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.append(task)
-        task.add_done_callback(lambda t: self._tasks.remove(t) if t in self._tasks else None)
-        return task
+        task.add_done_callback(self._tasks.remove)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work; an error of it ends the session, with a reason for its viewers."""
         try:
             await work
-        except asyncio.CancelledError:
-            raise
         except Exception as e:
             log.exception("session %s failed", self.id)
             if not self.over:

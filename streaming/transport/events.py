@@ -1,4 +1,4 @@
-"""Every event that the server sends to a viewer, on the data channel, on the WebSocket and in answers of the HTTP API.
+"""Define the events that the server sends to a viewer, on the data channel, the WebSocket and in the HTTP API.
 
 `docs/events.md` and `app/page/types.d.ts` are generated from these models and those of the commands
 (`python -m streaming.transport.describe`). A page reads the events as JSON objects that `type` tells apart.
@@ -27,19 +27,21 @@ class _Event(BaseModel):
 
 
 class HelloEvent(_Event):
-    """Opens a connection: the session and what a viewer needs to know of its film once."""
+    """Opens a connection: identifies the session and describes its film."""
 
     type: Literal["hello"] = "hello"
     session: str
     """Identifies the session."""
     controls: bool
-    """Whether this connection may send commands; if not, it only watches."""
+    """Whether this connection may send commands; otherwise it only watches."""
     model: str
     """Name of the model in the catalog."""
     fps: int
     """Frames a second of the film."""
     chunk: int
     """Latents that are drawn together."""
+    first_chunk: int
+    """Latents of a take's first chunk."""
     phase: SessionState
     sound: bool
     """Whether the film has sound."""
@@ -62,7 +64,7 @@ class TimelineEvent(_Event):
 
 
 class KnotFigures(BaseModel):
-    """How far the newest 500 chunks were from the knots that they took up."""
+    """Summarise how far the newest 500 chunks were from the knots that were fused into them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -141,7 +143,7 @@ class EncodedEvent(_Event):
 
 
 class LiveEvent(_Event):
-    """Tells on which chunk a cue landed, once that chunk is drawn."""
+    """Tells on which chunk a cue landed, after that chunk is drawn."""
 
     type: Literal["live"] = "live"
     id: int
@@ -171,7 +173,7 @@ class TakenBackEvent(_Event):
 
 
 class WarningEvent(_Event):
-    """Tells of something that a person should know; the session goes on."""
+    """Tells a person of a problem; the session goes on."""
 
     type: Literal["warning"] = "warning"
     why: str
@@ -186,7 +188,7 @@ class RecordingEvent(_Event):
     on: bool
     """True when it begins, false when it has ended."""
     why: str = ""
-    """Why a recording ended that nobody stopped; absent when one begins."""
+    """Why a recording ended by itself, else empty; absent when a recording begins."""
 
 
 class PhaseEvent(_Event):
@@ -199,7 +201,7 @@ class PhaseEvent(_Event):
 
 
 class AvatarEvent(_Event):
-    """Tells that an avatar does something else than before."""
+    """Tells that an avatar begins to speak, to listen or to be idle."""
 
     type: Literal["avatar"] = "avatar"
     state: AvatarState
@@ -225,11 +227,11 @@ class MetersEvent(_Event):
     sync: float | None
     """Correlation of mouth and sound; null where too little was said."""
     lag_ms: int | None
-    """Milliseconds by which the mouth follows the sound; null where too little was said."""
+    """Milliseconds by which the mouth lags behind the sound; null where too little was said."""
 
 
 class CodecEvent(_Event):
-    """Precedes the fragmented MP4 of a WebSocket; what follows as binary messages is for this codec."""
+    """Precedes the fragmented MP4 of a WebSocket: names the codecs of the binary messages that follow."""
 
     type: Literal["codec"] = "codec"
     codec: str

@@ -1,0 +1,76 @@
+"""Write a running take to disk for as long as the disk accepts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from streaming.rollout import Boundary
+from streaming.speech.live_sound import LiveSound
+from streaming.take.history import TakeFiles, TakeHistory
+from streaming.take.journal import Record
+from streaming.take.take_file import CueLine
+from streaming.transport.events import Event, WarningEvent
+
+
+class TakeWriter:
+    """Write a take's journal, file and sound.
+
+    The stream does not depend on it: after an error of the disk a warning is told and the take stays in memory only.
+    """
+
+    def __init__(self, folder: Path | None, record: Record, tell: Callable[[Event], None]) -> None:
+        """Write into `folder` (None: nothing is written) with the record of the machine; `tell` gets the warning."""
+        self._files = TakeFiles(folder, record) if folder is not None else None
+        self._tell = tell
+
+    def begin(self, history: TakeHistory) -> None:
+        """Begin the journal of this take, with what it shares with its parent."""
+        self._write(lambda files: files.begin(history))
+
+    def chunk(self, boundary: Boundary, landed: list[CueLine]) -> None:
+        """Write a chunk into the journal, with the cues that landed on it."""
+        self._write(lambda files: files.chunk(boundary, landed))
+
+    def redrawn(self, at: int) -> None:
+        """Write that the chunks from latent `at` on are given up and will follow anew."""
+        self._write(lambda files: files.redrawn(at))
+
+    def end(self, history: TakeHistory) -> None:
+        """End the journal and write the take file."""
+        self._write(lambda files: files.end(history))
+
+    def close(self) -> None:
+        """Close the journal's file."""
+        self._write(TakeFiles.close)
+
+    def begin_sound(self, history: TakeHistory, sound: LiveSound) -> None:
+        """Write the portrait, and the sound as it comes, into files beside the take, and name them in the take."""
+
+        def write(files: TakeFiles) -> None:
+            names = {"reference": f"{history.id}.png", "sound": f"{history.id}.wav"}
+            sound.keep_in(files.beside(names["reference"]), files.beside(names["sound"]))
+            history.take = history.take.model_copy(update=names)
+
+        self._write(write)
+
+    def recording_path(self, history: TakeHistory) -> Path:
+        """Return the path of a new recording of the take; ValueError if nothing is written to disk."""
+        if self._files is None:
+            raise ValueError("nothing can be recorded: takes are not kept on disk here")
+        return self._files.recording(history)
+
+    def give_up(self, error: OSError) -> None:
+        """Write nothing more, because of an error of the disk, and tell that once."""
+        if self._files is not None:
+            self._files = None
+            why = f"the take is no longer kept on disk ({error.strerror or error}): download it before you end it"
+            self._tell(WarningEvent(why=why))
+
+    def _write(self, write: Callable[[TakeFiles], None]) -> None:
+        if self._files is None:
+            return
+        try:
+            write(self._files)
+        except OSError as e:
+            self.give_up(e)
