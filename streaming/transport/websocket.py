@@ -1,4 +1,4 @@
-"""A session over a WebSocket, for pages that WebRTC does not reach: fragmented MP4 with control messages beside it."""
+"""Serve a session over a WebSocket to pages that WebRTC does not reach: fragmented MP4 and control messages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from streaming.transport.events import CodecEvent
 
 log = logging.getLogger(__name__)
 
-MOST_MESSAGES = 256  # that may wait to be sent; later ones are dropped, which shows in their numbers
+MOST_MESSAGES = 256  # that may wait to be sent; later ones are dropped, as their numbers show
 
 
 class SocketViewer:
-    """Serves one viewer: the film as binary messages, each a whole fragment, and events and commands as text."""
+    """Serve one viewer: the film as binary messages, each a whole fragment, and events and commands as text."""
 
     def __init__(self, socket: WebSocket, session: Session, controls: Callable[[], bool] | None) -> None:
-        """Serve an accepted socket. `controls` tells whether the viewer controls the session; None: it only watches."""
+        """Serve an accepted socket; `controls` says whether the viewer controls the session (None: it only watches)."""
         self._socket, self._session = socket, session
         self._messages: asyncio.Queue[str] = asyncio.Queue(MOST_MESSAGES)
         self._channel = ControlChannel(session, controls, self._send)
@@ -32,7 +32,7 @@ class SocketViewer:
         self._muxer = Fmp4Muxer(
             playout.picture_width, playout.picture_height, playout.fps, sound=playout.sound is not None
         )
-        self._sending = asyncio.Lock()  # a codec, its initialisation and the first fragment go together
+        self._sending = asyncio.Lock()  # codec, initialisation and first fragment are sent without a message between
 
     async def run(self) -> None:
         """Serve until the session is over or the viewer has left, then close the socket."""
@@ -47,7 +47,7 @@ class SocketViewer:
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
-                # a socket that was closed raises RuntimeError when it is written to
+                # writing to a closed socket raises RuntimeError
                 if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
                     log.info("a stream ended: %r", result)
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -86,7 +86,8 @@ class SocketViewer:
         viewer = sound.join()
         try:
             while (packet := await viewer.get()) is not None:
-                self._muxer.add_sound(packet)
+                async with self._sending:  # while a slow socket takes the film, sound waits in the broadcast's queue
+                    self._muxer.add_sound(packet)
         finally:
             sound.leave(viewer)
 
