@@ -1,4 +1,4 @@
-"""Sessions for tests: tiny, random and quick."""
+"""Run sessions of a tiny random model for tests."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import functools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conftest import tiny_model
+from conftest import TINY_CODEC, tiny_model, tiny_text
 
-from models.time_grid import TimeGrid
+from models.checkpoints.assemble import Model
+from models.codecs.tiny import TinyCodec
+from models.generator import Generator
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
@@ -27,10 +30,16 @@ TAKE = Take(model="tiny", seed=5, length=1, cues=[CueLine(prompt="one")])
 
 @asynccontextmanager
 async def running(
-    folder: Path | None = None, look_ahead: LookAhead = LookAhead.SMOOTH, past: TakeHistory | None = None
-) -> AsyncIterator[Any]:
-    device = DeviceThread()
-    session = Session(tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
+    folder: Path | None = None,
+    look_ahead: LookAhead = LookAhead.SMOOTH,
+    past: TakeHistory | None = None,
+    *,
+    model: Model | None = None,
+    device: DeviceThread | None = None,
+) -> AsyncIterator[tuple[Session, list[Any]]]:
+    """Run a session of TAKE; yield it with the events that it has published, to which later ones are added."""
+    device = device or DeviceThread()
+    session = Session(model or tiny_model(), TAKE, device, folder=folder, look_ahead=look_ahead, past=past)
     events: list[Event] = []
     session.listen(events.append)
     session.start()
@@ -42,16 +51,20 @@ async def running(
 
 
 def say(session: Session, number: int, **what: Any) -> None:
+    """Have the session obey a command with this number and these fields."""
     session.obey(parse(json.dumps({"id": number, **what})))
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return when the condition holds; TimeoutError if it does not within so many seconds."""
     async with asyncio.timeout(seconds):
         while not condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
 
 def async_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test on an event loop of its own."""
+
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         asyncio.run(test(*args, **kwargs))  # type: ignore[arg-type]
@@ -59,7 +72,16 @@ def async_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
-def replayed(take: Take) -> dict[int, str]:
-    """First latent and hash of every chunk of an offline rollout."""
-    rollout = Rollout(tiny_model(), take)
-    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 16))}
+def replayed(take: Take, model: Model | None = None) -> dict[int, str]:
+    """Return first latent → hash of every chunk of an offline rollout."""
+    model = model or tiny_model()
+    rollout = Rollout(model, take)
+    return {b.first: b.hash for b in rollout.until(take.chunks(model.entry.rollout.grid, model.entry.fps))}
+
+
+def model_with_first_chunk(latents: int) -> Model:
+    """Return a tiny model whose first chunk has another length than the others."""
+    tiny = tiny_model()
+    rollout = replace(tiny.entry.rollout, first_chunk=latents)
+    generator = Generator(rollout, tiny.generator.transformer, tiny_text, TinyCodec(TINY_CODEC).eval())
+    return Model(replace(tiny.entry, rollout=rollout), generator, "tiny", lambda prompt: {})

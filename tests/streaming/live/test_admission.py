@@ -122,3 +122,37 @@ async def test_a_ticket_that_nobody_shows_again_is_forgotten() -> None:
     clock.now += 1
     assert await place(sessions, later) == (later, 1)
     sessions.device.close()
+
+
+async def test_sessions_whose_model_is_loading_count() -> None:
+    loaded = asyncio.Event()
+
+    async def load(name: str) -> Any:
+        await loaded.wait()
+        raise LookupError("loaded")  # as far as this test goes
+
+    sessions = SessionRegistry(load, DeviceThread(), clock=TestClock())
+    loading = [asyncio.create_task(sessions.create(TAKE, LookAhead.SMOOTH)) for _ in range(2)]
+    await asyncio.sleep(0)
+    ticket, at = await place(sessions)  # two models of unknown speed are taken to fill the device
+    assert at == 1
+    loaded.set()
+    assert [str(e) for e in await asyncio.gather(*loading, return_exceptions=True)] == ["loaded", "loaded"]
+    with pytest.raises(LookupError, match="loaded"):
+        await sessions.create(TAKE, LookAhead.SMOOTH, ticket)
+    sessions.device.close()
+
+
+async def test_a_session_is_closed_even_if_what_is_told_of_its_end_fails() -> None:
+    def broken(session: Any) -> None:
+        raise RuntimeError("the speeds cannot be written")
+
+    async def load(name: str) -> Any:
+        raise AssertionError(name)
+
+    sessions, over = SessionRegistry(load, DeviceThread(), clock=TestClock(), ended=broken), Over()
+    sessions.hosted["a"] = HostedSession(over, "key", 0.0)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="cannot be written"):
+        await sessions.end("a")
+    assert over.closed
+    sessions.device.close()

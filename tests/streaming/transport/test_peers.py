@@ -1,0 +1,88 @@
+"""A WebRTC connection leaves nothing behind, and a viewer that does not read fills no memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiortc import RTCPeerConnection
+from sessions import async_test, running, until
+
+from streaming.transport import peers
+from streaming.transport.commands import parse
+
+
+@async_test
+async def test_a_viewer_that_never_connects_leaves_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "CONNECTED_WITHIN", 0.3)
+    async with running() as (session, _):
+        peer, connection = peers.Peer(session, None), RTCPeerConnection()
+        connection.addTransceiver("video", direction="recvonly")
+        await connection.setLocalDescription(await connection.createOffer())
+        await peer.answer(connection.localDescription.sdp)  # which never reaches it
+        assert len(session.broadcast) == 1
+        await until(peer.gone.is_set)
+        assert len(session.broadcast) == 0
+        await connection.close()
+
+
+async def offer(connection: RTCPeerConnection) -> str:
+    """Return an offer to receive video, and to exchange control messages."""
+    connection.addTransceiver("video", direction="recvonly")
+    connection.createDataChannel("control")
+    await connection.setLocalDescription(await connection.createOffer())
+    return str(connection.localDescription.sdp)
+
+
+@async_test
+async def test_an_offer_whose_request_is_cancelled_leaves_no_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def never(connection: RTCPeerConnection) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with running() as (session, _):
+        page, peer = RTCPeerConnection(), peers.Peer(session)
+        sdp = await offer(page)
+        monkeypatch.setattr(RTCPeerConnection, "createAnswer", never)
+        request = asyncio.create_task(peer.answer(sdp))
+        await asked.wait()
+        assert len(session.broadcast) == 1
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert peer.gone.is_set()
+        assert len(session.broadcast) == 0
+        await page.close()
+
+
+class StuckChannel:
+    """Accept messages that nobody reads, as a data channel does whose peer acknowledges nothing."""
+
+    readyState = "open"
+
+    def __init__(self) -> None:
+        self.bufferedAmount = 0
+
+    def on(self, event: str, handler: Callable[..., Any]) -> None:
+        """Receive nothing."""
+
+    def send(self, text: str) -> None:
+        self.bufferedAmount += len(text)
+
+
+@async_test
+async def test_messages_for_a_viewer_that_does_not_read_are_dropped_beyond_a_bound() -> None:
+    async with running() as (session, _):
+        page, peer, channel = RTCPeerConnection(), peers.Peer(session), StuckChannel()
+        await peer.answer(await offer(page))
+        peer.connection.emit("datachannel", channel)
+        await until(lambda: channel.bufferedAmount > 0)
+        for number in range(10_000):
+            session.obey(parse(f'{{"type": "look_ahead", "id": {number}, "value": "smooth"}}'))
+        assert peers.BACKLOG - 1000 < channel.bufferedAmount < peers.BACKLOG + 1000
+        await peer.close()
+        await page.close()
