@@ -8,7 +8,9 @@ from rolling import START, next_coordinates, odd_model, roll
 
 from models.cache import SINK
 from models.checkpoints.assemble import Model
-from models.cue import Parameter, Prompt
+from models.cue import Cue, Cut, Parameter, Prompt, Seed
+from models.generator import Generator
+from models.state import TakeState
 
 
 def test_a_commit_that_a_recache_makes_needless_changes_nothing(model: Model) -> None:
@@ -82,3 +84,47 @@ def test_a_recache_of_a_part_of_a_chunk_sees_the_latents_that_the_window_holds(
     assert torch.equal(passes[0], film[:, :, -7:])
     assert [x.shape[2] for x in state.recent] == [3, 3, 3]
     assert next_coordinates(state) == list(range(8, 16))  # sink, four of the past, chunk
+
+
+def passes_of(generator: Generator, state: TakeState, cues: list[Cue]) -> list[tuple[int, bool]]:
+    """Return latents and kind (True: clean, without a head) of the passes that these cues make necessary."""
+    made: list[tuple[int, bool]] = []
+    forward = generator.transformer.forward
+
+    def counted(x: torch.Tensor, *inputs: object, **named: object) -> torch.Tensor | None:
+        made.append((x.shape[2], named.get("head") is False))
+        return forward(x, *inputs, **named)
+
+    generator.transformer.forward = counted
+    try:
+        generator.apply_cues(state, cues)
+    finally:
+        generator.transformer.forward = forward
+    return made
+
+
+@pytest.mark.parametrize(
+    ("cues", "passes"),
+    [
+        ([], [3]),
+        ([Seed(1)], [3]),
+        ([Prompt("one")], [3]),
+        ([Prompt("two")], [9]),
+        ([Prompt("two"), Seed(1)], [9]),
+        ([Parameter("on_switch", "clear"), Prompt("two")], []),
+        ([Parameter("on_switch", "flush"), Prompt("two")], [3]),
+        ([Parameter("on_switch", "none"), Prompt("two")], [3]),
+        ([Cut()], []),
+        ([Cut(), Prompt("two")], []),
+    ],
+    ids=["nothing", "seed", "same prompt", "prompt", "prompt and seed", "clear", "flush", "none", "cut", "cut to"],
+)
+def test_a_recache_or_a_cut_takes_the_place_of_the_commit_that_is_pending(
+    model: Model, cues: list[Cue], passes: list[int]
+) -> None:
+    generator = model.generator
+    state = generator.new_take(0, 32, 32)
+    roll(generator, state, 2, START)
+    generator.draw(state)  # three chunks of three latents, the last without its clean pass
+    assert passes_of(generator, state, cues) == [(latents, True) for latents in passes]
+    assert not state.pending

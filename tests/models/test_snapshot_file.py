@@ -113,6 +113,29 @@ def test_a_take_that_is_restored_has_every_field_and_goes_on_to_the_bit(chunks: 
         wanted = drawn
 
 
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(TakeFields)])
+def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it(name: str, tmp_path: Path) -> None:
+    state = GENERATOR.new_take((3, 4), 32, 48)
+    other = {"on_switch": "flush", "sink_on_switch": "reanchor", "anchor": "fixed"}
+    settings = [Parameter(setting, value) for setting, value in other.items()]  # type: ignore[arg-type]
+    GENERATOR.apply_cues(state, [Prompt(("one", "x")), *settings])
+    GENERATOR.prefill(state, torch.ones(2, 4, 3, 6, 4))
+    GENERATOR.draw(state)
+    GENERATOR.draw(state, [Prompt(("two", "y"), blend=3)])
+    state.driven = [torch.ones(2, 3, 1, 1)]  # only a model that is driven has it
+    held = {f.name: getattr(state, f.name) for f in dataclasses.fields(TakeFields)}  # before anything is copied
+    new = GENERATOR.new_take(0, 32, 32)
+    assert not equal(held[name], getattr(new, name))
+    snapshot = GENERATOR.snapshot(state)
+    save_snapshot(snapshot, tmp_path / "s.safetensors")
+    for again in (
+        GENERATOR.restore(snapshot),
+        GENERATOR.restore(load_snapshot(tmp_path / "s.safetensors", CPU, torch.float32)),
+    ):
+        assert equal(getattr(again, name), held[name])
+        assert again.cache.policy is AnchorPolicy.FIXED
+
+
 def test_equality_sees_a_change_of_any_field() -> None:
     state = GENERATOR.new_take(3, 32, 32)
     GENERATOR.draw(state, [Prompt("one"), Parameter("sink_on_switch", "reanchor")])
