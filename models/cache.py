@@ -33,7 +33,7 @@ SINK, REFERENCE = "sink", "reference"  # names of anchors
 
 @dataclass(frozen=True)
 class Span:
-    """A run of neighbouring latents of the buffer; `source` is where its tokens come from in a pass that writes it."""
+    """Hold a run of neighbouring latents of the buffer; `source` is their place in the pass that writes them."""
 
     start: int
     stop: int
@@ -42,7 +42,7 @@ class Span:
 
 @dataclass
 class Pass:
-    """A forward pass under way: what it writes where, what it may see, and what it leaves behind."""
+    """Hold a forward pass under way: what it writes where, what it may see, and what it leaves behind."""
 
     first: int  # coordinate of its first latent
     writes: list[Span]
@@ -169,7 +169,7 @@ class RingCache:
     # -- what happens at a switch or a cut ------------------------------------------------------------------------
 
     def keep_newest(self) -> None:
-        """Flush: of the past only the newest latent stays, and the anchors."""
+        """Drop the past but for its newest latent, and keep the anchors: a flush."""
         self._keep(self._past[-1:])
 
     def clear(self, origin: int) -> None:

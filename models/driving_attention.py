@@ -1,4 +1,4 @@
-"""Cross-attention that lets a driving signal move the picture: latents read their driving tokens in every block.
+"""Let a driving signal move the picture by cross-attention: latents read their driving tokens in every block.
 
 The attention window is one latent, as MoCha gives speech to a video model (arXiv 2503.23307). Which audio a latent may
 hear is decided where the driving tokens are made, so nothing has to be masked here.

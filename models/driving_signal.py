@@ -1,4 +1,4 @@
-"""The driving signal of an avatar: speech and explicit controls, as a few tokens for every latent.
+"""Turn speech and explicit controls into the driving signal of an avatar: a few tokens for every latent.
 
 Speech is analysed in frames of the video (25 a second), two columns of log-mel each. A column ends where it stands and
 looks back 32 ms, so that features are causal and a stream gives the same features as a whole file. A latent hears the

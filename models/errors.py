@@ -1,4 +1,4 @@
-"""The base class of every error whose message is meant for a person."""
+"""Define the base class of every error whose message is meant for a person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class ErrorKind(Enum):
-    """What sort of obstacle an error reports; the HTTP API chooses its status by it."""
+    """Name what sort of obstacle an error reports; the HTTP API chooses its status by it."""
 
     INVALID = auto()  # the input is wrong
     NOT_FOUND = auto()  # nothing has that name
@@ -17,7 +17,7 @@ class ErrorKind(Enum):
 
 
 class UserError(Exception):
-    """An error that a person can mend: its message is one line that says what is wrong and what to do.
+    """Report what a person can mend: the message is one line that says what is wrong and what to do.
 
     Commands print the message and exit 1; the HTTP API answers with it and with the status of its `kind`. Any other
     exception is a defect and keeps its traceback.

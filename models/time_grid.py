@@ -31,7 +31,7 @@ def frames_before(latent: int) -> int:
 
 @dataclass(frozen=True)
 class TimeGrid:
-    """Lengths of chunks in latents, and where that puts the borders between them."""
+    """Hold the lengths of chunks in latents, and tell where the borders between them lie."""
 
     chunk: int
     first_chunk: int

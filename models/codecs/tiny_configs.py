@@ -1,4 +1,4 @@
-"""Layouts of the tiny codecs that ship with Longtake, by the name of their model."""
+"""List the layouts of the tiny codecs that ship with Longtake, by the name of their model."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Arm:
-    """One way of rolling out, with the measurements of every film."""
+    """Hold one way of rolling out, with the measurements of every film."""
 
     name: str
     config: RolloutConfig

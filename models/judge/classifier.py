@@ -28,7 +28,7 @@ SIDE = 96  # pixels; frames of any size are brought to it
 
 
 class Judge(nn.Module):
-    """Windows [B, 6, 3, 96, 96] in 0..1 → logits [B, values] of every attribute."""
+    """Map windows [B, 6, 3, 96, 96] in 0..1 to logits [B, values] of every attribute."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Drift meters: how far a portrait's identity, colour and sharpness change over time. Pure functions.
+"""Measure how far a portrait's identity, colour and sharpness drift over time, with pure functions.
 
 Slopes come with an interval from a block bootstrap, because neighbouring frames are not independent. Identity counts
 only beside motion (`meters.motion`), because a frozen face keeps its likeness.

@@ -54,7 +54,7 @@ def prompts(count: int, seed: int = 2024) -> list[tuple[Scene, Scene]]:
 
 @dataclass
 class Arm:
-    """One way of rolling out, with its measurements: for every measure one number a prompt."""
+    """Hold one way of rolling out, with its measurements: for every measure one number a prompt."""
 
     name: str
     model: Model
@@ -160,7 +160,7 @@ def _mean(values: meters.Numbers) -> float:
 
 @dataclass
 class Drift:
-    """Measurements of long streams, chunk by chunk."""
+    """Hold measurements of long streams, chunk by chunk."""
 
     name: str
     series: dict[str, list[list[float]]]  # measure → stream → chunk

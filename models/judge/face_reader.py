@@ -1,4 +1,4 @@
-"""The face reader: a small network that reads a portrait's identity and pose.
+"""Read a portrait's identity and pose with a small network, the face reader.
 
 It is trained on the portrait world alone and never sees a generator's output, so that its readings are evidence.
 Identity lies in the face and the hair; clothes and background are not part of the embedding, their drift is read from

@@ -1,4 +1,4 @@
-"""Lip-sync meters: whether the mouth follows the voice, and how late. Pure functions on openness [frames] and sound.
+"""Measure whether the mouth follows the voice, and how late, with pure functions on openness [frames] and sound.
 
 Openness comes from `models.judge.face_reader` or a landmark detector. ITU-R BT.1359: viewers notice beyond +45 ms
 (sound early) and −125 ms (sound late); here a positive lag is a late picture.

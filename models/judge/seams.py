@@ -1,4 +1,4 @@
-"""Seam meters: whether the picture jumps, or slows down, with the period of the chunks. Pure functions on frames.
+"""Measure whether the picture jumps or slows down with the period of the chunks, with pure functions on frames.
 
 The change from frame to frame is compared with its surroundings and folded at the chunk period. Two controls fold it at
 the neighbouring periods, and a null shuffles time within chunks; a seam has to exceed all three. Measure frames before

@@ -1,4 +1,4 @@
-"""Meters of a picture against its truth: pure functions on uint8 frames [n, H, W, 3] or [H, W, 3] RGB."""
+"""Measure a picture against its truth, with pure functions on uint8 frames [n, H, W, 3] or [H, W, 3] RGB."""
 
 from __future__ import annotations
 

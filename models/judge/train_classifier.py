@@ -91,7 +91,7 @@ def _roughened(windows: Tensor) -> Tensor:
 
 
 class GlimpseBank:
-    """The newest glimpses on the training device: a batch is a random choice, since drawing is the slow part."""
+    """Hold the newest glimpses on the training device: a batch is a random choice, since drawing is the slow part."""
 
     def __init__(self, room: int, device: torch.device) -> None:
         self._frames = torch.empty(room, len(SEEN), SIDE, SIDE, 3, dtype=torch.uint8, device=device)

@@ -1,4 +1,4 @@
-"""Pocket's weight files: float16 safetensors whose metadata says how to build the module and how it was trained.
+"""Write and read pocket's weight files: float16 safetensors; metadata says how to build and how it was trained.
 
 A model can also be written as several files of limited size (shards) beside an index in the Hugging Face layout, for
 channels that carry small files only; `join_shards` makes one file of them.
@@ -74,7 +74,7 @@ def _size(tensors: dict[str, Tensor]) -> int:
 
 
 def _split(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
-    """The tensors in their order, in as few parts of at most `limit` bytes as that order allows."""
+    """Return the tensors in their order, in as few parts of at most `limit` bytes as that order allows."""
     parts: list[dict[str, Tensor]] = [{}]
     for name, tensor in tensors.items():
         if parts[-1] and _size(parts[-1]) + _size({name: tensor}) > limit:
@@ -106,7 +106,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def history(path: Path) -> list[Facts]:
-    """The training runs that a weight file says it comes from, oldest first."""
+    """Return the training runs that a weight file says it comes from, oldest first."""
     runs: list[Facts] = json.loads(_metadata(path)["training"])
     return runs
 
@@ -116,7 +116,7 @@ def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
 
 
 def load_codec(path: Path) -> TinyCodec:
-    """The codec as it was saved, in float32, ready to be trained on. CheckpointError for a file that is not one."""
+    """Load a codec in float32, ready to be trained further. CheckpointError for a file that is not one."""
     tensors = _tensors(path)
     listed: dict[str, Any] = json.loads(_metadata(path)["config"])
     config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
@@ -126,7 +126,7 @@ def load_codec(path: Path) -> TinyCodec:
 
 
 def encoder_digest(codec: TinyCodec) -> str:
-    """Names what the codec's latents mean; a decoder that was trained on alone does not change it."""
+    """Return a name for what a codec's latents mean; a decoder that is trained further alone does not change it."""
     digest = hashlib.blake2b(repr((codec.config.latents_mean, codec.config.latents_std)).encode(), digest_size=8)
     for name, tensor in sorted(codec.encoder.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -140,7 +140,7 @@ def avatar_stage(
 
 
 def gate(codec: TinyCodec) -> list[str]:
-    """What the codec loses that no transformer can draw then, a line each."""
+    """Return what the codec loses, and no transformer can draw then, a line each."""
     from models.judge import classifier
     from models.pocket.training.codec_gate import drawn_windows, measure
 

@@ -1,4 +1,4 @@
-"""Ways to attend in a one-pass row, equal but for rounding; which is the fastest depends on the machine.
+"""Attend in a one-pass row, in ways that are equal but for rounding; the fastest depends on the machine.
 
 All take queries, keys and values of the clean and of the noisy tokens and their visibility, latent by latent. Every
 query sees something, so no row of scores is empty.
@@ -25,7 +25,7 @@ _HIDDEN = -30_000.0  # a score that leaves no weight, representable in bfloat16
 
 
 class Tokens(NamedTuple):
-    """Queries, keys and values of slots, [B, slots, tokens, heads, d] each."""
+    """Hold queries, keys and values of slots, [B, slots, tokens, heads, d] each."""
 
     queries: Tensor
     keys: Tensor
@@ -33,7 +33,7 @@ class Tokens(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """Which keys the tokens of each slot see."""
+    """Say which keys the tokens of each slot see."""
 
     clean: Tensor  # [B, PAST, clean tokens] bool
     noisy: Tensor  # [B, SLOTS, clean tokens + tokens of a slot] bool
@@ -45,7 +45,7 @@ class Sight(NamedTuple):
 
 
 def attend(way: Way, clean: Tokens, noisy: Tokens, sight: Sight) -> tuple[Tensor, Tensor]:
-    """What the clean and the noisy queries read, in the shapes of the queries.
+    """Return what the clean and the noisy queries read, in the shapes of the queries.
 
     A noisy slot sees no clean one but those before it, whose keys alone take part.
     """
@@ -66,7 +66,7 @@ def attend(way: Way, clean: Tokens, noisy: Tokens, sight: Sight) -> tuple[Tensor
 
 
 def attend_all(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention to every key: [B, tokens, heads, d] → the shape of the queries."""
+    """Attend to every key [B, tokens, heads, d]; return the shape of the queries."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if way == "written":
         out = ((q * q.shape[-1] ** -0.5) @ k.mT).float().softmax(-1).to(v.dtype) @ v
@@ -76,7 +76,7 @@ def attend_all(way: Way, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _attention(way: Way, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """[B, tokens, heads, d], `seen` [B, keys] bool → [B, tokens, heads, d]."""
+    """Attend from [B, tokens, heads, d] to the keys that `seen` [B, keys] bool marks; return [B, tokens, heads, d]."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     seen = seen[:, None, None]
     if way == "padded":
@@ -91,7 +91,7 @@ def _attention(way: Way, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tenso
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """Eight more features, one of which says that a key is hidden."""
+    """Return eight more features, one of which says that a key is hidden."""
     d = q.shape[-1]
     hidden = torch.where(seen, 0.0, _HIDDEN).to(k.dtype).transpose(-1, -2).expand(-1, k.shape[1], -1, -1)
     more_k = F.pad(hidden, (0, 7))

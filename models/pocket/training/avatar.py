@@ -1,4 +1,4 @@
-"""Training of pocket-avatar: pocket's transformer with a mask channel, a reference that runs ahead, and a drive.
+"""Train pocket-avatar: pocket's transformer with a mask channel, a reference that runs ahead, and a drive.
 
 Teacher forcing as for pocket, over four neighbouring chunks of a clip: a pass over the noised chunk and its knot sees
 the reference, the two clean chunks before it and the latents' driving tokens. The reference is the clip's last frame
@@ -181,7 +181,7 @@ def train_avatar(
 def avatar_forcing(
     teacher: AvatarTeacher, batch: AvatarBatch, context: list[Tensor], held: list[Tensor], draws: np.random.Generator
 ) -> Tensor:
-    """The loss of a batch: squared error of x0, heavier at eyes and mouth, lighter where the noise hides more."""
+    """Return the loss of a batch: squared error of x0, heavier at eyes and mouth, lighter where noise hides more."""
     sigmas = [sampled_sigmas(draws, BATCH, SIGMAS).to(context[0].device) for _ in batch.chunks]
     predictions = teacher.predict_avatar(batch, context, held, sigmas)
     losses = [

@@ -1,4 +1,4 @@
-"""Encoded training clips of the portrait world: a face that speaks, its driving signal, and its reference picture."""
+"""Encode training clips of the portrait world: a face that speaks, its driving signal, and its reference picture."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _monologues() -> list[Sound]:
 
 
 def _shot(rng: random.Random) -> Shot:
-    """A moment of a face that speaks; what matters most is its mouth."""
+    """Draw a moment of a face that speaks; what matters most is its mouth."""
     said = rng.choice(_monologues())
     begin = rng.randrange(len(said) - RATE)
     drawn = portrait(rng, footage.FRAMES, sound=said[begin : begin + RATE])

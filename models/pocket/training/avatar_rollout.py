@@ -1,4 +1,4 @@
-"""Training of pocket-avatar on its own rollouts, with knots and a reference that runs ahead.
+"""Train pocket-avatar on its own rollouts, with knots and a reference that runs ahead.
 
 Takes begin as a clip's reference and are driven by what drove clips, one behind the other; each chunk starts from the
 knot that the chunk before it has really held back. What is learned from them is distribution matching; a chunk is

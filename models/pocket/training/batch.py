@@ -1,4 +1,4 @@
-"""A batch on the device: latents gathered by a layout, noised, and the loss of what a network takes them for.
+"""Make a batch on the device: latents gathered by a layout, noised, and the loss of what a network takes them for.
 
 What no caption says, the noise of a take's first chunk decides: in training its sign is chosen so that the mean of
 noise channel i agrees with the clip's i-th unsaid bit (a coupling; over all clips the noise stays standard normal).
@@ -22,7 +22,7 @@ ABSOLUTE = 0.1  # share of absolute error beside the squared one: it keeps pulli
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's tensors; `layout` lies on the same device."""
+    """Hold one step's tensors; `layout` lies on the same device."""
 
     layout: Layout
     target: Tensor  # [B, SLOTS, C, CHUNK + K, h, w] float32
@@ -33,7 +33,7 @@ class Batch:
 
 
 def coupled(noise: Tensor, bits: Tensor) -> Tensor:
-    """`noise` [B, C, T, h, w] with channel i negated where its mean disagrees with bits[:, i] (±1)."""
+    """Return `noise` [B, C, T, h, w] with channel i negated where its mean disagrees with bits[:, i] (±1)."""
     n = bits.shape[1]
     means = noise[:, :n].mean((2, 3, 4))
     signs = torch.where(means * bits < 0, -1.0, 1.0)
@@ -41,7 +41,7 @@ def coupled(noise: Tensor, bits: Tensor) -> Tensor:
 
 
 def gather(store: ClipStore, layout: Layout, own: Tensor | None = None) -> Batch:
-    """The batch of a layout on the store's device.
+    """Return the batch of a layout on the store's device.
 
     `own`: what the network predicted for the same rows, [B, SLOTS, C, CHUNK + K, h, w]; most of the clean chunks are
     then these predictions.
@@ -50,7 +50,7 @@ def gather(store: ClipStore, layout: Layout, own: Tensor | None = None) -> Batch
     per_clip = store.latents[row]  # [B, C, LATENTS, h, w]; gathered once for past and present
 
     def at(latents: Tensor, where: Tensor) -> Tensor:
-        """[B, C, LATENTS, h, w] at [B, S, n] → [B, S, C, n, h, w] float32."""
+        """Return the latents [B, C, LATENTS, h, w] at places [B, S, n]: [B, S, C, n, h, w] float32."""
         index = where.flatten(1)[:, None, :, None, None].expand(-1, latents.shape[1], -1, *latents.shape[-2:])
         return latents.gather(2, index).float().unflatten(2, where.shape[1:]).transpose(1, 2)
 
@@ -79,7 +79,7 @@ def gather(store: ClipStore, layout: Layout, own: Tensor | None = None) -> Batch
 
 
 def loss_of(prediction: Tensor, batch: Batch) -> Tensor:
-    """Mean over the slots that count: error of x0, heavier near the subject, lighter where the noise hides more."""
+    """Return the mean error of x0 over counted slots: heavier near the subject, lighter where noise hides more."""
     error = (prediction - batch.target).abs()
     slot = ((error.square() + ABSOLUTE * error) * batch.weight).mean(2)
     counted = batch.layout.counts.any(2)

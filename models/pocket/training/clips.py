@@ -1,4 +1,4 @@
-"""Clips that the transformer is trained on: drawn in pairs by other processes, kept on the device as latents.
+"""Draw the clips that the transformer is trained on, in pairs and by other processes; keep them there as latents.
 
 A pair shows one world twice. One half of the pairs are twins: the same motion, phase and unsaid facts under another
 prompt, so that one can be the source that the other is drawn over (video to video). The clips of other pairs are
@@ -35,7 +35,7 @@ SUBJECT_WEIGHT, SUBJECT_REACH = 5.0, 0.26  # of the loss near the subject; dista
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What is known of a clip besides its frames."""
+    """Hold what is known of a clip besides its frames."""
 
     captions: NDArray[np.int64]  # token ids [2 scenes, WORDINGS, TEXT_LENGTH]
     bits: tuple[int, ...]  # of the unsaid facts, +1 or -1
@@ -44,7 +44,7 @@ class ClipFacts:
 
 
 def twin_of(scene: Scene, rng: random.Random) -> Scene:
-    """A scene whose subject takes the same path, with one to three other attributes changed."""
+    """Return a scene whose subject takes the same path, with one to three other attributes changed."""
     while True:
         chosen = rng.sample(TWIN_CHANGES, rng.randint(1, 3))
         if not {"colour", "subject"} & set(chosen) and rng.random() < 0.7:
@@ -58,7 +58,7 @@ def twin_of(scene: Scene, rng: random.Random) -> Scene:
 def draw_pair(
     rng: random.Random, size: int = 256
 ) -> tuple[tuple[NDArray[np.uint8], NDArray[np.float32]], tuple[ClipFacts, ClipFacts]]:
-    """Frames [2, FRAMES, size, size, 3] uint8 and subject centres [2, FRAMES, 2] in 0..1, with both clips' facts."""
+    """Draw frames [2, FRAMES, size, size, 3] uint8, subject centres [2, FRAMES, 2] in 0..1 and both clips' facts."""
     first, twins = random_scene(rng), rng.random() < 0.5
     second = twin_of(first, rng) if twins else random_scene(rng)
     drawn, facts = [], []
@@ -74,7 +74,7 @@ def draw_pair(
 
 
 class ClipStore:
-    """Latents of up to `capacity` clips and what belongs to them, all on one device; what is there grows by `add`.
+    """Hold latents of up to `capacity` clips and what belongs to them, all on one device; `add` adds some.
 
     `latents` [capacity, C, LATENTS, h, w] float16, `near` [capacity, LATENTS, h, w] bool, `captions`
     [capacity, 2, WORDINGS, TEXT_LENGTH] int64, `bits` [capacity, n] float32. `switch` and `twin` (index of a clip, or
@@ -143,7 +143,7 @@ class ClipStore:
 
 
 def prepared(codec: TinyCodec, count: int | None, seed: int, device: torch.device, file: Path) -> ClipStore:
-    """A store of `count` clips (800), drawn and encoded here, or as an earlier call left them in `file`.
+    """Return a store of `count` clips (800), drawn and encoded here, or as an earlier call left them in `file`.
 
     What lies in `file` serves if it was made by the same encoder and holds as many clips as are asked for.
     """
@@ -166,13 +166,13 @@ def prepared(codec: TinyCodec, count: int | None, seed: int, device: torch.devic
 
 
 def as_encoder_input(frames: Tensor) -> Tensor:
-    """[n, T, H, W, 3] uint8 → [n, T + 3, 3, H, W] in 0..1, the first frame four times: it is a latent of its own."""
+    """Return clips [n, T, H, W, 3] uint8 as [n, T + 3, 3, H, W] in 0..1, the first frame four times for its latent."""
     lead = frames[:, :1].expand(-1, 3, -1, -1, -1)
     return torch.cat([lead, frames], 1).movedim(-1, -3).float() / 255
 
 
 def near_subject(centres: Tensor, cells: Sequence[int]) -> Tensor:
-    """Which cells lie around the subject of each latent: centres [n, FRAMES, 2] in 0..1 → [n, LATENTS, h, w] bool.
+    """Mark cells around the subject of each latent: centres [n, FRAMES, 2] in 0..1 → [n, LATENTS, h, w] bool.
 
     A subject that leaves the picture on one side comes back on the other.
     """

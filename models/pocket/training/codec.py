@@ -1,4 +1,4 @@
-"""First stage of pocket's training: the streaming codec, on crops of the world's pictures.
+"""Train the streaming codec on crops of the world's pictures: the first stage of pocket's training.
 
 Encoder and decoder learn together; then the encoder is frozen, its latents are normalised per channel, and the decoder
 alone is finished, at last against a discriminator if that is asked for. Once a transformer knows the latents, the
@@ -115,7 +115,7 @@ def _last_conv(layers: nn.Sequential) -> nn.Conv2d:
 def optimisers(
     module: nn.Module, muon: float, adam: float, *, matrix: Callable[[str, Tensor], bool]
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the parameters that `matrix` names, AdamW for the rest (biases, gains, embeddings)."""
+    """Return Muon for the parameters that `matrix` names, AdamW for the rest (biases, gains, embeddings)."""
     named = list(module.named_parameters())
     matrices = [p for n, p in named if matrix(n, p)]
     rest = [p for n, p in named if not matrix(n, p)]
@@ -123,7 +123,7 @@ def optimisers(
 
 
 class CodecTraining:
-    """A codec that is trained, its averaged copy, and the optimisers.
+    """Hold a codec that is trained, its averaged copy, and the optimisers.
 
     The loop that calls `step` never waits for the device: `loss` is a tensor there.
     """
@@ -146,7 +146,7 @@ class CodecTraining:
         self.codec.encoder.requires_grad_(not decoder_only)
 
     def freeze_encoder(self, bank: ClipBank) -> CodecTraining:
-        """Training of the decoder alone, behind the averaged encoder and normalised latents."""
+        """Train the decoder alone from here on, behind the averaged encoder and normalised latents."""
         same = with_statistics(self.average, *statistics(self.average, bank))
         return CodecTraining(same, self._device, self.picture_loss, decoder_only=True)
 
@@ -158,7 +158,7 @@ class CodecTraining:
         adversary: Adversary | None = None,
         strength: float = 1.0,
     ) -> None:
-        """Descend once on video [B, LEAD + T, 3, H, W] in 0..1; `rate` scales MUON and ADAM.
+        """Take one training step on video [B, LEAD + T, 3, H, W] in 0..1; `rate` scales MUON and ADAM.
 
         `weight` [B, T, H, W] is the loss weight of every pixel.
         """
@@ -189,7 +189,7 @@ class CodecTraining:
 
 
 def _laid_out(codec: TinyCodec, device: torch.device) -> TinyCodec:
-    """On CUDA kernels lie channels last, as its convolutions like them."""
+    """Lay kernels out channels last on CUDA, where convolutions are faster so."""
     if device.type == "cuda":
         for m in codec.modules():
             if isinstance(m, nn.Conv2d):
@@ -206,7 +206,7 @@ def statistics(codec: TinyCodec, bank: ClipBank) -> tuple[Tensor, Tensor]:
 
 
 def with_statistics(codec: TinyCodec, mean: Tensor, std: Tensor) -> TinyCodec:
-    """The same codec with latents normalised by `mean` and `std` [C]."""
+    """Return the same codec with latents normalised by `mean` and `std` [C]."""
     config = dataclasses.replace(codec.config, latents_mean=tuple(mean.tolist()), latents_std=tuple(std.tolist()))
     same = TinyCodec(config)
     same.load_state_dict(codec.state_dict())
@@ -214,7 +214,7 @@ def with_statistics(codec: TinyCodec, mean: Tensor, std: Tensor) -> TinyCodec:
 
 
 def begun(start: TinyCodec | None, config: TinyCodecConfig, video: Tensor) -> TinyCodec:
-    """A codec of `config` to train: `start` itself if it is one, grown from it if it is smaller, or a new one.
+    """Return a codec of `config` to train: `start` itself if it is one, grown from it if it is smaller, or new.
 
     `video` [B, T, 3, H, W] says how large values are.
     """
@@ -227,7 +227,7 @@ def begun(start: TinyCodec | None, config: TinyCodecConfig, video: Tensor) -> Ti
 
 
 def eased(done: float, flat: float, end: float = 0.0) -> float:
-    """A rate of 1 until the share `flat` of the time is spent, then down to `end` along a cosine."""
+    """Return a rate of 1 until the share `flat` of the time is spent, then down to `end` along a cosine."""
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done - flat) / (1 - flat))))
     return end + (1 - end) * fall
 
@@ -250,7 +250,7 @@ def scores(codec: TinyCodec, footage: Footage, clips: int = 4, frames: int = 37)
 
 
 def _budget(minutes: float) -> Iterator[float]:
-    """The share of a time budget that is spent, until all of it is."""
+    """Yield the share of a time budget that is spent, until all of it is."""
     began = time.monotonic()
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         yield done

@@ -1,4 +1,4 @@
-"""The codec's gate before a transformer is trained: every attribute readable, sharp edges, and a sheet for the eye."""
+"""Check a codec before a transformer is trained: every attribute readable, sharp edges, and a sheet for the eye."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Report:
     readings: dict[str, tuple[float, float]]  # empty where no judge of this world was there
 
     def failures(self) -> list[str]:
-        """The gate's conditions that are not met, a line each."""
+        """Return the gate's conditions that are not met, a line each."""
         lines = [
             f"{name} is read right in {after:.3f} of reconstructions, {before:.3f} of the world's own clips"
             for name, (before, after) in self.readings.items()
@@ -60,7 +60,7 @@ class Report:
 
 
 def drawn_windows(count: int, workers: int, seed: int = 12345) -> Windows:
-    """Windows of twelve frames, held-out pairs among them as in the judge's training, drawn by forked processes."""
+    """Draw windows of twelve frames in forked processes, held-out pairs among them as in the judge's training."""
 
     def window(rng: random.Random) -> tuple[tuple[NDArray[np.uint8]], Scene]:
         clip, scene = sample(rng)
@@ -78,7 +78,7 @@ def drawn_windows(count: int, workers: int, seed: int = 12345) -> Windows:
 
 @torch.inference_mode()
 def through(codec: TinyCodec, clips: list[Frames], batch: int = 8) -> list[Frames]:
-    """Clips of equal length [4n, H, W, 3] uint8 after the codec, on its device."""
+    """Return clips of equal length [4n, H, W, 3] uint8 after the codec, on its device."""
     out: list[Frames] = []
     for i in range(0, len(clips), batch):
         video = torch.from_numpy(np.stack(clips[i : i + batch])).to(codec.mean.device).movedim(-1, -3).float() / 255
@@ -107,12 +107,12 @@ def measure(codec: TinyCodec, windows: Windows, judge: Judge | None) -> Report:
 
 
 def shown_clips() -> list[Frames]:
-    """Twelve frames of each scene in SHOWN."""
+    """Draw twelve frames of each scene in SHOWN."""
     return [draw_clip([Beat(0, scene)], 12, SIZE, start=20)[0] for scene in SHOWN]
 
 
 def sheet(codec: TinyCodec, clips: list[Frames]) -> NDArray[np.uint8]:
-    """The eighth frame of `shown_clips` beside its reconstruction, two pairs a row: [4 * SIZE, 4 * SIZE, 3] RGB."""
+    """Return the eighth frame of `shown_clips` beside its reconstruction, two pairs a row: [4 * SIZE, 4 * SIZE, 3]."""
     made = through(codec, clips)
     pairs = [np.concatenate([t[7], m[7]], 1) for t, m in zip(clips, made, strict=True)]
     return np.concatenate([np.concatenate(pairs[i : i + 2], 1) for i in range(0, len(pairs), 2)], 0)

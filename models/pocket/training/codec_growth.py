@@ -1,4 +1,4 @@
-"""Growth of a trained codec into a larger one that computes the same at first (Net2Net, 1511.05641).
+"""Grow a trained codec into a larger one that computes the same at first (Net2Net, 1511.05641).
 
 The larger codec may have wider stages, more latent channels, and twice the patch size: it then shows a picture of twice
 the size as the smaller one showed half of it.
@@ -16,7 +16,7 @@ Places = list[list[int]]  # for every channel of the smaller codec the channels 
 
 @torch.no_grad()
 def grown(small: TinyCodec, config: TinyCodecConfig, video: Tensor) -> TinyCodec:
-    """A codec of the larger `config` that decodes what it encodes as `small` does, with room to learn more.
+    """Return a codec of the larger `config` that decodes what it encodes as `small` does, with room to learn more.
 
     New channels start at random and have no effect yet; new latents have standard deviation 1 on `video`
     [B, T, 3, H, W]. ValueError where strides or scales differ, or the patch is neither as large nor twice as large.
@@ -60,7 +60,7 @@ def _pixels(patch: int, ratio: int) -> Places:
 
 
 def _same(count: int, blocks: int = 1, width: int = 0) -> Places:
-    """The first channels of each of `blocks` equal parts; `width` channels a part in the larger codec."""
+    """Return the first channels of each of `blocks` equal parts; `width` channels a part in the larger codec."""
     return [[block * width + i] for block in range(blocks) for i in range(count // blocks)]
 
 
@@ -96,6 +96,6 @@ def _copy(old: nn.Conv2d, new: nn.Conv2d, into: Places, out: Places) -> None:
 
 
 def _flat(places: Places) -> tuple[Tensor, Tensor]:
-    """Pairs (channel of the larger, channel of the smaller codec)."""
+    """Return pairs (channel of the larger, channel of the smaller codec)."""
     pairs = torch.tensor([(n, o) for o, many in enumerate(places) for n in many])
     return pairs[:, 0], pairs[:, 1]

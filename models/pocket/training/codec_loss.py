@@ -1,4 +1,4 @@
-"""What a codec's picture is measured by in training: errors, edges, sharpness, and how motion is spread over frames.
+"""Measure a codec's picture in training: errors, edges, sharpness, and how motion is spread over frames.
 
 Every term is relative to how bright the place is, because the eye sees a step of 10 grey levels by night that it does
 not see by day.
@@ -20,7 +20,7 @@ DARK = 0.25  # luminance at which an error counts once; at 0 it counts (DARK + 0
 
 
 def picture_loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Loss of frames [B, T, 3, H, W] against true ones in 0..1; weight [B, T, H, W] says where errors count more."""
+    """Return the loss of frames [B, T, 3, H, W] against true ones in 0..1; weight [B, T, H, W] says what counts."""
     bright = F.avg_pool2d(target.mean(2), 9, 1, 4, count_include_pad=False)
     w = (weight * (DARK + 0.3) / (DARK + bright)).unsqueeze(2)
     error = (out - target) * w
@@ -37,13 +37,13 @@ def picture_loss(out: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def _energy(video: Tensor) -> Tensor:
-    """Root mean square gradient of blocks of 4 x 4 pixels, [B, T, H / 4, W / 4]."""
+    """Return the root mean square gradient of blocks of 4 x 4 pixels, [B, T, H / 4, W / 4]."""
     across, down = video.diff(dim=-1).square().mean(2), video.diff(dim=-2).square().mean(2)
     return (F.avg_pool2d(F.pad(across, (0, 1)) + F.pad(down, (0, 0, 0, 1)), 4) + 1e-5).sqrt()
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells patches of true frames from decoded ones: frames [N, 3, H, W] in 0..1 → logits [N, 1, H / 8, W / 8].
+    """Tell patches of true frames from decoded ones: frames [N, 3, H, W] in 0..1 → logits [N, 1, H / 8, W / 8].
 
     Spectral normalisation (1802.05957) bounds its slope; trained with the hinge loss.
     """
@@ -62,7 +62,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class Adversary:
-    """A discriminator, its optimiser, and the push that it adds to a decoder's gradient.
+    """Hold a discriminator, its optimiser, and the push that it adds to a decoder's gradient.
 
     The push is scaled to a share of the picture loss's gradient, so that neither needs to be tuned to the other.
     """
@@ -73,7 +73,7 @@ class Adversary:
         self._optim = torch.optim.Adam(self.net.parameters(), 4e-4, betas=(0.5, 0.95))
 
     def gradient(self, out: Tensor, target: Tensor, picture: Tensor, strength: float) -> Tensor:
-        """Gradient with respect to decoded frames `out` [B, T, 3, H, W]; trains the discriminator by one step.
+        """Return the gradient with respect to frames `out` [B, T, 3, H, W]; train the discriminator by one step.
 
         `picture` is the gradient of the picture loss; `strength` in 0..1 fades the push in.
         """

@@ -1,4 +1,4 @@
-"""The codec stage of the GPU plan: beginnings tried, both halves, the decoder alone, the gate, within a time limit."""
+"""Run the codec stage of the GPU plan in a time limit: beginnings tried, both halves, the decoder alone, the gate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JUDGE = Path(__file__).resolve().parents[3] / "assets" / "judge" / "judge.safete
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything the codec stage does."""
+    """Say how much of everything the codec stage does."""
 
     workers: int
     bank: int = 10_000  # shots on the device
@@ -55,7 +55,7 @@ DRY = Sizes(
 
 @dataclass(frozen=True)
 class CodecShares:
-    """Shares of the training time, one behind the other."""
+    """Hold shares of the training time, one behind the other."""
 
     joint: float = 0.84  # encoder and decoder; crops, then for the last part whole pictures
     whole_from: float = 0.60  # of all training time: whole pictures from here on
@@ -104,7 +104,7 @@ def codec_stage(
 
 
 class _CodecRun:
-    """The codec stage on its device, once clips are there."""
+    """Run the codec stage on its device, once clips are there."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _CodecRun:
             self._save("codec_adversarial.safetensors", self.training.average, "adversarial")
 
     def finish(self, shown: list[Frames]) -> None:
-        """Sheets and metrics of every candidate."""
+        """Write sheets and metrics of every candidate."""
         judge = loaded_judge(self.bank.device, self.log)
         for name, codec in self.candidates.items():
             codec.eval()
@@ -185,7 +185,7 @@ class _CodecRun:
         self.training.step(video, weight, rate, adversary, strength)
 
     def _until(self, end: float, name: str) -> Iterator[float]:
-        """The share of a part's time that is spent, before every step; reports and saves now and then."""
+        """Yield the share of a part's time that is spent, before every step; report and save now and then."""
         began, said, first = self.log.spent, self.log.spent, self.training.steps
         while (now := self.log.spent) < end:
             yield (now - began) / (end - began)
@@ -245,7 +245,7 @@ class _CodecRun:
 
 
 def loaded_judge(device: torch.device, log: Log) -> classifier.Judge | None:
-    """The judge on the device; None, said in the log, where its file does not fit the world."""
+    """Return the judge on the device; None, said in the log, where its file does not fit the world."""
 
     try:
         return classifier.load(JUDGE).to(device)

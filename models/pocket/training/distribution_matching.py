@@ -1,4 +1,4 @@
-"""Distribution matching on own rollouts: the part that pocket's and pocket-avatar's last stages share.
+"""Match distributions on own rollouts: the part that pocket's and pocket-avatar's last stages share.
 
 For the newest chunk of a take, one step of the schedule is repeated with gradients over the cached past as constants,
 so memory does not grow with a take's length (streaming long tuning, LongLive 2509.22622). The loss is distribution
@@ -29,7 +29,7 @@ Seeing = TypeVar("Seeing", bound=Teacher, contravariant=True)
 
 
 class PastCache:
-    """Past keys and values as constants, a pass's own behind them."""
+    """Give past keys and values as constants, a pass's own behind them."""
 
     def __init__(self, past: list[KeysValues]) -> None:
         self._past = past
@@ -46,7 +46,7 @@ class PastCache:
 
 
 def past_of(state: TakeState, latents: int) -> PastCache:
-    """What the next chunk sees."""
+    """Return what the next chunk sees."""
     with torch.inference_mode():  # the cache's buffers were made in it; the copies are ordinary tensors
         state.cache.begin(state.index, latents)
     keys, values = state.cache.past()
@@ -55,13 +55,13 @@ def past_of(state: TakeState, latents: int) -> PastCache:
 
 
 class Newest(Protocol[Seeing]):
-    """A chunk about to be drawn, of takes that run in step."""
+    """Stand for a chunk about to be drawn, of takes that run in step."""
 
     def drawn(self, student: Seeing, steps: int) -> Tensor:
-        """It after so many steps, tied to its knot, [takes, C, chunk + knot, h, w]; the last step carries gradients."""
+        """Return the chunk and knot after `steps` steps, [takes, C, chunk + knot, h, w]; the last carries gradients."""
 
     def seen_as(self, network: Seeing, x: Tensor, sigma: Tensor) -> Tensor:
-        """What a network takes the chunk for, noised to sigma [takes], its short past at timestep 0."""
+        """Return what a network takes the chunk for, noised to sigma [takes], its short past at timestep 0."""
 
 
 def match(

@@ -1,4 +1,4 @@
-"""Worker processes that draw training clips into shared memory.
+"""Draw training clips into shared memory by worker processes.
 
 Workers are forked, so that they inherit the drawing code, its caches and one block of memory a field without copying;
 the pool is therefore built before CUDA is initialised and before the process starts threads of its own. Each worker
@@ -31,19 +31,19 @@ PATIENCE = 60.0  # seconds without a finished job after which the pool is taken 
 
 
 class DrawingError(RuntimeError):
-    """A worker process failed, or none finished a job for a minute."""
+    """Report a worker process that failed, or that none finished a job for a minute."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Slots that hold a drawn clip each, and the facts of each clip."""
+    """Name slots that hold a drawn clip each, and the facts of each clip."""
 
     slots: Tensor  # [n] int64
     facts: list[Any]
 
 
 class DrawingPool:
-    """`workers` forked processes that call `draw` without end.
+    """Run `workers` forked processes that call `draw` without end.
 
     What the n-th clip shows depends on `seed` and n, not on the worker that draws it. `fields[k]` is a tensor
     [slots, *shape] over the shared memory of the k-th array that `draw` returns; a slot's content is valid from the
@@ -116,7 +116,7 @@ class DrawingPool:
             self._free.put((int(slot), next(self._numbers)))
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
@@ -137,7 +137,7 @@ def _numbered(seed: int, number: int) -> random.Random:
 
 
 def _shared(slots: int, example: NDArray[Any]) -> NDArray[Any]:
-    """An array [slots, *example.shape] in memory that forked processes share."""
+    """Return an array [slots, *example.shape] in memory that forked processes share."""
     shape = (slots, *example.shape)
     memory = mmap.mmap(-1, max(1, int(np.prod(shape)) * example.dtype.itemsize))
     return np.frombuffer(memory, example.dtype, int(np.prod(shape))).reshape(shape)

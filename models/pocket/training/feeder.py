@@ -1,4 +1,4 @@
-"""Clips on their way from the drawing processes to the store, encoded beside the training that already runs."""
+"""Encode clips from the drawing processes into the store, beside the training that already runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fed(store: ClipStore, pool: DrawingPool) -> Iterator[Feeder]:
 
 
 class Feeder(threading.Thread):
-    """The thread that does it; on CUDA its work runs on a stream of its own."""
+    """Encode clips into a store in a thread; on CUDA its work runs on a stream of its own."""
 
     def __init__(self, store: ClipStore, pool: DrawingPool) -> None:
         super().__init__(daemon=True, name="clips")
@@ -37,7 +37,7 @@ class Feeder(threading.Thread):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing is encoded meanwhile: a compiler that traces changes how modules are called, in all threads."""
+        """Hold up encoding meanwhile: a compiler that traces changes how modules are called, in all threads."""
         self._going.clear()
         with self._busy:
             yield
@@ -54,7 +54,7 @@ class Feeder(threading.Thread):
             print(f"clips: no more after {self.store.ready}: {self.failure}", flush=True)
 
     def wait_for(self, clips: int) -> None:
-        """Until the store has so many clips, or gets no more."""
+        """Wait until the store has so many clips, or gets no more."""
         while self.store.ready < clips and self.is_alive():
             self._left.wait(0.05)
 

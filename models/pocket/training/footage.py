@@ -1,4 +1,4 @@
-"""What a codec is trained on: short clips of a world, kept on the training device and cropped there."""
+"""Keep what a codec is trained on, short clips of a world, on the training device, and crop it there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Shot = tuple[Frames, NDArray[np.float16], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Footage:
-    """How clips of one world are drawn."""
+    """Say how clips of one world are drawn."""
 
     # frames [FRAMES, H, W, 3], loss weights of cells [FRAMES, H / CELL, W / CELL], x and y in 0..1 of what matters most
     shot: Callable[[random.Random], Shot]
@@ -57,17 +57,17 @@ SCENES = Footage(_shot, _clip, lambda rng, frames: _clip(rng, frames, held_out=T
 
 
 def pool_of(footage: Footage, workers: int, slots: int, seed: int) -> DrawingPool:
-    """Processes that draw shots of `footage` without end."""
+    """Start processes that draw shots of `footage` without end."""
     return DrawingPool(lambda rng: (footage.shot(rng), None), workers, slots, seed)
 
 
 def as_video(clip: NDArray[np.uint8]) -> Tensor:
-    """[..., T, H, W, 3] uint8 → [..., T, 3, H, W] float 0..1."""
+    """Return frames [..., T, H, W, 3] uint8 as [..., T, 3, H, W] float 0..1."""
     return torch.from_numpy(np.ascontiguousarray(clip)).movedim(-1, -3).float() / 255
 
 
 class ClipBank:
-    """The newest shots of a pool, on the device that trains; the oldest make room."""
+    """Hold the newest shots of a pool, on the device that trains; the oldest make room."""
 
     def __init__(self, pool: DrawingPool, capacity: int, device: torch.device, seed: int = 0) -> None:
         self._pool, self.device = pool, device
@@ -107,7 +107,7 @@ class ClipBank:
         self._pool.release(slots)
 
     def sample(self, batch: int, crop: int) -> tuple[Tensor, Tensor]:
-        """Random shots: video [B, LEAD + FRAMES, 3, crop, crop] float 0..1 and weights [B, FRAMES, crop, crop].
+        """Draw random shots: video [B, LEAD + FRAMES, 3, crop, crop] float 0..1, weights [B, FRAMES, crop, crop].
 
         Half of the crops lie around what matters most, half anywhere; a crop as large as the picture is the picture.
         """
@@ -126,12 +126,12 @@ class ClipBank:
         return shown.permute(0, 1, 4, 2, 3).float().div(255), weight
 
     def _integers(self, below: int, count: int) -> Tensor:
-        """Random integers from 0, drawn on the device, so that no copy makes the host wait."""
+        """Draw random integers from 0 on the device, so that no copy makes the host wait."""
         return torch.randint(below, (count,), device=self.device, generator=self._generator)
 
 
 def _windows(field: Tensor, chosen: Tensor, times: Tensor, x: Tensor, y: Tensor, side: int) -> Tensor:
-    """field[chosen, times, y…, x…]: [B, T, side, side, ...]."""
+    """Return field[chosen, times, y…, x…], [B, T, side, side, ...]."""
     steps = torch.arange(side, device=field.device)
     rows, columns = (y[:, None] + steps)[:, None, :, None], (x[:, None] + steps)[:, None, None, :]
     return field[chosen[:, None, None, None], times[None, :, None, None], rows, columns]

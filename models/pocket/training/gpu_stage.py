@@ -1,4 +1,4 @@
-"""The transformer's training within a lease of minutes: clips are drawn, encoded and learned from at the same time."""
+"""Train the transformer within a lease of minutes: clips are drawn, encoded and learned from at the same time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHEET_PROMPTS = (  # the last three are colour and subject pairs that no trainin
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a run on the device."""
+    """Hold the sizes of a run on the device."""
 
     size: Size = CUDA_SIZE
     capacity: int = 12_000  # clips
@@ -139,7 +139,7 @@ def train_on_device(
 def compiled_run(
     pair: Pair, store: ClipStore, way: Way, size: Size, save: Save, say: Callable[[str], None], peak: float
 ) -> Run:
-    """A run whose blocks are compiled, in the plainest way to attend if the faster one fails."""
+    """Return a run whose blocks are compiled, in the plainest way to attend if the faster one fails."""
     ways: tuple[Way, ...] = (way, "padded", "masked", "written")
     for chosen in dict.fromkeys(ways):
         forcing = Forcing(pair, store, chosen, size, seed=0)
@@ -190,7 +190,7 @@ def fastest_way(device: torch.device, rows: int, say: Callable[[str], None]) -> 
 
 @torch.inference_mode()
 def rendered_sheet(pair: Pair, codec: TinyCodec, chunks: int, device: torch.device) -> np.ndarray:
-    """Frames of SHEET_PROMPTS, a row each, as the product draws them; RGB [6 * 128, 12 * 128, 3] uint8."""
+    """Draw frames of SHEET_PROMPTS, a row each, as the product does; RGB [6 * 128, 12 * 128, 3] uint8."""
     transformer, text = pair[0].eval(), pair[1].eval()
     config = replace(catalog.POCKET.rollout, anchor=AnchorPolicy.TRAILING)
     generator = Generator(config, transformer, text, codec)

@@ -1,4 +1,4 @@
-"""The layout of a training batch: which latents of which clips, what sees what, and which errors count.
+"""Lay out a training batch: which latents of which clips, what sees what, and which errors count.
 
 A row is four chunks of a clip, its slots: the first, then three neighbours. Slots 0 to 2 also occur clean, as the past
 that later slots see. Everything that inference may ask for occurs among the rows, in the shares below: knots, sinks of
@@ -28,7 +28,7 @@ HELD = 0.10  # share of later slots whose first latent is given, as a held knot 
 
 @dataclass(frozen=True)
 class Layout:
-    """B rows; int64, float32 or bool arrays, on the host or as tensors on a device."""
+    """Hold B rows; int64, float32 or bool arrays, on the host or as tensors on a device."""
 
     clip: Tensor  # [B] clip of the row
     source: Tensor  # [B] clip that noised latents are made from where `sourced`
@@ -47,7 +47,7 @@ class Layout:
     own: Tensor  # [B, PAST] bool: clean slots that may be replaced by what the network predicted for them
 
     def to(self, device: torch.device) -> Layout:
-        """Tensors on a device; on CUDA the copies do not hold up the host."""
+        """Return the rows as tensors on a device; on CUDA the copies do not hold up the host."""
         moved = {}
         for field in fields(self):
             tensor = getattr(self, field.name)
@@ -55,12 +55,12 @@ class Layout:
         return Layout(**moved)
 
     def again(self, rng: np.random.Generator) -> Layout:
-        """The same rows with new noise levels, for a second step over them."""
+        """Return the same rows with new noise levels, for a second step over them."""
         return replace(self, sigma=torch.from_numpy(_sigmas(rng, self.sourced.numpy())))
 
 
 def _sigmas(rng: np.random.Generator, sourced: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Levels of the few-step schedule for 70 % of the slots, of all levels for the rest; [B, SLOTS].
+    """Draw noise levels [B, SLOTS]: of the few-step schedule for 70 % of the slots, any for the rest.
 
     Rows with a source start from the middle of the way, at .45 to .95.
     """

@@ -1,4 +1,4 @@
-"""Lines of a training run with the seconds since its start."""
+"""Log a training run with the seconds since its start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class Log:
-    """Lines with the seconds since the start, printed and kept in a file."""
+    """Print lines with the seconds since the start, and keep them in a file."""
 
     file: Path
     began: float = field(default_factory=time.monotonic)

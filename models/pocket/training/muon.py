@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is orthogonalised, for matrices (Jordan 2024), with the quickly converging
+"""Optimise matrices by Muon: momentum whose update is orthogonalised (Jordan 2024), by the quickly converging
 Polar Express polynomials (Amsel et al. 2025, 2505.16932) in place of Newton-Schulz.
 
 Matrices of one shape are stacked, so that a small network costs a few batched products a step. On CUDA the products are
@@ -42,7 +42,7 @@ def orthogonalised(stack: Tensor, dtype: torch.dtype, steps: int) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For parameters of two or more dimensions; convolution kernels count as [out, in·k·k]."""
+    """Optimise parameters of two or more dimensions; convolution kernels count as [out, in·k·k]."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

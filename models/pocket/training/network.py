@@ -1,4 +1,4 @@
-"""The transformer that pocket's training builds, and its captions as token ids."""
+"""Build the transformer of pocket's training, and turn captions into token ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = -1  # id of a position past a prompt's end
 
 
 def token_ids(words: Sequence[str], prompts: Sequence[str]) -> Tensor:
-    """Ids of known words, [prompts, TEXT_LENGTH] int64, NOTHING past the end; unknown words are left out."""
+    """Return ids of known words, [prompts, TEXT_LENGTH] int64, NOTHING past the end; unknown words are left out."""
     index = {w: i for i, w in enumerate(words)}
     ids = torch.full((len(prompts), TEXT_LENGTH), NOTHING)
     for row, prompt in enumerate(prompts):
@@ -26,6 +26,6 @@ def token_ids(words: Sequence[str], prompts: Sequence[str]) -> Tensor:
 
 
 def embedded(text: WordText, ids: Tensor) -> Tensor:
-    """Embeddings [prompts, TEXT_LENGTH, dim] of `token_ids`, as `text` makes them from the prompts themselves."""
+    """Return embeddings [prompts, TEXT_LENGTH, dim] of `token_ids`, as `text` makes them from prompts."""
     x = text.word(ids.clamp(min=0)) + text.position
     return (x + text.mix(x)) * (ids != NOTHING).unsqueeze(-1)

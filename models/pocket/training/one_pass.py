@@ -1,4 +1,4 @@
-"""The transformer over all chunks of a row at once: the clean past and the noised chunks stand in one sequence.
+"""Run the transformer over all chunks of a row at once: clean past and noised chunks stand in one sequence.
 
 Equal to going chunk by chunk through a cache, as inference does: a token sees what it would see there, at the same
 coordinates, and every product with a weight is that of the model's own modules. Only how tokens are stacked differs.
@@ -24,7 +24,7 @@ from models.transformer import CausalWanTransformer
 
 
 class Turns(NamedTuple):
-    """Cosine and sine [B, latents, tokens, 1, head_dim / 2] float32 of every token's rotation."""
+    """Hold cosine and sine [B, latents, tokens, 1, head_dim / 2] float32 of every token's rotation."""
 
     cos: Tensor
     sin: Tensor
@@ -37,7 +37,7 @@ def turned(turn: Turns, x: Tensor) -> Tensor:
 
 
 def turns(coordinates: Tensor, rows: int, columns: int, head_dim: int) -> Turns:
-    """Rotations of latents [B, n] at integer coordinates; the same angles as `models.rope.rotation`."""
+    """Return rotations of latents [B, n] at integer coordinates; the same angles as `models.rope.rotation`."""
     spatial = head_dim // 6
     temporal = head_dim // 2 - 2 * spatial
 
@@ -54,7 +54,7 @@ def turns(coordinates: Tensor, rows: int, columns: int, head_dim: int) -> Turns:
 
 
 class OnePass(nn.Module):
-    """A transformer and its text encoder, which stay the modules that inference runs."""
+    """Run a transformer and its text encoder, which stay the modules that inference runs."""
 
     def __init__(self, transformer: CausalWanTransformer, text: WordText, way: Way = "written") -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class OnePass(nn.Module):
         self._block = torch.compile(_block_pass, dynamic=False)
 
     def forward(self, clean: Tensor, noisy: Tensor, layout: Layout, captions: Tensor) -> Tensor:
-        """x0 of the noised chunks, [B, SLOTS, C, CHUNK + K, h, w] float32.
+        """Return x0 of the noised chunks, [B, SLOTS, C, CHUNK + K, h, w] float32.
 
         clean [B, C, PAST * CHUNK, h, w]; noisy [B, SLOTS, C, CHUNK + K, h, w]; captions: token ids [B, 2, L].
         """
@@ -127,19 +127,19 @@ def _block_pass(
     way: Way,
     heads: int,
 ) -> Tensor:
-    """One block over [B, latents, tokens, width] float32; the same arithmetic as the model's own block."""
+    """Run one block over [B, latents, tokens, width] float32; the same arithmetic as the model's own block."""
     table = block.scale_shift_table.unsqueeze(1) + modulation  # [B, latents, 6, width]
     shift, scale, gate, ff_shift, ff_scale, ff_gate = table.unsqueeze(3).unbind(2)
     past, slots = told[0].shape[1], told[1].shape[1]
     n_clean = sight.clean.shape[-1] // x.shape[2]
 
     def by_slot(t: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, latents, tokens, ...] → clean [B, PAST, tokens, ...] and noisy [B, SLOTS, tokens, ...]."""
+        """Split [B, latents, tokens, ...] into clean [B, PAST, tokens, ...] and noisy [B, SLOTS, tokens, ...]."""
         clean, noisy = t[:, :n_clean].flatten(1, 2), t[:, n_clean:].flatten(1, 2)
         return clean.unflatten(1, (past, -1)), noisy.unflatten(1, (slots, -1))
 
     def together(parts: tuple[Tensor, Tensor]) -> Tensor:
-        """The way back, heads merged: [B, latents, tokens, width]."""
+        """Undo `by_slot`, heads merged: [B, latents, tokens, width]."""
         whole = torch.cat([parts[0].flatten(1, 2), parts[1].flatten(1, 2)], 1).flatten(2)
         return whole.unflatten(1, (x.shape[1], -1))
 
@@ -170,7 +170,7 @@ def _read_text(
     heads: int,
     way: Way,
 ) -> Tensor:
-    """Cross-attention of every slot to the prompt it is told; `prompts` [B, 2, L, width]."""
+    """Attend from every slot to its prompt; `prompts` [B, 2, L, width]."""
     values = _heads(attention.to_v(prompts), heads)
     keys = _heads(attention.norm_k(attention.to_k(prompts).float()), heads).to(values.dtype)
     queries = by_slot(_heads(attention.norm_q(attention.to_q(y).float()), heads).to(values.dtype))

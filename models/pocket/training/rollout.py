@@ -1,4 +1,4 @@
-"""Third and fourth stage of pocket's training: on its own rollouts, short ones and long ones.
+"""Train pocket on its own rollouts, short ones and long ones: the third and fourth stage.
 
 A batch of takes runs in step through the generator that is shipped: few-step chunks, cache, knots, switches with
 recache. What is learned from them is distribution matching; the short past that a chunk is judged by is the sink and
@@ -34,7 +34,7 @@ SHORT, LONG = 6, 80  # chunks of the longest takes of either stage
 
 @dataclass
 class SceneChunk:
-    """A chunk about to be drawn: the state it is drawn from, its prompts, and the clean chunks that stand before it."""
+    """Hold a chunk about to be drawn: the state it is drawn from, its prompts, and the clean chunks before it."""
 
     generator: Generator
     state: TakeState
@@ -55,7 +55,7 @@ class SceneChunk:
 
 
 def config_for(rng: random.Random) -> RolloutConfig:
-    """Ways of rolling out that an ablation may ask for, the shipped one most often."""
+    """Choose a way of rolling out that an ablation may ask for, the shipped one most often."""
     on_switch = rng.choices([OnSwitch.RECACHE, OnSwitch.NONE, OnSwitch.FLUSH], (7, 2, 1))[0]
     return replace(
         catalog.POCKET.rollout,
@@ -67,7 +67,7 @@ def config_for(rng: random.Random) -> RolloutConfig:
 
 
 def rollouts(pair: Pair, codec: TinyCodec, longest: int, rng: random.Random) -> Iterator[SceneChunk]:
-    """Takes without end, TAKES at a time, one chunk an iteration; whatever `pair` learns meanwhile is used at once."""
+    """Yield takes without end, TAKES at a time, one chunk an iteration; what `pair` learns is used at once."""
     transformer, text = pair
     width, height = catalog.POCKET.size
     while True:

@@ -1,4 +1,4 @@
-"""What the stages of training share: optimisers, a schedule over a time budget, averaged weights and their saving."""
+"""Give the stages of training what they share: optimisers, a schedule over a time budget, averaged weights, saving."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rate_at(done: float, step: int, warm_up: int = WARM_UP) -> float:
 
 
 class Descent:
-    """Two networks that are trained together, and the optimisers that do it."""
+    """Train two networks together, with their optimisers."""
 
     def __init__(self, pair: Pair, peak: float) -> None:
         self.both, self.peak = nn.ModuleList(pair), peak
@@ -38,12 +38,12 @@ class Descent:
         self._bases = [g["lr"] for o in self._optims for g in o.param_groups]
 
     def rate(self, share: float) -> None:
-        """Learning rates, as a share of the peak."""
+        """Set learning rates, as a share of the peak."""
         for optim, base in zip(self._optims, self._bases, strict=True):
             optim.param_groups[0]["lr"] = base * self.peak * share
 
     def down(self, loss: Tensor) -> None:
-        """One step against the gradient of `loss`, its norm clipped to 1. Nothing waits for the device."""
+        """Take one step against the gradient of `loss`, its norm clipped to 1. Nothing waits for the device."""
         loss.backward()
         nn.utils.clip_grad_norm_(self.both.parameters(), 1.0, foreach=True)
         for optim in self._optims:
@@ -52,7 +52,7 @@ class Descent:
 
 
 class Average:
-    """Exponentially averaged weights of a pair; young ones follow quickly."""
+    """Hold exponentially averaged weights of a pair; young ones follow quickly."""
 
     def __init__(self, pair: Pair, decay: float = 0.995) -> None:
         self.pair, self.decay, self._step = copy.deepcopy(pair), decay, 0
@@ -82,7 +82,7 @@ class Average:
 
 
 class Stage:
-    """Walks through a time budget. Averaged weights go to `save` every five minutes and at the end."""
+    """Walk through a time budget. Averaged weights go to `save` every five minutes and at the end."""
 
     def __init__(self, name: str, minutes: float, pair: Pair, save: Save, peak: float) -> None:
         self.name, self.minutes, self.pair, self._save = name, minutes, pair, save
@@ -91,7 +91,7 @@ class Stage:
         self._step, self._loss = 0, torch.tensor(float("nan"))
 
     def steps(self) -> Iterator[float]:
-        """The share of the budget that is spent, before every step; the caller then calls `down` once."""
+        """Yield the share of the budget that is spent, before every step; the caller then calls `down` once."""
         spent, said, saved = 0.0, 0.0, 0.0
         while (done := spent / self.minutes) < 1:
             began = time.monotonic()
@@ -107,7 +107,7 @@ class Stage:
         self._save(*self._average.pair, {"steps": self._step, "minutes": self.minutes})
 
     def down(self, loss: Tensor) -> None:
-        """One step of descent, and the averaged weights after it."""
+        """Take one step of descent, and average the weights after it."""
         self.descent.down(loss)
         self._step, self._loss = self._step + 1, loss.detach()
         self._average.follow()

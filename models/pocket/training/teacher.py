@@ -1,4 +1,4 @@
-"""Going through a clip chunk by chunk, as inference does, with gradients; what the avatar and own rollouts learn by."""
+"""Go through a clip chunk by chunk, as inference does, with gradients; the avatar and own rollouts learn so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.transformer import CausalWanTransformer, TextState
 
 
 class GrowingCache:
-    """Keys and values of the clean chunks so far, by concatenation; gradients pass."""
+    """Keep keys and values of the clean chunks so far, by concatenation; gradients pass."""
 
     def __init__(self, layers: int) -> None:
         self.seen: list[list[KeysValues]] = [[] for _ in range(layers)]
@@ -28,7 +28,7 @@ class GrowingCache:
 
 
 class Teacher:
-    """The transformer and its text encoder over chunks whose past is clean; gradients pass."""
+    """Run the transformer and its text encoder over chunks whose past is clean; gradients pass."""
 
     def __init__(self, transformer: CausalWanTransformer, text: WordText) -> None:
         self.transformer, self.text = transformer, text
@@ -43,32 +43,32 @@ class Teacher:
         return rotation(range(first, first + f), h // ph, w // pw, head_dim, latents.device)
 
     def remember(self, cache: GrowingCache, first: int, clean: Tensor, text: TextState) -> None:
-        """The clean pass over a chunk at coordinate `first`: its keys and values are seen from here on."""
+        """Run the clean pass over a chunk at coordinate `first`: its keys and values are seen from here on."""
         cache.clean = True
         time = torch.zeros(1, device=clean.device)
         self.transformer(clean, time, text, self.rotation(first, clean), cache, head=False)
         cache.clean = False
 
     def x0(self, cache: Cache, first: int, noisy: Tensor, sigma: Tensor, text: TextState) -> Tensor:
-        """The clean latents that a chunk noised to sigma [B] is taken for."""
+        """Return the clean latents that a chunk noised to sigma [B] is taken for."""
         prediction = self.transformer(noisy, 1000 * sigma, text, self.rotation(first, noisy), cache)
         assert prediction is not None
         return prediction
 
 
 def noised(x: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """The flow path x_t = (1 - t)·x + t·noise; sigma [B]."""
+    """Return x on the flow path, x_t = (1 - t)·x + t·noise, at t = sigma [B]."""
     s = sigma.view(-1, 1, 1, 1, 1)
     return (1 - s) * x + s * noise
 
 
 def jittered(chunks: list[Tensor], draws: np.random.Generator) -> list[Tensor]:
-    """Clean chunks with a little noise, as what a model draws is never quite clean."""
+    """Return clean chunks with a little noise, as what a model draws is never quite clean."""
     return [c + 0.1 * draws.random() * torch.randn_like(c) for c in chunks]
 
 
 def sampled_sigmas(rng: np.random.Generator, rows: int, grid: tuple[float, ...]) -> Tensor:
-    """Noise levels [rows]: 70 % from the grid, the rest from all levels, high ones more often."""
+    """Draw noise levels [rows]: 70 % from the grid, the rest from all levels, high ones more often."""
     u = rng.random(rows)
     spread = 3 * u / (1 + 2 * u)
     return torch.from_numpy(np.where(rng.random(rows) < 0.7, rng.choice(grid, rows), spread)).float()

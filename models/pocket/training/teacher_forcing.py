@@ -1,4 +1,4 @@
-"""Second stage of pocket's training: the causal transformer and its text encoder.
+"""Train the causal transformer and its text encoder: the second stage of pocket's training.
 
 Teacher forcing (every chunk behind a true past) over all chunks of a row in one pass. From 60 % of the time on each
 batch is stepped on twice, the second time behind the past that the network itself predicted in the first: its own
@@ -30,7 +30,7 @@ KNOTS = (0, 0, 1, 2)
 
 @dataclass(frozen=True)
 class Size:
-    """How much a step does. `one_shape`: all batches have room for the longest knot, so that one graph serves."""
+    """Say how much a step does. `one_shape`: all batches have room for the longest knot, so that one graph serves."""
 
     rows: int
     one_shape: bool
@@ -49,7 +49,7 @@ def in_bfloat16(device: torch.device) -> bool:
 
 
 class Forcing:
-    """Steps of teacher forcing of a pair over a store of clips; nothing in a step waits for the device."""
+    """Take steps of teacher forcing of a pair over a store of clips; nothing in a step waits for the device."""
 
     def __init__(self, pair: Pair, store: ClipStore, way: Way, size: Size, seed: int) -> None:
         self.net, self.store, self.size = OnePass(*pair, way), store, size
@@ -73,7 +73,7 @@ class Forcing:
         return loss_of(prediction, batch)
 
     def predict(self, batch: Batch) -> Tensor:
-        """x0 of the noised chunks, [B, SLOTS, C, CHUNK + K, h, w]."""
+        """Return x0 of the noised chunks, [B, SLOTS, C, CHUNK + K, h, w]."""
         device = self.store.device
         with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(device)):
             return self.net(batch.clean, batch.noisy, batch.layout, batch.captions)
@@ -89,7 +89,7 @@ class Forcing:
         return shifted(layout, held)
 
     def validation(self) -> dict[str, float]:
-        """Mean squared error of x0 on clips that are never trained on, by noise level: first chunk / later ones."""
+        """Return the mean squared error of x0 on clips never trained on, by noise level: first chunk / later ones."""
         held = min(HELD_BACK, self.store.ready // 4)
         rng = np.random.default_rng(7)
         layout = draw_layout(
@@ -111,14 +111,14 @@ class Forcing:
 
 
 def shifted(layout: Layout, by: int) -> Layout:
-    """A layout over clips that stand `by` further on in the store."""
+    """Return a layout over clips that stand `by` further on in the store."""
     layout.clip.add_(by)
     layout.source.add_(by)
     return layout
 
 
 class Run:
-    """A run of teacher forcing over a span of the clock."""
+    """Run teacher forcing over a span of the clock."""
 
     def __init__(self, forcing: Forcing, pair: Pair, save: Save, peak: float, say: Callable[[str], None]) -> None:
         self.forcing, self.pair, self._save, self._say = forcing, pair, save, say

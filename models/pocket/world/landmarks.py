@@ -1,4 +1,4 @@
-"""Draws what stands at the edges of a picture: the landmark on one side, a small companion on the other."""
+"""Draw what stands at the edges of a picture: the landmark on one side, a small companion on the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion of a scene's subject: its place as a function of the time since its motion began.
+"""Compute the motion of a scene's subject: its place as a function of the time since its motion began.
 
 Periods are 24 frames (a chunk is 12), but for walkers, which move a sixteenth of the picture every four frames, one
 cell of a 16x codec at 256 pixels a latent, and leave on one side to come back on the other.
@@ -21,7 +21,7 @@ _ROUNDING = 0.25  # of the turn of a bounce; 0 would be a cusp
 
 @dataclass(frozen=True)
 class Pose:
-    """Centre of a subject in fractions of the picture, and its stretch: `squash` < 1 is lower and wider."""
+    """Hold the centre of a subject in fractions of the picture, and its stretch: `squash` < 1 is lower and wider."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""Draws antialiased shapes on float canvases, in coordinates that are fractions of the picture.
+"""Draw antialiased shapes on float canvases, in coordinates that are fractions of the picture.
 
 A canvas is a float32 array [size, size, 3] of RGB values 0..255. Points are (x, y) with (0, 0) at the top left and
 (1, 1) at the bottom right, so that a drawing keeps its proportions at every size.

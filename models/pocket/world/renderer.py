@@ -1,4 +1,4 @@
-"""Draws clips of the procedural world that pocket models are trained on, with OpenCV and numpy, at any size.
+"""Draw clips of the procedural world that pocket models are trained on, with OpenCV and numpy, at any size.
 
 Everything that moves is a function of the time since its motion began, with a period of 24 frames (a chunk is 12) or
 in steps of a latent cell, sides are whole cells of the network apart, and a change of scene is an 8-frame cross-fade

@@ -1,4 +1,4 @@
-"""What the pocket world can show: scenes, their captions, and which combinations are held out.
+"""Describe what the pocket world can show: scenes, their captions, and which combinations are held out.
 
 A scene is a point in a small space of attributes. Captions are generated from a scene with varied
 wording, so that a text encoder trained on them learns synonyms; `Scene.caption(None)` is the plain one.
@@ -77,14 +77,14 @@ HELD_OUT = frozenset({("red", "fish"), ("yellow", "rocket"), ("green", "cube"), 
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word of every wording, sorted: what a text encoder trained on captions knows."""
+    """Return every word of every wording, sorted: what a text encoder trained on captions knows."""
     words = {"a"} | {w for values in WORDING.values() for ways in values.values() for way in ways for w in way.split()}
     return tuple(sorted(words))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's worth of facts; every field is a key of `WORDING[field]` or one of `UNSAID[field]`."""
+    """Hold one picture's worth of facts; every field is a key of `WORDING[field]` or one of `UNSAID[field]`."""
 
     size: str = "large"
     colour: str = "red"
@@ -109,7 +109,7 @@ class Scene:
         return attribute in WORDING and not (attribute == "side" and self.motion in WALKERS)
 
     def caption(self, rng: random.Random | None = None) -> str:
-        """A sentence that says this scene; with an rng the wording and the order of the phrases vary."""
+        """Return a sentence that says this scene; with an rng the wording and the order of the phrases vary."""
 
         def say(attribute: str) -> str:
             ways = WORDING[attribute][getattr(self, attribute)]
@@ -124,7 +124,7 @@ class Scene:
 
 
 def unsaid_bits(scene: Scene) -> tuple[int, ...]:
-    """Every unsaid fact as bits of ±1, in the order of `UNSAID`: one bit for two values, two (high, low) for four."""
+    """Return unsaid facts as bits of ±1, in the order of `UNSAID`: one bit for two values, two (high, low) for four."""
     bits: list[int] = []
     for fact, values in UNSAID.items():
         index = values.index(getattr(scene, fact))
@@ -133,7 +133,7 @@ def unsaid_bits(scene: Scene) -> tuple[int, ...]:
 
 
 def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:
-    """A uniformly drawn scene; `held_out` chooses on which side of the split its colour and subject lie."""
+    """Draw a scene uniformly; `held_out` chooses on which side of the split its colour and subject lie."""
     while True:
         said = {attribute: rng.choice(list(values)) for attribute, values in WORDING.items()}
         scene = Scene(**said, **{fact: rng.choice(values) for fact, values in UNSAID.items()})
@@ -142,7 +142,7 @@ def random_scene(rng: random.Random, *, held_out: bool = False) -> Scene:
 
 
 def changed_scene(scene: Scene, rng: random.Random, *, held_out: bool = False) -> Scene:
-    """A scene that differs from `scene` in one to four said attributes; what no prompt says stays."""
+    """Return a scene that differs from `scene` in one to four said attributes; what no prompt says stays."""
     while True:
         chosen = rng.sample(list(WORDING), rng.randint(1, 4))
         new = replace(

@@ -1,4 +1,4 @@
-"""Draws the ground of a backdrop: meadow, sea, forest, desert or city, beneath a sky that is there already."""
+"""Draw the ground of a backdrop: meadow, sea, forest, desert or city, beneath a sky that is there already."""
 
 from __future__ import annotations
 

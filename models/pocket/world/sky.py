@@ -1,4 +1,4 @@
-"""Draws the sky of a backdrop, and says how colours look beneath it: in its light, palette, weather and hour."""
+"""Draw the sky of a backdrop, and say how colours look beneath it: in its light, palette, weather and hour."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ HORIZON = 0.68
 
 @dataclass(frozen=True)
 class Air:
-    """How colours look in one light, palette, weather and hour."""
+    """Say how colours look in one light, palette, weather and hour."""
 
     light: str
     palette: str

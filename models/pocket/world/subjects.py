@@ -1,4 +1,4 @@
-"""Draws a scene's subject as a sprite: inflated shading, a highlight, thin ink around it and a soft light halo."""
+"""Draw a scene's subject as a sprite: inflated shading, a highlight, thin ink around it and a soft light halo."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIGHT = np.array([-0.46, -0.66, 0.6], np.float32) / np.float32(math.sqrt(0.46**
 
 @dataclass(frozen=True)
 class Sprite:
-    """A subject, `FINE` times as fine as the picture.
+    """Hold the picture of a subject, `FINE` times as fine as the picture that it is drawn into.
 
     Attributes:
         paint: uint8 [n, n, 4], RGB multiplied by alpha, and alpha.
@@ -36,7 +36,7 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a subject, in units of its radius, y down; later parts lie over earlier ones."""
+    """Hold a part of a subject, in units of its radius, y down; later parts lie over earlier ones."""
 
     points: Points
     tone: str = "body"  # body, dark, light, or a key of FIXED

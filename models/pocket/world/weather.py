@@ -1,4 +1,4 @@
-"""Draws what moves behind a subject: rain, snow, fog and the sea's waves.
+"""Draw what moves behind a subject: rain, snow, fog and the sea's waves.
 
 Rain and snow are two jittered layers each, tiles of the picture's size that wrap around; a layer moves a simple
 fraction of a 16x codec's cell (1/16 of the picture) every four frames.

@@ -1,4 +1,4 @@
-"""Backdrops of portraits: six quiet places in large shapes, softer than the face."""
+"""Draw backdrops of portraits: six quiet places in large shapes, softer than the face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Antialiased drawing for the portrait world: polygons and lines in picture units on a canvas of twice the size."""
+"""Draw antialiased for the portrait world: polygons and lines in picture units on a canvas of twice the size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identities of the portrait world, and the poses of a face in one frame.
+"""Describe the identities of the portrait world, and the pose of a face in one frame.
 
 A face is a point in a small space of attributes, as a scene is in the pocket world; a pose holds everything that moves.
 Hair style × hair colour pairs in `HELD_OUT` occur in no training, so that generalisation to unseen faces can be

@@ -1,4 +1,4 @@
-"""Six ready-made faces of the portrait world, and a designer that draws a face from its attributes."""
+"""Give six ready-made faces of the portrait world, and design a face from its attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hair of the portrait world: the part behind the head and the part in front of it."""
+"""Draw hair of the portrait world: the part behind the head and the part in front of it."""
 
 from __future__ import annotations
 

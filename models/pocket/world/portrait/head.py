@@ -1,4 +1,4 @@
-"""Geometry of a head in a pose: from head units to pixels of the picture, with turn, tilt and shift."""
+"""Map a head in a pose from head units to pixels of the picture, with turn, tilt and shift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion of a face of the portrait world: smooth, seeded poses at 25 frames a second.
+"""Move a face of the portrait world: smooth, seeded poses at 25 frames a second.
 
 Every part moves and none jumps: the head wanders slowly and nods with stressed syllables, the eyes fixate and leap,
 lids close for a few frames every few seconds, shoulders breathe. The mouth's motion is derived from speech.

@@ -1,4 +1,4 @@
-"""Renderer of the portrait world: a face in a pose, drawn with OpenCV at twice the size and averaged down.
+"""Render the portrait world: a face in a pose, drawn with OpenCV at twice the size and averaged down.
 
 Lengths are in head units (half the width of an oval head) around the centre of the head, x to the viewer's right, y
 down. A turn of the head rotates an ellipsoid: features of the face move by their depth, so that they slide and narrow.

@@ -1,4 +1,4 @@
-"""Speech synthesis for the portrait world: espeak-ng, room noise, and the mouth shapes that speech calls for.
+"""Synthesise speech for the portrait world: espeak-ng, room noise, and the mouth shapes that speech calls for.
 
 espeak-ng is a formant synthesiser (a Debian package); it is called as a program, one sentence at a time.
 """
