@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from models.checkpoints.folders import models_folder
 
+if TYPE_CHECKING:
+    from models.catalog import Entry
+
 
 def list_models() -> None:
     """List the models of the catalog, and whether their files are here."""
     from models.catalog import ENTRIES
-    from models.checkpoints.assemble import folder_of, missing_files
+    from models.checkpoints.assemble import folder_of
+    from models.checkpoints.model_files import missing_files
 
     for entry in ENTRIES.values():
         here = "here" if not missing_files(entry, folder_of(entry, models_folder())) else "to pull"
@@ -47,10 +51,11 @@ def pull_model(
     name: Annotated[str, typer.Argument(metavar="MODEL")],
     source: Annotated[Path | None, typer.Option("--from", help="copy from this folder instead of the hub")] = None,
 ) -> None:
-    """Fetch a model's files; an interrupted pull resumes."""
+    """Fetch a model's files and check that they are whole and belong to it; an interrupted pull resumes."""
     from models.catalog import find
     from models.checkpoints import download
-    from models.checkpoints.assemble import folder_of, missing_files
+    from models.checkpoints.assemble import folder_of
+    from models.checkpoints.verify import verify
 
     entry = find(name)
     folder = folder_of(entry, models_folder())
@@ -59,17 +64,22 @@ def pull_model(
         return
     for origin in entry.sources:
         print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
-    if source is None:
-        download.from_hub(entry, folder)
-    elif not source.is_dir():
+    if source is not None and not source.is_dir():
         raise download.PullError(f"{source}: no such folder")
-    else:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-        with Progress(DownloadColumn(), BarColumn(), TimeRemainingColumn()) as bar:
-            task = bar.add_task("copy", total=None)
-            download.from_folder(entry, folder, source, lambda n, total: bar.update(task, completed=n, total=total))
-    missing = missing_files(entry, folder)
-    if missing:
-        raise download.PullError(f"{folder}: {missing[0]} has not come")
+    with download.unfinished(folder):
+        if source is None:
+            download.from_hub(entry, folder)
+        else:
+            _copy(entry, folder, source)
+        verify(entry, folder, lambda part: print(f"checking {part}", flush=True))
     print(f"{entry.name} is here: {folder}")
+
+
+def _copy(entry: Entry, folder: Path, source: Path) -> None:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    from models.checkpoints import download
+
+    with Progress(DownloadColumn(), BarColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("copy", total=None)
+        download.from_folder(entry, folder, source, lambda n, total: bar.update(task, completed=n, total=total))

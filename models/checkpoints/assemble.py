@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from models.catalog import Entry
-from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
+from models.checkpoints.checkpoint_error import CheckpointError
+from models.checkpoints.components import (
+    lora_of,
+    tiny_codec_of,
+    tokenizer_of,
+    transformer_of,
+    umt5_of,
+    wan_codec_of,
+)
+from models.checkpoints.lora import merged
+from models.checkpoints.model_files import PULLING, missing_files
+from models.checkpoints.weight_files import load_into
 from models.codecs.codec import Codec
-from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TINY_CODECS
 from models.generator import Generator
 from models.prompt_memory import TextEncoder
-from models.text.words import WordText
 from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -47,39 +54,31 @@ def folder_of(entry: Entry, models: Path) -> Path:
     return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
 
 
-def missing_files(entry: Entry, folder: Path) -> list[str]:
-    """Return the patterns of the entry for which the folder holds no file."""
-    # patterns are matched one by one, so that folders may be links, as they are in the hub's own cache
-    return [f for s in entry.sources for f in s.files if not any(p.is_file() for p in folder.glob(f))]
-
-
 def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
     """Read the files and build the model; CheckpointError says in one line what is missing or wrong."""
     missing = missing_files(entry, folder)
+    if missing == [PULLING]:
+        raise CheckpointError(
+            f"{entry.name}: {folder} was not fetched to its end, or holds files that do not fit; "
+            f"fetch it with: longtake models pull {entry.name}"
+        )
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
             f"{entry.name}: {folder / missing[0]}{more} is missing; fetch it with: longtake models pull {entry.name}"
         )
-    transformer_file = folder / entry.weights.file
-    tensors = read(transformer_file, entry.weights.wrapper)
-    if entry.weights.lora is not None:
-        lora = folder / entry.weights.lora
-        tensors = with_lora(tensors, read(lora, None), lora)
+    part, words = transformer_of(entry, folder)
+    lora = lora_of(entry, folder, part.tensors)
+    if lora is not None:
+        part = replace(part, tensors=merged(part.tensors, [(lora, 1.0)]))
+    transformer = part.loaded(dtype)
     encode: TextEncoder
     unknown: Callable[[str], dict[str, list[str]]] = lambda prompt: {}  # noqa: E731
-    if entry.text == "words":
-        words = WordText(tuple(_metadata(transformer_file)["words"]), entry.transformer["text_dim"])
-        load_into(words, _part(tensors, "text."), transformer_file)
-        tensors = _part(tensors, "transformer.")
-        encode, unknown = words.to(device).eval(), words.not_understood
+    if words is not None:
+        text = words.loaded(torch.float32).to(device).eval()
+        encode, unknown = text, text.not_understood
     else:
         encode = _umt5(folder, device, dtype)
-    with torch.device("meta"):
-        transformer = CausalWanTransformer(**entry.transformer)
-        if entry.driving_features is not None:
-            transformer.add_driving_attention(entry.driving_features)
-    load_into(transformer, {k: v.to(dtype) for k, v in as_diffusers(tensors).items()}, transformer_file)
     codec = _codec(entry, folder, device, dtype)
     generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
@@ -131,42 +130,28 @@ def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWan
     return transformer.to(device).eval().requires_grad_(requires_grad=False)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _metadata(file: Path) -> dict[str, Any]:
-    with safe_open(file, "pt") as f:
-        config: dict[str, Any] = json.loads((f.metadata() or {}).get("config", "{}"))
-    return config
-
-
 def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Codec:
     if entry.codec == "tiny":
         return load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
-    from diffusers import AutoencoderKLWan
-
     from models.codecs.wan import WanCodec
 
-    return WanCodec(AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=dtype).to(device).eval())
+    return WanCodec(wan_codec_of(folder / "vae").loaded(dtype).to(device).eval())
 
 
 def load_tiny_codec(file: Path) -> TinyCodec:
-    """Load a tiny codec from a safetensors file whose metadata holds its configuration."""
-    tensors = read(file)
-    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _metadata(file).items()}
-    codec = TinyCodec(TinyCodecConfig(**config))
-    load_into(codec, {k: v.float() for k, v in tensors.items()}, file)
+    """Load a tiny codec from a safetensors file whose metadata holds its configuration, in float32."""
+    part = tiny_codec_of(file)
+    codec = TinyCodec(part.module.config)  # not on the meta device: it has buffers that no file holds
+    load_into(codec, part.tensors, file)
     return codec.eval()
 
 
 def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder:
-    from transformers import AutoTokenizer, UMT5EncoderModel
-
     from models.text.umt5 import UMT5Text
 
-    encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype).to(device)
-    return UMT5Text(encoder, AutoTokenizer.from_pretrained(folder / "tokenizer"))
+    encoder = umt5_of(folder / "text_encoder").loaded(dtype)
+    encoder.tie_weights()
+    return UMT5Text(encoder.to(device), tokenizer_of(folder / "tokenizer"))
 
 
 def _fingerprint(files: list[Path]) -> str:

@@ -5,26 +5,53 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from models.catalog import Entry
+from models.checkpoints.checkpoint_error import some_of
+from models.checkpoints.model_files import PULLING, UNFINISHED, finished
+from models.checkpoints.verify import verify_file
 from models.errors import UserError
 
 _BLOCK = 8 << 20
+_SPARE = 64 << 20  # bytes of a disk that are left free
 
 
 class PullError(UserError):
     """Report files that cannot be had, in one line for a person."""
 
 
+@contextmanager
+def unfinished(folder: Path) -> Iterator[None]:
+    """Mark a model's folder as not to be used; the mark goes if what is done meanwhile raises nothing."""
+    mark = folder / PULLING
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text("A pull of this model goes on, was cut off, or brought files that do not fit.\n")
+        yield
+        mark.unlink(missing_ok=True)
+    except OSError as e:
+        raise PullError(f"{e.filename or folder}: {e.strerror or type(e).__name__}") from e
+
+
 def from_hub(entry: Entry, folder: Path) -> None:
-    """Download what the catalog names into `folder`; what is there already, or in part, is not fetched again."""
+    """Download what the catalog names into `folder`; what is there already, or in part, is not fetched again.
+
+    Its size is asked for first: PullError if the disk has no room for it, or if the hub cannot be reached.
+    """
     from huggingface_hub import snapshot_download
 
     for source in entry.sources:
         try:
-            snapshot_download(source.repo, allow_patterns=list(source.files), local_dir=folder)
+            patterns = list(source.files)
+            plan = snapshot_download(source.repo, allow_patterns=patterns, local_dir=folder, dry_run=True)
+            _require_room(folder, sum(f.file_size or 0 for f in plan if f.will_download))
+            snapshot_download(source.repo, allow_patterns=patterns, local_dir=folder)
+        except PullError:
+            raise
         except Exception as e:  # its HTTP stack raises whatever it likes; a person needs one line
             reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
             raise PullError(
@@ -34,45 +61,98 @@ def from_hub(entry: Entry, folder: Path) -> None:
 
 
 def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy what the catalog names from anywhere below `source`; `progress` gets (bytes done, bytes in all)."""
-    wanted = _matching(entry, source)
-    total, done = sum(p.stat().st_size for p in wanted.values()), 0
-    missing = [f for s in entry.sources for f in s.files if not fnmatch.filter(wanted, f)]
-    if missing:
-        raise PullError(f"{source}: holds no {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
-    folder.mkdir(parents=True, exist_ok=True)
-    here = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    if shutil.disk_usage(folder).free + here < total:
-        raise PullError(f"{folder}: {total / 1e9:.1f} GB are needed, more than the disk has free")
-    for name, file in wanted.items():
-        size, goal = file.stat().st_size, folder / name
-        if not (goal.exists() and goal.stat().st_size == size):
-            _copy(file, goal, lambda n, before=done: progress(before + n, total))  # type: ignore[misc]
-        done += size
-        progress(done, total)
+    """Copy what the catalog names from anywhere below `source`; `progress` gets (bytes done, bytes in all).
+
+    Files that came instead of what they are called (pointers, web pages) are refused before anything is copied. A file
+    has its name only when it is whole and on the disk. PullError or CheckpointError.
+    """
+    try:
+        wanted = _matching(entry, source)
+        missing = [f for s in entry.sources for f in s.files if not fnmatch.filter(wanted, f)]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+            raise PullError(f"{source}: holds no {missing[0]}{more}")
+        for file in wanted.values():
+            verify_file(file)
+        total, done = sum(p.stat().st_size for p in wanted.values()), 0
+        to_come = {name for name, file in wanted.items() if not _same(file, folder / name)}
+        partly = sum(p.stat().st_size for p in folder.rglob("*" + UNFINISHED[0])) if folder.is_dir() else 0
+        _require_room(folder, sum(wanted[name].stat().st_size for name in to_come) - partly)
+        for name, file in wanted.items():
+            if name in to_come:
+                _copy(file, folder / name, lambda n, before=done: progress(before + n, total))  # type: ignore[misc]
+            done += file.stat().st_size
+            progress(done, total)
+    except OSError as e:
+        where = e.filename or folder
+        raise PullError(f"{where}: {e.strerror or type(e).__name__}; what has come is kept, try again") from e
+
+
+def _require_room(folder: Path, size: int) -> None:
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if size > max(0, free - _SPARE):
+        raise PullError(f"{folder}: {size / 1e9:.1f} GB are needed, the disk has {free / 1e9:.1f} GB free")
 
 
 def _matching(entry: Entry, source: Path) -> dict[str, Path]:
-    """Return the files below `source` that the entry names, by their place in the model's folder."""
+    """Return the files below `source` that the entry names, by their place in the model's folder.
+
+    PullError if those of one pattern lie in several folders: then they may be of several models.
+    """
     patterns = [f for s in entry.sources for f in s.files]
     found: dict[str, Path] = {}
-    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+    roots: dict[str, list[Path]] = {p: [] for p in patterns}
+    for path in sorted(p for p in source.rglob("*") if finished(p)):
         parts = path.relative_to(source).parts
+        if any(part.startswith(".") for part in parts):
+            continue
         tails = ["/".join(parts[i:]) for i in range(len(parts))]
-        name = next((t for t in tails if any(fnmatch.fnmatch(t, f) for f in patterns)), None)
-        if name is not None:
+        for name, pattern in ((t, f) for t in tails for f in patterns if fnmatch.fnmatch(t, f)):
+            root = source.joinpath(*parts[: len(parts) - name.count("/") - 1])
+            if root not in roots[pattern]:
+                roots[pattern].append(root)
             found.setdefault(name, path)
+            break
+    for pattern, places in roots.items():
+        if len(places) > 1:
+            raise PullError(
+                f"{source}: holds {pattern} in several places ({some_of([str(p) for p in places])}), "
+                f"perhaps of several models; name the folder of one"
+            )
     return found
 
 
+def _same(file: Path, goal: Path) -> bool:
+    """Return whether a file is at its goal, byte for byte."""
+    if not goal.is_file() or goal.stat().st_size != file.stat().st_size:
+        return False
+    with file.open("rb") as a, goal.open("rb") as b:
+        return _common(a, b) == file.stat().st_size
+
+
+def _common(a: BinaryIO, b: BinaryIO) -> int:
+    """Return for how many bytes two files agree, in whole blocks or to the end of the shorter one."""
+    agree = 0
+    while (block := b.read(_BLOCK)) and block == a.read(len(block)):
+        agree += len(block)
+    return agree
+
+
 def _copy(file: Path, goal: Path, progress: Callable[[int], None]) -> None:
+    """Copy a file under another name and give it its own when it is whole and synced; go on with what a copy left."""
     goal.parent.mkdir(parents=True, exist_ok=True)
-    partial = goal.with_name(goal.name + ".partial")
-    with file.open("rb") as source, partial.open("ab") as out:
-        if out.tell() > file.stat().st_size:
-            out.truncate(0)
-        source.seek(out.tell())
+    partial = goal.with_name(goal.name + UNFINISHED[0])
+    with file.open("rb") as source, partial.open("a+b") as out:
+        out.seek(0)
+        agree = _common(source, out)  # another file of that name may have been copied before
+        out.truncate(agree)
+        source.seek(agree)
         while block := source.read(_BLOCK):
             out.write(block)
             progress(out.tell())
+        out.flush()
+        os.fsync(out.fileno())
+        if out.tell() != file.stat().st_size:
+            raise PullError(f"{file}: changed while it was copied; try again")
     os.replace(partial, goal)

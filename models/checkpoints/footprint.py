@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from models.catalog import ENTRIES, Entry
-from models.checkpoints.assemble import folder_of, missing_files
+from models.checkpoints.assemble import folder_of
+from models.checkpoints.model_files import finished, missing_files
 from models.transformer import CausalWanTransformer
 
 UMT5_XXL_ENCODER = 5.68e9  # parameters of Wan 2.1's text encoder: 24 layers of width 4096, 256384 tokens
@@ -30,7 +31,7 @@ def disk_bytes(entry: Entry, models: Path) -> int | None:
     if missing_files(entry, folder):
         return None
     found = {p for s in entry.sources for pattern in s.files for p in folder.glob(pattern)}
-    return sum(p.stat().st_size for p in found if p.is_file())
+    return sum(p.stat().st_size for p in found if finished(p))
 
 
 @lru_cache

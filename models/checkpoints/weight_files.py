@@ -1,147 +1,209 @@
 """Read weights from files: every layout that causal Wan models are published in, loaded strictly.
 
 Original Wan and Self-Forcing `.pt` files, LongLive's base + LoRA, diffusers folders and single safetensors files all
-end as a diffusers state dict. Key map and wrappers: Wan's own naming as published by Wan-AI; conversion by diffusers.
+end as a diffusers state dict. What a file is, is told by its content and not by its name.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import pickle
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.errors import ErrorKind, UserError
+from models.checkpoints.checkpoint_error import CheckpointError, some_of
+from models.checkpoints.file_kind import WeightFormat, found
+from models.checkpoints.lora import fitted, merged
+from models.checkpoints.lora_scaling import LoraScaling
+from models.checkpoints.model_parts import parts_of
+from models.checkpoints.quantised_weights import FLOAT8, dequantised, dtype_name
+from models.checkpoints.safetensors_header import UNREADABLE, read_header
+from models.checkpoints.training_wrappers import LeftOut, StateDict, note, stripped, unwrapped
+from models.checkpoints.wan_family import seems_to_be
+from models.checkpoints.wan_names import diffusers_name
 
-StateDict = dict[str, Tensor]
 
-WRAPPERS = ("generator", "generator_ema", "model", "generator_lora")
-_PREFIXES = re.compile(r"(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod|module)\.")
-_LEADING = ("model.diffusion_model.", "diffusion_model.", "model.")
+@dataclass(frozen=True)
+class FileContent:
+    """Hold the weights of a file, the metadata of its header, and what of it is not used."""
 
-
-class CheckpointError(UserError):
-    """Report files of weights that are missing or cannot be used."""
-
-    kind = ErrorKind.CONFLICT
+    tensors: StateDict
+    metadata: dict[str, str]
+    left_out: tuple[LeftOut, ...]
 
 
 def read(path: Path, wrapper: str | None = None) -> StateDict:
-    """Return the tensors of a file or a diffusers folder, without prefixes of wrappers.
+    """Return the tensors of a file or a diffusers folder, without prefixes of wrappers, as plain floating point.
 
-    `wrapper` names the entry of a `.pt` file to take (`generator`, `generator_ema`, …); without it the first present.
+    `wrapper` names the set of weights to take where a file holds several (`generator`, `generator_ema`); without it
+    there has to be one. What is left out is logged. CheckpointError says what the file is, if not weights.
     """
+    content = read_content(path, wrapper)
+    tensors, scales = dequantised(content.tensors, path)
+    note(path, (*content.left_out, *scales))
+    return tensors
+
+
+def read_content(path: Path, wrapper: str | None = None) -> FileContent:
+    """Return what `read` does as it stands in the file, quantised or not, and what is not used of it."""
     if path.is_dir():
-        return _read_folder(path)
+        parts = [_loaded(file, wrapper) for file in parts_of(path)]
+        joined = FileContent(
+            {k: v for part in parts for k, v in part.tensors.items()},
+            parts[0].metadata,
+            tuple(out for part in parts for out in part.left_out),
+        )
+    else:
+        joined = _loaded(path, wrapper)
+    tensors, others = stripped(joined.tensors, path, wrapper)
+    return FileContent(tensors, joined.metadata, (*joined.left_out, *others))
+
+
+def _loaded(path: Path, wrapper: str | None) -> FileContent:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return _stripped(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except Exception as e:  # a damaged file fails in many ways, an unpickler's stack that runs empty among them
-        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise CheckpointError(
-            f"{path}: not readable as weights, probably truncated or not a checkpoint ({reason[:120]})"
-        ) from e
-    return _stripped(_unwrapped(loaded, path, wrapper))
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as f:
-        return f.read(2) == b"PK"
-
-
-def _read_folder(path: Path) -> StateDict:
-    index = next(iter(sorted(path.glob("*.safetensors.index.json"))), None)
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index else []
-    files = [path / n for n in names] or sorted(path.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{path}: the folder holds no .safetensors file")
-    tensors: StateDict = {}
-    for file in files:
-        tensors.update(read(file))
-    return tensors
-
-
-def _unwrapped(loaded: Any, path: Path, wrapper: str | None) -> StateDict:
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, not a dictionary of weights")
-    present = [w for w in WRAPPERS if isinstance(loaded.get(w), dict)]
-    if wrapper is not None and wrapper not in present:
-        raise CheckpointError(f"{path}: has no entry {wrapper!r}; there is {', '.join(present) or 'no wrapper at all'}")
-    chosen = wrapper or (present[0] if present else None)
-    tensors = loaded[chosen] if chosen else loaded
-    return {k: v for k, v in tensors.items() if isinstance(v, Tensor)}
-
-
-def _stripped(tensors: StateDict) -> StateDict:
-    """Return keys without the prefixes that FSDP, torch.compile and training scripts put in front."""
-    tensors = {_PREFIXES.sub("", k): v for k, v in tensors.items()}
-    for prefix in _LEADING:
-        if tensors and all(k.startswith(prefix) for k in tensors):
-            return {k.removeprefix(prefix): v for k, v in tensors.items()}
-    return tensors
-
-
-def with_lora(tensors: StateDict, lora: StateDict, path: Path, alpha: float | None = None) -> StateDict:
-    """Merge a PEFT LoRA into weights of original names, in float32: W + (alpha / r)·B·A; alpha defaults to the rank."""
-    lora = {k.removeprefix("base_model.model.").replace(".default.", "."): v for k, v in lora.items()}
-    names = sorted({k.rsplit(".lora_", 1)[0] for k in lora if ".lora_" in k})
-    if not names:
-        raise CheckpointError(f"{path}: holds no LoRA (no key with .lora_A or .lora_B)")
-    merged = dict(tensors)
-    for name in names:
-        a, b = lora.get(f"{name}.lora_A.weight"), lora.get(f"{name}.lora_B.weight")
-        weight = tensors.get(f"{name}.weight")
-        if a is None or b is None or weight is None:
-            missing = (
-                f"{name}.weight in the base" if weight is None else f"{name}.lora_{'A' if a is None else 'B'}.weight"
+    finding = found(path)
+    if finding.format is None:
+        raise CheckpointError(f"{path}: not weights; it is {finding.description}")
+    if finding.format is WeightFormat.SAFETENSORS:
+        header = read_header(path)
+        strange = [k for k, t in header.tensors.items() if t.dtype in UNREADABLE]
+        if strange:
+            raise CheckpointError(
+                f"{path}: holds micro-scaled weights ({some_of(strange, 1)} is {header.tensors[strange[0]].dtype}), "
+                f"a format that is not read here; use the file with weights in bf16, fp16 or fp32"
             )
-            raise CheckpointError(f"{path}: does not fit the base weights, {missing} is missing")
-        if (b.shape[0], a.shape[1]) != tuple(weight.shape) or a.shape[0] != b.shape[1]:
-            raise CheckpointError(f"{path}: does not fit the base weights, {name} is {tuple(weight.shape)}")
-        scale = (alpha if alpha is not None else a.shape[0]) / a.shape[0]
-        merged[f"{name}.weight"] = (weight.float() + scale * (b.float() @ a.float())).to(weight.dtype)
-    return merged
+        if not header.tensors:
+            raise CheckpointError(f"{path}: a safetensors file without a tensor in it")
+        try:
+            return FileContent(load_file(path), header.metadata, ())
+        except Exception as e:  # the library's errors have no class in common
+            raise CheckpointError(f"{path}: cannot be read as weights ({type(e).__name__})") from e
+    if path.suffix == ".safetensors":
+        raise CheckpointError(
+            f"{path}: {finding.description} that is called .safetensors; a pickle is read only under its own name, "
+            f"so call it .pt if it comes from where you trust"
+        )
+    tensors, left_out = unwrapped(_unpickled(path, finding.format), path, wrapper)
+    return FileContent(tensors, {}, tuple(left_out))
 
 
-def as_diffusers(tensors: StateDict) -> StateDict:
-    """Return weights of a Wan transformer in diffusers' naming; those that have it already pass unchanged."""
-    if "head.modulation" not in tensors:
-        return tensors
-    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+def _unpickled(path: Path, form: WeightFormat) -> object:
+    """Return what `torch.save` wrote, if it is made of tensors and plain values alone."""
+    mapped = form is WeightFormat.TORCH_ZIP
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch asks for an issue to be filed when it sees an older pickle
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as e:
+        if "GLOBAL" not in str(e) and "unsupported" not in str(e).lower():
+            raise CheckpointError(f"{path}: a .pt file that is cut short or damaged; fetch it again") from e
+        raise CheckpointError(
+            f"{path}: a pickle that holds more than weights{_foreign(path)}; reading that can run any program, so it "
+            f"is refused: save its weights alone, or use a safetensors file"
+        ) from e
+    except Exception as e:  # a damaged file fails in many ways, an unpickler's stack that runs empty among them
+        raise CheckpointError(f"{path}: a .pt file that is cut short or damaged; fetch it again") from e
+    return loaded
 
-    return convert_wan_transformer_to_diffusers(dict(tensors))
+
+def _foreign(path: Path) -> str:
+    """Return what a pickle would run, as a clause in brackets; nothing if it cannot be told."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # only a pickle in the zip format can be listed
+        return ""
+    return f" ({some_of(sorted(names))})" if names else ""
 
 
-def load_into(module: nn.Module, tensors: StateDict, path: Path) -> None:
-    """Load weights into a module strictly; CheckpointError names keys that are missing, unknown or misshapen."""
+def with_lora(
+    tensors: StateDict, lora: StateDict, path: Path, alpha: float | None = None, strength: float = 1.0
+) -> StateDict:
+    """Merge a LoRA's tensors into a model's weights in float32; `alpha` counts where the file has none."""
+    return merged(tensors, [(fitted(lora, tensors, path, LoraScaling(alpha)), strength)])
+
+
+def as_diffusers(tensors: StateDict, path: Path | None = None) -> StateDict:
+    """Return weights of a Wan transformer in diffusers' naming; names that are so already stay.
+
+    Rotary tables are left out: they are computed here. CheckpointError if two names become one.
+    """
+    renamed: StateDict = {}
+    for key, tensor in tensors.items():
+        name = diffusers_name(key)
+        if name in renamed:
+            raise CheckpointError(f"{path or 'weights'}: holds {some_of([name])} twice, once as {some_of([key])}")
+        renamed[name] = tensor
+    return {k: v for k, v in renamed.items() if k not in ("freqs", "rope.freqs", "rope.freqs_cos", "rope.freqs_sin")}
+
+
+def load_into(module: nn.Module, tensors: StateDict, path: Path, dtype: torch.dtype | None = None) -> None:
+    """Load weights into a module strictly, as `dtype` or as the module has them.
+
+    CheckpointError names keys that are missing, unknown, of another shape, whole numbers or not finite.
+    """
     wanted = module.state_dict()
+    check_fit(wanted, tensors, path)
+    converted = {k: t.to(dtype or wanted[k].dtype) if wanted[k].is_floating_point() else t for k, t in tensors.items()}
+    endless = [k for k, t in converted.items() if not _finite(t)]
+    if endless:
+        raise CheckpointError(
+            f"{path}: holds values that are no numbers (NaN or infinite) in {some_of(endless)}; "
+            f"the file is damaged, or its training failed"
+        )
+    module.load_state_dict(converted, assign=any(p.is_meta for p in module.parameters()))
+
+
+def check_fit(wanted: StateDict, tensors: StateDict, path: Path) -> None:
+    """Check names, shapes and types of `tensors` against those of a module; CheckpointError says what differs."""
     missing = [k for k in wanted if k not in tensors]
     unexpected = [k for k in tensors if k not in wanted]
     shapes = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
+    whole = [k for k in wanted if k in tensors and wanted[k].is_floating_point() and not tensors[k].is_floating_point()]
+    odd = [k for k, t in tensors.items() if t.layout is not torch.strided or t.is_quantized]
+    if odd:
+        layout = "quantised tensor" if tensors[odd[0]].is_quantized else f"{tensors[odd[0]].layout} tensor"
+        raise CheckpointError(
+            f"{path}: {some_of(odd, 1)} is a {layout.removeprefix('torch.')}; use a file of plain weights"
+        )
+    if whole:
+        raise CheckpointError(
+            f"{path}: {some_of(whole, 1)} is {dtype_name(tensors[whole[0]])} instead of floating point: quantised "
+            f"weights of a kind that is not known here; use the file with weights in bf16, fp16 or fp32"
+        )
     if not (missing or unexpected or shapes):
-        module.load_state_dict(tensors, assign=any(p.is_meta for p in module.parameters()))
         return
-    parts = [
-        f"{label} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
-        for label, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
+    parts = [f"{label} {some_of(keys)}" for label, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
     if shapes:
         k = shapes[0]
-        parts.append(f"{k} is {tuple(tensors[k].shape)} instead of {tuple(wanted[k].shape)}")
+        more = f" and {len(shapes) - 1} more differ" if len(shapes) > 1 else ""
+        parts.append(f"{k} is {tuple(tensors[k].shape)} instead of {tuple(wanted[k].shape)}{more}")
+    raise CheckpointError(f"{path}: {'; '.join(parts)} — {_cause(wanted, tensors, missing, unexpected, shapes)}")
+
+
+def _cause(wanted: StateDict, tensors: StateDict, missing: list[str], unexpected: list[str], shapes: list[str]) -> str:
+    if missing and not unexpected and not shapes and len(missing) < len(wanted):
+        return "probably an incomplete file, or one part of several"
+    known = seems_to_be(tensors)
+    expected = seems_to_be(wanted)
+    if known is not None and known != expected:
+        return f"this seems to be {known}" + (f", and what is wanted is {expected}" if expected else "")
+    if any(tensors[k].numel() == 0 for k in shapes):
+        return "empty places of a DeepSpeed ZeRO-3 training: join its pieces with zero_to_fp32.py"
     if len(missing) == len(wanted):
-        cause = "these are the weights of something else"
-    elif shapes:
-        cause = "a model of another size"
-    elif missing and not unexpected:
-        cause = "an incomplete file, or one part of several"
-    else:
-        cause = "another version or variant of the model"
-    raise CheckpointError(f"{path}: {'; '.join(parts)} — probably {cause}")
+        return "probably these are the weights of something else"
+    if shapes:
+        return "probably a model of another size"
+    return "probably another version or variant of the model"
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Return whether all values are finite; a sum tells it at once, unless it overflows."""
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    plain = tensor.bfloat16() if tensor.dtype in FLOAT8 else tensor
+    return bool(plain.sum(dtype=torch.float32).isfinite()) or bool(plain.isfinite().all())

@@ -218,54 +218,6 @@ def test_models_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None
     assert "nothing to pull" in out
 
 
-FILES = {
-    "models/longlive_base.pt": 3000,
-    "models/lora.pt": 500,
-    "vae/config.json": 10,
-    "text_encoder/model.safetensors": 70,
-    "tokenizer/tokenizer.json": 30,
-}
-
-
-def test_pull_from_a_folder_copies_the_named_files_and_resumes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))
-    source = tmp_path / "stick"
-    for i, (name, size) in enumerate(FILES.items()):
-        file = source / ("LongLive" if name.startswith("models") else "wan") / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(bytes([i]) * size)
-    (source / "wan" / "readme.md").write_text("not named")
-    partial = tmp_path / "here" / "longlive-1.3b" / "models" / "longlive_base.pt.partial"
-    partial.parent.mkdir(parents=True)
-    partial.write_bytes(bytes([0]) * 1234)
-    code, out, _ = run(capsys, "models", "pull", "longlive-1.3b", "--from", source)
-    assert code == 0
-    assert "licence: CC-BY-NC-SA" in out
-    copied = {
-        p.relative_to(tmp_path / "here" / "longlive-1.3b").as_posix(): p.read_bytes()
-        for p in (tmp_path / "here").rglob("*")
-        if p.is_file()
-    }
-    assert copied == {name: bytes([i]) * size for i, (name, size) in enumerate(FILES.items())}
-    (source / "wan" / "vae" / "config.json").unlink()
-    refused(run(capsys, "models", "pull", "longlive-1.3b", "--from", source), "holds no vae/*")
-    refused(run(capsys, "models", "pull", "longlive-1.3b", "--from", tmp_path / "none"), "no such folder")
-
-
-def test_pull_without_a_network_says_what_to_do(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path))
-
-    def offline(*_: object, **__: object) -> None:
-        raise ConnectionError("Name or service not known\nand more")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    refused(run(capsys, "models", "pull", "self-forcing"), "gdhe17/Self-Forcing", "--from FOLDER")
-
-
 def test_bench_measures_and_appends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     log = tmp_path / "bench.md"
     for _ in range(2):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TINY
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.catalog import POCKET
-from models.checkpoints.assemble import missing_files
-from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read, with_lora
+from models.catalog import POCKET, WAN_1_3B
+from models.checkpoints.model_files import missing_files
+from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read
 from models.transformer import CausalWanTransformer
 
 # diffusers' names → those of Wan's own repository, in the order in which they are applied
@@ -119,45 +118,6 @@ def test_inner_prefixes_of_fsdp_and_checkpointing(tmp_path: Path, weights: dict[
     loads(tmp_path / "x.pt", weights)
 
 
-def test_a_lora_is_merged_in_float32(tmp_path: Path, weights: dict[str, Tensor]) -> None:
-    base = {k: v.bfloat16() for k, v in as_original(weights).items()}
-    a, b = torch.randn(4, 48), torch.randn(48, 4)
-    lora = {
-        "base_model.model.blocks.0.self_attn.q.lora_A.default.weight": a,
-        "base_model.model.blocks.0.self_attn.q.lora_B.default.weight": b,
-    }
-    merged = with_lora(base, lora, tmp_path / "lora.pt")
-    expected = (base["blocks.0.self_attn.q.weight"].float() + b @ a).bfloat16()
-    assert torch.equal(merged["blocks.0.self_attn.q.weight"], expected)
-    assert torch.equal(merged["blocks.0.self_attn.k.weight"], base["blocks.0.self_attn.k.weight"])
-    half = with_lora(base, lora, tmp_path / "lora.pt", alpha=2)
-    expected = (base["blocks.0.self_attn.q.weight"].float() + 0.5 * (b @ a)).bfloat16()
-    assert torch.equal(half["blocks.0.self_attn.q.weight"], expected)
-
-
-@pytest.mark.parametrize(
-    ("lora", "says"),
-    [
-        ({"x": torch.zeros(1)}, "holds no LoRA"),
-        (
-            {"blocks.9.self_attn.q.lora_A.weight": torch.zeros(4, 48)},
-            "blocks.9.self_attn.q.weight in the base is missing",
-        ),
-        ({"blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 48)}, "lora_B.weight is missing"),
-        (
-            {
-                "blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 32),
-                "blocks.0.self_attn.q.lora_B.weight": torch.zeros(48, 4),
-            },
-            r"blocks.0.self_attn.q is \(48, 48\)",
-        ),
-    ],
-)
-def test_a_lora_that_does_not_fit(weights: dict[str, Tensor], lora: dict[str, Tensor], says: str) -> None:
-    with pytest.raises(CheckpointError, match=says):
-        with_lora(as_original(weights), lora, Path("lora.pt"))
-
-
 def test_what_does_not_fit_names_file_keys_and_cause(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     cases: list[tuple[dict[str, Tensor], str]] = [
         ({k: v for k, v in weights.items() if "blocks.1" not in k}, "missing blocks.1.*and 2. more.*incomplete"),
@@ -174,54 +134,160 @@ def test_what_does_not_fit_names_file_keys_and_cause(tmp_path: Path, weights: di
         assert "\n" not in str(e.value)
 
 
-def test_an_entry_that_is_not_there_is_named(tmp_path: Path) -> None:
-    torch.save({"generator": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="no entry 'generator_ema'; there is generator"):
-        read(tmp_path / "x.pt", "generator_ema")
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(CheckpointError, match="holds a list"):
-        read(tmp_path / "list.pt")
+class Trainers:
+    """What training scripts save around weights, by name: (what torch.save gets, wrapper of the catalog)."""
+
+    @staticmethod
+    def of(weights: dict[str, Tensor]) -> dict[str, tuple[object, str | None]]:
+        other = {k: v + 1 for k, v in weights.items()}
+        moments = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+
+        def named(prefix: str, tensors: dict[str, Tensor] = weights) -> dict[str, Tensor]:
+            return {prefix + k: v for k, v in tensors.items()}
+
+        critic = {"critic": other, "critic_optimizer": moments, "step": 600}
+        return {
+            "state_dict": ({"state_dict": weights, "epoch": 3}, None),
+            "model_state_dict": ({"model_state_dict": weights, "optimizer_state_dict": moments, "loss": 0.1}, None),
+            "lightning": (
+                {"state_dict": named("model."), "optimizer_states": [moments], "lr_schedulers": [], "loops": {},
+                 "hyper_parameters": {"width": 3}, "pytorch-lightning_version": "2.5", "global_step": 9},
+                None,
+            ),
+            "deepspeed": (
+                {"module": named("module."), "optimizer": moments, "ds_config": {}, "param_shapes": [{"a": (1,)}],
+                 "buffer_names": [], "ds_version": "0.15", "global_steps": 5},
+                None,
+            ),
+            "generator of dictionaries": ({"generator": {"model": weights}, **critic}, None),
+            "generator by names": (named("generator.model.") | named("critic.", other), None),
+            "generator, asked for": ({"generator": named("model."), **critic}, "generator"),
+            "asked for among others": ({"generator": other, "generator_ema": weights, **critic}, "generator_ema"),
+            "asked for by names": (named("generator_ema.") | named("generator.", other), "generator_ema"),
+            "plain, asked for": (weights, "generator"),
+            "ema": ({"ema": weights, "decay": 0.999, "num_updates": torch.tensor(3)}, None),
+            "generator_ema": ({"generator_ema": named("model._fsdp_wrapped_module.")}, None),
+            "compiled and wrapped": (named("_orig_mod._fsdp_wrapped_module.module.model."), None),
+            "comfy, all in one": (
+                named("model.diffusion_model.") | {"first_stage_model.x": torch.ones(1),
+                                                   "text_encoders.umt5.y": torch.ones(1), "vae.z": torch.ones(1)},
+                None,
+            ),
+            "numbers among weights": ({"model": weights | {"version": 3, "note": "x"}}, None),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("trainer", Trainers.of({}))
+def test_what_trainers_put_around_weights_is_taken_off(
+    tmp_path: Path, weights: dict[str, Tensor], trainer: str
+) -> None:
+    content, wrapper = Trainers.of(as_original(weights))[trainer]
+    torch.save(content, tmp_path / "x.pt")
+    loads(tmp_path / "x.pt", weights, wrapper)
+
+
+def test_what_is_left_out_of_a_file_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save({"generator": {"a": ONE}, "critic": {"a": ONE}, "optimizer": {}, "odd": [1]}, tmp_path / "x.pt")
+    with caplog.at_level(logging.INFO):
+        read(tmp_path / "x.pt")
+    assert [r.levelname for r in caplog.records if "odd" in r.message] == ["WARNING"]
+    for note in (
+        "critic: another network than the generator",
+        "optimizer: state of a training run",
+        "odd: a list, no weights",
+    ):
+        assert note in caplog.text
+
+
+ONE = torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "wrapper", "says"),
+    [
+        ({"generator": {"a": ONE}}, "generator_ema", "no entry 'generator_ema'; there is generator (1 tensors)"),
+        ({"generator": {"a": ONE}, "generator_ema": {"a": ONE}}, None, "generator (1 tensors), generator_ema (1"),
+        ({"model": {"a": ONE}, "ema": {"shadow": {"a": ONE}}}, None, "model (1 tensors), ema.shadow (1 tensors)"),
+        ({"generator.a": ONE, "generator_ema.a": ONE}, None, "several sets of weights, generator (1 tensors)"),
+        ({"high": {"a": ONE}, "low": {"a": ONE}}, None, "high (1 tensors), low (1 tensors); which one is meant"),
+        ({"model.a": ONE, "module.model.a": ONE}, None, "holds model.a twice"),
+        ([1, 2], None, "holds a list, not a dictionary"),
+        (ONE, None, "holds a Tensor"),
+        ({}, None, "an empty dictionary"),
+        ({"epoch": 3, "optimizer": {"state": {0: {"a": ONE}}}}, None, "no weights of a model; there is epoch (int)"),
+        ({"generator": [ONE]}, None, "no weights of a model; there is generator (list)"),
+        ({"line\nbreak": 3}, None, r"'line\nbreak' (int)"),
+    ],
+)
+def test_a_choice_between_sets_of_weights_is_refused(
+    tmp_path: Path, content: object, wrapper: str | None, says: str
+) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError) as e:
+        read(tmp_path / "x.pt", wrapper)
+    assert says in str(e.value)
+    assert str(e.value).isprintable()
+
+
+def test_a_dictionary_within_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, object] = {"a": ONE}
+    content["model"] = content
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="several sets of weights"):
+        read(tmp_path / "x.pt")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         read(tmp_path / "nothing.pt")
-    with pytest.raises(CheckpointError, match=r"holds no \.safetensors file"):
-        read(tmp_path)
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (print, ("ran",))
-
-    torch.save({"generator": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match=r"evil\.pt"):
-        read(tmp_path / "evil.pt")
+def wan(width: int, layers: int, channels: int, **more: tuple[int, ...]) -> dict[str, Tensor]:
+    """Tensors of a Wan model in its own naming that tell its size, without data."""
+    shapes = {"patch_embedding.weight": (width, channels, 1, 2, 2), "head.modulation": (1, 2, width)}
+    shapes |= {f"blocks.{i}.self_attn.q.weight": (width, width) for i in range(layers)}
+    shapes |= {k.replace("__", "."): v for k, v in more.items()}
+    return {k: torch.empty(shape, device="meta") for k, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("content", [b"", b"e", b"PK", b"]q\x00.", b"\x80\x02K\x01."])
-def test_what_was_never_a_checkpoint_is_one_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"w\.pt") as e:
-        read(tmp_path / "w.pt")
-    assert "\n" not in str(e.value)
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        (wan(5120, 40, 16), "Wan 14B text-to-video (2.1, 2.2 or Krea) (16 channels in, 40 layers of width 5120)"),
+        (wan(5120, 40, 36), "Wan 14B image-to-video (2.1 or 2.2)"),
+        (wan(5120, 40, 36, img_emb__proj__1__weight=(8, 8)), "with attention to a picture (image-to-video)"),
+        (wan(3072, 30, 48), "Wan 2.2 TI2V 5B (LongLive 2.0)"),
+        (wan(1536, 30, 36), "Wan 2.1 Fun 1.3B image-to-video"),
+        (wan(1536, 30, 16, vace_blocks__0__before_proj__weight=(8, 8)), "1.3B text-to-video (Self-Forcing, LongLive"),
+        (wan(1536, 30, 16, vace_blocks__0__before_proj__weight=(8, 8)), "with VACE"),
+        ({"vace_blocks.0.before_proj.weight": ONE}, "a module of VACE alone"),
+        (wan(1024, 7, 12), "a Wan model of 12 channels in, 7 layers of width 1024"),
+        ({"decoder.middle.0.residual.0.gamma": ONE}, "a Wan video codec (VAE)"),
+        ({"encoder.block.0.layer.0.SelfAttention.q.weight": ONE}, "a T5 text encoder"),
+        ({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": ONE}, "a LoRA, which goes on top of a model"),
+        ({"double_blocks.0.img_attn.qkv.weight": ONE}, "a FLUX or HunyuanVideo model"),
+    ],
+)
+def test_weights_of_another_model_are_called_what_they_seem_to_be(tensors: dict[str, Tensor], says: str) -> None:
+    with torch.device("meta"):
+        model = CausalWanTransformer(**WAN_1_3B)
+    with pytest.raises(CheckpointError) as e:
+        load_into(model, as_diffusers(tensors), Path("w.safetensors"))
+    assert "this seems to be " in str(e.value)
+    assert says in str(e.value)
+    assert "what is wanted is Wan 2.1 1.3B text-to-video" in str(e.value)
+    assert len(str(e.value)) < 800
 
 
-@settings(max_examples=40, deadline=None)
-@given(data=st.data(), suffix=st.sampled_from([".pt", ".safetensors"]))
-def test_a_truncated_or_damaged_file_is_one_line(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, suffix: str
-) -> None:
-    file = tmp_path_factory.mktemp("fuzz") / f"w{suffix}"
-    tensors = {"a": torch.arange(64.0), "b": torch.ones(3, 3)}
-    save_file(tensors, file) if suffix == ".safetensors" else torch.save({"generator": tensors}, file)
-    whole = file.read_bytes()
-    keep = data.draw(st.integers(0, len(whole) - 1))
-    file.write_bytes(whole[:keep] + data.draw(st.binary(max_size=8)))
-    failed = None
-    try:
-        read(file)  # what still reads whole is fine
-    except CheckpointError as e:
-        failed = str(e)
-    assert failed is None or ("\n" not in failed and str(file) in failed)
+def test_places_that_deepspeed_left_empty_are_recognised(weights: dict[str, Tensor]) -> None:
+    with pytest.raises(CheckpointError, match=r"zero_to_fp32\.py"):
+        load_into(CausalWanTransformer(**TINY), weights | {"proj_out.bias": torch.empty(0)}, Path("w"))
+
+
+def test_rotary_tables_are_not_weights_and_two_namings_do_not_mix(weights: dict[str, Tensor]) -> None:
+    assert set(as_diffusers(weights | {"rope.freqs_cos": ONE, "freqs": ONE})) == set(weights)
+    with pytest.raises(CheckpointError, match="twice"):
+        as_diffusers(weights | as_original(weights))
 
 
 def test_a_model_whose_folders_are_links_is_not_missing(tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""Fit a LoRA's tensors to a model, every key accounted for, and merge LoRAs into weights.
+
+The fitted form, a list of low-rank products and of whole differences by parameter, is what merging needs, at load as
+well as at a chunk border. Low-rank adaptation: 2106.09685.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.checkpoints.checkpoint_error import CheckpointError, some_of
+from models.checkpoints.lora_keys import IMAGE, REFUSED, TEXT_ENCODER, ModuleNames, Part, bare_name, part_of
+from models.checkpoints.lora_scaling import LoraScaling, scale, sound_alpha
+from models.checkpoints.quantised_weights import dtype_name
+from models.checkpoints.training_wrappers import LeftOut, StateDict
+from models.checkpoints.wan_family import seems_to_be
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Change a parameter by scale · up @ down: `up` [out, rank], `down` [rank, in], both float32."""
+
+    parameter: str
+    down: Tensor
+    up: Tensor
+    scale: float
+
+    def delta(self, shape: torch.Size) -> Tensor:
+        """Return the change at strength 1, float32, in the shape of the parameter."""
+        return (self.scale * (self.up @ self.down)).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Change a parameter by a tensor of its own shape, float32."""
+
+    parameter: str
+    value: Tensor
+
+    def delta(self, shape: torch.Size) -> Tensor:
+        """Return the change at strength 1, float32, in the shape of the parameter."""
+        return self.value.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Hold what a LoRA changes of one model, and which of its keys are not used, with the reason."""
+
+    changes: tuple[LowRank | Difference, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass
+class _Module:
+    """Collect the tensors of one module as the file names it."""
+
+    written: str
+    parameter: str
+    parts: dict[Part, tuple[str, Tensor]] = field(default_factory=dict)  # part → key, tensor
+
+
+def fitted(lora: StateDict, base: Mapping[str, Tensor], path: Path, scaling: LoraScaling | None = None) -> Lora:
+    """Return the changes that a LoRA makes to a model whose parameters are `base` (only names and shapes are read).
+
+    `scaling` says how modules without an `.alpha` are scaled. CheckpointError if a key is not understood, a module is
+    not in the model, half of a pair is missing or a shape does not fit: it names the key and what was found.
+    """
+    _refuse_other_adapters(lora, path)
+    modules, left_out = _modules(lora, ModuleNames(base), path)
+    scaling = scaling or LoraScaling()
+    changes: list[LowRank | Difference] = []
+    misfits: list[str] = []
+    for module in modules:
+        changes += _changes(module, base, path, scaling, misfits, left_out)
+    if misfits:
+        raise CheckpointError(f"{path}: a LoRA for a model of another size: {some_of(misfits, 2)}")
+    lost = [end for end in scaling.by_module if all(_end(m, end) is None for m in modules)]
+    if lost:
+        raise CheckpointError(f"{path}: its alpha_pattern names {some_of(lost)}, which the LoRA does not change")
+    if not changes:
+        why = "; ".join(str(out) for out in left_out)
+        raise CheckpointError(f"{path}: changes nothing of this model ({why})")
+    return Lora(tuple(changes), tuple(left_out))
+
+
+def merged(base: Mapping[str, Tensor], loras: Sequence[tuple[Lora, float]]) -> StateDict:
+    """Return weights with LoRAs at their strengths: summed in float32, cast once to the weight's own type."""
+    by_parameter: dict[str, list[tuple[LowRank | Difference, float]]] = {}
+    for lora, strength in loras:
+        for change in lora.changes:
+            by_parameter.setdefault(change.parameter, []).append((change, strength))
+    weights = dict(base)
+    for name, changes in by_parameter.items():
+        total = base[name].float()
+        for change, strength in changes:
+            total = total + strength * change.delta(total.shape)
+        weights[name] = total.to(base[name].dtype)
+    return weights
+
+
+def _end(module: _Module, end: str) -> str | None:
+    name = bare_name(module.written)
+    return end if name == end or name.endswith("." + end) else None
+
+
+def _refuse_other_adapters(lora: StateDict, path: Path) -> None:
+    for pattern, name in REFUSED:
+        keys = [k for k in lora if pattern.search(k)]
+        if keys:
+            raise CheckpointError(f"{path}: is {name} ({some_of(keys, 1)}), which is not merged here; only LoRA is")
+    if not any(part_of(k) for k in lora):
+        what = seems_to_be(lora)
+        known = f"it seems to be {what}" if what else f"there is {some_of(list(lora))}" if lora else "it is empty"
+        raise CheckpointError(f"{path}: holds no LoRA (no key with .lora_A, .lora_down or .diff); {known}")
+    adapters = sorted({part[2] for k in lora if (part := part_of(k)) and part[2]})
+    if len(adapters) > 1:
+        raise CheckpointError(f"{path}: holds several LoRAs ({some_of(adapters)}); save the one that is meant alone")
+    whole = [k for k, t in lora.items() if not t.is_floating_point() and not k.endswith(".alpha")]
+    if whole:
+        raise CheckpointError(f"{path}: {some_of(whole, 1)} is {dtype_name(lora[whole[0]])} instead of floating point")
+    endless = [k for k, t in lora.items() if not t.is_meta and not t.float().isfinite().all()]
+    if endless:
+        raise CheckpointError(f"{path}: holds values that are no numbers (NaN or infinite) in {some_of(endless)}")
+
+
+def _modules(lora: StateDict, names: ModuleNames, path: Path) -> tuple[list[_Module], list[LeftOut]]:
+    """Return a file's tensors by module of the model; the rest is known not to matter, or refused."""
+    modules: dict[str, _Module] = {}
+    strange: list[str] = []
+    unknown: list[str] = []
+    text: list[str] = []
+    image: list[str] = []
+    for key, tensor in lora.items():
+        found = part_of(key)
+        if TEXT_ENCODER.search(key):
+            text.append(key)
+        elif found is None:
+            strange.append(key)
+        elif (parameter := names.find(found[0])) is None:
+            (image if IMAGE.search(found[0]) else unknown).append(key)
+        else:
+            module = modules.setdefault(parameter, _Module(found[0], parameter))
+            if found[1] in module.parts:
+                raise CheckpointError(f"{path}: holds {found[1]} of {parameter} twice, {some_of([key])} is the second")
+            module.parts[found[1]] = (key, tensor)
+    if strange:
+        raise CheckpointError(f"{path}: a LoRA with keys that are not understood: {some_of(strange)}")
+    if unknown:
+        written = list(dict.fromkeys(found[0] for k in unknown if (found := part_of(k))))
+        raise CheckpointError(
+            f"{path}: does not fit the base weights, {some_of(written)} {'is' if len(written) == 1 else 'are'} "
+            f"missing there; {_other_model(written, names)}"
+        )
+    left_out = [
+        LeftOut(reason, tuple(keys))
+        for reason, keys in (
+            ("changes of a text encoder, which stays as it is here", text),
+            ("attention to a picture, which this model does not have", image),
+        )
+        if keys
+    ]
+    return list(modules.values()), left_out
+
+
+def _other_model(written: list[str], names: ModuleNames) -> str:
+    """Say why modules of a LoRA are not in the model."""
+    blocks = [int(m[1]) for w in written if (m := re.search(r"(?:^|[._])blocks[._](\d{1,4})[._]", w))]
+    if blocks and max(blocks) >= names.blocks:
+        return f"the LoRA was made for a model of at least {max(blocks) + 1} blocks, and this one has {names.blocks}"
+    return "the LoRA was made for another model"
+
+
+def _changes(
+    module: _Module,
+    base: Mapping[str, Tensor],
+    path: Path,
+    scaling: LoraScaling,
+    misfits: list[str],
+    left_out: list[LeftOut],
+) -> list[LowRank | Difference]:
+    """Return the changes of one module; shapes that do not fit are added to `misfits`."""
+    changes: list[LowRank | Difference] = []
+    parts = dict(module.parts)
+    down, up, alpha = (parts.pop(part, None) for part in (Part.DOWN, Part.UP, Part.ALPHA))
+    shape = base[module.parameter].shape
+    if (down is None) != (up is None):
+        missing, there = (Part.DOWN, up) if down is None else (Part.UP, down)
+        raise CheckpointError(
+            f"{path}: half of a pair, {missing} of {module.written} is missing beside {there and there[0]}"
+        )
+    if down is not None and up is not None:
+        a, b = (
+            down[1].float().flatten(1) if down[1].ndim > 1 else None,
+            up[1].float().flatten(1) if up[1].ndim > 1 else None,
+        )
+        if a is None or b is None or not len(a) or len(a) != b.shape[1]:
+            raise CheckpointError(
+                f"{path}: {down[0]} is {tuple(down[1].shape)} and {up[0]} is {tuple(up[1].shape)}, no pair of one rank"
+            )
+        if module.parameter.rpartition(".")[2] != "weight" or (len(b), a.shape[1]) != (shape[0], shape[1:].numel()):
+            misfits.append(f"{module.written} is {(len(b), a.shape[1])} there and {tuple(shape)} in this model")
+        own = None if alpha is None else _alpha(*alpha, path)
+        factor = scaling.of(bare_name(module.written), len(a)) if own is None else scale(own, len(a), root=scaling.root)
+        changes.append(LowRank(module.parameter, a, b, factor))
+    elif alpha is not None:
+        if not parts:
+            raise CheckpointError(f"{path}: half of a pair, {alpha[0]} stands alone")
+        left_out.append(LeftOut("an alpha, which whole differences do not have", (alpha[0],)))
+    for part, (key, value) in parts.items():
+        target = module.parameter
+        if part is Part.BIAS:
+            target = module.parameter.removesuffix("weight") + "bias"
+        elif (part is Part.MODULATION) == target.endswith(".weight"):
+            target = ""
+        if target not in base:
+            raise CheckpointError(f"{path}: {some_of([key])} changes what {module.written} does not have in this model")
+        if value.numel() != base[target].numel() or value.squeeze().shape != base[target].squeeze().shape:
+            misfits.append(f"{key} is {tuple(value.shape)} there and {tuple(base[target].shape)} in this model")
+        changes.append(Difference(target, value.float()))
+    return changes
+
+
+def _alpha(key: str, value: Tensor, path: Path) -> float:
+    if value.numel() != 1:
+        raise CheckpointError(f"{path}: {some_of([key])} is {tuple(value.shape)} instead of one number")
+    return sound_alpha(value.item(), path)

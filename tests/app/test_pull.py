@@ -1,0 +1,290 @@
+"""A pull brings whole files of the right model, or says what it found and leaves nothing that passes for a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from app import cli
+from models import catalog
+from models.checkpoints import download
+from models.checkpoints.assemble import load
+from models.checkpoints.footprint import disk_bytes
+from models.checkpoints.model_files import PULLING, missing_files
+from models.checkpoints.wan_names import original_name
+from models.checkpoints.weight_files import CheckpointError
+from models.transformer import CausalWanTransformer
+
+NAME = "longlive-1.3b"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5676070424\n"
+
+
+@pytest.fixture(scope="module")
+def stick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file of a small LongLive, in two folders as they are published."""
+    from diffusers import AutoencoderKLWan
+
+    root = tmp_path_factory.mktemp("stick")
+    torch.manual_seed(0)
+    weights = {f"model.{original_name(k)}": v for k, v in CausalWanTransformer(**TINY).state_dict().items()}
+    (root / "LongLive" / "models").mkdir(parents=True)
+    torch.save({"generator": weights, "step": 3}, root / "LongLive" / "models" / "longlive_base.pt")
+    name = "base_model.model.blocks.0.self_attn.q.lora_"
+    lora = {name + "A.weight": torch.ones(2, 48), name + "B.weight": torch.ones(48, 2)}
+    torch.save({"generator_lora": lora, "critic_lora": lora}, root / "LongLive" / "models" / "lora.pt")
+    AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    ).save_pretrained(root / "wan" / "vae")
+    config = UMT5Config(vocab_size=32, d_model=16, d_kv=4, d_ff=16, num_layers=2, num_heads=4)
+    UMT5EncoderModel(config).save_pretrained(root / "wan" / "text_encoder", max_shard_size="4KB")
+    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "a": 2}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>").save_pretrained(
+        root / "wan" / "tokenizer"
+    )
+    assert len(list((root / "wan" / "text_encoder").glob("*.safetensors"))) > 2
+    (root / "wan" / "readme.md").write_text("not named")
+    return root
+
+
+@pytest.fixture
+def source(stick: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(stick, tmp_path / "stick")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the small model; the catalog has it in place of the large one."""
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))
+    monkeypatch.setitem(catalog.ENTRIES, NAME, replace(catalog.LONGLIVE, transformer=TINY))
+    return tmp_path / "here" / NAME
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    argv, sys.argv = sys.argv, ["longtake", "models", *map(str, args)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    finally:
+        sys.argv = argv
+    out = capsys.readouterr()
+    return int(stop.value.code or 0), out.out, out.err
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    code, out, err = run(capsys, *args)
+    assert code == 1
+    assert "is here" not in out
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> str:
+    _, out, _ = run(capsys, "list")
+    return next(line.removeprefix(NAME).split()[0] for line in out.splitlines() if line.startswith(NAME))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_copied_is_checked_and_loads(capsys: pytest.CaptureFixture[str], source: Path, here: Path) -> None:
+    code, out, _ = run(capsys, "pull", NAME, "--from", source)
+    assert code == 0
+    assert "licence: CC-BY-NC-SA" in out
+    assert [line for line in out.splitlines() if line.startswith("checking")][-1] == "checking tokenizer"
+    assert out.splitlines()[-1].startswith(f"{NAME} is here")
+    assert contents(here) == contents(source / "LongLive") | {
+        k: v for k, v in contents(source / "wan").items() if k != "readme.md"
+    }
+    assert listed(capsys) == "here"
+    model = load(catalog.find(NAME), here, torch.device("cpu"), torch.float32)
+    base = torch.load(source / "LongLive/models/longlive_base.pt")["generator"]["model.blocks.0.self_attn.q.weight"]
+    merged = model.generator.transformer.state_dict()["blocks.0.attn1.to_q.weight"]
+    assert torch.equal(merged, base + 2)
+    assert model.generator.text("a a").embeddings.shape == (1, 512, 16)
+
+
+def test_a_pull_that_was_cut_off_is_not_here_and_goes_on(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_BLOCK", 1000)
+    whole = sum(len(v) for v in contents(source).values())
+    entry = catalog.find(NAME)
+    for stop in range(1, whole - 3000, whole // 7):
+
+        def cut(done: int, total: int, stop: int = stop) -> None:
+            if done >= stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), download.unfinished(here):
+            download.from_folder(entry, here, source, cut)
+        assert PULLING in missing_files(entry, here)
+        assert listed(capsys) == "to"  # to pull
+        assert disk_bytes(entry, here.parent) is None
+    with pytest.raises(CheckpointError, match="models pull longlive"):
+        load(entry, here, torch.device("cpu"), torch.float32)
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    assert set(contents(here)) == {k.split("/", 1)[1] for k in contents(source)} - {"readme.md"}
+
+
+def test_what_another_copy_left_is_not_gone_on_with(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path
+) -> None:
+    base = here / "models" / "longlive_base.pt"
+    base.parent.mkdir(parents=True)
+    wanted = (source / "LongLive/models/longlive_base.pt").read_bytes()
+    base.with_name("longlive_base.pt.partial").write_bytes(wanted[:500] + b"x" * 700)
+    (here / "models" / "lora.pt").write_bytes(b"x" * (source / "LongLive/models/lora.pt").stat().st_size)
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    assert base.read_bytes() == wanted
+    assert (here / "models/lora.pt").read_bytes() == (source / "LongLive/models/lora.pt").read_bytes()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _resave(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+VAE = "wan/vae/diffusion_pytorch_model.safetensors"
+BASE = "LongLive/models/longlive_base.pt"
+TEXT = "wan/text_encoder/model-00002-of-"
+
+
+def _text_part(source: Path) -> Path:
+    return next((source / "wan/text_encoder").glob("model-00002-of-*"))
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pointers": (lambda s: [p.write_bytes(LFS) for p in s.rglob("*") if p.suffix in (".pt", ".safetensors")],
+                 "it is a git-lfs pointer"),
+    "one pointer": (lambda s: _text_part(s).write_bytes(LFS), "it is a git-lfs pointer"),
+    "a page": (lambda s: (s / "wan/vae/config.json").write_bytes(b"<!DOCTYPE html><html>"), "it is a web page"),
+    "a page for a vocabulary": (lambda s: (s / "wan/tokenizer/tokenizer.json").write_bytes(b"<html>"), "a web page"),
+    "empty": (lambda s: (s / BASE).write_bytes(b""), "an empty file"),
+    "cut safetensors": (lambda s: _cut(s / VAE), "is cut short"),
+    "cut pickle": (lambda s: _cut(s / BASE), "cut short or damaged"),
+    "no part": (lambda s: _text_part(s).unlink(), "has not come"),
+    "no configuration": (lambda s: (s / "wan/vae/config.json").unlink(), "vae/config.json: has not come"),
+    "no vocabulary": (lambda s: (s / "wan/tokenizer/tokenizer.json").unlink(), "tokenizer/tokenizer.json: has not"),
+    "no codec": (lambda s: shutil.rmtree(s / "wan/vae"), "holds no vae/*"),
+    "lost key": (lambda s: _resave(s / VAE, lambda t: t.pop("quant_conv.bias")), "missing quant_conv.bias"),
+    "more keys": (lambda s: _resave(s / VAE, lambda t: t.update(x=torch.ones(1))), "unexpected x"),
+    "another size": (lambda s: _resave(s / VAE, lambda t: t.update({"quant_conv.bias": torch.ones(3)})),
+                     "quant_conv.bias is (3,) instead of (8,)"),
+    "nonsense": (lambda s: (s / "wan/vae/config.json").write_text('{"base_dim": "x"}'), "no Wan codec can be made"),
+    "a huge number": (lambda s: (s / "wan/vae/config.json").write_text('{"num_res_blocks": 100000000}'),
+                      "num_res_blocks is 100000000"),
+    "a list": (lambda s: (s / "wan/text_encoder/config.json").write_text("[]"), "no table of settings"),
+    "broken vocabulary": (lambda s: (s / "wan/tokenizer/tokenizer.json").write_text("{}"), "no tokenizer can be made"),
+    "another model": (lambda s: torch.save({"generator": {"patch_embedding.weight": torch.ones(8, 36, 1, 2, 2),
+                      "blocks.0.self_attn.q.weight": torch.ones(8, 8)}}, s / BASE), "36 channels in, 1 layers"),
+    "no generator": (lambda s: torch.save({"critic": {"a": torch.ones(1)}}, s / BASE), "no weights of a model"),
+    "no LoRA": (lambda s: torch.save({"a": torch.ones(1)}, s / "LongLive/models/lora.pt"), "holds no LoRA"),
+    "two codecs": (lambda s: shutil.copytree(s / "wan/vae", s / "other/vae"), "holds vae/* in several places"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_what_is_not_the_model_is_refused_and_not_listed(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, what: str
+) -> None:
+    spoil, says = SPOILT[what]
+    spoil(source)
+    assert says in refusal(capsys, "pull", NAME, "--from", source)
+    assert listed(capsys) == "to"  # to pull
+
+
+def test_pointers_are_refused_before_anything_is_copied(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path
+) -> None:
+    _text_part(source).write_bytes(LFS)
+    refusal(capsys, "pull", NAME, "--from", source)
+    assert set(contents(here)) == {PULLING}
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=70 << 20))
+    (source / BASE).write_bytes((source / BASE).read_bytes())
+    with (source / "wan/vae/large.bin").open("wb") as f:
+        f.write(b"PK")
+        f.truncate(1 << 30)
+    (source / "wan/vae/large.bin").rename(source / "wan/vae/large.dat")
+    assert "the disk has 0.1 GB free" in refusal(capsys, "pull", NAME, "--from", source)
+    assert set(contents(here)) == {PULLING}
+
+
+def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, here: Path) -> None:
+    assert "no such folder" in refusal(capsys, "pull", NAME, "--from", tmp_path / "none")
+    assert not here.exists()
+
+
+def test_without_a_network_it_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("Name or service not known\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    message = refusal(capsys, "pull", "self-forcing")
+    assert "gdhe17/Self-Forcing" in message
+    assert "--from FOLDER" in message
+
+
+def test_what_the_hub_gives_is_planned_against_the_disk_and_checked(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 10
+
+    def hub(repo: str, *, allow_patterns: list[str], local_dir: Path, dry_run: bool = False) -> object:
+        if dry_run:
+            return [SimpleNamespace(file_size=size, will_download=True)]
+        return shutil.copytree(source / ("LongLive" if "LongLive" in repo else "wan"), local_dir, dirs_exist_ok=True)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    assert run(capsys, "pull", NAME)[0] == 0
+    assert listed(capsys) == "here"
+    shutil.rmtree(here)
+    (source / BASE).write_bytes(LFS)
+    assert "git-lfs pointer" in refusal(capsys, "pull", NAME)
+    assert listed(capsys) == "to"  # to pull
+    size = 10**15
+    assert "1000000.0 GB are needed" in refusal(capsys, "pull", NAME)
+
+
+def test_parts_of_files_do_not_count_as_files(here: Path) -> None:
+    entry = catalog.find(NAME)
+    for name in ("models/longlive_base.pt.partial", "vae/config.json.partial", "tokenizer/.tokenizer.json"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("{}")
+    assert len(missing_files(entry, here)) == 5
+    for name in ("vae/config.json", "text_encoder/config.json", "tokenizer/readme.md"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("{}")
+    assert missing_files(entry, here)[2:] == [
+        "vae/*.safetensors", "text_encoder/*.safetensors", "tokenizer/tokenizer.json",
+    ]  # fmt: skip
+    index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    (here / "text_encoder/model.safetensors.index.json").write_text(json.dumps(index))
+    (here / "text_encoder/model-1-of-2.safetensors").touch()
+    assert missing_files(entry, here)[3] == "text_encoder/model-2-of-2.safetensors"
