@@ -1,10 +1,9 @@
-"""Avatars for tests: tiny, random and quick, with voices that a meter can tell from silence."""
+"""Run sessions of a tiny random avatar for tests, with sounds that a level meter tells from silence."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from conftest import tiny_avatar
+from sessions import until
 
 from models.cue import Reference
 from models.driving_signal import RATE
@@ -27,7 +27,7 @@ PORTRAIT = Reference(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.u
 
 
 def tone(seconds: float, hertz: float = 220, loud: float = 0.3) -> np.ndarray:
-    """[samples] float32 at 16 kHz."""
+    """Return a sine [samples], float32 at 16 kHz."""
     return (loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
@@ -39,7 +39,7 @@ def as_samples(sound: np.ndarray) -> np.ndarray:
 async def speaking(
     folder: Path | None = None, reader: Any = None
 ) -> AsyncIterator[tuple[Session, Avatar, list[Event]]]:
-    """A running session with its avatar, and the events that it tells."""
+    """Run a session; yield it with its avatar and the events that it has published."""
     device, model = DeviceThread(), tiny_avatar()
     session = Session(model, TAKE, device, folder=folder, avatar=partial(Avatar, model, PORTRAIT, reader))
     assert session.avatar is not None
@@ -54,7 +54,7 @@ async def speaking(
 
 
 class Watcher:
-    """Notes what is released, as it is: (time, frame of the take with its sound)."""
+    """Note every frame that is released, with the time."""
 
     def __init__(self, session: Session) -> None:
         self.shown: list[tuple[float, Shown]] = []
@@ -62,20 +62,14 @@ class Watcher:
         session.playout.watch(lambda frame, number: self.shown.append((time.monotonic(), frame)))
 
     def loud(self, since: float = 0.0) -> list[float]:
-        """When sound was heard."""
+        """Return when frames with sound were released."""
         return [at for at, frame in self.shown if at >= since and np.abs(frame.sound).max() > 300]
 
     def sound(self) -> np.ndarray:
-        """All samples so far."""
+        """Return the samples of all frames so far."""
         return np.concatenate([frame.sound for _, frame in self.shown])
 
     async def frames(self, n: int) -> None:
         """Wait until so many further frames are released, 40 ms each."""
         last = self._playout.released + n
         await until(lambda: self._playout.released >= last)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The benchmark measures the parts of a chunk where they happen, instead of telling them apart afterwards."""
+"""The benchmark measures each part of a chunk where it runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from models.rope import Rotation
 from streaming import benchmark
 
 
-def test_a_switch_is_measured_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recache_is_measured_apart_from_denoising(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = RingCache.begin_recache
 
     def slowly(cache: RingCache, first: int, latents: int) -> Rotation:
-        time.sleep(0.2)  # a recache that costs more than all else, so that it shows where it is counted
+        time.sleep(0.2)  # longer than all else, so that it shows where a recache is counted
         return begin(cache, first, latents)
 
     monkeypatch.setattr(RingCache, "begin_recache", slowly)

@@ -1,4 +1,4 @@
-"""A speed is known only if it was measured on this machine, for its model and type of device."""
+"""A speed is known only if it was measured on this machine for that model and type of device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from streaming.measured_speeds import MeasuredSpeeds
 
 
-def test_a_speed_is_remembered_for_its_device_and_not_made_up(tmp_path: Path) -> None:
+def test_the_newest_speed_is_stored_for_its_model_and_device_only(tmp_path: Path) -> None:
     speeds = MeasuredSpeeds(tmp_path / "models")
     assert speeds.of("pocket", "cpu") is None
     speeds.add("pocket", "cpu", 31.25, "bench")

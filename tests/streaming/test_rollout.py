@@ -1,4 +1,4 @@
-"""A rollout gives a chunk's frames before its clean pass, and settles it to the same latents whatever is left out."""
+"""A rollout gives a chunk's frames before its clean pass, and leaving the pass out changes no latents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CUES: dict[str, list[Cue]] = {
 
 
 def drawn(rollout: Rollout, cues: list[Cue], at: int, *, chunks: int, settle: str) -> list[str]:
-    """Hashes of the next `chunks` chunks; the cues land on the chunk at latent `at`."""
+    """Return the hashes of the next `chunks` chunks; the cues land on the chunk at latent `at`."""
     hashes = []
     for _ in range(chunks):
         first = rollout.step(cues if rollout.state.index == at else []).first
@@ -43,14 +43,14 @@ def drawn(rollout: Rollout, cues: list[Cue], at: int, *, chunks: int, settle: st
 
 @pytest.mark.parametrize("cues", CUES.values(), ids=CUES)
 @pytest.mark.parametrize("at", [3, 12, 18])
-def test_cues_that_are_foreseen_give_the_same_latents_as_cues_that_surprise(cues: list[Cue], at: int) -> None:
+def test_cues_known_before_the_boundary_give_the_same_latents_as_cues_that_come_after(cues: list[Cue], at: int) -> None:
     surprised = drawn(Rollout(tiny_model(), TAKE), cues, at, chunks=10, settle="surprised")
     assert drawn(Rollout(tiny_model(), TAKE), cues, at, chunks=10, settle="foreseen") == surprised
 
 
 @pytest.mark.parametrize("cues", CUES.values(), ids=CUES)
-def test_foreseen_cues_that_do_not_come_leave_no_trace(cues: list[Cue]) -> None:
-    """Neither in the rollout itself nor in one that goes on from a snapshot."""
+def test_cues_that_were_announced_and_do_not_land_change_no_latents(cues: list[Cue]) -> None:
+    """Check the rollout itself and one that goes on from a snapshot."""
     plain = drawn(Rollout(tiny_model(), TAKE), [], 0, chunks=8, settle="surprised")
     rollout = Rollout(tiny_model(), TAKE)
     drawn(rollout, [], 0, chunks=5, settle="surprised")
@@ -87,7 +87,7 @@ def test_a_clean_pass_that_a_cue_makes_useless_is_left_out(cues: str, runs: bool
     assert ("commit" in rollout.settle(CUES[cues]).seconds) is runs
 
 
-def test_the_takes_own_switches_and_blends_are_foreseen() -> None:
+def test_the_clean_pass_is_left_out_before_the_takes_own_switches_and_blends() -> None:
     entries = [CueLine(prompt="one"), CueLine(at=6, prompt="two", blend=2), CueLine(at=15, cut=True)]
     boundaries = Rollout(tiny_model(), TAKE.model_copy(update={"cues": entries})).until(6)
     assert [b.first for b in boundaries if "commit" not in b.seconds] == [3, 6, 12]
@@ -106,7 +106,7 @@ def test_a_snapshot_without_its_clean_pass_goes_on_from_a_file(tmp_path: Path) -
     assert drawn(again, [], 0, chunks=3, settle="") == drawn(rollout, [], 0, chunks=3, settle="")
 
 
-def test_there_is_nothing_to_settle_before_a_chunk_and_after_its_boundary() -> None:
+def test_settle_without_a_chunk_is_refused() -> None:
     rollout = Rollout(tiny_model(), TAKE)
     with pytest.raises(ValueError, match="no chunk to settle"):
         rollout.settle()
@@ -117,12 +117,12 @@ def test_there_is_nothing_to_settle_before_a_chunk_and_after_its_boundary() -> N
 
 
 def kept(chunks: int, keep_mb: float = 100.0) -> tuple[Rollout, list[str]]:
-    """A rollout that keeps snapshots, so many chunks on, and their hashes."""
+    """Return a rollout with snapshots after so many chunks, and the hashes of the chunks."""
     rollout = Rollout(tiny_model(), TAKE, keep_mb=keep_mb)
     return rollout, drawn(rollout, [Prompt("two")], 12, chunks=chunks, settle="surprised")
 
 
-def test_going_back_gives_the_same_chunks_again_and_forgets_what_lay_ahead() -> None:
+def test_going_back_gives_the_same_chunks_again_and_drops_later_snapshots() -> None:
     rollout, hashes = kept(8)
     assert rollout.oldest() == 3
     assert rollout.go_back(14) == 12  # the boundary before it
@@ -134,7 +134,7 @@ def test_going_back_gives_the_same_chunks_again_and_forgets_what_lay_ahead() -> 
     assert rollout.go_back(20) == 6
 
 
-def test_a_boundary_that_is_held_stays_while_the_budget_pushes_it_out() -> None:
+def test_a_held_boundary_is_kept_though_the_budget_drops_it() -> None:
     rollout, _ = kept(3, keep_mb=0.0)
     assert rollout.hold(9) == 9
     drawn(rollout, [Prompt("two")], 12, chunks=3, settle="surprised")
@@ -145,7 +145,7 @@ def test_a_boundary_that_is_held_stays_while_the_budget_pushes_it_out() -> None:
         rollout.go_back(9)
 
 
-def test_the_way_back_takes_memory_until_it_is_forgotten() -> None:
+def test_snapshots_take_memory_until_they_are_released() -> None:
     rollout, _ = kept(4)
     assert 0.1 < rollout.held_mb() < 100
     rollout.forget()

@@ -1,4 +1,4 @@
-"""Nothing that becomes of one session ends the others, and nobody who has left is waited for."""
+"""Sessions start in the order of their tickets while the device carries them, and end without harm to each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from clocks import TestClock
+from clocks import TestClock, turn
 from conftest import tiny_model
 from sessions import TAKE
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Over:
-    """A session that is over; it is closed once `may_close` is set."""
+    """Stand in for a session that is over; `close` returns once `may_close` is set."""
 
     over, broadcast = True, ()
 
@@ -43,7 +43,7 @@ def hosting(*them: Any) -> SessionRegistry:
     return sessions
 
 
-async def test_a_session_that_is_ended_while_another_is_tidied_is_nothing_to_stumble_over() -> None:
+async def test_a_session_may_be_ended_while_tidying_waits_for_another() -> None:
     first, second, third = Over(), Over(), Over()
     first.may_close.clear()
     sessions = hosting(first, second, third)
@@ -56,7 +56,7 @@ async def test_a_session_that_is_ended_while_another_is_tidied_is_nothing_to_stu
     sessions.device.close()
 
 
-async def test_one_session_that_cannot_be_closed_leaves_the_others_running() -> None:
+async def test_tidying_goes_on_after_a_session_that_cannot_be_closed() -> None:
     last = Over()
     sessions = hosting(Over(fails=True), last)
     running = asyncio.create_task(sessions.run())
@@ -69,7 +69,7 @@ async def test_one_session_that_cannot_be_closed_leaves_the_others_running() -> 
 
 
 class Busy:
-    """A running session that takes all of the device's time."""
+    """Stand in for a running session that takes all of the device's time."""
 
     over, real_time_factor = False, 1.0
 
@@ -78,7 +78,7 @@ class Busy:
 
 
 async def place(sessions: SessionRegistry, ticket: str | None = None) -> tuple[str, int]:
-    """The ticket and the place in line of somebody who asks for a session in vain."""
+    """Ask for a session in vain; return the ticket and the place in line."""
     with pytest.raises(FullError) as full:
         await sessions.create(TAKE, LookAhead.SMOOTH, ticket)
     return full.value.ticket, full.value.place
@@ -99,8 +99,9 @@ async def test_the_line_is_served_in_the_order_of_its_tickets() -> None:
     assert (at, behind) == (1, 2)
     assert await place(sessions, second) == (second, 2)
     del sessions.hosted["busy"]
-    for ticket in (None, "nobody's", second):  # whoever has no ticket, an invented one, or a later one
+    for ticket in (None, "nobody's", second):  # no ticket, an invented one, and a later one
         assert (await place(sessions, ticket))[1] >= 2
+    assert (await place(sessions, "invented"))[0] != "invented"
     assert started == []
     with pytest.raises(LookupError, match="admitted"):
         await sessions.create(TAKE, LookAhead.SMOOTH, first)
@@ -109,7 +110,7 @@ async def test_the_line_is_served_in_the_order_of_its_tickets() -> None:
     sessions.device.close()
 
 
-async def test_a_ticket_that_nobody_shows_again_is_forgotten() -> None:
+async def test_a_ticket_that_is_not_shown_again_loses_its_place() -> None:
     async def load(name: str) -> Any:
         raise LookupError("admitted")
 
@@ -133,7 +134,7 @@ async def test_sessions_whose_model_is_loading_count() -> None:
 
     sessions = SessionRegistry(load, DeviceThread(), clock=TestClock())
     loading = [asyncio.create_task(sessions.create(TAKE, LookAhead.SMOOTH)) for _ in range(2)]
-    await asyncio.sleep(0)
+    await turn()
     ticket, at = await place(sessions)  # two models of unknown speed are taken to fill the device
     assert at == 1
     loaded.set()

@@ -1,4 +1,4 @@
-"""One clock for pictures and sound: after half an hour they are where they were, and a stall moves both."""
+"""Pictures and sound share one clock: they do not drift apart, and stalls and pauses move both."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.asyncio
 FPS = 25
 
 
-class Nothing:
-    """Instead of x264, which half an hour of frames would keep busy for minutes: a packet a picture."""
+class NullEncoder:
+    """Stand in for x264, which would take minutes for half an hour of frames: return a packet a picture."""
 
     width = height = 32
 
@@ -41,8 +41,8 @@ class Nothing:
         return [packet]
 
 
-class AtOnce(ThreadPoolExecutor):
-    """Runs a job where it is handed in: a thread for every frame would take longer than the frames."""
+class InlineExecutor(ThreadPoolExecutor):
+    """Run a job where it is submitted: handing every frame to a thread would take longer than the frames."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -51,7 +51,7 @@ class AtOnce(ThreadPoolExecutor):
 
 
 class Sent:
-    """Keeps what a broadcast sends: (time, pts)."""
+    """Collect (time, pts) of the packets that a broadcast sends."""
 
     def __init__(self, broadcast: Broadcast, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[tuple[float, int]] = []
@@ -59,10 +59,10 @@ class Sent:
 
 
 async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Sent, Sent, TestClock]:
-    """Half an hour of frames in a moment, with stalls in it: what left of pictures and of sound, and when."""
-    asyncio.get_running_loop().set_default_executor(AtOnce())
+    """Play so many minutes on a test clock, with stalls; return the packets of pictures and of sound, and the clock."""
+    asyncio.get_running_loop().set_default_executor(InlineExecutor())
     clock = TestClock(jitter)
-    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
+    playout = Playout(NullEncoder(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
     assert playout.sound is not None
     pictures, sounds = (Sent(b, clock, monkeypatch) for b in (playout.broadcast, playout.sound))
 
@@ -79,7 +79,7 @@ async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch)
     return pictures, sounds, clock
 
 
-async def test_after_half_an_hour_sound_and_picture_are_as_far_apart_as_at_the_start(
+async def test_sound_and_picture_do_not_drift_apart_in_half_an_hour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pictures, sounds, clock = await played(30, 0.015, monkeypatch)
@@ -96,18 +96,18 @@ async def test_after_half_an_hour_sound_and_picture_are_as_far_apart_as_at_the_s
     assert pts == sorted(set(pts))
 
 
-async def test_opus_keeps_count_of_samples_for_ever() -> None:
+async def test_opus_packets_are_20_ms_apart_and_begin_with_the_lookahead() -> None:
     encoder = SoundEncoder()
     pts = []
     for number in range(2000):
         pts += [p.pts for p in encoder.encode(np.zeros(FRAME, np.int16), number)]
     assert {b - a for a, b in itertools.pairwise(pts)} == {TICKS // 50}
-    assert pts[0] == -585  # the codec looks 6.5 ms ahead (RFC 7845), and says so
+    assert pts[0] == -585  # the codec looks 6.5 ms ahead (RFC 7845)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_five_minutes_on_the_wall_clock_do_not_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_five_minutes_on_the_real_clock_do_not_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = LiveEncoder(32, 32, FPS, bitrate_for(32, 32, FPS))
     playout = Playout(encoder, FPS, freed=lambda: None, clock=MONOTONIC, sound=True)
     assert playout.sound is not None
@@ -131,9 +131,9 @@ async def test_five_minutes_on_the_wall_clock_do_not_drift(monkeypatch: pytest.M
     assert abs(last - first) <= 20
 
 
-async def test_a_pause_stops_media_time_and_the_film_goes_on_without_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pause_stops_media_time_and_is_followed_by_no_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = TestClock()
-    playout = Playout(Nothing(clock), FPS, freed=lambda: None, clock=clock)  # type: ignore[arg-type]
+    playout = Playout(NullEncoder(clock), FPS, freed=lambda: None, clock=clock)  # type: ignore[arg-type]
     pictures = Sent(playout.broadcast, clock, monkeypatch)
     playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(40))
     released_while_held = []

@@ -14,7 +14,7 @@ FPS = st.integers(1, 120)
 
 
 def played(pace: Pace, ready: list[float]) -> tuple[list[float], Pace]:
-    """When frames that are ready at those times leave, and the pace afterwards."""
+    """Return when frames leave that are ready at those times, and the pace afterwards."""
     times: list[float] = []
     for frame, at in enumerate(ready, pace.frame):
         now = max(at, pace.due(frame), *times[-1:])
@@ -37,13 +37,13 @@ def test_two_frames_are_never_closer_than_the_tolerance_allows(fps: int, waits: 
 
 
 @given(fps=FPS, late=st.lists(st.floats(0, TOLERANCE * 0.99), max_size=40))
-def test_a_little_late_is_not_for_ever(fps: int, late: list[float]) -> None:
+def test_frames_within_the_tolerance_do_not_move_the_pace(fps: int, late: list[float]) -> None:
     pace = Pace(fps, 0, 10.0)
     for frame, share in enumerate(late):
         assert pace.released(frame, pace.due(frame) + share / fps) == pace
 
 
-def test_what_piled_up_during_a_stall_is_shown_at_the_media_rate() -> None:
+def test_frames_that_piled_up_during_a_stall_are_shown_at_the_media_rate() -> None:
     ready = [0.0, 0.1, 5.0, 5.0, 5.0, 5.0]  # the third frame is seconds late, the others came with it
     times, pace = played(Pace(10, 0, 0.0), ready)
     assert times == pytest.approx([0, 0.1, 5.0, 5.1, 5.2, 5.3])
@@ -57,7 +57,7 @@ def test_media_time_grows_with_every_frame(fps: int, frame: int) -> None:
 
 
 @given(unplayed=st.integers(0, 100), chunk=st.integers(1, 48), production=st.floats(0, 200))
-def test_each_dial_draws_whenever_a_shorter_one_would_and_all_do_before_the_film_stops(
+def test_a_longer_dial_draws_whenever_a_shorter_one_would_and_all_draw_when_nothing_is_left(
     unplayed: int, chunk: int, production: float
 ) -> None:
     dials = (LookAhead.INSTANT, LookAhead.SMOOTH, LookAhead.LOSSLESS)
@@ -68,7 +68,7 @@ def test_each_dial_draws_whenever_a_shorter_one_would_and_all_do_before_the_film
 
 
 def watched(dial: LookAhead, makes: list[int], chunk: int, production: float) -> tuple[int, int]:
-    """(frames' time in which there was nothing to show after the first, most frames that lay ready), chunk by chunk."""
+    """Return (frames that came late after the first chunk, most frames that lay ready) for chunks that take so long."""
     unplayed = stalled = most = 0
     for i, ticks in enumerate(makes):
         while not may_draw(dial, unplayed=unplayed, chunk=chunk, production=production):
@@ -92,13 +92,13 @@ def test_lossless_survives_a_chunk_that_takes_twice_as_long_as_it_plays(slow: in
 
 
 @given(st.floats(0, 9))
-def test_instant_keeps_little_ready_and_yet_does_not_stall_on_an_even_model(production: float) -> None:
+def test_instant_keeps_few_frames_ready_and_does_not_stall_on_an_even_model(production: float) -> None:
     stalled, most = watched(LookAhead.INSTANT, [int(production)] * 30, 12, production)
     assert stalled == 0
     assert most <= 12 + max(3, 1.25 * production) - int(production)
 
 
-def test_instant_counts_the_measured_time() -> None:
+def test_instant_depends_on_the_measured_time() -> None:
     assert not may_draw(LookAhead.INSTANT, unplayed=9, chunk=12, production=4.0)
     assert may_draw(LookAhead.INSTANT, unplayed=9, chunk=12, production=8.0)
     assert may_draw(LookAhead.INSTANT, unplayed=3, chunk=12, production=0.0)

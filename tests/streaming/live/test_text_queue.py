@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from clocks import turn
 from conftest import tiny_model
 from sessions import TAKE, say, until
 from torch import Tensor
@@ -33,9 +34,9 @@ async def test_another_sessions_work_waits_for_one_text_at_most(monkeypatch: pyt
     running = asyncio.create_task(queue.run())
     for number in range(5):
         queue.add(f"text {number}", number)
-    await asyncio.sleep(0)  # the queue hands its first text to the device
+    await turn()  # the queue hands its first text to the device
     others = asyncio.create_task(device.run(lambda: len(encoded)))
-    await asyncio.sleep(0)
+    await turn()
     may_work.set()
     assert await others == 1
     await until(lambda: len(events) == 5)

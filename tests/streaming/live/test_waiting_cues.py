@@ -1,4 +1,4 @@
-"""Cues that wait for a chunk: which of them land, what they become together, and which one undo takes back."""
+"""Of the cues that wait for a chunk the right ones land, merged, and undo takes back the newest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streaming.take.take_file import CueLine
 
 
 def waiting(*lines: CueLine) -> WaitingCues:
-    """Cues that came one after another, from commands 0, 1, …"""
+    """Return a queue to which these cues came one after another, from commands 0, 1, …"""
     cues = WaitingCues()
     for number, line in enumerate(lines):
         cues.add(WaitingCue(line, number, float(number)))
@@ -21,7 +21,7 @@ def landing(*lines: CueLine) -> list[CueLine]:
     return merged(waiting(*lines).take(LookAhead.SMOOTH))
 
 
-def test_of_prompts_that_wait_the_newest_lands_with_the_cut_of_an_earlier_one() -> None:
+def test_the_newest_prompt_lands_with_the_cut_of_an_earlier_one() -> None:
     (landed,) = landing(CueLine(prompt="one", cut=True), CueLine(prompt="two", blend=3))
     assert (landed.prompt, landed.blend, landed.cut) == ("two", 3, True)
     (landed,) = landing(CueLine(prompt="one"), CueLine(prompt="two"))
@@ -33,7 +33,7 @@ def test_a_cut_without_a_prompt_makes_the_prompt_after_it_a_cut() -> None:
     assert (landed.prompt, landed.cut) == ("two", True)
 
 
-def test_of_seeds_that_wait_only_the_newest_lands() -> None:
+def test_only_the_newest_seed_lands() -> None:
     assert [line.seed for line in landing(CueLine(seed=1), CueLine(seed=2), CueLine(seed=3))] == [3]
 
 
@@ -68,7 +68,7 @@ def test_cues_of_a_chunk_that_was_given_up_land_before_newer_ones() -> None:
     assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH)] == ["one", "two"]
 
 
-def test_no_more_than_a_bound_wait() -> None:
+def test_a_cue_beyond_the_bound_is_refused() -> None:
     cues = waiting(*(CueLine(seed=i) for i in range(MOST)))
     with pytest.raises(ValueError, match="too many cues wait"):
         cues.add(WaitingCue(CueLine(seed=1), 99, 0.0))

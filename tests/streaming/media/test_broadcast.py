@@ -1,4 +1,4 @@
-"""Every viewer sees from a keyframe on without a gap, and none can harm another."""
+"""A viewer gets packets without a gap from a keyframe on, and no viewer affects another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 import av
 import pytest
+from clocks import turn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,13 +22,8 @@ def packet(frame: int, *, key: bool = False) -> av.Packet:
     return made
 
 
-async def turn() -> None:
-    """Let everything go on that can."""
-    await asyncio.sleep(0)
-
-
 class Source:
-    """Sends packets, with a keyframe whenever the broadcast wants one."""
+    """Send packets, with a keyframe whenever the broadcast wants one."""
 
     def __init__(self) -> None:
         self.broadcast, self.frame, self.keys = Broadcast(), 0, list[int]()
@@ -41,7 +37,7 @@ class Source:
 
 
 async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
-    """The frames a viewer gets that always waits for the next."""
+    """Return the frames that a viewer gets which always waits for the next one."""
     got = []
     for _ in range(frames):
         waiting = asyncio.ensure_future(viewer.get())
@@ -53,10 +49,10 @@ async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
     return got
 
 
-async def test_the_first_packet_of_a_viewer_is_a_keyframe_and_then_nothing_is_missing() -> None:
+async def test_a_viewer_gets_a_keyframe_first_and_then_every_packet() -> None:
     source = Source()
     source.send(20)
-    assert source.keys == []  # nobody watches
+    assert source.keys == []  # there is no viewer
     assert await seen(source.broadcast.join(), source, 5) == [20, 21, 22, 23, 24]
     assert source.keys == [20]
 
@@ -72,7 +68,7 @@ async def test_a_viewer_that_connects_slowly_starts_with_the_present() -> None:
     assert await seen(late, source, 2) == [13, 14]
 
 
-async def test_what_was_encoded_before_a_viewer_asked_is_not_for_it() -> None:
+async def test_a_packet_encoded_before_a_viewer_asked_is_not_sent_to_it() -> None:
     broadcast = Broadcast()
     waiting = asyncio.ensure_future(broadcast.join().get())
     await turn()
@@ -83,26 +79,26 @@ async def test_what_was_encoded_before_a_viewer_asked_is_not_for_it() -> None:
     assert (await asyncio.wait_for(waiting, 1)).pts == FRAME
 
 
-async def test_a_slow_viewer_goes_on_at_a_keyframe_and_the_others_notice_nothing() -> None:
+async def test_a_slow_viewer_goes_on_at_a_keyframe_and_others_miss_no_packet() -> None:
     source = Source()
     quick, slow = source.broadcast.join(), source.broadcast.join()
     asking = asyncio.ensure_future(slow.get())
     await turn()
     assert await seen(quick, source, 100) == list(range(100))
     assert (await asking).pts == 0
-    assert source.keys == [0]  # it read nothing for so long that its queue was dropped; that cost no keyframe
+    assert source.keys == [0]  # its queue was dropped as it read nothing, which cost no keyframe
     assert await seen(slow, source, 3) == [100, 101, 102]
     assert source.keys == [0, 100]
     assert await seen(quick, source, 3) == [100, 101, 102]
 
 
-async def test_nobody_who_comes_waits_for_the_next_keyframe() -> None:
+async def test_every_viewer_that_joins_gets_a_keyframe_at_once() -> None:
     source = Source()
     for number in range(5):
         assert await seen(source.broadcast.join(), source, 1) == [number]
 
 
-async def test_a_short_delay_loses_nothing() -> None:
+async def test_a_short_delay_loses_no_packet() -> None:
     source = Source()
     viewer = source.broadcast.join()
     await seen(viewer, source, 1)
@@ -110,7 +106,7 @@ async def test_a_short_delay_loses_nothing() -> None:
     assert await seen(viewer, source, 20) == list(range(1, 21))
 
 
-async def test_a_packet_that_overflows_the_queue_before_its_reader_wakes_does_not_strand_it() -> None:
+async def test_a_viewer_whose_queue_overflows_before_it_wakes_gets_the_next_keyframe() -> None:
     source = Source()
     viewer = source.broadcast.join()
     waiting = asyncio.ensure_future(viewer.get())
@@ -123,7 +119,7 @@ async def test_a_packet_that_overflows_the_queue_before_its_reader_wakes_does_no
     assert (await asyncio.wait_for(waiting, 1)).pts == 18 * FRAME
 
 
-async def test_a_lost_picture_brings_a_keyframe_but_a_storm_of_requests_brings_two_a_second() -> None:
+async def test_a_lost_picture_brings_a_keyframe_and_many_requests_bring_two_a_second() -> None:
     source = Source()
     viewer = source.broadcast.join()
     await seen(viewer, source, 40)
@@ -136,7 +132,7 @@ async def test_a_lost_picture_brings_a_keyframe_but_a_storm_of_requests_brings_t
     assert source.keys[1:] == [40, 49, 58, 67, 76, 85, 94, 103]
 
 
-async def test_a_keyframe_that_comes_anyway_grants_the_wish() -> None:
+async def test_any_keyframe_answers_a_request() -> None:
     broadcast = Broadcast()
     broadcast.request_keyframe()
     assert broadcast.keyframe_wanted
@@ -146,7 +142,7 @@ async def test_a_keyframe_that_comes_anyway_grants_the_wish() -> None:
 
 
 @pytest.mark.parametrize("over", [True, False])
-async def test_who_waits_is_told_that_it_is_over(over: bool) -> None:
+async def test_a_viewer_that_waits_gets_none_when_it_leaves_or_the_broadcast_ends(over: bool) -> None:
     source = Source()
     viewer, other = source.broadcast.join(), source.broadcast.join()
     await seen(viewer, source, 1)
@@ -165,7 +161,7 @@ async def test_who_waits_is_told_that_it_is_over(over: bool) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30))
-async def test_however_the_viewers_read_each_sees_whole_groups(reading: list[tuple[int, int]]) -> None:
+async def test_however_viewers_read_a_gap_ends_with_a_keyframe(reading: list[tuple[int, int]]) -> None:
     source = Source()
     viewers = [source.broadcast.join() for _ in range(3)]
     got: list[list[int]] = [[], [], []]

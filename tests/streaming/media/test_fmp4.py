@@ -1,4 +1,4 @@
-"""What a player has got so far plays, whenever it joined and wherever it stops."""
+"""Fragments play from any keyframe on, up to any fragment, with times and sizes as ISO/IEC 14496-12 wants them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plays(data: bytes) -> list[tuple[float, np.ndarray]]:
 
 
 def boxes(data: bytes) -> dict[str, bytes]:
-    """The boxes that stand side by side in `data`."""
+    """Return type → content of the boxes that stand side by side in `data`."""
     found = {}
     while data:
         size, kind = struct.unpack_from(">I4s", data)
@@ -58,11 +58,11 @@ def decode_time(fragment: Fragment) -> int:
 
 
 def samples_of(fragment: Fragment) -> list[tuple[int, ...]]:
-    """(duration, size, flags) of every sample."""
+    """Return (duration, size, flags) of every sample."""
     return list(struct.iter_unpack(">III", track_of(fragment)["trun"][12:]))
 
 
-def test_it_plays_after_every_fragment_and_looks_right() -> None:
+def test_the_film_plays_after_every_fragment_with_the_right_pictures_and_times() -> None:
     muxer, so_far, count = Fmp4Muxer(256, 256, FPS), b"", 0
     for i, packet in enumerate(packets(24, keys=(10,))):
         if (fragment := muxer.add(packet)) is None:
@@ -85,7 +85,7 @@ def test_a_fragment_closes_after_a_quarter_of_a_second_or_before_a_keyframe() ->
     assert [f.keyframe for f in closed if f is not None] == [True, False, True, True]
 
 
-def test_who_joins_later_gets_the_beginning_and_what_follows_a_keyframe() -> None:
+def test_initialisation_and_the_fragments_from_a_keyframe_on_play() -> None:
     muxer, fragments = muxed(packets(40, keys=(21,)))
     start = next(i for i, f in enumerate(fragments) if f.keyframe and i)
     got = plays(muxer.init + b"".join(f.data for f in fragments[start:]))
@@ -93,7 +93,7 @@ def test_who_joins_later_gets_the_beginning_and_what_follows_a_keyframe() -> Non
     assert np.abs(got[0][1].astype(int) - picture(21)).mean() < 12
 
 
-def test_time_is_the_streams_own_also_after_days() -> None:
+def test_decode_times_are_those_of_the_stream_after_days_too() -> None:
     day = 86_400 * FPS
     muxer, fragments = muxed(packets(8, first=3 * day))
     assert plays(muxer.init + fragments[0].data + fragments[1].data)[0][0] == pytest.approx(3 * 86_400)
@@ -113,13 +113,13 @@ def test_decode_times_leave_no_gap(fps: int) -> None:
     )
 
 
-def test_only_keyframes_are_said_to_be_places_to_seek_to() -> None:
+def test_only_keyframes_are_marked_as_sync_samples() -> None:
     _, fragments = muxed(packets(12, keys=(5,)))
     flags = [flags for f in fragments for _, _, flags in samples_of(f)]
     assert [f & 0x10000 == 0 for f in flags] == [i in (0, 5) for i in range(12)]
 
 
-def test_a_page_can_tell_the_player_what_is_coming() -> None:
+def test_the_codec_string_names_the_profile_in_the_initialisation() -> None:
     muxer, _ = muxed(packets(1))
     assert muxer.codec.startswith("avc1.42c0")
     with av.open(io.BytesIO(muxer.init)) as container:
@@ -128,14 +128,14 @@ def test_a_page_can_tell_the_player_what_is_coming() -> None:
         assert f"avc1.{stream.codec_context.extradata[1:4].hex()}" == muxer.codec
 
 
-def test_parameter_sets_stand_in_the_beginning_alone() -> None:
+def test_parameter_sets_stand_in_the_initialisation_only() -> None:
     muxer, (fragment, *_) = muxed(packets(1))
     sps = bytes(packets(1)[0]).split(b"\x00\x00\x01")[1].rstrip(b"\x00")
     assert struct.pack(">H", len(sps)) + sps in muxer.init
     assert sps not in fragment.data
 
 
-def test_a_file_of_it_is_a_film(tmp_path: Path) -> None:
+def test_a_file_of_initialisation_and_fragments_plays_at_the_right_rate(tmp_path: Path) -> None:
     muxer, fragments = muxed(packets(20))
     (tmp_path / "a.mp4").write_bytes(muxer.init + b"".join(f.data for f in fragments))
     with av.open(str(tmp_path / "a.mp4")) as container:
@@ -143,7 +143,7 @@ def test_a_file_of_it_is_a_film(tmp_path: Path) -> None:
         assert len(list(container.decode(video=0))) == 20
 
 
-def test_what_cannot_be_played_is_refused() -> None:
+def test_packets_that_could_not_be_played_are_refused() -> None:
     first, *rest = packets(4)
     with pytest.raises(ValueError, match="begins with a keyframe"):
         Fmp4Muxer(256, 256, FPS).add(rest[0])
@@ -158,8 +158,8 @@ def test_what_cannot_be_played_is_refused() -> None:
         muxer.add(of_another_encoder)
 
 
-def test_sound_plays_where_its_frames_are_whenever_the_film_begins() -> None:
-    """A click in frame 30 of the stream is heard with that frame, in a film that begins at frame 10."""
+def test_sound_plays_with_its_frame_in_a_film_that_begins_later_than_the_stream() -> None:
+    """Hear a click of the stream's frame 30 with that frame, in a film that begins at frame 10."""
     made, sounds = packets(60, keys=(10,), fps=25), SoundEncoder()
     muxer, data = Fmp4Muxer(256, 256, 25, origin=10 * 3600, sound=True), b""
     for number in range(60):

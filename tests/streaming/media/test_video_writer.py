@@ -1,4 +1,4 @@
-"""What the recorder writes plays, at every moment."""
+"""A file plays after every fragment, and one that was interrupted and continued equals one written at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clip(frames: int, size: int = 64) -> np.ndarray:
     )
 
 
-def test_the_file_plays_after_every_fragment_and_looks_right(tmp_path: Path) -> None:
+def test_the_file_plays_after_every_fragment_with_the_right_pictures(tmp_path: Path) -> None:
     file, frames = tmp_path / "a.mp4", clip(30)
     with VideoWriter(file, 16) as recorder:
         for i in range(3):
@@ -34,7 +34,7 @@ def test_the_file_plays_after_every_fragment_and_looks_right(tmp_path: Path) -> 
             assert error.mean() < 3
 
 
-def test_continued_at_a_fragment_equals_written_at_once(tmp_path: Path) -> None:
+def test_a_file_continued_at_a_fragment_equals_one_written_at_once(tmp_path: Path) -> None:
     whole, parts, frames = tmp_path / "a.mp4", tmp_path / "b.mp4", clip(30)
     with VideoWriter(whole, 16) as recorder:
         for i in range(3):
@@ -60,7 +60,7 @@ def test_every_fragment_starts_with_a_keyframe(tmp_path: Path) -> None:
     assert [i for i, k in enumerate(keys) if k] == [0, 10, 20]
 
 
-def test_a_scaled_picture_is_larger(tmp_path: Path) -> None:
+def test_pictures_are_enlarged_by_the_scale(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 16, scale=2) as recorder:
         recorder.add(clip(4))
         recorder.end_fragment()
@@ -68,7 +68,7 @@ def test_a_scaled_picture_is_larger(tmp_path: Path) -> None:
         assert next(container.decode(video=0)).to_ndarray(format="rgb24").shape == (128, 128, 3)
 
 
-def test_nothing_waits_nothing_is_written(tmp_path: Path) -> None:
+def test_a_fragment_without_frames_is_not_written(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 16) as recorder:
         recorder.end_fragment()
         assert recorder.fragments == 0
@@ -76,7 +76,7 @@ def test_nothing_waits_nothing_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fps", [8, 16, 25])
-def test_time_is_that_of_the_catalog(tmp_path: Path, fps: int) -> None:
+def test_frames_have_the_times_of_the_frame_rate(tmp_path: Path, fps: int) -> None:
     with VideoWriter(tmp_path / "a.mp4", fps) as recorder:
         for i in range(2):
             recorder.add(clip(20)[10 * i : 10 * i + 10])

@@ -1,4 +1,4 @@
-"""One control channel serves the data channel and the WebSocket: initial state, numbers, refusals, status."""
+"""A control channel sends the initial state, numbers its events, refuses what is not permitted, and sends status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Connection:
-    """Collects what a channel sends."""
+    """Collect what a channel sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -27,7 +27,7 @@ class Connection:
         return [event["type"] for event in self.sent]
 
 
-async def test_a_viewer_is_told_first_what_it_watches_and_events_are_numbered() -> None:
+async def test_hello_and_timeline_come_first_and_events_are_numbered() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 3)
         viewer = Connection()
@@ -44,7 +44,7 @@ async def test_a_viewer_is_told_first_what_it_watches_and_events_are_numbered() 
         assert len(viewer.sent) == before
 
 
-async def test_a_viewer_that_only_watches_is_refused_by_number() -> None:
+async def test_a_command_of_a_viewer_that_only_watches_is_refused_with_its_number() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 3)
         viewer = Connection()
@@ -55,7 +55,7 @@ async def test_a_viewer_that_only_watches_is_refused_by_number() -> None:
         assert not session.over
 
 
-async def test_a_viewer_that_lost_control_is_refused_and_nonsense_too() -> None:
+async def test_commands_after_losing_control_and_malformed_ones_are_refused() -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 3)
         viewer, has_control = Connection(), True
@@ -69,7 +69,7 @@ async def test_a_viewer_that_lost_control_is_refused_and_nonsense_too() -> None:
 
 
 @pytest.mark.parametrize("first_pts", [None, 4500])
-async def test_the_status_names_the_first_packet_only_where_a_connection_needs_it(first_pts: int | None) -> None:
+async def test_the_status_has_the_first_packets_pts_only_where_it_is_asked_for(first_pts: int | None) -> None:
     async with running() as (session, _):
         await until(lambda: session.index >= 3)
         plain, counted = Connection(), Connection()

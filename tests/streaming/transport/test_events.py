@@ -1,4 +1,4 @@
-"""What goes over the wire: the objects that pages have read since the first version."""
+"""Events are sent as the JSON objects that pages have read since the first version."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ WIRE: list[tuple[Event, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("event", "wire"), WIRE, ids=lambda x: x.type if not isinstance(x, dict) else "")
-def test_an_event_is_sent_with_the_fields_it_was_given(event: Event, wire: dict[str, object]) -> None:
+def test_an_event_is_sent_with_the_fields_that_were_set(event: Event, wire: dict[str, object]) -> None:
     assert event.wire() == wire
     assert EVENTS.validate_json(json.dumps(wire)).wire() == wire
 
 
-def test_an_event_has_no_field_that_is_not_documented() -> None:
+def test_an_undocumented_field_is_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         EVENTS.validate_python({"type": "avatar", "state": AvatarState.IDLE, "mood": "good"})

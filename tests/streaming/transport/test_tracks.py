@@ -1,4 +1,4 @@
-"""Two WebRTC peers on one loop: what is broadcast is seen, by whoever comes and whenever."""
+"""A WebRTC peer sees a broadcast from the moment it joins, and leaves it with its connection."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest_asyncio
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
+from clocks import turn
 
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder
@@ -24,12 +25,12 @@ FPS = 25
 
 
 def picture(frame: int) -> np.ndarray:
-    """128x128; its brightness says the frame's number modulo 8."""
+    """Return a picture [128, 128, 3] whose brightness is the frame's number modulo 8."""
     return np.full((128, 128, 3), 20 + 28 * (frame % 8), np.uint8)
 
 
 class Studio:
-    """Encodes and sends one frame after another; keeps the numbers of the keyframes."""
+    """Encode and send one frame after another, and note the numbers of the keyframes."""
 
     def __init__(self) -> None:
         self.broadcast, self.keys, self.frame = Broadcast(), list[int](), 0
@@ -58,7 +59,7 @@ async def studio() -> AsyncIterator[Studio]:
 async def watching(
     broadcast: Broadcast, direction: str = "recvonly"
 ) -> AsyncIterator[tuple[MediaStreamTrack, RTCPeerConnection, RTCPeerConnection]]:
-    """A page that asks to receive video, and the server's side of it."""
+    """Connect a page that asks to receive video to a server; yield the page's track and both connections."""
     page, server = RTCPeerConnection(), RTCPeerConnection()
     transceiver = page.addTransceiver("video", direction=direction)
     send_video(server, broadcast)
@@ -74,7 +75,7 @@ async def watching(
 
 
 async def frames(track: MediaStreamTrack, count: int) -> list[int]:
-    """The numbers (modulo 8) that the next pictures show."""
+    """Return the numbers (modulo 8) that the next pictures show."""
     got = []
     for _ in range(count):
         frame = await asyncio.wait_for(track.recv(), 5)
@@ -92,7 +93,7 @@ async def test_the_peer_sees_every_frame_in_order(studio: Studio) -> None:
         assert in_order(await frames(track, 20))
 
 
-async def test_who_comes_late_gets_a_picture_at_once_and_the_first_viewer_notices_nothing(studio: Studio) -> None:
+async def test_a_late_viewer_gets_a_picture_at_once_and_the_first_viewer_misses_no_frame(studio: Studio) -> None:
     async with watching(studio.broadcast) as (first, _, _):
         before = await frames(first, 20)
         began = time.monotonic()
@@ -114,7 +115,7 @@ async def test_a_peer_that_lost_the_picture_gets_a_keyframe(studio: Studio) -> N
         assert len(studio.keys) == keys + 1
 
 
-async def test_the_answer_is_to_send_h264_whatever_else_is_offered(studio: Studio) -> None:
+async def test_the_answer_sends_h264_whatever_else_is_offered(studio: Studio) -> None:
     async with watching(studio.broadcast, "sendrecv") as (_, page, server):
         assert "VP8" in page.localDescription.sdp
         assert "VP8" not in server.localDescription.sdp
@@ -134,7 +135,7 @@ async def test_an_offer_without_h264_is_refused() -> None:
     assert len(broadcast) == 1
     await server.close()
     await page.close()
-    assert len(broadcast) == 0  # also a connection that never came about leaves
+    assert len(broadcast) == 0  # a connection that never came about leaves too
 
 
 async def test_a_peer_that_goes_leaves_the_broadcast(studio: Studio) -> None:
@@ -148,7 +149,7 @@ async def test_a_track_ends_with_its_broadcast() -> None:
     broadcast = Broadcast()
     track = PacketTrack(broadcast)
     waiting = asyncio.ensure_future(track.recv())
-    await asyncio.sleep(0)
+    await turn()
     broadcast.close()
     with pytest.raises(MediaStreamError):
         await waiting

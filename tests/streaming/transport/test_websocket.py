@@ -1,16 +1,18 @@
-"""A WebSocket that takes the film slowly is served the present, and what it missed is not kept for it."""
+"""A slow WebSocket is served the present rather than what it missed, and is told when the session ends."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from clocks import turn
 from conftest import tiny_avatar
-from sessions import until
+from sessions import running, until
 from speakers import PORTRAIT, TAKE
 
 from streaming.live.device import DeviceThread
@@ -24,13 +26,16 @@ FRAME = 3600  # ticks
 
 
 class SlowSocket:
-    """A socket that takes no binary message until `may_send` is set."""
+    """Stand in for a socket that takes no binary message, and with `mute` no text, until `may_send` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mute: bool = False) -> None:
         self.may_send, self.fragments, self.waiting = asyncio.Event(), list[bytes](), False
+        self.texts, self._mute = list[dict[str, Any]](), mute
 
     async def send_text(self, text: str) -> None:
-        """Take a message."""
+        if self._mute:
+            await self.may_send.wait()
+        self.texts.append(json.loads(text))
 
     async def send_bytes(self, data: bytes) -> None:
         self.waiting = True
@@ -61,7 +66,7 @@ async def test_sound_does_not_pile_up_while_a_socket_takes_no_film() -> None:
             sound = av.Packet(bytes(1000))
             sound.pts, sound.is_keyframe = FRAME * number, True
             session.playout.sound.send(sound)  # type: ignore[union-attr]
-            await asyncio.sleep(0)
+            await turn()
 
     await plays(range(8), key=0)
     await until(lambda: socket.waiting)
@@ -75,3 +80,16 @@ async def test_sound_does_not_pile_up_while_a_socket_takes_no_film() -> None:
     await asyncio.gather(viewing, return_exceptions=True)
     await session.close()
     device.close()
+
+
+async def test_a_viewer_is_told_that_the_session_has_ended_before_its_socket_closes() -> None:
+    socket = SlowSocket(mute=True)
+    slow: Any = socket
+    async with running() as (session, _):
+        viewing = asyncio.create_task(SocketViewer(slow, session, None).run())
+        await until(lambda: session.playout.released > 0)
+    await turn()
+    socket.may_send.set()
+    await viewing
+    assert [text["type"] for text in socket.texts][:2] == ["hello", "timeline"]
+    assert socket.texts[-1]["phase"] == "ended"
