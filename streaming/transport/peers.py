@@ -109,7 +109,7 @@ class Peer:
     def _track_offered(self, track: MediaStreamTrack) -> None:
         """Listen to the microphone of the viewer that controls an avatar; sound from others is not read."""
         session, avatar, controls = self.session, self.session.avatar, self._controls
-        if track.kind != "audio" or avatar is None or controls is None or self._listens:
+        if track.kind != "audio" or avatar is None or controls is None or self._listens or self.gone.is_set():
             return
         self._listens = True
 
@@ -122,7 +122,7 @@ class Peer:
     # -- control --------------------------------------------------------------------------------------------------
 
     def _channel_opened(self, channel: RTCDataChannel) -> None:
-        if self._channel is not None:  # a peer has one channel
+        if self._channel is not None or self.gone.is_set():  # a peer has one channel
             channel.close()
             return
 

@@ -17,6 +17,7 @@ from streaming.transport.events import CodecEvent
 
 log = logging.getLogger(__name__)
 
+FAREWELL_SECONDS = 0.5  # for the message that the session has ended
 MOST_MESSAGES = 256  # that may wait to be sent; later ones are dropped, as their numbers show
 
 
@@ -42,6 +43,9 @@ class SocketViewer:
         tasks = [asyncio.create_task(w) for w in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._session.over:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._messages.join(), FAREWELL_SECONDS)
         finally:
             self._channel.close()
             for task in tasks:
@@ -62,6 +66,7 @@ class SocketViewer:
             text = await self._messages.get()
             async with self._sending:
                 await self._socket.send_text(text)
+            self._messages.task_done()
 
     async def _send_film(self) -> None:
         viewer, begun = self._session.broadcast.join(), False
