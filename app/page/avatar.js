@@ -1,5 +1,5 @@
 // @ts-check
-// The avatar's page: what it looks like, what it says, and how it is interrupted.
+// Runs the page of an avatar: its face, what it says, and interruptions.
 
 import { ApiError, ask, messageOf, posted } from "./api.js";
 import { part, show } from "./elements.js";
@@ -7,6 +7,7 @@ import { FaceChoice } from "./face_choice.js";
 import { LevelMeter } from "./level_meter.js";
 import { Microphone } from "./microphone.js";
 import { SessionClient } from "./session_client.js";
+import { Silence } from "./silence.js";
 import { StartButton } from "./start_button.js";
 import { avatarStatus } from "./status_words.js";
 
@@ -14,10 +15,7 @@ import { avatarStatus } from "./status_words.js";
 /** @import { AvatarState, MetersEvent, MicrophoneUse, ServerEvent } from "./types.js" */
 
 const BASE = "../";
-const UNMUTE_AFTER = 1500; // ms, should the first silent frame never be seen
-const LOOK_EVERY = 20; // ms, while the browser's own buffers run dry
-const QUIET = -55; // dBFS
-const CONFLICT = 409; // HTTP status of what an interruption has overtaken: no failure
+const CONFLICT = 409; // HTTP status of a sound that was interrupted before it arrived: no failure
 const TYPING = "input[data-lt=text], textarea, select";
 
 class AvatarPage {
@@ -42,8 +40,8 @@ class AvatarPage {
     /** @type {ModelFacts | undefined} */
     this.model = undefined;
     this.readsText = false;
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this.unmuting = undefined;
+    /** @type {number | null} of the newest interruption that was sent */
+    this.interruptId = null;
     /** @param {string} text */
     const tell = (text, bad = false) => show(this.note, text, bad);
     this.tell = tell;
@@ -55,6 +53,7 @@ class AvatarPage {
       opened: () => this.#opened(),
       measured: (figures) => show(this.statusLine, avatarStatus(this.client, figures)),
     });
+    this.silence = new Silence(this.video, this.client.frames, this.heardLevel);
     this.faces = new FaceChoice(root, BASE, tell);
     this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
     const spokenLevel = new LevelMeter(part(root, "in", HTMLElement));
@@ -65,7 +64,7 @@ class AvatarPage {
   }
 
   #listen() {
-    this.interrupt.onclick = () => this.#silence();
+    this.interrupt.onclick = () => this.#interrupt();
     this.sayButton.onclick = () => this.#say();
     this.text.onkeydown = (e) => {
       if (e.key === "Enter" && !e.isComposing && !e.repeat) this.#say();
@@ -101,7 +100,7 @@ class AvatarPage {
     await this.client.resume();
   }
 
-  // -- beginning and ending -------------------------------------------------------------------------------------
+  // -- start and end -------------------------------------------------------------------------------------
 
   #begin() {
     const { model } = this;
@@ -124,6 +123,7 @@ class AvatarPage {
       this.#offer(session);
       return;
     }
+    this.silence.end();
     this.microphone.close();
     this.heardLevel.follow(null);
     this.share.hidden = true;
@@ -137,8 +137,9 @@ class AvatarPage {
     for (const link of [this.share, this.take, this.record]) link.hidden = false;
   }
 
-  /** Begin to hear and to be heard, also over a connection that has come back. */
+  /** Play and send sound over a connection that has just been made, or made again. */
   #opened() {
+    this.silence.end();
     this.#tellUse();
     if (this.video.srcObject) this.heardLevel.follow(this.video.srcObject);
     else this.heardLevel.followElement(this.video);
@@ -148,26 +149,26 @@ class AvatarPage {
     }
     this.microphoneButton.disabled = this.client.connection?.transport === "WebSocket";
     if (this.microphoneButton.disabled) {
-      this.tell("WebRTC does not get through here: it is heard, but takes no microphone");
+      this.tell("WebRTC does not get through here: the avatar is heard, but no microphone can be used");
     }
   }
 
   #playAloud() {
     this.video.play().catch((e) => {
-      if (e.name !== "NotAllowedError") return; // it has fallen back to a socket meanwhile, which plays by itself
-      this.video.muted = true; // a page that nobody has touched yet may not be heard
+      if (e.name !== "NotAllowedError") return; // the connection has changed to a socket, which starts playback itself
+      this.video.muted = true; // browsers allow sound only after a click or a key
       this.client.connection?.play();
       this.tell("click the picture to hear it");
     });
   }
 
-  // -- what it says ---------------------------------------------------------------------------------------------
+  // -- speech ---------------------------------------------------------------------------------------------
 
   async #say() {
     const text = this.text.value.trim() || this.text.placeholder;
     if (!this.client.session || this.text.disabled || !text) return;
-    this.text.value = ""; // at once: what is typed while the server reads this one is the next
-    this.text.placeholder = ""; // once anything was said, Enter pressed twice does not say the example
+    this.text.value = ""; // at once, so that the next text can be typed while the server answers
+    this.text.placeholder = ""; // the example is offered once: a second Enter must not say it
     try {
       await this.client.post("say", posted({ text }));
       this.tell("");
@@ -193,40 +194,30 @@ class AvatarPage {
     this.tell(messageOf(error), !(error instanceof ApiError && error.status === CONFLICT));
   }
 
-  /** Silence it here at once; the server's own silence follows. */
-  #silence() {
+  /** Interrupt the avatar: it falls silent here at once, and at the server a round trip later. */
+  #interrupt() {
     if (!this.client.session) return;
-    this.video.muted = true;
-    clearTimeout(this.unmuting);
-    this.unmuting = setTimeout(() => {
-      this.video.muted = false;
-    }, UNMUTE_AFTER);
-    const sent = this.client.send({ type: "interrupt" });
-    if (sent === null) this.client.post("interrupt").catch((e) => this.tell(messageOf(e), true));
-  }
-
-  /** Be heard again, once nothing of what was interrupted is left in the browser's own buffers. */
-  #unmute() {
-    if (this.heardLevel.now() > QUIET && this.video.muted) {
-      setTimeout(() => this.#unmute(), LOOK_EVERY);
-      return;
-    }
-    clearTimeout(this.unmuting);
-    this.video.muted = false;
+    this.silence.begin();
+    this.interruptId = this.client.send({ type: "interrupt" });
+    if (this.interruptId !== null) return;
+    this.client.post("interrupt").catch((e) => {
+      this.silence.end();
+      this.tell(messageOf(e), true);
+    });
   }
 
   #uses() {
     return this.root.querySelectorAll(/** @type {"input"} */ ("input[name=lt-use]"));
   }
 
-  /** Say what the microphone is for. */
+  /** Tell the server how to use the microphone: to speak through the avatar, or to listen. */
   #tellUse() {
     const chosen = [...this.#uses()].find((radio) => radio.checked);
     if (!chosen) return;
     this.client.send({ type: "microphone", use: /** @type {MicrophoneUse} */ (chosen.value) });
   }
 
-  // -- what is heard --------------------------------------------------------------------------------------------
+  // -- events --------------------------------------------------------------------------------------------
 
   /** @param {ServerEvent} event */
   #heard(event) {
@@ -239,12 +230,15 @@ class AvatarPage {
         break;
       case "interrupted":
         if (event.why !== "asked to") this.tell(`interrupted: ${event.why}`);
-        this.client.frames.whenShown(event.frame, this.client.fps, () => this.#unmute());
+        this.silence.arrives(event.frame, this.client.fps);
         break;
       case "meters":
         this.#showMeters(event);
         break;
       case "refused":
+        if (event.id === this.interruptId) this.silence.end();
+        this.tell(event.why, true);
+        break;
       case "warning":
         this.tell(event.why, true);
         break;
@@ -266,21 +260,25 @@ class AvatarPage {
 
   /** @param {KeyboardEvent} e */
   #key(e) {
-    if (e.repeat || !this.client.session) return; // a key that is held down asks once
+    if (e.repeat || !this.client.session) return; // a key that is held down counts once
     if (e.key === "Escape") {
-      this.#silence();
+      this.#interrupt();
       return;
     }
     const typing = e.target instanceof Element && e.target.closest(TYPING);
     if (typing || e.ctrlKey || e.metaKey || e.altKey) return;
-    if (e.key === "i") this.#silence();
+    if (e.key === "i") this.#interrupt();
     else if (e.key === "m") this.microphoneButton.click();
     else return;
     e.preventDefault();
   }
 }
 
-/** @param {ModelFacts | undefined} model */
+/**
+ * Describe the model that draws avatars, or say why there is none.
+ *
+ * @param {ModelFacts | undefined} model
+ */
 function demands(model) {
   if (!model) return "no model here speaks";
   if (!model.here) return `not here: longtake models pull ${model.name}`;

@@ -1,15 +1,16 @@
 // @ts-check
-// When a frame came on the screen: the browser's own account of what it presented, matched by media time.
+// Finds out when a frame was presented on the screen: the browser reports each frame, which is matched by media time.
 
-const TICKS = 90000; // of media time a second
+const TICKS = 90000; // media time in a second
 const TOLERANCE = 1000; // ticks; a frame lasts thousands
 const KEPT = 64; // newest frames that are remembered
 
-/** Frames of one video element, from connection to connection. */
+/** Follows the frames of one video element, from connection to connection. */
 export class PresentedFrames {
   /** @param {HTMLVideoElement} video */
   constructor(video) {
     this.video = video;
+    this.newestAt = -Infinity; // performance.now() at which the newest frame was presented
     this.supported = "requestVideoFrameCallback" in video;
     this.begin();
     if (this.supported) this.#look();
@@ -24,7 +25,7 @@ export class PresentedFrames {
     this.firstPts = null;
     /** @type {number | null} */
     this.firstRtp = null;
-    // a hidden page is not told of its first frames, so that none can be matched to a time
+    // a hidden page gets no report of its first frames, so that no later one can be matched to a media time
     this.unseen = document.hidden;
     this.attached = false;
     /** @type {VideoFrameCallbackMetadata[]} */
@@ -33,12 +34,12 @@ export class PresentedFrames {
     this.awaited = [];
   }
 
-  /** Count frames from here on: until the video shows the new connection, they are the old one's. */
+  /** Begin to count frames. Until the video shows the new connection, reported frames belong to the old one. */
   attach() {
     this.attached = true;
   }
 
-  /** @param {number | null | undefined} pts media time in ticks of the first frame, once the server has told it */
+  /** @param {number | null | undefined} pts media time in ticks of the first frame; null until the server reports it */
   startsAt(pts) {
     if (this.firstPts !== null || pts === null || pts === undefined) return;
     this.firstPts = pts;
@@ -48,7 +49,7 @@ export class PresentedFrames {
   /**
    * Call `done` with the time, as performance.now() has it, at which a frame was presented.
    *
-   * Where the browser does not tell, that is now.
+   * In a browser that does not report frames, `done` is called at once with the present time.
    *
    * @param {number} frame its number since the beginning of the take
    * @param {number} fps
@@ -66,9 +67,10 @@ export class PresentedFrames {
   #look() {
     this.video.requestVideoFrameCallback((_, frame) => {
       this.#look();
+      this.newestAt = performance.now();
       if (!this.attached) return;
       if (frame.rtpTimestamp === undefined)
-        this.unseen = false; // its media time is the film's own
+        this.unseen = false; // played from a file: the browser's media time is the film's
       else this.firstRtp ??= frame.rtpTimestamp;
       this.presented.push(frame);
       if (this.presented.length > KEPT) this.presented.shift();
