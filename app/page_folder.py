@@ -1,7 +1,31 @@
-"""The folder of the pages' HTML, scripts and styles; it is package data, so that a wheel has it too."""
+"""The pages' HTML, scripts and styles: their folder, which is package data, and how the server sends its files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
 PAGE = Path(__file__).resolve().parent / "page"
+# given here, because the table of the machine (mimetypes) may differ: Windows' registry often has text/plain for .js,
+# and a browser runs no module of another type than JavaScript
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".ts": "text/plain"}
+
+
+class PageFiles(StaticFiles):
+    """Serve the folder of the pages, with the same media types on every machine."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=PAGE)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Return a file of the folder, or 304 if the browser has it already."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        media_type = MEDIA_TYPES.get(Path(full_path).suffix, "application/octet-stream")
+        response.headers["content-type"] = f"{media_type}; charset=utf-8"
+        return response

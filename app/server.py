@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
+from app.answer_schemas import ERRORS
 from app.errors import add_handlers
-from app.page_folder import PAGE
+from app.page_folder import PageFiles
 from app.routes import avatars, health, login, models, renders, sessions, stream, takes, watch
 from app.security import Guard
 from app.services import Services
@@ -28,11 +28,11 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
         async with services.running():
             yield
 
-    app = FastAPI(title="Longtake", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="Longtake", version=__version__, lifespan=lifespan, responses=ERRORS)
     app.state.services, app.state.settings = services, settings
     app.add_middleware(Guard, token=settings.token, local=local)
     add_handlers(app)
     for routes in (models, sessions, stream, watch, avatars, takes, renders, health, login):
         app.include_router(routes.router)
-    app.mount("/page", StaticFiles(directory=PAGE))
+    app.mount("/page", PageFiles())
     return app

@@ -1,4 +1,4 @@
-"""Avatars: the faces there are, what an avatar says, and its silence."""
+"""Endpoints of avatars: faces, speech and interruptions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.answer_schemas import body_of, file_of
 from app.dependencies import ControlledAvatar, ServicesOf
 from app.errors import ConflictError, NotFoundError
 from models.pocket.world.portrait import tts
@@ -25,7 +26,7 @@ class Faces(BaseModel):
     """The faces that an avatar can have."""
 
     gallery: list[str]
-    attributes: dict[str, list[str]]  # what a face is designed from; the plain value stands first
+    attributes: dict[str, list[str]]  # of a designed face → values, the default first
     speaks_text: bool  # whether espeak-ng is installed here
 
 
@@ -38,25 +39,25 @@ class Text(BaseModel):
 
 
 class Spoken(BaseModel):
-    """The length of a sound that was handed to an avatar."""
+    """The length of a sound that an avatar will speak."""
 
     seconds: float
 
 
 class Silenced(BaseModel):
-    """The number of the epoch that begins with an interruption."""
+    """The number of interruptions so far."""
 
     epoch: int
 
 
 @router.get("/api/faces")
 def faces() -> Faces:
-    """List the gallery, and what a face can be designed from."""
+    """List the faces of the gallery, and the attributes of a designed face."""
     attributes = {name: list(values) for name, values in ATTRIBUTES.items()}
     return Faces(gallery=list(GALLERY), attributes=attributes, speaks_text=tts.installed())
 
 
-@router.get("/api/faces/{look}")
+@router.get("/api/faces/{look}", response_class=Response, responses=file_of("image/png"))
 def face(look: str) -> Response:
     """Draw a face at rest (PNG): `ada`, or `hair=curly,skin=deep`."""
     try:
@@ -65,10 +66,10 @@ def face(look: str) -> Response:
         raise NotFoundError(str(e)) from None
 
 
-@router.post("/api/sessions/{session}/audio", status_code=202)
+@router.post("/api/sessions/{session}/audio", status_code=202, openapi_extra=dict(body_of("application/octet-stream")))
 async def audio(request: Request, avatar: ControlledAvatar, services: ServicesOf) -> Spoken:
-    """Speak a sound file of any kind after what waits; 409 if the avatar is interrupted before the file has arrived."""
-    epoch = avatar.epoch  # before the body, which may be long on its way
+    """Speak a sound file after the sounds that wait; 409 if the avatar is interrupted before the file has arrived."""
+    epoch = avatar.epoch  # before the body, which may take long to arrive
     async with services.speech_order.of(avatar):
         body = io.BytesIO(await request.body())
         async with services.speech_order.decoding:
@@ -78,9 +79,9 @@ async def audio(request: Request, avatar: ControlledAvatar, services: ServicesOf
 
 @router.post("/api/sessions/{session}/say", status_code=202)
 async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spoken:
-    """Speak a text, read by espeak-ng, after what waits; 501 where espeak-ng is not installed."""
+    """Speak a text, synthesised by espeak-ng, after the sounds that wait; 501 where espeak-ng is not installed."""
     if not tts.installed():
-        raise HTTPException(501, "text is read by the program espeak-ng, which is not installed here")
+        raise HTTPException(501, "speaking a text needs the program espeak-ng, which is not installed on the server")
     epoch = avatar.epoch
     async with services.speech_order.of(avatar):
         async with services.speech_order.decoding:
@@ -96,8 +97,8 @@ async def interrupt(avatar: ControlledAvatar) -> Silenced:
 
 
 def _say(avatar: Avatar, sound: audio_file.Sound, epoch: int) -> Spoken:
-    """Hand over a sound that was asked for in `epoch`; ConflictError if the avatar was interrupted since."""
+    """Give the avatar a sound that was requested in `epoch`; ConflictError if it was interrupted since."""
     if avatar.epoch != epoch:
-        raise ConflictError("it was interrupted meanwhile")
+        raise ConflictError("the avatar was interrupted before this sound was read")
     avatar.say(sound)
     return Spoken(seconds=round(len(sound) / audio_file.RATE, 2))

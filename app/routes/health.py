@@ -1,27 +1,43 @@
-"""Answer an operator: whether the process lives, whether it can serve, and its metrics."""
+"""Endpoints for an operator: whether the process lives, whether it can serve, and its metrics."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import prometheus_client
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge
+from pydantic import BaseModel
 
 from app.dependencies import ServicesOf
 
 router = APIRouter()
 
 
+class Health(BaseModel):
+    """The answer of a process that lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether a session can be started."""
+
+    ready: bool
+
+
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
+async def healthz() -> Health:
     """Answer while the process lives."""
-    return {"status": "ok"}
+    return Health()
 
 
-@router.get("/readyz")
-async def readyz(services: ServicesOf) -> JSONResponse:
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(services: ServicesOf, response: Response) -> Readiness:
     """Say whether a session can be started; 503 while pocket is being loaded and during shutdown."""
-    return JSONResponse({"ready": services.ready}, 200 if services.ready else 503)
+    response.status_code = 200 if services.ready else 503
+    return Readiness(ready=services.ready)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

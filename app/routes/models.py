@@ -1,4 +1,4 @@
-"""The models that a session can be started with."""
+"""The endpoint that lists the models."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ router = APIRouter()
 
 @router.get("/api/models")
 def models(services: ServicesOf) -> list[ModelFacts]:
-    """List every model of the catalog: what it asks for, and whether its files are here."""
+    """List every model of the catalog: what it needs, and whether its files are on the server."""
     return services.library.facts()

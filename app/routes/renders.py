@@ -1,10 +1,11 @@
-"""Background renders of takes: start, follow, cancel, download the film."""
+"""Endpoints of background renders: start, follow, cancel, download the film."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse
 
+from app.answer_schemas import file_of
 from app.dependencies import KnownTake, ServicesOf
 from app.errors import NotFoundError
 from streaming.background_renders import Progress
@@ -14,7 +15,7 @@ router = APIRouter()
 
 @router.post("/api/takes/{take}/render", status_code=202)
 async def render(take: str, script: KnownTake, services: ServicesOf) -> Progress | None:
-    """Render a take as `longtake render` does; a second time renders what was added since."""
+    """Render a take as `longtake render` does; asked again, render what was added since."""
     try:
         services.renders.start(take, script)
     except OSError as e:
@@ -24,7 +25,7 @@ async def render(take: str, script: KnownTake, services: ServicesOf) -> Progress
 
 @router.get("/api/takes/{take}/render")
 async def render_progress(take: str, _: KnownTake, services: ServicesOf) -> Progress:
-    """Say how far a render is."""
+    """Report the progress of a render."""
     progress = services.renders.progress(take)
     if progress is None:
         raise NotFoundError("this take was not rendered")
@@ -33,16 +34,16 @@ async def render_progress(take: str, _: KnownTake, services: ServicesOf) -> Prog
 
 @router.delete("/api/takes/{take}/render", status_code=204)
 async def cancel_render(take: str, services: ServicesOf) -> None:
-    """Cancel a render; what is done is kept for the next."""
+    """Cancel a render; finished chunks are kept for the next."""
     try:
         services.renders.cancel(take)
     except KeyError:
         raise NotFoundError("this take is not being rendered") from None
 
 
-@router.get("/api/takes/{take}/film")
+@router.get("/api/takes/{take}/film", response_class=Response, responses=file_of("video/mp4"))
 def film(take: str, _: KnownTake, services: ServicesOf) -> FileResponse:
-    """Give the film of a take that was rendered to its end (MP4)."""
+    """Send the film of a take that was rendered to its end (MP4)."""
     path = services.renders.film(take)
     if not path.is_file():
         raise NotFoundError("this take was not rendered to its end")

@@ -1,4 +1,4 @@
-"""Sessions: start one, look at it, connect by WebRTC, command it, end it."""
+"""Endpoints of sessions: start one, read its status, connect by WebRTC, command it, end it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
+from app.answer_schemas import BUSY, body_of
 from app.dependencies import ControlledSession, ServicesOf, WatchedSession
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
@@ -22,6 +23,7 @@ from streaming.live.pacing import LookAhead
 from streaming.speech.portrait_check import DRAWS, Trial
 from streaming.take.take_file import CueLine, Take
 from streaming.transport import commands
+from streaming.transport.events import StatusEvent, TimelineEvent
 
 MOST_PIXELS = 4  # times those of a model's own size
 
@@ -36,7 +38,7 @@ class NewSession(BaseModel):
     prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     model: Annotated[str, Field(max_length=60)] = "pocket"
     face: Annotated[str, Field(max_length=400)] | None = None  # of an avatar: ada, or hair=curly,skin=deep
-    portrait: Base64Bytes | None = None  # or a picture file
+    portrait: Base64Bytes | None = None  # or a picture file, base64
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     size: Annotated[str, Field(max_length=12)] | None = None  # WIDTHxHEIGHT in pixels
     look_ahead: LookAhead = LookAhead.SMOOTH
@@ -54,6 +56,12 @@ class StartedSession(BaseModel):
     ice: list[IceServer]
     sound: bool
     note: str | None = None  # a warning, such as that a portrait holds no face
+
+
+class SessionStatus(StatusEvent):
+    """The newest status event of a session, and its timeline."""
+
+    timeline: TimelineEvent
 
 
 class Offer(BaseModel):
@@ -78,7 +86,7 @@ class Accepted(BaseModel):
     accepted: int
 
 
-@router.post("/api/sessions", status_code=201, response_model_exclude_none=True)
+@router.post("/api/sessions", status_code=201, response_model_exclude_none=True, responses=BUSY)
 async def create_session(new: NewSession, services: ServicesOf) -> StartedSession:
     """Start a session; 503 with a ticket and a place in line while the device is busy."""
     entry = catalog.find(new.model)
@@ -92,10 +100,11 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
     return started(services, hosted, note)
 
 
-@router.get("/api/sessions/{session}")
-async def status(hosted: WatchedSession) -> dict[str, object]:
-    """Say where a session is: its newest status event, and its timeline."""
-    return {**hosted.session.status().wire(), "timeline": hosted.session.timeline().wire()}
+@router.get("/api/sessions/{session}", response_model_exclude_unset=True)
+async def status(hosted: WatchedSession) -> SessionStatus:
+    """Report where a session is and what it measures: its newest status event, and its timeline."""
+    status, timeline = hosted.session.status(), hosted.session.timeline()
+    return SessionStatus.model_validate({**status.wire(), "timeline": timeline.wire()})
 
 
 @router.post("/api/sessions/{session}/offer")
@@ -106,9 +115,9 @@ async def offer(session: str, body: Offer, services: ServicesOf) -> Answer:
     return Answer(sdp=answer)
 
 
-@router.post("/api/sessions/{session}/control", status_code=202)
+@router.post("/api/sessions/{session}/control", status_code=202, openapi_extra=dict(body_of("application/json")))
 async def control(request: Request, hosted: ControlledSession) -> Accepted:
-    """Obey a command: the same messages as on the data channel."""
+    """Obey a command, which is a JSON object as on the data channel."""
     command = commands.parse(await request.body())
     hosted.session.obey(command)
     return Accepted(accepted=command.id)
@@ -132,7 +141,7 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     except ValidationError as e:
         raise InvalidRequestError(validation_message(e)) from None
     width, height = take.width_height(entry.size)
-    if width * height > MOST_PIXELS * entry.size[0] * entry.size[1]:  # one chunk would hold the device for everybody
+    if width * height > MOST_PIXELS * entry.size[0] * entry.size[1]:  # one chunk would block the device
         usual = f"{entry.size[0]}x{entry.size[1]}"
         raise InvalidRequestError(f"size {take.size} is too large; {entry.name} draws {usual} by itself")
     return take
@@ -153,9 +162,9 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
 
 
 async def _portrait_note(services: Services, hosted: HostedSession, portrait: Reference) -> str | None:
-    """Try a picture, chunk by chunk between those of the sessions; return what is wrong with it, or None.
+    """Draw a few chunks with a picture as portrait; return what is wrong with it, or None.
 
-    If the trial itself fails, the session is ended.
+    The device draws chunks of other sessions in between. If the trial itself fails, the session is ended.
     """
     if services.face_reader is None:
         return None
@@ -167,4 +176,4 @@ async def _portrait_note(services: Services, hosted: HostedSession, portrait: Re
     except BaseException:
         await services.sessions.end(hosted.session.id)
         raise
-    return doubt.partition(";")[0] if doubt else None  # what follows names options of the command line
+    return doubt.partition(";")[0] if doubt else None  # the rest names options of the command line

@@ -1,4 +1,4 @@
-"""The way to a session for a page that WebRTC does not reach: fragmented MP4 over a WebSocket, control beside it."""
+"""The WebSocket for pages that WebRTC does not reach: fragmented MP4 and the control channel."""
 
 from __future__ import annotations
 

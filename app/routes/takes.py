@@ -1,4 +1,4 @@
-"""Takes of the data folder, those that a kill cut off included: list, download, continue."""
+"""Endpoints of the takes in the data folder, interrupted ones included: list, download, continue."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.answer_schemas import BUSY, file_of
 from app.dependencies import KnownTake, ServicesOf
 from app.errors import ConflictError, NotFoundError
 from app.growing_file import film_so_far, wav_so_far
@@ -51,40 +52,40 @@ class Continuation(BaseModel):
 
 @router.get("/api/takes")
 def takes(services: ServicesOf) -> list[TakeSummary]:
-    """List the newest takes, the newest first."""
+    """List the takes, the newest first, at most 100."""
     running = {h.session.history.id for h in list(services.sessions.hosted.values()) if not h.session.over}
     return [_summary(services, told, live=told.history.id in running) for told in services.archive.newest()]
 
 
 @router.get("/api/takes/{take}", response_class=PlainTextResponse)
 async def take_file(take: str, script: KnownTake) -> PlainTextResponse:
-    """Give a take as a file that `longtake render` replays to the same latents."""
+    """Send the take file (YAML), which `longtake render` replays to the same latents."""
     return PlainTextResponse(script.dumped(), headers={"Content-Disposition": f'attachment; filename="{take}.yaml"'})
 
 
-@router.get("/api/takes/{take}/recordings/{number}")
+@router.get("/api/takes/{take}/recordings/{number}", response_class=Response, responses=file_of("video/mp4"))
 def recording(take: str, number: int, _: KnownTake, services: ServicesOf) -> StreamingResponse:
-    """Give a recording (MP4) as it is now, also while it grows."""
+    """Send a recording (MP4) as it is now; it may still be growing."""
     path = next((p for p in services.archive.recordings(take) if p.stem == f"{take}-{number}"), None)
     if path is None:
         raise NotFoundError("no such recording")
     return film_so_far(path)
 
 
-@router.get("/api/takes/{take}/sound")
+@router.get("/api/takes/{take}/sound", response_class=Response, responses=file_of("audio/wav"))
 def sound(script: KnownTake, services: ServicesOf) -> StreamingResponse:
-    """Give what an avatar said so far (WAV)."""
+    """Send the speech of an avatar so far (WAV)."""
     return wav_so_far(_beside(services, script.sound))
 
 
-@router.get("/api/takes/{take}/reference")
+@router.get("/api/takes/{take}/reference", response_class=Response, responses=file_of("image/png"))
 def reference(script: KnownTake, services: ServicesOf) -> FileResponse:
-    """Give the portrait of an avatar's take (PNG)."""
+    """Send the portrait of an avatar's take (PNG)."""
     path = _beside(services, script.reference)
-    return FileResponse(path, filename=path.name)
+    return FileResponse(path, media_type="image/png", filename=path.name)
 
 
-@router.post("/api/takes/{take}/continue", status_code=201, response_model_exclude_none=True)
+@router.post("/api/takes/{take}/continue", status_code=201, response_model_exclude_none=True, responses=BUSY)
 async def continue_take(take: str, how: Continuation, script: KnownTake, services: ServicesOf) -> StartedSession:
     """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
     if script.sound is not None:
@@ -112,8 +113,8 @@ def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSum
 
 
 def _beside(services: Services, name: str | None) -> Path:
-    """Return the file of that name beside the take file; NotFoundError if the take names none or it is gone."""
+    """Return the file `name` beside the take file; NotFoundError if the take names no file or the file is gone."""
     path = services.archive.folder / (name or "")
     if name is None or not path.is_file():
-        raise NotFoundError("this take has none")
+        raise NotFoundError("this take has no such file")
     return path

@@ -1,4 +1,4 @@
-"""Clients other than our pages: a plain aiortc client with control, and a WHEP player."""
+"""Connect clients other than the pages: an aiortc client with control, WHEP players and plain HTTP."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def frames(connection: RTCPeerConnection, count: int) -> list[Any]:
     return [await asyncio.wait_for(track.recv(), 15) for _ in range(count)]
 
 
-def test_a_python_client_watches_and_turns_the_take(server: str) -> None:
+def test_a_python_client_watches_and_changes_the_prompt(server: str) -> None:
     async def client() -> None:
         session, connection = begin(server), RTCPeerConnection()
         heard: list[dict[str, Any]] = []
@@ -95,18 +95,16 @@ def test_the_same_seed_and_prompt_give_the_same_take(server: str, tmp_path: Path
     assert hashes() == hashes()
 
 
-def test_health_metrics_and_schema_are_served(server: str) -> None:
+def test_health_and_metrics_are_served(server: str) -> None:
     session = begin(server)
     text = httpx.get(f"{server}/metrics").text
     assert "longtake_sessions 1.0" in text
     assert httpx.get(f"{server}/readyz").json() == {"ready": True}
-    paths = httpx.get(f"{server}/openapi.json").json()["paths"]
-    assert "/api/sessions/{session}/offer" in paths
     httpx.delete(f"{server}/api/sessions/{session['id']}", headers={"x-longtake-key": session["key"]})
     assert "longtake_sessions 0.0" in httpx.get(f"{server}/metrics").text
 
 
-def test_the_newest_window_controls_and_an_older_one_is_told(server: str) -> None:
+def test_the_newest_window_controls_and_commands_of_an_older_one_are_refused(server: str) -> None:
     async def clients() -> None:
         session = begin(server)
         url = f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream?key={session['key']}"

@@ -1,0 +1,47 @@
+"""Describe in the API schema (OpenAPI) the answers that are no models of one endpoint: errors and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class ErrorAnswer(BaseModel):
+    """An error that a caller can mend, or a failure of the server."""
+
+    error: str
+    """What is wrong, in one line for a person."""
+
+
+class Place(BaseModel):
+    """A place in line for a busy device."""
+
+    message: str
+    ticket: str
+    """Keeps the place if the same request is sent with it within 10 seconds."""
+    place: int
+    """1 is next."""
+
+
+class BusyAnswer(BaseModel):
+    """The answer while the device is busy."""
+
+    error: Place
+
+
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes it
+
+ERRORS: Responses = {"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}}
+BUSY: Responses = {503: {"model": BusyAnswer, "description": "The device is busy"}}
+
+
+def file_of(media_type: str, status: int = 200) -> Responses:
+    """Describe an answer that is a file of this media type."""
+    return {status: {"content": {media_type: {}}}}
+
+
+def body_of(media_type: str) -> Mapping[str, Any]:
+    """Describe a request whose body is raw bytes of this media type, for `openapi_extra`."""
+    return {"requestBody": {"required": True, "content": {media_type: {}}}}
