@@ -1,4 +1,4 @@
-"""Every command of the README runs, and its Python does what render does."""
+"""Every command of the documents exists, those of the README run, and its Python gives the frames of `render`."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_two_commands_do_all_the_set_up() -> None:
+def test_two_commands_set_up_everything() -> None:
     commands = [b for b in BLOCKS if SET_UP.match(b)]
     assert len(commands) == 2
-    # the gate runs the second as it stands
+    # the gate runs the second one unchanged
     gate = (ROOT / ".ci" / "run").read_text()
     assert len([b for b in BLOCKS if re.match(r"python3 -m venv .*pytest.*$", b)]) == 1
     assert "README.md" in gate
@@ -57,7 +57,7 @@ def test_the_first_command_renders_the_example_take(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("line", sorted({b for b in BLOCKS if not SET_UP.match(b)} | set(SPANS)))
-def test_every_other_command_is_one_that_exists(line: str, checkout: Path) -> None:
+def test_every_other_command_exists(line: str, checkout: Path) -> None:
     words = re.sub("NAME|MODEL", "pocket", line).split()
     if words == ["longtake", "--version"]:
         assert shell(line, checkout).stdout == f"longtake {__version__}\n"
@@ -68,7 +68,7 @@ def test_every_other_command_is_one_that_exists(line: str, checkout: Path) -> No
         done = shell(" ".join([*words[: 3 if words[1] == "models" else 2], "--help"]), checkout)
         assert done.returncode == 0
         assert all(w in done.stdout for w in words if w.startswith("--"))
-    elif words == ["python", "-m", "streaming.transport.describe"]:  # it writes into the checkout, whatever it is told
+    elif words == ["python", "-m", "streaming.transport.describe"]:  # it has no --help and writes into the checkout
         assert importlib.util.find_spec(words[2]) is not None
     elif words[:2] == ["python", "-m"]:
         assert shell(f"python -m {words[2]} --help", ROOT).returncode == 0
@@ -98,7 +98,7 @@ def test_every_file_of_the_map_is_there() -> None:
     assert len(rows) > 15
     for row in rows:
         first, *others = re.findall(r"`([^`]+)`", row)
-        for name in (first, *others):  # a name without a folder stands beside the first of its row
+        for name in (first, *others):  # a name without a folder lies beside the first of its row
             assert (ROOT / name).exists() or (ROOT / first).with_name(name).exists(), name
 
 

@@ -20,6 +20,7 @@ _load = ModelLibrary.load
 
 
 async def load(library: ModelLibrary, name: str) -> Model:
+    """Return the tiny avatar, or any other model as usual."""
     if name != NAME:
         return await _load(library, name)
     model = tiny_avatar()
@@ -27,12 +28,12 @@ async def load(library: ModelLibrary, name: str) -> Model:
 
 
 def trained() -> bool:
-    """Whether the shipped avatar's weights are here."""
+    """Return whether the weights of the avatar that ships are here."""
     return not missing_files(catalog.AVATAR, ASSETS)
 
 
 def tiny() -> None:
-    """The tiny avatar stands in the catalog."""
+    """Put the tiny avatar into the catalog in place of the one that ships."""
     catalog.ENTRIES[NAME] = replace(tiny_avatar().entry, name=NAME)
     ModelLibrary.load = load  # type: ignore[method-assign]
 

@@ -1,4 +1,4 @@
-"""The avatar's server with a picture that is white where its own sound is loud: a viewer sees when it was heard."""
+"""Run the server with the tiny avatar, whose picture is white in every frame with loud sound and black in others."""
 
 from __future__ import annotations
 

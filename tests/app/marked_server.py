@@ -1,4 +1,4 @@
-"""Run the command line with one change: every frame shows the number of its chunk as blocks that a test can read."""
+"""Run the command line with one change: every frame shows the number of its chunk as a row of blocks."""
 
 from __future__ import annotations
 

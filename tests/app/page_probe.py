@@ -1,4 +1,4 @@
-"""Watch a page from outside: what goes over its connections, what it captures, and what its note says."""
+"""Record what a page sends and receives, what it captures and what its note says; wait for what it shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBE = """
     peer.dispatchEvent(new Event("connectionstatechange"));
   };
 
-  // events and commands, on data channels and sockets
+  // events and commands on data channels and sockets
   const watched = (way) => {
     const send = way.send.bind(way);
     way.send = (text) => {
@@ -47,7 +47,7 @@ PROBE = """
     }
   };
 
-  // what the browser is asked to capture
+  // requests for a microphone
   if (navigator.mediaDevices) {
     const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getUserMedia = async (what) => {
@@ -58,7 +58,7 @@ PROBE = """
     };
   }
 
-  // ms from prompt to screen, as the page tells them
+  // ms from prompt to screen, as the page reports them
   new MutationObserver((changes) => {
     for (const { target } of changes) {
       const wait = /^on screen after ([0-9]+) ms/.exec(target.textContent);
@@ -66,7 +66,7 @@ PROBE = """
     }
   }).observe(document, { subtree: true, childList: true });
 
-  // the level of what the page's first meter hears, in dBFS over the last 43 ms: what the page unmutes by
+  // the level that the page's first meter measures, in dBFS over the last 43 ms
   window.AnalyserNode = class extends AnalyserNode {
     constructor(...given) {
       super(...given);
@@ -84,37 +84,37 @@ START = "[data-lt=start]"
 
 
 def until(page: Page, condition: str, seconds: float = 20) -> None:
-    """Wait for a JavaScript condition."""
+    """Wait until a JavaScript condition is true."""
     page.wait_for_function(condition, timeout=1000 * seconds)
 
 
 def until_ready(page: Page) -> None:
-    """Wait until the page knows the server's models."""
+    """Wait until the page shows the facts of its model."""
     until(page, "document.querySelector('[data-lt=facts]')?.textContent", 30)
 
 
 def until_says(page: Page, name: str, text: str, seconds: float = 20) -> None:
-    """Wait until the element of this name contains a text."""
+    """Wait until the element of that name contains a text."""
     until(page, f"document.querySelector('[data-lt={name}]').textContent.includes({text!r})", seconds)
 
 
 def until_seen(page: Page, prompts: int = 1) -> None:
-    """Wait until the page has told so many waits from prompt to screen."""
+    """Wait until the page has measured so many prompts from Enter to screen."""
     until(page, f"probe.waits.length >= {prompts}")
 
 
 def latest(page: Page, kind: str) -> dict[str, Any]:
-    """The newest event of a kind that has come over the page's connection."""
+    """Return the newest event of a kind that the page received."""
     return page.evaluate(f"probe.latest('{kind}')")
 
 
 def take_of(page: Page) -> str:
-    """The id of the take that is played."""
+    """Return the id of the take that is played."""
     return latest(page, "timeline")["take"]
 
 
 def end(page: Page) -> None:
-    """End the session, so that the next test finds the device free, and close the page."""
+    """End the session, so that the device is free for the next test, and close the page."""
     if page.inner_text(START) != "Start":
         page.click(START)
         until_says(page, "start", "Start")

@@ -1,4 +1,4 @@
-"""A portrait and a voice become a film that says the sound to its end, however often it is interrupted."""
+"""Render a portrait and a sound to a film, also after a kill; refuse what is no picture or text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from streaming.take.take_file import CueLine, Take
 
 @pytest.fixture
 def voice(tmp_path: Path) -> Path:
-    """Two seconds in which something like speech comes and goes."""
+    """Write two seconds of a tone that comes and goes like syllables."""
     t = np.arange(32_000) / 16_000
     sound = np.sin(2 * np.pi * 180 * t) * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, 1) * 0.5
     with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
@@ -59,11 +59,11 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(
         portrait_in(png_of(side, side), (32, 32), "me.png")
 
 
-def test_a_picture_that_the_decoder_fails_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumbles(*_: object) -> None:
+def test_a_picture_on_which_the_decoder_fails_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
         raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
 
-    monkeypatch.setattr(cv2, "imdecode", stumbles)
+    monkeypatch.setattr(cv2, "imdecode", fails)
     with pytest.raises(RenderError, match="not a picture"):
         portrait_in(png_of(32, 32), (32, 32), "me.png")
 
@@ -78,7 +78,7 @@ class Killed(BaseException):
     pass
 
 
-def test_the_film_shows_the_sound_to_its_end(tmp_path: Path, face: Path, voice: Path) -> None:
+def test_the_film_is_as_long_as_the_sound(tmp_path: Path, face: Path, voice: Path) -> None:
     job = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "film.mp4", seed=1)
     job.run(go_on=False)
     with_sound(job.out, voice, tmp_path / "film.mp4")
@@ -94,7 +94,7 @@ def test_the_film_shows_the_sound_to_its_end(tmp_path: Path, face: Path, voice: 
     assert len(frames) == 4 * 3 * chunks - 3 + 4
 
 
-def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face: Path, voice: Path) -> None:
+def test_a_render_that_was_killed_resumes_to_the_same_film(tmp_path: Path, face: Path, voice: Path) -> None:
     whole = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "whole.mp4", seed=1)
     whole.run(go_on=False)
 
@@ -112,7 +112,7 @@ def test_a_render_that_was_killed_goes_on_to_the_same_film(tmp_path: Path, face:
     assert whole.out.read_bytes() == part.out.read_bytes()
 
 
-def test_sound_reaches_the_latents_that_attend_to_it_and_no_earlier_ones(face: Path, voice: Path) -> None:
+def test_sound_changes_the_latents_that_attend_to_it_and_a_muted_span_is_silence(face: Path, voice: Path) -> None:
     model = tiny_avatar()
     take = Take(model="tiny-avatar", length=12, cues=[CueLine(prompt="speaks")])
     reference = portrait_of(face, model.entry.size)
@@ -126,13 +126,13 @@ def test_sound_reaches_the_latents_that_attend_to_it_and_no_earlier_ones(face: P
     again = PortraitDrive(model, reference, audio_file.read(voice))
     for first in (0, 3, 6):
         assert torch.equal(again.drive(first)[0], torch.from_numpy(signal.latents(first, 4)))
-    signal.mute(FRAME * 20, FRAME * 26)  # what the chunk before latent 6, and its knot, heard
+    signal.mute(FRAME * 20, FRAME * 26)  # the sound of the chunk before latent 6 and its knot
     hushed = again.drive(6, [Hush(20)])[0]
     assert torch.equal(hushed, torch.from_numpy(signal.latents(6, 4)))
     assert not torch.equal(hushed, PortraitDrive(model, reference, audio_file.read(voice)).drive(6)[0])
 
 
-def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
+def test_a_live_take_is_rendered_from_the_portrait_and_sound_beside_it(tmp_path: Path, face: Path, voice: Path) -> None:
     take = Take(model="tiny-avatar", seed=1, length=9, cues=[CueLine(prompt="a portrait speaks")])
     with pytest.raises(RenderError, match="needs a portrait and a sound"):
         job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
@@ -149,14 +149,14 @@ def test_a_live_take_is_rendered_from_what_lies_beside_it(tmp_path: Path, face: 
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
 
 
-def test_sound_that_an_interruption_took_back_is_silent_in_the_film(tmp_path: Path, face: Path, voice: Path) -> None:
+def test_interrupted_sound_is_silent_in_the_film(tmp_path: Path, face: Path, voice: Path) -> None:
     cues = [CueLine(prompt="a portrait speaks"), CueLine(at=6, hush=18)]
     take = Take(model="tiny-avatar", length=9, cues=cues, reference="face.png", sound="voice.wav")
     model, film = tiny_avatar(), tmp_path / "film.mp4"
     job, sound = job_of_take(model, take, tmp_path, film)
     job.run(go_on=False)
     silent = hushed(take, model)
-    assert silent == [(18 * FRAME, 26 * FRAME)]  # what the chunk before latent 6, and its knot, heard
+    assert silent == [(18 * FRAME, 26 * FRAME)]  # the sound of the chunk before latent 6 and its knot
     with_sound(job.out, sound, film, silent)
     with av.open(str(film)) as container:
         heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
@@ -189,7 +189,7 @@ def test_a_portrait_is_cropped_around_its_middle_and_scaled(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)])
-def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_refused_with_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "face.png").write_bytes(content)
     with pytest.raises(RenderError, match="not a picture") as e:
         portrait_of(tmp_path / "face.png", (32, 32))
@@ -198,7 +198,7 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path: Path, conten
         portrait_of(tmp_path / "none.png", (32, 32))
 
 
-def test_a_picture_that_is_no_face_of_the_portrait_world_is_recognised(tmp_path: Path) -> None:
+def test_a_picture_that_is_no_face_of_the_portrait_world_is_reported(tmp_path: Path) -> None:
     if missing_files(AVATAR, ASSETS):
         pytest.skip("assets/pocket-avatar has no weights")
     model = load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)

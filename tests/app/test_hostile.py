@@ -25,7 +25,7 @@ Row = tuple[str, str, dict[str, str], bytes, set[int]]
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A picture that claims to be so large, in a hundred bytes."""
+    """Return about a hundred bytes of PNG whose header claims this size."""
 
     def part(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -36,7 +36,7 @@ def png_of(width: int, height: int) -> bytes:
 
 
 def rows() -> list[Row]:
-    """(method, path, headers, body, allowed statuses)."""
+    """Return hostile requests: (method, path, headers, body, allowed statuses)."""
     out: list[Row] = []
 
     def add(status: int | set[int], method: str, path: str, body: bytes | str = b"", **headers: str) -> None:
@@ -44,7 +44,7 @@ def rows() -> list[Row]:
         named = {k.replace("_", "-"): v for k, v in headers.items()}
         out.append((method, path, named, data, status if isinstance(status, set) else {status}))
 
-    # no token, or a wrong one
+    # without a token or with a wrong one
     guarded = ["/", "/api/models", "/api/takes", "/api/takes/0123456789ab", "/metrics", "/docs", "/openapi.json"]
     guarded += [
         "/config",
@@ -84,7 +84,7 @@ def rows() -> list[Row]:
     add(200, "GET", "/healthz")
     add(200, "GET", "/login")
 
-    # other sites
+    # from other sites
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://"):
         add(403, "POST", "/api/sessions", '{"prompt": "x"}', origin=origin, **AUTH)
         add(403, "POST", f"/api/sessions/{GHOST}/offer", "{}", origin=origin)
@@ -126,7 +126,7 @@ def rows() -> list[Row]:
     for method in ("PUT", "PATCH", "DELETE", "TRACE"):
         add({404, 405}, method, "/api/sessions", "{}", **AUTH)
 
-    # sessions that are not there, ids that are none
+    # sessions that do not exist, and ids that are malformed
     for session in (GHOST, "x", "%2e%2e", "%00", "a" * 3000, "'; DROP TABLE takes", "🎈"):
         add({404, 400}, "GET", f"/api/sessions/{session}", **AUTH)
         add(
@@ -164,7 +164,7 @@ def rows() -> list[Row]:
         add(404, "GET", f"/api/takes/0123456789ab/{name}", **AUTH)
         add(404, "GET", f"/api/takes/..%2f..%2fserve/{name}", **AUTH)
 
-    # takes and files: nothing outside the data folder
+    # takes and files: nothing outside the data folder is sent
     for take in (
         "0123456789ab", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/serve.log", "....//serve",
         "0123456789AB", "0123456789ab.yaml", "serve.log", "%00", "~root", "C:\\windows", "a" * 2000,
@@ -231,7 +231,7 @@ def clean(text: str) -> None:
         assert secret not in text
 
 
-def test_the_table_is_long() -> None:
+def test_there_are_at_least_200_hostile_requests() -> None:
     assert len(ROWS) + 2 * len(OFFERS) + 2 * len(MESSAGES) >= 200
 
 
@@ -239,14 +239,14 @@ def test_every_hostile_request_is_answered_with_its_status(server: str) -> None:
     wrong = []
     for number, (method, path, headers, body, allowed) in enumerate(ROWS):
         raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
-        # another sender's address every time: the limit on requests has its own test
+        # each request from another address: the limit on requests has its own test
         with httpx.Client(transport=httpx.HTTPTransport(local_address=f"127.0.1.{number % 250 + 1}")) as client:
             try:
                 answer = client.request(method, server + path, headers=raw, content=body)
             except httpx.TransportError as e:
                 wrong.append((method, path[:60], body[:40], f"no answer: {e!r}"))
                 continue
-        if answer.status_code not in allowed:  # all of them at once: one run shows what is wrong
+        if answer.status_code not in allowed:  # collected, so that one run shows all
             wrong.append((method, path[:60], body[:40], answer.status_code, answer.text[:80]))
         if answer.status_code >= 400:
             clean(answer.text)
@@ -278,7 +278,7 @@ def test_malformed_commands_are_refused_over_http_and_socket(server: str, sessio
                 clean(got)
                 break
         else:
-            raise AssertionError("it was not refused")
+            raise AssertionError("the command was not refused")
 
 
 def test_a_key_of_another_session_controls_nothing(server: str, session: dict[str, Any]) -> None:
@@ -291,7 +291,7 @@ def test_a_key_of_another_session_controls_nothing(server: str, session: dict[st
         assert httpx.delete(f"{server}/api/sessions/{session['id']}", headers=raw).status_code == 403
 
 
-def test_sockets_from_other_sites_and_to_nowhere_are_refused(server: str, session: dict[str, Any]) -> None:
+def test_sockets_from_other_sites_and_to_unknown_sessions_are_refused(server: str, session: dict[str, Any]) -> None:
     url = f"{server.replace('http', 'ws')}/api/sessions/{session['id']}/stream"
     evil = Origin("http://evil.example")
     with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url, origin=evil) as socket:
@@ -307,13 +307,13 @@ def test_too_many_requests_from_one_address_are_refused_for_a_minute(server: str
         assert client.get(f"{server}/healthz").status_code == 200
 
 
-def test_the_server_lives_and_its_session_still_plays(server: str, session: dict[str, Any]) -> None:
+def test_after_all_that_the_server_still_answers_and_starts_sessions(server: str, session: dict[str, Any]) -> None:
     answer = httpx.get(f"{server}/api/sessions/{session['id']}", headers=AUTH)
-    assert answer.status_code in (200, 404)  # 404: nobody watched it for the grace period
+    assert answer.status_code in (200, 404)  # 404: an unwatched session ends after a while
     assert httpx.post(f"{server}/api/sessions", json={"prompt": "x"}, headers=AUTH).status_code in (201, 503)
 
 
-def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
+def test_serving_other_machines_needs_a_token(tmp_path: Path) -> None:
     import os
     import subprocess
     import sys

@@ -1,4 +1,4 @@
-"""Run the studio's scripts in a real browser against answers that a test has written."""
+"""Run the studio's scripts in a real browser; the tests themselves answer the requests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ import { mount } from "/page/studio.js";
 mount(document.querySelector(".longtake"));
 </script>"""
 MODEL: dict[str, Any] = {
-    "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "128x128", "fps": 16,
+    "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "256x256", "fps": 16,
     "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
 }  # fmt: skip
 
 
 class Server:
-    """Answers as a busy studio does, and keeps what it was asked for."""
+    """Answers as a busy server does, and keeps the bodies of requests for a session."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -66,14 +66,14 @@ def server(blank: Page) -> Iterator[Server]:
 
 @pytest.fixture
 def page(blank: Page, server: Server) -> Page:
-    """The studio, mounted, at ten times its speed: what it waits for is set by timers."""
+    """Open the studio with timers that run ten times as fast."""
     blank.goto("http://studio.test/")
     until_ready(blank)
     blank.evaluate("{ const timer = setTimeout; window.setTimeout = (what, ms) => timer(what, ms / 10); }")
     return blank
 
 
-def test_a_place_in_line_is_asked_for_by_one_timer_with_its_ticket(page: Page, server: Server) -> None:
+def test_waiting_in_line_asks_again_with_the_ticket_and_by_one_timer_only(page: Page, server: Server) -> None:
     page.click("[data-lt=start]")
     page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
     page.fill("[data-lt=prompt]", "the sea")
@@ -95,7 +95,7 @@ def test_cancel_leaves_the_line(page: Page, server: Server) -> None:
     assert len(server.asked) == asked
 
 
-def test_a_slot_that_is_played_before_the_start_is_what_starts(page: Page, server: Server) -> None:
+def test_a_slot_that_is_played_before_the_start_begins_the_session(page: Page, server: Server) -> None:
     page.fill("[data-lt=prompt]", "in the slot")
     page.press("[data-lt=prompt]", "Alt+4")
     page.fill("[data-lt=prompt]", "in the box")
@@ -115,7 +115,7 @@ CONNECTION = """async () => {
 }"""
 
 
-def test_without_any_media_source_the_page_says_so_in_one_sentence(page: Page) -> None:
+def test_a_browser_without_media_sources_is_told_in_one_sentence(page: Page) -> None:
     page.evaluate(CONNECTION)
     page.evaluate("{ window.MediaSource = window.ManagedMediaSource = undefined; connection.fallBack(); }")
     assert page.evaluate("told") == ["WebRTC does not get through, and this browser plays no stream without it"]
@@ -128,22 +128,22 @@ def test_a_phone_plays_from_its_managed_media_source(page: Page) -> None:
       window.MediaSource = undefined;
       window.ManagedMediaSource = class extends real { constructor() { super(); window.managed = this; } };
       connection.fallBack().catch(() => {});
-      connection.over = true;  // there is no server to come back to
+      connection.over = true;  // there is no server to connect to again
     }""")
     page.wait_for_function("managed.readyState == 'open'")
     assert page.evaluate("document.querySelector('video').disableRemotePlayback")
 
 
-def test_an_answer_that_comes_after_another_way_was_taken_is_left_alone(page: Page) -> None:
+def test_an_answer_that_arrives_after_the_fallback_is_ignored(page: Page) -> None:
     page.evaluate(CONNECTION)
     answer = json.dumps({"type": "answer", "sdp": "v=0"})
-    came = page.evaluate(f"""async () => {{
+    result = page.evaluate(f"""async () => {{
       window.fetch = async () => {{ connection.fallBack().catch(() => {{}}); return new Response('{answer}'); }};
-      const came = await connection.open().then(() => "quietly", (e) => e.message);
+      const result = await connection.open().then(() => "ignored", (e) => e.message);
       connection.close();
-      return came;
+      return result;
     }}""")
-    assert came == "quietly"
+    assert result == "ignored"
 
 
 SCREEN = """async (tab) => {
@@ -168,12 +168,12 @@ SCREEN = """async (tab) => {
 
 
 @pytest.mark.parametrize("rtp", [True, False])
-def test_a_frame_is_on_screen_when_the_browser_says_so(page: Page, rtp: bool) -> None:
+def test_a_frame_is_shown_at_the_time_that_the_browser_reports(page: Page, rtp: bool) -> None:
     assert page.evaluate(SCREEN, {"rtp": rtp}) == [-2]
     assert page.evaluate(SCREEN, {"rtp": rtp, "hidden_later": True}) == [-2]
 
 
-def test_frames_of_a_tab_that_was_hidden_when_they_began_are_not_matched_by_guess(page: Page) -> None:
+def test_in_a_tab_that_was_hidden_at_the_first_frame_the_present_time_is_used(page: Page) -> None:
     (at,) = page.evaluate(SCREEN, {"rtp": True, "hidden_first": True})
-    assert at > 0  # as in a browser that does not tell
-    assert page.evaluate(SCREEN, {"rtp": False, "hidden_first": True}) == [-2]  # media time is the film's own
+    assert at > 0  # as in a browser that does not report frames
+    assert page.evaluate(SCREEN, {"rtp": False, "hidden_first": True}) == [-2]  # the browser's media time is the film's

@@ -1,4 +1,4 @@
-"""Check the page's scripts by their own tools: layout (prettier) and types against the events' declarations (tsc)."""
+"""Check the layout of the pages' scripts (prettier) and their types against the declared events (tsc)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def npm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the pages beside their installed tools."""
+    """Copy the pages, and install the tools beside them."""
     copy = tmp_path_factory.mktemp("page")
     ignored = shutil.ignore_patterns("node_modules")
     for folder in ("app/page", "tests/page"):
@@ -29,7 +29,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def test_layout_and_types_of_the_pages_are_right(checkout: Path) -> None:
+def test_layout_and_types_of_the_pages_pass(checkout: Path) -> None:
     found = npm(checkout / "tests" / "page", "run", "check")
     assert found.returncode == 0, found.stdout + found.stderr
 

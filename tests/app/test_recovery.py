@@ -1,4 +1,4 @@
-"""The server is killed in the middle of everything; what was lived through is still there."""
+"""A killed server loses no take; renders are cancelled and resumed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_pat
         assert (listed["id"], listed["state"], listed["recordings"]) == (take, "cut off", [1])
         assert listed["prompts"][-1].startswith("a large blue fish")
         film = httpx.get(f"{address}/api/takes/{take}/recordings/1").content
-        assert frames(film) / 16 >= recorded - 0.3  # a fragment at most is lost
+        assert frames(film) / 16 >= recorded - 0.3  # at most one fragment is lost
         script = parse(httpx.get(f"{address}/api/takes/{take}").text, "take.yaml")
         model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
         assert {b.first: b.hash for b in Rollout(model, script).until(script.chunks(TimeGrid(3, 3), 16))} == played
@@ -87,7 +87,7 @@ def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_pat
         assert {k: again[k] for k in played} == played
 
 
-def test_a_render_is_cancelled_goes_on_and_cannot_be_done_twice_at_once(tmp_path: Path) -> None:
+def test_a_cancelled_render_resumes_and_a_second_request_starts_no_second_render(tmp_path: Path) -> None:
     with serving(tmp_path) as (address, _):
         session = httpx.post(f"{address}/api/sessions", json={"prompt": "a large red ball bounces by day"}).json()
         url, take = f"{address}/api/sessions/{session['id']}", f"{address}/api/takes/{session['take']}"
@@ -96,7 +96,7 @@ def test_a_render_is_cancelled_goes_on_and_cannot_be_done_twice_at_once(tmp_path
         assert httpx.get(f"{take}/render").status_code == 404
         httpx.post(f"{take}/render")
         until(lambda: httpx.get(f"{take}/render").json()["done"] >= 2)
-        assert httpx.post(f"{take}/render").json()["state"] == "rendering"  # asked twice, done once
+        assert httpx.post(f"{take}/render").json()["state"] == "rendering"  # the second request starts nothing
         assert httpx.delete(f"{take}/render").status_code == 204
         until(lambda: httpx.get(f"{take}/render").json()["state"] == "cancelled")
         assert httpx.delete(f"{take}/render").status_code == 404

@@ -1,4 +1,4 @@
-"""Services of a server: a session that ends takes its viewers along, and renders run on the server's own engine."""
+"""A session that ends closes its viewers' connections, and background renders run on the server's engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streaming.take.take_file import CueLine, Take
 
 
 @pytest.mark.asyncio
-async def test_a_session_that_ends_says_so_and_takes_its_viewers_along(tmp_path: Path) -> None:
+async def test_viewers_are_told_of_a_sessions_end_and_disconnected(tmp_path: Path) -> None:
     thread = DeviceThread()
     library = ModelLibrary(tmp_path, torch.device("cpu"), thread, load=lambda *_: tiny_model())
     services = Services(library, tmp_path)

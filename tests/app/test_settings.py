@@ -33,12 +33,12 @@ def test_an_empty_token_is_no_token() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
-def test_ice_servers_that_a_browser_would_not_take_are_one_line(text: str) -> None:
+def test_ice_servers_that_a_browser_would_refuse_are_reported_in_one_line(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^LONGTAKE_ICE must be a JSON list such as .*$"):
         ice_servers(text)
 
 
-def test_ice_servers_reach_the_browser_as_they_are() -> None:
+def test_ice_servers_are_passed_on_unchanged() -> None:
     server = {"urls": ["turn:example.org:3478"], "username": "u", "credential": "c"}
     (read,) = ice_servers(json.dumps([server]))
     assert read.model_dump() == server

@@ -1,6 +1,7 @@
-"""What only hours show, in minutes: `pytest -s -m long tests/app/test_soak.py`; figures and plot lie in out/.
+"""Measure a long session, viewers that vanish and many viewers: `pytest -s -m long tests/app/test_soak.py`.
 
-LONGTAKE_SOAK_MINUTES makes the soak longer or shorter than 20, LONGTAKE_VANISH_CYCLES the vanishing than 50 viewers.
+Figures and a plot are written into out/. LONGTAKE_SOAK_MINUTES sets the length of the session (20),
+LONGTAKE_VANISH_CYCLES the number of viewers that vanish (50).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MEASURED = {
     "prompt_ms": "prompt to release, ms",
     "lag_ms": "behind the media rate, ms",
     "rss_mb": "memory, MB",
-    "rest_mb": "memory without what is held to go back to, MB",
+    "rest_mb": "memory without snapshots, MB",
     "files": "descriptors",
     "threads": "threads",
 }
@@ -40,7 +41,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def taken(process: psutil.Process, url: str) -> tuple[int, int, int]:
-    """Megabytes without those held to go back to, descriptors, threads."""
+    """Return megabytes of memory without snapshots, file descriptors and threads of the server."""
     held = httpx.get(url, timeout=30).json()["held_mb"]
     return round(process.memory_info().rss / 1e6 - held), process.num_fds(), process.num_threads()
 
@@ -67,7 +68,7 @@ def begin(server: str) -> dict[str, Any]:
 
 
 async def watch(server: str, session: dict[str, Any]) -> tuple[RTCPeerConnection, asyncio.Task[None], list[int]]:
-    """A connection, the task that takes its frames, and how many have come."""
+    """Connect a viewer; return the connection, the task that receives frames, and a list with their count."""
     connection, count = RTCPeerConnection(), [0]
     connection.addTransceiver("video", direction="recvonly")
     await connection.setLocalDescription(await connection.createOffer())
@@ -87,8 +88,8 @@ async def watch(server: str, session: dict[str, Any]) -> tuple[RTCPeerConnection
 
 @pytest.mark.long
 @pytest.mark.timeout(int(60 * MINUTES) + 300)
-def test_a_long_session_stays_as_it_began(server: tuple[str, psutil.Process]) -> None:
-    """A prompt every ten seconds; memory, descriptors, threads and the distance to real time stay flat."""
+def test_memory_descriptors_threads_and_delay_of_a_long_session_stay_flat(server: tuple[str, psutil.Process]) -> None:
+    """Send a prompt every ten seconds."""
     address, process = server
 
     async def soak() -> list[dict[str, float]]:
@@ -145,8 +146,8 @@ def test_a_long_session_stays_as_it_began(server: tuple[str, psutil.Process]) ->
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_viewers_that_vanish_leave_nothing(server: tuple[str, psutil.Process]) -> None:
-    """Their transport is torn away without a goodbye, as if the machine had been switched off."""
+def test_viewers_that_vanish_leave_no_memory_descriptors_or_threads(server: tuple[str, psutil.Process]) -> None:
+    """Abort the viewers' transports without a goodbye, as when a machine is switched off."""
     address, process = server
 
     async def cycles() -> None:
@@ -169,11 +170,11 @@ def test_viewers_that_vanish_leave_nothing(server: tuple[str, psutil.Process]) -
             began = time.monotonic()
             while (viewers := (await client.get(url)).json()["viewers"]) > 1 and time.monotonic() - began < 120:
                 await asyncio.sleep(2)
-            print(f"\nall had gone {time.monotonic() - began:.0f} s after the last vanished")
+            print(f"\nall were gone {time.monotonic() - began:.0f} s after the last vanished")
             assert viewers == 1
             await asyncio.sleep(10)
         after = taken(process, url)
-        print(f"MB (without what is held to go back to), descriptors, threads: before {before}, after {after}")
+        print(f"MB (without snapshots), descriptors, threads: before {before}, after {after}")
         assert after[1] <= before[1] + 3
         assert after[2] <= before[2] + 3
         assert after[0] - before[0] < 80
@@ -185,7 +186,7 @@ def test_viewers_that_vanish_leave_nothing(server: tuple[str, psutil.Process]) -
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_four_viewers_cost_one_encode(server: tuple[str, psutil.Process]) -> None:
+def test_a_further_viewer_costs_less_than_a_twentieth_of_a_core(server: tuple[str, psutil.Process]) -> None:
     address, process = server
 
     async def cost() -> list[float]:

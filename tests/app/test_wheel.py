@@ -1,4 +1,4 @@
-"""A wheel carries what a checkout has: pages, weights, the example take; without the tests."""
+"""A wheel holds everything that a checkout needs to run, without the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = ("app", "streaming", "models", "exporters", "assets", "tests", "pyprojec
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the checkout: what an earlier build left there must not slip in."""
+    """Build the wheel from a copy of the checkout, so that files of an earlier build stay out."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in PARTS:
         if (ROOT / name).is_dir():
@@ -49,9 +49,10 @@ def test_a_wheel_holds_every_module_page_weight_and_take_but_no_test(wheel: Path
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that has the wheel alone; its dependencies are those of the present environment.
+    """Return the programs of an environment with the wheel and the dependencies of the present environment.
 
-    They come by a .pth file, which does not follow the .pth files there: an editable install is not seen.
+    A .pth file names the dependencies. Python does not follow further .pth files there, so that an editable install is
+    not found.
     """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
@@ -64,7 +65,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> dict[str, str]:
-    """An environment without a way back to the checkout, for commands that run in an empty folder."""
+    """Return environment variables that do not lead back to the checkout, for commands in an empty folder."""
     gone = ("PYTHONPATH", "LONGTAKE_MODELS", "LONGTAKE_TOKEN")
     return {k: v for k, v in os.environ.items() if k not in gone} | {"XDG_DATA_HOME": str(tmp_path / "home")}
 
@@ -87,7 +88,7 @@ def test_an_installed_wheel_renders_the_example_take(
     assert str(installed.parent) in shown.stdout
     listed = dict(line.split()[:2] for line in longtake("models", "list").splitlines())
     assert listed["pocket"] == listed["pocket-avatar"] == "here"
-    assert listed["longlive-1.3b"] == "to"  # to pull
+    assert listed["longlive-1.3b"] == "to"  # "to pull"
     assert longtake("--version").startswith("longtake ")
     assert "s of video" in longtake("render", "example", "-o", "example.mp4")
     assert (tmp_path / "example.mp4").stat().st_size > 100_000
@@ -101,7 +102,7 @@ def test_an_installed_wheel_serves_the_pages(installed: Path, elsewhere: dict[st
         server = subprocess.Popen(command, cwd=tmp_path, env=elsewhere, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:  # it waits longer before each
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:  # waits longer before each retry
             assert client.get(f"{address}/readyz").json() == {"ready": True}
             for path in ("/", "/avatar/", "/login", "/page/studio.js", "/page/page.css", "/api/faces/ada"):
                 assert client.get(address + path).status_code == 200, path

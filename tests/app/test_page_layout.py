@@ -1,0 +1,117 @@
+"""Check that every page fits its window and loads nothing from another host; pictures lie under `--basetemp`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import avatar_browser
+import httpx
+import pytest
+import studio_browser
+from avatar_browser import speech_file, until_louder
+from browser_page import AUDIBLE, chromium, needs_chromium
+from page_probe import end, until, until_ready, until_says, until_seen
+from playwright.sync_api import Browser, Page
+from studio_browser import say, until_latent
+from studio_server import serving
+
+pytestmark = needs_chromium
+HEIGHT = 860
+WINDOWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("page"), program="avatar_server.py") as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(AUDIBLE, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser:
+        yield browser
+
+
+def fits(page: Page, *parts: str, height: int | None = HEIGHT) -> None:
+    """Check that parts of a page lie inside its window, at most `height` pixels down; None: at any height."""
+    width = page.evaluate("innerWidth")
+    for name in parts:
+        box = page.locator(f"[data-lt={name}]").bounding_box()
+        assert box is not None, name
+        assert box["x"] > 0, name
+        assert box["x"] + box["width"] < width, name
+        assert height is None or box["y"] + box["height"] <= height, name
+
+
+def no_sideways_scrolling(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize("path", ["/", "/avatar/"])
+def test_a_page_loads_each_module_once_as_javascript_and_nothing_from_another_host(
+    browser: Browser, server: str, path: str
+) -> None:
+    page, loaded = browser.new_page(), list[str]()
+    page.on("request", lambda r: loaded.append(r.url) if r.url.startswith("http") else None)
+    page.goto(server + path)
+    until_ready(page)
+    page.close()
+    assert {httpx.URL(url).host for url in loaded} == {"127.0.0.1"}
+    scripts = [url for url in loaded if "/page/" in url and url.endswith(".js")]
+    assert len(scripts) == len(set(scripts)) >= 10
+    for script in scripts:
+        assert httpx.get(script).headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_the_studio_and_its_share_link_fit_the_window(
+    browser: Browser, server: str, tmp_path: Path, scheme: str, width: int
+) -> None:
+    address, viewport = f"{server}/?__theme={scheme}", {"width": width, "height": HEIGHT}
+    page = studio_browser.opened(browser, address, viewport=viewport)
+    studio_browser.start(page, "a large red ball bounces in the middle over the meadow by day")
+    until_latent(page, 12)
+    say(page, "a large yellow star sways on the left in the city at night")
+    until_seen(page)
+    page.press("[data-lt=prompt]", "Alt+1")
+    if width > 600:
+        page.click("summary")
+    until_says(page, "status", "kbit/s")
+    page.screenshot(path=str(tmp_path / f"studio-{scheme}-{width}.png"))
+    fits(page, "video", "timeline", "prompt", "start", "pause", "status")
+    assert page.locator("[data-lt=prompt]").bounding_box()["width"] > 150  # type: ignore[index]
+    viewer = browser.new_page(viewport=viewport)  # type: ignore[arg-type]
+    viewer.goto(page.evaluate("document.querySelector('[data-lt=share]').href"))
+    until(viewer, "document.querySelector('video').videoWidth > 0")
+    viewer.screenshot(path=str(tmp_path / f"watch-{scheme}-{width}.png"))
+    fits(viewer, "video", "timeline", "status")
+    assert no_sideways_scrolling(viewer)
+    viewer.close()
+    if width < 600:
+        page.click("summary")
+    page.click("[data-lt=help]")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_text("sink on switch", exact=True).wait_for()
+    page.screenshot(path=str(tmp_path / f"studio-{scheme}-{width}-whole.png"), full_page=True)
+    assert no_sideways_scrolling(page)
+    end(page)
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_the_avatar_page_fits_the_window(
+    browser: Browser, server: str, tmp_path: Path, scheme: str, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": HEIGHT})
+    avatar_browser.opened(page, server, f"?__theme={scheme}")
+    avatar_browser.start(page)
+    page.set_input_files("[data-lt=sound]", speech_file(tmp_path / "voice.wav"))
+    until_louder(page, -40)
+    page.click("[data-lt=microphone]")
+    until_says(page, "status", "to say")
+    page.screenshot(path=str(tmp_path / f"avatar-{scheme}-{width}.png"))
+    fits(page, "video", "state", "start", "status", "interrupt", height=HEIGHT if width > 600 else None)
+    page.click("summary")
+    page.screenshot(path=str(tmp_path / f"avatar-{scheme}-{width}-whole.png"), full_page=True)
+    assert no_sideways_scrolling(page)
+    end(page)

@@ -1,0 +1,141 @@
+"""Drive the studio in a real browser: what becomes of its takes, recordings and renders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from browser_page import chromium, needs_chromium
+from page_probe import PROBE, latest, take_of, until, until_says, until_seen
+from playwright.sync_api import Browser, Page
+from studio_browser import say, start, studio_page, until_latent
+from studio_server import serving
+
+from models import catalog
+from models.checkpoints.assemble import ASSETS, load
+from models.time_grid import TimeGrid
+from streaming.rollout import Rollout
+from streaming.take import journal
+from streaming.take.take_file import parse
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """(address, data folder)."""
+    data = tmp_path_factory.mktemp("studio")
+    with serving(data) as (address, _):
+        yield address, data
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(server: tuple[str, Path], browser: Browser) -> Iterator[Page]:
+    with studio_page(browser, server[0]) as page:
+        yield page
+
+
+def test_a_take_that_was_rewound_branched_and_rerolled_renders_to_the_same_latents(
+    page: Page, server: tuple[str, Path]
+) -> None:
+    start(page)
+    until_latent(page, 9)
+    say(page, "a large blue fish drifts left over the sea at night", "Shift+Enter")
+    until_latent(page, 21)
+    page.click("[data-lt=reroll]")
+    until_latent(page, 30)
+    first = take_of(page)
+    box = page.locator("[data-lt=timeline]").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + 5)
+    until(page, f"probe.latest('timeline').take != '{first}'")
+    say(page, "a large white star circles in the city at sunset", "Control+Enter")
+    until_latent(page, 36)
+    line = take_of(page)
+    with page.expect_download() as download:
+        page.click("[data-lt=take]")
+    text = Path(download.value.path()).read_text()
+    take = parse(text, "take.yaml")
+    assert take.parent is not None
+    assert take.parent.startswith(f"{first}@")
+    prompts = [c.prompt for c in take.cues if c.prompt]
+    assert prompts[0].startswith("a large red ball")
+    assert prompts[-1].startswith("a large white star")
+    live = {x.first: x.hash for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x.type == "chunk"}
+    model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
+    chunks = take.chunks(TimeGrid(3, 3), 16)
+    assert chunks >= 12
+    assert {b.first: b.hash for b in Rollout(model, take).until(chunks)} == {3 * i: live[3 * i] for i in range(chunks)}
+
+
+def test_recordings_and_films_are_downloaded_from_the_page(page: Page) -> None:
+    start(page)
+    until_latent(page, 6)
+    page.click("[data-lt=record]")
+    page.wait_for_function("/Stop [1-9]/.test(document.querySelector('[data-lt=record]').textContent)", timeout=20_000)
+    page.click("[data-lt=record]")
+    until_says(page, "note", "recorded: see Takes")
+    page.click("[data-lt=render]")
+    line = take_of(page)
+    ours = page.locator(".take", has=page.locator(f"[href='api/takes/{line}']"))
+    ours.locator("progress").wait_for()
+    page.click("[data-lt=start]")
+    for name, seconds in (("Recording 1", 1), ("Film", 1)):
+        ours.get_by_text(name, exact=True).wait_for(timeout=90_000)
+        with page.expect_download() as download:
+            ours.get_by_text(name, exact=True).click()
+        with av.open(str(download.value.path())) as film:
+            assert sum(1 for _ in film.decode(video=0)) >= 16 * seconds
+    ours.get_by_text("Continue", exact=True).click()
+    until(page, f"probe.latest('timeline').take != '{line}'")
+    until(page, "probe.phase() == 'live' && probe.latest('status').playhead > 6", 30)
+    assert len(latest(page, "timeline")["cues"]) == 1
+
+
+def test_a_reloaded_page_continues_its_take(page: Page) -> None:
+    start(page)
+    page.press("[data-lt=prompt]", "Alt+5")
+    until_latent(page, 6)
+    line = take_of(page)
+    page.reload()
+    until(page, "document.querySelector('video')?.videoWidth > 0")
+    until(page, f"probe.latest('timeline')?.take == '{line}'")
+    assert page.inner_text("[data-lt=slots] button").startswith("5 a large red ball")  # slots are kept
+    page.evaluate("probe.breakLine()")
+    until_says(page, "status", "reconnecting")
+    until(page, "probe.ways.length == 2 && probe.ways[1].readyState == 'open'")
+    say(page, "a large blue ball bounces in the city at night")
+    until_seen(page)
+    assert take_of(page) == line
+
+
+def test_a_share_link_shows_the_session_and_cannot_control_it(
+    page: Page, browser: Browser, server: tuple[str, Path]
+) -> None:
+    start(page)
+    until_latent(page, 6)
+    link = page.get_attribute("[data-lt=share]", "href")
+    viewer = browser.new_page()
+    viewer.add_init_script(PROBE)
+    viewer.goto(f"{server[0]}/{link}")
+    until(viewer, "document.querySelector('video').videoWidth > 0")
+    until(viewer, "probe.ways.at(-1)?.readyState == 'open'")
+    until(viewer, "document.querySelectorAll('[data-lt=timeline] .block').length == 1")
+    until_says(viewer, "status", "fps played")
+    prompt = json.dumps({"id": 1, "type": "prompt", "text": "x", "blend": 1, "cut": False})
+    viewer.evaluate("(prompt) => probe.ways.at(-1).send(prompt)", prompt)
+    until(viewer, "probe.latest('refused')")
+    assert latest(viewer, "refused")["why"] == "this link only watches"
+    page.click("[data-lt=start]")
+    until_says(viewer, "status", "ended")
+    viewer.close()
