@@ -1,4 +1,4 @@
-"""Build the pages of studio and avatar: Gradio around one component of our own."""
+"""Build the pages of studio and avatar: a Gradio page around one component with scripts of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRESETS = {
     "Snow": "a large purple fish drifts right in the forest by day in the snow",
     "Sunset sea": "a large white rocket circles in the middle over the sea at sunset",
 }
-# a script of a function has no address of its own: the module's is made from the page's
+# Gradio runs this as a function, which has no address to resolve imports against: the page's address is used
 _MOUNT = """
 const script = new URL("%spage/%s.js", document.baseURI);
 import(script).then(({ mount }) => mount(element.querySelector(".longtake")));
@@ -30,22 +30,23 @@ import(script).then(({ mount }) => mount(element.querySelector(".longtake")));
 
 
 def _component(name: str, base: str) -> gr.HTML:
-    """Put one of our pages into Gradio's: `page/NAME.html`, brought to life by `page/NAME.js`.
+    """Return a Gradio component that holds `page/NAME.html` and runs `page/NAME.js`.
 
-    What is live goes over a connection of its own, never through Gradio. `base` is where the server's addresses begin.
+    Pictures, commands and events use a connection of their own, never Gradio's. `base` is the path from the page to the
+    root of the server.
     """
-    # the template is constant: Gradio's re-rendering would drop what the script has put there
+    # the template takes no value: if Gradio rendered it again, the elements that the script made would be lost
     template = (PAGE / f"{name}.html").read_text(encoding="utf-8")
     return gr.HTML(html_template=template, js_on_load=_MOUNT % (base, name), elem_id="player")
 
 
 def _announced(event: str, detail: str) -> str:
-    """Write a function for Gradio that tells the studio of a click: `detail` is JavaScript over the value `v`."""
+    """Return a JavaScript function that sends an event to the studio's script; `detail` is an expression of `v`."""
     return f"(v) => {{ document.dispatchEvent(new CustomEvent({event!r}, {{ detail: {detail} }})); return []; }}"
 
 
 def mount(app: FastAPI) -> FastAPI:
-    """Put the studio at / of the server, and the avatar at /avatar/."""
+    """Add the studio at / of the server, and the avatar at /avatar/; return the application."""
     app.get("/avatar", include_in_schema=False)(lambda: RedirectResponse("avatar/"))
     with gr.Blocks(title="Longtake avatar") as speaking:
         _component("avatar", "../")

@@ -1,4 +1,4 @@
-"""Downloads of files that may be growing: a fixed number of bytes is promised and sent, whatever happens meanwhile."""
+"""Send files that may be growing: the length in the header is sent in full, whatever happens to the file meanwhile."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ BLOCK = 1 << 18  # bytes sent at a time
 
 
 def film_so_far(path: Path) -> StreamingResponse:
-    """Send the whole fragments that an MP4 recording has now."""
+    """Return a download of an MP4 recording up to its last whole fragment."""
     return _beginning(path, whole_bytes(path), "video/mp4")
 
 
 def wav_so_far(path: Path) -> StreamingResponse:
-    """Send the samples that a WAV file's header counts now."""
+    """Return a download of the samples that a WAV file's header counts now."""
     with path.open("rb") as file:
         head = file.read(soundtrack.HEADER)
     return _beginning(path, soundtrack.whole_bytes(head, path.stat().st_size), "audio/wav", head)
 
 
 def _beginning(path: Path, size: int, media_type: str, head: bytes = b"") -> StreamingResponse:
-    """Send `size` bytes of a file, of which the first are `head`: in the file itself they may have changed.
+    """Return a download of `size` bytes of a file. The first are `head`, which the file itself may have changed since.
 
-    Where the file was shortened meanwhile, as an interruption does with a sound, zeros follow.
+    If the file becomes shorter meanwhile, as an interruption makes a sound, zeros (silence) are sent instead.
     """
 
     def blocks() -> Iterator[bytes]:

@@ -11,8 +11,8 @@ from streaming.speech.avatar_film import portrait_in
 def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
     """Return the portrait of an avatar: a face by name or attributes, or a picture file, of `size` (width, height).
 
-    Without either it is the gallery's first face. Raises FaceError for a face that cannot be drawn, and RenderError for
-    bytes that are no picture.
+    Without a face and a picture it is the first face of the gallery. Raises FaceError for a face that cannot be drawn,
+    RenderError for bytes that are no picture.
     """
     if picture is not None:
         return portrait_in(picture, size, "the portrait")

@@ -1,7 +1,7 @@
 """Checks in front of every route, WebSockets included: token, host name, origin, rate and size of a request.
 
-Without a token the server answers to this machine alone, by its own names: the page of another site whose name was
-made to point here (DNS rebinding) is refused. A session's id is what a share link carries: it is enough to watch that
+Without a token the server answers only requests for this machine's own names: a page of another site whose name was
+made to point here (DNS rebinding) is refused. A share link carries a session's id, which is enough to watch that
 session, and for nothing else.
 """
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 COOKIE = "longtake_token"
 BODY_LIMIT = 128 * 1024  # bytes
-SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar is to speak
+SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
 _OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[\w./-]+)")
@@ -35,17 +35,17 @@ _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer to a request that does not pass."""
+    """The answer to a refused request."""
 
     status: int
     reason: str
 
 
 class Guard:
-    """ASGI middleware that answers a request which does not pass, and passes on the others."""
+    """Check every request before the application gets it (ASGI middleware), and answer refused ones."""
 
     def __init__(self, app: ASGIApp, token: str | None, *, local: bool = False) -> None:
-        """Guard `app`; `local` says that the server listens on this machine's own address."""
+        """Guard `app` with a token, or without for None; `local`: the server listens on this machine's own address."""
         self._app, self._token = app, token
         self._own_names_only = local and token is None
         self._rates = MovingWindowRateLimiter(MemoryStorage())
@@ -83,7 +83,7 @@ class Guard:
         return None
 
     def _carries_token(self, headers: Headers) -> bool:
-        """Say whether a request carries the token, as a bearer or a cookie; compared in constant time."""
+        """Return whether a request carries the token, as a bearer or a cookie; the comparison takes constant time."""
         if self._token is None:
             return True
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -96,7 +96,7 @@ class Guard:
 
 
 def _with_limit(receive: Receive, scope: Scope) -> Receive:
-    """Cut off a body without a stated length where it exceeds the limit, as if the client had left."""
+    """Return a `receive` that ends a body larger than the limit as if the client had disconnected."""
     if scope["type"] != "http" or not _is_limited(scope["path"]):
         return receive
     received = 0
@@ -113,7 +113,7 @@ def _with_limit(receive: Receive, scope: Scope) -> Receive:
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # such as brackets around what is no address
+    except ValueError:  # such as brackets around something that is no address
         return urlsplit("")
 
 

@@ -1,4 +1,4 @@
-"""Hold what the routes of the server share: sessions, viewers' connections, takes and background renders."""
+"""Hold the state that the server's routes share: sessions, viewers' connections, takes and background renders."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 from streaming.transport.peers import Peer
 
-FAREWELL_SECONDS = 0.5  # for the message that a session has ended to reach its viewers
+FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
 
 
 class Services:
-    """One server's sessions, connections, takes and renders. All methods belong to the event loop."""
+    """Hold one server's sessions, connections, takes and renders. Call every method in the event loop."""
 
     def __init__(self, library: ModelLibrary, data: Path, *, ice_servers: Sequence[IceServer] = ()) -> None:
-        """Open the folder `data`, in which takes lie; takes that a kill cut off get their take file."""
+        """Open the data folder; takes that were interrupted by a kill get their take file."""
         self.library, self.ice_servers = library, list(ice_servers)
         self.archive = Archive(data / "takes")
         self.archive.recover()
@@ -49,24 +49,24 @@ class Services:
 
     @functools.cached_property
     def face_reader(self) -> FaceReader | None:
-        """The network that reads faces for an avatar's meters; None if its weights are not here."""
+        """Return the network that reads faces for an avatar's meters; None if its weights are not installed."""
         return installed_face_reader()
 
     def session(self, name: str) -> HostedSession:
-        """Return the running session of that id; NotFoundError if there is none."""
+        """Return the running session with this id; NotFoundError if there is none."""
         if name not in self.sessions.hosted:
             raise NotFoundError("no such session; it has ended")
         return self.sessions.hosted[name]
 
     def controlled(self, name: str, key: str | None) -> HostedSession:
-        """Return a session for a caller that holds its key; NotFoundError, or NotAllowedError for another key."""
+        """Return the session with this id and key; NotFoundError for another id, NotAllowedError for another key."""
         hosted = self.session(name)
         if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
-            raise NotAllowedError("only the holder of the session's key controls it")
+            raise NotAllowedError("this needs the session's key: send it as X-Longtake-Key")
         return hosted
 
     async def take(self, name: str) -> Take:
-        """Return a take that is running or lies in the data folder; NotFoundError if there is none."""
+        """Return a running take or one of the data folder; NotFoundError if there is none with this id."""
         for hosted in list(self.sessions.hosted.values()):
             if hosted.session.history.id == name:
                 return hosted.session.take()
@@ -79,18 +79,18 @@ class Services:
     async def join(
         self, hosted: HostedSession, sdp: str, controls: Callable[[], bool] | None = None
     ) -> tuple[str, str]:
-        """Connect a viewer by its WebRTC offer; return (WHEP resource, answer), or raise OfferError.
+        """Connect a viewer by its WebRTC offer; return (WHEP resource, SDP answer). Raises OfferError for a bad offer.
 
-        `controls` says whether this viewer controls the session now; without it, it only watches.
+        `controls` returns whether this viewer controls the session now; without it the viewer only watches.
         """
         peer, resource = Peer(hosted.session, controls), secrets.token_hex(16)
-        self.peers[resource] = peer  # before it is answered: the session may end meanwhile
+        self.peers[resource] = peer  # before the answer: the session may end while it is made
         asyncio.get_running_loop().create_task(self._forget(resource, peer))
         return resource, await peer.answer(sdp)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Load pocket, tidy sessions while the server runs, and close every connection at the end."""
+        """Load pocket, end unwatched sessions while the server runs, and close every connection at the end."""
         await self.library.load("pocket")
         self.ready = True
         tidying = asyncio.get_running_loop().create_task(self.sessions.run())
@@ -110,7 +110,7 @@ class Services:
         return any(s.state is SessionState.LIVE and len(s.broadcast) for s in running)
 
     def _ended(self, session: Session) -> None:
-        """Remember the speed of a session that ended, and close the connections that its viewers left open."""
+        """Store the measured speed of a session that ended, and close its viewers' connections."""
         fps = session.status().generated_fps
         if fps and session.index > session.model.entry.rollout.window:
             self.library.speeds.add(session.model.entry.name, self.library.device.type, fps, "session")

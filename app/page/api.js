@@ -1,5 +1,5 @@
 // @ts-check
-// The server's HTTP answers: their types, and how to ask for them.
+// Declares the types of the server's HTTP answers, and asks for them.
 
 /**
  * @typedef {object} ModelFacts a model of the catalog
@@ -17,34 +17,34 @@
  */
 
 /**
- * @typedef {object} Session what is needed to join a session
+ * @typedef {object} Session needed to join a session
  * @property {string} id
- * @property {string | null} key its right of control; null for a viewer
+ * @property {string | null} key allows to control the session; null for a viewer
  * @property {string} [take] id of its take
  * @property {RTCIceServer[]} ice
  * @property {boolean} sound whether the film has sound
- * @property {string} [note] a doubt about the portrait
+ * @property {string} [note] warning about the portrait
  */
 
 /**
  * @typedef {object} TakeSummary a take of the data folder
  * @property {string} id
  * @property {number | null} seconds
- * @property {boolean} sound whether it is an avatar's
+ * @property {boolean} sound whether it has sound, as an avatar's take
  * @property {string[]} prompts
  * @property {number} changed Unix time in seconds
  * @property {"live" | "ended" | "cut off"} state
  * @property {RenderState | null} render
- * @property {number[]} recordings their numbers
+ * @property {number[]} recordings numbers of its recordings
  */
 
 /**
- * @typedef {object} RenderState how far the render of a take is
+ * @typedef {object} RenderState progress of a take's render
  * @property {string} state
  * @property {boolean} film whether there is a film to download
  * @property {number} [chunks]
- * @property {number} [done] chunks that are rendered
- * @property {string | null} [why] of a failure
+ * @property {number} [done] rendered chunks
+ * @property {string | null} [why] reason of a failure
  */
 
 /**
@@ -54,14 +54,14 @@
  * @property {boolean} speaks_text whether the server can read a text aloud
  */
 
-/** @typedef {{ place: number, ticket: string }} Place a place in line for a busy device */
+/** @typedef {{ place: number, ticket: string }} Place in line for a busy device */
 
-/** A request that was refused or failed; the message is the server's, for a person. */
+/** Reports a request that was refused or failed, with the server's message to a person. */
 export class ApiError extends Error {
   /**
    * @param {string} message
    * @param {number} status HTTP status
-   * @param {Place | null} place given with status 503 while the device is busy
+   * @param {Place | null} place in line, given with status 503 while the device is busy
    */
   constructor(message, status, place) {
     super(message);
@@ -75,11 +75,11 @@ export class ApiError extends Error {
  *
  * @param {string} url
  * @param {RequestInit} [init]
- * @returns {Promise<any>} of the type that the address gives
+ * @returns {Promise<any>} the answer; its type depends on the address
  */
 export async function ask(url, init) {
   const answer = await fetch(url, init);
-  const got = await answer.json().catch(() => ({})); // such as the empty body of a 204
+  const got = await answer.json().catch(() => ({})); // an empty body, as of a 204, gives {}
   if (answer.ok) return got;
   const message = got.error?.message ?? got.error ?? `the server answered ${answer.status}`;
   throw new ApiError(message, answer.status, got.error?.ticket ? got.error : null);
@@ -96,7 +96,7 @@ export function posted(body) {
 }
 
 /**
- * Return the message of what was thrown.
+ * Return the message of a thrown value.
  *
  * @param {unknown} error
  */

@@ -1,6 +1,6 @@
 // @ts-check
 // Connects a page to a session: by WebRTC, or by fragmented MP4 over a WebSocket where that does not get through.
-// A connection that is lost is made again.
+// Makes a lost connection again.
 
 import { FragmentPlayer, mediaSource } from "./fragment_player.js";
 
@@ -14,19 +14,19 @@ const RETRY_AFTER = 700; // ms
 
 /**
  * @typedef {object} ConnectionListener
- * @property {(event: ServerEvent) => void} heard an event has come
- * @property {() => void} opened commands can be sent; also after a connection that was lost
- * @property {() => void} lost the connection is made again
- * @property {(why: string) => void} ended the session has ended, or cannot be reached any more
+ * @property {(event: ServerEvent) => void} heard called with each event
+ * @property {() => void} opened called when commands can be sent, also after a lost connection was made again
+ * @property {() => void} lost called when the connection is lost and is about to be made again
+ * @property {(why: string) => void} ended called when the session has ended or can no longer be reached
  */
 
-/** The session has ended; the message is the server's. */
+/** Reports that the session has ended; the message is the server's. */
 class Gone extends Error {}
 
 export class Connection {
   /**
-   * @param {HTMLVideoElement} video where it plays
-   * @param {PresentedFrames} frames those of the video
+   * @param {HTMLVideoElement} video in which the session plays
+   * @param {PresentedFrames} frames of the video
    * @param {string} base where the server's addresses begin: "" or "../"
    * @param {Session} session
    * @param {ConnectionListener} on
@@ -40,19 +40,19 @@ export class Connection {
     /** @type {"" | "WebRTC" | "WebSocket"} */
     this.transport = "";
     this.returning = false;
-    /** @type {((text: string) => void) | null} sends a command, once that is possible */
+    /** @type {((text: string) => void) | null} sends a command; null while none can be sent */
     this.talk = null;
     /** @type {RTCPeerConnection | null} */
     this.peer = null;
-    /** @type {RTCRtpSender | null} of a microphone */
+    /** @type {RTCRtpSender | null} sends a microphone */
     this.sender = null;
     /** @type {WebSocket | null} */
     this.socket = null;
-    this.received = 0; // bytes that came over the socket
+    this.received = 0; // bytes received over the socket
     this.over = false;
   }
 
-  /** Connect by WebRTC; resolves when the offer is answered. Falls back by itself where no packet gets through. */
+  /** Connect by WebRTC; resolves when the offer is answered. Falls back to a socket where no packet gets through. */
   async open() {
     this.frames.begin();
     const peer = new RTCPeerConnection({ iceServers: this.session.ice });
@@ -68,7 +68,7 @@ export class Connection {
       if (["failed", "disconnected"].includes(peer.connectionState) && connected) this.#returnToSession();
     };
     setTimeout(() => {
-      if (!connected && peer === this.peer) this.fallBack().catch(() => {}); // a socket that closes is taken again
+      if (!connected && peer === this.peer) this.fallBack().catch(() => {}); // a socket that closes is opened again
     }, ICE_PATIENCE);
     const offer = await peer.createOffer();
     await peer.setLocalDescription(offer);
@@ -78,7 +78,7 @@ export class Connection {
       body: JSON.stringify({ sdp: peer.localDescription?.sdp, key: this.session.key ?? undefined }),
     });
     const got = await answer.json();
-    if (peer !== this.peer) return; // too slow: it has fallen back meanwhile, or was closed
+    if (peer !== this.peer) return; // late: the page has fallen back to a socket or has left
     if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
     await peer.setRemoteDescription(got);
   }
@@ -93,7 +93,7 @@ export class Connection {
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     this.sender = null;
     if (this.session.sound) {
-      // the page that controls an avatar may send a microphone later; the browser is not asked for one before
+      // a page that controls an avatar may send a microphone later; no permission is asked for until then
       const direction = this.session.key ? "sendrecv" : "recvonly";
       const { sender } = peer.addTransceiver("audio", { direction });
       if (this.session.key) this.sender = sender;
@@ -158,7 +158,7 @@ export class Connection {
     });
   }
 
-  /** Connect again, for as long as the server keeps the session. */
+  /** Try to connect again for as long as the server keeps the session. */
   async #returnToSession() {
     if (this.over || this.returning) return;
     this.returning = true;
@@ -185,7 +185,7 @@ export class Connection {
   }
 
   /**
-   * Send a microphone's track, or null: silence.
+   * Send a microphone's track, or silence for null.
    *
    * @param {MediaStreamTrack | null} track
    */
@@ -194,7 +194,7 @@ export class Connection {
     else if (track) throw new Error("this connection takes no microphone");
   }
 
-  /** Play, if the browser lets a page that nobody has touched. */
+  /** Start playback. A browser may refuse it until the first click or key; that is no failure. */
   play() {
     this.video.play().catch(() => {});
   }
@@ -206,14 +206,14 @@ export class Connection {
     socket?.close();
   }
 
-  /** Leave for good. */
+  /** Close the connection for good. */
   close() {
     this.over = true;
     this.#drop();
   }
 
   /**
-   * Read the bytes received so far and the round trip in ms, each null where it is not known.
+   * Read the bytes received so far and the round trip time in ms; each is null where it is not known.
    *
    * @returns {Promise<{ bytes: number | null, roundTrip: number | null }>}
    */

@@ -1,5 +1,5 @@
 // @ts-check
-// Finding and making elements. Elements that a script uses are marked data-lt="NAME".
+// Finds and makes elements. Elements that a script uses are marked data-lt="NAME".
 
 /**
  * Find the element marked `data-lt="name"`; throws an Error if it is not there or of another kind.
@@ -7,7 +7,7 @@
  * @template {HTMLElement} T
  * @param {ParentNode} root
  * @param {string} name
- * @param {new () => T} kind its class, such as HTMLButtonElement
+ * @param {new () => T} kind class of the element, such as HTMLButtonElement
  * @returns {T}
  */
 export function part(root, name, kind) {

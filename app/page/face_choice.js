@@ -1,16 +1,16 @@
 // @ts-check
-// What an avatar looks like: a face of the gallery, one of one's own design, or a picture.
+// Chooses what an avatar looks like: a face of the gallery, a designed face, or a picture.
 
 import { make, part } from "./elements.js";
 
 /** @import { FaceFacts } from "./api.js" */
-/** @typedef {{ face: string } | { portrait: string }} Look as the POST that begins a session has it; base64 PNG */
+/** @typedef {{ face: string } | { portrait: string }} Look part of the POST that begins a session; the portrait is a base64 PNG */
 
 export class FaceChoice {
   /**
    * @param {HTMLElement} root
    * @param {string} base where the server's addresses begin
-   * @param {(text: string, bad: boolean) => void} tell a person
+   * @param {(text: string, bad: boolean) => void} tell shows a message
    */
   constructor(root, base, tell) {
     this.base = base;
@@ -31,8 +31,10 @@ export class FaceChoice {
   }
 
   /**
+   * Offer the faces of the server.
+   *
    * @param {FaceFacts} facts
-   * @param {string} size in which an avatar is drawn: WIDTHxHEIGHT in pixels
+   * @param {string} size of an avatar's picture: WIDTHxHEIGHT in pixels
    */
   offer({ gallery, attributes }, size) {
     this.gallery = gallery;
@@ -48,20 +50,22 @@ export class FaceChoice {
     this.designer.replaceChildren(...menus);
   }
 
-  /** @param {HTMLButtonElement[]} own one more button, for a face that is not of the gallery */
+  /** @param {HTMLButtonElement[]} own button of a face that is not in the gallery, if there is one */
   #draw(...own) {
     const buttons = this.gallery.map((name) => this.#button(name, this.#picture(name), { face: name }));
     this.faces.replaceChildren(...buttons, ...own);
   }
 
-  /** @param {string} face */
+  /** @param {string} face name or attributes */
   #picture(face) {
     return `${this.base}api/faces/${encodeURIComponent(face)}`;
   }
 
   /**
+   * Make the button that chooses a look.
+   *
    * @param {string} title
-   * @param {string} src of its picture
+   * @param {string} src address of its picture
    * @param {Look} look
    */
   #button(title, src, look) {
@@ -82,7 +86,7 @@ export class FaceChoice {
   }
 
   /**
-   * Crop and scale a picture here: a camera's has a hundred times the pixels that are needed.
+   * Crop and scale a picture before it is sent: a camera's has a hundred times the pixels that are needed.
    *
    * @param {File} file
    */
@@ -110,7 +114,7 @@ function cropped(picture, size) {
   const [w, h] = [picture.width * scale, picture.height * scale];
   const canvas = make("canvas", { width, height });
   const pen = canvas.getContext("2d");
-  if (!pen) throw new Error("this browser draws on no canvas");
+  if (!pen) throw new Error("this browser cannot draw on a canvas");
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
   return canvas;

@@ -1,13 +1,13 @@
 // @ts-check
 // Plays fragmented MP4 in a video element by Media Source Extensions (W3C), near the newest picture.
 
-const MOST_BEHIND = 1.5; // seconds behind the newest picture before playback jumps
-const JUMP_TO = 0.3; // seconds behind it after a jump
+const MOST_BEHIND = 1.5; // seconds behind the newest picture at which playback jumps
+const JUMP_TO = 0.3; // seconds behind the newest picture after a jump
 const MOST_HELD = 30; // seconds of the past that are buffered
-const HELD = 15; // seconds that stay when the past is dropped
+const HELD = 15; // seconds of the past that stay when older ones are dropped
 
 /**
- * Return the browser's class of media sources, undefined if it has none. A phone may have the managed one alone.
+ * Return the browser's class of media sources; undefined if it has none. Some phones have only the managed class.
  *
  * @returns {typeof MediaSource | undefined}
  */
@@ -15,7 +15,7 @@ export function mediaSource() {
   return Reflect.get(window, "ManagedMediaSource") ?? Reflect.get(window, "MediaSource");
 }
 
-/** One stream, from its codec to its last fragment. */
+/** Plays one stream, from its codec to its last fragment. */
 export class FragmentPlayer {
   /**
    * @param {HTMLVideoElement} video
@@ -29,11 +29,11 @@ export class FragmentPlayer {
     /** @type {ArrayBuffer[]} */
     this.waiting = [];
     video.srcObject = null;
-    video.disableRemotePlayback = true; // else a managed source does not open
+    video.disableRemotePlayback = true; // a managed source opens only then
     video.src = URL.createObjectURL(this.media);
   }
 
-  /** @param {string} codec such as avc1.42c01f */
+  /** @param {string} codec of the stream, such as avc1.42c01f (RFC 6381) */
   begin(codec) {
     const open = () => {
       this.buffer = this.media.addSourceBuffer(`video/mp4; codecs="${codec}"`);
@@ -60,7 +60,7 @@ export class FragmentPlayer {
     if (next) this.buffer.appendBuffer(next);
   }
 
-  /** Stay near the newest picture, and forget old ones. */
+  /** Keep playback near the newest picture, and drop old ones from the buffer. */
   #chase() {
     const { buffer, video } = this;
     const ranges = buffer?.buffered;
@@ -71,6 +71,6 @@ export class FragmentPlayer {
       video.currentTime = Math.max(start, end - JUMP_TO);
     }
     if (end - start > MOST_HELD && !buffer.updating) buffer.remove(0, end - HELD);
-    video.play().catch(() => {}); // a page that nobody has touched may not play yet
+    video.play().catch(() => {}); // a browser may refuse until the first click or key
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
-// How loud a sound is, as a bar that is redrawn ten times a second.
+// Shows the level of a sound as a bar that is redrawn ten times a second.
 
-const FLOOR = -60; // dBFS, where the bar begins
+const FLOOR = -60; // dBFS at the left end of the bar
 const DRAW_EVERY = 100; // ms
 const WINDOW = 2048; // samples
 
@@ -13,7 +13,7 @@ export class LevelMeter {
     this.context = null;
     /** @type {AnalyserNode | null} */
     this.analyser = null;
-    /** @type {AudioNode | null} what is heard now */
+    /** @type {AudioNode | null} the sound that is measured now */
     this.source = null;
     /** @type {MediaElementAudioSourceNode | null} */
     this.played = null;
@@ -21,7 +21,11 @@ export class LevelMeter {
     setInterval(() => this.#draw(), DRAW_EVERY);
   }
 
-  /** @param {MediaProvider | null} stream null: nothing more */
+  /**
+   * Measure the sound of a stream, or nothing for null.
+   *
+   * @param {MediaProvider | null} stream
+   */
   follow(stream) {
     if (this.analyser) this.source?.disconnect(this.analyser);
     this.source = null;
@@ -29,12 +33,16 @@ export class LevelMeter {
     this.#tap((context) => context.createMediaStreamSource(stream));
   }
 
-  /** @param {HTMLMediaElement} media one that plays a file, which is no stream */
+  /**
+   * Measure what an element plays; for an element that plays a media source instead of a stream.
+   *
+   * @param {HTMLMediaElement} media
+   */
   followElement(media) {
     this.follow(null);
     this.#tap((context) => {
       if (!this.played) {
-        // an element is tapped once in its life, and from then on heard only if it is passed on
+        // an element can be tapped only once, and from then on is heard only through this connection
         this.played = context.createMediaElementSource(media);
         this.played.connect(context.destination);
       }
@@ -51,7 +59,7 @@ export class LevelMeter {
     this.source.connect(this.analyser);
   }
 
-  /** Begin to listen, which a browser refuses until the page was touched. */
+  /** Begin to measure; a browser refuses it until the first click or key. */
   resume() {
     this.context?.resume();
   }

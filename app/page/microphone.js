@@ -1,5 +1,5 @@
 // @ts-check
-// The microphone's button: the browser asks for it when it is pressed, not before.
+// Runs the microphone's button. The browser asks for permission when it is pressed, not before.
 
 import { messageOf } from "./api.js";
 
@@ -19,7 +19,7 @@ export class Microphone {
    * @param {HTMLButtonElement} button
    * @param {LevelMeter} meter
    * @param {SessionClient} client
-   * @param {(text: string, bad?: boolean) => void} tell a person
+   * @param {(text: string, bad?: boolean) => void} tell shows a message
    */
   constructor(button, meter, client, tell) {
     this.button = button;
@@ -28,7 +28,7 @@ export class Microphone {
     this.tell = tell;
     /** @type {MediaStream | null} */
     this.stream = null;
-    this.asking = false; // the browser's question is open
+    this.asking = false; // whether the browser is asking for permission
     button.onclick = () => {
       if (this.stream) this.close("the microphone is off");
       else this.#open();
@@ -36,7 +36,7 @@ export class Microphone {
   }
 
   async #open() {
-    if (this.asking) return; // every yes would be a capture of its own
+    if (this.asking) return; // a second request would open a second capture
     if (!navigator.mediaDevices) {
       this.tell("a browser gives its microphone only to HTTPS or localhost", true);
       return;
@@ -46,14 +46,14 @@ export class Microphone {
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: PROCESSING });
       if (!session || this.client.session !== session) {
-        stop(stream); // it was allowed for a session that is over
+        stop(stream); // permission came after the session had ended
         return;
       }
       this.stream = stream;
       for (const track of stream.getTracks())
         track.onended = () => this.close("the microphone is gone", true);
       await this.send();
-      if (this.stream !== stream) return; // pressed again meanwhile
+      if (this.stream !== stream) return; // the button was pressed again meanwhile
       this.meter.follow(stream);
       this.button.classList.add("on");
       this.tell("");
@@ -64,23 +64,31 @@ export class Microphone {
     }
   }
 
-  /** Send what it hears, also over a connection that has come back. */
+  /** Send the microphone's sound over the present connection. */
   async send() {
     await this.client.connection?.sendSound(this.stream?.getAudioTracks()[0] ?? null);
   }
 
-  /** @param {string} why for a person; none while nothing was open */
+  /**
+   * Stop the capture.
+   *
+   * @param {string} why shown to a person; empty: nothing is shown
+   */
   close(why = "", bad = false) {
     if (this.stream) stop(this.stream);
     this.stream = null;
-    this.send().catch(() => {}); // a connection that is gone hears nothing anyway
+    this.send().catch(() => {}); // a lost connection needs no silence
     this.meter.follow(null);
     this.button.classList.remove("on");
     if (why) this.tell(why, bad);
   }
 }
 
-/** @param {MediaStream} stream */
+/**
+ * Stop every track of a stream.
+ *
+ * @param {MediaStream} stream
+ */
 function stop(stream) {
   for (const track of stream.getTracks()) {
     track.onended = null;

@@ -1,5 +1,5 @@
 // @ts-check
-// Which model draws: its menu, and what it asks for, said before it is loaded.
+// Chooses the model that draws, and shows what a model needs before it is loaded.
 
 import { ask } from "./api.js";
 import { part } from "./elements.js";
@@ -9,7 +9,7 @@ import { part } from "./elements.js";
 export class ModelChoice {
   /**
    * @param {HTMLElement} root
-   * @param {(model: ModelFacts) => void} chosen
+   * @param {(model: ModelFacts) => void} chosen called when a model is chosen
    */
   constructor(root, chosen) {
     this.select = part(root, "model", HTMLSelectElement);
@@ -21,7 +21,7 @@ export class ModelChoice {
     this.select.onchange = () => this.#choose(this.select.value);
   }
 
-  /** Ask the server for its models. Those that speak have their own page. */
+  /** Ask the server for its models. Models that draw avatars are left out: they have their own page. */
   async load() {
     /** @type {ModelFacts[]} */
     const all = await ask("api/models");
@@ -49,7 +49,11 @@ export class ModelChoice {
   }
 }
 
-/** @param {ModelFacts} model */
+/**
+ * Describe what a model needs and how fast it ran here.
+ *
+ * @param {ModelFacts} model
+ */
 function demands({ name, size, fps, memory_mb, disk_mb, measured }) {
   /** @param {number} mb */
   const bytes = (mb) => (mb < 1000 ? `${mb} MB` : `${(mb / 1000).toFixed(1)} GB`);

@@ -1,11 +1,11 @@
 // @ts-check
-// A place in line for a device that is busy: asked for again until it is given, or left.
+// Holds a place in line for a busy device, and asks again until the session begins or the line is left.
 
 const ASK_EVERY = 2000; // ms
 
 export class PlaceInLine {
   constructor() {
-    /** @type {string | undefined} keeps the place, also for another prompt or face */
+    /** @type {string | undefined} keeps the place, even if the prompt or face is changed */
     this.ticket = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
@@ -16,7 +16,7 @@ export class PlaceInLine {
   }
 
   /**
-   * Stand in line: ask again after a while.
+   * Wait in line, and ask again after a while.
    *
    * @param {string} ticket
    * @param {() => void} again
@@ -26,7 +26,7 @@ export class PlaceInLine {
     this.timer = setTimeout(again, ASK_EVERY);
   }
 
-  /** Give the place up; the ticket is kept for the next try. */
+  /** Stop asking; the ticket is kept for the next try. */
   leave() {
     clearTimeout(this.timer);
     this.timer = undefined;

@@ -1,5 +1,5 @@
 // @ts-check
-// The prompt: its keys, suggestions while it is typed, and menus of the phrases that a model understands.
+// Runs the prompt field: its keys, suggestions while a person types, and menus of phrases that a model understands.
 
 import { make, part } from "./elements.js";
 
@@ -8,8 +8,8 @@ const SUGGESTIONS = 6;
 export class PromptBar {
   /**
    * @param {HTMLElement} root
-   * @param {(how: { blend: number, cut: boolean }) => void} say Enter was pressed: turn at the next chunk, over
-   *   `blend` chunks (Shift), or with a cut (Ctrl)
+   * @param {(how: { blend: number, cut: boolean }) => void} say called when Enter is pressed: turn at the next chunk,
+   *   over `blend` chunks (Shift), or with a cut (Ctrl)
    */
   constructor(root, say) {
     this.input = part(root, "prompt", HTMLInputElement);
@@ -35,7 +35,7 @@ export class PromptBar {
     this.input.value = text;
   }
 
-  /** The text, or the example that stands in an empty bar. */
+  /** Return the text, or the example if the field is empty. */
   get textOrExample() {
     return this.text || this.input.placeholder;
   }
@@ -55,8 +55,10 @@ export class PromptBar {
   }
 
   /**
+   * Make the menu of one attribute.
+   *
    * @param {string} name
-   * @param {string[]} ways
+   * @param {string[]} ways phrases
    */
   #menu(name, ways) {
     const select = make("select", { ariaLabel: name }, new Option(name, ""));
@@ -81,10 +83,10 @@ export class PromptBar {
 }
 
 /**
- * Put a phrase where one of its kind stands, or at the end.
+ * Replace the phrase of the same attribute in a text, or add the phrase at the end.
  *
  * @param {string} text
- * @param {string[]} ways phrases of its kind
+ * @param {string[]} ways phrases of that attribute
  * @param {string} chosen
  */
 function withPhrase(text, ways, chosen) {

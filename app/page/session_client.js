@@ -1,5 +1,5 @@
 // @ts-check
-// One session on the server, as a page sees it: begun or joined, kept across reloads, commanded, measured, ended.
+// Begins or joins a session on the server, finds it again after a reload, sends commands, measures and ends it.
 
 import { ApiError, ask, messageOf, posted } from "./api.js";
 import { Connection } from "./connection.js";
@@ -20,7 +20,7 @@ const WAITS_KEPT = 200;
  */
 
 /**
- * A command as a page gives it: the client numbers it.
+ * A command without its number, which the client adds.
  *
  * @template {Command} T
  * @typedef {T extends unknown ? Omit<T, "id"> : never} Unnumbered
@@ -28,12 +28,12 @@ const WAITS_KEPT = 200;
 
 /**
  * @typedef {object} ClientListener
- * @property {(text: string, bad?: boolean) => void} told a text for the status line
- * @property {() => void} changed a session was joined or has ended, or a place in line was taken or left
- * @property {(event: ServerEvent) => void} heard an event has come; the client's own fields are up to date
- * @property {() => void} opened commands can be sent; also after a connection that was lost
- * @property {(figures: Figures) => void} measured
- * @property {(wait: number) => void} [seen] a prompt's first frame was presented, this many ms after it was sent
+ * @property {(text: string, bad?: boolean) => void} told shows a text in the status line
+ * @property {() => void} changed called when a session was joined or has ended, or a place in line was taken or left
+ * @property {(event: ServerEvent) => void} heard called with each event, after the client's own fields are updated
+ * @property {() => void} opened called when commands can be sent, also after a lost connection was made again
+ * @property {(figures: Figures) => void} measured called twice a second
+ * @property {(wait: number) => void} [seen] called with the ms from sending a prompt to presenting its first frame
  */
 
 export class SessionClient {
@@ -60,14 +60,14 @@ export class SessionClient {
     this.model = "";
     this.fps = 0;
     this.sound = false; // whether the film has sound
-    /** @type {StatusEvent | null} the newest */
+    /** @type {StatusEvent | null} the newest status */
     this.status = null;
     /** @type {number[]} ms from prompt to screen, the newest last */
     this.waits = [];
     this.nextId = 1;
     /** @type {Map<number, number>} command id -> when it was sent, by performance.now() */
     this.sent = new Map();
-    /** @type {Set<number>} ids of commands whose events nobody is told */
+    /** @type {Set<number>} ids of commands whose events are not passed on */
     this.quiet = new Set();
     /** @type {number | null} ms until the newest command was accepted */
     this.answered = null;
@@ -80,14 +80,14 @@ export class SessionClient {
     }, MEASURE_EVERY);
   }
 
-  // -- beginning and ending -------------------------------------------------------------------------------------
+  // -- start and end --------------------------------------------------------------------------------------------
 
   /**
-   * Begin a session, now or, while the device is busy, when a place in line comes to its turn.
+   * Begin a session now, or once its place in line is called if the device is busy.
    *
    * @param {string} path of the POST that begins it
-   * @param {() => object} body of the POST; asked for at each try
-   * @param {string} word for the status line meanwhile
+   * @param {() => object} body of the POST; called at each try
+   * @param {string} word shown in the status line meanwhile
    * @param {(session: Session) => void} [joined] called once it plays
    */
   async begin(path, body, word, joined) {
@@ -130,7 +130,7 @@ export class SessionClient {
   }
 
   /**
-   * Join a session. A failure is told in the status line.
+   * Join a session. A failure is shown in the status line.
    *
    * @param {Session} session
    */
@@ -156,7 +156,7 @@ export class SessionClient {
     await this.connection.open();
   }
 
-  /** End the session: over HTTP, as what is sent on a channel that closes at once may not arrive. */
+  /** End the session over HTTP: a command on a channel that is closed at once may not arrive. */
   end() {
     if (!this.session) return;
     const { id, key } = this.session;
@@ -165,7 +165,7 @@ export class SessionClient {
     this.#finish("ended");
   }
 
-  /** @param {string} why for a person */
+  /** @param {string} why shown to a person */
   #finish(why, bad = false) {
     this.session = null;
     sessionStorage.removeItem(this.keptAs);
@@ -180,7 +180,7 @@ export class SessionClient {
    * Send a command. Returns its id; null while no connection is open.
    *
    * @param {Unnumbered<Command>} command
-   * @param {{ quiet?: boolean }} how quiet: the page is not told what becomes of it
+   * @param {{ quiet?: boolean }} how quiet: its events are not passed on to the page
    */
   send(command, { quiet = false } = {}) {
     if (!this.session || !this.connection?.talk) return null;
@@ -238,7 +238,7 @@ export class SessionClient {
 
   /**
    * @param {number} id of a command
-   * @returns {number | null} ms since it was sent; null for another window's
+   * @returns {number | null} ms since it was sent; null if another window sent it
    */
   #since(id) {
     const sent = this.sent.get(id);
@@ -246,7 +246,7 @@ export class SessionClient {
   }
 
   /**
-   * Measure from sending a prompt to the frame on which it is seen.
+   * Measure the ms from sending a prompt to presenting its first frame.
    *
    * @param {number} id of the command
    * @param {number} frame its first frame
@@ -274,7 +274,7 @@ export class SessionClient {
     this.on.measured({
       playedFps: Math.max(0, Math.round((frames - old.frames) / seconds)),
       kbits: came === null ? null : Math.round((8 * came) / seconds / 1000),
-      roundTrip: roundTrip ?? this.answered, // over a socket: how long a command took to be accepted
+      roundTrip: roundTrip ?? this.answered, // over a socket: ms until a command was accepted
     });
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Nine slots that keep prompts for later, also after the page is closed.
+// Keeps prompts in nine slots, also after the page is closed.
 
 import { make } from "./elements.js";
 
@@ -7,18 +7,20 @@ const KEPT_AS = "longtake.slots";
 
 export class Slots {
   /**
-   * @param {HTMLElement} element where their buttons stand
-   * @param {(text: string) => void} play
+   * @param {HTMLElement} element that holds the buttons
+   * @param {(text: string) => void} play called when a slot is clicked
    */
   constructor(element, play) {
     this.element = element;
     this.play = play;
-    /** @type {string[]} text of slot 1 to 9; slot 0 is never used */
+    /** @type {string[]} texts of slots 0 to 9; slot 0 stays empty */
     this.texts = JSON.parse(localStorage.getItem(KEPT_AS) || "null") ?? new Array(10).fill("");
     this.#draw();
   }
 
   /**
+   * Keep a text in a slot.
+   *
    * @param {number} slot 1 to 9
    * @param {string} text
    */
@@ -28,7 +30,7 @@ export class Slots {
     this.#draw();
   }
 
-  /** The texts that were kept. */
+  /** Return the texts of the slots that are not empty. */
   get kept() {
     return this.texts.filter(Boolean);
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// The button that begins a session, leaves the line, or ends the session.
+// Runs the button that begins a session, leaves the line, or ends the session.
 
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -7,7 +7,7 @@ export class StartButton {
   /**
    * @param {HTMLButtonElement} button
    * @param {SessionClient} client
-   * @param {() => void} begin
+   * @param {() => void} begin begins a session
    */
   constructor(button, client, begin) {
     this.button = button;
@@ -19,7 +19,7 @@ export class StartButton {
     };
   }
 
-  /** Say what a click would do now. */
+  /** Label the button with what a click does now. */
   draw() {
     const { session, line } = this.client;
     this.button.textContent = session ? "End" : line.waiting ? "Cancel" : "Start";

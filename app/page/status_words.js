@@ -1,10 +1,10 @@
 // @ts-check
-// The words of the status line.
+// Writes the status line.
 
 /** @import { Figures, SessionClient } from "./session_client.js" */
 
 /**
- * Say what is measured of every session.
+ * Write the frame rates and the buffer of a session.
  *
  * @param {SessionClient} client
  * @param {Figures} figures
@@ -17,12 +17,20 @@ function rates({ status }, figures) {
   ];
 }
 
-/** @param {SessionClient} client */
+/**
+ * Write the state of a session and how it is connected.
+ *
+ * @param {SessionClient} client
+ */
 function ways({ phase, connection }) {
   return [phase || "connecting", connection?.transport || "connecting"];
 }
 
-/** @param {Figures} figures */
+/**
+ * Write the round trip time.
+ *
+ * @param {Figures} figures
+ */
 function trip({ roundTrip }) {
   return roundTrip === null ? "" : `RTT ${Math.round(roundTrip)} ms`;
 }
@@ -33,7 +41,7 @@ function joined(words) {
 }
 
 /**
- * Say the newest wait from prompt to screen, and the median and the 95th percentile of all.
+ * Write the newest time from prompt to screen, and the median and the 95th percentile of all.
  *
  * @param {number[]} waits in ms
  */

@@ -1,5 +1,5 @@
 // @ts-check
-// The studio: a prompt, and a take that turns by it.
+// Runs the studio page: a prompt, and a take that follows it.
 
 import { messageOf } from "./api.js";
 import { part, show } from "./elements.js";
@@ -22,7 +22,7 @@ import { RewindingTimeline } from "./timeline.js";
 
 /**
  * @typedef {object} Options what the next session begins with
- * @property {number | null} seed null: any
+ * @property {number | null} seed null: a random one
  * @property {LookAhead} look_ahead
  * @property {Partial<Record<SetCommand["name"], string>>} set
  */
@@ -46,7 +46,7 @@ class Studio {
     this.download = part(root, "take", HTMLAnchorElement);
     this.root = root;
     this.take = ""; // id
-    this.unknown = ""; // what the newest prompt says and the model does not understand
+    this.unknown = ""; // words of the newest prompt that the model does not understand
     this.recording = false;
     /** @type {Options} */
     this.options = { seed: null, look_ahead: "smooth", set: {} };
@@ -84,7 +84,7 @@ class Studio {
     this.render.onclick = () => this.takes.render(this.take);
     part(this.root, "help", HTMLButtonElement).onclick = () => this.#toggleHelp();
     document.addEventListener("keydown", (e) => this.#key(e));
-    // the buttons and the form below belong to Gradio
+    // the preset buttons and the form under "More" belong to Gradio
     document.addEventListener("longtake:preset", (e) =>
       this.#preset(/** @type {CustomEvent<string>} */ (e).detail),
     );
@@ -102,7 +102,7 @@ class Studio {
     }
   }
 
-  // -- beginning and ending -------------------------------------------------------------------------------------
+  // -- start and end --------------------------------------------------------------------------------------------
 
   #begin() {
     const { seed, look_ahead, set } = this.options;
@@ -133,13 +133,13 @@ class Studio {
     this.#drawRecord();
     this.share.hidden = true;
     if (this.client.line.waiting) return;
-    this.models.load().catch(() => {}); // the session was a measurement; a server that is away is told of elsewhere
+    this.models.load().catch(() => {}); // shows the speed of the session that ended; its failure shows elsewhere
   }
 
-  // -- what is said and heard -----------------------------------------------------------------------------------
+  // -- prompts and events ----------------------------------------------------------------------------------------
 
   /**
-   * Turn the take by a prompt, or begin one with it.
+   * Send a prompt to the running take, or begin a take with it.
    *
    * @param {string} text
    * @param {{ blend?: number, cut?: boolean }} how
@@ -221,7 +221,7 @@ class Studio {
     show(this.note, this.unknown ? `${text} · ${this.unknown}` : text, bad);
   }
 
-  /** @param {Record<string, string[]>} words that the model does not understand -> words near to them */
+  /** @param {Record<string, string[]>} words that the model does not understand -> similar words that it knows */
   #tellUnknown(words) {
     const unknown = Object.entries(words).map(([word, near]) =>
       near.length ? `${word} (near: ${near.join(", ")})` : word,
@@ -249,7 +249,7 @@ class Studio {
     this.client.send({ type: this.client.phase === "paused" ? "resume" : "pause" });
   }
 
-  /** Have the texts of the slots encoded before they are played. */
+  /** Let the server encode the texts of the slots before they are played. */
   #prepareSlots() {
     for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
   }
@@ -258,7 +258,7 @@ class Studio {
 
   /** @param {KeyboardEvent} e */
   #key(e) {
-    const slot = /^Digit([1-9])$/.exec(e.code)?.[1]; // with Alt some keyboards give another character
+    const slot = /^Digit([1-9])$/.exec(e.code)?.[1]; // with Alt, some keyboards report another character
     if (e.altKey && slot) {
       this.slots.keep(Number(slot), this.prompt.text);
       this.#prepareSlots();
@@ -274,7 +274,7 @@ class Studio {
   }
 
   /**
-   * What a key without modifiers does.
+   * Return what a key without modifiers does.
    *
    * @param {string} key
    * @returns {(() => void) | undefined}
@@ -288,7 +288,7 @@ class Studio {
       "/": () => this.prompt.focus(),
       "?": () => this.#toggleHelp(),
       c: () => this.#say(this.prompt.text, { cut: true }),
-      f: () => this.video.requestFullscreen?.(), // a phone has none
+      f: () => this.video.requestFullscreen?.(), // not on every phone
       r: () => this.reroll.click(),
       s: () => this.video.classList.toggle("sharp"),
       u: () => this.undo.click(),

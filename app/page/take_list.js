@@ -1,5 +1,5 @@
 // @ts-check
-// The takes that lie on the server, also those that were cut off: download, continue, render.
+// Lists the takes of the server, also interrupted ones, with buttons to download, continue and render them.
 
 import { ask, messageOf } from "./api.js";
 import { make, part } from "./elements.js";
@@ -11,7 +11,7 @@ const LOOK_EVERY = 1000; // ms, while the list is open
 /** @type {Record<string, string>} */
 const RENDERING = {
   waiting: "waits for its turn",
-  held: "waits while somebody watches",
+  held: "waits while a session is being watched",
   rendering: "renders",
 };
 
@@ -19,7 +19,7 @@ export class TakeList {
   /**
    * @param {HTMLElement} root
    * @param {(take: string) => void} goOn continue the take of this id
-   * @param {(text: string, bad: boolean) => void} tell a person
+   * @param {(text: string, bad: boolean) => void} tell shows a message
    */
   constructor(root, goOn, tell) {
     this.goOn = goOn;
@@ -27,7 +27,7 @@ export class TakeList {
     this.panel = part(root, "takes", HTMLDetailsElement);
     this.list = part(root, "list", HTMLElement);
     this.asking = false;
-    this.shown = ""; // what the rows were made of, as JSON
+    this.shown = ""; // the takes that are listed, as JSON
     this.panel.addEventListener("toggle", () => this.draw());
     setInterval(() => this.draw(), LOOK_EVERY);
   }
@@ -39,18 +39,18 @@ export class TakeList {
       /** @type {TakeSummary[]} */
       const takes = await ask("api/takes");
       const shown = JSON.stringify(takes);
-      if (shown === this.shown) return; // what a person is about to click must not be replaced
+      if (shown === this.shown) return; // rows that did not change stay, so that a click meets its button
       this.shown = shown;
       this.list.replaceChildren(...(takes.length ? takes.map((take) => this.#row(take)) : ["No takes yet."]));
     } catch {
-      // the server is away; the status line says so
+      // the server cannot be reached; the status line says so
     } finally {
       this.asking = false;
     }
   }
 
   /**
-   * Render a take in the background, and show how far it is.
+   * Render a take in the background and show its progress.
    *
    * @param {string} take id
    */

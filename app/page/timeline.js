@@ -1,11 +1,11 @@
 // @ts-check
-// The take as blocks of prompts, with its playhead and what can no longer be gone back to.
+// Shows a take as blocks of prompts, with the playhead and the part that one can no longer go back to.
 
 import { make } from "./elements.js";
 
 /** @import { StatusEvent, TimelineEvent } from "./types.js" */
 
-const LEAST = 0.01; // latents, so that a block which begins now has a width
+const LEAST = 0.01; // latents: the least width of a block
 
 export class Timeline {
   /** @param {HTMLElement} element */
@@ -49,11 +49,11 @@ export class Timeline {
   }
 }
 
-/** A timeline that goes back: by a click to a latent, by Home to the start. */
+/** A timeline that goes back to a latent at a click, and to the start with the Home key. */
 export class RewindingTimeline extends Timeline {
   /**
    * @param {HTMLElement} element
-   * @param {(latent: number) => void} rewind
+   * @param {(latent: number) => void} rewind goes back to a latent
    */
   constructor(element, rewind) {
     super(element);

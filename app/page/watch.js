@@ -1,5 +1,5 @@
 // @ts-check
-// The page of a share link: pictures, sound after a click, and the timeline. The session's id ends its address.
+// Runs the page of a share link: picture, sound after a click, and timeline. Its address ends with the session's id.
 
 import { part, show } from "./elements.js";
 import { SessionClient } from "./session_client.js";
