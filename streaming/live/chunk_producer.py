@@ -57,7 +57,8 @@ class ChunkProducer:
         self.history = TakeHistory(new_id(), take, f"{past.id}@{past.length}" if past else None)
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
-        self.timings = Timings(model.entry.rollout.grid.frames, model.entry.fps)
+        self._grid = model.entry.rollout.grid
+        self.timings = Timings(self._grid.frames, model.entry.fps)
         self.record = record_of(model, model.generator.device)
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
         self._writer = TakeWriter(folder, self.record, tell)
@@ -184,8 +185,7 @@ class ChunkProducer:
     def _may_draw(self) -> bool:
         # where there is sound, the frames that wait in the playout may be about to be drawn anew
         unplayed = frames_before(self.history.length) - self._playout.next_frame if self._sound else len(self._playout)
-        frames = self._model.entry.rollout.grid.frames
-        return may_draw(self.look_ahead, unplayed=unplayed, chunk=frames, production=self.timings.production)
+        return may_draw(self.look_ahead, unplayed=unplayed, chunk=self._grid.frames, production=self.timings.production)
 
     def _new_rollout(self) -> Rollout:
         drive = self._sound.new_drive() if self._sound is not None else None
@@ -244,8 +244,7 @@ class ChunkProducer:
         for waiting in self._landing:
             self.timings.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
-                frame = self._playout.released + ahead
-                self._tell(LiveEvent(id=waiting.number, latent=chunk.first, frame=frame))
+                self._tell(LiveEvent(id=waiting.number, latent=chunk.first, frame=self._playout.released + ahead))
         own = self.history.take.cues if chunk.first == 0 else []
         answers = tuple(w.number for w in self._landing if w.number is not None)
         frames = frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers)
@@ -285,7 +284,7 @@ class ChunkProducer:
     async def _draw_anew(self, frame: int, sound: LiveSound) -> None:
         """Draw anew, from where that is seen soonest, with silence after frame `frame`; the take stays the same."""
         at = self._interruptions.soonest(
-            self._model.entry.rollout.grid,
+            self._grid,
             next_frame=self._playout.next_frame,
             production=self.timings.production,
             length=self.history.length,
