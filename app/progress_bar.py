@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streaming.render_job import Job, Report
+from streaming.render_job import Job
+from streaming.render_report import Report
 from streaming.rollout import Boundary
 
 

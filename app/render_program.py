@@ -13,7 +13,10 @@ INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.cli` finds this ve
 
 
 def render_program(library: ModelLibrary, model: str, take: Path, film: Path) -> Program:
-    """Return `longtake render TAKE -o FILM --resume` on the device and engine that run the model here."""
-    command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(film), "--resume"]
+    """Return `longtake render TAKE -o FILM --resume --restart` on the device and engine that run the model here.
+
+    The film follows from the take: what an earlier run left is used where it can be, and is no loss where it cannot.
+    """
+    command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(film), "--resume", "--restart"]
     command += ["--device", library.device.type, "--engine", library.engine_of_render(model)]
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

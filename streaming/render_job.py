@@ -1,97 +1,55 @@
 """Render a take to a file: a rollout with a muxer, which goes on after a crash.
 
-A checkpoint goes with every fragment, and chunks that are drawn again are compared with what they were.
+A checkpoint goes with every fragment, and chunks that are drawn again are compared with what they were. At every
+fragment the film, the checkpoint and then the journal's line about both are synced, so that a power cut costs no more
+than the fragment that was being drawn.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-import cv2
-import numpy as np
 import torch
 
-from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
+from models.checkpoints.synced_files import copy_beginning, make_folder, move, write_whole
 from models.checkpoints.weight_files import CheckpointError
-from models.cue import Cue
-from models.errors import UserError
+from models.state import Snapshot
+from models.time_grid import frames_before
 from streaming.media.video_writer import VideoWriter
+from streaming.render_files import RenderError, RenderFiles
+from streaming.render_report import Report
+from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away, shared_latents
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
-from streaming.take import journal
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
     CheckpointLine,
     ChunkLine,
+    EndLine,
     HeadLine,
+    IntentLine,
+    Journal,
     JournalLine,
-    LandedCue,
     RenderFacts,
     landed_cue,
 )
-from streaming.take.legacy_cues import in_version_1
 from streaming.take.take_file import CueLine, Take, latent_at
 
 CHUNKS_PER_FRAGMENT = 5
-CHECKPOINT_BUDGET = 1 << 30  # bytes of checkpoints kept beside the newest
-
-
-class RenderError(UserError):
-    """Report a render that cannot go on, in one line for a person."""
-
-
-@dataclass
-class Report:
-    """Hold what a render measured."""
-
-    chunks: int = 0
-    frames: int = 0
-    regenerated: int = 0
-    differing: list[int] = field(default_factory=list)  # first latents of chunks that came out otherwise than before
-    warnings: list[str] = field(default_factory=list)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    first_frame_s: float | None = None  # from the start of the render
-    wall_s: float = 0.0
-
-    def add(self, name: str, seconds: float) -> None:
-        self.seconds.setdefault(name, []).append(seconds)
-
-    def notes(self) -> list[str]:
-        """Return what a person should know, a line each."""
-        differing = f"{len(self.differing)} regenerated chunks differ from before, first at latent "
-        return [*self.warnings, *([f"{differing}{self.differing[0]}"] if self.differing else [])]
-
-    def as_json(self) -> dict[str, Any]:
-        medians = {f"{name}_median_s": round(statistics.median(v), 5) for name, v in self.seconds.items()}
-        drawn = sum(sum(v) for v in self.seconds.values())
-        facts = {k: getattr(self, k) for k in ("chunks", "frames", "regenerated", "differing", "warnings", "wall_s")}
-        return {
-            **facts,
-            "first_frame_s": self.first_frame_s,
-            "fps": round(self.frames / drawn, 2) if drawn else 0.0,
-            **medians,
-        }
 
 
 @dataclass(frozen=True)
 class Place:
     """Say where a render goes on: after a fragment whose end has a checkpoint."""
 
-    latent: int
-    offset: int
-    fragments: int
-    frames: int
+    line: CheckpointLine
+    snapshot: Snapshot
 
 
 class Job:
@@ -107,127 +65,156 @@ class Job:
         drive: Callable[[], DriveSource | None] = lambda: None,
         heard: str | None = None,
         portrait: str | None = None,
+        intent: IntentLine | None = None,
+        limit: int | None = None,
     ) -> None:
         """Render `take` to the file `out`, its pictures enlarged `scale` times.
 
         `drive` gives a new drive source for every rollout; `heard` and `portrait` name the sound and the picture that
-        it reads: of a render of another sound or picture nothing is taken over.
+        it reads: of a render of another sound or picture nothing is taken over. `intent` is what was asked for, and
+        `limit` the latent from which on nothing is taken over (both as `request_of` gives them).
         """
         self.take, self.model, self.out, self.scale = take, model, out, scale
-        self._drive, self._heard, self._portrait = drive, heard, portrait
-        self.partial = out.with_name(f"{out.stem}.partial.mp4")
-        self.folder = out.with_name(f"{out.stem}.render")
+        self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
+        self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
         self.chunks = take.chunks(self.grid, self.fps)
         self.record = record_of(model, model.generator.device)
+        length = latent_at(take.length, self.fps)
+        self._intent = intent or IntentLine(type="intent", own=length, length=length)
 
     # -- where to begin --------------------------------------------------------------------------------------------
 
-    def _head(self) -> HeadLine:
-        facts = RenderFacts(
+    def _facts(self) -> RenderFacts:
+        return RenderFacts(
             seed=self.take.seed,
             size=self.take.width_height(self.model.entry.size),
             scale=self.scale,
             heard=self._heard,
             portrait=self._portrait,
         )
-        return HeadLine(type="take", version=VERSION, record=self.record, render=facts)
 
-    def place(self, report: Report, limit: int | None = None) -> tuple[Place, list[JournalLine]] | None:
-        """Find the newest checkpoint, not after latent `limit`, whose past this take shares; and the journal so far."""
-        lines = journal.read(self.folder / "journal.jsonl")
-        if not lines or not isinstance(then := lines[0], HeadLine) or then.render is None:
+    def place(self, past: PastRender, report: Report) -> Place | None:
+        """Find the newest whole checkpoint whose past this take shares; None where the render begins at its start.
+
+        `report` gets a note of whatever is passed over. RenderError if what is there is of another take or model.
+        """
+        if reason := past.cannot_go_on(self._facts(), self.record):
+            raise RenderError(f"{self.out}: cannot go on, {reason}; {BEGIN_ANEW}")
+        if not past.lines:
+            report.warnings.append("nothing to continue from; rendering from the start")
             return None
-        now = self._head().render
-        if then.version == 1 and now is not None:  # the cues of its first chunk tell of the portrait
-            now = now.model_copy(update={"portrait": None})
-        if then.render != now:
-            return None
-        differs = [k for k in self.record if then.record.get(k) != self.record[k]]
-        if {"model", "weights", "codec"} & set(differs):  # a film is drawn and decoded by one model
-            return None
-        if differs:
-            said = ", ".join(f"{k} {then.record.get(k)} → {self.record[k]}" for k in differs)
-            report.warnings.append(f"not the same record as before ({said}); frames may differ slightly")
-        old = _PastChunks(lines)
+        report.warnings += [note for note in (past.damage, past.other_record(self.record)) if note]
         rollout = Rollout(self.model, self.take, drive=self._drive())
-        shared = 0  # latents on whose cues the old render and this take agree
-        while old.has(shared) and old.agrees(shared, self._landing_on(shared), rollout.cues_at(shared)):
-            shared += self.grid.length(shared)
-        end = min(shared, self.grid.start(self.chunks), shared if limit is None else limit)
-        for line in reversed(lines):
-            if isinstance(line, CheckpointLine) and line.latent <= end and self._checkpoint(line.latent).exists():
-                source = self.partial if self.partial.exists() else self.out
-                if source.exists() and source.stat().st_size >= line.offset:
-                    return Place(line.latent, line.offset, line.fragments, line.frames), lines
+        own = self.grid.start(self.chunks)
+        end = shared_latents(
+            self.grid, lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)), past.length(self.grid)
+        )
+        first = past.checkpoints[0].latent if past.checkpoints else 1 if past.chunks else 0
+        if first > min(end, own):
+            why = f"its take differs from latent {end} on" if end < own else "the take has become shorter"
+            raise RenderError(f"{self.out}: cannot go on, {why}, before anything that was kept; {BEGIN_ANEW}")
+        if end < min(own, past.length(self.grid)):
+            report.warnings.append(f"the take differs from what was rendered from latent {end} on")
+        return self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
+
+    def _newest_whole(self, past: PastRender, end: int, report: Report) -> Place | None:
+        """Find the newest place up to latent `end` whose film and checkpoint are as they were written."""
+        generator = self.model.generator
+        film = self.files.partial if self.files.partial.exists() else self.out
+        whole = past.whole_fragments(film)
+        if len(whole) < len(past.checkpoints):
+            seconds = frames_before(whole[-1].latent if whole else 0) / self.fps
+            report.warnings.append(f"{film.name} is damaged after {seconds:.1f} s; it is rendered anew from there")
+        for line in reversed([line for line in whole if line.latent <= end]):
+            path = self.files.checkpoint(line.latent)
+            if not path.exists():  # the budget let it go
+                continue
+            try:
+                return Place(line, load_snapshot(path, generator.device, generator.dtype))
+            except CheckpointError:
+                report.warnings.append(f"{path.name} is damaged; an older checkpoint is used")
+        report.warnings.append("nothing whole to continue from; rendering from the start")
         return None
 
     def _landing_on(self, first: int) -> list[CueLine]:
         return [line for at, line in self.take.landing(self.grid, self.fps) if at == first]
 
-    def _checkpoint(self, latent: int) -> Path:
-        return self.folder / f"checkpoint-{latent:07d}.safetensors"
-
     # -- the work --------------------------------------------------------------------------------------------------
 
     def run(
-        self, *, go_on: bool, limit: int | None = None, progress: Callable[[Boundary, Report], None] = lambda b, r: None
+        self,
+        *,
+        go_on: bool,
+        restart: bool = False,
+        progress: Callable[[Boundary, Report], None] = lambda b, r: None,
     ) -> Report:
-        """Render to the end, with `go_on` from the newest usable checkpoint; the output appears once it is whole."""
+        """Render to the end, with `go_on` from the newest usable checkpoint; the output appears once it is whole.
+
+        What an earlier run left is thrown away only with `restart`; together with `go_on`, only if it is of no use.
+        RenderError if it is in the way, before anything is touched, or if the disk does not take the film.
+        """
         began, report = time.perf_counter(), Report()
         try:
-            self.folder.mkdir(exist_ok=True)
-            lock = _alone(self.folder, self.out)
-            found = self.place(report, limit) if go_on else None
-            if go_on and found is None:
-                report.warnings.append("nothing to continue from; rendering from the start")
-            if found and not self.partial.exists():
-                shutil.copyfile(self.out, self.partial)
-            self._render(found, report, began, progress)
-            os.replace(self.partial, self.out)
-            self.out.with_name(f"{self.out.stem}.take.yaml").write_text(
-                self.take.model_copy(update={"record": self.record, "cues": self._landed()}).dumped(), encoding="utf-8"
-            )
-            lock.close()
-        except (OSError, CheckpointError) as e:
-            reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).splitlines()[0]
-            kept = "; what is done is kept, continue with --resume" if self.partial.exists() else ""
-            raise RenderError(f"{self.out}: cannot be written ({reason}){kept}") from e
+            make_folder(self.files.folder)
+            with self.files.locked():
+                past = PastRender(self.files)
+                found = self._begin(past, report, go_on=go_on, restart=restart)
+                self._render(past, found, report, began, progress)
+                landed = self.take.model_copy(update={"record": self.record, "cues": self._landed()})
+                write_whole(self.files.take, landed.dumped().encode())
+                move(self.files.partial, self.out)
+                self.files.thin(finished=True)
+        except OSError as e:
+            kept = "; what is done is kept, continue with --resume" if self.files.partial.exists() else ""
+            raise RenderError(f"{self.out}: cannot be written ({e.strerror or e}){kept}") from e
         report.wall_s = round(time.perf_counter() - began, 3)
         return report
 
+    def end(self) -> None:
+        """Write that what was asked for is done and was said: until then the same command would only go on with it."""
+        try:
+            with self.files.locked():
+                Journal(self.files.journal, keep=[*PastRender(self.files).lines, EndLine(type="end")]).close()
+        except OSError as e:
+            raise RenderError(f"{self.files.journal}: cannot be written ({e.strerror or e}); the film is whole") from e
+
+    def _begin(self, past: PastRender, report: Report, *, go_on: bool, restart: bool) -> Place | None:
+        if go_on:
+            try:
+                return self.place(past, report)
+            except RenderError as e:
+                if not restart:
+                    raise
+                report.warnings.append(f"{str(e).removesuffix(f'; {BEGIN_ANEW}')}; begun anew")
+        elif not restart:
+            refuse_to_throw_away(self.files, self.model.entry)
+            if past.unfinished:
+                report.warnings.append("an earlier render was cut off before anything of it could be kept; begun anew")
+        return None
+
     def _render(
         self,
-        found: tuple[Place, list[JournalLine]] | None,
+        past: PastRender,
+        found: Place | None,
         report: Report,
         began: float,
         progress: Callable[[Boundary, Report], None],
     ) -> None:
-        place, lines = found or (None, [])
-        snapshot, keep, old = None, list[JournalLine]([self._head()]), _PastChunks([])
-        if place:
-            generator = self.model.generator
-            snapshot = load_snapshot(self._checkpoint(place.latent), generator.device, generator.dtype)
-            old = _PastChunks(lines)
-            keep += self._kept(lines, place.latent)
-        rollout = Rollout(self.model, self.take, snapshot, self._drive())
-        log = journal.Journal(self.folder / "journal.jsonl", keep=keep)
-        start = {"offset": place.offset, "fragments": place.fragments, "frames": place.frames} if place else {}
-        with VideoWriter(self.partial, self.fps, scale=self.scale, **start) as recorder:
+        head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
+        keep: list[JournalLine] = [head, self._intent]
+        keep += self._kept(past, found.line.latent) if found else []
+        with ExitStack() as files:
+            log = files.enter_context(Journal(self.files.journal, keep=keep))
+            self.files.tidy([line.latent for line in keep if isinstance(line, CheckpointLine)])
+            if found and not self.files.partial.exists():
+                copy_beginning(self.out, self.files.partial, found.line.offset)
+            recorder = files.enter_context(self._writer(found))
+            rollout = Rollout(self.model, self.take, found.snapshot if found else None, self._drive())
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)
-                lines_here = self._landing_on(boundary.first)
-                if old.has(boundary.first) and old.agrees(boundary.first, lines_here, boundary.landed):
-                    report.regenerated += 1
-                    if old.hash(boundary.first) != boundary.hash:
-                        report.differing.append(boundary.first)
-                for line in lines_here:
-                    log.write(landed_cue(line.model_copy(update={"landed": boundary.first})))
-                log.write(chunk_line(boundary, {k: round(v, 5) for k, v in boundary.seconds.items()}))
+                self._log(boundary, past if found else None, log, report)
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
-                report.chunks, report.frames = report.chunks + 1, report.frames + len(boundary.frames)
-                for name, seconds in boundary.seconds.items():
-                    report.add(name, seconds)
                 done = self.grid.chunks(rollout.state.index)
                 if done % CHUNKS_PER_FRAGMENT == 0 or done == self.chunks:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
@@ -235,18 +222,41 @@ class Job:
             ending = rollout.ending()
             recorder.add(ending)  # a fragment of its own behind the last checkpoint: extending the take cuts it off
             report.frames += len(ending)
-        log.close()
+            recorder.end_fragment()
+            log.sync()
+            report.film_frames = recorder.frames
+
+    def _writer(self, found: Place | None) -> VideoWriter:
+        """Open the film so far where it goes on."""
+        path, fps, scale = self.files.partial, self.fps, self.scale
+        if found is None:
+            return VideoWriter(path, fps, scale=scale)
+        line = found.line
+        return VideoWriter(path, fps, scale=scale, offset=line.offset, fragments=line.fragments, frames=line.frames)
+
+    def _log(self, boundary: Boundary, past: PastRender | None, log: Journal, report: Report) -> None:
+        """Write of a chunk with the cues that landed on it, and compare it with what it was before."""
+        lines = self._landing_on(boundary.first)
+        if past is not None and past.agrees(boundary.first, lines, boundary.landed):
+            report.regenerated += 1
+            if past.chunks[boundary.first].hash != boundary.hash:
+                report.differing.append(boundary.first)
+        cues = [landed_cue(line.model_copy(update={"landed": boundary.first})) for line in lines]
+        log.write(*cues, chunk_line(boundary, {k: round(v, 5) for k, v in boundary.seconds.items()}))
+        report.chunks, report.frames = report.chunks + 1, report.frames + len(boundary.frames)
+        for name, seconds in boundary.seconds.items():
+            report.add(name, seconds)
 
     def _end_fragment(
-        self, rollout: Rollout, recorder: VideoWriter, log: journal.Journal, report: Report, *, whole: bool
+        self, rollout: Rollout, recorder: VideoWriter, log: Journal, report: Report, *, whole: bool
     ) -> None:
         clock = time.perf_counter()
-        recorder.end_fragment()
+        digest = recorder.end_fragment()
         report.add("encode", time.perf_counter() - clock)
         if not whole:  # a take that is extended renders its last, short fragment anew
             return
         latent = rollout.state.index
-        save_snapshot(rollout.snapshot(), self._checkpoint(latent))
+        save_snapshot(rollout.snapshot(), self.files.checkpoint(latent))
         log.write(
             CheckpointLine(
                 type="checkpoint",
@@ -254,23 +264,16 @@ class Job:
                 offset=recorder.offset,
                 fragments=recorder.fragments,
                 frames=recorder.frames,
+                digest=digest,
             )
         )
-        self._tidy(latent)
+        log.sync()
+        self.files.thin()
 
-    def _tidy(self, newest: int) -> None:
-        """Delete old checkpoints when all exceed the budget: every second one first, then the oldest."""
-        held = sorted(self.folder.glob("checkpoint-*.safetensors"))
-        size = sum(p.stat().st_size for p in held)
-        while size > CHECKPOINT_BUDGET and len(held) > 1:
-            gone = held.pop(1 if len(held) > 2 else 0)
-            size -= gone.stat().st_size
-            gone.unlink()
-
-    def _kept(self, lines: Sequence[JournalLine], latent: int) -> list[JournalLine]:
-        """Return the lines of an older render that end at a checkpoint at `latent`, in today's format."""
+    def _kept(self, past: PastRender, latent: int) -> list[JournalLine]:
+        """Return the lines of an earlier render that end at a checkpoint at `latent`, in today's format."""
         kept: list[JournalLine] = []
-        for line in lines:
+        for line in past.lines:
             if isinstance(line, ChunkLine) and line.first < latent:
                 cues = self._landing_on(line.first)  # the same that landed then
                 kept += [landed_cue(cue.model_copy(update={"landed": line.first})) for cue in cues]
@@ -281,89 +284,6 @@ class Job:
 
     def _landed(self) -> list[CueLine]:
         return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.grid, self.fps)]
-
-
-class _PastChunks:
-    """The chunks of an older render by their first latents, and the cues that landed on them."""
-
-    def __init__(self, lines: Sequence[JournalLine]) -> None:
-        self._chunks = {line.first: line for line in lines if isinstance(line, ChunkLine)}
-        self._cues: dict[int | None, list[CueLine]] = {}
-        for line in lines:
-            if isinstance(line, LandedCue):
-                self._cues.setdefault(line.landed, []).append(line.cue())
-
-    def has(self, first: int) -> bool:
-        """Return whether there was a chunk that begins at latent `first`."""
-        return first in self._chunks
-
-    def hash(self, first: int) -> str:
-        """Return the hash of a chunk's latents."""
-        return self._chunks[first].hash
-
-    def agrees(self, first: int, lines: Sequence[CueLine], cues: Sequence[Cue]) -> bool:
-        """Return whether the same landed on a chunk: these lines of the take, which stand for these cues."""
-        old = self._chunks[first].landed
-        if old is not None:  # of version 1
-            return list(old) == [in_version_1(cue) for cue in cues]
-        return _bare(self._cues.get(first, [])) == _bare(lines)
-
-
-def _bare(lines: Sequence[CueLine]) -> list[CueLine]:
-    """Return what lines do, whatever position they were asked for."""
-    return [line.model_copy(update={"at": 0, "landed": None}) for line in lines]
-
-
-def _alone(folder: Path, out: Path) -> IO[str]:
-    """Return a file whose lock ends with this process; RenderError if another render holds it."""
-    lock = (folder / "lock").open("w")
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise RenderError(f"{out}: another render is writing it; wait for it, or end it") from None
-    return lock
-
-
-def contact_sheet(video: Path, sheet: Path, columns: int = 8, rows: int = 4) -> None:
-    """Write evenly spaced frames of a video as one PNG, left to right, top to bottom."""
-    import av
-
-    with av.open(str(video)) as container:
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)]
-    grid = np.concatenate([np.concatenate(chosen[r * columns : (r + 1) * columns], 1) for r in range(rows)], 0)
-    if not cv2.imwrite(str(sheet), grid[..., ::-1]):
-        raise RenderError(f"{sheet}: cannot be written")
-
-
-def position(text: str, fps: int) -> int:
-    """Return the latent that seconds such as 12s, or a number of latents, on the command line mean."""
-    try:
-        return latent_at(int(text) if text.isdigit() else text, fps)
-    except ValueError as e:
-        raise RenderError(f"{text!r} is neither a number of latents nor seconds such as 12s") from e
-
-
-def extended(take: Take, more: str, entry: Entry, folder: Path) -> Take:
-    """The take, longer by `more` than the render in `folder` came to."""
-    lines = [line for line in journal.read(folder / "journal.jsonl") if isinstance(line, ChunkLine)]
-    asked = latent_at(take.length, entry.fps)
-    have = lines[-1].first + entry.rollout.grid.length(lines[-1].first) if lines else asked
-    return take.model_copy(update={"length": max(have, asked) + position(more, entry.fps)})
-
-
-def write_report(report: Report, job: Job, path: Path) -> None:
-    landed = [
-        {"latent": first, **entry.model_dump(exclude_defaults=True)}
-        for first, entry in job.take.landing(job.grid, job.fps)
-    ]
-    path.write_text(
-        json.dumps({"record": job.record, "cues": landed, **report.as_json()}, indent=2) + "\n", encoding="utf-8"
-    )
 
 
 def torch_device(name: str) -> torch.device:

@@ -19,6 +19,9 @@ def avatar(
     face: Annotated[str, typer.Option("--face", help="or a face: ada, bo, cem … or hair=curly,skin=deep")] = "ada",
     out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("avatar.mp4"),
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="throw an unfinished render away; with --resume only if it is of no use")
+    ] = False,
     scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="of the noise")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
@@ -34,8 +37,13 @@ def avatar(
     from app.progress_bar import shown
     from models.catalog import AVATAR
     from models.pocket.world.portrait.gallery import drawn, face_named
+    from streaming.render_files import RenderFiles
+    from streaming.render_resume import refuse_to_throw_away
     from streaming.speech import avatar_film
     from streaming.speech.portrait_check import doubt
+
+    if not resume and not restart:
+        refuse_to_throw_away(RenderFiles(out.with_name(f"{out.stem}.silent.mp4")), AVATAR)
 
     picture = avatar_film.portrait_of(portrait, AVATAR.size) if portrait else drawn(face_named(face))
     sound = audio or avatar_film.said(say or "", out)
@@ -44,8 +52,9 @@ def avatar(
         print(f"note: {note}", file=sys.stderr)
     job = avatar_film.job_of(model, picture, sound, out, seed, scale)
     with shown(job) as progress:
-        result = job.run(go_on=resume, progress=progress)
+        result = job.run(go_on=resume, restart=restart, progress=progress)
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     avatar_film.with_sound(job.out, sound, out)
-    print(f"{out}: {result.frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")
+    print(f"{out}: {result.film_frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")
+    job.files.discard()

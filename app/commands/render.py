@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, LogLevelOption, require_writable
+from app.commands import ENGINE_HELP, CommandError, LogLevelOption, require_writable
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def render(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("out.mp4"),
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="throw an unfinished render away; with --resume only if it is of no use")
+    ] = False,
     extend: Annotated[str | None, typer.Option(help="make a finished render longer by this much, such as 30s")] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")
@@ -56,35 +59,50 @@ def render(
     entry = find(script.model)
     from app.loaded_model import load_model
     from app.progress_bar import shown
-    from models.time_grid import frames_before
-    from streaming import render_job
+    from streaming.render_files import RenderFiles
+    from streaming.render_job import Job
+    from streaming.render_report import contact_sheet, write_report
+    from streaming.render_resume import position, refuse_to_throw_away, request_of
 
+    files = RenderFiles(out if entry.driving_features is None else out.with_name(f"{out.stem}.silent.mp4"))
+    goes_on = resume or extend is not None or start is not None
+    if restart and (extend is not None or start is not None):
+        raise CommandError("--restart begins anew; --extend and --from keep what is there: say one of them")
+    if not goes_on and not restart:
+        refuse_to_throw_away(files, entry)
+    more, begin = (None if text is None else position(text, entry.fps) for text in (extend, start))
+    if more == 0:
+        raise CommandError("--extend 0 adds nothing; say how much longer, such as 30s")
+    request = request_of(script, entry, files, more=more, start=begin, anew=not goes_on)
+    script = request.take
     loaded = load_model(entry, device, engine)
     _warn_of_unknown_words(loaded, script)
-    if extend:
-        script = render_job.extended(script, extend, entry, out.with_name(f"{out.stem}.render"))
-    limit = render_job.position(start, entry.fps) if start else None
     sound = None
     if entry.driving_features is None:
-        job = render_job.Job(script, loaded, out, scale=scale)
+        job = Job(script, loaded, out, scale=scale, intent=request.intent, limit=request.limit)
     else:
         from streaming.speech.avatar_film import hushed, job_of_take, with_sound
 
-        job, sound = job_of_take(loaded, script, take.parent, out, scale)
+        job, sound = job_of_take(loaded, script, take.parent, out, scale, intent=request.intent, limit=request.limit)
     changed = _changed_record(script.record or {}, job.record)
     with shown(job) as progress:
-        result = job.run(go_on=resume or extend is not None or start is not None, limit=limit, progress=progress)
+        result = job.run(go_on=goes_on, restart=restart, progress=progress)
     result.warnings += changed
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
         with_sound(job.out, sound, out, hushed(script, loaded))
     if report:
-        render_job.write_report(result, job, report)
+        write_report(result, job.record, script.landing(job.grid, job.fps), report)
     if sheet:
-        render_job.contact_sheet(out, sheet)
-    seconds, fps = frames_before(job.grid.start(job.chunks)) / job.fps, result.as_json()["fps"]
+        contact_sheet(out, sheet)
+    seconds, fps = result.film_frames / job.fps, result.as_json()["fps"]
     print(f"{out}: {seconds:.1f} s of video, {fps:.0f} fps, first frame after {result.first_frame_s} s")
+    if sound is not None:
+        job.files.discard()
+    else:
+        print(f"note: {job.files.said()}", file=sys.stderr)
+        job.end()
 
 
 def _warn_of_unknown_words(model: Model, take: Take) -> None:

@@ -1,13 +1,16 @@
 """Keep a take's snapshot as a file, exact to the bit: safetensors, with structure and plain values as JSON metadata.
 
+Beside them stands a digest of the whole file, made while its own place holds zeros (BLAKE2b, RFC 7693).
+
 Format 2 is the snapshot itself, field by field, so that what is added to it is written and read with no change here.
 Format 1, without a number, is that of earlier releases; it is still read, so that a render goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
@@ -16,41 +19,47 @@ from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from models.checkpoints.legacy_snapshots import read_format_1
+from models.checkpoints.synced_files import write_whole
 from models.checkpoints.weight_files import CheckpointError
 from models.dataclass_tree import children
 from models.snapshots import Snapshot
 
 FORMAT = 2
+DIGEST_BYTES = 32
+BLANK = "0" * 2 * DIGEST_BYTES
 COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the precision of the model that made them
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write atomically; a reader never sees half a snapshot. CheckpointError if the disk does not take it."""
+    """Write a snapshot in one move, synced: a reader never sees half of it. OSError if the disk does not take it."""
     tensors: dict[str, Tensor] = {}
     facts = {"format": FORMAT, "snapshot": _packed(snapshot, "", tensors)}
-    partial = path.with_suffix(".partial")
-    try:
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial, {"facts": json.dumps(facts)})
-        os.replace(partial, path)
-    except SafetensorError as e:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: not written ({str(e).splitlines()[0]})") from e
+    metadata = {"facts": json.dumps(facts), "digest": BLANK}
+    data = bytearray(save({k: v.contiguous().clone() for k, v in tensors.items()}, metadata))
+    place = _digest_place(data)
+    assert place is not None  # it was just written
+    data[place] = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest().encode()
+    write_whole(path, bytes(data))
 
 
 def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snapshot:
     """Read a snapshot as it was saved, what a model computed in `dtype`, if one of another precision saved it.
 
-    CheckpointError if the file is damaged, or of a format that is not known here.
+    CheckpointError if the file is missing or damaged, or of a format that is not known here.
     """
     try:
-        with safe_open(path, "pt", device=str(device)) as f:
-            facts: dict[str, Any] = json.loads(f.metadata()["facts"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+        data = path.read_bytes()
+    except OSError as e:
+        raise CheckpointError(f"{path}: cannot be read ({e.strerror})") from e
+    if not _is_whole(data):
+        raise CheckpointError(f"{path}: a snapshot that is damaged")
+    try:
+        facts: dict[str, Any] = json.loads(json.loads(_header(data))["__metadata__"]["facts"])
+        tensors = {k: t.to(device) for k, t in load(data).items()}
         version = facts.get("format", 1)
         if version == 1:
             return read_format_1(facts, tensors, dtype)
@@ -61,6 +70,30 @@ def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snaps
     except Exception as e:  # a damaged file fails in many ways, and all mean the same
         raise CheckpointError(f"{path}: not a snapshot that can be read ({type(e).__name__})") from e
     raise CheckpointError(f"{path}: a snapshot in format {version}; this release reads formats 1 and {FORMAT}")
+
+
+def _header(data: bytes | bytearray) -> bytes:
+    """Return the header of a safetensors file, JSON behind its length in 8 bytes."""
+    return bytes(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def _digest_place(data: bytes | bytearray) -> slice | None:
+    """Return where the digest stands in a file; None in one of a release that wrote none.
+
+    No fact can look like it: the quotes of JSON in JSON are written with a backslash.
+    """
+    found = re.compile(rb'"digest":"([0-9a-f]{%d})"' % (2 * DIGEST_BYTES)).search(data, 8, 8 + len(_header(data)))
+    return slice(*found.span(1)) if found else None
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether a file has the digest that it was written with, or none at all."""
+    place = _digest_place(data)
+    if place is None:
+        return True
+    blank = bytearray(data)
+    blank[place] = BLANK.encode()
+    return hashlib.blake2b(blank, digest_size=DIGEST_BYTES).hexdigest().encode() == data[place]
 
 
 def _packed(value: object, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -6,6 +6,7 @@ file that was interrupted and continued equals, byte for byte, a file that was w
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,6 +17,8 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from models.checkpoints.synced_files import AppendedFile
 
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
 
@@ -87,11 +90,14 @@ class VideoWriter:
         `fps` is in frames a second, and pictures are enlarged by the whole factor `scale`.
         """
         self.fps, self.scale = fps, scale
-        self.offset, self.fragments, self.frames = offset, fragments, frames
+        self.fragments, self.frames = fragments, frames
         self._waiting: list[Frames] = []
-        self._file = path.open("r+b" if offset else "wb")
-        self._file.seek(offset)
-        self._file.truncate()
+        self._file = AppendedFile(path, keep=offset)
+
+    @property
+    def offset(self) -> int:
+        """Return where the last whole fragment ends, in bytes."""
+        return self._file.size
 
     def add(self, frames: Frames) -> None:
         """Add frames [n, H, W, 3] RGB to the fragment that is open."""
@@ -101,20 +107,24 @@ class VideoWriter:
                 frame = cv2.resize(frame, size, interpolation=cv2.INTER_LANCZOS4)
             self._waiting.append(np.ascontiguousarray(frame))
 
-    def end_fragment(self) -> None:
-        """Encode the open fragment and append it to the file; OSError if the disk is full."""
+    def end_fragment(self) -> str:
+        """Encode what waits and append it, synced; return its digest, or "" if nothing waited.
+
+        OSError if the disk is full; the file then ends with the fragment before.
+        """
         if not self._waiting:
-            return
+            return ""
         init, fragment = encode_fragment(self._waiting, self.frames, self.fragments, self.fps)
-        self._file.write(fragment if self.fragments else init + fragment)
-        self._file.flush()
-        self.offset = self._file.tell()
+        data = fragment if self.fragments else init + fragment
+        self._file.append(data)
+        self._file.sync()
         self.frames += len(self._waiting)
         self.fragments += 1
         self._waiting = []
+        return digest_of(data)
 
     def close(self) -> None:
-        """Close the file; the open fragment is not written."""
+        """Close the file; frames that wait are dropped."""
         self._file.close()
 
     def __enter__(self) -> VideoWriter:
@@ -124,7 +134,13 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the open fragment, unless there was an error, and close the file."""
-        if error is None:
-            self.end_fragment()
-        self.close()
+        try:
+            if error is None:
+                self.end_fragment()
+        finally:
+            self.close()
+
+
+def digest_of(data: bytes) -> str:
+    """Return a name for exactly these bytes of a film: 32 hexadecimal digits (BLAKE2b, RFC 7693)."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 import wave
 from collections.abc import Sequence
@@ -19,12 +18,15 @@ from PIL import Image
 
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
+from models.checkpoints.synced_files import move, sync_file
 from models.cue import Reference
 from models.driving_signal import FRAME, RATE, heard_before
 from models.pocket.world.portrait.tts import Speaker, speak
-from streaming.render_job import Job, RenderError
+from streaming.render_files import RenderError
+from streaming.render_job import Job
 from streaming.speech import audio_file
 from streaming.speech.portrait_drive import PortraitDrive, latents_of
+from streaming.take.journal import IntentLine
 from streaming.take.take_file import CueLine, Take
 
 BITRATE = 96_000  # of the sound
@@ -114,8 +116,20 @@ def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
     return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
 
 
-def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 1) -> tuple[Job, Path]:
-    """Return the render of what an avatar said live, and its sound; RenderError if its files are not in the folder."""
+def job_of_take(
+    model: Model,
+    take: Take,
+    folder: Path,
+    out: Path,
+    scale: int = 1,
+    *,
+    intent: IntentLine | None = None,
+    limit: int | None = None,
+) -> tuple[Job, Path]:
+    """Return the render of what an avatar said live, and its sound; RenderError if its files are not in the folder.
+
+    `intent` and `limit` are those of the job.
+    """
     if take.reference is None or take.sound is None:
         raise RenderError(f"{model.entry.name} needs a portrait and a sound: let it speak with longtake avatar")
     portrait, sound = folder / take.reference, folder / take.sound
@@ -131,6 +145,8 @@ def job_of_take(model: Model, take: Take, folder: Path, out: Path, scale: int = 
         drive=lambda: PortraitDrive(model, reference, audio_file.read(sound)),
         heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
         portrait=_named(reference),
+        intent=intent,
+        limit=limit,
     )
     return job, sound
 
@@ -161,7 +177,8 @@ def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, 
                 at += len(piece)
                 film.mux(voice.encode(frame))
             film.mux(voice.encode(None))
-        os.replace(partial, out)
+        sync_file(partial)
+        move(partial, out)
     except (FFmpegError, OSError) as e:
         partial.unlink(missing_ok=True)
         raise RenderError(f"{out}: cannot be written ({getattr(e, 'strerror', None) or e})") from e

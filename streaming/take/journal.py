@@ -1,23 +1,27 @@
 """The journal of a take, live or rendered: one JSON object a line, appended as it happens, so that a kill loses little.
 
-A journal begins with a `take` line, which has the format's version, and ends with an `end` line if nobody cut it off.
+A journal begins with a `take` line, which has the format's version, and ends with an `end` line if nothing cut it off.
 Between them stand a `chunk` line for every chunk, with the cues that landed on it before it, and a `checkpoint` line
-where a render can go on. Journals of version 1 are read as well: they had no version, a render's told of its cues by
-their `repr` in the chunk lines, and of its take in the `take` line itself.
+where a render can go on: what such a line speaks of is on the disk before the line is. An `intent` line tells what a
+render was asked for, so that it is finished as it was asked for after a kill. Journals of version 1 are read as well:
+they had no version, a render's told of its cues by their `repr` in the chunk lines, and of its take in the `take` line
+itself.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from models.checkpoints.synced_files import AppendedFile, write_whole
 from streaming.take.take_file import CueLine, Take
 
 VERSION: Final = 2
+Count = Annotated[int, Field(ge=0)]
 Record = dict[str, str | int]  # what must be the same for a replay to give the same latents
 
 
@@ -82,8 +86,8 @@ class ChunkLine(_Line):
     """Tells of a chunk that reached its boundary."""
 
     type: Literal["chunk"]
-    first: Annotated[int, Field(ge=0)]
-    latents: int | None = None  # a render did not tell in version 1
+    first: Count
+    latents: Annotated[int, Field(ge=1)] | None = None  # a render did not tell in version 1
     hash: str
     disagreement: float | None = None  # with the knot that it took up
     seconds: dict[str, float] | None = None
@@ -94,10 +98,21 @@ class CheckpointLine(_Line):
     """Tells where a render can go on: its film ends with a whole fragment there."""
 
     type: Literal["checkpoint"]
-    latent: int
-    offset: int  # bytes of the film
-    fragments: int
-    frames: int
+    latent: Count
+    offset: Count  # bytes of the film
+    fragments: Count
+    frames: Count
+    digest: str | None = None  # BLAKE2b of the film since the checkpoint before; earlier releases did not tell
+
+
+class IntentLine(_Line):
+    """Tells how long a render is to become, and what made it so, in latents."""
+
+    type: Literal["intent"]
+    own: Count  # length that its take had
+    length: Count
+    more: Count | None = None  # by which it was to become longer than it was
+    start: Count | None = Field(default=None, alias="from")  # at which it was to be rendered anew
 
 
 class RedrawnLine(_Line):
@@ -113,7 +128,7 @@ class EndLine(_Line):
     type: Literal["end"]
 
 
-JournalLine = HeadLine | LandedCue | ChunkLine | CheckpointLine | RedrawnLine | EndLine
+JournalLine = HeadLine | LandedCue | ChunkLine | CheckpointLine | IntentLine | RedrawnLine | EndLine
 _LINES: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(discriminator="type")])
 
 
@@ -121,20 +136,28 @@ class Journal:
     """Appends lines to a file."""
 
     def __init__(self, path: Path, *, keep: Iterable[JournalLine] = ()) -> None:
-        """Begin the file with the lines to keep, replacing what was there in one move."""
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line.written() + "\n" for line in keep), encoding="utf-8")
-        os.replace(partial, path)
-        self._file = path.open("a", encoding="utf-8")
+        """Begin the file with the lines to keep, synced, in place of what was there; OSError as of `write`."""
+        kept = "".join(line.written() + "\n" for line in keep).encode()
+        write_whole(path, kept)
+        self._file = AppendedFile(path, keep=len(kept))
 
-    def write(self, line: JournalLine) -> None:
-        """Append a line; it is on its way to the disk on return. OSError if the disk does not take it."""
-        self._file.write(line.written() + "\n")
-        self._file.flush()
+    def write(self, *lines: JournalLine) -> None:
+        """Append lines: a kill leaves them, a power cut only after `sync`. OSError if the disk does not take them."""
+        self._file.append("".join(line.written() + "\n" for line in lines).encode())
+
+    def sync(self) -> None:
+        """Return when all lines are on the disk; OSError if it did not take them."""
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def landed_cue(line: CueLine) -> LandedCue:
@@ -142,15 +165,30 @@ def landed_cue(line: CueLine) -> LandedCue:
     return LandedCue.model_validate({"type": "cue", **line.model_dump(exclude_defaults=True)})
 
 
-def read(path: Path) -> list[JournalLine]:
-    """Return every whole line in order; an empty list if there is no journal of a known version.
+@dataclass(frozen=True)
+class Reading:
+    """Holds the lines of a journal as far as they can be trusted."""
 
-    A kill may tear the last line, and what follows a torn or foreign line is not trusted: reading ends before it.
+    lines: list[JournalLine]
+    damage: str = ""  # one line about what could not be read; empty if that is nothing, or the torn end of a kill
+
+
+def read(path: Path) -> list[JournalLine]:
+    """Return every whole line in order; an empty list if there is no journal of a known version."""
+    return examine(path).lines
+
+
+def examine(path: Path) -> Reading:
+    """Read a journal up to the first line that is none: what follows a torn or foreign line is not trusted.
+
+    A kill may tear the last line. Anything else, such as zeros or lost blocks after a power cut, is told as damage.
     """
     lines: list[JournalLine] = []
     if not path.exists():
-        return lines
-    for text in path.read_bytes().split(b"\n"):
+        return Reading(lines)
+    data = path.read_bytes()
+    begin = 0
+    for text in data.split(b"\n"):
         try:
             line = _LINES.validate_json(text)
         except ValidationError:
@@ -158,4 +196,12 @@ def read(path: Path) -> list[JournalLine]:
         if isinstance(line, HeadLine) is bool(lines):  # one begins the journal, and there is no other
             break
         lines.append(line)
-    return lines
+        begin += len(text) + 1
+    rest = data[begin:]
+    torn = lines and b"\n" not in rest and b"\0" not in rest
+    return Reading(lines, "" if torn or not rest else _damage(len(lines) + 1, rest))
+
+
+def _damage(number: int, rest: bytes) -> str:
+    what = "is zeros" if not rest.strip(b"\0\n") else "cannot be read"
+    return f"line {number} of the journal {what}; it and what follows, {len(rest)} bytes, are left out"

@@ -73,9 +73,15 @@ def test_a_render_is_not_resumed_with_another_codec(tmp_path: Path) -> None:
         job(out).run(go_on=False, progress=killed_at(15))
     other = job(out)
     other.record["codec"] = "another"
-    report = other.run(go_on=True)
-    assert report.chunks == 28  # drawn from the start
-    assert job(out).record["codec"] != "another"
+    before = contents(tmp_path)
+    with pytest.raises(RenderError, match=r"another codec.*nothing was touched; --restart begins anew"):
+        other.run(go_on=True)
+    assert contents(tmp_path) == before
+    assert other.run(go_on=True, restart=True).chunks == 28  # drawn from the start
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_extended_equals_rendered_at_once(tmp_path: Path) -> None:

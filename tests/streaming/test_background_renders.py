@@ -14,7 +14,8 @@ from conftest import tiny_model
 
 from streaming import background_renders
 from streaming.background_renders import BackgroundRenders, Program, without_folders
-from streaming.render_job import Job, RenderError, _alone
+from streaming.render_files import RenderError
+from streaming.render_job import Job
 from streaming.take.archive import Archive
 from streaming.take.take_file import CueLine, Take
 
@@ -131,10 +132,8 @@ def test_a_message_for_a_viewer_names_files_but_no_folders(message: str, said: s
 def test_a_second_render_of_the_same_file_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "a.mp4"
     job = Job(TAKE, tiny_model(), out)
-    job.folder.mkdir()
-    held = _alone(job.folder, out)
-    with pytest.raises(RenderError, match=r"a\.mp4: another render is writing it"):
+    job.files.folder.mkdir()
+    with job.files.locked(), pytest.raises(RenderError, match=r"a\.mp4: another render is writing it"):
         job.run(go_on=False)
-    held.close()
     job.run(go_on=False)
     assert out.exists()

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import replayed
 
-from streaming.render_job import Job, Report
+from streaming.render_files import RenderError, RenderFiles
+from streaming.render_job import Job
+from streaming.render_report import Report
+from streaming.render_resume import PastRender
 from streaming.take import journal
 from streaming.take.history import replay_journal
-from streaming.take.journal import ChunkLine, EndLine, HeadLine, Journal, JournalLine, landed_cue
+from streaming.take.journal import ChunkLine, EndLine, HeadLine, IntentLine, Journal, JournalLine, landed_cue
 from streaming.take.take_file import CueLine, Take
 
 OLD = Path(__file__).parent / "journals"
@@ -97,31 +100,38 @@ def film(tmp_path: Path, **changes: object) -> Job:
     ]
     take = Take.model_validate({"model": "tiny", "seed": 5, "length": 18, "cues": cues} | changes)
     job = Job(take, tiny_model(), tmp_path / "film.mp4")
-    job.folder.mkdir(exist_ok=True)
-    shutil.copy(OLD / "render_v1.jsonl", job.folder / "journal.jsonl")
-    (job.folder / "checkpoint-0000015.safetensors").touch()
-    job.partial.write_bytes(bytes(5556))
+    job.files.folder.mkdir(exist_ok=True)
+    shutil.copy(OLD / "render_v1.jsonl", job.files.journal)
+    Job(take, tiny_model(), tmp_path / "other.mp4").run(go_on=False)  # a film and a checkpoint to stand for theirs
+    shutil.copy(RenderFiles(tmp_path / "other.mp4").checkpoint(15), job.files.checkpoint(15))
+    shutil.copy(tmp_path / "other.mp4", job.files.partial)
     return job
 
 
 def test_a_render_goes_on_from_a_checkpoint_of_version_1(tmp_path: Path) -> None:
-    found = film(tmp_path).place(Report())
+    job = film(tmp_path)
+    past = PastRender(job.files)
+    assert len(past.chunks) == 6
+    found = job.place(past, Report())
     assert found is not None
-    place, lines = found
-    assert (place.latent, place.offset, place.fragments, place.frames) == (15, 5556, 1, 57)
-    assert sum(line.type == "chunk" for line in lines) == 6
+    assert (found.line.latent, found.line.offset, found.line.fragments, found.line.frames) == (15, 5556, 1, 57)
+    assert found.snapshot.index == 15
 
 
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"cues": [CueLine(prompt="another")]}])
 def test_a_render_of_another_take_does_not(tmp_path: Path, changes: dict[str, object]) -> None:
-    assert film(tmp_path, **changes).place(Report()) is None
+    job = film(tmp_path, **changes)
+    with pytest.raises(RenderError, match="nothing was touched; --restart begins anew"):
+        job.place(PastRender(job.files), Report())
 
 
 def test_live_and_rendered_takes_have_one_format(tmp_path: Path) -> None:
     job = Job(Take(model="tiny", seed=5, length=6, cues=[CueLine(prompt="one")]), tiny_model(), tmp_path / "film.mp4")
     job.run(go_on=False)
-    head, *lines = journal.read(job.folder / "journal.jsonl")
+    job.end()
+    head, intent, *lines = journal.read(job.files.journal)
     assert isinstance(head, HeadLine)
     assert head.version == 2
-    assert [line.type for line in lines] == ["cue", "chunk", "chunk"]
+    assert intent == IntentLine(type="intent", own=6, length=6)
+    assert [line.type for line in lines] == ["cue", "chunk", "chunk", "end"]
     assert lines[0] == landed_cue(CueLine(prompt="one", landed=0))

@@ -1,0 +1,96 @@
+"""Name, lock and tidy the files of a render, which lie beside its film."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from models.checkpoints.synced_files import remove, sync_folder
+from models.errors import UserError
+
+MOST_CHECKPOINTS, MOST_BYTES = 24, 128 << 20  # kept while a film is rendered
+MOST_OF_FINISHED, BYTES_OF_FINISHED = 8, 32 << 20  # kept of a finished one, for --extend and --from
+LEAST_CHECKPOINTS = 2  # kept whatever they take: the newest may be damaged
+LEFT_BY_KILLS = ("*.partial", ".tmp*")  # files that were being written, by this release and by earlier ones
+
+
+class RenderError(UserError):
+    """Report a render that cannot go on, in one line for a person."""
+
+
+class RenderFiles:
+    """Know the files of the render to one film."""
+
+    def __init__(self, out: Path) -> None:
+        """Name what belongs to the film `out`; nothing is touched."""
+        self.out = out
+        self.partial = out.with_name(f"{out.stem}.partial.mp4")  # the film as far as it is
+        self.folder = out.with_name(f"{out.stem}.render")
+        self.journal = self.folder / "journal.jsonl"
+        self.take = out.with_name(f"{out.stem}.take.yaml")  # what the film was rendered from
+
+    def checkpoint(self, latent: int) -> Path:
+        """Return the path of the checkpoint of the render's boundary at `latent`."""
+        return self.folder / f"checkpoint-{latent:07d}.safetensors"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints that there are, the oldest first."""
+        return sorted(self.folder.glob("checkpoint-*.safetensors"))
+
+    def said(self) -> str:
+        """Say in one line what is kept beside a finished film."""
+        held = self.checkpoints()
+        megabytes = sum(path.stat().st_size for path in held) / 1e6
+        return f"{len(held)} checkpoints, {megabytes:.0f} MB, are kept for --extend and --from in {self.folder}"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the render for this process (POSIX); RenderError if another process does."""
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RenderError(f"{self.out}: another render is writing it; wait for it, or end it") from None
+            yield
+
+    def tidy(self, named: Sequence[int]) -> None:
+        """Delete what killed writes left, and all checkpoints but those at the latents in `named`."""
+        kept = {self.checkpoint(latent) for latent in named}
+        left = [path for pattern in LEFT_BY_KILLS for path in self.folder.glob(pattern)]
+        for path in [*left, *(p for p in self.checkpoints() if p not in kept)]:
+            remove(path)
+
+    def thin(self, *, finished: bool = False) -> None:
+        """Delete checkpoints until the rest is within its budget: those that lie closest together, not the newest."""
+        most, budget = (MOST_OF_FINISHED, BYTES_OF_FINISHED) if finished else (MOST_CHECKPOINTS, MOST_BYTES)
+        held = {_latent(path): path for path in self.checkpoints()}
+        sizes = {latent: path.stat().st_size for latent, path in held.items()}
+        while len(held) > LEAST_CHECKPOINTS and (len(held) > most or sum(sizes.values()) > budget):
+            latents = [0, *held]
+            gaps = {at: after - before for before, at, after in zip(latents, latents[1:], latents[2:], strict=False)}
+            gaps.pop(latents[-2])  # the last but one takes the place of a newest that is damaged
+            gone = min(gaps, key=lambda at: gaps[at])
+            remove(held.pop(gone))
+            del sizes[gone]
+
+    def discard(self) -> None:
+        """Delete all, once the frames are in another film. The journal goes first, as it speaks of the rest."""
+        remove(self.journal)
+        if self.folder.is_dir():
+            sync_folder(self.folder)
+        self.tidy(())
+        for path in (self.folder / "lock", self.folder / "said.wav", self.partial, self.out, self.take):
+            remove(path)
+        with contextlib.suppress(OSError):  # something of another kind lies in it, or it is not there
+            self.folder.rmdir()
+
+
+def _latent(checkpoint: Path) -> int:
+    return int(checkpoint.stem.partition("-")[2])
