@@ -95,22 +95,25 @@ class BackgroundRenders:
         """
         self._archive, self._program, self._device, self._watched = archive, program, device, watched
         self._renders: dict[str, Render] = {}
-        self._turn = asyncio.Lock()
+        self._turn, self._starting = asyncio.Lock(), asyncio.Lock()
 
     def film(self, name: str) -> Path:
         """Return the path of a take's finished film."""
         return self._archive.folder / f"{name}.mp4"
 
-    def start(self, name: str, take: Take) -> None:
+    async def start(self, name: str, take: Take) -> None:
         """Queue a take, or what has been added to it since its last render; do nothing while it is being rendered.
 
         Raises UnknownModelError, and OSError where the take file cannot be written.
         """
-        render = self._renders.get(name)
-        if render is None or render.over:
+        async with self._starting:
+            render = self._renders.get(name)
+            if render is not None and not render.over:
+                return
             entry = catalog.find(take.model)
             render = Render(name, entry.name, take.chunks(entry.rollout.grid, entry.fps))
-            path = self._archive.write(name, take)  # a full disk raises here, before anything has begun
+            # a full disk raises here, before anything has begun; a thread waits for the disk, and no session does
+            path = await asyncio.to_thread(self._archive.write, name, take)
             self._renders[name] = render
             render.task = asyncio.get_running_loop().create_task(self._run(render, path))
 

@@ -19,7 +19,7 @@ from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.synced_files import copy_beginning, make_folder, move, write_whole
 from models.checkpoints.weight_files import CheckpointError
-from models.state import Snapshot
+from models.snapshots import Snapshot
 from models.time_grid import frames_before
 from streaming.media.video_writer import VideoWriter
 from streaming.render_files import RenderError, RenderFiles
@@ -175,7 +175,7 @@ class Job:
         """Write that what was asked for is done and was said: until then the same command would only go on with it."""
         try:
             with self.files.locked():
-                Journal(self.files.journal, keep=[*PastRender(self.files).lines, EndLine(type="end")]).close()
+                Journal.replacing(self.files.journal, [*PastRender(self.files).lines, EndLine(type="end")]).close()
         except OSError as e:
             raise RenderError(f"{self.files.journal}: cannot be written ({e.strerror or e}); the film is whole") from e
 
@@ -205,7 +205,7 @@ class Job:
         keep: list[JournalLine] = [head, self._intent]
         keep += self._kept(past, found.line.latent) if found else []
         with ExitStack() as files:
-            log = files.enter_context(Journal(self.files.journal, keep=keep))
+            log = files.enter_context(Journal.replacing(self.files.journal, keep))
             self.files.tidy([line.latent for line in keep if isinstance(line, CheckpointLine)])
             if found and not self.files.partial.exists():
                 copy_beginning(self.out, self.files.partial, found.line.offset)

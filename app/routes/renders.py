@@ -17,7 +17,7 @@ router = APIRouter()
 async def render(take: str, script: KnownTake, services: ServicesOf) -> Progress | None:
     """Render a take as `longtake render` does; asked again, render what was added since."""
     try:
-        services.renders.start(take, script)
+        await services.renders.start(take, script)
     except OSError as e:
         raise HTTPException(507, f"the take cannot be written ({e.strerror}); free some space") from None
     return services.renders.progress(take)

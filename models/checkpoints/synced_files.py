@@ -27,10 +27,11 @@ class AppendedFile:
     """Append to a file; `size` is where it ends."""
 
     def __init__(self, path: Path, *, keep: int = 0) -> None:
-        """Open or create a file and cut it to its first `keep` bytes; its name is synced. ValueError if it has fewer.
+        """Open or create a file and cut it to its first `keep` bytes; ValueError if it has fewer.
 
         OSError if the disk does not take it.
         """
+        self._folder: Path | None = path.parent  # until its name is synced
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
         try:
             size = os.fstat(self._file).st_size
@@ -38,7 +39,6 @@ class AppendedFile:
                 raise ValueError(f"{path} has {size} bytes, not {keep}")
             if size > keep:
                 os.ftruncate(self._file, keep)
-            sync_folder(path.parent)
         except BaseException:
             os.close(self._file)
             raise
@@ -57,7 +57,14 @@ class AppendedFile:
         self.size += len(data)
 
     def sync(self) -> None:
-        """Return when all that was appended is on the disk; OSError if it did not take it."""
+        """Return when all that was appended is on the disk, and the file's name; OSError if it did not take them."""
+        self.sync_content()
+        if self._folder is not None:
+            sync_folder(self._folder)
+            self._folder = None
+
+    def sync_content(self) -> None:
+        """Return when all that was appended is on the disk, for a file that is to get another name."""
         _sync(self._file)
 
     def close(self) -> None:
@@ -148,7 +155,7 @@ def _replacing(path: Path) -> Iterator[AppendedFile]:
     try:
         with AppendedFile(partial) as file:
             yield file
-            file.sync()
+            file.sync_content()
         move(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -142,10 +142,10 @@ class ChunkProducer:
         self._over = True
         self.wake()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write the take file, and release snapshots and files."""
         self._writer.end(self.history)
-        self._writer.close()
+        await self._writer.close()
         self._rollout.forget()
         if self._sound is not None:
             self._sound.close()

@@ -255,7 +255,7 @@ class Session:
         self.broadcast.close()
         if self.playout.sound is not None:
             self.playout.sound.close()
-        self.producer.close()
+        await self.producer.close()
         self.playout.clear()
         self._events.close()
 

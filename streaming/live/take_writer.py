@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +41,13 @@ class TakeWriter:
         """End the journal and write the take file."""
         self._write(lambda files: files.end(history))
 
-    def close(self) -> None:
-        """Close the journal's file."""
-        self._write(TakeFiles.close)
+    async def close(self) -> None:
+        """Wait until everything is on the disk, and close the journal's file."""
+        if self._files is not None:
+            try:
+                await asyncio.to_thread(self._files.close)
+            except OSError as e:
+                self.give_up(e)
 
     def begin_sound(self, history: TakeHistory, sound: LiveSound) -> None:
         """Write the portrait, and the sound as it comes, into files beside the take, and name them in the take."""
@@ -63,6 +68,7 @@ class TakeWriter:
     def give_up(self, error: OSError) -> None:
         """Write nothing more, because of an error of the disk, and tell that once."""
         if self._files is not None:
+            self._files.give_up()
             self._files = None
             why = f"the take is no longer kept on disk ({error.strerror or error}): download it before you end it"
             self._tell(WarningEvent(why=why))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from models.checkpoints.synced_files import AppendedFile, remove, write_whole
+from streaming.media.live_recording import intact_bytes
 from streaming.take import journal
 from streaming.take.history import JournalSummary, replay_journal
 from streaming.take.take_file import Take
+
+log = logging.getLogger(__name__)
 
 NEWEST = 100  # takes that are listed
 
@@ -44,21 +49,36 @@ class Archive:
         return (self.folder / f"{name}.jsonl").stat().st_mtime
 
     def recover(self) -> None:
-        """Write the take files that takes which were cut off would have had; called after a start."""
+        """Write the take files that takes which were cut off would have had, and cut damage off their recordings.
+
+        Called after a start, before any session: what was being written then is tidied away.
+        """
+        for path in self.folder.glob("*.partial"):
+            with contextlib.suppress(OSError):
+                remove(path)
         for told in self.newest():
-            if not told.ended and not self.take_file(told.history.id).exists():
+            if not self._recovered(told):
                 with contextlib.suppress(OSError):  # a full disk is no reason not to start
                     self.write(told.history.id, told.take())
+                    for path in self.recordings(told.history.id):
+                        _mend(path)
+
+    def _recovered(self, told: JournalSummary) -> bool:
+        """Return whether a take's file is there and tells what its journal does, or more."""
+        file = self.take_file(told.history.id)
+        if not file.exists():
+            return False
+        journalled = (self.folder / f"{told.history.id}.jsonl").stat().st_mtime_ns
+        return told.ended or bool(told.damage) or file.stat().st_mtime_ns >= journalled
 
     def take_file(self, name: str) -> Path:
+        """Return the path of a take's file."""
         return self.folder / f"{name}.yaml"
 
     def write(self, name: str, take: Take) -> Path:
-        """Write a take file in one move, and return its path."""
+        """Write a take file in one move, synced, and return its path; OSError if the disk does not take it."""
         path = self.take_file(name)
-        partial = path.with_suffix(".partial")
-        partial.write_text(take.dumped(), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, take.dumped().encode())
         return path
 
     def recordings(self, name: str) -> list[Path]:
@@ -71,9 +91,21 @@ class Archive:
         known = self._known.get(path)
         if known is not None and known[0] == size:
             return known[1]
+        reading = journal.examine(path)
+        if reading.damage:
+            log.warning("%s: %s", path.name, reading.damage)
         try:
-            told = replay_journal(journal.read(path))
+            told = replace(replay_journal(reading.lines), damage=reading.damage)
         except ValueError:
             told = None
         self._known[path] = size, told
         return told
+
+
+def _mend(recording: Path) -> None:
+    """Cut off what a power cut left behind the last fragment that is as it was written."""
+    size, intact = recording.stat().st_size, intact_bytes(recording)
+    if intact < size:
+        log.warning("%s: its last %d bytes were damaged and are cut off", recording.name, size - intact)
+        with AppendedFile(recording, keep=intact) as file:
+            file.sync()

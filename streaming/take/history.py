@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.checkpoints.synced_files import sync_file, write_whole
 from streaming.rollout import Boundary
 from streaming.take.journal import (
     VERSION,
@@ -61,15 +64,24 @@ class TakeHistory:
 
 
 class TakeFiles:
-    """Writes journal and take file of the take that a session is on, in a folder."""
+    """Writes journal and take file of the take that a session is on, in a folder.
+
+    A thread of its own waits for the disk, so that neither the stream nor the device does: lines that come meanwhile
+    are synced together. What fails there is raised by the next call.
+    """
 
     def __init__(self, folder: Path, record: Record) -> None:
+        """Prepare to write into `folder`; `record` goes into the files."""
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
+        self._sound: Path | None = None  # which must be on the disk before the lines of chunks that hear it
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="take-files")
+        self._waiting = 0  # jobs that have not begun
+        self._lock = threading.Lock()
+        self._failure: OSError | None = None
 
     def begin(self, history: TakeHistory) -> None:
-        """Write this take's journal from now on; what it shares with its parent stands in it."""
-        self.close()
+        """Write this take's journal from now on; what it shares with its parent stands in it. OSError as of `chunk`."""
         head = HeadLine(
             type="take",
             version=VERSION,
@@ -82,27 +94,35 @@ class TakeFiles:
         ends = [*list(history.hashes)[1:], history.length]
         for (first, digest), end in zip(history.hashes.items(), ends, strict=False):
             past.append(ChunkLine(type="chunk", first=first, latents=end - first, hash=digest))
-        self._journal = Journal(self._folder / f"{history.id}.jsonl", keep=[head, *past])
+        take, before = history.take, self._journal
+        journal = self._journal = Journal(self._folder / f"{history.id}.jsonl")
+        journal.write(head, *past)
+        self._sound = self._folder / take.sound if take.sound else None
+
+        def sync() -> None:
+            if before is not None:
+                before.sync()
+                before.close()
+            for name in (take.reference, take.sound):
+                if name is not None:
+                    sync_file(self._folder / name)
+
+        self._soon(sync)
 
     def chunk(self, drawn: Boundary, cues: list[CueLine]) -> None:
-        """Write of a chunk with the cues that landed on it; both are on their way to the disk on return."""
-        if self._journal is not None:
-            for cue in cues:
-                self._journal.write(landed_cue(cue))
-            self._journal.write(chunk_line(drawn))
+        """Have a chunk written, with the cues that landed on it. OSError if the disk did not take what was before."""
+        self._write(*(landed_cue(cue) for cue in cues), chunk_line(drawn))
 
     def redrawn(self, at: int) -> None:
-        """Write that what was drawn from latent `at` on is given up; it follows anew."""
-        if self._journal is not None:
-            self._journal.write(RedrawnLine.model_validate({"type": "redrawn", "from": at}))
+        """Have written that what was drawn from latent `at` on is given up; it follows anew. OSError as of `chunk`."""
+        self._write(RedrawnLine.model_validate({"type": "redrawn", "from": at}))
 
     def end(self, history: TakeHistory) -> None:
-        """End the journal, and write the take file beside it."""
-        if self._journal is not None:
-            self._journal.write(EndLine(type="end"))
+        """Have the journal ended, and the take file written beside it. OSError as of `chunk`."""
+        path, text = self._folder / f"{history.id}.yaml", history.as_take(self._record).dumped().encode()
         if history.length:
-            text = history.as_take(self._record).dumped()
-            (self._folder / f"{history.id}.yaml").write_text(text, encoding="utf-8")
+            self._soon(lambda: write_whole(path, text))
+        self._write(EndLine(type="end"))
 
     def beside(self, name: str) -> Path:
         """Return the path of a file of that name beside the take."""
@@ -116,9 +136,57 @@ class TakeFiles:
         return path
 
     def close(self) -> None:
-        """Close the journal."""
+        """Wait until everything is on the disk and close the journal; OSError if the disk did not take it all."""
+        self._thread.shutdown(wait=True)
         if self._journal is not None:
             self._journal.close()
+            self._journal = None
+        self._raise()
+
+    def give_up(self) -> None:
+        """Write nothing more, and have the journal closed once the disk has answered."""
+        if self._journal is not None:
+            self._thread.submit(self._journal.close)
+        self._thread.shutdown(wait=False)
+
+    def _write(self, *lines: JournalLine) -> None:
+        """Write lines at once, so that readers find them, and have them synced; of a take with sound, behind that."""
+        journal, sound = self._journal, self._sound
+        if journal is None:
+            return
+
+        def write() -> None:
+            if sound is not None:
+                sync_file(sound)
+                journal.write(*lines)
+
+        if sound is None:
+            journal.write(*lines)
+        self._soon(write)
+
+    def _soon(self, job: Callable[[], None]) -> None:
+        """Have the thread do a job behind those that wait, and sync the journal when none waits any more."""
+        self._raise()
+        with self._lock:
+            self._waiting += 1
+        self._thread.submit(self._do, job)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting -= 1
+            newest = self._waiting == 0
+        if self._failure is not None:
+            return
+        try:
+            job()
+            if newest and self._journal is not None:
+                self._journal.sync()
+        except OSError as e:
+            self._failure = e
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 @dataclass(frozen=True)
@@ -128,6 +196,7 @@ class JournalSummary:
     history: TakeHistory
     record: Record
     ended: bool  # False: the take is running, or was cut off
+    damage: str = ""  # one line about what of the journal could not be read
 
     def take(self) -> Take:
         """Return the take that a render replays to the same latents."""

@@ -135,15 +135,20 @@ _LINES: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(disc
 class Journal:
     """Appends lines to a file."""
 
-    def __init__(self, path: Path, *, keep: Iterable[JournalLine] = ()) -> None:
-        """Begin the file with the lines to keep, synced, in place of what was there; OSError as of `write`."""
-        kept = "".join(line.written() + "\n" for line in keep).encode()
+    def __init__(self, path: Path, *, keep: int = 0) -> None:
+        """Begin a file, or go on behind the first `keep` bytes of one; OSError as of `write`."""
+        self._file = AppendedFile(path, keep=keep)
+
+    @classmethod
+    def replacing(cls, path: Path, lines: Iterable[JournalLine]) -> Journal:
+        """Begin a file with these lines, synced, in place of what was there, in one move; OSError as of `write`."""
+        kept = _text(lines)
         write_whole(path, kept)
-        self._file = AppendedFile(path, keep=len(kept))
+        return cls(path, keep=len(kept))
 
     def write(self, *lines: JournalLine) -> None:
         """Append lines: a kill leaves them, a power cut only after `sync`. OSError if the disk does not take them."""
-        self._file.append("".join(line.written() + "\n" for line in lines).encode())
+        self._file.append(_text(lines))
 
     def sync(self) -> None:
         """Return when all lines are on the disk; OSError if it did not take them."""
@@ -158,6 +163,10 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _text(lines: Iterable[JournalLine]) -> bytes:
+    return "".join(line.written() + "\n" for line in lines).encode()
 
 
 def landed_cue(line: CueLine) -> LandedCue:

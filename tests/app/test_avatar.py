@@ -107,7 +107,7 @@ def test_a_render_that_was_killed_resumes_to_the_same_film(tmp_path: Path, face:
         part.run(go_on=False, progress=killed)
     part = job_of(tiny_avatar(), portrait_of(face, (32, 32)), voice, tmp_path / "part.mp4", seed=1)
     assert part.run(go_on=True).differing == []
-    hashes = [[x.hash for x in journal.read(j.folder / "journal.jsonl") if x.type == "chunk"] for j in (whole, part)]
+    hashes = [[x.hash for x in journal.read(j.files.journal) if x.type == "chunk"] for j in (whole, part)]
     assert hashes[0] == hashes[1]
     assert whole.out.read_bytes() == part.out.read_bytes()
 

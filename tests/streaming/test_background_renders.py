@@ -49,7 +49,7 @@ def state(rendering: BackgroundRenders) -> str | None:
 async def test_a_render_that_ends_well_is_done_and_has_a_film(tmp_path: Path) -> None:
     rendering = renders(tmp_path, "import sys; open(sys.argv[2], 'w').write(open(sys.argv[1]).read())")
     assert rendering.progress(NAME) is None
-    rendering.start(NAME, TAKE)
+    await rendering.start(NAME, TAKE)
     await until(lambda: state(rendering) == "done")
     progress = rendering.progress(NAME)
     assert progress is not None
@@ -69,7 +69,7 @@ async def test_on_a_gpu_a_render_is_stopped_while_a_session_has_viewers(
     watched = [True]
     rendering = renders(tmp_path, "import time; time.sleep(60)", device="cuda", watched=lambda: watched[0])
     before = set(psutil.Process().children())
-    rendering.start(NAME, TAKE)
+    await rendering.start(NAME, TAKE)
     await until(lambda: state(rendering) == "held")
     (process,) = set(psutil.Process().children()) - before
     await until(lambda: process.status() == psutil.STATUS_STOPPED)
@@ -87,13 +87,13 @@ async def test_on_a_gpu_a_render_is_stopped_while_a_session_has_viewers(
 async def test_a_render_that_fails_says_why_in_one_line_without_folders(tmp_path: Path) -> None:
     code = "import sys; print('a trace\\nerror: pocket: /some/folder/x.pt is missing', file=sys.stderr); sys.exit(1)"
     rendering = renders(tmp_path, code)
-    rendering.start(NAME, TAKE)
+    await rendering.start(NAME, TAKE)
     await until(lambda: state(rendering) == "failed")
     progress = rendering.progress(NAME)
     assert progress is not None
     assert progress.why == "pocket: x.pt is missing"
     crashed = renders(tmp_path, "import sys; sys.exit(3)")
-    crashed.start(NAME, TAKE)
+    await crashed.start(NAME, TAKE)
     await until(lambda: state(crashed) == "failed")
     progress = crashed.progress(NAME)
     assert progress is not None
@@ -110,9 +110,9 @@ async def test_after_a_full_disk_the_take_can_be_rendered(tmp_path: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Archive, "write", full)
         with pytest.raises(OSError, match="no space"):
-            rendering.start(NAME, TAKE)
+            await rendering.start(NAME, TAKE)
     assert rendering.progress(NAME) is None
-    rendering.start(NAME, TAKE)
+    await rendering.start(NAME, TAKE)
     await until(lambda: state(rendering) == "done")
 
 

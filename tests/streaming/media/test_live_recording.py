@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from sessions import async_test, running, say, until
 
 from streaming.media.h264 import LiveEncoder
-from streaming.media.live_recording import LiveRecording, RecordingError, whole_bytes
+from streaming.media.live_recording import LiveRecording, RecordingError, intact_bytes, whole_bytes
 
 FPS = 16
 
@@ -78,30 +78,27 @@ async def test_a_full_disk_is_one_line() -> None:
         await recording.run()
 
 
-class FullDisk(io.FileIO):
-    """A file on a disk that has room for so many bytes: it takes part of a write, and then refuses."""
-
-    room = 4000
-
-    def write(self, data: Any) -> int:
-        if not (left := self.room - self.tell()):
-            raise OSError(28, "No space left on device")
-        return super().write(data[:left])
-
-
 @async_test
 async def test_a_fragment_that_the_disk_holds_only_part_of_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: FullDisk(path, mode))
+    """A disk with room for so many bytes takes part of a write, and then refuses."""
+    room, write = 4000, os.write
+
+    def little_room(file: int, data: bytes) -> int:
+        if not (left := room - os.fstat(file).st_size):
+            raise OSError(28, "No space left on device")
+        return write(file, data[:left])
+
+    monkeypatch.setattr(os, "write", little_room)
     recording = LiveRecording(tmp_path / "a.mp4", 256, 256, FPS)
     for packet in packets(40):
         recording.offer(packet)
     with pytest.raises(RecordingError, match="No space left on device"):
         await recording.run()
     monkeypatch.undo()
-    assert 0 < (tmp_path / "a.mp4").stat().st_size < FullDisk.room
-    assert whole_bytes(tmp_path / "a.mp4") == (tmp_path / "a.mp4").stat().st_size
+    assert 0 < (tmp_path / "a.mp4").stat().st_size < room
+    assert intact_bytes(tmp_path / "a.mp4") == (tmp_path / "a.mp4").stat().st_size
     assert len(played(tmp_path / "a.mp4")) % 4 == 0
 
 

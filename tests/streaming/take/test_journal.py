@@ -30,7 +30,7 @@ def chunk(first: int) -> ChunkLine:
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
     lines: list[JournalLine] = [HEAD, landed_cue(CueLine(prompt="one é\n", landed=0)), chunk(0), EndLine(type="end")]
-    log = Journal(tmp_path / "j.jsonl", keep=lines[:1])
+    log = Journal.replacing(tmp_path / "j.jsonl", lines[:1])
     for line in lines[1:]:
         log.write(line)
     log.close()
@@ -39,7 +39,7 @@ def test_lines_come_back_in_order(tmp_path: Path) -> None:
 
 
 def test_a_line_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> None:
-    log = Journal(tmp_path / "j.jsonl", keep=[HEAD])
+    log = Journal.replacing(tmp_path / "j.jsonl", [HEAD])
     log.write(chunk(0))
     assert journal.read(tmp_path / "j.jsonl") == [HEAD, chunk(0)]
     log.close()
@@ -49,7 +49,7 @@ def test_a_line_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> 
 def test_whatever_is_torn_off_the_whole_lines_before_remain(tmp_path_factory: object, chunks: int, torn: int) -> None:
     path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]
     lines: list[JournalLine] = [HEAD, *(chunk(3 * i) for i in range(chunks))]
-    Journal(path, keep=lines).close()
+    Journal.replacing(path, lines).close()
     whole = path.read_bytes()
     path.write_bytes(whole[: max(0, len(whole) - torn)])
     got = journal.read(path)
@@ -58,7 +58,7 @@ def test_whatever_is_torn_off_the_whole_lines_before_remain(tmp_path_factory: ob
 
 
 def test_what_follows_a_torn_or_foreign_line_is_not_trusted(tmp_path: Path) -> None:
-    Journal(tmp_path / "j.jsonl", keep=[HEAD, chunk(0)]).close()
+    Journal.replacing(tmp_path / "j.jsonl", [HEAD, chunk(0)]).close()
     good = (tmp_path / "j.jsonl").read_text()
     for bad in ('{"type":"chunk","fir', "[4]", '{"type":"dance"}', HEAD.written()):
         (tmp_path / "j.jsonl").write_text(good + bad + "\n" + chunk(3).written() + "\n")
