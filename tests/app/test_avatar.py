@@ -143,7 +143,7 @@ def test_a_live_take_is_rendered_from_the_portrait_and_sound_beside_it(tmp_path:
     model = tiny_avatar()
     drive = PortraitDrive(model, portrait_of(face, (32, 32)), audio_file.read(voice))
     rollout = Rollout(model, take, drive=drive)
-    drawn = [x.hash for x in journal.read(job.folder / "journal.jsonl") if x.type == "chunk"]
+    drawn = [x.hash for x in journal.read(job.files.journal) if x.type == "chunk"]
     assert drawn == [b.hash for b in rollout.until(3)]
     with pytest.raises(RenderError, match="is missing"):
         job_of_take(tiny_avatar(), take.model_copy(update={"sound": "none.wav"}), tmp_path, tmp_path / "film.mp4")
