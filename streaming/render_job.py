@@ -201,6 +201,7 @@ class Job:
         began: float,
         progress: Callable[[Boundary, Report], None],
     ) -> None:
+        rollout = Rollout(self.model, self.take, found.snapshot if found else None, self._drive())
         head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
         keep: list[JournalLine] = [head, self._intent]
         keep += self._kept(past, found.line.latent) if found else []
@@ -210,7 +211,6 @@ class Job:
             if found and not self.files.partial.exists():
                 copy_beginning(self.out, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
-            rollout = Rollout(self.model, self.take, found.snapshot if found else None, self._drive())
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)
                 self._log(boundary, past if found else None, log, report)
