@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import frame_hash
 
 from models.checkpoints.assemble import ASSETS
+from models.driving_signal import RATE
+from streaming.speech.soundtrack import header, quantised
 from streaming.take import journal
 
 ROOT = ASSETS.parent
@@ -63,6 +66,81 @@ def test_a_render_that_was_killed_at_ten_random_moments_gives_the_same_file(tmp_
     assert frame_hash(killed) == frame_hash(first)
     assert killed.read_bytes() == first.read_bytes()
     assert record(killed) == record(first)
+
+
+SIX_SECONDS = (
+    "seed: 3\nlength: 6s\ncues:\n  - prompt: a large red ball bounces over the meadow by day\n"
+    "  - at: 3s\n    prompt: a large blue fish drifts over the sea at night\n"
+)
+KILLS = {  # the command, how often it is killed, and how many chunks the film has
+    "render": (["render", "TAKE"], 8, 8),
+    "extend": (["render", "TAKE", "--extend", "4s"], 8, 14),
+    "from": (["render", "TAKE", "--from", "3s"], 7, 8),
+    "avatar": (["avatar", "--audio", "SOUND"], 7, 9),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", KILLS)
+def test_a_command_that_is_killed_again_and_again_makes_the_same_film(name: str, tmp_path: Path) -> None:
+    """`kill -9` at random moments, start-up included; then the same command, or --resume, gives what was asked for."""
+    arguments, kills, chunks = KILLS[name]
+    take, sound = tmp_path / "take.yaml", tmp_path / "sound.wav"
+    take.write_text(SIX_SECONDS)
+    hum = 0.3 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 150 / RATE) * (np.arange(4 * RATE) // 4000 % 2)
+    samples = quantised(hum.astype(np.float32))
+    sound.write_bytes(header(len(samples)) + samples.tobytes())
+    words = [{"TAKE": str(take), "SOUND": str(sound)}.get(word, word) for word in arguments]
+    rng = random.Random(f"{name} {os.environ.get('LONGTAKE_KILL_SEED', '0')}")
+
+    def program(out: Path, *more: str) -> list[str]:
+        return [sys.executable, "-m", "app.cli", *words, "-o", str(out), *more]
+
+    def drawn(out: Path) -> int:
+        """Count the chunks in the journal without reading it as one: it is being written."""
+        for path in (out.with_suffix(".render"), out.with_suffix(".silent.render")):
+            if (path / "journal.jsonl").exists():
+                return (path / "journal.jsonl").read_bytes().count(b'"type":"chunk"')
+        return 0
+
+    whole, killed = tmp_path / "whole.mp4", tmp_path / "killed.mp4"
+    for out in (whole, killed):
+        if name in ("extend", "from"):
+            plain = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(out)]
+            subprocess.run(plain, check=True, cwd=ROOT, capture_output=True)
+    began = time.monotonic()
+    subprocess.run(program(whole), check=True, cwd=ROOT, capture_output=True)
+    typical = time.monotonic() - began
+    for kill in range(kills):
+        resumes = kill > 0 and (name in ("render", "avatar") or kill % 2 == 1)
+        process = subprocess.Popen(
+            program(killed, *(["--resume"] if resumes else [])),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if kill % 3 == 2:  # anywhere before the first chunk
+            time.sleep(rng.uniform(0.1, 0.5) * typical)
+        else:
+            more, seen = rng.randint(1, 6), drawn(killed)
+            while process.poll() is None and more and seen < chunks - 1:
+                time.sleep(0.003)
+                seen, before = drawn(killed), seen
+                more -= seen > before
+        time.sleep(rng.uniform(0, 0.1))
+        ended = process.poll() is not None
+        process.kill()
+        process.wait()
+        print(f"{name}: kill {kill + 1}, {drawn(killed)} chunks in the journal, ended by itself: {ended}", flush=True)
+        if ended:
+            break
+    else:
+        last = program(killed, "--resume") if name in ("render", "avatar") else program(killed)
+        subprocess.run(last, check=True, cwd=ROOT, capture_output=True)
+    assert killed.read_bytes() == whole.read_bytes()
+    left = {path.name.replace("killed", "whole") for path in tmp_path.glob("killed*")}
+    assert left == {path.name for path in tmp_path.glob("whole*")}
 
 
 @pytest.mark.long
