@@ -40,8 +40,10 @@ class RenderFiles:
         return sorted(self.folder.glob("checkpoint-*.safetensors"))
 
     def said(self) -> str:
-        """Say in one line what is kept beside a finished film."""
+        """Say in one line what is kept beside a finished film; "" if that is nothing to speak of."""
         held = self.checkpoints()
+        if not held:
+            return ""
         megabytes = sum(path.stat().st_size for path in held) / 1e6
         return f"{len(held)} checkpoints, {megabytes:.0f} MB, are kept for --extend and --from in {self.folder}"
 

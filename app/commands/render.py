@@ -101,7 +101,8 @@ def render(
     if sound is not None:
         job.files.discard()
     else:
-        print(f"note: {job.files.said()}", file=sys.stderr)
+        if said := job.files.said():
+            print(f"note: {said}", file=sys.stderr)
         job.end()
 
 
