@@ -110,7 +110,7 @@ def no_room(folder: Path, error: OSError) -> ExportError:
     return ExportError(f"{error.filename or folder}: cannot be written ({error.strerror or error})")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, so that a reader never sees half a file; ExportError if that fails."""
     partial = path.with_suffix(f".{os.getpid()}.partial")  # two first starts may write at once
     try:

@@ -103,8 +103,8 @@ class EngineTransformer:
         """
         if self.driving_attention is not None and drive is None:  # the one pass over a portrait, which nothing drives
             own = self._torch.dtype
-            told = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
-            self._torch(latents.to(own), timestep, told, rotation, _AsStored(cache, self.dtype), head=head)
+            in_torch = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
+            self._torch(latents.to(own), timestep, in_torch, rotation, _AsStored(cache, self.dtype), head=head)
             return None
         past_keys, past_values = (t[:, 0] for t in cache.past())
         text_keys, text_values = self._stacked(text)

@@ -29,10 +29,11 @@ from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.transformer import CausalWanTransformer
 
 Inputs = dict[str, Any]
+Figures = dict[str, int | float | list[str]]
 LAYERS, TEXT = 2, 512
 
 
-def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
+def transformer(path: Path, layers: int = LAYERS) -> Figures:
     """Export at LongLive's width; compare a chunk, a first chunk and a recache of small pictures with torch."""
     module = (
         CausalWanTransformer(**{**LONGLIVE.transformer, "num_layers": layers})
@@ -44,14 +45,14 @@ def transformer(path: Path, layers: int = LAYERS) -> dict[str, Any]:
     return figures(path, graph, step, tries)
 
 
-def taehv(path: Path) -> dict[str, Any]:
+def taehv(path: Path) -> Figures:
     """Export the tiny decoder at the widths of `taew2_1`."""
     codec = TinyCodec(TinyCodecConfig()).eval().requires_grad_(requires_grad=False)
     graph, step = export_decoder(codec, path), DecoderStep(codec).eval()
     return figures(path, graph, step, [step.example_inputs((4, 6), 3), step.example_inputs((6, 4), 1)])
 
 
-def wan(path: Path, **config: int) -> dict[str, Any]:
+def wan(path: Path, **config: int) -> Figures:
     """Export Wan's decoder, from a stream's third latent on."""
     codec = AutoencoderKLWan(**config).eval().requires_grad_(requires_grad=False)
     graph = export_wan_decoder(codec, path)
@@ -61,7 +62,7 @@ def wan(path: Path, **config: int) -> dict[str, Any]:
     return figures(path, graph, step, [{"latents": latents[:, :, 2:], "features": tuple(features.values())}])
 
 
-def figures(path: Path, graph: onnx.ModelProto, step: torch.nn.Module, tries: list[Inputs]) -> dict[str, Any]:
+def figures(path: Path, graph: onnx.ModelProto, step: torch.nn.Module, tries: list[Inputs]) -> Figures:
     """Return size and error of an export; the error is relative to the largest value of each output."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
@@ -84,7 +85,7 @@ def figures(path: Path, graph: onnx.ModelProto, step: torch.nn.Module, tries: li
     }
 
 
-EXPORTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+EXPORTS: dict[str, Callable[[Path], Figures]] = {
     f"longlive-1.3b, {LAYERS} layers": transformer,
     "taehv decoder": taehv,
     "wan decoder": wan,

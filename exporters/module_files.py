@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -17,7 +16,7 @@ from exporters.capture import capture
 from exporters.decoder import memory_shapes
 from exporters.engine_modules import DECODER, NOTES, STEP, Say
 from exporters.int8 import calibrate, sensitivity
-from exporters.int8.decoder import quantize
+from exporters.int8.decoder import Arrays, quantize
 from exporters.int8.graph import dynamic, with_qdq
 from exporters.onnx.graph import export_decoder, export_step
 from exporters.rollouts import roll
@@ -86,7 +85,7 @@ def write_int8(model: Model, folder: Path, say: Say, *, static: bool, base: torc
     write_json(folder / NOTES, {"scheme": "static" if static else "dynamic", "passes": len(captured), **asdict(found)})
 
 
-def decoder_inputs(model: Model, codec: TinyCodec, size: tuple[int, int] | None = None) -> Iterator[dict[str, Any]]:
+def decoder_inputs(model: Model, codec: TinyCodec, size: tuple[int, int] | None = None) -> Iterator[Arrays]:
     """Yield inputs of decoder steps over the calibration rollouts, as arrays by name."""
     for script in calibrate.scripts(chunks=6, takes=2):
         memory = None

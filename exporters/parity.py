@@ -44,7 +44,7 @@ class Adherence:
     judgments: int
     torch: float
     engine: float
-    loss: float  # of adherence, paired; positive: the engine shows less of what it is told
+    loss: float  # of adherence, paired; positive: the engine shows less of what its prompts say
     loss_bounds: tuple[float, float]  # 95 %, bootstrapped over prompts
 
     @property

@@ -69,8 +69,8 @@ def plot(title: str, values: Sequence[float]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def row(cells: Sequence[Any], tag: str) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    def row(cells: Sequence[object], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
 
     return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in rows)}</table>"

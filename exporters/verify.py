@@ -19,7 +19,7 @@ import torch
 from exporters.artifacts import ExportError, Store, no_room, read_json, size_of, write_json
 from exporters.engine_modules import NOTES, Say, Variant, with_engine
 from exporters.engine_registry import ENGINES, build, exported, key_of, require, start
-from exporters.parity import adherence, compared, drift, resident, rollout, timing
+from exporters.parity import Adherence, adherence, compared, drift, resident, rollout, timing
 from exporters.report import page
 from exporters.rollouts import roll, script
 from models.catalog import POCKET, UnknownModelError, find
@@ -107,7 +107,7 @@ def _beside(model: Model, variant: Variant, store: Store, say: Say) -> Iterator[
             yield {str(onnx): with_engine(model, start(model, onnx, Store(Path(folder))))}
 
 
-def verdict(long: dict[str, list[float]], judged: Any, *, equal: bool) -> str:
+def verdict(long: dict[str, list[float]], judged: Adherence | None, *, equal: bool) -> str:
     """Return one sentence on whether the engine may be a default, and why."""
     chunks = len(long["psnr"])
     if equal:

@@ -7,8 +7,6 @@ for the rest of a take, is what is exported; the first two stay in torch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
@@ -26,7 +24,7 @@ class WanDecoderStep(nn.Module):
 
     def forward(self, latents: Tensor, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return frames [1, 3, 4, H, W] and new features for latents [1, C, 1, h, w] that are not normalised."""
-        kept: list[Any] = [None] * self._size
+        kept: list[Tensor | str | None] = [None] * self._size
         for place, feature in zip(self.places, features, strict=True):
             kept[place] = feature
         frames = self.decoder(self.post_quant_conv(latents), feat_cache=kept, feat_idx=[0], first_chunk=False)
@@ -36,7 +34,7 @@ class WanDecoderStep(nn.Module):
 @torch.no_grad()
 def steady_features(codec: AutoencoderKLWan, latents: Tensor) -> dict[int, Tensor]:
     """Return the feature cache after a stream's first two latents [1, C, 2, h, w], by place."""
-    features: list[Any] = [None] * codec._cached_conv_counts["decoder"]
+    features: list[Tensor | str | None] = [None] * codec._cached_conv_counts["decoder"]
     z = codec.post_quant_conv(latents)
     for i in range(LEAD):
         codec.decoder(z[:, :, i : i + 1], feat_cache=features, feat_idx=[0], first_chunk=i == 0)

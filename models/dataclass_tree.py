@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def children(value: object) -> list[tuple[str, Any]]:
+def children(value: object) -> list[tuple[str, object]]:
     """Return a value's parts with their names: fields, entries or numbered elements; a tensor has none."""
     if isinstance(value, Mapping):
         return [(str(k), v) for k, v in value.items()]

@@ -1,4 +1,4 @@
-"""Tiny random models, so that behaviour is tested in seconds on a CPU."""
+"""Make tiny random models, so that behaviour is tested in seconds on a CPU."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
 
 
 def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: bool = True) -> Model:
-    """A model that is driven (tokens of 64 features) and stays true to an image."""
+    """Return a model that is driven (tokens of 64 features) and stays true to an image."""
     torch.manual_seed(0)
     transformer = CausalWanTransformer(**TINY | {"in_channels": 5 if masked else 4})
     transformer.add_driving_attention(64)
@@ -100,7 +100,7 @@ class BrightnessJudge(Judge):
 
 @pytest.fixture(scope="session", autouse=True)
 def _data_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests leave nothing in the user's own folders, not even through the commands that they start."""
+    """Keep tests from writing to the user's own folders, also through the commands that they start."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data-home"))
 
 
@@ -110,7 +110,7 @@ def model() -> Model:
 
 
 def frame_hash(video: Path) -> str:
-    """Of every decoded frame of a film, in order."""
+    """Return a hash over every decoded frame of a film, in order."""
     digest = hashlib.sha256()
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ def activation_scales(transformer: CausalWanTransformer, captured: Sequence[Capt
     make = torch.Generator().manual_seed(0)
     share = max(1, KEPT // max(1, len(captured)))
 
-    def hook(name: str) -> Any:
+    def hook(name: str) -> Callable[[object, tuple[Tensor, ...]], None]:
         def see(_: object, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].detach().float().flatten()
             largest[name] = max(largest.get(name, 0.0), float(x.abs().max()))

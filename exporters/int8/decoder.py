@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
 from exporters.onnx.graph import quiet
 
+Arrays = dict[str, NDArray[np.generic]]  # inputs of a run, by name
+
 
 class _Reader(CalibrationDataReader):
-    def __init__(self, inputs: Iterable[dict[str, Any]]) -> None:
-        self._inputs: Iterator[dict[str, Any]] = iter(inputs)
+    def __init__(self, inputs: Iterable[Arrays]) -> None:
+        self._inputs: Iterator[Arrays] = iter(inputs)
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> Arrays | None:
         return next(self._inputs, None)
 
 
-def quantize(source: Path, target: Path, inputs: Iterable[dict[str, Any]]) -> None:
+def quantize(source: Path, target: Path, inputs: Iterable[Arrays]) -> None:
     """Put Q/DQ pairs around every convolution, calibrated on `inputs`: a weight scale a channel, uint8 activations.
 
     uint8 is what CPUs multiply with int8; symmetric int8 activations were slower and much less exact in OpenVINO.

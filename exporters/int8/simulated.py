@@ -7,8 +7,7 @@ or, where none is given, asymmetric over the tensor at hand (what ONNX Runtime's
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ def quantized(module: nn.Module, scales: Mapping[str, float | None]) -> Iterator
     layers = linears(module)
     weights = {name: layers[name].weight.data for name in scales}
 
-    def hook(scale: float | None) -> Any:
+    def hook(scale: float | None) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
         return lambda _, inputs: (quantized_activation(inputs[0], scale),)
 
     hooks = [layers[name].register_forward_pre_hook(hook(scale)) for name, scale in scales.items()]

@@ -10,10 +10,9 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -183,12 +182,12 @@ def table(arms_: list[Arm], base: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(folder: Path, arms_: list[Arm], record: dict[str, Any]) -> str:
+def save(folder: Path, arms_: list[Arm], record: Mapping[str, str | int]) -> str:
     """Write avatar.md and avatar.json; return the table."""
     folder.mkdir(parents=True, exist_ok=True)
     text = table(arms_, "knot 1")
     (folder / "avatar.md").write_text(text, encoding="utf-8")
-    results = {"record": record, "arms": {a.name: a.films for a in arms_}}
+    results = {"record": dict(record), "arms": {a.name: a.films for a in arms_}}
     (folder / "avatar.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     return text
 

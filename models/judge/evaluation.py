@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,9 @@ def table(arms_: list[Arm], ceiling: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str, float], record: dict[str, Any]) -> str:
+def save(
+    folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str, float], record: Mapping[str, str | int]
+) -> str:
     """Write table.md, results.json and, of long streams, drift.png; return the table."""
     folder.mkdir(parents=True, exist_ok=True)
     text = table(arms_, ceiling)
@@ -236,7 +238,7 @@ def save(folder: Path, arms_: list[Arm], drifts: list[Drift], ceiling: dict[str,
         text += f"\n{drift.name}: adherence {mean:.3f} ({low:.3f}–{high:.3f}); drift per 100 chunks: {said}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     results = {
-        "record": record,
+        "record": dict(record),
         "ceiling": ceiling,
         "arms": {a.name: {"by_prompt": a.by_prompt, "attributes": a.attributes, "switches": a.switches} for a in arms_},
         "drift": {d.name: d.series for d in drifts},

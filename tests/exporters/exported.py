@@ -1,4 +1,4 @@
-"""Tiny models exported once for all tests of this folder."""
+"""Export tiny models once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENTFUL: dict[int, list[Cue]] = {
 
 
 def roll(model: Model, chunks: int, cues: dict[int, list[Cue]], size: tuple[int, int] = (32, 32)) -> torch.Tensor:
-    """Clean latents of a take [1, C, F, h, w]."""
+    """Return the clean latents of a take [1, C, F, h, w]."""
     state = model.generator.new_take(0, *size)
     out = []
     for i in range(chunks):
@@ -43,7 +43,7 @@ def roll(model: Model, chunks: int, cues: dict[int, list[Cue]], size: tuple[int,
 
 @functools.cache
 def tiny_store() -> Store:
-    """The tiny model's ONNX engines in float32 and INT8, built once. Tests that damage something copy it first."""
+    """Build the tiny model's ONNX engines in float32 and INT8 once. Tests that damage something copy them first."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     store = Store(folder)

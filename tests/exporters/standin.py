@@ -1,4 +1,4 @@
-"""A recording stand-in for TensorRT: it answers as TensorRT 11 is documented to, and keeps every name that was used.
+"""Stand in for TensorRT: answer as TensorRT 11 is documented to, and record every name that was used.
 
 It proves that the build and run code goes through, in order, with the shapes it should; not that TensorRT agrees.
 """
@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 
-class VideoWriter:
-    """A module or an object of TensorRT; every name taken from it is noted in `used`."""
+class RecordedObject:
+    """Stand for a module or an object of TensorRT; every name taken from it is noted in `used`."""
 
     def __init__(self, used: set[str], **members: Any) -> None:
         self.__dict__.update(_used=used, _members=members, written={})
@@ -31,7 +31,7 @@ class VideoWriter:
 
 
 class StandIn:
-    """`module` goes to sys.modules as tensorrt; the rest is what it was told."""
+    """Give a `module` for sys.modules as tensorrt; the other attributes record how it was called."""
 
     def __init__(self, *, refuses: str = "") -> None:
         self.used: set[str] = set()
@@ -41,7 +41,7 @@ class StandIn:
         self.parsed: list[str] = []
         self.timings: list[bytes] = []
         self.runs = 0
-        new = lambda **members: VideoWriter(self.used, **members)  # noqa: E731
+        new = lambda **members: RecordedObject(self.used, **members)  # noqa: E731
 
         class IProgressMonitor:
             def __init__(self) -> None: ...
@@ -100,7 +100,7 @@ class StandIn:
         self.parsed.append(path)
         return self.refuses != "parse"
 
-    def _build(self, network: str, config: VideoWriter) -> bytes | None:
+    def _build(self, network: str, config: RecordedObject) -> bytes | None:
         monitor = config.written["progress_monitor"]
         monitor.phase_start("tactics", None, 2)
         assert monitor.step_complete("tactics", 0)
@@ -122,7 +122,7 @@ class StandIn:
             create_execution_context=lambda: None if self.refuses == "context" else self._context(),
         )
 
-    def _context(self) -> VideoWriter:
+    def _context(self) -> RecordedObject:
         shapes: dict[str, tuple[int, ...]] = {}
         addresses: dict[str, int] = {}
 
@@ -147,7 +147,7 @@ class StandIn:
         return True
 
     def _execute(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> bool:
-        """Every output is twice the first float of the latents, read and written where it was told to."""
+        """Write twice the first float of the latents to every output, at the addresses that were set."""
         if self.refuses == "run":
             return False
         self.runs += 1

@@ -30,7 +30,7 @@ from models.codecs.tiny import TinyCodec
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Store:
-    """The exported engines, free to be damaged."""
+    """Copy the exported engines, so that a test may damage them."""
     shutil.copytree(tiny_store().folder, tmp_path / "engines")
     return Store(tmp_path / "engines")
 
@@ -212,7 +212,7 @@ def test_a_codec_with_another_normalisation_is_another_codec() -> None:
 
 
 def test_random_weights_are_the_same_each_time() -> None:
-    """So that an artifact of them is found, and is compared with the weights that it was made of."""
+    """An artifact of them is then found, and compared with the weights that it was made of."""
     before = torch.random.get_rng_state()
     a, b = (random_model(POCKET, torch.device("cpu"), torch.float32) for _ in range(2))
     assert key_of(a, FP32) == key_of(b, FP32)

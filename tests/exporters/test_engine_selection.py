@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Seconds a chunk by engine, in place of a measurement; counts how often it is asked."""
+    """Give seconds a chunk by engine in place of a measurement, and count the calls."""
     seconds = {"torch": 1.0, "onnx fp32": 0.6, "onnx int8": 0.4, "asked": 0}
 
     def timing(models: dict[str, Model], chunks: int) -> dict[str, Timing]:

@@ -63,7 +63,7 @@ def test_onnx_draws_torchs_take_with_knots(store: Store, knot: int) -> None:
 
 
 def spoken(model: Model, chunks: int) -> Tensor:
-    """Clean latents of a driven take whose portrait changes amid it."""
+    """Return the clean latents of a driven take whose portrait changes amid it."""
     state, out = model.generator.new_take(0, 32, 32), []
     knot, generator = model.entry.rollout.knot, torch.Generator().manual_seed(1)
     portraits = [Reference(bytes((i * 7 + shift) % 256 for i in range(3072)), 32, 32) for shift in (0, 90)]

@@ -47,7 +47,7 @@ def float_step(model: Model) -> onnx.ModelProto:
 
 
 def run(graph: onnx.ModelProto | Path, one: Captured) -> Tensor:
-    """The prediction, without the optimizations that trade exactness for speed."""
+    """Return the prediction, without the optimizations that trade exactness for speed."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()

@@ -42,7 +42,7 @@ def of(chunk: int, window: int, sink: int, first_chunk: int | None = None, knot:
 
 
 def portrayed() -> Model:
-    """A model that stays true to an image and that nothing drives."""
+    """Return a model that stays true to an image and that nothing drives."""
     model = tiny_model(window=9)
     generator = tiny_avatar().generator
     config = replace(model.entry.rollout, reference=ReferenceRule())

@@ -110,7 +110,7 @@ def test_what_the_parser_would_refuse_is_named(tmp_path: Path, graph: onnx.Model
 
 
 def test_a_graph_whose_weights_lie_beside_it_is_held_to_the_table_without_them(tmp_path: Path) -> None:
-    """As of a model of more than 2 GiB, which no single message can hold."""
+    """The weights of a model of more than 2 GiB lie so, as no single message can hold them."""
     onnx.save(onnx.load(str(exported(STEP))), str(tmp_path / STEP), save_as_external_data=True, size_threshold=512)
     assert complaints(tmp_path / STEP) == []
 

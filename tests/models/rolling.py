@@ -21,7 +21,7 @@ def roll(generator: Generator, state: TakeState, chunks: int, cues: dict[int, li
 
 
 def next_sees(generator: Generator, state: TakeState) -> list[torch.Tensor]:
-    """Keys and values of all layers that the next chunk sees behind it, [layers, batch, tokens, heads, d]."""
+    """Return keys and values of all layers that the next chunk sees, [layers, batch, tokens, heads, d]."""
     state.cache.begin(state.index, generator.config.grid.length(state.index))
     past = state.cache.past()
     state.cache.end()
@@ -29,7 +29,7 @@ def next_sees(generator: Generator, state: TakeState) -> list[torch.Tensor]:
 
 
 def next_coordinates(state: TakeState, latents: int = 3) -> list[int]:
-    """Coordinates of all that the next chunk of so many latents sees, itself included, in order."""
+    """Return the coordinates of all that a next chunk of `latents` latents sees, itself included, in order."""
     s, cache = state.cache.shape, state.cache
     with torch.inference_mode():
         turn = cache.begin(state.index, latents)

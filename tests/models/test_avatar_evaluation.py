@@ -23,7 +23,7 @@ GRID = TimeGrid(3, 3)
 
 @pytest.fixture(scope="module")
 def spoken() -> tuple[Face, evaluation.Sound, evaluation.Frames]:
-    """Eight seconds of the portrait world itself."""
+    """Draw eight seconds of the portrait world itself."""
     face, voice = evaluation.cast(1)[0]
     sound = monologue(8, random.Random(voice))
     poses = living(200, np.random.default_rng(0), mouth_of(sound)[:200])

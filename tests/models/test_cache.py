@@ -24,7 +24,7 @@ Latent = tuple[int, Tensor, Tensor]  # coordinate, key before rotation, value
 
 
 class PlainCache:
-    """The specification: every latent since the origin in a plain list, and for each pass which of them it sees."""
+    """Specify a cache: every latent since the origin in a plain list, and for each pass which of them it sees."""
 
     def __init__(self, shape: CacheShape, policy: AnchorPolicy) -> None:
         self.shape, self.policy = shape, policy
@@ -34,7 +34,7 @@ class PlainCache:
         self.reference: Latent | None = None
 
     def seen(self, first: int, own: list[Latent], knot: list[Latent]) -> list[Latent]:
-        """What a pass over the latents `own` sees: (coordinate to rotate at, key, value)."""
+        """Return what a pass over the latents `own` sees: (coordinate to rotate at, key, value)."""
         s, newest = self.shape, first + len(own) - 1
         past = [p for p in self.past if p[0] >= max(self.oldest, newest + 1 - (s.window - s.sink))]
         visible = past[0][0] if past else first
@@ -51,7 +51,7 @@ class PlainCache:
         return [*anchors, *past, *own, *knot]
 
     def commit(self, own: list[Latent]) -> None:
-        """Latents up to the sink's length, counted from the origin, go there; later ones are past."""
+        """Put latents up to the sink's length, counted from the origin, there; later ones are past."""
         for latent in own:
             (self.sink if latent[0] < self.origin + self.shape.sink else self.past).append(latent)
 
@@ -60,7 +60,7 @@ class PlainCache:
 
 
 class Both:
-    """A ring and the specification, told the same; every pass is compared."""
+    """Give a ring and the specification the same calls, and compare every pass."""
 
     def __init__(self, shape: CacheShape, policy: AnchorPolicy) -> None:
         self.shape, self.index = shape, 0
@@ -148,7 +148,7 @@ def stacked(latents: list[Latent]) -> tuple[Tensor, Tensor]:
 
 
 def compare(seen: Visible, expected: Sequence[Latent]) -> None:
-    """The same keys at the same coordinates, in any order."""
+    """Compare keys at the same coordinates, in any order."""
     assert sorted(seen.coordinates) == sorted(c for c, _, _ in expected)
     keys = torch.cat([rotation([c], 1, TOKENS, HEAD, CPU)(k) for c, k, _ in expected], 1)
     values = torch.cat([v for _, _, v in expected], 1)

@@ -85,7 +85,7 @@ def test_drawing_processes_end_with_the_process_that_started_them() -> None:
 
 
 def shot(rng: random.Random) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], None]:
-    """Frames whose colour says where a pixel lies: red = frame, green = column, blue = row."""
+    """Return frames whose colour says where a pixel lies: red = frame, green = column, blue = row."""
     frames = np.empty((FRAMES, 64, 64, 3), np.uint8)
     frames[..., 0] = np.arange(FRAMES)[:, None, None]
     frames[..., 1], frames[..., 2] = np.arange(64)[None, :], np.arange(64)[:, None]

@@ -60,7 +60,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def film(codec: Codec, frames: int) -> Tensor:
-    """Noise, RGB [frames, H, W, 3] uint8, of 2x3 latent cells."""
+    """Return noise, RGB [frames, H, W, 3] uint8, of 2x3 latent cells."""
     return torch.randint(0, 256, (frames, 2 * codec.stride, 3 * codec.stride, 3), dtype=torch.uint8)
 
 

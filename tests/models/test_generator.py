@@ -145,7 +145,7 @@ def test_a_size_that_is_not_whole_patches_is_refused(model: Model) -> None:
 
 
 def steps_of(generator: Generator, state: TakeState, cues: list[Cue]) -> int:
-    """How many steps the next chunk takes."""
+    """Count the steps that the next chunk takes."""
     count = 0
 
     def counted() -> None:

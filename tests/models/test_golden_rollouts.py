@@ -37,7 +37,7 @@ def metadata(name: str) -> dict[str, Any]:
 
 
 def generator_of(golden: dict[str, Tensor], c: dict[str, Any], rollout: RolloutConfig, prompts: str) -> Generator:
-    """A generator with the file's weights, whose prompt p is encoded as the file's tensor `prompts` + p."""
+    """Return a generator with the file's weights, which encodes prompt p as the file's tensor `prompts` + p."""
     transformer = CausalWanTransformer(
         patch_size=(1, 2, 2),
         num_attention_heads=c["heads"],

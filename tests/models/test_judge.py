@@ -18,7 +18,7 @@ from models.pocket.world.scene import UNSAID, WORDING, Scene, changed_scene, ran
 
 
 def read_as(*scenes: Scene) -> meters.Reading:
-    """A perfect reading of these scenes, one a window."""
+    """Return a perfect reading of these scenes, one a window."""
     return {
         n: torch.stack([F.one_hot(torch.tensor(v.index(getattr(s, n))), len(v)).float() for s in scenes])
         for n, v in ATTRIBUTES.items()
@@ -162,7 +162,7 @@ def test_a_facts_index_is_hidden_where_it_cannot_be_seen() -> None:
 
 
 def test_a_judge_that_was_written_reads_as_before(tmp_path: Path) -> None:
-    """After training for a moment beside a process that draws, as it is done beside a GPU."""
+    """It is trained for a moment beside a process that draws, as it is done beside a GPU."""
     judge, steps = train(0.1, None, workers=1)
     assert steps > 0
     save(judge, tmp_path / "judge.safetensors", {"steps": steps})

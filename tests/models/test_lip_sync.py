@@ -13,7 +13,7 @@ FPS, RATE = 25, 16_000
 
 
 def speech(seconds: float, seed: int = 0) -> tuple[sync.Sound, np.ndarray]:
-    """Noise in syllables of any length, with two pauses, and its loudness curve sampled at 16 kHz."""
+    """Return noise in syllables of any length, with two pauses, and its loudness curve sampled at 16 kHz."""
     rng = np.random.default_rng(seed)
     n = round(seconds * RATE)
     knots = np.arange(0, seconds + 0.2, 0.11) + rng.uniform(-0.03, 0.03, len(np.arange(0, seconds + 0.2, 0.11)))
@@ -25,7 +25,7 @@ def speech(seconds: float, seed: int = 0) -> tuple[sync.Sound, np.ndarray]:
 
 
 def mouth(curve: np.ndarray, late_ms: float, frames: int) -> np.ndarray:
-    """Openness at the middle of every frame of a picture that is so late."""
+    """Return the openness at the middle of every frame of a picture that is so late."""
     at = (np.arange(frames) + 0.5) / FPS - late_ms / 1000
     return np.interp(at, np.arange(len(curve)) / RATE, curve)
 

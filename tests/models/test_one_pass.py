@@ -37,7 +37,7 @@ def captions(text: WordText, rows: int) -> Tensor:
 
 
 def plain_layout(rows: int, knot: int, *, sink: int = 3, far: int | None = None) -> Layout:
-    """Four neighbouring chunks, nothing special about them; the sink trails, or stands `far` latents away."""
+    """Lay out four plain neighbouring chunks; the sink trails, or stands `far` latents away."""
     never = np.full(1, 6)
     layout = draw_layout(np.random.default_rng(0), rows, never, never * 0 - 1, knot)
     latents = torch.arange(9)
@@ -52,8 +52,8 @@ def plain_layout(rows: int, knot: int, *, sink: int = 3, far: int | None = None)
         base=base.expand(rows, -1),
         sees_clean=clean.expand(rows, -1, -1),
         sees_noisy=torch.cat([seen, own], 1).expand(rows, -1, -1),
-        told_clean=torch.tensor([[0, 0, 1]]).expand(rows, -1),
-        told_noisy=torch.tensor([[0, 0, 1, 1]]).expand(rows, -1),
+        prompt_of_clean=torch.tensor([[0, 0, 1]]).expand(rows, -1),
+        prompt_of_noisy=torch.tensor([[0, 0, 1, 1]]).expand(rows, -1),
     )
 
 
@@ -94,20 +94,20 @@ def test_one_pass_equals_the_ring_cache(
             at = 3 * slot + (0 if slot == 0 or far is None else far)
             if slot == 1 and not sink:
                 cache.clear(at)  # the first chunk has left the window
-            told = states[int(layout.told_noisy[0, slot])]
-            expected.append(net(noisy[:, slot], 1000 * layout.sigma[:, slot], told, cache.begin(at, 3), cache))
+            prompt = states[int(layout.prompt_of_noisy[0, slot])]
+            expected.append(net(noisy[:, slot], 1000 * layout.sigma[:, slot], prompt, cache.begin(at, 3), cache))
             cache.end()
             if slot < SLOTS - 1:
-                told = states[int(layout.told_clean[0, slot])]
+                prompt = states[int(layout.prompt_of_clean[0, slot])]
                 own = clean[:, :, 3 * slot : 3 * slot + 3]
-                net(own, torch.zeros(1), told, cache.begin(at, 3, clean=True), cache, head=False)
+                net(own, torch.zeros(1), prompt, cache.begin(at, 3, clean=True), cache, head=False)
                 cache.end()
         out = OnePass(net, text)(clean, noisy, layout, captions(text, rows))
     assert (out - torch.stack(expected, 1)).abs().max() < 1e-4
 
 
 class ListedCache:
-    """Keys and values by latent; the pass under way sees those that are listed, then its own as a mask says."""
+    """Keep keys and values by latent; the pass under way sees those that are listed, then its own as a mask says."""
 
     def __init__(self, layers: int) -> None:
         self.kept: list[list[KeysValues]] = [[] for _ in range(layers)]
@@ -126,7 +126,7 @@ class ListedCache:
 
 
 def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noisy: Tensor, layout: Layout) -> Tensor:
-    """A single row, slot by slot; recached slots in one clean pass, as their masks say."""
+    """Run a single row slot by slot; recached slots in one clean pass, as their masks say."""
     p, head_dim = net.config.patch_size[1], net.config.attention_head_dim
     tokens = (16 // p) ** 2
     states = [net.embed_text(embedded(text, captions(text, 1)[:, i])) for i in (FIRST, SECOND)]
@@ -141,8 +141,8 @@ def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noi
         cache.seen = past
         cache.own = layout.sees_noisy[0, slot, 9:].nonzero().flatten().tolist()
         where = rotation(range(base[slot], base[slot] + length), 16 // p, 16 // p, head_dim, noisy.device)
-        told = states[int(layout.told_noisy[0, slot])]
-        prediction = net(noisy[:, slot], 1000 * layout.sigma[:, slot], told, where, cache)
+        prompt = states[int(layout.prompt_of_noisy[0, slot])]
+        prediction = net(noisy[:, slot], 1000 * layout.sigma[:, slot], prompt, where, cache)
         assert prediction is not None
         out.append(prediction)
     return torch.stack(out, 1)
@@ -151,7 +151,7 @@ def chunk_by_chunk(net: CausalWanTransformer, text: WordText, clean: Tensor, noi
 def clean_keys(
     net: CausalWanTransformer, states: list[TextState], clean: Tensor, layout: Layout, tokens: int
 ) -> list[list[KeysValues]]:
-    """Keys and values of the clean latents, by passes over the sets of slots that see each other."""
+    """Return keys and values of the clean latents, by passes over the sets of slots that see each other."""
     p, head_dim = net.config.patch_size[1], net.config.attention_head_dim
     cache, done, base = ListedCache(net.config.num_layers), 0, layout.base[0].tolist()
     cache.tokens, cache.keeps = tokens, True
@@ -162,8 +162,8 @@ def clean_keys(
         cache.seen = [i for i in layout.sees_clean[0, done].nonzero().flatten().tolist() if i < first]
         cache.own = [i - first for i in layout.sees_clean[0, done].nonzero().flatten().tolist() if i >= first]
         turn = rotation(where, 16 // p, 16 // p, head_dim, clean.device)
-        told = states[int(layout.told_clean[0, done])]
-        net(clean[:, :, first:last], torch.zeros(1), told, turn, cache, head=False)
+        prompt = states[int(layout.prompt_of_clean[0, done])]
+        net(clean[:, :, first:last], torch.zeros(1), prompt, turn, cache, head=False)
         done = together[-1] + 1
     return cache.kept
 

@@ -1,4 +1,4 @@
-"""The portrait world draws what it is told, lives as people do, and moves its lips with real speech."""
+"""The portrait world draws the face that is asked for, lives as people do, and moves its lips with real speech."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def drawn(face: Face, *poses: Pose) -> np.ndarray:
 
 
 def changed_at(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised x and y of the pixels that differ visibly."""
+    """Return normalised x and y of the pixels that differ visibly."""
     y, x = np.nonzero(np.abs(a - b).max(-1) > 24)
     return (x + 0.5) / a.shape[1], (y + 0.5) / a.shape[0]
 
 
 def lips(pose: Pose) -> tuple[float, float]:
-    """Width and height in pixels of what is redder than a pale skin where the mouth is."""
+    """Return width and height in pixels of what is redder than a pale skin where the mouth is."""
     face = Face(skin="porcelain")
     left, top, right, bottom = (places(face, np.array([pose], np.float32)).mouth[0] * 128).round().astype(int)
     red = drawn(face, pose)[0, top + 3 : bottom, left:right, 1] < 185  # below the nose
@@ -161,7 +161,7 @@ def test_silence_and_room_tone_keep_the_lips_closed() -> None:
 
 
 def vowel(*formants: float) -> np.ndarray:
-    """Half a second of a 120 Hz pulse train with two formants."""
+    """Return half a second of a 120 Hz pulse train with two formants."""
     t = np.arange(RATE // 2) / RATE
     sound = sum(
         np.sin(2 * np.pi * h * t) / h**0.5 * sum(1 / (1 + ((h - f) / 80) ** 2) for f in formants)

@@ -1,4 +1,4 @@
-"""Who has no portrait takes a face of the gallery or designs one."""
+"""A face comes from the gallery or from a design where no portrait is given."""
 
 from __future__ import annotations
 

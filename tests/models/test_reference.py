@@ -24,7 +24,7 @@ def picture(level: int) -> Reference:
 
 
 def drive_of(chunk: int, latents: int = 4) -> Tensor:
-    """Two tokens a latent; what a latent is driven by depends on its index alone."""
+    """Return two driving tokens a latent, which depend on the latent's index alone."""
     rows = [torch.randn(2, 64, generator=torch.Generator().manual_seed(3 * chunk + i)) for i in range(latents)]
     return torch.stack(rows)[None]
 
@@ -91,18 +91,18 @@ def test_a_new_image_drops_the_knot_and_keeps_the_past() -> None:
 @pytest.mark.parametrize("knot", [0, 1, 2])
 def test_a_take_begins_as_the_image(knot: int) -> None:
     model = tiny_avatar(knot=knot)
-    state, told = start(model), []
+    state, inputs = start(model), []
     model.generator.apply_cues(state, [Prompt("speaks"), picture(50)])
     transformer = model.generator.transformer.forward
-    model.generator.transformer.forward = lambda x, *a, **k: told.append(x.clone()) or transformer(x, *a, **k)  # type: ignore[method-assign]
+    model.generator.transformer.forward = lambda x, *a, **k: inputs.append(x.clone()) or transformer(x, *a, **k)  # type: ignore[method-assign]
     model.generator.draw(state, [], drive_of(0, 3 + knot))
     pixels = torch.frombuffer(bytearray(picture(50).pixels), dtype=torch.uint8).view(1, 32, 32, 3)
     latent = model.generator.codec.encode_image(pixels)
-    for x in told:  # at every step, and the mask says so
+    for x in inputs:  # at every step, and the mask says so
         given = max(1, knot)
         assert (x[:, -1].mean((0, 2, 3)) == torch.tensor([1.0] * given + [0.0] * (3 + knot - given))).all()
         assert torch.equal(x[:, :-1, :given], latent.expand(-1, -1, given, -1, -1))
-    assert len(told) == len(model.generator.config.schedule.sigmas)
+    assert len(inputs) == len(model.generator.config.schedule.sigmas)
     assert (state.knot is None) == (knot == 0)
 
 

@@ -43,7 +43,7 @@ def test_a_setting_takes_its_value_at_the_next_chunk(name: Setting, value: str) 
 
 
 def rolled(generator: Generator, parameter: Parameter | None) -> tuple[TakeState, list[Tensor]]:
-    """Three chunks, then one on which a parameter lands, or the prompt changes."""
+    """Draw three chunks, then one on which a parameter lands."""
     state, latents = generator.new_take(0, 32, 32), []
     for i in range(4):
         cues = [Prompt("one")] if i == 0 else [] if i < 3 or parameter is None else [parameter]

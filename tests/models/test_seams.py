@@ -15,7 +15,7 @@ PERIOD = 12
 
 
 def flow(frames: int, seed: int) -> Numbers:
-    """Changes of a video that moves now more, now less, with noise, and without any period."""
+    """Return changes of a video that moves now more, now less, with noise, and without any period."""
     rng = np.random.default_rng(seed)
     slow = np.convolve(rng.standard_normal(frames + 80), np.hanning(81), mode="valid") / 5.5
     return np.exp(0.4 * slow + 0.15 * rng.standard_normal(frames)) * 2
@@ -28,7 +28,7 @@ def seamed(series: Numbers, factor: float, period: int = PERIOD, phase: int = 9)
 
 
 def moving(frames: int, speed: Numbers) -> Frames:
-    """A soft pattern that slides by so many pixels from frame to frame."""
+    """Draw a soft pattern that slides by so many pixels from frame to frame."""
     x = np.cumsum(speed)[:, None] + np.arange(48)[None]
     row = 128 + 60 * np.sin(x / 5) + 40 * np.sin(x / 11 + 1)
     return np.repeat(np.repeat(row[:, None, :, None], 32, 1), 3, 3).round().astype(np.uint8)

@@ -10,7 +10,7 @@ from models.judge import sharpness
 
 
 def square() -> np.ndarray:
-    """A white square on black, two frames."""
+    """Draw a white square on black, two frames."""
     frames = np.zeros((2, 64, 64, 3), np.uint8)
     frames[:, 20:44, 20:44] = 255
     return frames

@@ -93,7 +93,7 @@ cues = st.lists(
 @given(st.lists(st.tuples(cues, st.booleans()), min_size=1, max_size=5))
 @settings(max_examples=12, deadline=None)
 def test_a_take_that_is_restored_has_every_field_and_goes_on_to_the_bit(chunks: list[tuple[list[Cue], bool]]) -> None:
-    """From memory and from a file, whatever happened before, committed or with its clean pass still to come."""
+    """The snapshot is in memory or in a file, taken after any cues, committed or with its clean pass still to come."""
     state = GENERATOR.new_take(3, 32, 32)
     for i, (happens, commits) in enumerate(chunks):
         state.codec.decode(GENERATOR.draw(state, [*happens, Prompt("one")] if i == 0 else happens))
@@ -181,7 +181,7 @@ def test_a_format_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> No
 
 
 def test_a_snapshot_of_the_earlier_format_is_read() -> None:
-    """Written by a release whose ring was slots of whole chunks (tests/app/earlier_render)."""
+    """It was written by a release whose ring was slots of whole chunks (tests/app/earlier_render)."""
     file = Path(__file__).parents[1] / "app" / "earlier_render" / "checkpoint-0000030.safetensors"
     read = load_snapshot(file, CPU, torch.float32)
     assert read.index == 30

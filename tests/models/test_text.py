@@ -14,7 +14,7 @@ from models.text.words import TEXT_LENGTH, WordText
 
 
 class ByteTokens:
-    """One token a byte and an end mark, padded: what a tokenizer gives, without its vocabulary file."""
+    """Tokenize a byte a token with an end mark, padded, as a tokenizer does that has a vocabulary file."""
 
     def __call__(self, prompts: list[str], *, max_length: int, **options: object) -> SimpleNamespace:
         assert options["padding"] == "max_length"

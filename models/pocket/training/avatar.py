@@ -26,7 +26,7 @@ from models.pocket.training.stage import Pair, Save, Stage
 from models.pocket.training.teacher import Teacher, jittered, noised, sampled_sigmas
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation
-from models.transformer import TextState
+from models.transformer import TextState, with_mask
 
 BATCH = 12
 SLOTS, PAST = 4, 2  # chunks of a batch, and how many of them a later one sees
@@ -106,13 +106,6 @@ def sample_batch(clips: list[AvatarClip], rng: random.Random) -> AvatarBatch:
     )
 
 
-def told(x: Tensor, given: int) -> Tensor:
-    """Append the mask channel to latents [B, C, F, h, w]: 1 for the first `given`, else 0."""
-    mask = torch.zeros_like(x[:, :1])
-    mask[:, :, :given] = 1
-    return torch.cat([x, mask], 1)
-
-
 class AvatarTeacher(Teacher):
     """Run a batch chunk by chunk; each chunk is denoised before its clean version is cached."""
 
@@ -127,7 +120,7 @@ class AvatarTeacher(Teacher):
         text = self.prompts([PROMPT] * len(batch.reference))
         zero = torch.zeros(1, device=batch.reference.device)
         where = self.rotation(0, batch.reference)
-        self.transformer(told(batch.reference, 1), zero, text, where, cache, head=False)
+        self.transformer(with_mask(self.transformer, batch.reference, 1), zero, text, where, cache, head=False)
         for slot, (chunk, sigma, drive) in enumerate(zip(batch.chunks, sigmas, batch.drives, strict=True)):
             first = CHUNK * (batch.first + slot)
             newest = first + CHUNK + batch.knot - 1
@@ -139,7 +132,12 @@ class AvatarTeacher(Teacher):
                 given = held[slot].shape[2] if batch.given else 0
                 x = torch.cat([held[slot][:, :, :given], x[:, :, given:]], 2)
                 prediction = self.transformer(
-                    told(x, given), 1000 * sigma, text, self.rotation(first, x), cache, drive=drive
+                    with_mask(self.transformer, x, given),
+                    1000 * sigma,
+                    text,
+                    self.rotation(first, x),
+                    cache,
+                    drive=drive,
                 )
                 assert prediction is not None
                 out.append(prediction)
@@ -152,7 +150,7 @@ class AvatarTeacher(Teacher):
         cache.clean = True
         zero = torch.zeros(1, device=clean.device)
         where = self.rotation(first, clean)
-        self.transformer(told(clean, CHUNK), zero, text, where, cache, drive=drive, head=False)
+        self.transformer(with_mask(self.transformer, clean, CHUNK), zero, text, where, cache, drive=drive, head=False)
         cache.clean = False
 
 

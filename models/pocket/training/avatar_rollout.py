@@ -28,13 +28,13 @@ from models.pocket.training.avatar import (
     avatar_forcing,
     held_knots,
     sample_batch,
-    told,
 )
 from models.pocket.training.avatar_clips import CHUNK, AvatarClip
 from models.pocket.training.distribution_matching import match, past_of
 from models.pocket.training.stage import Pair, Save
 from models.pocket.training.teacher import jittered
 from models.state import TakeState
+from models.transformer import with_mask
 
 TAKES, LONGEST = 8, 20  # chunks of the longest take, ten seconds
 
@@ -58,7 +58,9 @@ class PortraitChunk:
     def seen_as(self, network: AvatarTeacher, x: Tensor, sigma: Tensor) -> Tensor:
         cache, text = ReferenceCache(len(network.transformer.blocks)), network.prompts([PROMPT])
         clean, zero = self.reference, torch.zeros(1, device=x.device)
-        network.transformer(told(clean, 1), zero, text, network.rotation(0, clean), cache, head=False)
+        network.transformer(
+            with_mask(network.transformer, clean, 1), zero, text, network.rotation(0, clean), cache, head=False
+        )
         ahead = x.shape[2] - 1 + self.gap
         first = 0
         for chunk, drive in zip(self.state.recent[-PAST:], self.state.driven[-PAST:], strict=True):
@@ -67,7 +69,9 @@ class PortraitChunk:
             first += CHUNK
         cache.placed = network.rotation(first + ahead, clean)
         where = network.rotation(first, x)
-        prediction = network.transformer(told(x, 0), 1000 * sigma, text, where, cache, drive=self.drive)
+        prediction = network.transformer(
+            with_mask(network.transformer, x, 0), 1000 * sigma, text, where, cache, drive=self.drive
+        )
         assert prediction is not None
         return prediction
 

@@ -39,8 +39,8 @@ class Layout:
     sees_clean: Tensor  # [B, PAST, PAST * CHUNK] bool: the clean latents that a clean slot sees
     sees_noisy: Tensor  # [B, SLOTS, PAST * CHUNK + CHUNK + K] bool: a noisy slot sees clean latents, then its own
     prompts: Tensor  # [B, 2, 2]: scene and wording of the two captions of a row
-    told_clean: Tensor  # [B, PAST] which of the two a clean slot is told
-    told_noisy: Tensor  # [B, SLOTS]
+    prompt_of_clean: Tensor  # [B, PAST] which of the two a clean slot is told
+    prompt_of_noisy: Tensor  # [B, SLOTS]
     sigma: Tensor  # [B, SLOTS] float32
     given: Tensor  # [B, SLOTS, CHUNK + K] bool: latents that stand there clean among the noisy ones
     counts: Tensor  # [B, SLOTS, CHUNK + K] bool: where the loss counts
@@ -154,14 +154,14 @@ def draw_layout(
     base[:, 0] = np.where(far >= 0, -F - far, np.where(sink > 0, trailing, -F))
 
     # prompts
-    told_noisy = after.astype(np.int64)
-    told_clean = told_noisy[:, :PAST].copy()
+    prompt_of_noisy = after.astype(np.int64)
+    prompt_of_clean = prompt_of_noisy[:, :PAST].copy()
     renewed = recache[:, None] & before[:, :PAST]
     renewed[:, 0] &= ~lone_sink
-    told_clean |= renewed
+    prompt_of_clean |= renewed
     # a switch that lies in front of all slots but the first: the past may have been recached long ago
     long_ago = (begins == 1) & (first > 1)
-    told_clean[:, 0] |= long_ago & (way < 0.5)
+    prompt_of_clean[:, 0] |= long_ago & (way < 0.5)
     wording = rng.integers(0, WORDINGS, (B, 2))
     prompts = np.stack([np.tile([0, 1], (B, 1)), wording], -1)
 
@@ -201,8 +201,8 @@ def draw_layout(
                 "sees_clean": sees_clean,
                 "sees_noisy": np.concatenate([sees_past, sees_own], 2),
                 "prompts": prompts,
-                "told_clean": told_clean,
-                "told_noisy": told_noisy,
+                "prompt_of_clean": prompt_of_clean,
+                "prompt_of_noisy": prompt_of_noisy,
                 "sigma": _sigmas(rng, sourced),
                 "given": given,
                 "counts": counts,

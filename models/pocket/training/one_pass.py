@@ -100,9 +100,9 @@ class OnePass(nn.Module):
         )
         turn = turns(where, height // p, width // q, net.config.attention_head_dim)
         sight = Sight.of(layout, x.shape[2])
-        told = (layout.told_clean, layout.told_noisy)
+        which_prompt = (layout.prompt_of_clean, layout.prompt_of_noisy)
         for block in net.blocks:
-            x = self._block(block, x, modulation, turn, prompts, told, sight, self.way, heads)
+            x = self._block(block, x, modulation, turn, prompts, which_prompt, sight, self.way, heads)
 
         y = x[:, n_clean:]
         last = time.view(b, 1 + slots, -1)[:, 1:].repeat_interleave(length, 1).unsqueeze(2)
@@ -122,7 +122,7 @@ def _block_pass(
     modulation: Tensor,
     turn: Turns,
     prompts: Tensor,
-    told: tuple[Tensor, Tensor],
+    which_prompt: tuple[Tensor, Tensor],
     sight: Sight,
     way: Way,
     heads: int,
@@ -130,7 +130,7 @@ def _block_pass(
     """Run one block over [B, latents, tokens, width] float32; the same arithmetic as the model's own block."""
     table = block.scale_shift_table.unsqueeze(1) + modulation  # [B, latents, 6, width]
     shift, scale, gate, ff_shift, ff_scale, ff_gate = table.unsqueeze(3).unbind(2)
-    past, slots = told[0].shape[1], told[1].shape[1]
+    past, slots = which_prompt[0].shape[1], which_prompt[1].shape[1]
     n_clean = sight.clean.shape[-1] // x.shape[2]
 
     def by_slot(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,7 @@ def _block_pass(
     seen = together(attend(way, clean, noisy, sight))
     x = x + attention.to_out[0](seen).float() * gate
 
-    x = x + _read_text(block.attn2, block.norm2(x), prompts, told, by_slot, together, heads, way).float()
+    x = x + _read_text(block.attn2, block.norm2(x), prompts, which_prompt, by_slot, together, heads, way).float()
     y = F.layer_norm(x, x.shape[-1:], eps=block.norm3.eps) * (1 + ff_scale) + ff_shift
     return x + block.ffn(y).float() * ff_gate
 
@@ -164,7 +164,7 @@ def _read_text(
     attention: WanAttention,
     y: Tensor,
     prompts: Tensor,
-    told: tuple[Tensor, Tensor],
+    which_prompt: tuple[Tensor, Tensor],
     by_slot: Callable[[Tensor], tuple[Tensor, Tensor]],
     together: Callable[[tuple[Tensor, Tensor]], Tensor],
     heads: int,
@@ -181,4 +181,4 @@ def _read_text(
         v = torch.where(second, values[:, 1:], values[:, :1]).flatten(0, 1)
         return attend_all(way, q.flatten(0, 1), k, v).unflatten(0, q.shape[:2])
 
-    return attention.to_out[0](together((read(queries[0], told[0]), read(queries[1], told[1]))))
+    return attention.to_out[0](together((read(queries[0], which_prompt[0]), read(queries[1], which_prompt[1]))))
