@@ -22,10 +22,8 @@ def occurring(model: Model, size: tuple[int, int]) -> list[tuple[int, int]]:
     r, tokens = model.generator.config, tokens_of(model, size)
     anchor = 1 if r.reference else 0
     pairs = {(q, past + anchor) for q, past in _pairs(r)}
-    if (
-        r.reference and model.generator.transformer.driving_attention is None
-    ):  # the pass over a portrait; a driven model's is torch's
-        pairs.add((1, 0))
+    if r.reference and model.generator.transformer.driving_attention is None:
+        pairs.add((1, 0))  # the pass over a portrait, which torch runs for a driven model
     return sorted((q * tokens, past * tokens) for q, past in pairs)
 
 

@@ -74,9 +74,8 @@ class RingCache:
         size = (shape.batch, (self._ring_at + shape.ring) * shape.tokens, shape.heads, shape.head_dim)
         self._keys = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
-        self._placed: dict[
-            str, tuple[int, Anchor]
-        ] = {}  # anchors as they lie in the buffer, and the coordinate they have
+        # anchors as they lie in the buffer, and the coordinate that their first latent has there
+        self._placed: dict[str, tuple[int, Anchor]] = {}
         self._pass: Pass | None = None
         self._gathered: KeysValues | None = None  # the past of the pass under way, once it was asked for
 
