@@ -6,9 +6,6 @@ pull is verified by the same code that loads.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,19 +15,14 @@ from torch import nn
 
 from models.catalog import Entry
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
+from models.checkpoints.configuration import built_of, config_of, embedded_config, sound
 from models.checkpoints.lora import Lora, fitted
 from models.checkpoints.lora_file import read_lora
-from models.checkpoints.safetensors_header import read_header
 from models.checkpoints.training_wrappers import StateDict, note
 from models.checkpoints.weight_files import as_diffusers, check_fit, load_into, read
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
-
-_CONFIG_LIMIT = 4 << 20  # bytes of a configuration
-_LARGEST = 1 << 20  # a number in a configuration; a vocabulary is the largest
-_MOST_LAYERS = 256
-
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -61,7 +53,7 @@ def transformer_of(entry: Entry, folder: Path) -> tuple[Component[CausalWanTrans
         strange = [k for k in tensors if not k.startswith(("text.", "transformer."))]
         if strange:
             raise CheckpointError(f"{file}: unexpected {some_of(strange)}, neither of the transformer nor of its text")
-        with _built(file, "text encoder"):
+        with built_of(file, "text encoder"):
             vocabulary = embedded_config(file)["words"]
             if not isinstance(vocabulary, list) or not all(isinstance(w, str) for w in vocabulary):
                 raise TypeError("words")
@@ -91,7 +83,7 @@ def wan_codec_of(folder: Path) -> Component[Any]:
     from diffusers import AutoencoderKLWan
 
     config = config_of(folder / "config.json")
-    with _built(folder / "config.json", "Wan codec"), torch.device("meta"):
+    with built_of(folder / "config.json", "Wan codec"), torch.device("meta"):
         network = AutoencoderKLWan.from_config(config)
     return Component(network, read(folder), folder)
 
@@ -101,7 +93,7 @@ def umt5_of(folder: Path) -> Component[Any]:
     from transformers import UMT5Config, UMT5EncoderModel
 
     config = config_of(folder / "config.json")
-    with _built(folder / "config.json", "UMT5 text encoder"), torch.device("meta"):
+    with built_of(folder / "config.json", "UMT5 text encoder"), torch.device("meta"):
         encoder = UMT5EncoderModel(UMT5Config.from_dict(config))
     tensors = read(folder)
     tied = ("shared.weight", "encoder.embed_tokens.weight")  # one table of words, stored once
@@ -113,67 +105,18 @@ def tokenizer_of(folder: Path) -> Any:
     """Return transformers' tokenizer of a folder; CheckpointError if there is none that can be read."""
     from transformers import AutoTokenizer
 
-    with _built(folder, "tokenizer"):
+    with built_of(folder, "tokenizer"):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def tiny_codec_of(file: Path) -> Component[TinyCodec]:
     """Return a tiny codec whose file's header holds its configuration."""
     tensors = read(file)
-    with _built(file, "tiny codec"), torch.device("meta"):
-        listed = _sound(embedded_config(file), file)
+    with built_of(file, "tiny codec"), torch.device("meta"):
+        listed = sound(embedded_config(file), file)
         config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
         codec = TinyCodec(TinyCodecConfig(**config))
     return Component(codec, tensors, file)
-
-
-def embedded_config(file: Path) -> dict[str, Any]:
-    """Return the configuration in the header of a safetensors file; empty if there is none. CheckpointError."""
-    text = read_header(file).metadata.get("config", "{}")
-    return _parsed(text, file)
-
-
-def config_of(path: Path) -> dict[str, Any]:
-    """Return a config.json whose numbers are within what a model can have. CheckpointError."""
-    try:
-        if path.stat().st_size > _CONFIG_LIMIT:
-            raise CheckpointError(f"{path}: too large for a configuration")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{path}: cannot be read as a configuration") from e
-    return _sound(_parsed(text, path), path)
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise CheckpointError(f"{path}: its configuration is no JSON") from e
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: its configuration is no table of settings")
-    return content
-
-
-def _sound(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Check numbers before modules are built of them: nonsense would take hours or all memory."""
-    for name, value in config.items():
-        numbers = [v for v in (value if isinstance(value, list) else [value]) if type(v) in (int, float)]
-        most = _MOST_LAYERS if "num_" in name else _LARGEST
-        if any(not -most <= v <= most for v in numbers) or (isinstance(value, list) and len(value) > 4096):
-            raise CheckpointError(f"{path}: {some_of([name])} is {str(value)[:40]}, which no model here can have")
-    return config
-
-
-@contextmanager
-def _built(path: Path, what: str) -> Iterator[None]:
-    """Turn what a library raises for a configuration that it cannot use into a CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as e:  # constructors of other libraries raise anything for nonsense
-        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
-        raise CheckpointError(f"{path}: no {what} can be made of it ({type(e).__name__}: {reason[:120]})") from e
 
 
 def _below(tensors: StateDict, prefix: str) -> StateDict:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from models.catalog import ENTRIES, Entry
+from models.catalog import Entry
 from models.checkpoints.assemble import folder_of
 from models.checkpoints.model_files import finished, missing_files
 from models.transformer import CausalWanTransformer
@@ -22,7 +23,9 @@ def memory_bytes(entry: Entry, bytes_per_value: int) -> int:
     tokens = entry.rollout.window * (height // (entry.stride * rows)) * (width // (entry.stride * columns))
     cache = 2 * t["num_layers"] * tokens * t["num_attention_heads"] * t["attention_head_dim"]
     text = UMT5_XXL_ENCODER if entry.text == "umt5" else 0
-    return round(bytes_per_value * (_parameters(entry.name) + cache + text))
+    return round(
+        bytes_per_value * (_parameters(tuple(entry.transformer.items()), entry.driving_features) + cache + text)
+    )
 
 
 def disk_bytes(entry: Entry, models: Path) -> int | None:
@@ -35,7 +38,10 @@ def disk_bytes(entry: Entry, models: Path) -> int | None:
 
 
 @lru_cache
-def _parameters(name: str) -> int:
+def _parameters(settings: tuple[tuple[str, Any], ...], driving_features: int | None) -> int:
     """Count the transformer's parameters without allocating them."""
     with torch.device("meta"):
-        return sum(p.numel() for p in CausalWanTransformer(**ENTRIES[name].transformer).parameters())
+        transformer = CausalWanTransformer(**dict(settings))
+        if driving_features is not None:
+            transformer.add_driving_attention(driving_features)
+        return sum(p.numel() for p in transformer.parameters())

@@ -36,7 +36,7 @@ def parts_of(folder: Path) -> list[Path]:
             raise CheckpointError(
                 f"{folder}: holds {base}.safetensors and an index of parts of the same name; remove one of them"
             )
-        return _of_index(folder / indices[0])
+        return parts_of_index(folder / indices[0])
     if not weights:
         if distributed or any(n.endswith(".distcp") for n in names):
             raise CheckpointError(
@@ -85,7 +85,8 @@ def index_of(path: Path) -> dict[str, Any]:
     return checked
 
 
-def _of_index(path: Path) -> list[Path]:
+def parts_of_index(path: Path) -> list[Path]:
+    """Return the parts that an index names, checked against it and against each other. CheckpointError."""
     content = index_of(path)
     placed: dict[str, str] = content["weight_map"]
     names = sorted(set(placed.values()))

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.checkpoints.safetensors_header import read_header
 from models.checkpoints.weight_files import CheckpointError, load_into, read
 from models.pocket.world.scene import UNSAID, WORDING
 
@@ -79,9 +79,8 @@ def save(judge: Judge, path: Path, facts: dict[str, object]) -> None:
 
 def load(path: Path) -> Judge:
     """Load a trained judge; raise CheckpointError if the file is not one or was trained on another vocabulary."""
-    weights = {k: v.float() for k, v in read(path).items()}
-    with safe_open(path, "pt") as f:
-        known = json.loads((f.metadata() or {}).get("attributes", "null"))
+    weights = read(path)
+    known = json.loads(read_header(path).metadata.get("attributes", "null"))
     if known is not None and known != {k: list(v) for k, v in ATTRIBUTES.items()}:
         raise CheckpointError(
             f"{path}: was trained on another vocabulary; train it anew with python -m models.judge.train_classifier"

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.checkpoints.safetensors_header import read_header
 from models.checkpoints.weight_files import CheckpointError, load_into, read
 
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
@@ -88,9 +88,8 @@ def save(reader: FaceReader, path: Path, facts: dict[str, object]) -> None:
 def load(path: Path) -> FaceReader:
     """Load a trained reader; raises CheckpointError for another file or other readings."""
     reader = FaceReader()
-    load_into(reader, {k: v.float() for k, v in read(path).items()}, path)
-    with safe_open(path, "pt") as f:
-        known = json.loads((f.metadata() or {}).get("read", "[]"))
+    load_into(reader, read(path), path)
+    known = json.loads(read_header(path).metadata.get("read", "[]"))
     if tuple(known) != READ:
         raise CheckpointError(
             f"{path}: reads other things; train it anew with python -m models.judge.train_face_reader"

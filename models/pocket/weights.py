@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.checkpoints.weight_files import load_into, read
+from models.checkpoints.checkpoint_error import CheckpointError
+from models.checkpoints.configuration import built_of, parsed, sound
+from models.checkpoints.model_parts import index_of, parts_of_index
+from models.checkpoints.safetensors_header import read_header
+from models.checkpoints.weight_files import check_fit, load_into, read
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 
 if TYPE_CHECKING:  # the transformer imports diffusers, which codec training does without
@@ -53,10 +56,10 @@ def save(
 
 def join_shards(path: Path) -> None:
     """Make the one file `path` of the shards that were saved under that name, metadata included; they are removed."""
-    index = json.loads(_index(path).read_text())
-    _write(_tensors(path), path, index["metadata"])
-    for shard in set(index["weight_map"].values()):
-        path.with_name(shard).unlink()
+    shards = parts_of_index(_index(path))
+    _write(_tensors(path), path, _metadata(path))
+    for shard in shards:
+        shard.unlink()
     _index(path).unlink()
 
 
@@ -90,24 +93,33 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """Read one file or its shards; raises CheckpointError for a missing or broken file."""
+    """Read one file or its shards; CheckpointError for a file that is missing, broken or not of this set."""
     if path.exists() or not _index(path).exists():
         return read(path)
-    shards = sorted(set(json.loads(_index(path).read_text())["weight_map"].values()))
-    return {name: tensor for shard in shards for name, tensor in load_file(path.with_name(shard)).items()}
+    return {name: tensor for shard in parts_of_index(_index(path)) for name, tensor in read(shard).items()}
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    if not path.exists() and _index(path).exists():
-        metadata: dict[str, str] = json.loads(_index(path).read_text())["metadata"]
-        return metadata
-    with safe_open(path, "pt") as f:
-        return dict(f.metadata())
+    if path.exists() or not _index(path).exists():
+        return read_header(path).metadata
+    metadata = index_of(_index(path)).get("metadata")
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{_index(path)}: its metadata are no texts")
+    return metadata
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return parsed(_metadata(path).get("config", "{}"), path)
 
 
 def history(path: Path) -> list[Facts]:
-    """Return the training runs that a weight file says it comes from, oldest first."""
-    runs: list[Facts] = json.loads(_metadata(path)["training"])
+    """Return the training runs that a weight file says it comes from, oldest first; CheckpointError if it says none."""
+    try:
+        runs: list[Facts] = json.loads(_metadata(path)["training"])
+    except (KeyError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"{path}: does not say how it was trained") from e
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise CheckpointError(f"{path}: does not say how it was trained")
     return runs
 
 
@@ -118,10 +130,14 @@ def save_codec(codec: TinyCodec, path: Path, history: list[Facts]) -> None:
 def load_codec(path: Path) -> TinyCodec:
     """Load a codec in float32, ready to be trained further. CheckpointError for a file that is not one."""
     tensors = _tensors(path)
-    listed: dict[str, Any] = json.loads(_metadata(path)["config"])
+    listed = sound(_config(path), path)
     config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
-    codec = TinyCodec(TinyCodecConfig(**config))
-    load_into(codec, {k: v.float() for k, v in tensors.items()}, path)
+    with built_of(path, "tiny codec"):
+        with torch.device("meta"):
+            planned = TinyCodec(TinyCodecConfig(**config))
+        check_fit(planned.state_dict(), tensors, path)
+        codec = TinyCodec(planned.config)
+    load_into(codec, tensors, path)
     return codec
 
 
@@ -153,19 +169,27 @@ def save_transformer(
     config: dict[str, Any] = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
     if transformer.driving_attention is not None:
         config["drive"] = transformer.driving_attention.features
-    save(nn.ModuleDict({"transformer": transformer, "text": text}), config, path, history, shard_bytes)
+    save(_together(transformer, text), config, path, history, shard_bytes)
 
 
 def load_transformer(path: Path) -> tuple[CausalWanTransformer, WordText]:
     """Load the transformer and its text encoder in float32, ready to be trained further."""
-    config = json.loads(_metadata(path)["config"])
-    transformer, text = build_transformer(config["transformer"], tuple(config["words"]), config.get("drive"))
-    load_into(
-        nn.ModuleDict({"transformer": transformer, "text": text}),
-        {k: v.float() for k, v in _tensors(path).items()},
-        path,
-    )
+    tensors, config = _tensors(path), _config(path)
+
+    def build() -> tuple[CausalWanTransformer, WordText]:
+        return build_transformer(sound(config["transformer"], path), tuple(config["words"]), config.get("drive"))
+
+    with built_of(path, "transformer"):
+        with torch.device("meta"):
+            planned = build()
+        check_fit(_together(*planned).state_dict(), tensors, path)
+        transformer, text = build()
+    load_into(_together(transformer, text), tensors, path)
     return transformer, text
+
+
+def _together(transformer: CausalWanTransformer, text: WordText) -> nn.Module:
+    return nn.ModuleDict({"transformer": transformer, "text": text})
 
 
 def build_transformer(
