@@ -163,7 +163,7 @@ async def test_a_rewind_during_another_one_counts_from_the_new_branch() -> None:
             say(session, 3, type="rewind", latent=12)
         say(session, 4, type="rewind", latent=6)
         may_go_back.set()
-        await blocked
+        assert await blocked  # nothing above waited until the device was let go by its time limit
         await until(lambda: session.history.parent == f"{second}@6")
         say(session, 5, type="resume")
         await until(lambda: session.index >= 12)
