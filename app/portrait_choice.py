@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from models.cue import Reference
 from models.pocket.world.portrait.gallery import GALLERY, as_png, drawn, face_named
 from models.pocket.world.portrait.renderer import SIZE
-from streaming.speech.avatar_film import portrait_in
+from streaming.speech.portrait_file import Portrait, portrait_in
 
 
-def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Reference:
+def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Portrait:
     """Return the portrait of an avatar: a face by name or attributes, or a picture file, of `size` (width, height).
 
     Without a face and a picture it is the first face of the gallery. Raises FaceError for a face that cannot be drawn,
-    RenderError for bytes that are no picture.
+    PortraitError for bytes that are no picture that can be read.
     """
     if picture is not None:
         return portrait_in(picture, size, "the portrait")
     reference = drawn(face_named(face or next(iter(GALLERY))))
-    return reference if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")
+    return Portrait(reference) if size == (SIZE, SIZE) else portrait_in(as_png(reference), size, "the face")

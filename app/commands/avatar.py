@@ -40,21 +40,26 @@ def avatar(
     from streaming.render_files import RenderFiles
     from streaming.render_resume import refuse_to_throw_away
     from streaming.speech import avatar_film
+    from streaming.speech.audio_file import voice_in
+    from streaming.speech.film_sound import with_sound
     from streaming.speech.portrait_check import doubt
+    from streaming.speech.portrait_file import Portrait, portrait_of
 
     if not resume and not restart:
         refuse_to_throw_away(RenderFiles(out.with_name(f"{out.stem}.silent.mp4")), AVATAR)
 
-    picture = avatar_film.portrait_of(portrait, AVATAR.size) if portrait else drawn(face_named(face))
+    picture = portrait_of(portrait, AVATAR.size) if portrait else Portrait(drawn(face_named(face)))
     sound = audio or avatar_film.said(say or "", out)
-    model = load_model(AVATAR, device, engine)
-    if portrait and (note := doubt(model, picture)):
+    voice = voice_in(sound)
+    for note in (*picture.notes, *voice.notes):
         print(f"note: {note}", file=sys.stderr)
-    job = avatar_film.job_of(model, picture, sound, out, seed, scale)
+    model = load_model(AVATAR, device, engine)
+    if portrait and (why := doubt(model, picture.reference)):
+        print(f"note: {why}", file=sys.stderr)
+    job = avatar_film.job_of(model, picture.reference, voice, out, seed, scale)
     with shown(job) as progress:
         result = job.run(go_on=resume, restart=restart, progress=progress)
-    for note in result.notes():
+    for note in (*result.notes(), *with_sound(job.out, sound, out)):
         print(f"note: {note}", file=sys.stderr)
-    avatar_film.with_sound(job.out, sound, out)
     print(f"{out}: {result.film_frames / job.fps:.1f} s of video, {result.as_json()['fps']:.0f} fps")
     job.files.discard()

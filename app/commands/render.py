@@ -81,7 +81,8 @@ def render(
     if entry.driving_features is None:
         job = Job(script, loaded, out, scale=scale, intent=request.intent, limit=request.limit)
     else:
-        from streaming.speech.avatar_film import hushed, job_of_take, with_sound
+        from streaming.speech.avatar_film import hushed, job_of_take
+        from streaming.speech.film_sound import with_sound
 
         job, sound = job_of_take(loaded, script, take.parent, out, scale, intent=request.intent, limit=request.limit)
     changed = _changed_record(script.record or {}, job.record)
@@ -91,7 +92,8 @@ def render(
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
-        with_sound(job.out, sound, out, hushed(script, loaded))
+        for note in with_sound(job.out, sound, out, hushed(script, loaded)):
+            print(f"note: {note}", file=sys.stderr)
     if report:
         write_report(result, job.record, script.landing(job.grid, job.fps), report)
     if sheet:

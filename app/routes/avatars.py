@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -39,9 +40,10 @@ class Text(BaseModel):
 
 
 class Spoken(BaseModel):
-    """The length of a sound that an avatar will speak."""
+    """The length of a sound that an avatar will speak, and what its file did not hold."""
 
     seconds: float
+    notes: list[str] = []
 
 
 class Silenced(BaseModel):
@@ -73,8 +75,8 @@ async def audio(request: Request, avatar: ControlledAvatar, services: ServicesOf
     async with services.speech_order.of(avatar):
         body = io.BytesIO(await request.body())
         async with services.speech_order.decoding:
-            sound = await asyncio.to_thread(audio_file.whole, body, MOST_SECONDS)
-        return _say(avatar, sound, epoch)
+            sound, notes = await asyncio.to_thread(audio_file.whole, body, MOST_SECONDS)
+        return _say(avatar, sound, epoch, notes)
 
 
 @router.post("/api/sessions/{session}/say", status_code=202)
@@ -96,9 +98,9 @@ async def interrupt(avatar: ControlledAvatar) -> Silenced:
     return Silenced(epoch=avatar.epoch)
 
 
-def _say(avatar: Avatar, sound: audio_file.Sound, epoch: int) -> Spoken:
+def _say(avatar: Avatar, sound: audio_file.Sound, epoch: int, notes: Sequence[str] = ()) -> Spoken:
     """Give the avatar a sound that was requested in `epoch`; ConflictError if it was interrupted since."""
     if avatar.epoch != epoch:
         raise ConflictError("the avatar was interrupted before this sound was read")
     avatar.say(sound)
-    return Spoken(seconds=round(len(sound) / audio_file.RATE, 2))
+    return Spoken(seconds=round(len(sound) / audio_file.RATE, 2), notes=list(notes))

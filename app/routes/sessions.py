@@ -95,9 +95,10 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
         return started(services, await services.sessions.create(take, new.look_ahead, new.ticket))
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
-    hosted = await services.sessions.create_avatar(take, portrait, services.face_reader, new.ticket)
-    note = await _portrait_note(services, hosted, portrait) if new.portrait is not None else None
-    return started(services, hosted, note)
+    hosted = await services.sessions.create_avatar(take, portrait.reference, services.face_reader, new.ticket)
+    doubt = await _portrait_note(services, hosted, portrait.reference) if new.portrait is not None else None
+    notes = [*portrait.notes, *([doubt] if doubt else [])]
+    return started(services, hosted, "; ".join(notes) or None)
 
 
 @router.get("/api/sessions/{session}", response_model_exclude_unset=True)

@@ -1,65 +1,37 @@
-"""Sound that drives an avatar: a file, read piece by piece as 16 kHz mono, whatever it holds."""
+"""Sound that drives an avatar: a file of any kind as 16 kHz mono, piece by piece, in which the voice is heard."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from models.driving_signal import LEVEL, RATE
-from models.errors import UserError
+from streaming.speech.sound_file import MOST_SECONDS, Channels, SoundFile, SpeechError
+from streaming.speech.voice_mix import ChannelMeter, ConstantRemover, plain_mix
 
-# nothing that names other files or addresses, such as a playlist: what is read may have come over the network
-KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
+__all__ = ["RATE", "Levelling", "Sound", "SpeechError", "Voice", "read", "voice_in", "whole"]
+
 FLOOR = -50.0  # dBFS; below it nobody speaks
-FARTHEST = 20.0  # dB that a sound is brought up or down
+FARTHEST = 20.0  # dB that a sound is brought up; it is brought down by as much as it takes
 
 Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
 
 
-class SpeechError(UserError):
-    """Report, in one line for a person, a sound that cannot be used."""
-
-
 def read(source: Path | BinaryIO) -> Iterator[Sound]:
-    """Yield pieces of a sound file of any rate and number of channels, in order, never empty.
+    """Yield pieces of a sound file, in order, never empty, as they are; of several channels their usual mix.
 
-    A file that breaks off gives what is there. SpeechError if it cannot be read or holds no sound; it names the path,
-    if there is one.
+    Damaged parts are left out. Raises SpeechError if the file cannot be read or holds no sound.
     """
-    heard, name = 0, source if isinstance(source, Path) else "the sound"
-    try:
-        opened = str(source) if isinstance(source, Path) else source
-        with av.open(opened, options={"format_whitelist": KINDS}) as container:
-            if not container.streams.audio:
-                raise SpeechError(f"{name}: holds no sound")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-            frames = container.decode(container.streams.audio[0])
-            while True:
-                try:
-                    frame = next(frames, None)
-                except FFmpegError:  # the rest is damaged or missing
-                    frame = None
-                for piece in resampler.resample(frame):
-                    samples = np.nan_to_num(piece.to_ndarray()[0].astype(np.float32))
-                    if len(samples):
-                        heard += len(samples)
-                        yield np.clip(samples, -1, 1)
-                if frame is None:
-                    break
-    except (FFmpegError, OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).splitlines()[0]
-        why = f" ({reason})" if isinstance(source, Path) else ""
-        raise SpeechError(f"{name}: not a sound file that can be read{why}") from e
-    if not heard:
-        raise SpeechError(f"{name} is empty")
+    file = SoundFile(source)
+    for block in file.blocks(RATE):
+        yield np.clip(plain_mix(file.facts.names) @ block, -1, 1)
 
 
 @dataclass
@@ -71,11 +43,20 @@ class Levelling:
     _blocks: int = 0
 
     def add(self, sound: Sound) -> None:
+        """Measure the samples that follow."""
         self.samples += len(sound)
         block = RATE // 50
-        power = np.square(sound[: len(sound) // block * block].reshape(-1, block).astype(np.float64)).mean(1)
+        self.add_power(np.square(sound[: len(sound) // block * block].reshape(-1, block).astype(np.float64)).mean(1))
+
+    def add_power(self, power: NDArray[np.float64]) -> None:
+        """Measure blocks of 20 ms by their mean squares."""
         spoken = power[power > 10 ** (FLOOR / 10)]
         self._energy, self._blocks = self._energy + float(spoken.sum()), self._blocks + len(spoken)
+
+    @property
+    def speaks(self) -> bool:
+        """Return whether anything was louder than FLOOR."""
+        return self._blocks > 0
 
     @property
     def gain(self) -> float:
@@ -83,15 +64,65 @@ class Levelling:
         if not self._blocks:
             return 1.0
         missing = LEVEL - 10 * math.log10(self._energy / self._blocks)
-        return float(10 ** (max(-FARTHEST, min(FARTHEST, missing)) / 20))
+        return float(10 ** (min(FARTHEST, missing) / 20))
 
 
-def whole(source: Path | BinaryIO, most_seconds: float) -> Sound:
-    """Return a sound [samples] at the level of speech; SpeechError as from `read` and beyond `most_seconds`."""
-    levelling, pieces = Levelling(), []
-    for piece in read(source):
-        levelling.add(piece)
-        pieces.append(piece)
-        if levelling.samples > most_seconds * RATE:
-            raise SpeechError(f"the sound is longer than {most_seconds:.0f} seconds; send it in parts")
-    return np.clip(levelling.gain * np.concatenate(pieces), -1, 1).astype(np.float32)
+@dataclass(frozen=True)
+class Voice:
+    """Hold how the voice in a sound file is heard: which channels, how loud, and without a constant."""
+
+    file: SoundFile
+    samples: int  # at 16 kHz
+    gain: float
+    mix: Channels  # [channels], weights
+    constant: bool  # whether a constant is taken out
+    name: str  # 16 hexadecimal digits that differ where the mouth hears something else
+    notes: tuple[str, ...]  # what a person should know of the file
+
+    def pieces(self) -> Iterator[Sound]:
+        """Yield the voice at the level of speech, in order, never empty; SpeechError as from `read`."""
+        remover = ConstantRemover() if self.constant else None
+        for block in self.file.blocks(RATE):
+            yield from self._levelled(block if remover is None else remover.add(block))
+        if remover is not None:
+            yield from self._levelled(remover.rest())
+
+    def _levelled(self, block: Channels) -> Iterator[Sound]:
+        if block.shape[1]:
+            yield np.clip(np.float32(self.gain) * (self.mix @ block), -1, 1)
+
+
+def voice_in(source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> Voice:
+    """Read a sound file once and find the voice in it.
+
+    Channels that cancel each other are not added up, a constant is taken out, and speech is brought to LEVEL. Raises
+    SpeechError as `read` does and beyond `most_seconds`.
+    """
+    file = SoundFile(source, most_seconds)
+    meter: ChannelMeter | None = None
+    digest = hashlib.blake2b(digest_size=8)
+    for block in file.blocks(RATE):
+        meter = meter or ChannelMeter(file.facts.names)
+        meter.add(block)
+        digest.update(np.clip(plain_mix(file.facts.names) @ block, -1, 1).tobytes())
+    if meter is None:
+        raise SpeechError(f"{file.name} is empty")
+    meter.finish()
+    mix, doubt = meter.mix(10 ** (FLOOR / 10))
+    levelling = Levelling()
+    levelling.add_power(meter.power(mix))
+    notes = [*file.facts.notes(), *doubt]
+    if meter.constant:
+        notes.append("a constant in it is taken out")
+    if not levelling.speaks:
+        notes.append(f"nobody speaks in it: it is never louder than {FLOOR:.0f} dBFS")
+    if doubt or meter.constant:
+        digest.update(mix.tobytes() + bytes([meter.constant]))
+    named = tuple(f"{file.name}: {note}" for note in notes)
+    return Voice(file, meter.samples, levelling.gain, mix, meter.constant, digest.hexdigest(), named)
+
+
+def whole(source: Path | BinaryIO, most_seconds: float) -> tuple[Sound, tuple[str, ...]]:
+    """Return the voice in a sound file [samples], at the level of speech, and notes; SpeechError as `voice_in`."""
+    voice = voice_in(source, most_seconds)
+    return np.concatenate(list(voice.pieces())), voice.notes

@@ -1,91 +1,128 @@
-"""Sound files of every kind become 16 kHz mono, or are refused in one line."""
+"""The voice in a sound file is heard whatever else is in it: a constant, opposite phases, silence, whispers."""
 
 from __future__ import annotations
 
-import wave
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sounds import pcm, warble, wav
 
-from models.driving_signal import LEVEL
-from streaming.speech.audio_file import Levelling, SpeechError, read
+from models.driving_signal import LEVEL, log_mel
+from streaming.speech.audio_file import Levelling, SpeechError, Voice, voice_in, whole
+from streaming.speech.soundtrack import header
 
-
-def tone(path: Path, rate: int, channels: int = 1, seconds: float = 1.0, level: float = 0.5) -> Path:
-    t = np.arange(int(rate * seconds)) / rate
-    samples = np.repeat(np.sin(2 * np.pi * 440 * t)[:, None], channels, 1) * level
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes())
-    return path
+LEFT = warble(3, 16_000)
+OTHER = warble(3, 16_000, loud=0.2)[::-1]
 
 
-def pitch(sound: np.ndarray) -> float:
-    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
-    return float(np.argmax(spectrum) * 16_000 / len(sound))
+def voice_of(sound: np.ndarray, rate: int = 16_000) -> Voice:
+    """The voice in a file of floats: [samples] or [samples, channels]."""
+    return voice_in(io.BytesIO(wav(np.ascontiguousarray(sound, "<f4"), rate, tag=3)))
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 1), (44_100, 2), (96_000, 2), (48_000, 6)])
-def test_any_rate_and_any_channels_are_the_same_sound(tmp_path: Path, rate: int, channels: int) -> None:
-    sound = np.concatenate(list(read(tone(tmp_path / "a.wav", rate, channels))))
-    assert abs(len(sound) - 16_000) < 400
-    assert abs(pitch(sound) - 440) < 2
-    assert 0.2 < np.abs(sound).max() <= (0.75 if channels < 6 else 1)
+def heard(voice: Voice) -> np.ndarray:
+    """[frames, 64] that a mouth follows."""
+    return log_mel(np.concatenate(list(voice.pieces())))
 
 
-def test_a_clipped_file_stays_within_range(tmp_path: Path) -> None:
-    sound = np.concatenate(list(read(tone(tmp_path / "a.wav", 44_100, level=9.0))))
-    assert np.abs(sound).max() <= 1
+def level(sound: np.ndarray) -> float:
+    """dBFS of the blocks in which somebody speaks."""
+    power = np.square(sound[: len(sound) // 320 * 320].reshape(-1, 320).astype(float)).mean(1)
+    return float(10 * np.log10(power[power > 1e-5].mean()))
 
 
-def test_a_file_that_breaks_off_gives_what_is_there(tmp_path: Path) -> None:
-    file = tone(tmp_path / "a.wav", 16_000, seconds=2)
-    file.write_bytes(file.read_bytes()[:32_000])
-    assert 15_000 < len(np.concatenate(list(read(file)))) <= 16_000
+@pytest.mark.parametrize("constant", [-0.6, -0.1, 0.01, 0.3])
+def test_a_constant_changes_nothing_that_is_heard(constant: float) -> None:
+    voice = voice_of(LEFT + np.float32(constant))
+    assert voice.notes == ("the sound: a constant in it is taken out",)
+    assert np.abs(heard(voice) - heard(voice_of(LEFT))).mean() < 0.01
+    assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.5
 
 
-def test_an_hour_is_read_piece_by_piece(tmp_path: Path) -> None:
-    file = tone(tmp_path / "a.wav", 8000, seconds=3600)
-    longest, heard = 0, 0
-    for piece in read(file):
-        longest, heard = max(longest, len(piece)), heard + len(piece)
-    assert abs(heard / 16_000 - 3600) < 1
-    assert longest < 16_000
+def test_a_slow_swing_is_no_voice() -> None:
+    swing = (0.4 * np.sin(2 * np.pi * 0.7 * np.arange(48_000) / 16_000)).astype(np.float32)
+    assert np.abs(heard(voice_of(LEFT + swing)) - heard(voice_of(LEFT))).mean() < 0.05
 
 
-@pytest.mark.parametrize("content", [b"", b"not a sound", b"RIFF\x00\x00\x00\x00WAVE", bytes(5000)])
-def test_what_is_no_sound_is_one_line(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "a.wav"
-    file.write_bytes(content)
-    with pytest.raises(SpeechError, match=r"a\.wav") as e:
-        list(read(file))
-    assert "\n" not in str(e.value)
+def test_a_constant_alone_is_silence() -> None:
+    voice = voice_of(np.full(48_000, 0.5, np.float32))
+    assert not np.concatenate(list(voice.pieces())).any()
+    assert "the sound: nobody speaks in it: it is never louder than -50 dBFS" in voice.notes
 
 
-def test_no_samples_and_no_file_and_no_sound_are_said(tmp_path: Path) -> None:
-    with pytest.raises(SpeechError, match="empty"):
-        list(read(tone(tmp_path / "a.wav", 16_000, seconds=0)))
-    with pytest.raises(SpeechError, match="No such file"):
-        list(read(tmp_path / "none.wav"))
-    import cv2
+MIXES = {
+    "opposite phases": (np.stack([LEFT, -LEFT], 1), True),
+    "nearly opposite phases": (np.stack([LEFT, -0.97 * LEFT], 1), True),
+    "opposite phases from the middle on": (
+        np.stack([LEFT, np.where(np.arange(48_000) < 24_000, LEFT, -LEFT)], 1),
+        True,
+    ),
+    "opposite phases in 5.1": (np.stack([LEFT, -LEFT, 0 * LEFT, 0 * LEFT, 0 * LEFT, 0 * LEFT], 1), True),
+    "opposite phases and a constant": (np.stack([LEFT + 0.2, 0.2 - LEFT], 1), True),
+    "equal channels": (np.stack([LEFT, LEFT], 1), False),
+    "one side": (np.stack([0 * LEFT, LEFT], 1), False),
+    "the middle of 5.1": (np.stack([0 * LEFT, 0 * LEFT, LEFT, 0 * LEFT, 0 * LEFT, 0 * LEFT], 1), False),
+}
 
-    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(SpeechError, match="not a sound"):
-        list(read(tmp_path / "p.png"))
+
+@pytest.mark.parametrize("how", MIXES)
+def test_channels_do_not_cancel_the_voice(how: str) -> None:
+    channels, cancel = MIXES[how]
+    voice = voice_of(channels)
+    assert np.abs(heard(voice) - heard(voice_of(LEFT))).mean() < 0.06
+    assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.7
+    assert any("cancel" in note for note in voice.notes) == cancel
 
 
-@pytest.mark.parametrize("level", [0.02, 0.1, 0.5, 1.0])
-def test_speech_is_brought_to_one_level_and_pauses_do_not_count(tmp_path: Path, level: float) -> None:
-    sound = np.concatenate(list(read(tone(tmp_path / "a.wav", 16_000, level=level))))
+def test_two_voices_on_two_sides_are_both_heard() -> None:
+    voice = voice_of(np.stack([LEFT, OTHER], 1))
+    both = heard(voice_of(LEFT + OTHER))
+    assert np.abs(heard(voice) - both).mean() < 0.02
+    assert voice.notes == ()
+
+
+def test_pieces_are_the_same_at_each_reading_and_as_many_as_counted() -> None:
+    voice = voice_of(np.stack([LEFT + 0.1, 0.1 - LEFT], 1).repeat(3, 0), 48_000)
+    first, second = (np.concatenate(list(voice.pieces())) for _ in range(2))
+    assert (first == second).all()
+    assert len(first) == voice.samples == 48_000
+
+
+def test_two_sounds_have_two_names_and_a_sound_keeps_its_own() -> None:
+    names = [voice_of(s).name for s in (LEFT, LEFT, OTHER, np.stack([LEFT, -LEFT], 1), np.stack([-LEFT, LEFT], 1))]
+    assert names[0] == names[1]
+    assert len(set(names)) >= 3
+
+
+def test_a_soundtrack_of_a_take_is_read_sample_by_sample(tmp_path: Path) -> None:
+    from streaming.speech.audio_file import read
+
+    samples = np.random.default_rng(0).integers(-32768, 32767, 9000).astype(np.int16)
+    (tmp_path / "a.wav").write_bytes(header(9000) + samples.tobytes())
+    assert (np.concatenate(list(read(tmp_path / "a.wav"))) * 32768 == samples).all()
+
+
+def test_a_sound_that_is_too_long_is_refused() -> None:
+    with pytest.raises(SpeechError, match="longer than 2 seconds; send it in parts"):
+        whole(io.BytesIO(pcm(warble(3, 16_000), 16_000)), 2)
+    sound, notes = whole(io.BytesIO(pcm(warble(2, 16_000), 16_000)), 2)
+    assert len(sound) == 32_000
+    assert notes == ()
+
+
+@pytest.mark.parametrize("loud", [0.02, 0.1, 0.5, 1.0])
+def test_speech_is_brought_to_one_level_and_pauses_do_not_count(loud: float) -> None:
+    sound = (loud * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
     quiet = np.zeros(80_000, np.float32)
     levelling = Levelling()
     for piece in (quiet, sound, quiet):
         levelling.add(piece)
     assert levelling.samples == 160_000 + len(sound)
     assert abs(20 * np.log10(levelling.gain * np.sqrt(np.mean(sound.astype(float) ** 2))) - LEVEL) < 0.3
+    voice = voice_of(np.concatenate([quiet, sound, quiet]))
+    assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.5
 
 
 def test_silence_and_whispers_are_not_blown_up() -> None:

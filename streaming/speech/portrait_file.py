@@ -1,0 +1,245 @@
+"""Picture files that become the portrait of an avatar: read by one decoder, under limits, laid on a ground, upright.
+
+The kind of a file is told by its first bytes and only that decoder is asked. It says itself how large the picture is,
+before a pixel is decoded. A picture is reduced in strips as it was stored; colours, transparency and orientation are
+settled on the small picture.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from models.cue import Reference
+from models.errors import UserError
+from streaming.speech.format_name import HEAD, format_name
+from streaming.speech.picture_colours import as_srgb
+
+MOST_MEGAPIXELS = 64  # of a picture as it comes
+MOST_BYTES = 64 << 20  # of its file
+LEAST = 16  # pixels across what is left of a picture after it is cropped
+MOST_SCAN_MEGAPIXELS = 2000  # passes of a progressive JPEG over the picture, times its size: about 10 s of decoding
+GROUND = (198, 204, 216)  # behind transparent parts, RGB: the top of the portrait world's studio backdrop
+STRIP = 256  # rows of a picture that are worked on at a time
+FORMATS = {
+    "a PNG picture": "PNG",
+    "a JPEG picture": "JPEG",
+    "a WebP picture": "WEBP",
+    "an AVIF picture": "AVIF",
+    "a GIF picture": "GIF",
+}
+_TURNS = {  # by EXIF orientation, CIPA DC-008
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_one_at_a_time = threading.Lock()  # so that several uploads need no more memory than one
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # sizes are checked here
+
+
+class PortraitError(UserError):
+    """Report, in one line for a person, a picture that cannot be a portrait."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """Hold a portrait of a take's size, and what a person should know of how it was read."""
+
+    reference: Reference
+    notes: tuple[str, ...] = ()
+
+
+def portrait_of(path: Path, size: tuple[int, int]) -> Portrait:
+    """Read a picture file, cropped around its middle to the shape of `size` (width, height) and scaled to it.
+
+    Raises PortraitError for a file that cannot be opened, is none of FORMATS, is damaged, or exceeds MOST_BYTES,
+    MOST_MEGAPIXELS or MOST_SCAN_MEGAPIXELS.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as e:
+        raise PortraitError(f"{path}: {e.strerror}") from e
+    return portrait_in(data, size, str(path))
+
+
+def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
+    """Read a picture from a file's bytes as `portrait_of` does; errors and notes call it `name`."""
+    kind = format_name(data[:HEAD])
+    if len(data) > MOST_BYTES:
+        raise PortraitError(f"{name}: more than {MOST_BYTES >> 20} MB; scale the picture down")
+    if kind not in FORMATS:
+        raise PortraitError(f"{name}: not a picture that can be read but {kind}; save it as PNG or JPEG")
+    with _one_at_a_time:
+        try:
+            return _Reader(data, FORMATS[kind], name).portrait(size)
+        except Image.DecompressionBombError as e:
+            raise _too_large(name) from e
+        except UserError:
+            raise
+        except Exception as e:  # Pillow's readers let out whatever their parsing stumbles over
+            raise PortraitError(f"{name}: {kind} that breaks off or is damaged; save it anew") from e
+
+
+def _too_large(name: str, found: str = "a picture") -> PortraitError:
+    return PortraitError(f"{name}: {found} of more than {MOST_MEGAPIXELS} megapixels; scale it down")
+
+
+class _Reader:
+    """Reads one picture file; `notes` grows as something about it turns out."""
+
+    def __init__(self, data: bytes, decoder: str, name: str) -> None:
+        self._data, self._decoder, self._name = data, decoder, name
+        self.notes: list[str] = []
+
+    def portrait(self, size: tuple[int, int]) -> Portrait:
+        with Image.open(BytesIO(self._data), formats=[self._decoder]) as image:
+            width, height = image.size
+            if width * height > MOST_MEGAPIXELS * 1_000_000:
+                raise _too_large(self._name, f"a picture of {width}x{height},")
+            if self._decoder == "JPEG":
+                self._check_jpeg(width * height / 1e6)
+                image.draft(image.mode, (4 * max(size), 4 * max(size)))  # decodes no more than is needed
+            elif self._decoder == "PNG":
+                with Image.open(BytesIO(self._data), formats=["PNG"]) as again:
+                    again.verify()  # checksums, which decoding leaves out
+            image.load()
+            if getattr(image, "is_animated", False):  # Pillow gives it to some classes only
+                self._note("it holds several pictures; the first one is used")
+            orientation = self._orientation(image)
+            lies = orientation >= 5
+            self._check_shape((height, width) if lies else (width, height), size)
+            target = size[::-1] if lies else size
+            small = self._colours(_reduced(image, _middle(image.size, target), target, self._depth()), image)
+        small = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
+        return Portrait(Reference(small.tobytes(), *size), tuple(self.notes))
+
+    def _note(self, what: str) -> None:
+        self.notes.append(f"{self._name}: {what}")
+
+    def _depth(self) -> int:
+        """Return the bits of a sample of a PNG (of others 8), which the values of its transparent colour have too."""
+        return self._data[24] if self._decoder == "PNG" else 8
+
+    def _check_jpeg(self, megapixels: float) -> None:
+        """Refuse a JPEG with two sizes, of which decoders choose differently, or with passes without end."""
+        frames, at = 0, 2
+        while at + 4 <= len(self._data) and self._data[at] == 0xFF and self._data[at + 1] != 0xDA:
+            marker = self._data[at + 1]
+            if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8:  # without a length
+                at += 1 if marker == 0xFF else 2
+                continue
+            frames += 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+            at += 2 + int.from_bytes(self._data[at + 2 : at + 4], "big")
+        if frames > 1:
+            raise PortraitError(f"{self._name}: a JPEG picture that gives its size {frames} times; save it anew")
+        passes = len(re.findall(b"\xff\xda", self._data[at:]))
+        if passes * megapixels > MOST_SCAN_MEGAPIXELS:
+            raise PortraitError(f"{self._name}: a JPEG picture of {passes} passes; save it anew")
+
+    def _check_shape(self, upright: tuple[int, int], size: tuple[int, int]) -> None:
+        width, height = upright
+        left, top, right, bottom = _middle(upright, size)
+        across, down = right - left, bottom - top
+        if min(across, down) < LEAST:
+            least = f"the middle of a portrait needs {LEAST} pixels in width and height"
+            raise PortraitError(f"{self._name}: a picture of {width}x{height} is too small; {least}")
+        if across * down < 0.4 * width * height:
+            self._note(f"of {width}x{height} pixels only the middle {across}x{down} is used")
+        if 2 * across < size[0]:
+            self._note(f"{across}x{down} pixels are enlarged to {size[0]}x{size[1]}")
+
+    def _orientation(self, image: Image.Image) -> int:
+        """Return the EXIF orientation, 1…8; of 5…8 the stored picture lies on its side."""
+        try:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:  # as in `portrait_in`
+            self._note("its EXIF data cannot be read; the picture is taken to be upright")
+            return 1
+        return orientation if orientation in _TURNS else 1
+
+    def _colours(self, small: Image.Image, image: Image.Image) -> Image.Image:
+        """Return a reduced picture (L, RGB, CMYK or premultiplied RGBa) in sRGB, laid on the ground."""
+        alpha: NDArray[np.float64] | None = None
+        if small.mode == "RGBa":
+            small = small.convert("RGBA")
+            alpha = np.asarray(small.getchannel("A"), np.float64)[..., None] / 255
+            small = small.convert("RGB") if image.mode not in ("L", "LA", "I;16") else small.getchannel("R")
+        colours, doubt = as_srgb(small, image.info, self._data, self._decoder)
+        if doubt:
+            self._note(doubt)
+        if alpha is None:
+            return colours
+        if alpha.max() == 0:
+            raise PortraitError(f"{self._name}: a picture that is transparent everywhere it is used")
+        if alpha.min() < 1:
+            self._note("its transparent parts are laid on a light grey")
+        laid = np.asarray(colours) * alpha + np.array(GROUND) * (1 - alpha)
+        return Image.fromarray(laid.round().astype(np.uint8), "RGB")
+
+
+def _middle(of: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the largest box (left, top, right, bottom) in the middle of a picture that has a shape."""
+    scale = max(shape[0] / of[0], shape[1] / of[1])
+    across, down = max(1, min(of[0], round(shape[0] / scale))), max(1, min(of[1], round(shape[1] / scale)))
+    left, top = (of[0] - across) // 2, (of[1] - down) // 2
+    return left, top, left + across, top + down
+
+
+def _reduced(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int], depth: int) -> Image.Image:
+    """Return the part of a picture in `box`, scaled to `size`: L, RGB, CMYK, or RGBa where there is transparency."""
+    left, top, right, bottom = box
+    across, down = right - left, bottom - top
+    factor = max(1, min(across // (2 * size[0]), down // (2 * size[1])))
+    rows = max(1, STRIP // factor)  # of the reduced picture
+    strips = []
+    for begin in range(top, bottom, rows * factor):
+        strip = image.crop((left, begin, right, min(bottom, begin + rows * factor)))
+        strips.append(_plain(strip, image, depth).reduce(factor))
+    joined = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for number, strip in enumerate(strips):
+        joined.paste(strip, (0, rows * number))
+    smaller = across >= size[0]
+    resampling = Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS
+    return joined.resize(size, resampling, box=(0, 0, across / factor, down / factor))
+
+
+def _plain(strip: Image.Image, image: Image.Image, depth: int) -> Image.Image:
+    """Return a strip of a picture in 8 bits: L, RGB, CMYK, or premultiplied RGBa where there is transparency."""
+    clear = image.info.get("transparency")
+    if strip.mode.startswith("I"):
+        values = np.asarray(strip)
+        grey = Image.fromarray((values >> 8).astype(np.uint8), "L")
+        return grey if clear is None else _cleared(grey, values == clear)
+    if strip.mode == "1":
+        strip = strip.convert("L")
+        return strip if clear is None else _cleared(strip, np.asarray(strip) == clear)
+    if strip.mode in ("L", "RGB") and clear is not None and depth != 8 and image.format == "PNG":
+        top = (1 << depth) - 1
+        clear = tuple(v * 255 // top for v in clear) if isinstance(clear, tuple) else clear * 255 // top
+    if strip.mode == "L" and isinstance(clear, int):
+        return _cleared(strip, np.asarray(strip) == clear)
+    if strip.mode == "RGB" and isinstance(clear, tuple):
+        return _cleared(strip, (np.asarray(strip) == np.array(clear)).all(-1))
+    if strip.has_transparency_data:
+        return strip.convert("RGBA").convert("RGBa")
+    return strip if strip.mode in ("L", "RGB", "CMYK") else strip.convert("RGB")
+
+
+def _cleared(colours: Image.Image, clear: NDArray[np.bool_]) -> Image.Image:
+    """Return colours that are transparent where `clear` [height, width] says so, premultiplied."""
+    out = colours.convert("RGBA")
+    out.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8), "L"))
+    return out.convert("RGBa")
