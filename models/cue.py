@@ -5,6 +5,7 @@ A cue lands at a chunk border: on the first one at or after the latent that it i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Literal
@@ -30,6 +31,25 @@ class SinkOnSwitch(StrEnum):
 
     KEEP = "keep"
     REANCHOR = "reanchor"  # the oldest recached chunk becomes the sink
+
+
+MOST_CHARACTERS = 4000  # of a prompt
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # control characters that separate nothing
+_NOTHING = re.compile(r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff]*")  # spaces, also of no width
+
+
+def checked_prompt(text: str) -> str:
+    """Return the text of a prompt if it can be one; ValueError says in one line why not and what to do."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"a prompt of {len(text)} characters is too long; shorten it to {MOST_CHARACTERS}")
+    if _NOTHING.fullmatch(text):
+        raise ValueError("a prompt must not be empty")
+    if half := re.search(r"[\ud800-\udfff]", text):
+        raise ValueError(f"character {half.start() + 1} of the prompt is half a character (a surrogate); type it anew")
+    if control := _INVISIBLE.search(text):
+        code = f"U+{ord(control[0]):04X}"
+        raise ValueError(f"character {control.start() + 1} of the prompt is a control character ({code}); remove it")
+    return text
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,12 @@ class Job:
         return kept
 
     def _landed(self) -> list[CueLine]:
-        return [entry.model_copy(update={"landed": first}) for first, entry in self.take.landing(self.grid, self.fps)]
+        """Return the cues with what they landed on; one after the end of the take landed on nothing."""
+        end = self.grid.start(self.chunks)
+        return [
+            entry.model_copy(update={"landed": first if first < end else None})
+            for first, entry in self.take.landing(self.grid, self.fps)
+        ]
 
 
 def torch_device(name: str) -> torch.device:

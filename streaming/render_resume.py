@@ -183,9 +183,10 @@ def refuse_to_throw_away(files: RenderFiles, entry: Entry) -> None:
 
 def position(text: str, fps: int) -> int:
     """Return the latent that seconds such as 12s, or a number of latents, on the command line mean."""
-    if not re.fullmatch(r"\d{1,9}|\d{1,7}(\.\d{1,6})?s", text, re.ASCII):
-        raise RenderError(f"{text!r} is neither a number of latents nor seconds such as 12s")
-    return latent_at(int(text) if text.isdigit() else text, fps)
+    try:
+        return latent_at(int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text, fps)
+    except ValueError as e:
+        raise RenderError(str(e)) from None
 
 
 def shared_latents(grid: TimeGrid, agrees: Callable[[int], bool], end: int) -> int:

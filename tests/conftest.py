@@ -23,6 +23,7 @@ from models.generator import Generator
 from models.judge.classifier import ATTRIBUTES, Judge
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
+from models.text.prompt_reading import any_prompt
 from models.transformer import CausalWanTransformer
 
 TINY = {
@@ -52,7 +53,7 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
     generator = Generator(rollout, transformer, tiny_text, codec)
     entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32), stride=8)
-    return Model(entry, generator, "tiny", lambda prompt: {})
+    return Model(entry, generator, "tiny", any_prompt)
 
 
 def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: bool = True) -> Model:
@@ -80,7 +81,7 @@ def tiny_avatar(knot: int = 1, rule: ReferenceRule | None = None, *, masked: boo
         fps=25,
         driving_features=64,
     )
-    return Model(entry, generator, "tiny", lambda prompt: {})
+    return Model(entry, generator, "tiny", any_prompt)
 
 
 def with_rollout(model: Model, **changes: object) -> Model:

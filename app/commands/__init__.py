@@ -25,3 +25,11 @@ def require_writable(out: Path) -> None:
         raise CommandError(f"{out}: the output is an .mp4 file")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise CommandError(f"{out}: the folder {out.parent} does not exist or cannot be written")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs unless it is there; CommandError if it cannot be made or is a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise CommandError(f"{folder}: cannot be made a folder ({e.strerror or e})") from e

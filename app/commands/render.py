@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, CommandError, LogLevelOption, require_writable
+from app.commands import ENGINE_HELP, CommandError, LogLevelOption, make_folder, require_writable
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
+    from models.catalog import Entry
     from models.checkpoints.assemble import Model
+    from streaming.render_resume import Request
     from streaming.take.take_file import Take
 
 
@@ -24,7 +28,13 @@ def render(
             help="a take (.yaml), LongLive's .jsonl, .txt with one prompt a line, or `example`, which ships"
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("out.mp4"),
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="the video to write, or the folder of all stories  [default: out.mp4]"),
+    ] = None,
+    story: Annotated[
+        str | None, typer.Option(metavar="N|all", help="which of the stories of a .jsonl, from 1, or all of them")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="throw an unfinished render away; with --resume only if it is of no use")
@@ -37,7 +47,9 @@ def render(
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
-    switch_at: Annotated[int, typer.Option(min=1, help="latents between prompts of a .jsonl or .txt")] = 40,
+    switch_at: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="latents between prompts of a .jsonl or .txt  [default: 40]")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
     log_level: LogLevelOption = LogLevel.WARNING,
@@ -45,59 +57,132 @@ def render(
     """Render a take to a video file."""
     configure(log_level)
     from models.checkpoints.assemble import ASSETS
-    from streaming.take.take_file import load as load_take
+    from streaming.take.take_file import read_take_file
 
     shipped = ASSETS / "takes" / f"{take}.yaml"
     if not take.exists() and take.name == str(take) and shipped.is_file():
         take = shipped
-    script = load_take(take, switch_at=switch_at)
-    if model:
-        script = script.model_copy(update={"model": model})
-    require_writable(out)
+    file = read_take_file(take, switch_at=switch_at or 40)
+    if switch_at is not None and not file.prompts_only:
+        raise CommandError(f"{take.name}: says itself when its cues come; --switch-at is for .jsonl and .txt")
+    how = _How(resume, restart, extend, start, scale, sheet, report)
+    if story == "all":
+        _refuse_with_all(how)
+        folder = out or Path("out")
+        if folder.suffix.lower() == ".mp4":
+            raise CommandError(f"{folder}: --story all writes a film for each story; give a folder to -o")
+        make_folder(folder)
+        films = [(script, folder / f"story-{number:02}.mp4") for number, script in enumerate(file.takes, 1)]
+        notes = list(file.notes)
+    else:
+        script, notes = file.story(_story_number(story))
+        films = [(script, out or Path("out.mp4"))]
+    for _, film in films:
+        require_writable(film)
     from models.catalog import find
 
-    entry = find(script.model)
+    entry = find(model or films[0][0].model)
+    work: list[tuple[Request, Path]] = []
+    for number, (script, film) in enumerate(films, 1):
+        request = _request(script.model_copy(update={"model": entry.name}), entry, film, how)
+        about = f"story {number}: " if len(films) > 1 else ""
+        notes += [about + note for note in _notes(request.take, entry)]
+        work.append((request, film))
+    for note in dict.fromkeys(notes):
+        print(f"note: {note}", file=sys.stderr)
     from app.loaded_model import load_model
-    from app.progress_bar import shown
+
+    loaded = load_model(entry, device, engine)
+    for request, film in work:
+        _render_film(loaded, request, take.parent, film, how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """Hold the options that say how a take is rendered."""
+
+    resume: bool
+    restart: bool
+    extend: str | None
+    start: str | None
+    scale: int
+    sheet: Path | None
+    report: Path | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether what an earlier render left is used."""
+        return self.resume or self.extend is not None or self.start is not None
+
+
+def _story_number(story: str | None) -> int | None:
+    if story is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", story, re.ASCII):
+        raise CommandError(f"--story {story[:40]}: is neither the number of a story, from 1, nor all")
+    return int(story)
+
+
+def _refuse_with_all(how: _How) -> None:
+    single = {"--extend": how.extend, "--from": how.start, "--sheet": how.sheet, "--report": how.report}
+    for option, value in single.items():
+        if value is not None:
+            raise CommandError(f"{option} is for one film; give --story a number instead of all")
+
+
+def _notes(script: Take, entry: Entry) -> list[str]:
+    """Return what of a take the model will not show; UserError if it is nothing or cannot be."""
+    from app.vocabulary import prompt_notes
+    from streaming.take.take_notes import notes_on
+
+    return [*notes_on(script, entry), *prompt_notes(entry, script)]
+
+
+def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
+    """Return what is asked for, given what an earlier render to `out` left; nothing is touched."""
     from streaming.render_files import RenderFiles
-    from streaming.render_job import Job
-    from streaming.render_report import contact_sheet, write_report
     from streaming.render_resume import position, refuse_to_throw_away, request_of
 
     files = RenderFiles(out if entry.driving_features is None else out.with_name(f"{out.stem}.silent.mp4"))
-    goes_on = resume or extend is not None or start is not None
-    if restart and (extend is not None or start is not None):
+    if how.restart and (how.extend is not None or how.start is not None):
         raise CommandError("--restart begins anew; --extend and --from keep what is there: say one of them")
-    if not goes_on and not restart:
+    if not how.goes_on and not how.restart:
         refuse_to_throw_away(files, entry)
-    more, begin = (None if text is None else position(text, entry.fps) for text in (extend, start))
+    more, begin = (None if text is None else position(text, entry.fps) for text in (how.extend, how.start))
     if more == 0:
         raise CommandError("--extend 0 adds nothing; say how much longer, such as 30s")
-    request = request_of(script, entry, files, more=more, start=begin, anew=not goes_on)
-    script = request.take
-    loaded = load_model(entry, device, engine)
-    _warn_of_unknown_words(loaded, script)
-    sound = None
-    if entry.driving_features is None:
-        job = Job(script, loaded, out, scale=scale, intent=request.intent, limit=request.limit)
+    return request_of(script, entry, files, more=more, start=begin, anew=not how.goes_on)
+
+
+def _render_film(loaded: Model, request: Request, folder: Path, out: Path, how: _How) -> None:
+    """Render a take, whose own files lie in `folder`, to the video `out`, and tell of it."""
+    from app.progress_bar import shown
+    from streaming.render_job import Job
+    from streaming.render_report import contact_sheet, write_report
+
+    script, sound = request.take, None
+    if loaded.entry.driving_features is None:
+        job = Job(script, loaded, out, scale=how.scale, intent=request.intent, limit=request.limit)
     else:
         from streaming.speech.avatar_film import hushed, job_of_take
         from streaming.speech.film_sound import with_sound
 
-        job, sound = job_of_take(loaded, script, take.parent, out, scale, intent=request.intent, limit=request.limit)
+        job, sound = job_of_take(loaded, script, folder, out, how.scale, intent=request.intent, limit=request.limit)
     changed = _changed_record(script.record or {}, job.record)
     with shown(job) as progress:
-        result = job.run(go_on=goes_on, restart=restart, progress=progress)
+        result = job.run(go_on=how.goes_on, restart=how.restart, progress=progress)
     result.warnings += changed
     for note in result.notes():
         print(f"note: {note}", file=sys.stderr)
     if sound is not None:
         for note in with_sound(job.out, sound, out, hushed(script, loaded)):
             print(f"note: {note}", file=sys.stderr)
-    if report:
-        write_report(result, job.record, script.landing(job.grid, job.fps), report)
-    if sheet:
-        contact_sheet(out, sheet)
+    if how.report:
+        end = job.grid.start(job.chunks)
+        landed = [(first, cue) for first, cue in script.landing(job.grid, job.fps) if first < end]
+        write_report(result, job.record, landed, how.report)
+    if how.sheet:
+        contact_sheet(out, how.sheet)
     seconds, fps = result.film_frames / job.fps, result.as_json()["fps"]
     print(f"{out}: {seconds:.1f} s of video, {fps:.0f} fps, first frame after {result.first_frame_s} s")
     if sound is not None:
@@ -106,13 +191,6 @@ def render(
         if said := job.files.said():
             print(f"note: {said}", file=sys.stderr)
         job.end()
-
-
-def _warn_of_unknown_words(model: Model, take: Take) -> None:
-    for cue in take.cues:
-        for word, near in model.not_understood(cue.prompt or "").items():
-            hint = f"; near: {', '.join(near)}" if near else ""
-            print(f"note: {model.entry.name} does not know {word!r}{hint}", file=sys.stderr)
 
 
 def _changed_record(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:

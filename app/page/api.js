@@ -23,7 +23,7 @@
  * @property {string} [take] id of its take
  * @property {RTCIceServer[]} ice
  * @property {boolean} sound whether the film has sound
- * @property {string} [note] warning about the portrait
+ * @property {string} [note] warning about the portrait, or what is not understood of the prompt
  */
 
 /**

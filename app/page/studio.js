@@ -108,7 +108,10 @@ class Studio {
     const { seed, look_ahead, set } = this.options;
     const model = this.models.name;
     const body = { prompt: this.prompt.textOrExample, model, look_ahead, set, seed: seed ?? undefined };
-    this.client.begin("api/sessions", () => body, this.models.loaded ? "starting" : `loading ${model}`);
+    const word = this.models.loaded ? "starting" : `loading ${model}`;
+    this.client.begin("api/sessions", () => body, word, ({ note }) => {
+      if (note) this.#tell(note, true);
+    });
   }
 
   /**
@@ -193,7 +196,7 @@ class Studio {
         this.#tell("accepted");
         break;
       case "encoded":
-        this.#tellUnknown(event.not_understood);
+        this.#tellUnknown(event.not_understood, event.notes);
         break;
       case "live":
         this.#tell(`lands on latent ${event.latent}`);
@@ -221,13 +224,17 @@ class Studio {
     show(this.note, this.unknown ? `${text} · ${this.unknown}` : text, bad);
   }
 
-  /** @param {Record<string, string[]>} words that the model does not understand -> similar words that it knows */
-  #tellUnknown(words) {
+  /**
+   * @param {Record<string, string[]>} words that the model does not understand -> words near to them
+   * @param {string[]} notes what else to know of how it reads the prompt
+   */
+  #tellUnknown(words, notes) {
     const unknown = Object.entries(words).map(([word, near]) =>
       near.length ? `${word} (near: ${near.join(", ")})` : word,
     );
-    if (!unknown.length) return;
-    this.unknown = `not understood: ${unknown.join("; ")}`;
+    const told = [...(unknown.length ? [`not understood: ${unknown.join("; ")}`] : []), ...notes];
+    if (!told.length) return;
+    this.unknown = told.join(" · ");
     this.#tell("accepted");
   }
 

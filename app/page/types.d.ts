@@ -198,8 +198,10 @@ export interface EncodedEvent {
   type: "encoded";
   /** Number of the command. */
   id: number;
-  /** Words that the model does not know, each with known words that are near. */
+  /** Words that the model does not know, each with known words that are near in meaning. */
   not_understood: Record<string, string[]>;
+  /** What else a person should know: how synonyms and negations were read, and what cannot be shown. */
+  notes?: string[];
 }
 
 /** Tells on which chunk a cue landed, after that chunk is drawn. */

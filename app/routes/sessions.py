@@ -15,6 +15,7 @@ from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
 from app.services import Services
 from app.settings import IceServer
+from app.vocabulary import prompt_notes
 from models import catalog
 from models.catalog import AVATAR_PROMPT
 from models.cue import Reference, Setting
@@ -55,7 +56,7 @@ class StartedSession(BaseModel):
     seed: int
     ice: list[IceServer]
     sound: bool
-    note: str | None = None  # a warning, such as that a portrait holds no face
+    note: str | None = None  # a warning, such as that a portrait holds no face or a word is not known
 
 
 class SessionStatus(StatusEvent):
@@ -92,7 +93,9 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
     entry = catalog.find(new.model)
     take = first_take(new, entry)
     if entry.driving_features is None:
-        return started(services, await services.sessions.create(take, new.look_ahead, new.ticket))
+        notes = prompt_notes(entry, take)
+        hosted = await services.sessions.create(take, new.look_ahead, new.ticket)
+        return started(services, hosted, "; ".join(notes) or None)
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
     hosted = await services.sessions.create_avatar(take, portrait.reference, services.face_reader, new.ticket)

@@ -28,6 +28,7 @@ from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TINY_CODECS
 from models.generator import Generator
 from models.prompt_memory import TextEncoder
+from models.text.prompt_reading import PromptReading, any_prompt
 from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -44,7 +45,7 @@ class Model:
     entry: Entry
     generator: Generator
     fingerprint: str
-    not_understood: Callable[[str], dict[str, list[str]]]  # words of a prompt the model does not know → nearest ones
+    read_prompt: Callable[[str], PromptReading]  # says what it understands of a prompt; PromptError for nothing
     engine: dict[str, str] = field(default_factory=dict)
     codec: str = "random"
 
@@ -73,10 +74,10 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         part = replace(part, tensors=merged(part.tensors, [(lora, 1.0)]))
     transformer = part.loaded(dtype)
     encode: TextEncoder
-    unknown: Callable[[str], dict[str, list[str]]] = lambda prompt: {}  # noqa: E731
+    read_prompt: Callable[[str], PromptReading] = any_prompt
     if words is not None:
         text = words.loaded(torch.float32).to(device).eval()
-        encode, unknown = text, text.not_understood
+        encode, read_prompt = text, text.read
     else:
         encode = _umt5(folder, device, dtype)
     codec = _codec(entry, folder, device, dtype)
@@ -85,7 +86,7 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
     codec_files = sorted((folder / "vae").glob("*.safetensors"))
     if entry.codec == "tiny":
         codec_files = [folder / entry.name / "codec.safetensors"]
-    return Model(entry, generator, _fingerprint(weights), unknown, codec=_fingerprint(codec_files))
+    return Model(entry, generator, _fingerprint(weights), read_prompt, codec=_fingerprint(codec_files))
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
@@ -121,7 +122,7 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
 
         codec = WanCodec(AutoencoderKLWan().to(device, dtype).eval())
     generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
-    return Model(entry, generator, "random", lambda prompt: {})
+    return Model(entry, generator, "random", any_prompt)
 
 
 def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:

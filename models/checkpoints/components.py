@@ -58,7 +58,7 @@ def transformer_of(entry: Entry, folder: Path) -> tuple[Component[CausalWanTrans
             if not isinstance(vocabulary, list) or not all(isinstance(w, str) for w in vocabulary):
                 raise TypeError("words")
             with torch.device("meta"):
-                encoder = WordText(tuple(vocabulary), entry.transformer["text_dim"])
+                encoder = WordText(tuple(vocabulary), entry.transformer["text_dim"], entry.name)
         words = Component(encoder, _below(tensors, "text."), file)
         tensors = _below(tensors, "transformer.")
     with torch.device("meta"):

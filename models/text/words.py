@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
 import torch
 from torch import Tensor, nn
 
-TEXT_LENGTH = 20  # tokens
+from models.text.prompt_reading import PromptError, PromptReading, read_prompt
 
-_UNSAID = {"an", "the", "is", "it", "and", "then", "now", "with", "while", "of", "to", "please"}
+TEXT_LENGTH = 20  # tokens
 
 
 def words_of(prompt: str) -> list[str]:
+    """Return the words of a caption of training data, which is English."""
     return re.findall(r"[a-z]+", prompt.lower())
 
 
 class WordText(nn.Module):
     """Encode prompts to embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
 
-    def __init__(self, words: tuple[str, ...], dim: int) -> None:
+    def __init__(self, words: tuple[str, ...], dim: int, model: str = "pocket") -> None:
+        """Make an encoder of these words; `model` is what messages about a prompt call it."""
         super().__init__()
+        self._model = model
         self.words = words
         self._index = {w: i for i, w in enumerate(words)}
         self.word = nn.Embedding(len(words), dim)
@@ -32,17 +34,19 @@ class WordText(nn.Module):
         ids = torch.zeros(len(prompts), TEXT_LENGTH, dtype=torch.long)
         present = torch.zeros(len(prompts), TEXT_LENGTH, 1)
         for row, prompt in enumerate(prompts):
-            known = [self._index[w] for w in words_of(prompt) if w in self._index][:TEXT_LENGTH]
+            known = [self._index[w] for w in self._given(prompt)][:TEXT_LENGTH]
             ids[row, : len(known)] = torch.tensor(known, dtype=torch.long)
             present[row, : len(known)] = 1
         device = self.position.device
         x = self.word(ids.to(device)) + self.position
         return (x + self.mix(x)) * present.to(device)
 
-    def not_understood(self, prompt: str) -> dict[str, list[str]]:
-        """Return words that it was never trained on (filler apart), each with the nearest known ones in spelling."""
-        return {
-            w: difflib.get_close_matches(w, self.words, n=2, cutoff=0.6)
-            for w in dict.fromkeys(words_of(prompt))
-            if w not in self._index and w not in _UNSAID
-        }
+    def read(self, prompt: str) -> PromptReading:
+        """Return which words the encoder gets of a prompt, and what is not understood; PromptError for nothing."""
+        return read_prompt(prompt, self._index, self._model, TEXT_LENGTH)
+
+    def _given(self, prompt: str) -> tuple[str, ...]:
+        try:
+            return self.read(prompt).words
+        except PromptError:  # a take of an earlier release may hold one: it was drawn without a word
+            return ()

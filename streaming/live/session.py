@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
+from models.text.prompt_reading import PromptError
 from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
@@ -186,7 +187,7 @@ class Session:
             raise ControlError(f"the take has {self.state}", command.id)
         try:
             self._obey(command)
-        except ValueError as e:
+        except (ValueError, PromptError) as e:
             raise ControlError(str(e), command.id) from None
         self._events.publish(AcceptedEvent(id=command.id))
 
@@ -201,6 +202,7 @@ class Session:
             case RewindCommand(latent=latent):
                 self.producer.rewind(latent)
             case PrepareCommand(text=text):
+                self.model.read_prompt(text)
                 self._texts.add(text, command.id)
             case LookAheadCommand(value=value):
                 self.producer.look_ahead = value
@@ -227,6 +229,7 @@ class Session:
 
     def _cue(self, command: CueCommand) -> None:
         if isinstance(command, PromptCommand):
+            self.model.read_prompt(command.text)  # PromptError if it understands nothing
             self._texts.require_room()
         self.producer.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):

@@ -35,7 +35,8 @@ class TextQueue:
         while True:
             text, number = await self._texts.get()
             await self._encode(text)
-            self._tell(EncodedEvent(id=number, not_understood=self._model.not_understood(text)))
+            read = self._model.read_prompt(text)
+            self._tell(EncodedEvent(id=number, not_understood=read.unknown, notes=list(read.notes)))
 
     async def _encode(self, text: str) -> None:
         await self._device.run(lambda: self._model.generator.text(text))

@@ -11,43 +11,32 @@ cues:
 
 from __future__ import annotations
 
-import json
+import logging
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed
-from models.errors import UserError
+from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed, checked_prompt
 from models.generator import SizeError
-from models.time_grid import TimeGrid, latent_of
+from models.time_grid import TimeGrid
+from streaming.take.complaints import complaint
+from streaming.take.json_data import json_value
+from streaming.take.position import MOST_LATENTS, Length, Position, latent_at, seconds_of
+from streaming.take.stories import KEYS, Story, stories_of_json, stories_of_json_lines, story_of_text
+from streaming.take.text_file import TakeError, read_text
+from streaming.take.yaml_data import YamlText
 
+__all__ = ["CueLine", "Take", "TakeError", "TakeFile", "latent_at", "load", "parse", "read_take_file", "size_of"]
 
-class TakeError(UserError):
-    """Report, in one line for a person, a take that cannot be used."""
+log = logging.getLogger(__name__)
 
-
-def _position(value: Any) -> Any:
-    """Check a position: a whole number of latents, or seconds such as `12s` or `1.5s`."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("give latents as a whole number or seconds such as 12s")
-    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?s", value):
-        raise ValueError(f"{value!r} is neither a whole number of latents nor seconds such as 12s")
-    if isinstance(value, int) and value < 0:
-        raise ValueError("must not be negative")
-    return value
-
-
-Position = Annotated[int | str, BeforeValidator(_position)]
-
-
-def latent_at(position: int | str, fps: int) -> int:
-    """Return the latent that a position means: a whole number, or seconds such as `1.5s` of a frame that it shows."""
-    if isinstance(position, int):
-        return position
-    return latent_of(float(position[:-1]) * fps)
+TEXTS = frozenset({"prompt", "model", "size", "parent", "reference", "sound", "set"})  # fields that hold text
+MOST_CUES = 100_000
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -58,6 +47,10 @@ def size_of(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def _prompt(value: Any) -> Any:
+    return checked_prompt(value) if isinstance(value, str) else value
+
+
 class CueLine(BaseModel):
     """Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
 
@@ -65,7 +58,7 @@ class CueLine(BaseModel):
 
     at: Position = 0
     """Where it was asked for: a latent, or seconds such as `12s`."""
-    prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+    prompt: Annotated[str, BeforeValidator(_prompt)] | None = None
     blend: Annotated[int, Field(ge=1, le=64)] = 1
     """Chunks over which the prompt takes over."""
     cut: bool = False
@@ -111,7 +104,20 @@ class CueLine(BaseModel):
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
 
 
+Recorded = Annotated[str, Field(max_length=1000)] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Beside = Annotated[str, Field(pattern=r"[\w-]{1,60}\.(png|wav)")]  # a file in the take's own folder
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts with line separators in double quotes, where they are escaped: elsewhere they become line ends."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search("[\r\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 class Take(BaseModel):
@@ -122,12 +128,12 @@ class Take(BaseModel):
     model: str = "pocket"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     size: str | None = None
-    length: Position = "20s"
+    length: Length = "20s"
     parent: str | None = None
     reference: Beside | None = None
     sound: Beside | None = None
-    cues: list[CueLine]
-    record: dict[str, Any] | None = None
+    cues: Annotated[list[CueLine], Field(max_length=MOST_CUES)]
+    record: Annotated[dict[str, Recorded], Field(max_length=100)] | None = None
 
     @field_validator("size")
     @classmethod
@@ -138,7 +144,7 @@ class Take(BaseModel):
 
     @model_validator(mode="after")
     def _opens(self) -> Take:
-        if not any(e.prompt is not None and e.at in (0, "0s") for e in self.cues):
+        if not any(e.prompt is not None and _at_start(e.at) for e in self.cues):
             raise ValueError("cues: the first cue needs a prompt at 0")
         if self.sound is None and any(e.hush is not None for e in self.cues):
             raise ValueError("cues: hush takes back what was heard; the take names no sound")
@@ -159,85 +165,109 @@ class Take(BaseModel):
         return max(1, grid.chunks(latent_at(self.length, fps)))
 
     def dumped(self) -> str:
-        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120)
+        """Return the take as YAML that `parse` reads as the same take."""
+        data = self.model_dump(exclude_defaults=True)
+        return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+@dataclass(frozen=True)
+class TakeFile:
+    """Hold the takes of a file, one unless it holds several stories, and notes for a person on what it says in vain."""
+
+    name: str
+    takes: Sequence[Take]
+    notes: Sequence[str] = ()
+    prompts_only: bool = False  # whether the times of the cues were not in the file but came from `switch_at`
+
+    def story(self, number: int | None) -> tuple[Take, list[str]]:
+        """Return take `number`, from 1, or the first with a note on how many there are; TakeError if there is none."""
+        count = len(self.takes)
+        if number is not None and not 1 <= number <= count:
+            some = "one story" if count == 1 else f"stories 1 to {count}"
+            raise TakeError(f"{self.name}: holds {some}, not story {number}")
+        notes = list(self.notes)
+        if number is None and count > 1:
+            notes.append(f"{self.name} holds {count} stories; this is the first, --story 2 or --story all gives others")
+        return self.takes[(number or 1) - 1], notes
 
 
 def parse(text: str, name: str) -> Take:
     """Return a take from YAML; TakeError names the line and the field."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise TakeError(f"{where}: not valid YAML ({getattr(e, 'problem', None) or str(e).splitlines()[0]})") from e
-    except (ValueError, RecursionError) as e:
-        raise TakeError(f"{name}: not valid YAML ({str(e).splitlines()[0][:120]})") from e
-    if not isinstance(data, dict):
-        raise TakeError(f"{name}: a take is a mapping with `cues`, not {type(data).__name__}")
-    try:
-        return Take.model_validate(data)
-    except ValidationError as e:
-        first = e.errors()[0]
-        field = ".".join(
-            str(p) for p in first["loc"] if not str(p).startswith(("function", "constrained", "int", "str"))
-        )
-        message = first["msg"].removeprefix("Value error, ")
-        line = _line_of(text, list(first["loc"]))
-        raise TakeError(f"{name}:{line}: {field + ': ' if field else ''}{message}") from e
+    read = YamlText(text, name, TEXTS)
+    return _validated(read.data, name, read.line)
 
 
-def _line_of(text: str, path: list[Any]) -> int:
-    """Return the line of the field at `path`, or of the nearest field around it."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    line = 1
-    for part in path:
-        found = None
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = (node.value[part], node.value[part])
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
+def load(path: Path, *, model: str = "pocket", switch_at: int = 40, story: int | None = None) -> Take:
+    """Return one take of a file, as `read_take_file` reads it: story number `story`, or the first one.
 
-
-def load(path: Path, *, model: str = "pocket", switch_at: int = 40) -> Take:
-    """Read a take from a file: YAML, LongLive's interactive JSONL, or text with one prompt a line.
-
-    In the latter two a new prompt comes every `switch_at` latents.
+    What the file says in vain is logged, and that it holds more stories.
     """
+    take, notes = read_take_file(path, model=model, switch_at=switch_at).story(story)
+    for note in notes:
+        log.warning("%s", note)
+    return take
+
+
+def read_take_file(path: Path, *, model: str = "pocket", switch_at: int = 40) -> TakeFile:
+    """Read a file of takes by its suffix; TakeError says in one line, with file and line, what is wrong with it.
+
+    `.jsonl` (or `.ndjson`) is LongLive's interactive format, a story a line, and `.txt` has one prompt a line; in both
+    a new prompt comes every `switch_at` latents, and the take is of `model`. `.json` is a take, or such stories. All
+    else is YAML.
+    """
+    text, name, suffix = read_text(path), path.name, path.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        stories, notes = stories_of_json_lines(text, name)
+    elif suffix == ".txt":
+        stories, notes = story_of_text(text, name)
+    elif suffix == ".json":
+        value = json_value(text, name)
+        if not isinstance(value, list) and not (isinstance(value, dict) and value.keys() & set(KEYS)):
+            return TakeFile(name, [_validated(value, name, _json_lines(text, name))])
+        stories, notes = stories_of_json(value, name)
+    else:
+        return TakeFile(name, [parse(text, name)])
+    return TakeFile(name, [_of_story(s, model, switch_at, name) for s in stories], notes, prompts_only=True)
+
+
+def _of_story(story: Story, model: str, switch_at: int, name: str) -> Take:
+    length = len(story.prompts) * switch_at
+    if length > MOST_LATENTS:
+        raise TakeError(f"{name}:{story.line}: {len(story.prompts)} prompts of {switch_at} latents are too long a take")
+    return Take(
+        model=model, length=length, cues=[CueLine(at=i * switch_at, prompt=p) for i, p in enumerate(story.prompts)]
+    )
+
+
+def _json_lines(text: str, name: str) -> Callable[[Sequence[object]], int]:
+    """Return what finds the line of a field; JSON is YAML but for tabs and a few odd cases, which get line 1."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "not UTF-8 text"
-        raise TakeError(f"{path}: cannot be read ({reason})") from e
-    if path.suffix == ".jsonl":
-        return _from_prompts(_jsonl_prompts(text, path.name), model, switch_at, path.name)
-    if path.suffix == ".txt":
-        return _from_prompts([line.strip() for line in text.splitlines() if line.strip()], model, switch_at, path.name)
-    return parse(text, path.name)
+        return YamlText(text.replace("\t", " "), name, TEXTS).line
+    except TakeError:
+        return lambda path: 1
 
 
-def _jsonl_prompts(text: str, name: str) -> list[str]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise TakeError(f"{name}:{number}: not valid JSON ({e})") from e
-        prompts = data.get("prompts") if isinstance(data, dict) else None
-        if prompts is None and isinstance(data, dict):
-            prompts = data.get("prompts_list")
-        if not isinstance(prompts, list) or not all(isinstance(p, str) and p.strip() for p in prompts) or not prompts:
-            raise TakeError(f"{name}:{number}: prompts_list: needs a list of prompts")
-        return prompts
-    raise TakeError(f"{name}: holds no line")
+def _validated(data: object, name: str, line: Callable[[Sequence[object]], int]) -> Take:
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else f"a {type(data).__name__}"
+        raise TakeError(f"{name}: a take is a mapping with `cues`, not {found}")
+    try:
+        take = Take.model_validate(data)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        where = [part for part in first["loc"] if isinstance(part, int) or not re.search(r"\W|^(int|str)$", part)]
+        path = ".".join(map(str, where))
+        what = complaint(first, Take.model_fields, CueLine.model_fields)
+        raise TakeError(f"{name}:{line(where)}: {path + ': ' if path else ''}{what}") from e
+    for number, cue in enumerate(take.cues):
+        # a live take of an earlier release may tell of both, and has to replay
+        if cue.cut and cue.blend > 1 and cue.landed is None:
+            where = ["cues", number, "blend"]
+            raise TakeError(
+                f"{name}:{line(where)}: cues.{number}: a cut leaves nothing to blend from; keep one of them"
+            )
+    return take
 
 
-def _from_prompts(prompts: list[str], model: str, switch_at: int, name: str) -> Take:
-    if not prompts:
-        raise TakeError(f"{name}: holds no prompt")
-    cues = [CueLine(at=i * switch_at, prompt=p) for i, p in enumerate(prompts)]
-    return Take(model=model, length=len(prompts) * switch_at, cues=cues)
+def _at_start(position: int | str) -> bool:
+    return (position if isinstance(position, int) else seconds_of(position)) == 0

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from models.cue import Parameter, Setting
+from models.cue import Parameter, Setting, checked_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
@@ -48,10 +48,8 @@ class PromptCommand(_Command):
 
     @field_validator("text")
     @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("a prompt must not be empty")
-        return value
+    def _usable(cls, value: str) -> str:
+        return checked_prompt(value)
 
     def cue_line(self) -> CueLine:
         """Return the cue that the command asks for."""
@@ -63,6 +61,11 @@ class PrepareCommand(_Command):
 
     type: Literal["prepare"]
     text: Annotated[str, Field(min_length=1, max_length=4000)]
+
+    @field_validator("text")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return checked_prompt(value)
 
 
 class SeedCommand(_Command):

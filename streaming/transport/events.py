@@ -139,7 +139,9 @@ class EncodedEvent(_Event):
     id: int
     """Number of the command."""
     not_understood: dict[str, list[str]]
-    """Words that the model does not know, each with known words that are near."""
+    """Words that the model does not know, each with known words that are near in meaning."""
+    notes: list[str] = Field(default_factory=list)
+    """What else a person should know: how synonyms and negations were read, and what cannot be shown."""
 
 
 class LiveEvent(_Event):

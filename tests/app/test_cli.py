@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from app import cli
 from models.checkpoints.assemble import ASSETS
+from streaming.take.take_file import load as load_take
 
 LONGTAKE = [sys.executable, "-m", "app.cli"]
 ROOT = ASSETS.parent
@@ -252,3 +253,82 @@ def test_flops_are_those_of_the_configuration() -> None:
     counted = counter.get_total_flops() * (steps + 1) / steps
     assert flops_a_chunk(model.entry, 32, 32, tiny_text(["x"]).shape[1]) == pytest.approx(counted, rel=0.25)
     assert TINY["num_layers"] == 2
+
+
+STORIES = '{"prompts": ["a red ball bounces", "a blue fish"]}\n{"prompts": ["a crimson orb"]}\n'
+
+
+def test_one_story_of_several_is_rendered_and_the_others_are_told_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "s.jsonl").write_text(STORIES)
+    film, short = tmp_path / "o.mp4", ["--switch-at", 3]
+    code, out, err = run(capsys, "render", tmp_path / "s.jsonl", "-o", film, *short)
+    assert (code, "1.3 s of video" in out) == (0, True)
+    assert "note: s.jsonl holds 2 stories; this is the first" in err
+    code, out, err = run(capsys, "render", tmp_path / "s.jsonl", "-o", film, "--story", "2", *short)
+    assert (code, "0.6 s of video" in out) == (0, True)
+    assert err.startswith('note: read as "a red ball"')
+
+
+def test_all_stories_become_films_in_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "s.JSONL").write_text(STORIES)
+    films = tmp_path / "films"
+    code, out, _ = run(capsys, "render", tmp_path / "s.JSONL", "-o", films, "--story", "all", "--switch-at", 3)
+    assert code == 0
+    assert out.count(" s of video") == 2
+    assert sorted(p.name for p in films.glob("*.mp4")) == ["story-01.mp4", "story-02.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--story", "3"], "holds stories 1 to 2, not story 3"),
+        (["--story", "0"], "not story 0"),
+        (["--story", "-1"], "neither the number of a story, from 1, nor all"),
+        (["--story", "every"], "neither the number"),
+        (["--story", "all"], "o.mp4: --story all writes a film for each story; give a folder"),
+        (["--story", "all", "--sheet", "s.png"], "--sheet is for one film"),
+        (["--story", "all", "--from", "3s"], "--from is for one film"),
+    ],
+)
+def test_a_story_that_cannot_be_had_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], says: str
+) -> None:
+    (tmp_path / "s.jsonl").write_text(STORIES)
+    refused(run(capsys, "render", tmp_path / "s.jsonl", "-o", tmp_path / "o.mp4", *options), says)
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
+def test_cues_after_the_end_are_told_of_and_land_nowhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("length: 3\ncues:\n  - prompt: a red ball\n  - {at: 99s, prompt: a blue fish}\n")
+    code, _, err = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4")
+    assert code == 0
+    assert "note: the cue at 99s is left out: the take is 3 long and ends before latent 396" in err
+    assert [cue.landed for cue in load_take(tmp_path / "o.take.yaml").cues] == [0, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("t.yaml", "cues:\n  - prompt: 赤いボール\n", "the prompt at 0: pocket knows no word of '赤いボール'"),
+        (
+            "t.yaml",
+            "cues:\n  - prompt: a red ball\n  - {at: 9s, prompt: no}\n",
+            "the prompt at 9s: pocket knows no word",
+        ),
+        ("t.txt", "a dragon\n", "near are dragon: fish"),
+        ("t.jsonl", '{"prompts": ["\\ud800"]}\n', "t.jsonl:1: half a character"),
+        ("t.yaml", "cues:\n  - prompt: a red ball\nsound: a.wav\n", "sound: a.wav is for an avatar"),
+    ],
+)
+def test_a_prompt_that_pocket_cannot_read_is_refused_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    refused(run(capsys, "render", tmp_path / name, "-o", tmp_path / "o.mp4"), says)
+
+
+def test_switch_at_does_not_go_with_a_take_that_says_when(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TAKE)
+    refused(run(capsys, "render", tmp_path / "t.yaml", "--switch-at", 9), "--switch-at is for .jsonl and .txt")

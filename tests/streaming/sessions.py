@@ -16,6 +16,7 @@ from conftest import TINY_CODEC, tiny_model, tiny_text
 from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
 from models.generator import Generator
+from models.text.prompt_reading import any_prompt
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
@@ -84,4 +85,4 @@ def model_with_first_chunk(latents: int) -> Model:
     tiny = tiny_model()
     rollout = replace(tiny.entry.rollout, first_chunk=latents)
     generator = Generator(rollout, tiny.generator.transformer, tiny_text, TinyCodec(TINY_CODEC).eval())
-    return Model(replace(tiny.entry, rollout=rollout), generator, "tiny", lambda prompt: {})
+    return Model(replace(tiny.entry, rollout=rollout), generator, "tiny", any_prompt)

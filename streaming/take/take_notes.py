@@ -1,0 +1,40 @@
+"""Say which parts of a take its model will not show, before it is drawn."""
+
+from __future__ import annotations
+
+import itertools
+
+from models.catalog import Entry
+from models.generator import SizeError
+from streaming.take.take_file import Take, TakeError
+
+
+def notes_on(take: Take, entry: Entry) -> list[str]:
+    """Return a line for each cue of a take that has no effect: after the end, or replaced on the same chunk.
+
+    TakeError if the take has the sound or the portrait of an avatar and the model draws none, SizeError if the model
+    cannot draw its size.
+    """
+    (width, height), (_, down, across) = take.width_height(entry.size), entry.transformer["patch_size"]
+    if width % (entry.stride * across) or height % (entry.stride * down):
+        least = f"{entry.stride * across}x{entry.stride * down}"
+        raise SizeError(f"size {width}x{height} is not a multiple of {least}, which {entry.name} draws in")
+    if entry.driving_features is None:
+        for name, value in (("sound", take.sound), ("reference", take.reference)):
+            if value is not None:
+                raise TakeError(f"{name}: {value} is for an avatar, and {entry.name} is none; leave it out")
+    grid, fps = entry.rollout.grid, entry.fps
+    end = grid.start(take.chunks(grid, fps))
+    landing = take.landing(grid, fps)
+    notes = [
+        f"the cue at {cue.at} is left out: the take is {take.length} long and ends before latent {first}"
+        for first, cue in landing
+        if first >= end
+    ]
+    prompts = [(first, cue) for first, cue in landing if first < end and cue.prompt is not None]
+    for (first, cue), (following, newer) in itertools.pairwise(prompts):
+        if first == following:
+            notes.append(
+                f"the prompt at {cue.at} is not seen: the one at {newer.at} lands on the same chunk, at latent {first}"
+            )
+    return notes
