@@ -147,6 +147,16 @@ def test_equality_sees_a_change_of_any_field() -> None:
         assert not equal(take, dataclasses.replace(take, **{name: value}))  # type: ignore[arg-type]
 
 
+def test_equality_sees_a_change_of_a_single_value_and_of_a_tensors_type() -> None:
+    held = Blend(torch.zeros(2, 3), torch.ones(2, 3), 4)
+    other = torch.ones(2, 3)
+    other[1, 2] += 1e-6
+    assert equal(held, dataclasses.replace(held, goal=torch.ones(2, 3)))
+    assert not equal(held, dataclasses.replace(held, goal=other))
+    assert not equal(held, dataclasses.replace(held, goal=torch.ones(2, 3).double()))
+    assert not equal(held, dataclasses.replace(held, done=1))
+
+
 def test_all_tensors_of_a_snapshot_count_as_its_memory() -> None:
     state = GENERATOR.new_take(3, 32, 32)
     state.codec.decode(GENERATOR.draw(state, [Prompt("one")]))
