@@ -17,7 +17,7 @@ from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.cue import Hush
 from models.driving_signal import FRAME, DrivingSignal
 from models.pocket.world.portrait.gallery import GALLERY, drawn
-from models.pocket.world.portrait.tts import SpeechSynthesisError
+from models.pocket.world.portrait.tts import SpeechSynthesisError, installed
 from streaming.render_job import RenderError
 from streaming.rollout import Rollout
 from streaming.speech import audio_file
@@ -55,6 +55,12 @@ def face(tmp_path: Path) -> Path:
 def test_a_text_with_an_unspeakable_character_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpeechSynthesisError, match="a character that cannot be spoken"):
         said(text, tmp_path / "film.mp4")
+
+
+def test_a_text_longer_than_an_argument_of_a_program_may_be_is_read(tmp_path: Path) -> None:
+    if not installed():
+        pytest.skip("espeak-ng is not installed")
+    assert said(" " * 140_000 + "hello", tmp_path / "film.mp4").stat().st_size > 8000
 
 
 class Killed(BaseException):

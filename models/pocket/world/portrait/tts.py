@@ -112,7 +112,9 @@ def speak(text: str, voice: Speaker) -> Sound:
         str(voice.pitch),
     ]
     try:
-        said = subprocess.run([*command, "--", text], capture_output=True, timeout=60, check=True).stdout
+        said = subprocess.run(
+            [*command, "--stdin"], input=text.encode(), capture_output=True, timeout=60, check=True
+        ).stdout  # text as an argument would be limited to 128 KiB on Linux
         with wave.open(BytesIO(said)) as file:
             rate = file.getframerate()
             # espeak-ng cannot know the length while it streams, and writes a huge one: what is there is read
@@ -122,7 +124,7 @@ def speak(text: str, voice: Speaker) -> Sound:
         raise SpeechSynthesisError(
             f"espeak-ng refused voice {voice.language}+{voice.variant} ({(reason or ['no reason'])[0]})"
         ) from e
-    except (subprocess.TimeoutExpired, wave.Error, EOFError) as e:
+    except (subprocess.TimeoutExpired, wave.Error, EOFError, OSError) as e:
         raise SpeechSynthesisError(f"espeak-ng gave no sound for this text ({type(e).__name__})") from e
     sound = (samples / 32768).astype(np.float32)
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
