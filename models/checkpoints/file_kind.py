@@ -143,7 +143,8 @@ def _stand_in(text: str, size: int) -> str | None:
         return "a Xet pointer, not the file itself; pull it from the hub"
     if "annex/objects/" in text[:200]:
         return "a git-annex pointer, not the file itself; fetch it with: git annex get"
-    if text[:200].lower().startswith(("<!doctype html", "<html", "<head", "<body")):
+    lower = text[:1000].lower()
+    if lower.startswith(("<head", "<body")) or (lower[0] == "<" and ("<!doctype html" in lower or "<html" in lower)):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
         called = f" called {_line(html.unescape(title[1]))!r}" if title else ""
         return (
@@ -156,6 +157,8 @@ def _stand_in(text: str, size: int) -> str | None:
         content = json.loads(text) if text[0] == "{" else None
     except (ValueError, RecursionError):  # longer than what was read, or no JSON
         content = None
+    if content is None and re.match(r'\{\s*"(?:error|message|detail)"\s*:', text):
+        return f"an error message of a server (JSON: {_line(text)!r}) instead of the file"
     if isinstance(content, dict) and len(content) <= 8:
         for name in ("error", "message", "detail", "errors", "Error"):
             if content.get(name):
@@ -166,11 +169,11 @@ def _stand_in(text: str, size: int) -> str | None:
 def _kind_of_text(text: str) -> str:
     if text[0] in "{[":
         if '"weight_map"' in text:
-            return "an index of parts, not weights; give the folder that holds it and the parts"
-        return f"a JSON text (begins with {_line(text)!r}), not weights"
+            return "an index of parts; give the folder that holds it and the parts"
+        return f"a JSON text (begins with {_line(text)!r})"
     if text[0] == "<":
-        return f"an XML text (begins with {_line(text)!r}), not weights"
-    return f"a text (begins with {_line(text)!r}), not weights"
+        return f"an XML text (begins with {_line(text)!r})"
+    return f"a text (begins with {_line(text)!r})"
 
 
 def _line(text: str) -> str:

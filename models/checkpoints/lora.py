@@ -21,6 +21,8 @@ from models.checkpoints.quantised_weights import dtype_name
 from models.checkpoints.training_wrappers import LeftOut, StateDict
 from models.checkpoints.wan_family import seems_to_be
 
+_WIDTHS = {1536: "Wan 1.3B", 3072: "Wan 2.2 5B", 5120: "Wan 14B"}
+
 
 @dataclass(frozen=True)
 class LowRank:
@@ -204,7 +206,8 @@ def _changes(
                 f"{path}: {down[0]} is {tuple(down[1].shape)} and {up[0]} is {tuple(up[1].shape)}, no pair of one rank"
             )
         if module.parameter.rpartition(".")[2] != "weight" or (len(b), a.shape[1]) != (shape[0], shape[1:].numel()):
-            misfits.append(f"{module.written} is {(len(b), a.shape[1])} there and {tuple(shape)} in this model")
+            of = f" (the width of {_WIDTHS[a.shape[1]]})" if a.shape[1] in _WIDTHS else ""
+            misfits.append(f"{module.written} is {(len(b), a.shape[1])} there{of} and {tuple(shape)} in this model")
         own = None if alpha is None else _alpha(*alpha, path)
         factor = scaling.of(bare_name(module.written), len(a)) if own is None else scale(own, len(a), root=scaling.root)
         changes.append(LowRank(module.parameter, a, b, factor))

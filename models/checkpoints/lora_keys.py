@@ -24,7 +24,7 @@ class Part(StrEnum):
     MODULATION = "diff_m"
 
 
-_ADAPTER = r"(?:\.(?!weight$|bias$)(?P<adapter>[^.]+))?(?:\.weight)?"
+_ADAPTER = r"(?:\.(?P<adapter>[^.]+)\.weight|\.weight|\.default)?"
 _PARTS: tuple[tuple[Part, re.Pattern[str]], ...] = (
     (
         Part.DOWN,

@@ -135,7 +135,7 @@ def stripped(tensors: StateDict, path: Path, wrapper: str | None = None) -> tupl
         for key in tensors:
             first, dot, _ = key.partition(".")
             groups.setdefault(first if dot else "", []).append(key)
-        models = [g for g in groups if g in _LEADING]
+        models = [g for g in groups if g in _LEADING or _holds_wan(g, tensors)]
         if wrapper in models:
             others = [k for g in models if g != wrapper for k in groups[g]]
             left_out += [LeftOut(f"this model is made of {wrapper!r}", tuple(others), usual=True)] if others else []
@@ -147,7 +147,7 @@ def stripped(tensors: StateDict, path: Path, wrapper: str | None = None) -> tupl
                 f"save it alone and use that file"
             )
         bare = groups.pop("", [])
-        strange = [g for g in groups if g not in _LEADING and not _OTHER_ROLES.fullmatch(g)]
+        strange = [g for g in groups if g not in (*models, *_LEADING) and not _OTHER_ROLES.fullmatch(g)]
         if not models or strange or not set(bare) <= _MARKERS:
             return tensors, left_out
         roles = [k for g in groups if _OTHER_ROLES.fullmatch(g) for k in groups[g]]
@@ -155,6 +155,11 @@ def stripped(tensors: StateDict, path: Path, wrapper: str | None = None) -> tupl
             left_out.append(LeftOut("another network than the generator", tuple(roles), usual=True))
         tensors = {k: tensors[k] for k in (*bare, *groups[models[0]])}
         tensors = _renamed(tensors, partial(_without, models[0] + "."), path)
+
+
+def _holds_wan(prefix: str, tensors: StateDict) -> bool:
+    """Return whether a whole Wan model that is not of another role stands behind a prefix, whatever it is called."""
+    return bool(prefix) and f"{prefix}.patch_embedding.weight" in tensors and not _OTHER_ROLES.fullmatch(prefix)
 
 
 def _without(prefix: str, key: str) -> str:

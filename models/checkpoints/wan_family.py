@@ -60,6 +60,8 @@ _OTHERS: tuple[tuple[str, str], ...] = (  # key by which another network is know
 
 def seems_to_be(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of a published model, or a description by its sizes; None if it is nothing known."""
+    if any(".base_layer." in k for k in tensors):
+        return "a model saved with its LoRA not merged into it"
     if any(".lora_" in k or "_lora." in k or ".lora." in k for k in tensors):
         return "a LoRA, which goes on top of a model"
     named = {diffusers_name(k): t for k, t in tensors.items()}

@@ -19,7 +19,7 @@ from models.checkpoints.checkpoint_error import CheckpointError, some_of
 from models.checkpoints.file_kind import WeightFormat, found
 from models.checkpoints.lora import fitted, merged
 from models.checkpoints.lora_scaling import LoraScaling
-from models.checkpoints.model_parts import parts_of
+from models.checkpoints.model_parts import parts_of, parts_of_index
 from models.checkpoints.quantised_weights import FLOAT8, dequantised, dtype_name
 from models.checkpoints.safetensors_header import UNREADABLE, read_header
 from models.checkpoints.training_wrappers import LeftOut, StateDict, note, stripped, unwrapped
@@ -37,7 +37,7 @@ class FileContent:
 
 
 def read(path: Path, wrapper: str | None = None) -> StateDict:
-    """Return the tensors of a file or a diffusers folder, without prefixes of wrappers, as plain floating point.
+    """Return the tensors of a file, a diffusers folder or an index of parts: plain, without prefixes of wrappers.
 
     `wrapper` names the set of weights to take where a file holds several (`generator`, `generator_ema`); without it
     there has to be one. What is left out is logged. CheckpointError says what the file is, if not weights.
@@ -50,8 +50,9 @@ def read(path: Path, wrapper: str | None = None) -> StateDict:
 
 def read_content(path: Path, wrapper: str | None = None) -> FileContent:
     """Return what `read` does as it stands in the file, quantised or not, and what is not used of it."""
-    if path.is_dir():
-        parts = [_loaded(file, wrapper) for file in parts_of(path)]
+    if path.is_dir() or path.name.endswith(".index.json"):
+        files = parts_of(path) if path.is_dir() else parts_of_index(path)
+        parts = [_loaded(file, wrapper) for file in files]
         joined = FileContent(
             {k: v for part in parts for k, v in part.tensors.items()},
             parts[0].metadata,
@@ -89,7 +90,20 @@ def _loaded(path: Path, wrapper: str | None) -> FileContent:
             f"so call it .pt if it comes from where you trust"
         )
     tensors, left_out = unwrapped(_unpickled(path, finding.format), path, wrapper)
+    odd = {k: what for k, t in tensors.items() if (what := _odd(t)) is not None}
+    if odd:
+        key, what = next(iter(odd.items()))
+        raise CheckpointError(f"{path}: {some_of([key])} is a {what} tensor; use a file of plain weights")
     return FileContent(tensors, {}, tuple(left_out))
+
+
+def _odd(tensor: Tensor) -> str | None:
+    """Return what a tensor of a pickle is, if not a plain one that has its data."""
+    if tensor.is_meta:
+        return "meta (empty)"
+    if tensor.is_nested or tensor.is_quantized:
+        return "nested" if tensor.is_nested else "quantised"
+    return None if tensor.layout is torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
 def _unpickled(path: Path, form: WeightFormat) -> object:
@@ -164,12 +178,6 @@ def check_fit(wanted: StateDict, tensors: StateDict, path: Path) -> None:
     unexpected = [k for k in tensors if k not in wanted]
     shapes = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
     whole = [k for k in wanted if k in tensors and wanted[k].is_floating_point() and not tensors[k].is_floating_point()]
-    odd = [k for k, t in tensors.items() if t.layout is not torch.strided or t.is_quantized]
-    if odd:
-        layout = "quantised tensor" if tensors[odd[0]].is_quantized else f"{tensors[odd[0]].layout} tensor"
-        raise CheckpointError(
-            f"{path}: {some_of(odd, 1)} is a {layout.removeprefix('torch.')}; use a file of plain weights"
-        )
     if whole:
         raise CheckpointError(
             f"{path}: {some_of(whole, 1)} is {dtype_name(tensors[whole[0]])} instead of floating point: quantised "

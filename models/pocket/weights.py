@@ -94,9 +94,7 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     """Read one file or its shards; CheckpointError for a file that is missing, broken or not of this set."""
-    if path.exists() or not _index(path).exists():
-        return read(path)
-    return {name: tensor for shard in parts_of_index(_index(path)) for name, tensor in read(shard).items()}
+    return read(path if path.exists() or not _index(path).exists() else _index(path))
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -173,6 +173,7 @@ class Trainers:
                                                    "text_encoders.umt5.y": torch.ones(1), "vae.z": torch.ones(1)},
                 None,
             ),
+            "a prefix of their own": (named("net."), None),
             "numbers among weights": ({"model": weights | {"version": 3, "note": "x"}}, None),
         }  # fmt: skip
 
@@ -210,6 +211,11 @@ ONE = torch.ones(1)
         ({"model": {"a": ONE}, "ema": {"shadow": {"a": ONE}}}, None, "model (1 tensors), ema.shadow (1 tensors)"),
         ({"generator.a": ONE, "generator_ema.a": ONE}, None, "several sets of weights, generator (1 tensors)"),
         ({"high": {"a": ONE}, "low": {"a": ONE}}, None, "high (1 tensors), low (1 tensors); which one is meant"),
+        (
+            {f"{noise}.patch_embedding.weight": ONE for noise in ("high_noise", "low_noise")},
+            None,
+            "high_noise (1 tensors), low_noise (1 tensors)",
+        ),
         ({"model.a": ONE, "module.model.a": ONE}, None, "holds model.a twice"),
         ([1, 2], None, "holds a list, not a dictionary"),
         (ONE, None, "holds a Tensor"),
@@ -265,6 +271,7 @@ def wan(width: int, layers: int, channels: int, **more: tuple[int, ...]) -> dict
         ({"decoder.middle.0.residual.0.gamma": ONE}, "a Wan video codec (VAE)"),
         ({"encoder.block.0.layer.0.SelfAttention.q.weight": ONE}, "a T5 text encoder"),
         ({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": ONE}, "a LoRA, which goes on top of a model"),
+        ({"base_model.model.blocks.0.self_attn.q.base_layer.weight": ONE}, "with its LoRA not merged"),
         ({"double_blocks.0.img_attn.qkv.weight": ONE}, "a FLUX or HunyuanVideo model"),
     ],
 )

@@ -77,6 +77,8 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "s3 error": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "AccessDenied"),
     "hub error": (b'{"error": "Access to model\\n is restricted"}', "'Access to model is restricted'"),
     "api error": (b'{"detail":{"message":"rate limit"}}', "error message of a server"),
+    "page behind a comment": (b"<!-- proxy --><!doctype html><html>", "a web page"),
+    "long error": (b'{"error": "' + b"x" * 9000 + b'"}', "error message of a server"),
     "index": (b'{"metadata": {}, "weight_map": {"a": "b"}}', "an index of parts"),
     "json": (b'{"hidden_size": 3}', "a JSON text"),
     "list": (b"[1, 2]", "a JSON text"),

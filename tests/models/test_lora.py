@@ -114,6 +114,8 @@ AT = "diffusion_model.blocks.0.self_attn."
     ("more", "says"),
     [
         ({"q.strange": torch.ones(1)}, "not understood"),
+        ({"q.lora_A.scale": torch.ones(1)}, "not understood"),
+        ({"k.lora_A.weight": torch.ones(4, 5120), "k.lora_B.weight": torch.ones(5120, 4)}, "the width of Wan 14B"),
         ({"q.alpha": torch.tensor(float("nan"))}, "no numbers (NaN or infinite)"),
         ({"q.alpha": torch.tensor(-4.0)}, "no sensible number"),
         ({"q.alpha": torch.ones(3)}, "instead of one number"),

@@ -109,10 +109,13 @@ def test_other_types_are_never_cast(tmp_path: Path, dtype: torch.dtype) -> None:
         load_into(One(), stored(tmp_path, {"weight": torch.ones(4, 8).to(dtype)}), Path("w"))
 
 
-def test_a_sparse_tensor_of_a_pickle_is_refused(tmp_path: Path) -> None:
-    torch.save({"weight": PLAIN.to_sparse()}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="weight is a sparse"):
-        load_into(One(), read(tmp_path / "w.pt"), Path("w"))
+@pytest.mark.parametrize(
+    ("tensor", "says"), [(PLAIN.to_sparse(), "a sparse_coo tensor"), (PLAIN.to("meta"), r"a meta \(empty\) tensor")]
+)
+def test_a_tensor_of_a_pickle_that_is_not_plain_is_refused(tmp_path: Path, tensor: Tensor, says: str) -> None:
+    torch.save({"weight": tensor}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=f"weight is {says}"):
+        read(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
