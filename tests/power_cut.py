@@ -164,6 +164,12 @@ class Recorder:
                         seen.add(key)
                         yield cut, f"data {data}, names {names}", target
 
+    def on_disk(self, name: str, cut: int | None = None, *, way: str = "lost") -> bytes:
+        """Return what of a file is synced (or, with `way`, another content of it) at a cut, or now; b"" of no file."""
+        disk = self.at(len(self.steps) if cut is None else cut)
+        file = disk.named("kept").get(name)
+        return b"" if file is None else disk.files[file].content(way)
+
     def replayed(self, folder: Path) -> Path:
         """Write what all recorded steps together give into a new folder, and return it."""
         folder.mkdir()

@@ -2,64 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import tiny_model
 from power_cut import Recorder
+from renders import CHUNKS, MODEL, TAKE, contents, render
 
-from streaming import render_files, render_job
+from streaming.live.pacing import TICKS
+from streaming.media.h264 import LiveEncoder
+from streaming.media.live_recording import LiveRecording, intact_bytes
 from streaming.render_files import RenderFiles
-from streaming.render_job import Job
-from streaming.render_report import Report
-from streaming.render_resume import PastRender, request_of
-from streaming.rollout import Boundary
-from streaming.take.take_file import parse
+from streaming.render_resume import PastRender
+from streaming.rollout import Boundary, Rollout
+from streaming.take.archive import Archive
+from streaming.take.history import TakeFiles, TakeHistory
+from streaming.take.take_file import load, parse
 
-TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 9\n    prompt: two\n"
-CHUNKS = 2  # a fragment
-MODEL = tiny_model()
+NAME = "0123456789ab"
+JOURNAL = f"{NAME}.jsonl"
 
 
 @pytest.fixture(autouse=True)
 def short_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_job, "CHUNKS_PER_FRAGMENT", CHUNKS)
-    monkeypatch.setattr(render_files, "MOST_CHECKPOINTS", 2)
-
-
-def render(
-    folder: Path,
-    text: str = TAKE,
-    length: int = 21,
-    recorder: Recorder | None = None,
-    *,
-    resume: bool = False,
-    more: int | None = None,
-    start: int | None = None,
-) -> Report:
-    """Do what `longtake render` does, with its options."""
-    files, take = RenderFiles(folder / "a.mp4"), parse(text.format(length=length), "t.yaml")
-    goes_on = resume or more is not None or start is not None
-    request = request_of(take, MODEL.entry, files, more=more, start=start, anew=not goes_on)
-    job = Job(request.take, MODEL, files.out, intent=request.intent, limit=request.limit)
-
-    def drawn(boundary: Boundary, report: Report) -> None:
-        if recorder is not None:
-            recorder.mark("chunk")
-
-    report = job.run(go_on=goes_on, progress=drawn)
-    if recorder is not None:
-        recorder.mark("film")
-    job.end()
-    return report
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file of a folder but the lock, which is empty."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    monkeypatch.setattr("streaming.render_job.CHUNKS_PER_FRAGMENT", CHUNKS)
+    monkeypatch.setattr("streaming.render_files.MOST_CHECKPOINTS", 2)
 
 
 CHANGED = TAKE.replace("two", "three")
@@ -86,7 +58,8 @@ def test_a_render_that_loses_power_becomes_the_same_film(
         render(root, **before)
     with monkeypatch.context() as patch:
         recorder = Recorder(root, patch)
-        first = render(root, recorder=recorder, **command)
+        drawn, made = (lambda *_: recorder.mark("chunk")), (lambda: recorder.mark("film"))
+        first = render(root, progress=drawn, made=made, **command)
     assert contents(recorder.replayed(tmp_path / "replayed")) == contents(root)  # nothing was written past it
     wanted, outcomes = (root / "a.mp4").read_bytes(), Counter[str]()
     for cut, how, state in recorder.states(states, every):
@@ -105,3 +78,103 @@ def test_a_render_that_loses_power_becomes_the_same_film(
         outcomes["drawn again: a fragment at most" if redrawn > 0 else "nothing drawn again"] += 1
         shutil.rmtree(state)
     print(f"{scene}: {len(recorder.steps)} steps, {sum(outcomes.values())} states, {dict(outcomes)}")
+
+
+def drawn_chunks(count: int) -> list[Boundary]:
+    """Return chunks of a take whose cues land on the first and on the fourth."""
+    return list(Rollout(MODEL, parse(TAKE.format(length=21), "t.yaml")).until(count))
+
+
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
+def test_a_session_that_loses_power_loses_the_chunk_at_most_that_was_being_synced(
+    every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, states, chunks = tmp_path / "root", tmp_path / "states", drawn_chunks(6)
+    root.mkdir()
+    states.mkdir()
+    take = parse(TAKE.format(length=21), "t.yaml")
+    history = TakeHistory(NAME, take)
+    with monkeypatch.context() as patch:
+        recorder = Recorder(root, patch)
+        files = TakeFiles(root, {"model": "tiny"})
+        files.begin(history)
+        for boundary in chunks:
+            cues = [line for line in take.cues if line.at == boundary.first]
+            landed = [line.model_copy(update={"landed": boundary.first}) for line in cues]
+            history.landed += landed
+            history.hashes[boundary.first] = boundary.hash
+            history.length = boundary.first + boundary.latents
+            files.chunk(boundary, landed)
+            lines = len(history.hashes)
+            until(lambda lines=lines: recorder.on_disk(JOURNAL).count(b'"type":"chunk"') == lines)
+            recorder.mark("chunk")
+        files.end(history)
+        files.close()
+        recorder.mark("end")
+    assert contents(recorder.replayed(tmp_path / "replayed")) == contents(root)
+    outcomes = Counter[str]()
+    for cut, how, state in recorder.states(states, every):
+        where = f"step {cut} of {len(recorder.steps)}: {how}"
+        archive, told = Archive(state), recorder.marked("chunk", cut)
+        archive.recover()
+        found = {a.history.id: a.history.hashes for a in archive.newest()}.get(history.id, {})
+        assert found == dict(list(history.hashes.items())[: len(found)]), where
+        assert told <= len(found) <= told + 1, where
+        if found:
+            assert load(archive.take_file(history.id)).length == 3 * len(found), where
+        if recorder.marked("end", cut):
+            assert archive.take_file(history.id).read_bytes() == (root / f"{history.id}.yaml").read_bytes(), where
+        assert not list(state.glob("*.partial")), where
+        outcomes["all" if len(found) == len(chunks) else "a beginning"] += 1
+        shutil.rmtree(state)
+    print(f"session: {len(recorder.steps)} steps, {sum(outcomes.values())} states, {dict(outcomes)}")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
+def test_a_recording_that_loses_power_keeps_all_but_the_fragment_that_was_being_written(
+    every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, states = tmp_path / "root", tmp_path / "states"
+    root.mkdir()
+    states.mkdir()
+    encoder, fps = LiveEncoder(64, 64, 16, 600_000), 16
+    pictures = [np.full((64, 64, 3), 8 * i, np.uint8) for i in range(24)]
+    packets = [p for i, picture in enumerate(pictures) for p in encoder.encode(picture, i * TICKS // fps)]
+
+    async def record(recorder: Recorder) -> None:
+        recording = LiveRecording(root / "a.mp4", 64, 64, fps)
+        running = asyncio.create_task(recording.run())
+        for number, packet in enumerate(packets, 1):
+            recording.offer(packet)
+            while recorder.on_disk("a.mp4").count(b"mdat") < number // 4:  # slower than the disk, as it is in real time
+                await asyncio.sleep(0.001)
+        recording.end()
+        await running
+        recorder.mark("end")
+
+    with monkeypatch.context() as patch:
+        recorder = Recorder(root, patch)
+        asyncio.run(record(recorder))
+    whole = (root / "a.mp4").read_bytes()
+    assert contents(recorder.replayed(tmp_path / "replayed")) == {"a.mp4": whole}
+    outcomes = Counter[str]()
+    for cut, how, state in recorder.states(states, every):
+        where, film = f"step {cut} of {len(recorder.steps)}: {how}", state / "a.mp4"
+        written, synced = (recorder.on_disk("a.mp4", cut, way=way) for way in ("kept", "lost"))
+        intact = intact_bytes(film) if film.exists() else 0
+        assert intact == 0 or whole.startswith(film.read_bytes()[:intact]), where
+        assert intact >= len(synced) or not film.exists(), where
+        assert written.count(b"mdat") - whole[:intact].count(b"mdat") <= 1, where
+        if recorder.marked("end", cut):
+            assert intact == len(whole), where
+        outcomes["all that was written" if intact == len(written) else "all but a fragment"] += 1
+        shutil.rmtree(state)
+    print(f"recording: {len(recorder.steps)} steps, {sum(outcomes.values())} states, {dict(outcomes)}")
