@@ -10,9 +10,9 @@ from pathlib import Path
 from models.checkpoints.synced_files import remove, sync_folder
 from models.errors import UserError
 
-MOST_CHECKPOINTS, MOST_BYTES = 24, 128 << 20  # kept while a film is rendered
+MOST_CHECKPOINTS, MOST_BYTES = 24, 64 << 20  # kept while a film is rendered
 MOST_OF_FINISHED, BYTES_OF_FINISHED = 8, 32 << 20  # kept of a finished one, for --extend and --from
-LEAST_CHECKPOINTS = 2  # kept whatever they take: the newest may be damaged
+LEAST_CHECKPOINTS, LEAST_OF_FINISHED = 2, 1  # kept whatever they take: the newest of two may be damaged
 LEFT_BY_KILLS = ("*.partial", ".tmp*")  # files that were being written, by this release and by earlier ones
 
 
@@ -71,13 +71,17 @@ class RenderFiles:
 
     def thin(self, *, finished: bool = False) -> None:
         """Delete checkpoints until the rest is within its budget: those that lie closest together, not the newest."""
-        most, budget = (MOST_OF_FINISHED, BYTES_OF_FINISHED) if finished else (MOST_CHECKPOINTS, MOST_BYTES)
+        if finished:
+            most, budget, least = MOST_OF_FINISHED, BYTES_OF_FINISHED, LEAST_OF_FINISHED
+        else:
+            most, budget, least = MOST_CHECKPOINTS, MOST_BYTES, LEAST_CHECKPOINTS
         held = {_latent(path): path for path in self.checkpoints()}
         sizes = {latent: path.stat().st_size for latent, path in held.items()}
-        while len(held) > LEAST_CHECKPOINTS and (len(held) > most or sum(sizes.values()) > budget):
+        while len(held) > least and (len(held) > most or sum(sizes.values()) > budget):
             latents = [0, *held]
             gaps = {at: after - before for before, at, after in zip(latents, latents[1:], latents[2:], strict=False)}
-            gaps.pop(latents[-2])  # the last but one takes the place of a newest that is damaged
+            if not finished:
+                gaps.pop(latents[-2])  # the last but one takes the place of a newest that is damaged
             gone = min(gaps, key=lambda at: gaps[at])
             remove(held.pop(gone))
             del sizes[gone]

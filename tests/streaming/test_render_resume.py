@@ -124,9 +124,7 @@ def test_without_a_word_about_it_a_cut_off_render_is_not_begun_anew(
 ) -> None:
     files = cut_off(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(
-        RenderError, match=r"cut off after .* s; go on with --resume, or throw that away with --restart"
-    ):
+    with pytest.raises(RenderError, match=r"cut off after .* s; go on with --resume, or throw .* --restart"):
         render(tmp_path)
     assert contents(tmp_path) == before
     assert render(tmp_path, restart=True).chunks == 7
@@ -193,6 +191,17 @@ def test_leftovers_are_tidied_and_checkpoints_have_a_budget(tmp_path: Path, monk
     assert len(files.checkpoints()) == 2
     assert files.said().startswith("2 checkpoints, 0 MB, are kept for --extend and --from in ")
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.mp4", "a.render", "a.take.yaml"]
+
+
+def test_of_checkpoints_that_take_much_one_is_kept_of_a_finished_film_and_two_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.render_files.MOST_BYTES", 1)
+    monkeypatch.setattr("streaming.render_files.BYTES_OF_FINISHED", 1)
+    files = cut_off(tmp_path, 9, length=36)
+    assert [p.stem for p in files.checkpoints()] == ["checkpoint-0000024", "checkpoint-0000030"]
+    render(tmp_path, length=36, resume=True)
+    assert [p.stem for p in files.checkpoints()] == ["checkpoint-0000036"]
 
 
 def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
