@@ -1,21 +1,46 @@
-"""Choose the engine that runs a model. No other module of `app` knows the exporters."""
+"""Choose the engine that runs a model. No other module of `app` knows the exporters.
+
+What `--engine` says is read without torch; everything else imports the exporters when it is called.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporters.artifacts import ExportError, Store
-from exporters.engine_modules import Variant
-from exporters.engine_registry import ENGINES, build, require
-from exporters.engine_selection import Asked, choose
-from exporters.verify import verify
-from models.checkpoints.assemble import Model
+from exporters.asked_engine import ENGINE_NAMES, Asked
+
+if TYPE_CHECKING:
+    from exporters.engine_modules import Variant
+    from models.checkpoints.assemble import Model
+
+
+def require_known(engine: str) -> None:
+    """Raise ExportError if no engine is called so, or it has no such precision."""
+    Asked.parse(engine)
+
+
+def require_exportable(engine: str, precision: str | None) -> None:
+    """Raise ExportError if `longtake export` cannot mean that engine and precision."""
+    _exportable(engine, precision)
+
+
+def require_installed(engine: str) -> None:
+    """Raise ExportError that says what to install if the engine's packages are missing; imports torch."""
+    asked = Asked.parse(engine)
+    if asked.engine in ENGINE_NAMES:
+        from exporters.engine_registry import require
+
+        require(asked.engine)
 
 
 def chosen(model: Model, engine: str, folder: Path) -> Model:
     """Return the model with the engine that `--engine` names, and print which it is; ExportError if it cannot run."""
+    from exporters.engine_selection import choose
+
     return choose(model, Asked.parse(engine), Store(folder), _say)
 
 
@@ -30,6 +55,8 @@ def chosen_or_torch(model: Model, engine: str, folder: Path) -> Model:
 
 def check(model: Model, engine: str, folder: Path) -> None:
     """Raise ExportError if the engine that `--engine` names cannot run the model."""
+    from exporters.engine_selection import choose
+
     choose(model, Asked.parse(engine), Store(folder), lambda text: None)
 
 
@@ -37,22 +64,40 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _exportable(engine: str, precision: str | None) -> Asked:
+    asked = Asked.parse(engine)
+    if asked.engine not in ENGINE_NAMES:
+        raise ExportError(f"{asked.engine} is nothing to export; there are {', '.join(ENGINE_NAMES)}")
+    if asked.precision and precision and asked.precision != precision:
+        raise ExportError(f"--engine {engine} and --precision {precision} contradict each other")
+    return Asked.parse(f"{asked.engine}:{asked.precision or precision or 'int8'}")
+
+
 def exportable(engine: str, precision: str | None) -> Variant:
-    """Parse what to export: `onnx` and a precision, or both as in `onnx:int8`; ExportError for another."""
-    asked = Asked.parse(f"{engine}:{precision}" if precision else engine)
-    if asked.engine not in ENGINES:
-        raise ExportError(f"{asked.engine} is nothing to export; there are {', '.join(ENGINES)}")
+    """Return what to export: an engine and a precision, int8 without one; ExportError for another.
+
+    Both may be said at once, as in `onnx:int8`. Packages that are missing are an ExportError too.
+    """
+    from exporters.engine_modules import Variant
+    from exporters.engine_registry import require
+
+    asked = _exportable(engine, precision)
     require(asked.engine)
     return Variant(asked.engine, asked.precision or "int8")
 
 
 def home_of(variant: Variant) -> str:
     """Return the type of device that the engine is built for and runs on."""
+    from exporters.engine_registry import ENGINES
+
     return ENGINES[variant.engine].DEVICE
 
 
 def export(model: Model, variant: Variant, folder: Path, say: Callable[[str], None]) -> str:
     """Build an engine, compare it with torch, and return the verdict in one sentence; `say` gets the progress."""
+    from exporters.engine_registry import build
+    from exporters.verify import verify
+
     store = Store(folder)
     path = build(model, variant, store, say)
     report = verify(model, variant, store, say)

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streaming.render_job import Job
-from streaming.render_report import Report
-from streaming.rollout import Boundary
+if TYPE_CHECKING:
+    from streaming.render_job import Job
+    from streaming.render_report import Report
+    from streaming.rollout import Boundary
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what is going on, and give the function that says what comes next.
+
+    A terminal shows one line with the seconds so far; anything else gets a line for each step.
+    """
+    if not sys.stderr.isatty():
+        print(what, file=sys.stderr, flush=True)
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    columns = (SpinnerColumn(_spinner()), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda text: bar.update(task, description=text)
+
+
+def _spinner() -> str:
+    return "dots" if "utf" in (sys.stderr.encoding or "").lower() else "line"
 
 
 @contextmanager
@@ -20,7 +44,7 @@ def shown(job: Job) -> Iterator[Callable[[Boundary, Report], None]]:
         BarColumn(),
         TextColumn("{task.fields[fps]:.0f} fps"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[prompt]}"),
+        TextColumn("{task.fields[prompt]}", markup=False),
     )
     with Progress(*columns) as bar:
         task = bar.add_task("render", total=job.chunks, fps=0.0, prompt="")

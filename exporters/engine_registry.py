@@ -17,6 +17,7 @@ import exporters.onnx.engine
 import exporters.openvino.engine
 import exporters.tensorrt.engine
 from exporters.artifacts import ExportError, Key, Store
+from exporters.asked_engine import PRECISIONS
 from exporters.engine_modules import Runners, Say, Variant
 from exporters.shapes import occurring
 from models.checkpoints.assemble import Model
@@ -28,7 +29,6 @@ FORMAT = 1  # of the artifacts; a change of what is exported makes the old ones 
 class Engine(Protocol):
     """Describe a module of this package that builds and runs artifacts."""
 
-    PRECISIONS: tuple[str, ...]
     PACKAGES: tuple[str, ...]
     EXTRA: str  # of the longtake package, which installs what it needs
     DEVICE: str  # type of the device that it runs on
@@ -85,8 +85,8 @@ def build(model: Model, variant: Variant, store: Store, say: Say) -> Path:
     """Build the artifact, replacing an older one; ExportError in one line for a reason that a person can mend."""
     require(variant.engine)
     engine = ENGINES[variant.engine]
-    if variant.precision not in engine.PRECISIONS:
-        raise ExportError(f"engine {variant.engine} knows {', '.join(engine.PRECISIONS)}, not {variant.precision!r}")
+    if variant.precision not in PRECISIONS:
+        raise ExportError(f"engine {variant.engine} knows {', '.join(PRECISIONS)}, not {variant.precision!r}")
     if model.generator.device.type != engine.DEVICE:
         here = model.generator.device.type
         raise ExportError(
@@ -124,7 +124,7 @@ def exported(model: Model, store: Store) -> Iterator[Variant]:
     """Yield the variants that have an artifact for this very model and whose packages are installed."""
     for name, engine in ENGINES.items() if store.folder.is_dir() else ():
         if not missing(name) and model.generator.device.type == engine.DEVICE:
-            for precision in engine.PRECISIONS:
+            for precision in PRECISIONS:
                 variant = Variant(name, precision)
                 if store.path(key_of(model, variant)).is_dir():
                     yield variant

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.artifacts import ExportError, Key, Store, read_json, write_json
+from exporters.asked_engine import TORCH, Asked
 from exporters.engine_modules import Say, Variant, with_engine
-from exporters.engine_registry import ENGINES, exported, key_of, start
+from exporters.engine_registry import exported, key_of, start
 from exporters.parity import timing
 from models.checkpoints.assemble import Model
 
-TORCH = "torch"
 TIMED = 3  # chunks of every engine
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Hold what `--engine` asks for: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
-
-    engine: str
-    precision: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Asked:
-        engine, _, precision = text.partition(":")
-        if engine not in ("auto", TORCH, *ENGINES):
-            raise ExportError(f"there is no engine {engine!r}; there are auto, {TORCH}, {', '.join(ENGINES)}")
-        known = ENGINES[engine].PRECISIONS if engine in ENGINES else ()
-        if precision and precision not in known:
-            said = f"engine {engine} knows {', '.join(known)}" if known else f"{engine} has no precisions to choose"
-            raise ExportError(f"{said}, not {precision!r}")
-        return cls(engine, precision or None)
 
 
 def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:

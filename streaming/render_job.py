@@ -13,8 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.synced_files import copy_beginning, make_folder, move, write_whole
@@ -289,11 +287,3 @@ class Job:
             entry.model_copy(update={"landed": first if first < end else None})
             for first, entry in self.take.landing(self.grid, self.fps)
         ]
-
-
-def torch_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RenderError("no CUDA device is here; leave --device out or say cpu")
-    return torch.device(name)

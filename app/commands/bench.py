@@ -7,35 +7,43 @@ from typing import Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, LogLevelOption
+from app.commands.options import MOST_ROUNDS, DeviceOption, EngineOption, LogLevelOption
+from app.commands.outputs import require_log
 from app.log_output import LogLevel, configure
 
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="MODEL")] = "pocket",
     random_weights: Annotated[bool, typer.Option("--random-weights", help="true size, no files needed")] = False,
-    chunks: Annotated[int, typer.Option(min=1, help="chunks to measure, after the window is full")] = 16,
+    chunks: Annotated[
+        int, typer.Option(min=1, max=MOST_ROUNDS, help="chunks to measure, after the window is full")
+    ] = 16,
     size: Annotated[str | None, typer.Option(help="another picture size, such as 832x480")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: DeviceOption = "auto",
     log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
-    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "torch",
+    engine: EngineOption = "torch",
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Measure how fast a model rolls out here, and append the figures to a log."""
     configure(log_level)
+    require_log(log)
     from models.catalog import find
 
     entry = find(name)
-    from app.loaded_model import load_model
-    from models.checkpoints.folders import models_folder
-    from streaming import benchmark
-    from streaming.measured_speeds import MeasuredSpeeds
-    from streaming.take.take_file import size_of
+    from app.progress_bar import working
 
-    width_height = size_of(size) if size else entry.size
-    model = load_model(entry, device, engine, random_weights=random_weights)
-    text_length = 512 if entry.text == "umt5" else 20
-    result = benchmark.measure(model, width_height, chunks, text_length)
+    with working(f"loading {entry.name}") as say:
+        from app.loaded_model import load_model
+        from models.checkpoints.folders import models_folder
+        from streaming import benchmark
+        from streaming.measured_speeds import MeasuredSpeeds
+        from streaming.take.take_file import size_of
+
+        width_height = size_of(size) if size else entry.size
+        model = load_model(entry, device, engine, random_weights=random_weights)
+        say(f"measuring {chunks} chunks")
+        text_length = 512 if entry.text == "umt5" else 20
+        result = benchmark.measure(model, width_height, chunks, text_length)
     text = benchmark.as_markdown(result, model, width_height, random_weights=random_weights)
     if width_height == entry.size:
         MeasuredSpeeds(models_folder()).add(entry.name, model.generator.device.type, result.end_to_end_fps, "bench")

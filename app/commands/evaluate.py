@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from app.commands import LogLevelOption
+from app.commands import CommandError
+from app.commands.options import MOST_LATENTS, MOST_ROUNDS, DeviceOption, LogLevelOption, SpeechSeconds
+from app.commands.outputs import require_folder
 from app.log_output import LogLevel, configure
 
 LASTING = ("default", "before", "no sink", "anchor fixed")  # arms that are also run as long streams
@@ -15,27 +17,37 @@ LASTING = ("default", "before", "no sink", "anchor fixed")  # arms that are also
 
 def evaluate(
     folder: Annotated[Path, typer.Option("-o", "--out", help="folder for table, results and plot")] = Path("eval"),
-    prompts: Annotated[int, typer.Option(min=1, help="held-out prompts")] = 24,
-    seeds: Annotated[int, typer.Option(min=1, help="takes of each prompt")] = 3,
+    prompts: Annotated[int, typer.Option(min=1, max=MOST_ROUNDS, help="held-out prompts")] = 24,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_ROUNDS, help="takes of each prompt")] = 3,
     ablate: Annotated[bool, typer.Option("--ablate", help="every way of rolling out, not only the default")] = False,
-    latents: Annotated[int, typer.Option(min=0, help="length of the long streams; 0: none")] = 0,
-    streams: Annotated[int, typer.Option(min=1, help="long streams")] = 8,
-    switch_every: Annotated[int, typer.Option(min=0, help="chunks between a long stream's prompts; 0: one prompt")] = 0,
+    latents: Annotated[int, typer.Option(min=0, max=MOST_LATENTS, help="length of the long streams; 0: none")] = 0,
+    streams: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ROUNDS, help="long streams; needs --latents  [default: 8]")
+    ] = None,
+    switch_every: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_ROUNDS, help="chunks between a long stream's prompts; without it one prompt"),
+    ] = None,
     before: Annotated[
         Path | None, typer.Option(help="folder of another pocket, laid out as assets/, to compare with")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: DeviceOption = "auto",
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Measure with the judge how well pocket shows what its prompts say."""
     configure(log_level)
+    if not latents and (streams is not None or switch_every is not None):
+        raise CommandError("--streams and --switch-every are of long streams; say how long with --latents")
+    if before is not None and not before.is_dir():
+        raise CommandError(f"{before}: no such folder")
+    require_folder(folder)
     import torch
     from rich.console import Console
 
+    from app.loaded_model import torch_device
     from models.catalog import POCKET
     from models.checkpoints.assemble import ASSETS, load, load_tiny_codec
     from models.judge import classifier, evaluation, train_classifier
-    from streaming.render_job import torch_device
     from streaming.rollout import record_of
 
     where = torch_device(device)
@@ -54,29 +66,30 @@ def evaluate(
             evaluation.short(judge, arm, evaluation.prompts(prompts), seeds, status.update)
         lasting = (*LASTING, "sink reanchor") if switch_every else LASTING
         chosen = [a for a in arms if a.name in lasting] if latents else []
-        drifts = [evaluation.long(judge, a, streams, latents, status.update, switch_every) for a in chosen]
+        drifts = [evaluation.long(judge, a, streams or 8, latents, status.update, switch_every or 0) for a in chosen]
     print(evaluation.save(folder, arms, drifts, ceiling, dict(record_of(model, where))))
     evaluation.sheet(model, folder / "sheet.png")
 
 
 def evaluate_avatar(
     folder: Annotated[Path, typer.Option("-o", "--out", help="folder for table, results and sheet")] = Path("eval"),
-    faces: Annotated[int, typer.Option(min=1, help="faces that were never trained on")] = 6,
-    seconds: Annotated[float, typer.Option(min=8, help="length of each face's speech")] = 60,
-    seeds: Annotated[int, typer.Option(min=1, help="films of each face")] = 1,
+    faces: Annotated[int, typer.Option(min=1, max=MOST_ROUNDS, help="faces that were never trained on")] = 6,
+    seconds: SpeechSeconds = 60,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_ROUNDS, help="films of each face")] = 1,
     ablate: Annotated[bool, typer.Option("--ablate", help="every seam and every place of the reference")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: DeviceOption = "auto",
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Measure seams, likeness and lip sync of pocket-avatar."""
     configure(log_level)
+    require_folder(folder)
     import torch
     from rich.console import Console
 
+    from app.loaded_model import torch_device
     from models.catalog import AVATAR
     from models.checkpoints.assemble import ASSETS, load
     from models.judge import avatar_evaluation, face_reader
-    from streaming.render_job import torch_device
     from streaming.rollout import record_of
 
     where = torch_device(device)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.outputs import require_folder
 from models.checkpoints.folders import models_folder
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ def pull_model(
     if all(not s.repo for s in entry.sources):
         print(f"{entry.name} ships with Longtake; there is nothing to pull")
         return
-    for origin in entry.sources:
-        print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
     if source is not None and not source.is_dir():
         raise download.PullError(f"{source}: no such folder")
+    require_folder(folder)
+    for origin in entry.sources:
+        print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
     with download.unfinished(folder):
         if source is None:
             download.from_hub(entry, folder)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands import ENGINE_HELP, CommandError, LogLevelOption, make_folder, require_writable
+from app.commands import CommandError
+from app.commands.inputs import require_input
+from app.commands.options import MOST_ROUNDS, DeviceOption, EngineOption, LogLevelOption, ScaleOption
+from app.commands.outputs import require_film, require_folder, require_side_files
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
@@ -43,19 +46,25 @@ def render(
     start: Annotated[
         str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")
     ] = None,
-    scale: Annotated[int, typer.Option(min=1, max=8, help="enlarge the picture")] = 1,
+    scale: ScaleOption = 1,
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
     switch_at: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="latents between prompts of a .jsonl or .txt  [default: 40]")
+        int | None,
+        typer.Option(min=1, max=MOST_ROUNDS, help="latents between prompts of a .jsonl or .txt  [default: 40]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Render a take to a video file."""
     configure(log_level)
+    if story != "all":
+        require_film(out or Path("out.mp4"))
+    if take.name != str(take) or take.suffix:  # a bare word may be the name of a take that ships
+        require_input(take)
+    require_side_files([out or Path("out.mp4")], take, sheet, report)
     from models.checkpoints.assemble import ASSETS
     from streaming.take.take_file import read_take_file
 
@@ -71,14 +80,14 @@ def render(
         folder = out or Path("out")
         if folder.suffix.lower() == ".mp4":
             raise CommandError(f"{folder}: --story all writes a film for each story; give a folder to -o")
-        make_folder(folder)
+        require_folder(folder)
         films = [(script, folder / f"story-{number:02}.mp4") for number, script in enumerate(file.takes, 1)]
         notes = list(file.notes)
     else:
         script, notes = file.story(_story_number(story))
         films = [(script, out or Path("out.mp4"))]
     for _, film in films:
-        require_writable(film)
+        require_film(film)
     from models.catalog import find
 
     entry = find(model or films[0][0].model)
@@ -91,8 +100,10 @@ def render(
     for note in dict.fromkeys(notes):
         print(f"note: {note}", file=sys.stderr)
     from app.loaded_model import load_model
+    from app.progress_bar import working
 
-    loaded = load_model(entry, device, engine)
+    with working(f"loading {entry.name}"):
+        loaded = load_model(entry, device, engine)
     for request, film in work:
         _render_film(loaded, request, take.parent, film, how)
 

@@ -10,7 +10,6 @@ import torch
 from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
 
-PRECISIONS = ("fp32", "fp16", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 EXTRA = "export"
 DEVICE = "cpu"

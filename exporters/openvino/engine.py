@@ -19,7 +19,6 @@ from exporters.artifacts import ExportError
 from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
 
-PRECISIONS = ("fp32", "fp16", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino")
 EXTRA = "openvino"
 DEVICE = "cpu"

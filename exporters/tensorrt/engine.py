@@ -15,7 +15,6 @@ from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec
 from models.driving_signal import TOKENS
 
-PRECISIONS = ("fp32", "fp16", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "tensorrt")
 EXTRA = "tensorrt"
 DEVICE = "cuda"

@@ -219,6 +219,7 @@ def test_an_avatar_takes_a_face_of_the_gallery_a_designed_face_or_a_portrait(ser
         ({"face": "nobody"}, "no face is called"),
         ({"face": "hair=green"}, "cannot be drawn"),
         ({"portrait": base64.b64encode(b"no picture").decode()}, "the portrait: not a picture"),
+        ({"face": "bo", "portrait": base64.b64encode(picture.content).decode()}, "exclude each other"),
         ({"portrait": "%%%"}, "the portrait: not a picture"),
         ({"portrait": base64.b64encode(png_of(40_000, 40_000)).decode()}, "more than 64 megapixels"),
     ):

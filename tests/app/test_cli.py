@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import refused, run
 from safetensors.torch import load_file, save_file
 
 from app import cli
@@ -19,29 +20,6 @@ from streaming.take.take_file import load as load_take
 LONGTAKE = [sys.executable, "-m", "app.cli"]
 ROOT = ASSETS.parent
 TAKE = "length: 24\ncues:\n  - prompt: a red ball bounces over the meadow by day\n"
-
-
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command in this process."""
-    argv, sys.argv = sys.argv, ["longtake", *map(str, args)]
-    try:
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-    finally:
-        sys.argv = argv
-    code = stop.value.code
-    out = capsys.readouterr()
-    return (0 if code is None else code if isinstance(code, int) else 1), out.out, out.err
-
-
-def refused(result: tuple[int, str, str], *says: str) -> None:
-    code, _, err = result
-    assert code not in (0, None)
-    lines = [line for line in err.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    for part in says:
-        assert part in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from exported import FP32, INT8, tiny_store
 
 from exporters import engine_selection
 from exporters.artifacts import ExportError, Store, write_json
+from exporters.asked_engine import Asked
 from exporters.engine_modules import Variant
 from exporters.engine_registry import build, key_of
-from exporters.engine_selection import Asked, choose
+from exporters.engine_selection import choose
 from exporters.parity import Adherence, Timing
 from models.checkpoints.assemble import Model
 

@@ -19,11 +19,10 @@ def test_no_two_faces_of_the_gallery_look_alike() -> None:
         assert np.abs(picture(a) - picture(b)).mean() > 10
 
 
-def test_what_is_said_is_drawn_and_the_rest_is_the_first_face() -> None:
-    face = face_named("hair=bun, glasses=none")
-    first = next(iter(GALLERY.values()))
-    assert (face.hair, face.glasses) == ("bun", "none")
-    assert (face.skin, face.clothes, face.background) == (first.skin, first.clothes, first.background)
+def test_what_is_said_is_drawn_and_the_rest_is_plain() -> None:
+    face = face_named("hair=curly,skin=deep")
+    assert (face.hair, face.skin) == ("curly", "deep")
+    assert (face.glasses, face.beard, face.collar, face.background) == ("none", "none", "crew", "studio")
     assert np.abs(picture("hair=bun, glasses=none") - picture("ada")).mean() > 3
 
 
@@ -36,6 +35,7 @@ def test_what_is_said_is_drawn_and_the_rest_is_the_first_face() -> None:
         ("hiar=curly", "did you mean hair?"),
         ("skin=striped", "there is porcelain, peach"),
         ("hair=curly,", "cannot be drawn"),
+        ("hair=curly,hair=bob", "hair is named twice, as curly and as bob"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(text: str, said: str) -> None:

@@ -27,10 +27,14 @@ GALLERY = {
 }
 
 
+FIRST = next(iter(GALLERY))
+
+
 def face_named(text: str) -> Face:
     """Return a face of the gallery by its name, or one by its attributes, as in `hair=curly,glasses=round`.
 
-    Attributes that are not named are those of the gallery's first face. Raises FaceError for what cannot be drawn.
+    Attributes that are not named are plain, without glasses and beard: the first of their values in ATTRIBUTES. Raises
+    FaceError for what cannot be drawn, and for an attribute that is named twice.
     """
     if text in GALLERY:
         return GALLERY[text]
@@ -44,9 +48,10 @@ def face_named(text: str) -> Face:
             near = difflib.get_close_matches(value if name in ATTRIBUTES else name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
             raise FaceError(f"{part.strip()!r} cannot be drawn; {hint}")
+        if name in said:
+            raise FaceError(f"{name} is named twice, as {said[name]} and as {value}")
         said[name] = value
-    first = next(iter(GALLERY.values()))
-    return Face(**{name: said.get(name, getattr(first, name)) for name in ATTRIBUTES})
+    return Face(**{name: said.get(name, values[0]) for name, values in ATTRIBUTES.items()})
 
 
 def as_png(reference: Reference) -> bytes:

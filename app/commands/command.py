@@ -1,0 +1,29 @@
+"""The class of every command: values that no option can mean are refused before anything else is looked at."""
+
+from __future__ import annotations
+
+import typer
+from typer.core import TyperCommand
+
+
+class Command(TyperCommand):
+    """Refuse an option or argument that is empty, or that is not text, such as a file name in another encoding."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse a command line; typer.BadParameter names the option and what is wrong with its value."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in self.get_params(ctx):
+            value = given.get(parameter.name or "")
+            if isinstance(value, str) and (wrong := _wrong(value)):
+                raise typer.BadParameter(wrong, ctx, param_hint=f"'{parameter.opts[-1]}'")
+        return super().parse_args(ctx, args)
+
+
+def _wrong(value: str) -> str | None:
+    if not value.strip():
+        return "must not be empty"
+    if "\0" in value:
+        return "must not contain a null character"
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        return "is not UTF-8"
+    return None

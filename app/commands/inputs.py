@@ -1,0 +1,23 @@
+"""Check the files that a command reads, before it works for long on something else."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from models.errors import UserError
+
+
+class InputError(UserError):
+    """Report a file that cannot be read."""
+
+
+def require_input(path: Path) -> None:
+    """Raise InputError unless `path` is a file: a folder cannot be read, and a device such as /dev/zero never ends."""
+    try:
+        if path.is_file():
+            return
+        why = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "no such file"
+    except OSError as e:
+        why = "the name is too long" if e.errno == errno.ENAMETOOLONG else str(e.strerror or e)
+    raise InputError(f"{str(path)[:200]}: cannot be read ({why})")

@@ -1,0 +1,55 @@
+"""Options that several commands share, and the bounds of every number on the command line.
+
+An option checks its own value while the command line is read, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from app.device_name import require_device
+from app.engine_choice import require_known
+from app.log_output import LogLevel
+
+MOST_SEED = 2**63 - 1  # torch's generators take a signed 64-bit number
+MOST_SECONDS = 24 * 3600  # of one speech: a day
+MOST_LATENTS = 10_000_000  # of one take: a month at 16 frames a second
+MOST_ROUNDS = 100_000  # chunks, prompts, streams: more than a measurement on one machine comes to
+
+
+def _device(value: str) -> str:
+    require_device(value)
+    return value
+
+
+def _engine(value: str) -> str:
+    require_known(value)
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):  # the bounds let NaN pass, since it compares with nothing
+        raise typer.BadParameter(f"{value} is not a number of seconds")
+    return value
+
+
+LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="least severe log messages to show")]
+DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or one such as cuda:1")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        callback=_engine,
+        help="auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8",
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="of the noise")]
+ScaleOption = Annotated[int, typer.Option("--scale", min=1, max=8, help="enlarge the picture")]
+PortOption = Annotated[int, typer.Option("--port", min=1, max=65535)]
+SpeechSeconds = Annotated[
+    float,
+    typer.Option("--seconds", min=8, max=MOST_SECONDS, callback=_finite, help="length of each face's speech"),
+]

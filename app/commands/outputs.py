@@ -1,0 +1,96 @@
+"""Check where a command is going to write, before the minutes of work whose result it holds."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+
+from models.errors import UserError
+
+LEAST_FREE = 32_000_000  # bytes: a minute of film, the journal and the newest checkpoint of a small model
+_LONGEST_ENDING = ".silent.partial.take.yaml"  # what a render puts behind the film's name while it works
+
+
+class OutputError(UserError):
+    """Report a place that cannot be written to."""
+
+
+def require_film(out: Path) -> None:
+    """Raise OutputError unless `out` names an .mp4 in a folder that can be written, with room for a render."""
+    if out.suffix != ".mp4":
+        raise OutputError(f"{out}: the output is an .mp4 file")
+    _require_file(out, out.with_name(out.stem + _LONGEST_ENDING))
+    work = out.with_name(f"{out.stem}.render")
+    if work.exists() and not work.is_dir():
+        raise OutputError(f"{work}: is in the way; a render keeps its state in a folder of that name")
+
+
+def require_side_files(films: list[Path], take: Path | None, *sides: Path | None) -> None:
+    """Raise OutputError unless every side file can be written and is none of the other files."""
+    taken = {path.resolve(): path for path in [*films, *([take] if take else [])]}
+    for side in sides:
+        if side is None:
+            continue
+        _require_file(side)
+        if side.resolve() in taken:
+            raise OutputError(f"{side}: two files of one command need different names")
+        taken[side.resolve()] = side
+
+
+def require_log(path: Path) -> None:
+    """Raise OutputError unless text can be appended to the file `path`."""
+    _require_file(path)
+    if path.exists():
+        try:
+            path.open("ab").close()
+        except OSError as e:
+            raise _error(path, e) from e
+
+
+def require_folder(folder: Path, room: int = LEAST_FREE) -> None:
+    """Make `folder` unless it is there; OutputError if that fails, or if no file with `room` bytes fits into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as e:
+        raise OutputError(f"{folder}: is a file, and a folder is needed") from e
+    except OSError as e:
+        raise _error(folder, e) from e
+    _require_room(folder, room)
+
+
+def _require_file(path: Path, longest: Path | None = None) -> None:
+    """Check a file's name and folder; `longest` is the longest name that is going to be made beside it."""
+    try:
+        folder = path.is_dir()
+        (longest or path).lstat()
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError:
+        raise OutputError(f"{path}: the folder {path.parent} does not exist or cannot be written") from None
+    except OSError as e:
+        raise _error(path, e) from e
+    if folder:
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist or cannot be written")
+    _require_room(path.parent, LEAST_FREE, path)
+
+
+def _require_room(folder: Path, room: int, path: Path | None = None) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # what a mode says is not what a file system allows
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as e:
+        why = e.strerror or e
+        raise OutputError(f"{path or folder}: the folder {folder} does not exist or cannot be written ({why})") from e
+    if free < room:
+        raise OutputError(f"{path or folder}: the disk has {free / 1e6:.0f} MB free, {room / 1e6:.0f} MB are needed")
+
+
+def _error(path: Path, error: OSError) -> OutputError:
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(f"{str(path)[:40]}...: the name is too long")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error})")

@@ -1,0 +1,31 @@
+"""Read what `--engine` asks for; this module imports neither torch nor an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporters.artifacts import ExportError
+
+TORCH = "torch"
+ENGINE_NAMES = ("onnx", "openvino", "tensorrt")  # the keys of engine_registry.ENGINES
+PRECISIONS = ("fp32", "fp16", "int8")  # of every engine
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold what `--engine` asks for: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
+
+    engine: str
+    precision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Asked:
+        """Read the text; ExportError names the engines and precisions that there are."""
+        engine, colon, precision = text.partition(":")
+        if engine not in ("auto", TORCH, *ENGINE_NAMES):
+            raise ExportError(f"there is no engine {engine!r}; there are auto, {TORCH}, {', '.join(ENGINE_NAMES)}")
+        if colon and engine not in ENGINE_NAMES:
+            raise ExportError(f"{engine} has no precisions to choose, not {precision!r}")
+        if colon and precision not in PRECISIONS:
+            raise ExportError(f"engine {engine} knows {', '.join(PRECISIONS)}, not {precision!r}")
+        return cls(engine, precision or None)
