@@ -46,12 +46,12 @@ def test_every_answer_is_a_model_or_a_file_of_a_named_type(client: TestClient) -
 
 
 def test_the_status_of_a_session_is_its_status_event_with_the_timeline(client: TestClient) -> None:
-    session = client.post("/api/sessions", json={"prompt": "one", "seed": 5}).json()
+    session = client.post("/api/sessions", json={"prompt": "a red ball", "seed": 5}).json()
     while not (got := client.get(f"/api/sessions/{session['id']}").json())["timeline"]["cues"]:
         pass  # the prompt lands with the first chunk
     assert SessionStatus.model_validate(got).timeline.take == session["take"]
     assert got["type"] == "status"
-    assert got["timeline"]["cues"] == [{"prompt": "one", "landed": 0}]  # without defaults
+    assert got["timeline"]["cues"] == [{"prompt": "a red ball", "landed": 0}]  # without defaults
     assert "state" not in got  # only an avatar has one
 
 
