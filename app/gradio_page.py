@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
-import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from app.gradio_import import gr
 from app.page_folder import PAGE
 from models.cache_shape import AnchorPolicy
 from models.cue import OnSwitch, SinkOnSwitch

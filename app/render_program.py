@@ -18,5 +18,5 @@ def render_program(library: ModelLibrary, model: str, take: Path, film: Path) ->
     The film follows from the take: what an earlier run left is used where it can be, and is no loss where it cannot.
     """
     command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(film), "--resume", "--restart"]
-    command += ["--device", library.device.type, "--engine", library.engine_of_render(model)]
+    command += ["--device", str(library.device), "--engine", library.engine_of_render(model)]
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

@@ -50,8 +50,11 @@ class Settings:
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; SettingsError names the variable whose value cannot be used."""
     models = models_folder()
+    token = environment.get(TOKEN) or None
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise SettingsError(f"{TOKEN} must be ASCII letters, digits and signs without spaces: a header carries it")
     return Settings(
-        token=environment.get(TOKEN) or None,
+        token=token,
         ice_servers=ice_servers(environment.get(ICE)),
         models=models,
         engines=engines_folder(),

@@ -25,5 +25,5 @@ def _wrong(value: str) -> str | None:
     if "\0" in value:
         return "must not contain a null character"
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        return "is not UTF-8"
+        return "is not text in the encoding of this terminal"
     return None

@@ -32,6 +32,12 @@ def test_an_empty_token_is_no_token() -> None:
     assert from_environment({"LONGTAKE_TOKEN": ""}).token is None
 
 
+@pytest.mark.parametrize("token", ["two words", "ünïcödé", "line\nbreak", "\udcff", "tab\t"])
+def test_a_token_that_no_header_can_carry_is_one_line(token: str) -> None:
+    with pytest.raises(SettingsError, match=r"^LONGTAKE_TOKEN must be ASCII .*$"):
+        from_environment({"LONGTAKE_TOKEN": token})
+
+
 @pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])
 def test_ice_servers_that_a_browser_would_refuse_are_reported_in_one_line(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^LONGTAKE_ICE must be a JSON list such as .*$"):

@@ -1,0 +1,73 @@
+"""A server takes its port first, answers while it loads, and says what is wrong before it loads anything."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import refused, run
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app import listening
+from app.opening import Opening
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGTAKE = [sys.executable, "-m", "app.cli"]
+
+
+def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = run(capsys, "serve", "--port", port, "--data", tmp_path / "d")
+    refused(result, f"port {port} of 127.0.0.1 is taken", "--port")
+    assert "listens" not in result[1]
+
+
+def test_addresses_of_version_6_stand_in_brackets() -> None:
+    assert listening.url("::1", 7860, secure=False) == "http://[::1]:7860"
+    assert listening.url("localhost", 1, secure=True) == "https://localhost:1"
+
+
+def test_files_that_are_no_certificate_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "c.pem").write_text("no certificate")
+    (tmp_path / "k.pem").write_text("no key")
+    pair = ("--tls-cert", tmp_path / "c.pem", "--tls-key", tmp_path / "k.pem")
+    refused(run(capsys, "serve", *pair), "c.pem: holds no certificate in PEM format")
+    refused(run(capsys, "serve", *pair[:2]), "--tls-cert and --tls-key go together")
+
+
+def test_a_server_that_loads_says_what() -> None:
+    def build(say: object) -> Starlette:
+        raise AssertionError("nothing is built before the server lives")
+
+    client = TestClient(Opening(build, lambda: None))  # without a `with`: its life does not begin
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["reason"] == "Longtake is starting: loading Longtake"
+    page = client.get("/avatar/", headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["retry-after"]) == (503, "1")
+    assert 'fetch("../readyz"' in page.text
+    assert client.post("/api/sessions").json() == {"error": "Longtake is starting: loading Longtake"}
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_a_terminal_with_few_characters_stops_nothing(variables: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*LONGTAKE, "render", "ü→🎈.yaml"], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, timeout=60
+    )
+    assert done.returncode in (1, 2)
+    assert (done.stderr.count(b"error:"), b"Traceback" in done.stderr) == (1, False)
+
+
+def test_a_closed_pipe_stops_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*LONGTAKE, "--help"], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
