@@ -29,7 +29,7 @@ from models.dataclass_tree import children
 from models.snapshots import Snapshot
 
 FORMAT = 2
-DIGEST_BYTES = 32
+DIGEST, DIGEST_BYTES = "blake2b", 32
 BLANK = "0" * 2 * DIGEST_BYTES
 COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the precision of the model that made them
 
@@ -37,7 +37,7 @@ COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the prec
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot in one move, synced: a reader never sees half of it. OSError if the disk does not take it."""
     tensors: dict[str, Tensor] = {}
-    facts = {"format": FORMAT, "snapshot": _packed(snapshot, "", tensors)}
+    facts = {"format": FORMAT, "digest": DIGEST, "snapshot": _packed(snapshot, "", tensors)}
     metadata = {"facts": json.dumps(facts), "digest": BLANK}
     data = bytearray(save({k: v.contiguous().clone() for k, v in tensors.items()}, metadata))
     place = _digest_place(data)
@@ -55,7 +55,8 @@ def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snaps
         data = path.read_bytes()
     except OSError as e:
         raise CheckpointError(f"{path}: cannot be read ({e.strerror})") from e
-    if not _is_whole(data):
+    place = _digest_place(data)
+    if place is not None and not _is_whole(data, place):
         raise CheckpointError(f"{path}: a snapshot that is damaged")
     try:
         facts: dict[str, Any] = json.loads(json.loads(_header(data))["__metadata__"]["facts"])
@@ -64,6 +65,8 @@ def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snaps
         if version == 1:
             return read_format_1(facts, tensors, dtype)
         if version == FORMAT:
+            if "digest" in facts and place is None:
+                raise ValueError("the digest is lost")
             typed = {k: t.to(dtype) if k.startswith(COMPUTED) else t for k, t in tensors.items()}
             snapshot: Snapshot = _unpacked(Snapshot, facts["snapshot"], typed)
             return snapshot
@@ -86,11 +89,8 @@ def _digest_place(data: bytes | bytearray) -> slice | None:
     return slice(*found.span(1)) if found else None
 
 
-def _is_whole(data: bytes) -> bool:
-    """Return whether a file has the digest that it was written with, or none at all."""
-    place = _digest_place(data)
-    if place is None:
-        return True
+def _is_whole(data: bytes, place: slice) -> bool:
+    """Return whether a file has the digest that it was written with, which stands at `place`."""
     blank = bytearray(data)
     blank[place] = BLANK.encode()
     return hashlib.blake2b(blank, digest_size=DIGEST_BYTES).hexdigest().encode() == data[place]

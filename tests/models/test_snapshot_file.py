@@ -199,3 +199,20 @@ def test_a_snapshot_of_the_earlier_format_is_read() -> None:
     assert read.cache.policy is AnchorPolicy.FIXED
     assert read.take.prompt == "three"
     assert read.cache.pieces[-1].stop == 30
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_file_of_which_any_bit_or_any_end_is_lost_is_no_snapshot(data: st.DataObject) -> None:
+    state = GENERATOR.new_take(3, 32, 32)
+    GENERATOR.draw(state, [Prompt("one")])
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "s.safetensors"
+        save_snapshot(GENERATOR.snapshot(state), file)
+        content = bytearray(file.read_bytes())
+        at, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+        content[at] ^= 1 << bit
+        for damaged in (content, content[:at]):
+            file.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match="snapshot"):
+                load_snapshot(file, CPU, torch.float32)
