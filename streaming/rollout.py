@@ -175,9 +175,10 @@ class Rollout:
 
         Returns the latent of that boundary; ValueError if its snapshot is neither kept nor held.
         """
-        with self._lock:  # a boundary may be held on another thread meanwhile
-            snapshot = self._held if self._held is not None and self._held.index <= latent else self._at(latent)
-            self._held = None
+        with self._lock:  # an earlier boundary may be held on another thread meanwhile, for the next call
+            snapshot = self._at(latent)
+            if self._held is not None and self._held.index >= snapshot.index:
+                self._held = None
         self.state, self._drawn = self.model.generator.restore(snapshot), None
         with self._lock:
             if self._snapshots is not None:
@@ -191,10 +192,14 @@ class Rollout:
             self._snapshots, self._held = None, None
 
     def _at(self, latent: int) -> Snapshot:
+        """Return the newest snapshot at or before `latent`, kept or held; ValueError if there is none."""
+        found = [self._held] if self._held is not None and self._held.index <= latent else []
         oldest = self._oldest()
-        if self._snapshots is None or oldest is None or latent < oldest:
+        if self._snapshots is not None and oldest is not None and oldest <= latent:
+            found.append(self._snapshots.at(latent))
+        if not found:
             raise ValueError(f"latent {latent} is not held; one can go back to {oldest}")
-        return self._snapshots.at(latent)
+        return max(found, key=lambda snapshot: snapshot.index)
 
     def _oldest(self) -> int | None:
         return self._snapshots.oldest() if self._snapshots is not None else None

@@ -192,8 +192,8 @@ class ChunkProducer:
         return Rollout(self._model, self.history.take, drive=drive, keep_mb=SNAPSHOT_BUDGET_MB)
 
     async def _go_back_if_asked(self) -> None:
-        """Carry out a rewind, and the interruptions of an avatar, before the next chunk is begun."""
-        if self._rewind_to is not None:
+        """Carry out rewinds, and the interruptions of an avatar, before the next chunk is begun."""
+        while self._rewind_to is not None:  # another one may come while the device is waited for
             await self._branch(self._rewind_to)
         while self._sound is not None and (frame := self._interruptions.take()) is not None:
             await self._draw_anew(frame, self._sound)

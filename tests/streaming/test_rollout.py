@@ -145,6 +145,13 @@ def test_a_held_boundary_is_kept_though_the_budget_drops_it() -> None:
         rollout.go_back(9)
 
 
+def test_going_back_reaches_its_own_boundary_though_an_earlier_one_is_held_for_the_next_time() -> None:
+    rollout, _ = kept(5)
+    rollout.hold(6)
+    assert rollout.go_back(12) == 12
+    assert rollout.go_back(6) == 6
+
+
 def test_snapshots_take_memory_until_they_are_released() -> None:
     rollout, _ = kept(4)
     assert 0.1 < rollout.held_mb() < 100

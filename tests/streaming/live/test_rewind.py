@@ -168,3 +168,32 @@ async def test_a_rewind_during_another_one_counts_from_the_new_branch() -> None:
         say(session, 5, type="resume")
         await until(lambda: session.index >= 12)
     assert replayed(session.take()) == session.history.hashes
+
+
+@async_test
+async def test_no_chunk_is_drawn_between_a_rewind_and_another_that_comes_while_it_is_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_back, step, may_go_back = Rollout.go_back, Rollout.step, threading.Event()
+    drawn: list[int] = []
+
+    def held(rollout: Rollout, latent: int) -> int:
+        assert may_go_back.wait(20)
+        return go_back(rollout, latent)
+
+    def noted(rollout: Rollout, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+        drawn.append(rollout.state.index)
+        return step(rollout, extra, may_go_on)
+
+    monkeypatch.setattr(Rollout, "go_back", held)
+    monkeypatch.setattr(Rollout, "step", noted)
+    async with running() as (session, _):
+        await until(lambda: session.index >= 12)
+        first = session.history.id
+        say(session, 1, type="rewind", latent=9)
+        await until(lambda: session.history.parent == f"{first}@9")
+        second, before = session.history.id, len(drawn)
+        say(session, 2, type="rewind", latent=6)
+        may_go_back.set()
+        await until(lambda: session.history.parent == f"{second}@6" and session.index >= 12)
+    assert drawn[before:][:2] == [6, 9]
