@@ -1,4 +1,4 @@
-"""Endpoints of the takes in the data folder, interrupted ones included: list, download, continue."""
+"""Serve the takes of the data folder, interrupted ones included: list, download, continue."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ async def continue_take(take: str, how: Continuation, script: KnownTake, service
     """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
     if script.sound is not None:
         raise ConflictError("an avatar's take cannot be continued; render it, or begin a new one")
-    past = (await asyncio.to_thread(services.archive.told, take)).history
+    try:
+        past = (await asyncio.to_thread(services.archive.told, take)).history
+    except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
+        raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
     return started(services, await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past))
 
 

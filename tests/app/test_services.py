@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import pytest
 import torch
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from conftest import tiny_model
+from fastapi.testclient import TestClient
 
+from app import server
 from app.model_library import ModelLibrary
 from app.render_program import render_program
 from app.services import Services
+from app.settings import from_environment
 from models.checkpoints.assemble import Model
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
@@ -49,6 +53,22 @@ async def test_viewers_are_told_of_a_sessions_end_and_disconnected(tmp_path: Pat
     thread.close()
 
 
+def test_a_take_of_which_no_chunk_is_on_the_disk_cannot_be_continued_yet(tmp_path: Path) -> None:
+    thread, may_draw = DeviceThread(), threading.Event()
+    library = ModelLibrary(tmp_path, torch.device("cpu"), thread, load=lambda *_: tiny_model())
+    app = server.create(Services(library, tmp_path), from_environment({}), local=True)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        assert client.portal is not None
+        client.portal.start_task_soon(thread.run, lambda: may_draw.wait(20))
+        take = client.post("/api/sessions", json={"prompt": "a red ball"}).json()["take"]
+        got = client.post(f"/api/takes/{take}/continue", json={})
+        may_draw.set()
+    assert (got.status_code, got.json()) == (
+        409,
+        {"error": "no chunk of this take is on the server's disk; continue it once it has one"},
+    )
+
+
 def with_int8(model: Model) -> Model:
     return replace(model, engine={"engine": "onnx", "precision": "int8", "runtime": "1"})
 
@@ -65,8 +85,8 @@ async def test_a_background_render_runs_on_the_engine_that_runs_the_model_here(t
     programs = [render_program(library, model, tmp_path / "t.yaml", tmp_path / "t.mp4") for model in models]
     assert [p.arguments[-1] for p in programs] == ["onnx:int8", "torch", "auto"]
     assert programs[0].arguments[3:] == [
-        "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--device", "cpu", "--engine",
-        "onnx:int8",
+        "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--restart", "--device", "cpu",
+        "--engine", "onnx:int8",
     ]  # fmt: skip
     assert programs[0].environment["LONGTAKE_MODELS"] == str(tmp_path / "models")
     thread.close()
