@@ -11,9 +11,9 @@ from exported import FP32, INT8, tiny_store
 
 from exporters import engine_selection
 from exporters.artifacts import ExportError, Store, write_json
-from exporters.asked_engine import Asked
+from exporters.asked_engine import ENGINE_NAMES, Asked
 from exporters.engine_modules import Variant
-from exporters.engine_registry import build, key_of
+from exporters.engine_registry import ENGINES, build, key_of
 from exporters.engine_selection import choose
 from exporters.parity import Adherence, Timing
 from models.checkpoints.assemble import Model
@@ -46,6 +46,10 @@ def judged(store: Store, variant: Variant, *, good: bool) -> None:
 def chosen(store: Store, asked: str = "auto") -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
     return choose(tiny_model(), Asked.parse(asked), store, said.append).engine, said
+
+
+def test_every_engine_that_runs_here_can_be_asked_for_by_name() -> None:
+    assert set(ENGINE_NAMES) == set(ENGINES)
 
 
 def test_the_fastest_good_engine_is_chosen_and_said(store: Store, clock: dict[str, float]) -> None:
