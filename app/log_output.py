@@ -10,7 +10,7 @@ ROOMS = ("app", "streaming", "models", "exporters", "uvicorn")
 
 
 class LogLevel(StrEnum):
-    """The least severe messages that are shown."""
+    """Name the least severe messages that are shown."""
 
     DEBUG = "debug"
     INFO = "info"

@@ -1,4 +1,4 @@
-"""The models of a server: what the catalog offers here, and each one loaded once."""
+"""Load the models of a server, each once, and describe what the catalog offers here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModelFacts(BaseModel):
 
 
 class ModelLibrary:
-    """Models by name, each read once, on the device thread."""
+    """Hold models by name, each read once, on the device thread."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The pages' HTML, scripts and styles: their folder, which is package data, and how the server sends its files."""
+"""Serve the folder of the pages' HTML, scripts and styles, which is package data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program that renders a take in the background: the same command as in a terminal."""
+"""Choose the program that renders a take in the background: the same command as in a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks in front of every route, WebSockets included: token, host name, origin, rate and size of a request.
+"""Check every request before its route, WebSockets included: token, host name, origin, rate and size.
 
 Without a token the server answers only requests for this machine's own names: a page of another site whose name was
 made to point here (DNS rebinding) is refused. A share link carries a session's id, which is enough to watch that
@@ -35,7 +35,7 @@ _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer to a refused request."""
+    """Hold the answer to a refused request."""
 
     status: int
     reason: str

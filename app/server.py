@@ -1,4 +1,4 @@
-"""The HTTP side of the studio: routes, errors, checks. OpenAPI documentation is served at /docs."""
+"""Put the HTTP server together: routes, error answers, checks. It documents itself at /docs (OpenAPI)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that come from the environment, read in one place and typed.
+"""Read the settings of the environment, in one place and typed.
 
 `LONGTAKE_MODELS` and `XDG_DATA_HOME` are read by `models.checkpoints.folders`, because the programs of `exporters` and
 `models.pocket` need them without this package.
@@ -38,7 +38,7 @@ _ICE_SERVERS = TypeAdapter(list[IceServer])
 
 @dataclass(frozen=True)
 class Settings:
-    """The values of the environment, with defaults for variables that are not set."""
+    """Hold the values of the environment, with defaults for variables that are not set."""
 
     token: str | None  # LONGTAKE_TOKEN: what a request must carry; None: no token is needed
     ice_servers: list[IceServer]  # LONGTAKE_ICE: for browsers; the server itself uses none

@@ -1,4 +1,4 @@
-"""The order in which sounds are handed to an avatar: that of the requests, however long each takes to arrive."""
+"""Hand sounds to an avatar in the order of their requests, however long each takes to arrive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AT_ONCE = 2  # sounds that are decoded or synthesised at a time; each takes a pr
 
 
 class SpeechOrder:
-    """Locks that requests for one avatar take in the order of their arrival.
+    """Give requests for one avatar a lock, which they take in the order of their arrival.
 
     An interruption begins a new order: a later request does not wait for those that the interruption made void.
     """

@@ -1,4 +1,4 @@
-"""Renders of takes in the background, one at a time, each in a process of its own.
+"""Render takes in the background, one at a time, each in a process of its own.
 
 They do not run on the device thread: a render draws as fast as it can, would take every second chunk there, and a
 session that needs more than half of the device would fall behind. A process has a priority (the lowest one), can be
@@ -42,7 +42,7 @@ def without_folders(message: str) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that renders a take to a film, as `asyncio.create_subprocess_exec` takes it."""
+    """Name a program that renders a take to a film, as `asyncio.create_subprocess_exec` takes it."""
 
     arguments: list[str]
     folder: Path  # in which it starts
@@ -51,7 +51,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the render of a take is; `film` says whether a finished film of the take is there."""
+    """Tell how far the render of a take is; `film` says whether a finished film of the take is there."""
 
     state: State
     film: bool
@@ -62,7 +62,7 @@ class Progress:
 
 @dataclass
 class Render:
-    """One take that is being rendered, or was since the server started."""
+    """Hold the render of one take, under way or over, of this run of the server."""
 
     name: str
     model: str
@@ -73,12 +73,12 @@ class Render:
 
     @property
     def over(self) -> bool:
-        """Say whether nothing more happens to it."""
+        """Return whether the render is done, cancelled or failed."""
         return self.state in ("done", "cancelled", "failed")
 
 
 class BackgroundRenders:
-    """The renders of one archive's takes; the methods belong to the event loop."""
+    """Queue, run and cancel the renders of one archive's takes; the methods belong to the event loop."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Endpoints of avatars: faces, speech and interruptions."""
+"""Serve avatars: list and draw faces, speak, interrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints for an operator: whether the process lives, whether it can serve, and its metrics."""
+"""Tell an operator whether the process lives, whether it can serve, and its metrics."""
 
 from __future__ import annotations
 

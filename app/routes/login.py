@@ -1,4 +1,4 @@
-"""Endpoints of the login: a browser sends the token and keeps it as a cookie."""
+"""Log a browser in: it sends the token once and keeps it as a cookie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint that lists the models."""
+"""List the models of the catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints of background renders: start, follow, cancel, download the film."""
+"""Serve background renders: start, follow and cancel one, download its film."""
 
 from __future__ import annotations
 

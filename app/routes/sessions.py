@@ -1,4 +1,4 @@
-"""Endpoints of sessions: start one, read its status, connect by WebRTC, command it, end it."""
+"""Serve sessions: start one, read its status, connect by WebRTC, command it, end it."""
 
 from __future__ import annotations
 

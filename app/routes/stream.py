@@ -1,4 +1,4 @@
-"""The WebSocket for pages that WebRTC does not reach: fragmented MP4 and the control channel."""
+"""Serve the WebSocket for pages that WebRTC does not reach: fragmented MP4 and the control channel."""
 
 from __future__ import annotations
 

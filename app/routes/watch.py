@@ -1,4 +1,4 @@
-"""Endpoints for viewers without control: the page of a share link, and WHEP for other players."""
+"""Serve viewers without control: the page of a share link, and WHEP (draft-ietf-wish-whep) for other players."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording: the stream's own packets as fragmented MP4, in a file that plays however it ends.
+"""Record a stream: its own packets as fragmented MP4, in a file that plays however it ends.
 
 Before every fragment stands a mark: a `skip` box, which players pass over (ISO/IEC 14496-12, 8.1.2), with a digest of
 what it marks. After a power cut it tells which fragments reached the disk as they were written.
@@ -29,7 +29,7 @@ class RecordingError(UserError):
 
 
 class LiveRecording:
-    """Packets from the next keyframe on. Nothing here holds up the stream: a thread writes, a slow disk only queues."""
+    """Write a stream's packets to a file from the next keyframe on, in a thread, so that a slow disk only queues."""
 
     def __init__(self, path: Path, width: int, height: int, fps: int, *, sound: bool = False) -> None:
         """Write to `path` encoded pictures of this size in pixels, `fps` a second, with `sound` if there is."""
