@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
+from app.loaded_model import precision_of
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints import assemble
@@ -57,7 +58,7 @@ class ModelLibrary:
         self._on_engine, self._load = on_engine, load
         self._loaded: dict[str, Model] = {}
         self._loading = asyncio.Lock()
-        self._precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self._precision = precision_of(device)
 
     async def load(self, name: str) -> Model:
         """Return the model of that name; UnknownModelError if there is none, CheckpointError without its files."""
