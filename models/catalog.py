@@ -38,7 +38,7 @@ class Entry:
     title: str
     sources: tuple[Source, ...]
     weights: Weights
-    transformer: dict[str, Any]  # keyword arguments of diffusers' WanTransformer3DModel
+    transformer: dict[str, Any]  # settings of models.wan_network.WanConfig
     text: Literal["words", "umt5"]
     codec: Literal["tiny", "wan"]
     rollout: RolloutConfig

@@ -6,8 +6,9 @@ hear is decided where the driving tokens are made, so nothing has to be masked h
 
 from __future__ import annotations
 
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
+
+from models.attention import attend
 
 
 class DrivingAttention(nn.Module):
@@ -37,5 +38,5 @@ class DrivingAttention(nn.Module):
         q, k, v = (
             t.unflatten(-1, (self.heads, -1)) for t in (self.to_q[layer](self.norm[layer](tokens)), keys, values)
         )
-        read = self.to_out[layer](dispatch_attention_fn(q, k, v).flatten(-2))
+        read = self.to_out[layer](attend(q, k, v).flatten(-2))
         return read.unflatten(0, (n, frames)).flatten(1, 2)

@@ -1,24 +1,23 @@
-"""Walk diffusers' Wan model block by block with a key/value cache: the causal video transformer.
+"""Walk Wan's network block by block with a key/value cache: the causal video transformer.
 
-Modules, names and arithmetic are those of `WanTransformer3DModel`, so that its weights, configurations and LoRA loaders
-fit. Only the loop differs: keys and values of latents that are already clean come from a cache, and rotations from
-explicit temporal coordinates. Reference behaviour: LongLive (2509.22622), Self-Forcing (2506.08009).
+Modules, names and arithmetic are those of diffusers' `WanTransformer3DModel`, so that weights, configurations and LoRAs
+made for it fit. Only the loop differs: keys and values of latents that are already clean come from a cache, and
+rotations from explicit temporal coordinates. Reference behaviour: LongLive (2509.22622), Self-Forcing (2506.08009).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from diffusers import WanTransformer3DModel
-from diffusers.models.attention_dispatch import dispatch_attention_fn
-from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor
 
+from models.attention import attend
 from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DrivingAttention
 from models.rope import Rotation
+from models.wan_network import WanAttention, WanConfig, WanNetwork, WanTransformerBlock
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,20 @@ class TextState:
     layers: tuple[KeysValues, ...]
 
 
-class TransformerConfig(Protocol):
-    """Name the settings of `WanTransformer3DModel` that the rest of the product reads."""
-
-    patch_size: tuple[int, int, int]
-    num_attention_heads: int
-    attention_head_dim: int
-    in_channels: int
-    out_channels: int
-    num_layers: int
-
-
 class Transformer(Protocol):
     """Run one step for a generator: the module below, or an engine that stands for it."""
 
-    config: TransformerConfig
-    device: torch.device
-    dtype: torch.dtype
+    config: WanConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Return where steps run."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of latents that a step takes."""
+        ...
 
     @property
     def driving_attention(self) -> DrivingAttention | None:
@@ -71,11 +67,15 @@ class Transformer(Protocol):
         ...
 
 
-class CausalWanTransformer(WanTransformer3DModel):
-    """Extend a cache in the forward pass of `WanTransformer3DModel` instead of seeing a whole clip.
+class CausalWanTransformer(WanNetwork):
+    """Extend a cache in the forward pass instead of seeing a whole clip.
 
     In a model with one channel more in than out, the last says which latents are given (1) and which not (0).
     """
+
+    def __init__(self, **settings: Any) -> None:
+        """Build a network of random weights; settings are those of `WanConfig`, TypeError for others."""
+        super().__init__(WanConfig(**settings))
 
     def add_driving_attention(self, features: int) -> None:
         """Add attention to driving tokens of `features` features, so that the model can be driven."""
@@ -101,7 +101,7 @@ class CausalWanTransformer(WanTransformer3DModel):
     def embed_text(self, embeddings: Tensor) -> TextState:
         """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt."""
         text = self.condition_embedder.text_embedder(embeddings)
-        return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.blocks))
+        return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.layers()))
 
     def forward(
         self,
@@ -130,12 +130,12 @@ class CausalWanTransformer(WanTransformer3DModel):
         reader = self.driving_attention if drive is not None else None
         driven = None if reader is None else reader.embed(drive)
         last = len(self.blocks) - 1
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.layers()):
             q, k, v = self._before_attention(block, x, modulation)
             visible = cache.extend(layer, k, v, rotation)
             if layer == last and not head:
                 return None
-            seen = dispatch_attention_fn(rotation(q), visible.keys, visible.values)
+            seen = attend(rotation(q), visible.keys, visible.values)
             x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
             if reader is not None:
                 x = x + reader(layer, x, driven)
@@ -185,7 +185,7 @@ def _after_attention(
     x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
     attention = block.attn2
     q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
-    read = dispatch_attention_fn(_heads(attention, q), text_keys, text_values)
+    read = attend(_heads(attention, q), text_keys, text_values)
     x = x + attention.to_out[0](read.flatten(2))
     y = (block.norm3(x.float()) * (1 + scale) + shift).type_as(x)
     return (x.float() + block.ffn(y).float() * ff_gate).type_as(x)

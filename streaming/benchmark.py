@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -158,8 +159,6 @@ def _peak_resident() -> float:
 
 def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_weights: bool) -> str:
     """Return a section of the log: what ran where, and its figures."""
-    import diffusers
-
     device, dtype = model.generator.device, str(model.generator.dtype).removeprefix("torch.")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     rows = [
@@ -172,7 +171,7 @@ def as_markdown(result: Result, model: Model, size: tuple[int, int], *, random_w
             f"## {model.entry.name}, {size[0]}x{size[1]}, {' '.join(model.engine.values()) or dtype}, {name}",
             "",
             f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, "
-            f"torch {torch.__version__}, diffusers {diffusers.__version__}"
+            f"torch {torch.__version__}, diffusers {version('diffusers')}"
             + (", random weights" if random_weights else ""),
             "",
             f"- loop (denoise and clean pass) {result.loop_fps:.1f} fps, end to end {result.end_to_end_fps:.1f} fps "

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
@@ -219,8 +220,6 @@ def _wait(device: torch.device) -> None:
 
 def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
     """Return the facts that must be equal for a replay to give the same latents."""
-    import diffusers
-
     return {
         "model": model.entry.name,
         "weights": model.fingerprint,
@@ -230,6 +229,6 @@ def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "diffusers": diffusers.__version__,
+        "diffusers": version("diffusers"),
         **model.engine,
     }

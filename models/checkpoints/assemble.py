@@ -126,8 +126,6 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
 
 
 def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:
-    if any(b.is_meta for b in transformer.buffers()):  # diffusers' rotary tables, which the causal loop does not use
-        transformer.rope.to_empty(device=device)
     return transformer.to(device).eval().requires_grad_(requires_grad=False)
 
 

@@ -155,16 +155,9 @@ def save_transformer(
     shard_bytes: int | None = None,
 ) -> None:
     """Save the transformer and its text encoder together, as they are trained together; see `save` for shards."""
-    names: tuple[str, ...] = (
-        "patch_size",
-        "num_attention_heads",
-        "attention_head_dim",
-        "in_channels",
-        "out_channels",
-        "text_dim",
-    )
-    names += ("freq_dim", "ffn_dim", "num_layers", "cross_attn_norm")
-    config: dict[str, Any] = {"transformer": {n: transformer.config[n] for n in names}, "words": text.words}
+    settings = dataclasses.asdict(transformer.config)
+    del settings["eps"]  # the same for every Wan transformer
+    config: dict[str, Any] = {"transformer": settings, "words": text.words}
     if transformer.driving_attention is not None:
         config["drive"] = transformer.driving_attention.features
     save(_together(transformer, text), config, path, history, shard_bytes)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +20,7 @@ from models.pocket.training.network import embedded
 from models.rope import THETA
 from models.text.words import WordText
 from models.transformer import CausalWanTransformer
+from models.wan_network import WanAttention, WanTransformerBlock
 
 
 class Turns(NamedTuple):

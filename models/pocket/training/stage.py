@@ -56,8 +56,8 @@ class Average:
 
     def __init__(self, pair: Pair, decay: float = 0.995) -> None:
         self.pair, self.decay, self._step = copy.deepcopy(pair), decay, 0
-        self._averaged = [p for module in self.pair for p in module.parameters()]
-        self._followed = [p for module in pair for p in module.parameters()]
+        self._averaged: list[Tensor] = [p for module in self.pair for p in module.parameters()]
+        self._followed: list[Tensor] = [p for module in pair for p in module.parameters()]
         self._good: list[Tensor] = []
 
     @torch.no_grad()
