@@ -26,6 +26,10 @@ COMMAND = re.compile(r"`((?:longtake|python -m) [^`]+|(?:pytest|ruff|mypy)(?: [^
 SPANS = [span for text in (README, *(o.read_text(encoding="utf-8") for o in OTHERS)) for span in COMMAND.findall(text)]
 
 
+CARDS = sorted((ROOT / "assets").glob("*/README.md"))
+PATH = re.compile(r"`((?:app|streaming|models|exporters|tests|assets|docs)(?:/[\w.-]+)+/?)`")
+
+
 def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     program = BIN / Path(words[0]).name
@@ -37,6 +41,15 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("assets", "app", "streaming", "models", "exporters", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *OTHERS[:-1], *CARDS], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    linked = [document.parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    assert [path for path in [*(ROOT / name for name in PATH.findall(text)), *linked] if not path.exists()] == []
 
 
 def test_two_commands_set_up_everything() -> None:
