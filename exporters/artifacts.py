@@ -54,6 +54,13 @@ class Store:
         """Return the path of a file that belongs to an artifact but is made after it."""
         return self.folder / f"{key.name}.{what}"
 
+    def names(self) -> set[str]:
+        """Return the names of what is in the folder: nothing if there is no folder, or it is not for this user."""
+        try:
+            return {path.name for path in self.folder.iterdir()}
+        except OSError:  # such as a home that is another user's, in a container
+            return set()
+
     def find(self, key: Key) -> Path | None:
         """Return the artifact's folder if it is whole, None if there is none; ExportError if it cannot be trusted."""
         folder = self.path(key)

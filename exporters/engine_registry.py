@@ -122,11 +122,12 @@ def start(model: Model, variant: Variant, store: Store) -> Runners:
 
 def exported(model: Model, store: Store) -> Iterator[Variant]:
     """Yield the variants that have an artifact for this very model and whose packages are installed."""
-    for name, engine in ENGINES.items() if store.folder.is_dir() else ():
+    there = store.names()
+    for name, engine in ENGINES.items() if there else ():
         if not missing(name) and model.generator.device.type == engine.DEVICE:
             for precision in PRECISIONS:
                 variant = Variant(name, precision)
-                if store.path(key_of(model, variant)).is_dir():
+                if key_of(model, variant).name in there:
                     yield variant
 
 

@@ -62,10 +62,16 @@ def write_report(
 
 
 def contact_sheet(video: Path, sheet: Path, columns: int = 8, rows: int = 4) -> None:
-    """Write evenly spaced frames of a video as one PNG, left to right, top to bottom."""
+    """Write evenly spaced frames of a video as one picture, left to right, top to bottom.
+
+    The suffix of `sheet` says in which format, `.png` or `.jpg`. Frames that are not shown are decoded and dropped.
+    """
     with av.open(str(video)) as container:
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)]
+        count = sum(packet.size > 0 for packet in container.demux(video=0))
+    places = np.linspace(0, count - 1, columns * rows).round().astype(int).tolist()
+    with av.open(str(video)) as container:
+        shown = {i: f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i in places}
+    chosen = [shown[i] for i in places]
     grid = np.concatenate([np.concatenate(chosen[r * columns : (r + 1) * columns], 1) for r in range(rows)], 0)
     if not cv2.imwrite(str(sheet), grid[..., ::-1]):
         raise RenderError(f"{sheet}: cannot be written")

@@ -11,6 +11,10 @@ from models.errors import UserError
 
 LEAST_FREE = 32_000_000  # bytes: a minute of film, the journal and the newest checkpoint of a small model
 _LONGEST_ENDING = ".silent.partial.take.yaml"  # what a render puts behind the film's name while it works
+_WORK_ENDINGS = tuple(
+    f"{silent}.{kind}" for silent in ("", ".silent") for kind in ("partial.mp4", "take.yaml", "render")
+)
+PICTURES = (".png", ".jpg", ".jpeg")  # of a contact sheet
 
 
 class OutputError(UserError):
@@ -28,15 +32,30 @@ def require_film(out: Path) -> None:
 
 
 def require_side_files(films: list[Path], take: Path | None, *sides: Path | None) -> None:
-    """Raise OutputError unless every side file can be written and is none of the other files."""
-    taken = {path.resolve(): path for path in [*films, *([take] if take else [])]}
+    """Raise OutputError unless every side file can be written and is none of the other files of the command.
+
+    Those are the films, what a render keeps beside them, the take and the other side files.
+    """
+    taken = {path.resolve() for path in [*films, *([take] if take else [])]}
+    work = {film.with_name(film.stem + ending).resolve() for film in films for ending in _WORK_ENDINGS}
     for side in sides:
         if side is None:
             continue
         _require_file(side)
-        if side.resolve() in taken:
+        place = side.resolve()
+        if place in taken:
             raise OutputError(f"{side}: two files of one command need different names")
-        taken[side.resolve()] = side
+        if not work.isdisjoint((place, *place.parents)):
+            raise OutputError(f"{side}: is a name that the render keeps its state under; choose another")
+        if side.exists() and not side.is_file():
+            raise OutputError(f"{side}: is no ordinary file")
+        taken.add(place)
+
+
+def require_picture(path: Path | None) -> None:
+    """Raise OutputError if `path` names a file that is not written as a picture of a known format."""
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise OutputError(f"{path}: a picture is written as {', '.join(PICTURES)}")
 
 
 def require_log(path: Path) -> None:

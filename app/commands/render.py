@@ -14,7 +14,7 @@ import typer
 from app.commands import CommandError
 from app.commands.inputs import require_input
 from app.commands.options import MOST_ROUNDS, DeviceOption, EngineOption, LogLevelOption, ScaleOption
-from app.commands.outputs import require_film, require_folder, require_side_files
+from app.commands.outputs import require_film, require_folder, require_picture, require_side_files
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def render(
         str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")
     ] = None,
     scale: ScaleOption = 1,
-    sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG)")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG or JPEG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
     switch_at: Annotated[
@@ -65,6 +65,7 @@ def render(
     if take.name != str(take) or take.suffix:  # a bare word may be the name of a take that ships
         require_input(take)
     require_side_files([out or Path("out.mp4")], take, sheet, report)
+    require_picture(sheet)
     from models.checkpoints.assemble import ASSETS
     from streaming.take.take_file import read_take_file
 

@@ -30,6 +30,7 @@ _EMPHASIS = re.compile(r"\(([^():]{1,200}):\s*([0-9]+(?:\.[0-9]+)?)\s*\)")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _BREAK = "|"  # stands for punctuation, over which no phrase and no negation reaches
 _OF_ADJECTIVES = frozenset({"not", "isn't", "isnt", "aren't", "arent", "nicht", "hardly", "不"})  # negate no noun
+_LONGEST_WORD = 20  # letters of a word of which misspellings are looked for
 _REACH = 4  # words over which a negation looks for what it negates
 
 
@@ -311,6 +312,8 @@ def _spellings(key: str) -> set[str]:
 
     Words that differ by other letters are other words: a dog is no fog, and a train no rain.
     """
+    if len(key) > _LONGEST_WORD:
+        return set()
     splits = [(key[:i], key[i:]) for i in range(1, len(key) + 1)]
     found = {a + b[1] + b[0] + b[2:] for a, b in splits if len(b) > 1 and len(key) > 2}
     found |= {a + a[-1] + b for a, b in splits if len(key) > 2} | {a + b[1:] for a, b in splits if b and a[-1] == b[0]}

@@ -59,7 +59,7 @@ def story_of_text(text: str, name: str) -> tuple[list[Story], list[str]]:
     if not prompts:
         raise TakeError(f"{name}: holds no prompt; write one a line")
     first_line, first = prompts[0]
-    if re.match(r'\{\s*"', first) or first == "{":
+    if re.match(r'\{\s*"|\[\s*["{]', first) or first in ("{", "["):
         raise TakeError(f"{name}:{first_line}: is JSON, not a prompt; give the file the suffix .jsonl, or .json")
     if any(re.fullmatch(r"cues\s*:", prompt) for _, prompt in prompts):
         raise TakeError(f"{name}: looks like a take in YAML, not like a prompt a line; give the file the suffix .yaml")
@@ -92,8 +92,9 @@ def _add(value: Any, name: str, line: int, stories: list[Story], notes: list[str
     if len(found) == 2:
         raise TakeError(f"{where}: has prompts as well as prompts_list; leave one of them out")
     if not found:
-        hint = nearest(next(iter(value)), KEYS) if value else "it is empty"
-        raise TakeError(f"{where}: prompts: is missing ({hint}); a line is {wanted}")
+        first = next(iter(value), None)
+        there = "it is empty" if first is None else f"{first[:40]!r} stands there; {nearest(first, KEYS)}"
+        raise TakeError(f"{where}: prompts: is missing ({there}); a line is {wanted}")
     prompts = value[found[0]]
     if isinstance(prompts, str):
         raise TakeError(f"{where}: {found[0]}: needs a list of prompts in brackets, not one text")

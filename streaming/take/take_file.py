@@ -232,7 +232,7 @@ def read_take_file(path: Path, *, model: str = "pocket", switch_at: int = 40) ->
 
 def _of_story(story: Story, model: str, switch_at: int, name: str) -> Take:
     length = len(story.prompts) * switch_at
-    if length > MOST_LATENTS:
+    if length > MOST_LATENTS or len(story.prompts) > MOST_CUES:
         raise TakeError(f"{name}:{story.line}: {len(story.prompts)} prompts of {switch_at} latents are too long a take")
     return Take(
         model=model, length=length, cues=[CueLine(at=i * switch_at, prompt=p) for i, p in enumerate(story.prompts)]
@@ -249,12 +249,15 @@ def _json_lines(text: str, name: str) -> Callable[[Sequence[object]], int]:
 
 def _validated(data: object, name: str, line: Callable[[Sequence[object]], int]) -> Take:
     if not isinstance(data, dict):
-        found = "an empty file" if data is None else f"a {type(data).__name__}"
-        raise TakeError(f"{name}: a take is a mapping with `cues`, not {found}")
+        found = {type(None): "an empty file", list: "a list"}.get(type(data), "a text or a number")
+        hint = "" if data is None else "; prompts alone, one a line, go into a .txt file"
+        raise TakeError(f"{name}: a take is a mapping with `cues`, not {found}{hint}")
     try:
         take = Take.model_validate(data)
     except ValidationError as e:
-        first = e.errors(include_url=False)[0]
+        errors = e.errors(include_url=False)
+        # a field with another name is missing as well: the name that stands there says more
+        first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
         where = [part for part in first["loc"] if isinstance(part, int) or not re.search(r"\W|^(int|str)$", part)]
         path = ".".join(map(str, where))
         what = complaint(first, Take.model_fields, CueLine.model_fields)

@@ -180,6 +180,15 @@ def test_what_is_no_engine_is_refused_in_one_line(text: str, reason: str) -> Non
         Asked.parse(text)
 
 
+@pytest.mark.parametrize("folder", ["nowhere", "a file"])
+def test_auto_runs_in_torch_where_the_folder_of_engines_cannot_be_read(folder: str, tmp_path: Path) -> None:
+    """A home of another user (EACCES) is met in containers; root, as which tests may run, reads every folder."""
+    (tmp_path / "a file").write_bytes(b"")
+    model, said = tiny_model(), list[str]()
+    assert choose(model, Asked.parse("auto"), Store(tmp_path / folder), said.append) is model
+    assert said == []
+
+
 def test_what_was_never_exported_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="make it with: longtake export tiny --engine onnx --precision int8"):
         chosen(Store(tmp_path), "onnx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -200,3 +201,11 @@ def test_a_synonym_is_encoded_as_the_word_that_it_stands_for() -> None:
     same, other = text(["a crimson orb circles at dusk"]), text(["a red ball circles at sunset"])
     assert same.equal(other)
     assert (text(["赤いボール"]) == 0).all()  # a take of an earlier release may say it
+
+
+def test_no_memory_goes_into_the_spelling_of_a_word_of_thousands_of_letters() -> None:
+    tracemalloc.start()
+    with pytest.raises(PromptError):
+        read("a" * 3999)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()

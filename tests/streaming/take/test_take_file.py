@@ -13,7 +13,7 @@ from models.catalog import AVATAR, POCKET
 from models.cue import MOST_CHARACTERS
 from models.errors import UserError
 from models.time_grid import TimeGrid
-from streaming.take.take_file import CueLine, Take, TakeError, load, parse, read_take_file
+from streaming.take.take_file import MOST_CUES, CueLine, Take, TakeError, load, parse, read_take_file
 from streaming.take.take_notes import notes_on
 
 GOOD = "model: pocket\nlength: 10s\ncues:\n  - prompt: one\n  - at: 5s\n    prompt: two\n    blend: 2\n"
@@ -63,6 +63,9 @@ def test_a_take_lands_its_cues_on_chunk_borders() -> None:
         ("[]", None, "a take is a mapping"),
         ("", None, "an empty file"),
         ("model: pocket\n", 1, "cues: is missing"),
+        ("seed: 1\nCues:\n  - prompt: one\n", 2, "Cues: no such field; did you mean cues?"),
+        ("prompts: [one]\n", 1, "prompts: no such field"),
+        ("1\n2\n", None, "not a text or a number; prompts alone, one a line, go into a .txt file"),
         ("cues:\n  - prompt: one\n    prompt: two\n", 3, "prompt: stands twice, on line 2"),
         ("seed: 1\ncues:\n  - prompt: one\nseed: 2\n", 4, "seed: stands twice, on line 1"),
         ("length: 010\ncues:\n  - prompt: one\n", 1, "010 may be decimal or not"),
@@ -276,7 +279,7 @@ def test_stories_may_be_one_json_value_over_lines(tmp_path: Path) -> None:
         (STORY + STORY, "more follows what should be the end"),
         ('{"prompts": ["a"], "prompts": ["b"]}', "'prompts' stands twice"),
         ('{"prompts": ["a"], "prompts_list": ["b"]}', "leave one of them out"),
-        ('{"promts": ["a"]}', "did you mean prompts?"),
+        ('{"promts": ["a"]}', "'promts' stands there; did you mean prompts?"),
         ("{}", "prompts: is missing"),
         ('{"prompts": "a"}', "needs a list of prompts in brackets"),
         ('{"prompts": []}', "not an empty list"),
@@ -311,6 +314,9 @@ def test_a_wrong_line_of_json_is_answered_with_its_place(text: str, says: str, t
         ("", "holds no prompt"),
         ("# only a comment\n", "holds no prompt"),
         (STORY, "t.txt:1: is JSON, not a prompt; give the file the suffix .jsonl"),
+        ('["one", "two"]', "t.txt:1: is JSON, not a prompt"),
+        ('[\n  "one"\n]', "t.txt:1: is JSON, not a prompt"),
+        ("one\n" * (MOST_CUES + 1), "100001 prompts of 40 latents are too long a take"),
         (GOOD, "give the file the suffix .yaml"),
         ("one\n" + "x" * 4001, "t.txt:2: a prompt of 4001 characters is too long"),
         ("one\na\x1b[31mb", "t.txt:2: character 2 of the prompt is a control character (U+001B)"),
