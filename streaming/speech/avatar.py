@@ -66,8 +66,9 @@ class Avatar:
         self.state = AvatarState.IDLE
         self._playout, self._tell, self._wake = playout, tell, wake
         playout.watch(self._shown)
-        self._loud = -PAUSE  # frame that was last heard
-        self._listened = 0  # frame at which the microphone last gave something
+        self._loud: int | None = None  # number of the last released frame with sound; None since an interruption
+        self._interrupted = 0  # number of the first frame that was released after the newest interruption
+        self._listened = 0  # number of the released frame at which the microphone last gave sound
 
     @property
     def epoch(self) -> int:
@@ -112,12 +113,13 @@ class Avatar:
         if self.interruptions.interrupt(self._playout.next_frame):
             self._playout.hush()
             self._wake()
-        self._loud = -PAUSE
+        # the frame that is being encoded counts as shown before the interruption, although it is reported afterwards
+        self._loud, self._interrupted = None, self._playout.released
         self._tell(InterruptedEvent(frame=self._playout.released, epoch=self.epoch, why=why))
         self._settle()
 
     def _shown(self, shown: Shown, number: int) -> None:
-        if shown.sound.any():
+        if shown.sound.any() and number >= self._interrupted:
             self._loud = number
         if self.queue.detector.open and number - self._listened > GONE:
             self.queue.hang_up()
@@ -126,9 +128,10 @@ class Avatar:
             self.meters.add(shown.picture, shown.sound)
 
     def _settle(self) -> None:
-        """Tell what it does, if that has changed."""
+        """Update the state, and publish an event if it has changed."""
         playout = self._playout
-        if self.queue.waiting > 0 or playout.released - self._loud <= PAUSE or playout.audible:
+        was_heard = self._loud is not None and playout.released - self._loud <= PAUSE
+        if self.queue.waiting > 0 or was_heard or playout.audible:
             state = AvatarState.SPEAKING
         else:
             state = AvatarState.LISTENING if self.queue.detector.open else AvatarState.IDLE

@@ -50,7 +50,7 @@ def test_an_avatar_is_heard_and_an_interruption_silences_it_within_180_ms(
             silences = []
             for i in range(4):
                 got = await control.post(f"{url}/audio", content=wav(tone(8)))
-                assert got.json() == {"seconds": 8.0}
+                assert got.json() == {"seconds": 8.0, "notes": []}
                 heard = len(viewer.loud)
                 await until(lambda n=heard: len(viewer.loud) > n + 10)
                 assert (await control.get(url)).json()["state"] == "speaking"
