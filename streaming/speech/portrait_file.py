@@ -23,8 +23,12 @@ from models.errors import UserError
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.picture_colours import as_srgb
 
-MOST_MEGAPIXELS = 64  # of a picture as it comes
-MOST_BYTES = 64 << 20  # of its file
+MOST_MEGAPIXELS = 64  # size of a picture before it is reduced
+MOST_BYTES = 64 << 20  # size of its file
+# WebP and AVIF are decoded in one go, up to 17 bytes a pixel and the file twice: these limits mean 450 MB
+IN_ONE_GO = ("WEBP", "AVIF")
+MOST_MEGAPIXELS_IN_ONE_GO = 25
+MOST_BYTES_IN_ONE_GO = 24 << 20
 LEAST = 16  # pixels across what is left of a picture after it is cropped
 MOST_SCAN_MEGAPIXELS = 2000  # passes of a progressive JPEG over the picture, times its size: about 10 s of decoding
 GROUND = (198, 204, 216)  # behind transparent parts, RGB: the top of the portrait world's studio backdrop
@@ -65,7 +69,7 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Portrait:
     """Read a picture file, cropped around its middle to the shape of `size` (width, height) and scaled to it.
 
     Raises PortraitError for a file that cannot be opened, is none of FORMATS, is damaged, or exceeds MOST_BYTES,
-    MOST_MEGAPIXELS or MOST_SCAN_MEGAPIXELS.
+    MOST_MEGAPIXELS, the lower limits of formats that are decoded IN_ONE_GO, or MOST_SCAN_MEGAPIXELS.
     """
     try:
         with path.open("rb") as file:
@@ -78,37 +82,43 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Portrait:
 def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
     """Read a picture from a file's bytes as `portrait_of` does; errors and notes call it `name`."""
     kind = format_name(data[:HEAD])
-    if len(data) > MOST_BYTES:
-        raise PortraitError(f"{name}: more than {MOST_BYTES >> 20} MB; scale the picture down")
     if kind not in FORMATS:
         raise PortraitError(f"{name}: not a picture that can be read but {kind}; save it as PNG or JPEG")
+    megapixels, most_bytes = _limits(FORMATS[kind])
+    if len(data) > most_bytes:
+        raise PortraitError(f"{name}: {kind} of more than {most_bytes >> 20} MB; scale it down")
     with _one_at_a_time:
         try:
-            return _Reader(data, FORMATS[kind], name).portrait(size)
+            return _Reader(data, kind, name).portrait(size)
         except Image.DecompressionBombError as e:
-            raise _too_large(name) from e
+            raise PortraitError(f"{name}: {kind} of more than {megapixels} megapixels; scale it down") from e
         except UserError:
             raise
         except Exception as e:  # Pillow's readers let out whatever their parsing stumbles over
             raise PortraitError(f"{name}: {kind} that breaks off or is damaged; save it anew") from e
 
 
-def _too_large(name: str, found: str = "a picture") -> PortraitError:
-    return PortraitError(f"{name}: {found} of more than {MOST_MEGAPIXELS} megapixels; scale it down")
+def _limits(decoder: str) -> tuple[int, int]:
+    """Return the most megapixels of a picture for a decoder of Pillow, and the most bytes of its file."""
+    if decoder in IN_ONE_GO:
+        return MOST_MEGAPIXELS_IN_ONE_GO, MOST_BYTES_IN_ONE_GO
+    return MOST_MEGAPIXELS, MOST_BYTES
 
 
 class _Reader:
     """Reads one picture file; `notes` grows as something about it turns out."""
 
-    def __init__(self, data: bytes, decoder: str, name: str) -> None:
-        self._data, self._decoder, self._name = data, decoder, name
+    def __init__(self, data: bytes, kind: str, name: str) -> None:
+        self._data, self._kind, self._decoder, self._name = data, kind, FORMATS[kind], name
         self.notes: list[str] = []
 
     def portrait(self, size: tuple[int, int]) -> Portrait:
         with Image.open(BytesIO(self._data), formats=[self._decoder]) as image:
             width, height = image.size
-            if width * height > MOST_MEGAPIXELS * 1_000_000:
-                raise _too_large(self._name, f"a picture of {width}x{height},")
+            most, _ = _limits(self._decoder)
+            if width * height > most * 1_000_000:
+                found = f"{self._kind} of {width}x{height}, which is of more than {most} megapixels"
+                raise PortraitError(f"{self._name}: {found}; scale it down")
             if self._decoder == "JPEG":
                 self._check_jpeg(width * height / 1e6)
                 image.draft(image.mode, (4 * max(size), 4 * max(size)))  # decodes no more than is needed

@@ -322,17 +322,29 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-@pytest.mark.parametrize("kind", ["RGBA PNG", "palette PNG", "progressive JPEG", "GIF"])
+@pytest.mark.parametrize("kind", ["RGBA PNG", "palette PNG", "progressive JPEG", "GIF", "RGBA WebP", "RGBA AVIF"])
 def test_the_largest_picture_takes_bounded_memory(kind: str, tmp_path: Path) -> None:
-    side = 7900
+    side = 5000 if kind in ("RGBA WebP", "RGBA AVIF") else 7900
     made = {
         "RGBA PNG": lambda: png(side, side, 8, 6, b"\x09\x09\x09\xc8" * side),
         "palette PNG": lambda: png(side, side, 8, 3, bytes(side), chunk(b"PLTE", bytes(6)), chunk(b"tRNS", b"\x80")),
         "progressive JPEG": lambda: saved(plain("RGB", SKIN, (side, side)), "JPEG", progressive=True),
         "GIF": lambda: saved(plain("L", 9, (side, side)), "GIF"),
+        "RGBA WebP": lambda: saved(plain("RGBA", (*SKIN, 200), (side, side)), "WEBP", lossless=True, method=0),
+        "RGBA AVIF": lambda: saved(plain("RGBA", (*SKIN, 200), (side, side)), "AVIF", speed=10, subsampling="4:4:4"),
     }
     (tmp_path / "large").write_bytes(made[kind]())
     ran = subprocess.run(
         [sys.executable, "-c", PROBE, str(tmp_path / "large")], capture_output=True, text=True, timeout=100, check=True
     )
     assert int(ran.stdout) < 450  # MB
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_a_picture_that_is_decoded_in_one_go_has_lower_limits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(plain("L", 9, (5001, 5000)), kind, **({"method": 0} if kind == "WEBP" else {"speed": 10}))
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(PortraitError, match="of 5001x5000, which is of more than 25 megapixels; scale it down$"):
+        portrait_in(data, SIZE, "me")
+    with pytest.raises(PortraitError, match="of more than 24 MB; scale it down$"):
+        portrait_in(data + bytes(24 << 20), SIZE, "me")
