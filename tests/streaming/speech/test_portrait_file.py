@@ -344,7 +344,7 @@ def test_the_largest_picture_takes_bounded_memory(kind: str, tmp_path: Path) -> 
 def test_a_picture_that_is_decoded_in_one_go_has_lower_limits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(plain("L", 9, (5001, 5000)), kind, **({"method": 0} if kind == "WEBP" else {"speed": 10}))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(PortraitError, match="of 5001x5000, which is of more than 25 megapixels; scale it down$"):
+    with pytest.raises(PortraitError, match=r"of 5001x5000, which is of more than 25 megapixels; scale it down$"):
         portrait_in(data, SIZE, "me")
-    with pytest.raises(PortraitError, match="of more than 24 MB; scale it down$"):
+    with pytest.raises(PortraitError, match=r"of more than 24 MB; scale it down$"):
         portrait_in(data + bytes(24 << 20), SIZE, "me")
