@@ -30,7 +30,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
 _OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
-_WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|whep/[0-9a-f]{32}(/[0-9a-f]{32})?)")
+_WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|wh[ei]p/[0-9a-f]{32}(/[0-9a-f]{32})?)")
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,4 @@ def _body_limit(path: str) -> int:
 
 
 def _is_limited(path: str) -> bool:
-    return path.startswith(("/api/", "/whep/", "/login"))
+    return path.startswith(("/api/", "/whep/", "/whip/", "/login"))

@@ -11,7 +11,7 @@ from app import __version__
 from app.answer_schemas import ERRORS
 from app.errors import add_handlers
 from app.page_folder import PageFiles
-from app.routes import avatars, health, login, models, renders, sessions, takes, watch, websocket
+from app.routes import avatars, health, ingest, login, models, renders, sessions, takes, watch, websocket
 from app.security import Guard
 from app.services import Services
 from app.settings import Settings
@@ -32,7 +32,7 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
     app.state.services, app.state.settings = services, settings
     app.add_middleware(Guard, token=settings.token, local=local)
     add_handlers(app)
-    for routes in (models, sessions, websocket, watch, avatars, takes, renders, health, login):
+    for routes in (models, sessions, websocket, watch, ingest, avatars, takes, renders, health, login):
         app.include_router(routes.router)
     app.mount("/page", PageFiles())
     return app

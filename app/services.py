@@ -23,6 +23,8 @@ from streaming.live.session_state import SessionState
 from streaming.speech.portrait_check import installed_face_reader
 from streaming.take.archive import Archive
 from streaming.take.take_file import Take
+from streaming.transport.camera import CameraPeer
+from streaming.transport.connection import WebRtcConnection
 from streaming.transport.peers import Peer
 
 FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
@@ -44,7 +46,7 @@ class Services:
             watched=self._watched,
         )
         self.speech_order = SpeechOrder()
-        self.peers: dict[str, Peer] = {}  # by WHEP resource
+        self.peers: dict[str, WebRtcConnection] = {}  # viewers and cameras, by WHEP or WHIP resource
         self.ready = False
 
     @functools.cached_property
@@ -83,9 +85,17 @@ class Services:
 
         `controls` returns whether this viewer controls the session now; without it the viewer only watches.
         """
-        peer, resource = Peer(hosted.session, controls), secrets.token_hex(16)
-        self.peers[resource] = peer  # before the answer: the session may end while it is made
-        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        peer = Peer(hosted.session, controls)
+        resource = self._remember(peer)
+        return resource, await peer.answer(sdp)
+
+    async def publish(self, hosted: HostedSession, sdp: str) -> tuple[str, str]:
+        """Connect a camera by its WebRTC offer; return (WHIP resource, SDP answer). Raises OfferError for a bad offer.
+
+        Its pictures take the place of those of a camera that is connected already.
+        """
+        peer = CameraPeer(hosted.session)
+        resource = self._remember(peer)
         return resource, await peer.answer(sdp)
 
     @contextlib.asynccontextmanager
@@ -118,10 +128,17 @@ class Services:
         if peers:
             asyncio.get_running_loop().create_task(self._dismiss(peers))
 
-    async def _dismiss(self, peers: list[Peer]) -> None:
+    async def _dismiss(self, peers: list[WebRtcConnection]) -> None:
         await asyncio.sleep(FAREWELL_SECONDS)
         await asyncio.gather(*(p.close() for p in peers), return_exceptions=True)
 
-    async def _forget(self, resource: str, peer: Peer) -> None:
+    def _remember(self, peer: WebRtcConnection) -> str:
+        """Keep a connection until it is gone; call it before the answer, while which the session may end."""
+        resource = secrets.token_hex(16)
+        self.peers[resource] = peer
+        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        return resource
+
+    async def _forget(self, resource: str, peer: WebRtcConnection) -> None:
         await peer.gone.wait()
         self.peers.pop(resource, None)

@@ -12,6 +12,18 @@ export type MicrophoneUse = "puppet" | "listen";
 /** Name what a session is doing. */
 export type SessionState = "warming" | "live" | "paused" | "ended" | "failed";
 
+/** Tells what a connected camera sends; each field is null until a picture has told it. */
+export interface CameraStatus {
+  /** Pixels. */
+  width: number | null;
+  /** Pixels. */
+  height: number | null;
+  /** Pictures a second by the times that the camera gives them, over the newest 60. */
+  fps: number | null;
+  /** Milliseconds since the newest picture arrived. */
+  age_ms: number | null;
+}
+
 /** Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush. */
 export interface CueLine {
   /** Where it was asked for: a latent, or seconds such as `12s`. */
@@ -163,6 +175,8 @@ export interface StatusEvent {
   look_ahead: LookAhead;
   /** Seconds of the recording that is running; null if none is. */
   recorded_s: number | null;
+  /** The camera that is connected to the session; null if none is. */
+  camera?: CameraStatus | null;
   /** Media time (90 kHz) of the first packet on this WebRTC connection, as RTP counts from a random number. */
   first_pts?: number | null;
   /** What an avatar does; only an avatar has this and the fields that follow. */

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 
+from app import webrtc_http
 from app.answer_schemas import body_of, file_of
 from app.dependencies import ServicesOf, WatchedSession, watched_session
-from app.errors import NotFoundError
 from app.page_folder import PAGE
+from streaming.transport.offer import OfferError
+from streaming.transport.peers import Peer
 
 router = APIRouter()
-
-
-async def sdp_body(request: Request) -> str:
-    """Return the body of a request that carries an SDP offer; 415 for another content type."""
-    if request.headers.get("content-type", "").split(";")[0] != "application/sdp":
-        raise HTTPException(415, "send the offer with the content type application/sdp")
-    return (await request.body()).decode("utf-8", "replace")
 
 
 @router.get("/watch/{session}", response_class=HTMLResponse, dependencies=[Depends(watched_session)])
@@ -32,22 +27,61 @@ async def watch_page() -> str:
     "/whep/{session}",
     status_code=201,
     response_class=Response,
-    responses=file_of("application/sdp", 201),
-    openapi_extra=dict(body_of("application/sdp")),
+    responses=file_of(webrtc_http.SDP, 201),
+    openapi_extra=dict(body_of(webrtc_http.SDP)),
 )
 async def whep(
-    session: str, sdp: Annotated[str, Depends(sdp_body)], hosted: WatchedSession, services: ServicesOf
+    session: str, sdp: Annotated[str, Depends(webrtc_http.sdp_body)], hosted: WatchedSession, services: ServicesOf
 ) -> Response:
-    """Answer the offer of any WHEP player (draft-ietf-wish-whep), such as OBS or GStreamer."""
-    resource, answer = await services.join(hosted, sdp)
-    return Response(answer, 201, {"Location": f"/whep/{session}/{resource}"}, "application/sdp")
+    """Answer the offer of a WHEP player (draft-ietf-wish-whep), such as GStreamer or mediamtx.
+
+    406 names what an offer lacks to be answered, 400 what is wrong with its SDP.
+    """
+    try:
+        resource, answer = await services.join(hosted, sdp)
+    except OfferError as e:
+        raise webrtc_http.refused(e) from None
+    return webrtc_http.created(session, resource, answer, services)
+
+
+@router.options("/whep/{session}", status_code=204, response_class=Response)
+async def whep_options(hosted: WatchedSession, services: ServicesOf) -> Response:
+    """Tell what the endpoint accepts, and the ICE servers."""
+    return webrtc_http.options(services)
+
+
+@router.patch(
+    "/whep/{session}/{resource}",
+    status_code=204,
+    response_class=Response,
+    openapi_extra=dict(body_of(webrtc_http.FRAGMENT)),
+)
+async def trickle(session: str, resource: str, request: Request, services: ServicesOf) -> Response:
+    """Add ICE candidates that the player found after its offer."""
+    return await webrtc_http.patch(request, webrtc_http.connection(services, session, resource, Peer))
+
+
+@router.options("/whep/{session}/{resource}", status_code=204, response_class=Response)
+async def resource_options(session: str, resource: str, services: ServicesOf) -> Response:
+    """Tell what a connection accepts."""
+    webrtc_http.connection(services, session, resource, Peer)
+    return webrtc_http.resource_options()
 
 
 @router.delete("/whep/{session}/{resource}", response_class=Response)
 async def leave(session: str, resource: str, services: ServicesOf) -> Response:
     """Stop watching."""
-    peer = services.peers.get(resource)
-    if peer is None or peer.session.id != session:
-        raise NotFoundError("no such viewer")
-    await peer.close()
+    await webrtc_http.connection(services, session, resource, Peer).close()
     return Response()
+
+
+@router.api_route("/whep/{session}", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def no_endpoint_method() -> None:
+    """Refuse other methods; without this the studio's page, mounted at the root, would answer 404."""
+    raise webrtc_http.wrong_method(webrtc_http.ENDPOINT_METHODS)
+
+
+@router.api_route("/whep/{session}/{resource}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+async def no_resource_method() -> None:
+    """Refuse other methods."""
+    raise webrtc_http.wrong_method(webrtc_http.RESOURCE_METHODS)

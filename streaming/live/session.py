@@ -29,6 +29,7 @@ from streaming.live.session_state import SessionState, next_state
 from streaming.live.text_queue import TextQueue
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
+from streaming.media.ingest import Camera
 from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
@@ -45,6 +46,7 @@ from streaming.transport.commands import (
 )
 from streaming.transport.events import (
     AcceptedEvent,
+    CameraStatus,
     HelloEvent,
     PhaseEvent,
     ShownEvent,
@@ -103,6 +105,7 @@ class Session:
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
         )
         self._recorder = Recorder(self.playout, self._events.publish)
+        self.camera = Camera(clock)
         self._texts = TextQueue(model, device, self._events.publish)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -168,6 +171,7 @@ class Session:
             viewers=len(self.broadcast),
             look_ahead=self.producer.look_ahead,
             recorded_s=self._recorder.seconds,
+            camera=_camera_status(self.camera),
         )
         return status if self.avatar is None else self.avatar.with_status(status)
 
@@ -296,3 +300,12 @@ class Session:
             if not self.over:
                 self.failure = f"the take stopped: {type(e).__name__}"
                 self._become(SessionState.FAILED)
+
+
+def _camera_status(camera: Camera) -> CameraStatus | None:
+    """Return what a connected camera sends, as the status event tells it; None if none is connected."""
+    figures = camera.figures()
+    if figures is None:
+        return None
+    age_ms = None if figures.age is None else round(1000 * figures.age)
+    return CameraStatus(width=figures.width, height=figures.height, fps=figures.fps, age_ms=age_ms)

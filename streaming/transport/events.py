@@ -74,6 +74,21 @@ class KnotFigures(BaseModel):
     """How many of them leaned to the new prediction."""
 
 
+class CameraStatus(BaseModel):
+    """Tells what a connected camera sends; each field is null until a picture has told it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    width: int | None
+    """Pixels."""
+    height: int | None
+    """Pixels."""
+    fps: float | None
+    """Pictures a second by the times that the camera gives them, over the newest 60."""
+    age_ms: int | None
+    """Milliseconds since the newest picture arrived."""
+
+
 class StatusEvent(_Event):
     """Tells twice a second where a session is and what it measures."""
 
@@ -100,6 +115,8 @@ class StatusEvent(_Event):
     look_ahead: LookAhead
     recorded_s: float | None
     """Seconds of the recording that is running; null if none is."""
+    camera: CameraStatus | None = None
+    """The camera that is connected to the session; null if none is."""
     first_pts: int | None = None
     """Media time (90 kHz) of the first packet on this WebRTC connection, as RTP counts from a random number."""
     state: AvatarState | None = None

@@ -1,115 +1,127 @@
-"""Connect viewers to a session over WebRTC: one POST with an offer, one answer, no trickle ICE (RFC 8829, RFC 9725)."""
+"""Connect viewers to a session over WebRTC: one POST with an offer, one answer (RFC 8829, draft-ietf-wish-whep)."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
-from aiortc import (
-    MediaStreamTrack,
-    RTCConfiguration,
-    RTCDataChannel,
-    RTCPeerConnection,
-    RTCSessionDescription,
-)
+from aiortc import MediaStreamTrack, RTCDataChannel
 
-from models.errors import UserError
 from streaming.live.session import Session
 from streaming.speech.microphone import listen
 from streaming.speech.soundtrack import Samples
+from streaming.transport.camera import CAMERA_CODECS, watch_camera
+from streaming.transport.codecs import Codec, chosen, known
+from streaming.transport.connection import WebRtcConnection
 from streaming.transport.control_channel import ControlChannel
+from streaming.transport.offer import NotAnswerableError, Offer, OfferError, Section, Use
 from streaming.transport.tracks import PacketTrack, send_sound, send_video
+
+__all__ = ["BACKLOG", "NotAnswerableError", "OfferError", "Peer"]
 
 log = logging.getLogger(__name__)
 
-SDP_LIMIT = 64_000  # characters
-CONNECTED_WITHIN = 15.0  # seconds after an answer; a viewer that is not connected by then never will be
 BACKLOG = 256 * 1024  # bytes of messages that may wait on a data channel; later ones are dropped, as their numbers show
 
 
-class OfferError(UserError):
-    """Report an offer that cannot be answered."""
+class Peer(WebRtcConnection):
+    """Connect one viewer, who receives the film and exchanges control messages.
 
-
-class Peer:
-    """Connect one viewer over WebRTC; the viewer leaves by itself when the connection is gone."""
+    A viewer that controls the session may also send the sound of a microphone to an avatar, and the pictures of a
+    camera in a section of their own.
+    """
 
     def __init__(self, session: Session, controls: Callable[[], bool] | None = None) -> None:
         """Connect to `session`; `controls` says whether the viewer controls it now (None: the viewer only watches)."""
-        self.session, self._controls = session, controls
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        super().__init__(session)
+        self._controls = controls
         self._track: PacketTrack | None = None
         self._channel: ControlChannel | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listens = False  # to the viewer's microphone
-        self.gone = asyncio.Event()
+        self._listens = self._sees = False  # to the viewer's microphone; the viewer's camera
 
     async def answer(self, sdp: str) -> str:
-        """Return the answer to an SDP offer; OfferError if the offer cannot be answered."""
-        if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
-            await self.close()
-            raise OfferError("this is not an SDP offer")
-        self._track = send_video(self.connection, self.session.broadcast)
-        if self.session.playout.sound is not None and "\nm=audio" in sdp:
-            send_sound(self.connection, self.session.playout.sound, hears=self._controls is not None)
-            self.connection.on("track", self._track_offered)
-        self.connection.on("datachannel", self._channel_opened)
-        self.connection.on("connectionstatechange", self._state_changed)
-        try:
-            offer = RTCSessionDescription(without_local_names(sdp), "offer")
-            await self.connection.setRemoteDescription(offer)
-            await self.connection.setLocalDescription(await self.connection.createAnswer())
-        except BaseException as e:  # aiortc raises all kinds; a request that is cancelled must leave no viewer behind
-            await self.close()
-            if not isinstance(e, Exception):
-                raise
-            log.info("an offer was refused: %r", e)
-            raise OfferError("this SDP offer cannot be answered") from e
-        if self.gone.is_set():
-            raise OfferError("the session has ended")
-        self._spawn(self._leave_unless_connected())
-        return self.connection.localDescription.sdp
+        """Return the answer to an SDP offer.
 
-    async def close(self) -> None:
-        """Leave the session; safe to call again."""
-        if self.gone.is_set():
-            return
-        self.gone.set()
+        OfferError if it is no offer, NotAnswerableError if it has no section in which H.264 can be sent.
+        """
+        try:
+            offer = Offer(sdp)
+            uses = self._uses(offer)
+        except OfferError:
+            await self.close()
+            raise
+        for use in uses.values():
+            if use.section.kind == "video" and use.direction == "sendonly":
+                self._track = send_video(self.connection, self.session.broadcast)
+            elif use.section.kind == "audio" and use.direction != "inactive" and self.session.playout.sound is not None:
+                send_sound(self.connection, self.session.playout.sound, hears=use.direction == "sendrecv")
+            elif use.codec is not None:
+                self.connection.addTransceiver(use.section.kind, direction=use.direction)
+        self.connection.on("track", self._track_offered)
+        self.connection.on("datachannel", self._channel_opened)
+        return await self._answer(offer, uses)
+
+    def left(self) -> None:
+        """End the control channel."""
         if self._channel is not None:
             self._channel.close()
-        for task in self._tasks - {asyncio.current_task()}:
-            task.cancel()
-        await self.connection.close()
 
-    async def _state_changed(self) -> None:
-        if self.connection.connectionState in ("failed", "closed"):
-            await self.close()
+    # -- sections ---------------------------------------------------------------------------------------------------
 
-    async def _leave_unless_connected(self) -> None:
-        """Leave if no connection comes about: ICE would wait for ever, and the viewer would keep the session alive."""
-        await asyncio.sleep(CONNECTED_WITHIN)
-        if self.connection.connectionState != "connected":
-            await self.close()
+    def _uses(self, offer: Offer) -> dict[int, Use]:
+        """Return what is done with the sections of an offer, by their numbers; the others are rejected.
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        Each of film, sound, camera and control channel gets the first section that suits it.
+        """
+        uses: dict[int, Use] = {}
+        taken: set[str] = set()
+        faults: list[str] = []
+        for number, section in enumerate(offer.sections):
+            part = self._part(section)
+            fault = section.fault() if part is not None else None
+            codec = _codec(section, part) if part is not None and fault is None else None
+            if part == "film" and fault is None and codec is None:
+                names = list(dict.fromkeys(c.name.upper() for c in known(section.formats, section.lines)))[:8]
+                fault = f"it offers {', '.join(names) or 'no codec'}, and this server sends H264"
+            if part == "film" and fault is not None:
+                faults.append(f"media section {section.mid or number}: {fault}")
+            if part is None or part in taken or fault is not None or (codec is None and part != "channel"):
+                continue
+            taken.add(part)
+            uses[number] = Use(section, self._direction(section, part), codec)
+        if "film" not in taken:
+            wanted = "a player offers a video section that receives H264 (a=recvonly)"
+            raise NotAnswerableError(f"this offer cannot be answered: {'; '.join(faults) or wanted}")
+        return offer.with_carrier(uses)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the connection of a viewer lost a part: %r", error)
+    def _part(self, section: Section) -> str | None:
+        """Return what a section could be used for: film, sound, camera or channel."""
+        if section.kind == "application":
+            return "channel"
+        if section.kind == "audio" and section.receives and self.session.playout.sound is not None:
+            return "sound"
+        if section.kind == "video":
+            if section.receives:
+                return "film"
+            if section.direction == "sendonly" and self._controls is not None:
+                return "camera"
+        return None
 
-    # -- microphone -----------------------------------------------------------------------------------------------
+    def _direction(self, section: Section, part: str) -> str:
+        hears = part == "sound" and self._controls is not None and section.direction == "sendrecv"
+        return "recvonly" if part == "camera" else "sendrecv" if hears else "sendonly"
+
+    # -- microphone and camera --------------------------------------------------------------------------------------
 
     def _track_offered(self, track: MediaStreamTrack) -> None:
-        """Listen to the microphone of the viewer that controls an avatar; sound from others is not read."""
+        """Listen to the microphone and look at the camera of the viewer that controls; others are not read."""
         session, avatar, controls = self.session, self.session.avatar, self._controls
-        if track.kind != "audio" or avatar is None or controls is None or self._listens or self.gone.is_set():
+        if controls is None or self.gone.is_set():
+            return
+        if track.kind == "video" and not self._sees:
+            self._sees = True
+            self._spawn(watch_camera(track, session.camera, controls))
+        if track.kind != "audio" or avatar is None or self._listens:
             return
         self._listens = True
 
@@ -138,6 +150,6 @@ class Peer:
         return self._track.first_pts if self._track is not None else None
 
 
-def without_local_names(sdp: str) -> str:
-    """Return the offer without mDNS candidates, which take a second to resolve and are not needed (RFC 8839)."""
-    return re.sub(r"a=candidate:[^\r\n]*\.local [^\r\n]*\r?\n", "", sdp)
+def _codec(section: Section, part: str) -> Codec | None:
+    names = {"film": ("h264",), "sound": ("opus",), "camera": CAMERA_CODECS}.get(part, ())
+    return chosen(section.kind, known(section.formats, section.lines), names)

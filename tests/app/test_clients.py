@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -73,7 +74,7 @@ def test_a_whep_client_watches_and_leaves(server: str) -> None:
         assert len(await frames(connection, 8)) == 8
         url = f"{server}/api/sessions/{session['id']}"
         assert httpx.get(url).json()["viewers"] == 1
-        assert httpx.delete(server + answer.headers["location"]).status_code == 200
+        assert httpx.delete(urljoin(str(answer.url), answer.headers["location"])).status_code == 200
         assert httpx.get(url).json()["viewers"] == 0
         await connection.close()
         httpx.delete(url, headers={"x-longtake-key": session["key"]})

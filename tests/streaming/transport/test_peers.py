@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiortc import RTCPeerConnection
+from aiortc import RTCIceTransport, RTCPeerConnection
+from aiortc.exceptions import InvalidStateError
+from clocks import turn
 from sessions import async_test, running, until
 
-from streaming.transport import peers
+from streaming.transport import connection, peers
 from streaming.transport.commands import parse
 
 
 @async_test
 async def test_a_viewer_that_never_connects_leaves_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "CONNECTED_WITHIN", 0.3)
+    monkeypatch.setattr(connection, "CONNECTED_WITHIN", 0.3)
     async with running() as (session, _):
-        peer, connection = peers.Peer(session, None), RTCPeerConnection()
-        connection.addTransceiver("video", direction="recvonly")
-        await connection.setLocalDescription(await connection.createOffer())
-        await peer.answer(connection.localDescription.sdp)  # which never reaches it
+        peer, page = peers.Peer(session, None), RTCPeerConnection()
+        page.addTransceiver("video", direction="recvonly")
+        await page.setLocalDescription(await page.createOffer())
+        await peer.answer(page.localDescription.sdp)  # which never reaches it
         assert len(session.broadcast) == 1
         await until(peer.gone.is_set)
         assert len(session.broadcast) == 0
-        await connection.close()
+        await page.close()
 
 
 async def offer(connection: RTCPeerConnection) -> str:
@@ -86,3 +89,27 @@ async def test_messages_for_a_viewer_that_does_not_read_are_dropped_beyond_a_bou
         assert peers.BACKLOG - 1000 < channel.bufferedAmount < peers.BACKLOG + 1000
         await peer.close()
         await page.close()
+
+
+@async_test
+async def test_an_error_in_a_task_of_aiortc_is_taken_when_a_peer_leaves_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    started = asyncio.Event()
+
+    async def closed(transport: RTCIceTransport, parameters: object) -> None:
+        started.set()  # what aiortc does if a transport was closed before its turn came
+        raise InvalidStateError("RTCIceTransport is closed")
+
+    async with running() as (session, _):
+        page, peer = RTCPeerConnection(), peers.Peer(session)
+        sdp = await offer(page)
+        with monkeypatch.context() as patched:
+            patched.setattr(RTCIceTransport, "start", closed)
+            await peer.answer(sdp)
+            await started.wait()
+            await turn()
+        await peer.close()
+        await page.close()
+    gc.collect()
+    assert reported == []

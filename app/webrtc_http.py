@@ -1,0 +1,112 @@
+"""Speak HTTP as WHEP and WHIP do (draft-ietf-wish-whep, RFC 9725): media types, entity tags, links to ICE servers."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Sequence
+
+from fastapi import HTTPException, Request, Response
+
+from app.errors import NotFoundError
+from app.services import Services
+from app.settings import IceServer
+from streaming.transport.connection import RestartError, WebRtcConnection
+from streaming.transport.offer import NotAnswerableError, OfferError
+
+SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
+ENDPOINT_METHODS, RESOURCE_METHODS = "OPTIONS, POST", "DELETE, OPTIONS, PATCH"
+
+
+def media_type(request: Request) -> str:
+    """Return the media type of a request's body in small letters, without parameters (RFC 9110, section 8.3.1)."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def sdp_body(request: Request) -> str:
+    """Return the body of a request that carries an SDP offer; 415 for another content type."""
+    if media_type(request) != SDP:
+        raise HTTPException(415, f"send the offer with the content type {SDP}", {"Accept-Post": SDP})
+    return (await request.body()).decode("utf-8", "replace")
+
+
+def created(session: str, resource: str, answer: str, services: Services) -> Response:
+    """Return the answer to an offer, with the address of the connection and what it accepts.
+
+    The address is relative to that of the request, so that it holds behind a proxy and under a sub-path.
+    """
+    headers = {
+        "Location": f"{session}/{resource}",
+        "ETag": services.peers[resource].etag,
+        "Accept-Patch": FRAGMENT,
+        **ice_links(services.ice_servers),
+    }
+    return Response(answer, 201, headers, SDP)
+
+
+def refused(error: OfferError) -> HTTPException:
+    """Return the error for an offer that has nothing to answer (406) or is no offer (400)."""
+    return HTTPException(406 if isinstance(error, NotAnswerableError) else 400, str(error))
+
+
+def options(services: Services) -> Response:
+    """Describe an endpoint to a client that asks before it offers."""
+    return Response(
+        status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **ice_links(services.ice_servers)}
+    )
+
+
+def resource_options() -> Response:
+    """Describe a connection to a client that asks what it accepts."""
+    return Response(status_code=204, headers={"Allow": RESOURCE_METHODS, "Accept-Patch": FRAGMENT})
+
+
+def wrong_method(allowed: str) -> HTTPException:
+    """Return the error for a method that an address does not have."""
+    return HTTPException(405, f"this address answers to {allowed} only", {"Allow": allowed})
+
+
+def connection(services: Services, session: str, resource: str, kind: type[WebRtcConnection]) -> WebRtcConnection:
+    """Return the connection of this kind with this name; NotFoundError if the session has none."""
+    found = services.peers.get(resource)
+    if not isinstance(found, kind) or found.session.id != session:
+        raise NotFoundError("no such connection; it has ended")
+    return found
+
+
+async def patch(request: Request, found: WebRtcConnection) -> Response:
+    """Add the candidates in the body of a request to a connection (RFC 9725, section 4.3).
+
+    415 for another content type, 428 without If-Match, 412 for another ICE session, 422 for a restart of ICE, which
+    this server does not do: such a client offers anew.
+    """
+    if media_type(request) != FRAGMENT:
+        raise HTTPException(415, f"send the candidates with the content type {FRAGMENT}", {"Accept-Patch": FRAGMENT})
+    asked = request.headers.get("if-match")
+    if asked is None:
+        raise HTTPException(428, "send If-Match with the ETag of the answer")
+    if asked.strip() not in (found.etag, "*"):
+        raise HTTPException(412, "If-Match names another ICE session than the connection has")
+    try:
+        await found.trickle((await request.body()).decode("utf-8", "replace"))
+    except RestartError as e:
+        raise HTTPException(422, str(e)) from None
+    return Response(status_code=204, headers={"ETag": found.etag})
+
+
+def ice_links(servers: Sequence[IceServer]) -> dict[str, str]:
+    """Return a Link header that names the ICE servers (RFC 9725, section 4.4), or nothing if there are none."""
+    links = []
+    for server in servers:
+        for url in [server.urls] if isinstance(server.urls, str) else server.urls:
+            link = f'<{urllib.parse.quote(url, safe=":/?&=,.[]@%-_~")}>; rel="ice-server"'
+            if server.username is not None and server.credential is not None:
+                link += f'; username="{_quoted(server.username)}"; credential="{_quoted(server.credential)}"'
+                link += '; credential-type="password"'
+            links.append(link)
+    return {"Link": ", ".join(links)} if links else {}
+
+
+def _quoted(text: str) -> str:
+    """Return text for a quoted string of a header (RFC 9110, section 5.6.4), which holds only printable ASCII."""
+    kept = "".join(c for c in text if " " <= c <= "~")
+    return kept.replace("\\", "\\\\").replace('"', '\\"')

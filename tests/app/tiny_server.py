@@ -1,0 +1,61 @@
+"""Serve the HTTP API with a tiny random model from a thread of this process, on a real socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+import uvicorn
+from conftest import tiny_model
+from studio_server import free_port
+
+from app import server
+from app.model_library import ModelLibrary
+from app.services import Services
+from app.settings import Settings, from_environment
+from streaming.live.device import DeviceThread
+
+
+@contextmanager
+def serving_tiny_model(data: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """Serve sessions of a tiny model; yield the address."""
+    settings: Settings = from_environment(environment or {})
+    library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), load=lambda *_: tiny_model())
+    app = server.create(Services(library, data, ice_servers=settings.ice_servers), settings, local=True)
+    port = free_port()
+    web = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="on"))
+    thread = threading.Thread(target=web.run, daemon=True)
+    thread.start()
+    try:
+        while not web.started and thread.is_alive():
+            thread.join(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        web.should_exit = True
+        thread.join(15)
+
+
+@contextmanager
+def session_of(address: str, token: str = "") -> Iterator[dict[str, Any]]:
+    """Start a session and yield it as the server describes it; end it afterwards."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    got = httpx.post(f"{address}/api/sessions", json={"prompt": "a red ball", "seed": 5}, headers=headers)
+    assert got.status_code == 201, got.text
+    session = got.json()
+    try:
+        yield session
+    finally:
+        headers |= {"x-longtake-key": session["key"]}
+        httpx.delete(f"{address}/api/sessions/{session['id']}", headers=headers)
+
+
+def status_of(address: str, session: dict[str, Any], token: str = "") -> dict[str, Any]:
+    """Return the status of a session."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    status: dict[str, Any] = httpx.get(f"{address}/api/sessions/{session['id']}", headers=headers).json()
+    return status
