@@ -76,6 +76,11 @@ class Render:
         """Return whether the render is done, cancelled or failed."""
         return self.state in ("done", "cancelled", "failed")
 
+    def note_cancelled(self, task: asyncio.Task[None]) -> None:
+        """Set the state of a render whose task was cancelled, perhaps before it had begun."""
+        if task.cancelled():
+            self.state = "cancelled"
+
 
 class BackgroundRenders:
     """Queue, run and cancel the renders of one archive's takes; the methods belong to the event loop."""
@@ -116,6 +121,7 @@ class BackgroundRenders:
             path = await asyncio.to_thread(self._archive.write, name, take)
             self._renders[name] = render
             render.task = asyncio.get_running_loop().create_task(self._run(render, path))
+            render.task.add_done_callback(render.note_cancelled)
 
     def cancel(self, name: str) -> None:
         """Stop a render; what is done is kept and the next start resumes. KeyError if it is not being rendered."""
@@ -144,9 +150,6 @@ class BackgroundRenders:
             async with self._turn:
                 render.state = "rendering"
                 await self._execute(render, take)
-        except asyncio.CancelledError:
-            render.state = "cancelled"
-            raise
         except OSError as e:
             render.state, render.why = "failed", f"it could not be started ({e.strerror})"
         except Exception:

@@ -1,4 +1,4 @@
-"""`longtake models`: list the catalog, show an entry, pull its files."""
+"""List the catalog of models, show an entry, pull its files (`longtake models`)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,6 @@ def pull_model(
     from models.catalog import find
     from models.checkpoints import download
     from models.checkpoints.assemble import folder_of
-    from models.checkpoints.verify import verify
 
     entry = find(name)
     folder = folder_of(entry, models_folder())
@@ -68,12 +67,11 @@ def pull_model(
     require_folder(folder)
     for origin in entry.sources:
         print(f"{origin.repo}: {', '.join(origin.files)}\nlicence: {origin.licence}")
-    with download.unfinished(folder):
-        if source is None:
-            download.from_hub(entry, folder)
-        else:
-            _copy(entry, folder, source)
-        verify(entry, folder, lambda part: print(f"checking {part}", flush=True))
+    if source is None:
+        download.from_hub(entry, folder)
+    else:
+        _copy(entry, folder, source)
+    download.accept(entry, folder, lambda part: print(f"checking {part}", flush=True))
     print(f"{entry.name} is here: {folder}")
 
 

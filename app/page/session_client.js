@@ -11,6 +11,13 @@ import { PresentedFrames } from "./presented_frames.js";
 
 const MEASURE_EVERY = 500; // ms
 const WAITS_KEPT = 200;
+const CUES = new Set(["prompt", "seed", "set"]); // types of commands that are accepted first and shown later
+
+/**
+ * @typedef {object} Sent a command that was sent
+ * @property {number} at when, by performance.now()
+ * @property {boolean} isCue whether it will also be shown
+ */
 
 /**
  * @typedef {object} Figures what was measured over the last half second
@@ -64,8 +71,9 @@ export class SessionClient {
     this.status = null;
     /** @type {number[]} ms from prompt to screen, the newest last */
     this.waits = [];
-    this.nextId = 1;
-    /** @type {Map<number, number>} command id -> when it was sent, by performance.now() */
+    // events go to every window of a session, so windows must not use the same ids, which are integers below 2 ** 53
+    this.nextId = crypto.getRandomValues(new Uint32Array(1))[0] * 2 ** 20;
+    /** @type {Map<number, Sent>} commands whose last answer has not come, by their ids */
     this.sent = new Map();
     /** @type {Set<number>} ids of commands whose events are not passed on */
     this.quiet = new Set();
@@ -168,6 +176,8 @@ export class SessionClient {
   /** @param {string} why shown to a person */
   #finish(why, bad = false) {
     this.session = null;
+    this.sent.clear();
+    this.quiet.clear();
     sessionStorage.removeItem(this.keptAs);
     this.connection?.close();
     this.on.changed();
@@ -185,7 +195,7 @@ export class SessionClient {
   send(command, { quiet = false } = {}) {
     if (!this.session || !this.connection?.talk) return null;
     const id = this.nextId++;
-    this.sent.set(id, performance.now());
+    this.sent.set(id, { at: performance.now(), isCue: CUES.has(command.type) });
     if (quiet) this.quiet.add(id);
     this.connection.talk(JSON.stringify({ id, ...command }));
     return id;
@@ -219,7 +229,11 @@ export class SessionClient {
         this.frames.startsAt(event.first_pts);
         break;
       case "accepted":
-        this.answered = this.#since(event.id) ?? this.answered;
+        this.#measureAnswer(event.id);
+        break;
+      case "refused":
+      case "taken_back":
+        if (event.id !== null) this.sent.delete(event.id);
         break;
       case "shown":
         this.#measureWait(event.id, event.frame);
@@ -237,12 +251,15 @@ export class SessionClient {
   // -- measuring ------------------------------------------------------------------------------------------------
 
   /**
-   * @param {number} id of a command
-   * @returns {number | null} ms since it was sent; null if another window sent it
+   * Measure the ms from sending a command until it was accepted.
+   *
+   * @param {number} id of the command, which another window may have sent
    */
-  #since(id) {
+  #measureAnswer(id) {
     const sent = this.sent.get(id);
-    return sent === undefined ? null : performance.now() - sent;
+    if (sent === undefined) return;
+    this.answered = performance.now() - sent.at;
+    if (!sent.isCue) this.sent.delete(id);
   }
 
   /**
@@ -254,10 +271,11 @@ export class SessionClient {
   #measureWait(id, frame) {
     const sent = this.sent.get(id);
     if (sent === undefined) return;
+    this.sent.delete(id);
     this.frames.whenShown(frame, this.fps, (at) => {
-      this.waits.push(at - sent);
+      this.waits.push(at - sent.at);
       if (this.waits.length > WAITS_KEPT) this.waits.shift();
-      this.on.seen?.(at - sent);
+      this.on.seen?.(at - sent.at);
     });
   }
 

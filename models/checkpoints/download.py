@@ -6,14 +6,14 @@ import fnmatch
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from models.catalog import Entry
-from models.checkpoints.checkpoint_error import some_of
+from models.catalog import Entry, Source
+from models.checkpoints.checkpoint_error import CheckpointError, some_of
 from models.checkpoints.model_files import PULLING, UNFINISHED, finished
-from models.checkpoints.verify import verify_file
+from models.checkpoints.verify import verify, verify_file
 from models.errors import UserError
 
 _BLOCK = 8 << 20
@@ -25,39 +25,89 @@ class PullError(UserError):
 
 
 @contextmanager
-def unfinished(folder: Path) -> Iterator[None]:
-    """Mark a model's folder as not to be used; the mark goes if what is done meanwhile raises nothing."""
-    mark = folder / PULLING
+def _writing(folder: Path) -> Iterator[None]:
+    """Mark a model's folder as not to be used while files are written to it and until `accept` has verified them.
+
+    The mark goes if writing fails before a whole file has come or been replaced: the model is then what it was.
+    """
+    marked, before = (folder / PULLING).exists(), _whole_files(folder)
+    _mark(folder)
+    try:
+        yield
+    except BaseException:
+        if not marked and _whole_files(folder) == before:
+            (folder / PULLING).unlink(missing_ok=True)
+        raise
+
+
+def _mark(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text("A pull of this model goes on, was cut off, or brought files that do not fit.\n")
-        yield
-        mark.unlink(missing_ok=True)
+        (folder / PULLING).write_text("A pull of this model goes on, was cut off, or brought files that do not fit.\n")
     except OSError as e:
         raise PullError(f"{e.filename or folder}: {e.strerror or type(e).__name__}") from e
+
+
+def _whole_files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return size and time (ns) of each file that belongs to the model: no part of a download, nothing hidden."""
+    inside = (p for p in folder.rglob("*") if finished(p))
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in inside
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+
+
+def accept(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
+    """Verify the files of a model and take the mark of a pull away.
+
+    `progress` gets the name of each part before it is checked. Files that do not fit are no model: the folder is then
+    marked, and CheckpointError names the first one.
+    """
+    try:
+        verify(entry, folder, progress)
+    except CheckpointError:
+        _mark(folder)
+        raise
+    try:
+        (folder / PULLING).unlink(missing_ok=True)
+    except OSError as e:
+        raise PullError(f"{folder / PULLING}: {e.strerror or type(e).__name__}") from e
 
 
 def from_hub(entry: Entry, folder: Path) -> None:
     """Download what the catalog names into `folder`; what is there already, or in part, is not fetched again.
 
-    Its size is asked for first: PullError if the disk has no room for it, or if the hub cannot be reached.
+    All sizes are asked for first: PullError if the disk has no room for it, or if the hub cannot be reached.
     """
     from huggingface_hub import snapshot_download
 
+    to_come: list[tuple[Source, int]] = []
     for source in entry.sources:
-        try:
-            patterns = list(source.files)
-            plan = snapshot_download(source.repo, allow_patterns=patterns, local_dir=folder, dry_run=True)
-            _require_room(folder, sum(f.file_size or 0 for f in plan if f.will_download))
-            snapshot_download(source.repo, allow_patterns=patterns, local_dir=folder)
-        except PullError:
-            raise
-        except Exception as e:  # its HTTP stack raises whatever it likes; a person needs one line
-            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-            raise PullError(
-                f"{source.repo}: cannot be downloaded ({reason[:160]}); what has come is kept, try again, "
-                f"or copy the files from another machine with --from FOLDER"
-            ) from e
+        with _reported(source):
+            plan = snapshot_download(source.repo, allow_patterns=list(source.files), local_dir=folder, dry_run=True)
+        if coming := [f.file_size or 0 for f in plan if f.will_download]:
+            to_come.append((source, sum(coming)))
+    _require_room(folder, sum(size for _, size in to_come))
+    if not to_come:
+        return
+    with _writing(folder):
+        for source, _ in to_come:
+            with _reported(source):
+                snapshot_download(source.repo, allow_patterns=list(source.files), local_dir=folder)
+
+
+@contextmanager
+def _reported(source: Source) -> Iterator[None]:
+    """Report whatever the hub's library raises as a PullError, in one line."""
+    try:
+        yield
+    except Exception as e:  # its HTTP stack raises whatever it likes
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise PullError(
+            f"{source.repo}: cannot be downloaded ({reason[:160]}); what has come is kept, try again, "
+            f"or copy the files from another machine with --from FOLDER"
+        ) from e
 
 
 def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[int, int], None]) -> None:
@@ -78,11 +128,12 @@ def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[in
         to_come = {name for name, file in wanted.items() if not _same(file, folder / name)}
         partly = sum(p.stat().st_size for p in folder.rglob("*" + UNFINISHED[0])) if folder.is_dir() else 0
         _require_room(folder, sum(wanted[name].stat().st_size for name in to_come) - partly)
-        for name, file in wanted.items():
-            if name in to_come:
-                _copy(file, folder / name, lambda n, before=done: progress(before + n, total))  # type: ignore[misc]
-            done += file.stat().st_size
-            progress(done, total)
+        with _writing(folder) if to_come else nullcontext():
+            for name, file in wanted.items():
+                if name in to_come:
+                    _copy(file, folder / name, lambda n, before=done: progress(before + n, total))  # type: ignore[misc]
+                done += file.stat().st_size
+                progress(done, total)
     except OSError as e:
         where = e.filename or folder
         raise PullError(f"{where}: {e.strerror or type(e).__name__}; what has come is kept, try again") from e

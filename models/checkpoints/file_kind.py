@@ -86,7 +86,8 @@ def found(path: Path) -> Finding:
         raise CheckpointError(f"{path}: cannot be read ({e.strerror or type(e).__name__})") from e
     if not head:
         return Finding(None, "an empty file, probably of an interrupted download", stands_in=True)
-    if len(head) >= 9 and head[8:9] == b"{":
+    # the length before a header has zeros side by side, unlike a text, of which any may have a brace there
+    if head[8:9] == b"{" and b"\0\0" in head[:8]:
         return Finding(WeightFormat.SAFETENSORS, "a safetensors file")
     if head.startswith(b"PK"):
         return _zip(path)
@@ -157,12 +158,20 @@ def _stand_in(text: str, size: int) -> str | None:
         content = json.loads(text) if text[0] == "{" else None
     except (ValueError, RecursionError):  # longer than what was read, or no JSON
         content = None
-    if content is None and re.match(r'\{\s*"(?:error|message|detail)"\s*:', text):
+    if content is None and re.match(r'\{\s*(?:"\w+"\s*:\s*\{\s*)?"(?:error|message|detail)"\s*:', text):
         return f"an error message of a server (JSON: {_line(text)!r}) instead of the file"
-    if isinstance(content, dict) and len(content) <= 8:
+    if error := _error_in(content):
+        return f"an error message of a server (JSON: {_line(error)!r}) instead of the file"
+    return None
+
+
+def _error_in(content: object) -> str | None:
+    """Return what a server's answer gives as its error, also in an envelope such as `{"data": {"message": …}}`."""
+    while isinstance(content, dict) and len(content) <= 8:
         for name in ("error", "message", "detail", "errors", "Error"):
             if content.get(name):
-                return f"an error message of a server (JSON: {_line(str(content[name]))!r}) instead of the file"
+                return str(content[name])
+        content = next(iter(content.values())) if len(content) == 1 else None
     return None
 
 

@@ -24,9 +24,11 @@ class LoraFile:
 def read_lora(path: Path) -> LoraFile:
     """Read a LoRA; the alpha comes from its tensors, its header, or adapter_config.json beside it, in this order.
 
-    CheckpointError says what the file is, if no weights.
+    Of a folder of PEFT its safetensors file is read, and a pickle only where there is none. CheckpointError says what
+    the file is, if no weights.
     """
-    file = next((f for f in sorted(path.glob("adapter_model.*")) if f.is_file()), path) if path.is_dir() else path
+    adapters = [f for f in sorted(path.glob("adapter_model.*")) if f.is_file()]
+    file = min(adapters, key=lambda f: f.suffix != ".safetensors", default=path)
     content = read_content(file)
     tensors, scales = dequantised(content.tensors, file)
     scaling = scaling_of_header(content.metadata, file) or scaling_beside(file) or LoraScaling()

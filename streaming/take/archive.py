@@ -40,7 +40,8 @@ class Archive:
         """Yield the newest takes, the newest first."""
         journals = [p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem)]
         journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-        self._known = {p: self._known[p] for p in journals if p in self._known}
+        known = self._known  # which another thread may replace meanwhile
+        self._known = {p: known[p] for p in journals if p in known}
         found = (self._read(path) for path in journals[:NEWEST])
         return (told for told in found if told is not None)
 
@@ -51,6 +52,7 @@ class Archive:
     def recover(self) -> None:
         """Write the take files that takes which were cut off would have had, and cut damage off their recordings.
 
+        Of the takes only the `NEWEST` are looked at, so that a start does not read every journal of a large folder.
         Called after a start, before any session: what was being written then is tidied away.
         """
         for path in self.folder.glob("*.partial"):

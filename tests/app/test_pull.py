@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -130,9 +132,9 @@ def test_a_pull_that_was_cut_off_is_not_here_and_goes_on(
             if done >= stop:
                 raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), download.unfinished(here):
+        with pytest.raises(KeyboardInterrupt):
             download.from_folder(entry, here, source, cut)
-        assert PULLING in missing_files(entry, here)
+        assert missing_files(entry, here)
         assert listed(capsys) == "to"  # to pull
         assert disk_bytes(entry, here.parent) is None
     with pytest.raises(CheckpointError, match="models pull longlive"):
@@ -218,7 +220,7 @@ def test_pointers_are_refused_before_anything_is_copied(
 ) -> None:
     _text_part(source).write_bytes(LFS)
     refusal(capsys, "pull", NAME, "--from", source)
-    assert set(contents(here)) == {PULLING}
+    assert contents(here) == {}
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(
@@ -231,7 +233,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(
         f.truncate(1 << 30)
     (source / "wan/vae/large.bin").rename(source / "wan/vae/large.dat")
     assert "the disk has 0.1 GB free" in refusal(capsys, "pull", NAME, "--from", source)
-    assert set(contents(here)) == {PULLING}
+    assert contents(here) == {}
 
 
 def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, here: Path) -> None:
@@ -239,12 +241,80 @@ def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], 
     assert not here.exists()
 
 
+def offline(*_: object, dry_run: bool = False, **__: object) -> object:
+    raise ConnectionError("Name or service not known\nand more")
+
+
+def lost(*_: object, dry_run: bool = False, **__: object) -> object:
+    if dry_run:
+        return [SimpleNamespace(file_size=10, will_download=True)]
+    raise ConnectionError("Connection reset")
+
+
+@pytest.mark.parametrize("hub", [offline, lost])
+@pytest.mark.parametrize("where", ["hub", "wrong folder", "changed file, and no room on the disk"])
+def test_a_pull_that_brings_nothing_leaves_the_model_as_it_was(
+    capsys: pytest.CaptureFixture[str],
+    source: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hub: Callable[..., object],
+    where: str,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    before = contents(here)
+    if where == "hub":
+        refusal(capsys, "pull", NAME)
+    elif where == "wrong folder":
+        refusal(capsys, "pull", NAME, "--from", source / "wan" / "vae")
+    else:
+        (source / BASE).write_bytes((source / BASE).read_bytes() + b"x")
+        monkeypatch.setattr("os.fsync", full)
+        refusal(capsys, "pull", NAME, "--from", source)
+        (here / "models" / "longlive_base.pt.partial").unlink()
+    assert contents(here) == before
+    assert listed(capsys) == "here"
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_pull_that_is_cut_off_between_two_files_is_not_here(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    for file in (source / BASE, source / "LongLive/models/lora.pt"):
+        file.write_bytes(file.read_bytes() + b"x")
+    replace_file = os.replace
+
+    def cut(partial: Path, goal: Path) -> None:
+        if goal.name == "lora.pt":
+            raise KeyboardInterrupt
+        replace_file(partial, goal)
+
+    monkeypatch.setattr("os.replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        download.from_folder(catalog.find(NAME), here, source, lambda done, total: None)
+    assert PULLING in missing_files(catalog.find(NAME), here)
+
+
+def test_a_model_whose_files_turn_out_not_to_fit_is_no_longer_here(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    _cut(here / "vae/diffusion_pytorch_model.safetensors")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: [])
+    assert "cut short" in refusal(capsys, "pull", NAME)
+    assert listed(capsys) == "to"  # to pull
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    assert listed(capsys) == "here"
+
+
 def test_without_a_network_it_says_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise ConnectionError("Name or service not known\nand more")
-
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     message = refusal(capsys, "pull", "self-forcing")
     assert "gdhe17/Self-Forcing" in message
@@ -269,7 +339,7 @@ def test_what_the_hub_gives_is_planned_against_the_disk_and_checked(
     assert "git-lfs pointer" in refusal(capsys, "pull", NAME)
     assert listed(capsys) == "to"  # to pull
     size = 10**15
-    assert "1000000.0 GB are needed" in refusal(capsys, "pull", NAME)
+    assert "2000000.0 GB are needed" in refusal(capsys, "pull", NAME)
 
 
 def test_parts_of_files_do_not_count_as_files(here: Path) -> None:

@@ -195,6 +195,13 @@ def test_pefts_folder_says_how_its_lora_is_scaled(tmp_path: Path, config: dict[s
     assert torch.equal(weights["blocks.0.self_attn.q.weight"], torch.full((24, 24), expected))
 
 
+def test_of_pefts_folder_the_safetensors_file_is_read_and_not_the_pickle(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "adapter_model.bin")
+    assert read_lora(tmp_path).path.name == "adapter_model.bin"
+    save_file({AT + k: v for k, v in PAIR.items()}, tmp_path / "adapter_model.safetensors")
+    assert read_lora(tmp_path).path.name == "adapter_model.safetensors"
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

@@ -84,6 +84,21 @@ async def test_on_a_gpu_a_render_is_stopped_while_a_session_has_viewers(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["cancel", "close"])
+async def test_a_render_that_is_cancelled_before_it_begins_is_cancelled(tmp_path: Path, how: str) -> None:
+    rendering = renders(tmp_path, "")
+    await rendering.start(NAME, TAKE)
+    assert state(rendering) == "waiting"
+    if how == "cancel":
+        rendering.cancel(NAME)
+    else:
+        await rendering.close()
+    await until(lambda: state(rendering) == "cancelled")
+    await rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) == "done")
+
+
+@pytest.mark.asyncio
 async def test_a_render_that_fails_says_why_in_one_line_without_folders(tmp_path: Path) -> None:
     code = "import sys; print('a trace\\nerror: pocket: /some/folder/x.pt is missing', file=sys.stderr); sys.exit(1)"
     rendering = renders(tmp_path, code)
