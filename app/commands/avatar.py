@@ -11,7 +11,7 @@ import typer
 from app.commands import CommandError
 from app.commands.inputs import require_input
 from app.commands.options import DeviceOption, EngineOption, LogLevelOption, ScaleOption, SeedOption
-from app.commands.outputs import require_film
+from app.commands.outputs import require_apart, require_film
 from app.log_output import LogLevel, configure
 
 
@@ -44,6 +44,7 @@ def avatar(
         if file is not None:
             require_input(file)
     require_film(out)
+    require_apart(out, audio, portrait)
     from app.loaded_model import load_model
     from app.progress_bar import shown, working
     from models.catalog import AVATAR

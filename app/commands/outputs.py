@@ -52,6 +52,13 @@ def require_side_files(films: list[Path], take: Path | None, *sides: Path | None
         taken.add(place)
 
 
+def require_apart(out: Path, *inputs: Path | None) -> None:
+    """Raise OutputError if the output `out` would overwrite one of the inputs."""
+    for path in inputs:
+        if path is not None and path.resolve() == out.resolve():
+            raise OutputError(f"{out}: is read from, and cannot be written to as well; give -o another name")
+
+
 def require_picture(path: Path | None) -> None:
     """Raise OutputError if `path` names a file that is not written as a picture of a known format."""
     if path is not None and path.suffix.lower() not in PICTURES:

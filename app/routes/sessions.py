@@ -23,6 +23,7 @@ from streaming.live.admission import HostedSession
 from streaming.live.pacing import LookAhead
 from streaming.speech.portrait_check import DRAWS, Trial
 from streaming.take.take_file import CueLine, Take
+from streaming.take.take_notes import require_drawable
 from streaming.transport import commands
 from streaming.transport.events import StatusEvent, TimelineEvent
 
@@ -135,6 +136,8 @@ async def end(hosted: ControlledSession, services: ServicesOf) -> None:
 
 def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     """Return the take that a session begins with; InvalidRequestError if the model cannot or should not draw it."""
+    if entry.driving_features is None and (new.face is not None or new.portrait is not None):
+        raise InvalidRequestError(f"face and portrait are for an avatar, and {entry.name} is none; leave them out")
     prompt = AVATAR_PROMPT if entry.driving_features is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")
@@ -148,6 +151,7 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     if width * height > MOST_PIXELS * entry.size[0] * entry.size[1]:  # one chunk would block the device
         usual = f"{entry.size[0]}x{entry.size[1]}"
         raise InvalidRequestError(f"size {take.size} is too large; {entry.name} draws {usual} by itself")
+    require_drawable(take, entry)
     return take
 
 

@@ -29,7 +29,9 @@ GRAMMAR = frozenset({"a", "the", "in", "on", "at", "by", "over"})  # trained wor
 _EMPHASIS = re.compile(r"\(([^():]{1,200}):\s*([0-9]+(?:\.[0-9]+)?)\s*\)")
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _BREAK = "|"  # stands for punctuation, over which no phrase and no negation reaches
-_OF_ADJECTIVES = frozenset({"not", "isn't", "isnt", "aren't", "arent", "nicht", "hardly", "不"})  # negate no noun
+_OF_ADJECTIVES = frozenset(
+    {"not", "non", "isn't", "isnt", "aren't", "arent", "nicht", "hardly", "不"}
+)  # negate no noun
 _LONGEST_WORD = 20  # letters of a word of which misspellings are looked for
 _REACH = 4  # words over which a negation looks for what it negates
 
@@ -221,7 +223,9 @@ def _negate(tokens: Sequence[_Token]) -> None:
             if _attribute(tokens[follower]) != _attribute(tokens[target]):
                 break
             tokens[follower].negated = True
-        if folded(token.text) not in _OF_ADJECTIVES:  # `no red ball` takes back the ball as well
+        article = any(folded(t.text) in ("a", "an") for t in tokens[at + 1 : target])
+        # `no red ball` and `not a red ball` take back the ball as well, `not red` does not
+        if article or folded(token.text) not in _OF_ADJECTIVES:
             for described, noun in itertools.pairwise(tokens[target:]):
                 if _attribute(described) not in ("size", "colour") or _attribute(noun) not in ("colour", "subject"):
                     break
@@ -325,9 +329,12 @@ def _spellings(key: str) -> set[str]:
 
 def _nothing(tokens: Sequence[_Token], unknown: dict[str, list[str]], model: str) -> str:
     """Say that nothing is understood, what comes near, and what could be said."""
-    words = [t.text for t in tokens if t.text != _BREAK and t.text not in GRAMMAR]
+    words = [t.text for t in tokens if t.text != _BREAK]
     near = [f"{word[:20]}: {', '.join(ways[:2])}" for word, ways in unknown.items() if ways][:2]
     hint = f" (near are {'; '.join(near)})" if near else ""
     draws = ", ".join(WORDINGS["subject"])
     rest = ", ".join(w for a in ("colour", "motion", "place", "light") for w in WORDINGS[a])
-    return f"{model} knows no word of {' '.join(words)[:60]!r}{hint}; it knows: {draws}; {rest}; rain, snow, fog"
+    why = f"{model} knows no word of {' '.join(words)[:60]!r}{hint}"
+    if negated := list(dict.fromkeys(t.text for t in tokens if t.negated)):
+        why = f"{' and '.join(negated)[:60]} is negated, and nothing else is said that {model} draws"
+    return f"{why}; it knows: {draws}; {rest}; rain, snow, fog"

@@ -107,7 +107,8 @@ class ChunkProducer:
         if self._sound is not None:
             raise ValueError("an avatar's take has no way back; interrupt what it says, or begin a new one")
         if latent > self.history.length:
-            raise ValueError(f"latent {latent} is not held; one can go back to {self.oldest}")
+            held = "nothing is yet" if self.oldest is None else f"one can go back to {self.oldest}"
+            raise ValueError(f"latent {latent} is not held; {held}")
         self._rewind_to = self._rollout.hold(latent) if latent else 0
         self.wake()
 

@@ -8,6 +8,19 @@ from models.catalog import Entry
 from models.generator import SizeError
 from streaming.take.take_file import Take, TakeError
 
+MOST_TIMES = 64  # a model's own number of pixels: more takes tens of gigabytes before the first frame
+
+
+def require_drawable(take: Take, entry: Entry) -> None:
+    """Raise SizeError unless the model can draw the size of a take: whole patches, and no more than memory holds."""
+    (width, height), (_, down, across) = take.width_height(entry.size), entry.transformer["patch_size"]
+    if width % (entry.stride * across) or height % (entry.stride * down):
+        least = f"{entry.stride * across}x{entry.stride * down}"
+        raise SizeError(f"size {width}x{height} is not a multiple of {least}, which {entry.name} draws in")
+    if width * height > MOST_TIMES * entry.size[0] * entry.size[1]:
+        most = f"{entry.name} draws {entry.size[0]}x{entry.size[1]}, and at most {MOST_TIMES} times as many pixels"
+        raise SizeError(f"size {width}x{height} is too large: {most}")
+
 
 def notes_on(take: Take, entry: Entry) -> list[str]:
     """Return a line for each cue of a take that has no effect: after the end, or replaced on the same chunk.
@@ -15,10 +28,7 @@ def notes_on(take: Take, entry: Entry) -> list[str]:
     TakeError if the take has the sound or the portrait of an avatar and the model draws none, SizeError if the model
     cannot draw its size.
     """
-    (width, height), (_, down, across) = take.width_height(entry.size), entry.transformer["patch_size"]
-    if width % (entry.stride * across) or height % (entry.stride * down):
-        least = f"{entry.stride * across}x{entry.stride * down}"
-        raise SizeError(f"size {width}x{height} is not a multiple of {least}, which {entry.name} draws in")
+    require_drawable(take, entry)
     if entry.driving_features is None:
         for name, value in (("sound", take.sound), ("reference", take.reference)):
             if value is not None:

@@ -100,9 +100,10 @@ def rows() -> list[Row]:
     for body in bodies:
         add({400, 422}, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
     for body in (
-        '{"prompt": "x", "size": "big"}', '{"prompt": "x", "size": "0x0"}', '{"prompt": "x", "size": "33x33"}',
-        '{"prompt": "x", "size": "99999x99999"}', '{"prompt": "x", "size": "-1x5"}', '{"prompt": "  "}',
-        '{"prompt": "x", "set": {"anchor": "floating"}}', '{"prompt": "x", "size": "4096x4096"}',
+        '{"prompt": "a fish", "size": "big"}', '{"prompt": "a fish", "size": "0x0"}',
+        '{"prompt": "a fish", "size": "33x33"}',
+        '{"prompt": "a fish", "size": "99999x99999"}', '{"prompt": "a fish", "size": "-1x5"}', '{"prompt": "  "}',
+        '{"prompt": "a fish", "set": {"anchor": "floating"}}', '{"prompt": "a fish", "size": "4096x4096"}',
     ):  # fmt: skip
         add(400, "POST", "/api/sessions", body, content_type="application/json", **AUTH)
     for model in ("nope", "../pocket", "/etc/passwd", "pocket\\u0000", ""):
@@ -110,7 +111,7 @@ def rows() -> list[Row]:
             404,
             "POST",
             "/api/sessions",
-            f'{{"prompt": "x", "model": "{model}"}}',
+            f'{{"prompt": "a fish", "model": "{model}"}}',
             content_type="application/json",
             **AUTH,
         )
@@ -118,7 +119,7 @@ def rows() -> list[Row]:
         409,
         "POST",
         "/api/sessions",
-        '{"prompt": "x", "model": "longlive-1.3b"}',
+        '{"prompt": "a fish", "model": "longlive-1.3b"}',
         content_type="application/json",
         **AUTH,
     )

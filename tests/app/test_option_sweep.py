@@ -161,6 +161,7 @@ def test_numbers_have_both_bounds(
 def test_refusals_come_before_heavy_imports(tmp_path: Path) -> None:
     """One process answers many mistakes, and has imported neither torch nor a web server afterwards."""
     (tmp_path / "a.mp4").mkdir()
+    (tmp_path / "speech.mp4").write_bytes(b"")
     mistakes = [
         ["--version"],
         ["--help"],
@@ -177,6 +178,7 @@ def test_refusals_come_before_heavy_imports(tmp_path: Path) -> None:
         ["render", "example", "--device", "bogus"],
         ["avatar", "--say", "x", "--engine", "onnx:int4"],
         ["avatar", "--audio", "none.wav"],
+        ["avatar", "--audio", "speech.mp4", "-o", "../" + tmp_path.name + "/speech.mp4"],
         ["avatar", "--audio", "none.wav", "--say", "x"],
         ["avatar", "--say", "x", "--face", "bo", "--portrait", "x.png"],
         ["avatar", "--say", "x", "-o", "/proc/x.mp4"],

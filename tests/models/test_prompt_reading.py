@@ -94,6 +94,8 @@ def test_synonyms_and_other_languages_become_the_caption_that_they_mean(prompt: 
         ("a ball, not small", "a large ball"),
         ("a red ball instead of a cube", "a red ball"),
         ("no red ball, a fish", "a fish"),
+        ("not a red ball but a blue fish", "a blue fish"),
+        ("a non-red ball", "a ball"),
         ("ein Ball ohne Schnee", "a ball in clear weather"),
         ("kein roter Ball, sondern ein Fisch", "a fish"),
         ("der Ball hüpft nicht", "a ball"),
@@ -209,3 +211,12 @@ def test_no_memory_goes_into_the_spelling_of_a_word_of_thousands_of_letters() ->
         read("a" * 3999)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [("no red ball", "^red and ball is negated, and nothing else is said"), ("the", "knows no word of 'the'")],
+)
+def test_a_prompt_that_shows_nothing_is_refused_with_what_it_says(prompt: str, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        read(prompt)

@@ -116,7 +116,7 @@ MOVERS = (
     "passing soars soar soaring hovers hover hovering heads heading wanders wandering"
 )
 NEGATORS = (
-    "no not without never none nor neither isn't aren't doesn't don't cannot can't won't didn't wasn't nothing "
+    "no non not without never none nor neither isn't aren't doesn't don't cannot can't won't didn't wasn't nothing "
     "lacking minus "
     "isnt arent doesnt dont cant wont lacks lack avoid avoiding except excluding absent absence stop stops stopped "
     "stopping ceases instead rather hardly"

@@ -365,6 +365,15 @@ def test_cues_without_effect_are_noted() -> None:
     assert notes_on(parse("length: 6s\ncues:\n  - {at: 3s, prompt: two}\n  - prompt: one\n", "t.yaml"), POCKET) == []
 
 
+@pytest.mark.parametrize(
+    ("size", "says"), [("32000x32000", "at most 64 times"), ("2080x2048", "too large"), ("1x1", "32x32")]
+)
+def test_a_size_that_no_machine_holds_is_refused_before_the_work(size: str, says: str) -> None:
+    take = Take(size=size, cues=[CueLine(prompt="one")])
+    with pytest.raises(UserError, match=says):
+        notes_on(take, POCKET)
+
+
 def test_an_avatars_files_do_not_go_with_another_model() -> None:
     take = parse("cues:\n  - prompt: a red ball\nsound: a.wav\n", "t.yaml")
     with pytest.raises(TakeError, match=r"sound: a.wav is for an avatar, and pocket is none"):
