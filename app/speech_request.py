@@ -7,13 +7,13 @@ from weakref import WeakKeyDictionary
 
 from streaming.speech.avatar import Avatar
 
-AT_ONCE = 2  # sounds that are decoded or synthesised at a time; each takes a process or a decoder
+AT_ONCE = 2  # sounds decoded or synthesised at the same time
 
 
 class SpeechOrder:
     """Give requests for one avatar a lock, which they take in the order of their arrival.
 
-    An interruption begins a new order: a later request does not wait for those that the interruption made void.
+    An interruption replaces the lock, so that later requests do not wait for those that the interruption cancelled.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Sound that drives an avatar: a file of any kind as 16 kHz mono, piece by piece, in which the voice is heard."""
+"""Read a sound file of any kind as the 16 kHz mono voice that drives an avatar, piece by piece."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streaming.speech.voice_mix import ChannelMeter, ConstantRemover, plain_mix
 
 __all__ = ["RATE", "Levelling", "Sound", "SpeechError", "Voice", "read", "voice_in", "whole"]
 
-FLOOR = -50.0  # dBFS; below it nobody speaks
+FLOOR = -50.0  # dBFS below which no sound counts as speech
 FARTHEST = 20.0  # dB that a sound is brought up; it is brought down by as much as it takes
 
 Sound = NDArray[np.float32]  # 16 kHz mono [samples], −1…1
@@ -36,10 +36,10 @@ def read(source: Path | BinaryIO) -> Iterator[Sound]:
 
 @dataclass
 class Levelling:
-    """Measures piece by piece how loud the speech in a sound is."""
+    """Measure piece by piece how loud the speech in a sound is."""
 
     samples: int = 0
-    _energy: float = 0.0  # of 20 ms blocks in which somebody speaks
+    _energy: float = 0.0  # of the 20 ms blocks that count as speech
     _blocks: int = 0
 
     def add(self, sound: Sound) -> None:
@@ -75,7 +75,7 @@ class Voice:
     samples: int  # at 16 kHz
     gain: float
     mix: Channels  # [channels], weights
-    constant: bool  # whether a constant is taken out
+    constant: bool  # whether a constant offset is removed
     name: str  # 16 hexadecimal digits that differ where the mouth hears something else
     notes: tuple[str, ...]  # what a person should know of the file
 
@@ -95,8 +95,8 @@ class Voice:
 def voice_in(source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> Voice:
     """Read a sound file once and find the voice in it.
 
-    Channels that cancel each other are not added up, a constant is taken out, and speech is brought to LEVEL. Raises
-    SpeechError as `read` does and beyond `most_seconds`.
+    Channels that cancel each other are not added up, a constant offset is removed, and speech is brought to LEVEL.
+    Raises SpeechError as `read` does, and for a sound of more than `most_seconds`.
     """
     file = SoundFile(source, most_seconds)
     meter: ChannelMeter | None = None
@@ -113,9 +113,9 @@ def voice_in(source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> Voi
     levelling.add_power(meter.power(mix))
     notes = [*file.facts.notes(), *doubt]
     if meter.constant:
-        notes.append("a constant in it is taken out")
+        notes.append("a constant offset (DC) was removed")
     if not levelling.speaks:
-        notes.append(f"nobody speaks in it: it is never louder than {FLOOR:.0f} dBFS")
+        notes.append(f"no speech was found: the sound is never louder than {FLOOR:.0f} dBFS")
     if doubt or meter.constant:
         digest.update(mix.tobytes() + bytes([meter.constant]))
     named = tuple(f"{file.name}: {note}" for note in notes)

@@ -1,4 +1,4 @@
-"""What makes a session an avatar: a portrait that speaks, listens and can be interrupted.
+"""Make a session an avatar: a portrait that speaks, listens and can be interrupted.
 
 sounds and microphone → speech queue → live sound → chunks and their sound → playout → encoders → viewers
 """
@@ -23,12 +23,12 @@ from streaming.speech.soundtrack import Samples
 from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
 from streaming.transport.events import AvatarEvent, Event, InterruptedEvent, StatusEvent
 
-GONE = 12  # frames, 480 ms, after which a microphone that sends nothing, not even silence, is not there
-PAUSE = 8  # silent frames, 320 ms, after which it no longer counts as speaking
+GONE = 12  # frames (480 ms) without any samples from the microphone, after which it counts as disconnected
+PAUSE = 8  # silent frames (320 ms) after which the avatar no longer counts as speaking
 
 
 class AvatarMaker(Protocol):
-    """Makes the avatar of a session out of what the session has; `functools.partial(Avatar, ...)` is one."""
+    """Make the avatar of a session from the parts of the session, as `functools.partial(Avatar, ...)` does."""
 
     def __call__(
         self,
@@ -38,11 +38,11 @@ class AvatarMaker(Protocol):
         wake: Callable[[], None],
         clock: Clock,
     ) -> Avatar:
-        """Return the avatar."""
+        """Return the avatar; the arguments are those of `Avatar`."""
 
 
 class Avatar:
-    """Decides what is said and when it is silent. Where nothing is said the film is driven by silence, and goes on."""
+    """Decide what an avatar says and when it is silent; where it says nothing, silence drives the film."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Avatar:
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """Speak through a playout; `tell` gets events, `wake` is called when chunks are to be drawn anew.
+        """Speak through a playout; `tell` gets events, and `wake` is called when chunks must be drawn anew.
 
         With a `reader` of faces, listeners are told at a low rate how well the mouth follows and the face holds.
         """
@@ -72,11 +72,11 @@ class Avatar:
 
     @property
     def epoch(self) -> int:
-        """Count the interruptions so far: what was asked for in an earlier epoch is stale."""
+        """Return the number of interruptions so far; a request from an earlier epoch is stale."""
         return self.interruptions.epoch
 
     def with_status(self, status: StatusEvent) -> StatusEvent:
-        """Add to a session's status what the avatar does and what waits to be spoken."""
+        """Return a session's status with the avatar's state, microphone use and level, and the seconds left to say."""
         facts = {
             "state": self.state,
             "use": self.queue.use,
@@ -87,15 +87,15 @@ class Avatar:
         return status.model_copy(update=facts)
 
     def say(self, sound: Sound) -> None:
-        """Speak a sound [samples], −1…1, after what waits; SpeechQueueError if too much would wait."""
+        """Speak a 16 kHz sound ([samples], −1…1) after those that wait; SpeechQueueError if too much would wait."""
         self.queue.say(sound)
         self._settle()
 
     def hear(self, sound: Samples) -> None:
-        """Listen to the microphone of the viewer who controls the session.
+        """Take samples ([samples] int16, 16 kHz) from the microphone of the viewer who controls the session.
 
-        Speech interrupts an avatar that speaks, also speech that began before it. The voice of a puppet is no
-        interruption, unless another sound is being read.
+        Speech interrupts a speaking avatar, even if the speech began first. The voice of a puppet interrupts only a
+        sound that was handed over whole.
         """
         self._listened = self._playout.released
         speaks, puppet = self.state is AvatarState.SPEAKING, self.queue.use is MicrophoneUse.PUPPET
@@ -105,9 +105,9 @@ class Avatar:
         self._settle()
 
     def interrupt(self, why: str, *, live: bool = True) -> None:
-        """Silence it with the next frame; its mouth closes as soon as that can be drawn.
+        """Silence the avatar from the next frame on; the mouth closes as soon as a closed mouth can be drawn.
 
-        `why` is told to the listeners. Without `live`, what the microphone of a puppet gave is still spoken.
+        `why` goes into the event. Without `live`, sound that the microphone of a puppet gave is still spoken.
         """
         self.queue.clear(live=live)
         if self.interruptions.interrupt(self._playout.next_frame):

@@ -1,32 +1,32 @@
-"""When a film is drawn anew: an avatar was interrupted, and what it was about to say is not wanted any more."""
+"""Decide when an interruption of an avatar means that chunks are drawn anew, and from which latent."""
 
 from __future__ import annotations
 
 from models.time_grid import TimeGrid, latent_of
 from streaming.speech.soundtrack import Samples
 
-BARELY = 2  # frames that are not worth a chunk of their own
+BARELY = 2  # frames left of a chunk that are too few to draw it anew
 
 
 class GivenUpError(Exception):
-    """Ends a chunk that is being drawn, as what it was to show is no longer wanted."""
+    """End the drawing of a chunk whose content an interruption made useless."""
 
 
 class Interruptions:
-    """Counts interruptions, and decides which of them call for drawing anew and from where.
+    """Count interruptions, and decide which of them require chunks to be drawn anew and from where.
 
-    Where nothing was said since the last interruption, what is drawn is that silence already: to begin it anew each
-    time, as a key that is held down would have it, would never show it.
+    If nothing was said since the last interruption, the chunks being drawn are silent already and are not begun again.
+    Otherwise a key that is held down would restart the drawing for ever, and no silent chunk would be finished.
     """
 
     def __init__(self) -> None:
-        self.epoch = 0  # interruptions so far: what was asked for in another epoch is stale
-        self.generation = 0  # interruptions that had something to silence: what was drawn in another one is stale
-        self._silent = True  # nothing but silence is being drawn, or is about to be, since the newest of those
-        self._pending: int | None = None  # frame of the take
+        self.epoch = 0  # interruptions so far; a request from an earlier epoch is stale
+        self.generation = 0  # interruptions that had sound to silence; a chunk of an earlier one is stale
+        self._silent = True  # whether all chunks given sound since the newest of those were silent
+        self._pending: int | None = None  # frame of the take from which to be silent; None once `take` has returned it
 
     def interrupt(self, frame: int) -> bool:
-        """Interrupt before the take's frame `frame`; returns whether there is something to silence."""
+        """Interrupt before the take's frame `frame`, and return whether there is sound to silence."""
         self.epoch += 1
         if self._silent:
             return False
@@ -36,25 +36,25 @@ class Interruptions:
         return True
 
     def gave(self, sound: Samples) -> None:
-        """Note the sound that the next chunk hears."""
+        """Note the sound that the next chunk is given."""
         self._silent = self._silent and not sound.any()
 
     def take(self) -> int | None:
-        """Return the frame from which to draw anew, once; None if there was no interruption since."""
+        """Return the frame from which to draw anew, once; None if there was no interruption since the last call."""
         frame, self._pending = self._pending, None
         return frame
 
     def check(self) -> None:
-        """Raise GivenUpError if the chunk that is being drawn is not wanted any more; asked from the device thread."""
+        """Raise GivenUpError if the chunk being drawn is stale; called from the device thread."""
         if self._pending is not None:
             raise GivenUpError
 
     @staticmethod
     def soonest(grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
-        """Return the latent from which to draw anew: of the chunk that is on screen once it is drawn.
+        """Return the latent from which to draw anew: the start of the chunk that is on screen once it is drawn.
 
-        A chunk that was shown by then would be drawn for nobody, and one that is nearly over leaves no time for the
-        next. `production` frames play while a chunk is made, `length` latents are drawn.
+        An earlier chunk would be shown already by then, and a chunk that is nearly over leaves no time to draw the
+        next one. `production` frames play while a chunk is drawn; `length` latents of the take exist.
         """
         shown = next_frame + round(production) + BARELY
         return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), length)

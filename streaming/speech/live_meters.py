@@ -1,6 +1,6 @@
-"""Live meters of an avatar: does the mouth follow the sound, does the face stay itself? Told every two seconds.
+"""Measure every two seconds how well a live avatar's mouth follows its sound and how well its face is preserved.
 
-They read what was shown and heard, on a thread of their own: nothing waits for them.
+The measurement reads released frames and their sound on a worker thread, so that playing does not wait for it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 EVERY = 2.0  # seconds
 WINDOW = 6 * FPS  # frames that are compared
-ENOUGH = 4 * FPS
-SPEECH = 0.3  # of the window that must be speech: a lag of silence means nothing
+ENOUGH = 4 * FPS  # frames from which lip sync is measured
+SPEECH = 0.3  # share of the window that must be speech, because silence has no lag
 
 
 class LiveMeters:
-    """Keeps the newest seconds of a film and reads each frame once."""
+    """Keep the newest seconds of a film, and read the face in each frame once."""
 
     def __init__(self, reader: FaceReader, portrait: Reference) -> None:
         self._reader = reader
@@ -41,11 +41,11 @@ class LiveMeters:
         self._sound: deque[Samples] = deque(maxlen=WINDOW)
 
     def add(self, picture: Picture, sound: Samples) -> None:
-        """Take a frame that was shown, and what was heard with it."""
+        """Add a frame that was shown, [H, W, 3] RGB uint8, with its sound, [640] int16."""
         self._unread.append((picture, sound))
 
     async def run(self, tell: Callable[[MetersEvent], None], watched: Callable[[], bool]) -> None:
-        """Measure every EVERY seconds while `watched` says that there is a viewer, and `tell`; until cancelled."""
+        """Measure every EVERY seconds while `watched()` is true and pass the result to `tell`, until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             new = list(self._unread)
@@ -53,7 +53,7 @@ class LiveMeters:
             if watched() and new:
                 try:
                     tell(await asyncio.to_thread(self.read, new))
-                except Exception:  # the film is worth more than what is said of it
+                except Exception:  # a failed measurement must not end the film
                     log.exception("the meters stopped")
                     return
             else:
@@ -61,7 +61,7 @@ class LiveMeters:
                 self._sound.clear()
 
     def read(self, new: list[tuple[Picture, Samples]]) -> MetersEvent:
-        """Measure the newest frames, each with its sound."""
+        """Return what the newest frames with their sounds show; `sync` is None without enough speech."""
         frames = np.stack([picture for picture, _ in new])
         if not len(self._who):
             self._who = self._reader.identity(self._portrait)[0]

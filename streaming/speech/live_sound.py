@@ -1,12 +1,12 @@
-"""The sound of a live avatar: every chunk is given what it hears, and every frame what is heard with it.
+"""Give each chunk of a live avatar the sound that drives it, and each frame the sound that is played with it.
 
     speech queue → given to the chunk that is drawn next → frames, each with its own sound → playout
 
-When the avatar is interrupted, what waits to be played is silent at once, and the chunk that will be on screen by the
-time it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face stays where it is
-and only the mouth closes. The chunk before may have heard up to 200 ms of what is taken back; that stays in the sound
-beside the take, and a cue on the redrawn chunk says that from there on it is not heard. So a render of both gives the
-same latents.
+When the avatar is interrupted, the frames that wait are silenced at once. The chunk that will be on screen by the time
+it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face keeps its pose and only
+the mouth closes. The chunk before may have heard up to 200 ms of the sound that is taken back. Those samples stay in
+the sound file of the take, and a cue on the redrawn chunk marks them as not heard, so that a render of the take and its
+sound gives the same latents.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import Samples, Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
 
-PATIENCE = 0.25  # seconds for which a chunk waits for a microphone that has stopped to send
+PATIENCE = 0.25  # seconds for which a chunk waits for the next samples of a microphone
 LOOK_EVERY = 0.005  # seconds
 
 
 class LiveSound:
-    """Gives what the speech queue holds, chunk by chunk, and remembers it until it has been heard."""
+    """Hand the samples of the speech queue to chunks, and keep them until their frames are released."""
 
     def __init__(self, model: Model, portrait: Reference, queue: SpeechQueue, clock: Clock) -> None:
         """Drive `model` with the portrait and the sounds of the queue."""
@@ -55,19 +55,19 @@ class LiveSound:
         self._track = Soundtrack(sound)
 
     async def wait(self, first: int, wanted: Callable[[], bool]) -> None:
-        """Wait a little, while `wanted`, for a microphone that gives the rest of what the chunk at `first` hears."""
+        """Wait up to PATIENCE, while `wanted()`, until the microphone has given what the chunk at `first` needs."""
         missing, until = self._missing(first), self._clock() + PATIENCE
         while self._queue.awaits(missing) and wanted() and self._clock() < until:
             await self._clock.sleep(LOOK_EVERY)
 
     def give(self, first: int) -> Samples:
-        """Give the chunk at latent `first` the sound that it hears, and return it."""
+        """Hand the chunk at latent `first` the samples that it needs beyond those given before, and return them."""
         sound = self._queue.next(self._missing(first))
         self._drive.hear(sound)
         return sound
 
     def keep(self, sound: Samples) -> None:
-        """Remember sound that was given; OSError if its file cannot grow, which then is closed."""
+        """Keep samples that were given to a chunk; OSError if the file cannot grow, and the file is then closed."""
         try:
             self._track.add(sound)
         except OSError:
@@ -75,7 +75,7 @@ class LiveSound:
             raise
 
     def silence(self, frame: int, at: int) -> None:
-        """Take back what follows frame `frame` of the take, but for what the chunks before latent `at` have heard."""
+        """Take back the sound after frame `frame` of the take, except what chunks before latent `at` have heard."""
         silent = max(FRAME * frame, self._drive.heard(at)) if at else 0
         self._drive.hush(silent)
         self._track.hush(silent)
@@ -86,7 +86,7 @@ class LiveSound:
         return FRAME * frame < self._drive.heard(at)
 
     def with_frames(self, frames: list[Shown]) -> list[Shown]:
-        """Return consecutive frames of the take, each with what is heard with it."""
+        """Return consecutive frames of the take, each with its sound."""
         sounds = self._track.frames(frames[0].frame, len(frames))
         return [
             replace(frame, sound=SILENCE if frame.frame < self._mute_before else sound)

@@ -1,4 +1,4 @@
-"""A microphone over WebRTC: whatever a browser sends becomes 16 kHz mono, piece by piece, until it ends."""
+"""Receive a microphone over WebRTC, and convert its sound to 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streaming.speech.soundtrack import Samples
 
 
 async def listen(track: MediaStreamTrack, hear: Callable[[Samples], None]) -> None:
-    """Hand over every piece as it comes, until the track ends. A microphone that falls silent may send nothing."""
+    """Call `hear` with each piece ([samples] int16, 16 kHz mono) until the track ends; a muted track may send none."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     while True:
         try:
             frame = await track.recv()
         except MediaStreamError:
             return
-        frame.pts = None  # after a microphone was away its times jump; what comes is simply next
+        frame.pts = None  # time stamps jump after a pause of the sender; pieces are joined without a gap
         for piece in resampler.resample(frame):
             hear(piece.to_ndarray()[0])

@@ -1,4 +1,4 @@
-"""A picture on trial: what the model makes of it within a second, in silence and at something like a vowel."""
+"""Check a portrait: draw a second of it in silence and a second at a vowel-like sound, and judge both."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from models.driving_signal import RATE, DrivingSignal
 from models.judge import face_reader
 from models.judge.face_reader import FaceReader
 
-CHUNKS = 2  # of each take, about a second
+CHUNKS = 2  # chunks of each take, about a second
 DRAWS = 2 * CHUNKS
-LOUD = 0.2  # RMS of the vowel
+LOUD = 0.2  # root mean square of the vowel
 # the worst of 30 faces of its world keeps a likeness of .92 at 18 dB and opens its mouth by .80; scenes of pocket's
 # world keep 15 to 23 dB and "open" by .12 to .48, noise keeps a likeness of .05 at 10 dB, plain grey one of .27 or a
 # shut mouth
@@ -33,7 +33,7 @@ def installed_face_reader() -> FaceReader | None:
 
 
 class Trial:
-    """Draws two short takes of a portrait, in silence and at a vowel. Each of DRAWS calls of `draw` draws one chunk."""
+    """Draw two short takes of a portrait, in silence and at a vowel; each of DRAWS calls of `draw` draws one chunk."""
 
     def __init__(self, model: Model, portrait: Reference) -> None:
         self._model, self._portrait = model, portrait
@@ -45,7 +45,7 @@ class Trial:
         self._drives[1].hear((vowel * LOUD / np.sqrt(np.square(vowel).mean())).clip(-1, 1).astype(np.float32))
 
     def draw(self) -> None:
-        """Draw the next chunk of the take that is behind."""
+        """Draw the next chunk of the shorter of the two takes."""
         generator = self._model.generator
         state, drive = min(zip(self._takes, self._drives, strict=True), key=lambda take: take[0].index)
         cues: list[Cue] = [] if state.index else [Prompt(AVATAR_PROMPT), self._portrait]
@@ -55,9 +55,9 @@ class Trial:
         generator.commit(state)
 
     def doubt(self, reader: FaceReader) -> str | None:
-        """Return one line for a picture that does not stay itself, or whose mouth does not open at a voice.
+        """Return one line for a person if the picture is not preserved, or no mouth opens at the vowel.
 
-        None for a face of the model's world.
+        Return None for a face that the model can animate.
         """
         silent, loud = self._last
         given = np.frombuffer(self._portrait.pixels, np.uint8).reshape(silent.shape)
@@ -73,7 +73,7 @@ class Trial:
 
 
 def doubt(model: Model, portrait: Reference) -> str | None:
-    """Run a whole trial and return its doubt; None also where faces cannot be read."""
+    """Run a whole trial and return its doubt; None also if no reader of faces is installed."""
     reader = installed_face_reader()
     if reader is None:
         return None

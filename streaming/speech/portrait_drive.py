@@ -1,4 +1,4 @@
-"""What drives the film of a portrait that speaks: a rollout is given this as its drive source, live and offline."""
+"""Drive the rollout of a speaking portrait, live and offline, with the portrait and its sound."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.speech.audio_file import Sound
 from streaming.speech.soundtrack import Samples, as_sound
 
-KEPT_CHUNKS = 3  # of the past whose sound is remembered: an interruption goes back two at most
+KEPT_CHUNKS = 3  # chunks of the past whose sound is kept; an interruption goes back two at most
 
 
 class PortraitDrive:
-    """Turns a portrait and its sound into cues and driving tokens: the same of both give the same latents.
+    """Turn a portrait and its sound into cues and driving tokens; equal inputs give equal latents.
 
-    Sound comes piece by piece, and is read no further than the chunk that hears it, or is handed over by `hear`.
-    Where there is none, the portrait hears silence.
+    Sound is read piece by piece, no further than the next chunk needs, or is handed over by `hear`. Past its end the
+    portrait hears silence.
     """
 
     def __init__(self, model: Model, portrait: Reference, sound: Iterable[Sound] = (), gain: float = 1.0) -> None:
-        """Read pieces of 16 kHz mono sound, −1…1, from the start of the take; `gain` is what they are multiplied by."""
+        """Read pieces of 16 kHz mono sound, −1…1, from the start of the take; each is multiplied by `gain`."""
         self._config, self._device = model.entry.rollout, model.generator.device
         self._portrait, self._sound, self._gain = portrait, iter(sound), gain
         self._signal = DrivingSignal()
 
     def cues(self, latent: int) -> list[Cue]:
-        """Return the portrait where the take begins: it comes with the first prompt."""
+        """Return the portrait for latent 0, where it lands with the first prompt, and nothing for later latents."""
         return [self._portrait] if latent == 0 else []
 
     def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
@@ -45,12 +45,12 @@ class PortraitDrive:
             self._signal.forget(kept)
         self._signal.forget(kept)
         for cue in cues:
-            if isinstance(cue, Hush):  # what only earlier latents heard may be forgotten
+            if isinstance(cue, Hush):  # sound that only earlier latents heard may be dropped already
                 self._signal.mute(FRAME * max(cue.frame, FRAMES_PER_LATENT * (first - 1)), self.heard(first))
         return torch.from_numpy(self._signal.latents(first, drawn))[None].to(self._device)
 
     def heard(self, latent: int) -> int:
-        """Return how many samples the chunks before `latent` heard, for themselves and for their knot."""
+        """Return how many samples the chunks before `latent`, knots included, have heard."""
         return heard_before(latent + self._config.knot) if latent else 0
 
     def needs(self, first: int) -> int:
@@ -58,11 +58,11 @@ class PortraitDrive:
         return heard_before(first + self._config.latents_drawn(first))
 
     def hear(self, sound: Samples) -> None:
-        """Take the samples that follow those before."""
+        """Append samples [samples] int16."""
         self._signal.hear(as_sound(sound))
 
     def hush(self, at: int) -> None:
-        """Forget what was handed over from sample `at` on; ValueError if that is more than eight seconds ago."""
+        """Drop the samples from `at` on; ValueError if that is more than eight seconds ago."""
         self._signal.hush(at)
 
 

@@ -1,8 +1,7 @@
-"""Picture files that become the portrait of an avatar: read by one decoder, under limits, laid on a ground, upright.
+"""Read picture files as portraits of an avatar, under limits, on an opaque ground and upright.
 
-The kind of a file is told by its first bytes and only that decoder is asked. It says itself how large the picture is,
-before a pixel is decoded. A picture is reduced in strips as it was stored; colours, transparency and orientation are
-settled on the small picture.
+The first bytes of a file choose the only decoder that is used. Its size is checked before a pixel is decoded. A picture
+is reduced in strips as it was stored; colours, transparency and orientation are settled on the small picture.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def _limits(decoder: str) -> tuple[int, int]:
 
 
 class _Reader:
-    """Reads one picture file; `notes` grows as something about it turns out."""
+    """Read one picture file; `notes` collects what a person should know of it."""
 
     def __init__(self, data: bytes, kind: str, name: str) -> None:
         self._data, self._kind, self._decoder, self._name = data, kind, FORMATS[kind], name

@@ -1,4 +1,4 @@
-"""Sound files of many kinds, decoded packet by packet: damaged parts are skipped, and how much was lost is known.
+"""Decode sound files of many kinds packet by packet; damaged parts are skipped, and the loss is measured.
 
 Time is kept: where packets are missing and the file says so by its time stamps, silence stands in their place.
 """
@@ -76,9 +76,9 @@ class SoundFacts:
             whole = f"{max(self.declared or 0.0, self.seconds):.1f} s"
             left = "silent" if self.filled > missing else "left out"
             if missing > NOTABLE and not self.filled and not self.failed:
-                out.append(f"it breaks off: {self.seconds:.1f} s of {whole} are there")
+                out.append(f"the file breaks off: {self.seconds:.1f} s of {whole} are there")
             else:
-                out.append(f"it is damaged: {max(lost, 0.01):.2f} s of {whole} cannot be decoded and are {left}")
+                out.append(f"the file is damaged: {max(lost, 0.01):.2f} s of {whole} cannot be decoded and are {left}")
         if self.jumps:
             out.append("its time stamps jump; the parts are joined")
         if self.broken:
@@ -89,7 +89,7 @@ class SoundFacts:
 
 
 class SoundFile:
-    """Reads one file, from its start at each call of `blocks`; `facts` are those of the newest pass."""
+    """Read one file, from its start at each call of `blocks`; `facts` are those of the newest pass."""
 
     def __init__(self, source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> None:
         """Read a path, or a seekable file, of which errors speak as `the sound`."""
@@ -257,7 +257,7 @@ class SoundFile:
 
 
 class _Rated:
-    """Brings channels to a rate; without one they stay as they are."""
+    """Resample channels to a rate; without a rate they stay as they are."""
 
     def __init__(self, rate: int | None) -> None:
         self._rate, self._from = rate, rate

@@ -1,6 +1,6 @@
-"""What an avatar's mouth was given, sample by sample from the start of its take: heard with its frames, kept in a file.
+"""Keep the samples that drove an avatar from the start of its take, for its frames and in a WAV file.
 
-16 kHz mono, 16 bit: what lies in the file is exactly what drove the take, so a render of both gives the same latents.
+The file (16 kHz mono, 16 bit) holds exactly the samples that drove the take, so a render gives the same latents.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from streaming.speech.audio_file import Sound
 
 Samples = NDArray[np.int16]  # 16 kHz mono [samples]
 
-KEPT = 10 * RATE  # samples in memory, far beyond what may wait to be played
+KEPT = 10 * RATE  # samples in memory; far fewer wait to be played
 HEADER = 44  # bytes
-UNKNOWN = (
-    0xFFFFFFFF  # bytes that a header can speak of, 37 hours; from there on it says this, and readers read to the end
-)
+UNKNOWN = 0xFFFFFFFF  # size in a header from 4 GiB (37 hours) on, where readers read to the end of the file
 
 
 class Soundtrack:
-    """Keeps samples, in a whole WAV file at any moment if there is a path; an interruption takes back the newest."""
+    """Keep samples in memory and, with a path, in a WAV file that is valid at any moment."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Begin with no samples; OSError if the file cannot be begun."""
@@ -34,19 +32,19 @@ class Soundtrack:
         self._write(self._newest)
 
     def add(self, sound: Samples) -> None:
-        """Append samples; OSError if the disk does not take them, in memory they are kept all the same."""
+        """Append samples; OSError if they cannot be written, in which case memory still holds them."""
         at, self.length = self.length, self.length + len(sound)
         self._newest = np.concatenate([self._newest, sound])[-KEPT:]
         self._write(sound, at)
 
     def hush(self, at: int) -> None:
-        """Forget what follows sample `at`; what is added next stands there."""
+        """Drop the samples from `at` on; the next `add` continues there."""
         back = max(0, self.length - at)
         self._newest = self._newest[: len(self._newest) - back]
         self.length -= back
 
     def frames(self, first: int, n: int) -> Samples:
-        """Return what is heard with n frames from `first` on, [n, 640]; zeros where nothing is known."""
+        """Return the samples of n frames from frame `first` on, [n, 640] int16; zeros where none are kept."""
         out = np.zeros(n * FRAME, np.int16)
         begin, held = first * FRAME, self.length - len(self._newest)
         low, high = max(begin, held), min(begin + len(out), self.length)
@@ -55,12 +53,13 @@ class Soundtrack:
         return out.reshape(n, FRAME)
 
     def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _write(self, sound: Samples, at: int = 0) -> None:
-        """Write samples at their place, and a header that counts them: a kill leaves a whole file."""
+        """Write samples at position `at`, then a header that counts them, so that a kill leaves a valid file."""
         if self._file is None:
             return
         self._file.seek(HEADER + 2 * at)
@@ -72,14 +71,14 @@ class Soundtrack:
 
 
 def header(samples: int) -> bytes:
-    """Return the RIFF WAVE header of so many samples, PCM, 16 kHz mono, 16 bit."""
+    """Return the RIFF WAVE header [HEADER bytes] of a file of `samples` samples: PCM, 16 kHz mono, 16 bit."""
     size, form = 2 * samples, struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff, data = (struct.pack("<I", min(n, UNKNOWN)) for n in (36 + size, size))
     return b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
 
 
 def whole_bytes(head: bytes, size: int) -> int:
-    """Return how many bytes of a file of `size` bytes its header `head` [HEADER] tells of; all where it cannot."""
+    """Return how many bytes of a file of `size` bytes belong to the sound by its header `head`; `size` if unknown."""
     data = int.from_bytes(head[-4:], "little")
     return size if len(head) < HEADER or data == UNKNOWN else HEADER + data
 

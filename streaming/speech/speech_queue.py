@@ -1,4 +1,4 @@
-"""What an avatar is about to say: sounds handed over whole, one after another, and a microphone as it comes."""
+"""Queue what an avatar will say: whole sounds one after another, and the sound of a microphone as it arrives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streaming.speech.audio_file import Levelling, Sound
 from streaming.speech.soundtrack import Samples, as_sound, quantised
 from streaming.speech.vad import BLOCK, VoiceActivityDetector
 
-MOST_SECONDS = 600  # that may wait to be spoken
-BEFORE_ONSET = RATE // 5  # samples before the gate opened that belong to what is said: a soft start opens nothing
-LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest go
-SURE_AFTER = RATE  # samples of speech from which its loudness is known
+MOST_SECONDS = 600  # seconds of sound that may wait to be spoken
+BEFORE_ONSET = RATE // 5  # samples spoken from before the gate opened, because a soft start does not open it
+LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest are dropped
+SURE_AFTER = RATE  # samples of speech after which its loudness is known
 
 
 class SpeechQueueError(UserError):
@@ -24,38 +24,38 @@ class SpeechQueueError(UserError):
 
 
 class MicrophoneUse(StrEnum):
-    """Names what a microphone is used for."""
+    """Name what a microphone is used for."""
 
-    PUPPET = "puppet"  # its voice is the avatar's
-    LISTEN = "listen"  # it is listened to: who speaks interrupts
+    PUPPET = "puppet"  # the avatar speaks the microphone's sound
+    LISTEN = "listen"  # speech into the microphone interrupts the avatar
 
 
 class SpeechQueue:
-    """Queues samples without a clock: what is drawn takes what it needs, silence where there is nothing."""
+    """Queue samples without a clock; `next` returns as many as a chunk needs, and silence where none wait."""
 
     def __init__(self) -> None:
         self.use = MicrophoneUse.LISTEN
         self.detector = VoiceActivityDetector()
         self._sounds: deque[Samples] = deque()
-        self._rest = np.zeros(0, np.int16)  # of the microphone, not yet a block
+        self._rest = np.zeros(0, np.int16)  # samples of the microphone that are not yet a block
         self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
         self._live = np.zeros(0, np.int16)
-        self._flows = False  # the live voice is being spoken: what comes next follows without a gap
+        self._flows = False  # whether a live voice is being spoken, so that its next samples follow without a gap
         self._levelling = Levelling()
 
     @property
     def waiting(self) -> int:
-        """Count the samples that are to be spoken."""
+        """Return the number of samples that wait to be spoken."""
         return sum(map(len, self._sounds)) + len(self._live)
 
     def say(self, sound: Sound) -> None:
-        """Speak a whole sound [samples], −1…1, after what waits. SpeechQueueError if too much would wait."""
+        """Queue a whole sound ([samples] float32, −1…1); SpeechQueueError if more than MOST_SECONDS would wait."""
         if self.waiting + len(sound) > MOST_SECONDS * RATE:
             raise SpeechQueueError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
         self._sounds.append(quantised(sound))
 
     def hear(self, sound: Samples, *, echo: bool) -> bool:
-        """Take what the microphone heard next; returns whether speech has begun with it."""
+        """Take the next samples of the microphone, and return whether speech began; `echo`: the avatar speaks."""
         self._rest = np.concatenate([self._rest, sound])
         began = False
         while len(self._rest) >= BLOCK:
@@ -65,7 +65,7 @@ class SpeechQueue:
             onset = self.detector.hear(block, echo=echo)
             began |= onset
             if was_open and not self.detector.open:
-                self._before.clear()  # it is spoken already
+                self._before.clear()  # those blocks are queued already
             if self.detector.open and self.use is MicrophoneUse.PUPPET:
                 new = np.concatenate(self._before) if onset else block
                 self._live = np.concatenate([self._live, self._levelled(new)])[-LIVE_BACKLOG:]
@@ -78,8 +78,8 @@ class SpeechQueue:
     def next(self, n: int) -> Samples:
         """Remove and return the next n samples.
 
-        A live voice ends with the last of them when it begins to be spoken, so that its next chunk is there when that
-        is drawn. Silence stands before it, and nothing waits longer than it must.
+        When a live voice begins, its samples are placed at the end of the n samples with silence before them, so that
+        the following samples have arrived when the next chunk is drawn, and the delay is as short as possible.
         """
         parts: list[Samples] = []
         missing = n
@@ -97,7 +97,7 @@ class SpeechQueue:
         return np.concatenate(parts)
 
     def hang_up(self) -> None:
-        """Forget the microphone: it is gone, in the middle of a word perhaps."""
+        """Reset the detector of a microphone that has disconnected."""
         self.detector, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
         self._before.clear()
 
@@ -114,7 +114,7 @@ class SpeechQueue:
             self._live = np.zeros(0, np.int16)
 
     def _levelled(self, sound: Samples) -> Samples:
-        """Return the sound as loud as speech that opens a mouth, judged by what was heard so far."""
+        """Return the sound scaled to the level of speech, once SURE_AFTER samples of speech were measured."""
         heard = as_sound(sound)
         self._levelling.add(heard)
         return quantised(np.float32(self._levelling.gain) * heard) if self._levelling.samples >= SURE_AFTER else sound

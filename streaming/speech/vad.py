@@ -1,8 +1,9 @@
-"""Does somebody speak? An energy gate with hysteresis over a floor that follows the room.
+"""Detect speech by an energy gate with hysteresis over a noise floor that follows the room.
 
 Measured on espeak-ng at −21 dBFS in blocks of 20 ms: half of speech lies above −26 dBFS, 95 % above −43, and inside a
 sentence no more than 80 ms in a row lie below −40. The hiss and hum of a room stay within 4 dB of their median.
-Speech has gaps and a fan has none: what is never quieter for a while becomes the room, so that no noise holds it open.
+Speech has gaps and a fan has none, so the quietest level of a while becomes the floor: no steady noise keeps the gate
+open.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from streaming.speech.soundtrack import Samples
 
 BLOCK = 320  # samples: 20 ms at 16 kHz
 OVER_FLOOR = 10.0  # dB by which speech exceeds the room
-LOWEST = -48.0  # dBFS; below it nobody speaks, however quiet the room
-HYSTERESIS = 6.0  # dB by which it may fall again before it counts as a pause
+LOWEST = -48.0  # dBFS below which no sound counts as speech, however quiet the room
+HYSTERESIS = 6.0  # dB below the threshold from which the level counts as a pause
 OPENS_AFTER = 3  # blocks in a row: 60 ms, so that a click opens nothing
 CLOSES_AFTER = 15  # blocks: 300 ms, longer than any pause inside a sentence
-ECHO = 6.0  # dB by which a voice must be louder while the avatar speaks, whatever the browser left of its echo
+ECHO = 6.0  # dB added to the threshold while the avatar speaks, for the echo that the browser leaves
 OPENS_AFTER_IN_ECHO = 8  # blocks: 160 ms
-FLOOR_RISES = 0.04  # dB a block, 2 a second; it falls at once
-GAPS_WITHIN = 75  # blocks: 1.5 s, in which speech is nearly as quiet as the room at least once
-OPEN_FLOOR_RISES = 0.12  # dB a block, 6 a second, towards the quietest of those: a sung note lasts seconds too
+FLOOR_RISES = 0.04  # dB a block (2 dB a second); the floor falls at once
+GAPS_WITHIN = 75  # blocks: 1.5 s, within which speech has at least one gap
+OPEN_FLOOR_RISES = (
+    0.12  # dB a block (6 dB a second) towards the quietest of those, slow because a sung note lasts seconds
+)
 
 
 class VoiceActivityDetector:
-    """Tells from block after block whether somebody speaks, in `open`."""
+    """Decide block by block whether there is speech; `open` holds the newest decision."""
 
     def __init__(self) -> None:
         self.open = False
@@ -39,7 +42,7 @@ class VoiceActivityDetector:
         self._echo = False
 
     def hear(self, block: Samples, *, echo: bool) -> bool:
-        """Take a block [320]; returns whether speech begins with it. `echo`: the avatar speaks meanwhile."""
+        """Take a block ([320] int16), and return whether speech begins with it. `echo`: the avatar speaks meanwhile."""
         power = float(np.square(block.astype(np.float64) / 32768).mean())
         self.level = 10 * math.log10(max(power, 1e-12))
         self._newest.append(self.level)
@@ -61,5 +64,5 @@ class VoiceActivityDetector:
 
     @property
     def over_echo(self) -> bool:
-        """Return whether speech over the avatar is as sure as it takes to open, whenever it began."""
+        """Return whether speech has lasted long enough over the avatar's own sound to interrupt it."""
         return self.open and self._echo and self._loud >= OPENS_AFTER_IN_ECHO

@@ -1,4 +1,4 @@
-"""Where the voice is in a sound of several channels: what cancels when it is added up, and what is no sound at all."""
+"""Find the voice in a sound of several channels: detect channels that cancel each other, and constant offsets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from models.driving_signal import RATE
 from streaming.speech.sound_file import Channels
 
 BLOCK = RATE // 50  # samples over which power is measured
-REACH = RATE // 20  # samples on either side whose mean counts as constant: what is slower than 10 Hz is no voice
+REACH = RATE // 20  # samples on either side whose mean counts as constant: a voice has nothing below 10 Hz
 CONSTANT = 0.003  # mean of a second from which it is taken out, of full scale: −50 dBFS
 CANCELLED = 0.1  # of the power of the channels: the mix of a block with less has lost its voice
-MOST_CANCELLED = 0.05  # of the blocks in which somebody speaks
+MOST_CANCELLED = 0.05  # of the blocks that count as speech
 
 _WEIGHTS = {"FC": 1.0, "LFE": 0.0, "LFE2": 0.0} | dict.fromkeys(("SL", "SR", "BL", "BR", "BC"), 0.5)
 
@@ -26,7 +26,7 @@ def plain_mix(names: tuple[str, ...]) -> Channels:
 
 
 class ConstantRemover:
-    """Takes out of each channel its mean over 100 ms around each sample, piece by piece."""
+    """Subtract from each channel its mean over 100 ms around each sample, piece by piece."""
 
     def __init__(self) -> None:
         self._held: Channels = np.zeros((0, 0), np.float32)  # from REACH samples before the next to be given
@@ -53,7 +53,7 @@ class ConstantRemover:
 
 
 class ChannelMeter:
-    """Measures, in blocks of 20 ms, the power of channels and of whatever they add up to."""
+    """Measure, in blocks of 20 ms, the power of channels and of whatever they add up to."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.samples = 0
@@ -118,5 +118,5 @@ class ChannelMeter:
         loudest = own[spoken].max(1)
         kept = [float(np.log10(self.power(w)[spoken] / loudest + 1e-3).mean()) for w in choices]
         best = int(np.argmax(kept))
-        how = "turned before they are added" if best == 0 else f"left out but for one ({self._names[best - 1]})"
+        how = "inverted before they are added" if best == 0 else f"left out but for one ({self._names[best - 1]})"
         return choices[best], [f"its channels cancel each other; for the mouth they are {how}"]

@@ -36,7 +36,7 @@ def level(sound: np.ndarray) -> float:
 @pytest.mark.parametrize("constant", [-0.6, -0.1, 0.01, 0.3])
 def test_a_constant_changes_nothing_that_is_heard(constant: float) -> None:
     voice = voice_of(LEFT + np.float32(constant))
-    assert voice.notes == ("the sound: a constant in it is taken out",)
+    assert voice.notes == ("the sound: a constant offset (DC) was removed",)
     assert np.abs(heard(voice) - heard(voice_of(LEFT))).mean() < 0.01
     assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.5
 
@@ -49,7 +49,7 @@ def test_a_slow_swing_is_no_voice() -> None:
 def test_a_constant_alone_is_silence() -> None:
     voice = voice_of(np.full(48_000, 0.5, np.float32))
     assert not np.concatenate(list(voice.pieces())).any()
-    assert "the sound: nobody speaks in it: it is never louder than -50 dBFS" in voice.notes
+    assert "the sound: no speech was found: the sound is never louder than -50 dBFS" in voice.notes
 
 
 MIXES = {

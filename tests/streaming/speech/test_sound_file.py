@@ -110,7 +110,7 @@ def test_an_mp3_with_zeros_in_its_middle_loses_no_more_than_those(at: float, tmp
     voice = voice_in(tmp_path / "a.mp3")
     assert voice.samples > 2.7 * 16_000
     assert len(voice.notes) == 1
-    assert "a.mp3: it is damaged: 0." in voice.notes[0]
+    assert "a.mp3: the file is damaged: 0." in voice.notes[0]
     assert sum(map(len, voice.pieces())) == voice.samples
 
 

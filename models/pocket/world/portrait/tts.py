@@ -1,4 +1,4 @@
-"""Synthesise speech for the portrait world: espeak-ng, room noise, and the mouth shapes that speech calls for.
+"""Synthesise speech for the portrait world: espeak-ng, room noise, and the mouth shapes that go with speech.
 
 espeak-ng is a formant synthesiser (a Debian package); it is called as a program, one sentence at a time.
 """
@@ -76,6 +76,7 @@ class Speaker:
 
 
 def random_voice(rng: random.Random) -> Speaker:
+    """Return a random speaker in the range of the training data."""
     return Speaker(rng.choice(LANGUAGES), rng.choice(VARIANTS), rng.randrange(125, 215), rng.randrange(25, 80))
 
 
@@ -92,7 +93,7 @@ def installed() -> bool:
 def speak(text: str, voice: Speaker) -> Sound:
     """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut.
 
-    Raises an error for a person if espeak-ng is not installed, refuses the voice, or returns no sound.
+    Raises SpeechSynthesisError if espeak-ng is not installed, refuses the voice, or returns no sound.
     """
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # no program can be handed these
         raise SpeechSynthesisError("the text holds a character that cannot be spoken")
@@ -117,7 +118,7 @@ def speak(text: str, voice: Speaker) -> Sound:
         ).stdout  # text as an argument would be limited to 128 KiB on Linux
         with wave.open(BytesIO(said)) as file:
             rate = file.getframerate()
-            # espeak-ng cannot know the length while it streams, and writes a huge one: what is there is read
+            # espeak-ng streams, so its header holds a length that is far too large
             samples = np.frombuffer(file.readframes(len(said)), np.int16)
     except subprocess.CalledProcessError as e:
         reason = e.stderr.decode(errors="replace").strip().splitlines()
@@ -129,7 +130,7 @@ def speak(text: str, voice: Speaker) -> Sound:
     sound = (samples / 32768).astype(np.float32)
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
     if not len(loud):
-        raise SpeechSynthesisError("espeak-ng said nothing: the text holds no word")
+        raise SpeechSynthesisError("espeak-ng returned silence: the text holds no word")
     return at_rate(sound[loud[0] : loud[-1] + 1], rate)
 
 
@@ -172,7 +173,7 @@ def monologue(seconds: float, rng: random.Random) -> Sound:
     """Return a window of one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
 
     The window begins within a sentence, at a sentence or before one; one window in eight holds no speech. Half of the
-    windows have room tone in the background, the others digital silence. Raises an error as `speak` does.
+    windows have room tone in the background, the others digital silence. Raises SpeechSynthesisError as `speak` does.
     """
     voice, loudness = random_voice(rng), 10 ** ((LEVEL + rng.uniform(-3, 3)) / 20)
     sound = np.zeros(round(seconds * RATE), np.float32)
