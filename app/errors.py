@@ -22,6 +22,8 @@ from streaming.live.admission import FullError
 
 log = logging.getLogger(__name__)
 
+RETRY_AFTER = "2"  # seconds, of an answer that says nothing else: a place in line is kept for 10
+
 STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.INVALID: 400,
     ErrorKind.NOT_ALLOWED: 403,
@@ -71,7 +73,8 @@ def add_handlers(app: FastAPI) -> None:
 
 def _answer(request: Request, status: int, error: object, headers: Mapping[str, str] | None = None) -> JSONResponse:
     log.info("%s %r answered with %d: %s", request.method, request.url.path[:200], status, error)
-    return JSONResponse({"error": error}, status, headers=headers)
+    sent = {"Retry-After": RETRY_AFTER} if status in (429, 503) else {}
+    return JSONResponse({"error": error}, status, headers={**sent, **(headers or {})})
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.model_library import ModelLibrary
 from streaming.background_renders import Program
 
-INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.cli` finds this very package from here
+INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.supervised` finds this very package from here
 
 
 def render_program(library: ModelLibrary, model: str, take: Path, film: Path) -> Program:
@@ -17,6 +17,6 @@ def render_program(library: ModelLibrary, model: str, take: Path, film: Path) ->
 
     The film follows from the take: what an earlier run left is used where it can be, and is no loss where it cannot.
     """
-    command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(film), "--resume", "--restart"]
+    command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film), "--resume", "--restart"]
     command += ["--device", str(library.device), "--engine", library.engine_of_render(model)]
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

@@ -1,36 +1,43 @@
-"""Check every request before its route, WebSockets included: token, host name, origin, rate and size.
+"""Check every request before its route, WebSockets included: token, host name, origin, rate, size and pace.
 
 Without a token the server answers only requests for this machine's own names: a page of another site whose name was
 made to point here (DNS rebinding) is refused. A share link carries a session's id, which is enough to watch that
-session, and for nothing else.
+session, and for nothing else. A session's key is enough to control that session.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import logging
 import re
-from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.credentials import Credentials, Rates, TooManyError, network_of
+from app.origins import Origin, from_own_page, origin_of
 
 log = logging.getLogger(__name__)
 
-COOKIE = "longtake_token"
 BODY_LIMIT = 128 * 1024  # bytes
 SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
+BODY_SECONDS = 30.0  # for which a request may keep the server waiting for its body
+SOUND_SECONDS = 300.0  # the same of a sound: at least 0.5 Mbit/s
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
-_OPEN = re.compile(r"/(healthz|readyz|login|watch/[0-9a-f]{32}|page/[\w./-]+)")
+COMMANDS = RateLimitItemPerMinute(6000)  # to one session with its key: sounds of 10 ms each, as they are spoken
+LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that the log shows
+_OPEN = re.compile(r"/(healthz|readyz|login|logout|watch/[0-9a-f]{32}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|wh[ei]p/[0-9a-f]{32}(/[0-9a-f]{32})?)")
+_SESSION = re.compile(r"/api/sessions/([0-9a-f]{32})(/.*)?")
+# Gradio's endpoints that its pages ask for at their start; its uploads, files and queues are used by nothing here
+_GRADIO = re.compile(r"(/avatar)?/gradio_api/(?!(heartbeat/|startup-events|info|app_id)).*")
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,29 @@ class Refusal:
 
     status: int
     reason: str
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Guard:
     """Check every request before the application gets it (ASGI middleware), and answer refused ones."""
 
-    def __init__(self, app: ASGIApp, token: str | None, *, local: bool = False) -> None:
-        """Guard `app` with a token, or without for None; `local`: the server listens on this machine's own address."""
-        self._app, self._token = app, token
-        self._own_names_only = local and token is None
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        *,
+        holds_key: Callable[[str, str], bool],
+        origins: Collection[Origin] = (),
+        local: bool = False,
+    ) -> None:
+        """Guard `app`.
+
+        `holds_key` says whether a session of this id has this key. Pages of `origins` may do what the server's own page
+        may. `local` says that the server listens on this machine's own address.
+        """
+        self._app, self._credentials, self._holds_key, self._origins = app, credentials, holds_key, frozenset(origins)
+        self._own_names_only = local and not credentials.needed
+        self._rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check an HTTP request or the start of a WebSocket."""
@@ -57,69 +77,111 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, _with_limit(receive, scope), send)
+            await self._app(scope, _bounded(receive, scope), send)
             return
-        log.warning("%r from %s refused: %s", scope["path"][:200], (scope.get("client") or ("?",))[0], refusal.reason)
+        self._log(scope, refusal)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
         else:
-            await JSONResponse({"error": refusal.reason}, refusal.status)(scope, receive, send)
+            await _answer(scope, refusal)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
-        headers, path = Headers(scope=scope), scope["path"]
-        if self._own_names_only and _split(f"//{headers.get('host', '')}").hostname not in LOCAL_NAMES:
+        headers, path, address = Headers(scope=scope), _path(scope), _address(scope)
+        if self._own_names_only and not _asks_for_own_name(headers):
             return Refusal(421, "without a token this server answers to localhost and 127.0.0.1 only")
-        if not (_OPEN.fullmatch(path) or _WATCHING.fullmatch(path) or self._carries_token(headers)):
-            return Refusal(401, "a token is needed: open /login, or send Authorization: Bearer TOKEN")
+        session = _SESSION.fullmatch(path)
+        keyed = session is not None and self._holds_key(session[1], headers.get("x-longtake-key", ""))
         changing = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        origin = headers.get("origin")
-        if changing and origin is not None and _split(origin).netloc != headers.get("host"):
-            return Refusal(403, "requests from other sites are refused")
-        if changing and not self._rates.hit(CHANGES, (scope.get("client") or ("",))[0]):
-            return Refusal(429, "too many requests; wait a little")
+        try:
+            free = keyed or _OPEN.fullmatch(path) or _WATCHING.fullmatch(path)
+            if not free and not self._credentials.accept(headers, address):
+                return Refusal(401, "a token is needed: open /login, or send Authorization: Bearer TOKEN")
+            if changing and not self._may_change(headers):
+                return Refusal(403, "requests from other sites are refused")
+            if changing:
+                self._count(scope, session[1] if session is not None and keyed else None)
+        except TooManyError as e:
+            return Refusal(429, e.detail, dict(e.headers or {}))
+        if _GRADIO.fullmatch(path):
+            return Refusal(404, "not found")
         length = headers.get("content-length", "0")
-        if _is_limited(path) and (not length.isdigit() or int(length) > _body_limit(path)):
+        if not length.isdigit() or int(length) > _body_limit(path):
             return Refusal(413, f"a body has at most {_body_limit(path)} bytes")
         return None
 
-    def _carries_token(self, headers: Headers) -> bool:
-        """Return whether a request carries the token, as a bearer or a cookie; the comparison takes constant time."""
-        if self._token is None:
-            return True
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    def _may_change(self, headers: Headers) -> bool:
+        return from_own_page(headers) or origin_of(headers["origin"]) in self._origins
+
+    def _count(self, scope: Scope, session: str | None) -> None:
+        """Count a request that changes something, with the key of `session` if it has one; TooManyError."""
+        path, reason = _path(scope), "too many requests; wait a little"
+        if session is None:
+            if path != "/login":  # wrong tokens are counted instead
+                self._rates.count(CHANGES, network_of(_address(scope)), reason)
+        elif scope["method"] != "DELETE" and not path.endswith("/interrupt"):  # to stop something is always possible
+            self._rates.count(COMMANDS, session, reason)
+
+    def _log(self, scope: Scope, refusal: Refusal) -> None:
+        address = _address(scope)
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            cookie = None
-        offered = bearer.strip() if scheme.lower() == "bearer" else cookie.value if cookie else ""
-        return hmac.compare_digest(offered.encode(), self._token.encode())
+            self._rates.count(LOGGED, address, "")
+        except TooManyError:
+            log.debug("%r from %s refused: %s", scope["path"][:200], address, refusal.reason)
+        else:
+            log.warning("%r from %s refused: %s", scope["path"][:200], address, refusal.reason)
 
 
-def _with_limit(receive: Receive, scope: Scope) -> Receive:
-    """Return a `receive` that ends a body larger than the limit as if the client had disconnected."""
-    if scope["type"] != "http" or not _is_limited(scope["path"]):
+def _answer(scope: Scope, refusal: Refusal) -> Response:
+    accepts = Headers(scope=scope).get("accept", "")
+    if refusal.status == 401 and scope["method"] == "GET" and "text/html" in accepts:  # a person, with a browser
+        # relative, since a proxy may serve this below a path of its own
+        return RedirectResponse("../" * (_path(scope).count("/") - 1) + "login", 303)
+    return JSONResponse({"error": refusal.reason}, refusal.status, refusal.headers)
+
+
+def _bounded(receive: Receive, scope: Scope) -> Receive:
+    """Return a `receive` that raises HTTPException for a body that is too large (413) or comes too slowly (408)."""
+    if scope["type"] != "http":
         return receive
-    received = 0
+    path, received, complete = _path(scope), 0, False
+    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) else BODY_SECONDS
 
-    async def limited() -> Message:
-        nonlocal received
-        message = await receive()
+    async def bounded() -> Message:
+        nonlocal received, complete, seconds
+        if complete:  # what follows is the end of the connection, which may be far away
+            return await receive()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(seconds):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "the body did not arrive in time", {"Connection": "close"}) from None
+        seconds -= loop.time() - began  # of waiting alone: an avatar may take its time before it reads
         received += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if received > _body_limit(scope["path"]) else message
+        complete = not message.get("more_body", False)
+        if received > _body_limit(path):
+            raise HTTPException(413, f"a body has at most {_body_limit(path)} bytes", {"Connection": "close"})
+        return message
 
-    return limited
+    return bounded
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:  # such as brackets around something that is no address
-        return urlsplit("")
+def _asks_for_own_name(headers: Headers) -> bool:
+    origin = origin_of(f"http://{headers.get('host', '')}")
+    return origin is not None and origin.host in LOCAL_NAMES
+
+
+def _path(scope: Scope) -> str:
+    """Return the path of a request below the server's own root."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _address(scope: Scope) -> str:
+    """Return the address that a request comes from, as the socket or a trusted proxy sees it."""
+    return str((scope.get("client") or ("?",))[0])
 
 
 def _body_limit(path: str) -> int:
     return SOUND_LIMIT if _SOUND.fullmatch(path) else BODY_LIMIT
-
-
-def _is_limited(path: str) -> bool:
-    return path.startswith(("/api/", "/whep/", "/whip/", "/login"))

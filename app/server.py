@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import __version__
+from app.answer_headers import AnswerHeaders
 from app.answer_schemas import ERRORS
+from app.bounded_connections import DescriptorErrors
+from app.credentials import Credentials
 from app.errors import add_handlers
 from app.page_folder import PageFiles
+from app.public_path import PublicPath
 from app.routes import avatars, health, ingest, login, models, renders, sessions, takes, watch, websocket
 from app.security import Guard
 from app.services import Services
@@ -25,14 +33,42 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(DescriptorErrors())
         async with services.running():
             yield
 
-    app = FastAPI(title="Longtake", version=__version__, lifespan=lifespan, responses=ERRORS)
-    app.state.services, app.state.settings = services, settings
-    app.add_middleware(Guard, token=settings.token, local=local)
+    app: FastAPI = FastAPIOffline(  # its /docs loads nothing from other sites
+        title="Longtake",
+        version=__version__,
+        lifespan=lifespan,
+        responses=ERRORS,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that a proxy asked for
+    )
+    credentials = Credentials(settings.token)
+    app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
+    _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
     for routes in (models, sessions, websocket, watch, ingest, avatars, takes, renders, health, login):
         app.include_router(routes.router)
     app.mount("/page", PageFiles())
     return app
+
+
+def _add_checks(app: FastAPI, services: Services, settings: Settings, credentials: Credentials, *, local: bool) -> None:
+    """Put what every request and answer passes around the routes; the last one added is the outermost."""
+    trusted = settings.origins if settings.public is None else (*settings.origins, settings.public.origin)
+    app.add_middleware(Guard, credentials=credentials, holds_key=services.holds_key, origins=trusted, local=local)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[str(origin) for origin in settings.origins],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "if-match", "x-longtake-key"],
+            expose_headers=["etag", "link", "location", "retry-after"],
+        )
+    app.add_middleware(AnswerHeaders, embedders=settings.origins)
+    if settings.public is not None:
+        app.add_middleware(PublicPath, address=settings.public)
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.proxies))

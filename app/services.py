@@ -13,11 +13,11 @@ from pathlib import Path
 from app.errors import NotAllowedError, NotFoundError
 from app.model_library import ModelLibrary
 from app.render_program import render_program
-from app.settings import IceServer
+from app.settings import IceServer, Settings
 from app.speech_request import SpeechOrder
 from models.judge.face_reader import FaceReader
 from streaming.background_renders import BackgroundRenders
-from streaming.live.admission import HostedSession, SessionRegistry
+from streaming.live.admission import GRACE, HostedSession, SessionRegistry
 from streaming.live.session import Session
 from streaming.live.session_state import SessionState
 from streaming.speech.portrait_check import installed_face_reader
@@ -33,12 +33,35 @@ FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connectio
 class Services:
     """Hold one server's sessions, connections, takes and renders. Call every method in the event loop."""
 
-    def __init__(self, library: ModelLibrary, data: Path, *, ice_servers: Sequence[IceServer] = ()) -> None:
-        """Open the data folder; takes that were interrupted by a kill get their take file."""
+    def __init__(
+        self,
+        library: ModelLibrary,
+        data: Path,
+        *,
+        ice_servers: Sequence[IceServer] = (),
+        grace: float = GRACE,
+        keep_speech: bool = True,
+    ) -> None:
+        """Open the data folder; takes that were interrupted by a kill get their take file.
+
+        A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
+        sound of an avatar is deleted at the end of its session, or now if a kill was in between.
+        """
         self.library, self.ice_servers = library, list(ice_servers)
         self.archive = Archive(data / "takes")
         self.archive.recover()
-        self.sessions = SessionRegistry(library.load, library.thread, self.archive.folder, ended=self._ended)
+        self.sessions = SessionRegistry(
+            library.load,
+            library.thread,
+            self.archive.folder,
+            grace=grace,
+            ended=self._ended,
+            closed=(lambda _: None) if keep_speech else self._forget_speech,
+        )
+        if not keep_speech:
+            for told in self.archive.newest():
+                if not told.ended:
+                    self.archive.forget_sound(told.history.id)
         self.renders = BackgroundRenders(
             self.archive,
             functools.partial(render_program, library),
@@ -48,6 +71,17 @@ class Services:
         self.speech_order = SpeechOrder()
         self.peers: dict[str, WebRtcConnection] = {}  # viewers and cameras, by WHEP or WHIP resource
         self.ready = False
+
+    @classmethod
+    def of(cls, settings: Settings, library: ModelLibrary, data: Path) -> Services:
+        """Return the services of a server with these settings."""
+        return cls(
+            library,
+            data,
+            ice_servers=settings.ice_servers,
+            grace=settings.grace,
+            keep_speech=settings.keep_speech,
+        )
 
     @functools.cached_property
     def face_reader(self) -> FaceReader | None:
@@ -65,7 +99,14 @@ class Services:
         hosted = self.session(name)
         if not hmac.compare_digest((key or "").encode(), hosted.key.encode()):
             raise NotAllowedError("this needs the session's key: send it as X-Longtake-Key")
+        self.sessions.keep(hosted)
         return hosted
+
+    def holds_key(self, name: str, key: str) -> bool:
+        """Return whether there is a session with this id, and this is its key."""
+        return name in self.sessions.hosted and hmac.compare_digest(
+            key.encode(), self.sessions.hosted[name].key.encode()
+        )
 
     async def take(self, name: str) -> Take:
         """Return a running take or one of the data folder; NotFoundError if there is none with this id."""
@@ -127,6 +168,9 @@ class Services:
         peers = [p for p in self.peers.values() if p.session is session]
         if peers:
             asyncio.get_running_loop().create_task(self._dismiss(peers))
+
+    def _forget_speech(self, session: Session) -> None:
+        self.archive.forget_sound(session.history.id)
 
     async def _dismiss(self, peers: list[WebRtcConnection]) -> None:
         await asyncio.sleep(FAREWELL_SECONDS)

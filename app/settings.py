@@ -6,17 +6,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from app.origins import Origin, PublicAddress, address_of, origin_of
 from models.checkpoints.folders import engines_folder, models_folder
 from models.errors import UserError
 
 TOKEN, ICE = "LONGTAKE_TOKEN", "LONGTAKE_ICE"
+ORIGINS, PROXIES = "LONGTAKE_ORIGINS", "LONGTAKE_PROXIES"
+GRACE, SPEECH = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH"
+GRACE_SECONDS = 20  # the default
+MOST_GRACE = 24 * 3600
+OWN_PATHS = ("api", "avatar", "page", "watch", "whep", "login", "logout", "docs", "assets", "static", "gradio_api")
 
 
 class SettingsError(UserError):
@@ -45,21 +53,93 @@ class Settings:
     models: Path  # LONGTAKE_MODELS: folder of pulled models
     engines: Path  # folder of exported engines, beside the models
     data: Path  # folder of the studio's takes, beside the models
+    origins: tuple[Origin, ...] = ()  # LONGTAKE_ORIGINS: pages of other sites that may use the API
+    proxies: tuple[str, ...] = ()  # LONGTAKE_PROXIES: addresses or networks whose X-Forwarded-… headers are believed
+    grace: float = GRACE_SECONDS  # LONGTAKE_GRACE: seconds that a session outlives its last viewer and command
+    keep_speech: bool = True  # LONGTAKE_KEEP_SPEECH: whether an avatar's sound stays after its session
+    public: PublicAddress | None = None  # where browsers reach the server, if not where it listens
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; SettingsError names the variable whose value cannot be used."""
     models = models_folder()
-    token = environment.get(TOKEN) or None
-    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        raise SettingsError(f"{TOKEN} must be ASCII letters, digits and signs without spaces: a header carries it")
     return Settings(
-        token=token,
+        token=token(environment.get(TOKEN)),
         ice_servers=ice_servers(environment.get(ICE)),
         models=models,
         engines=engines_folder(),
         data=models.parent / "studio",
+        origins=origins(environment.get(ORIGINS)),
+        proxies=proxies(environment.get(PROXIES)),
+        grace=grace(environment.get(GRACE)),
+        keep_speech=switch(SPEECH, environment.get(SPEECH), default=True),
     )
+
+
+def token(text: str | None) -> str | None:
+    """Return a token, None for an empty one; SettingsError for one that no header or form can carry unchanged."""
+    if text and (text != text.strip() or not text.isprintable()):
+        raise SettingsError(f"{TOKEN} must not begin or end with spaces, or hold control characters")
+    return text or None
+
+
+def origins(text: str | None) -> tuple[Origin, ...]:
+    """Parse a list of origins with spaces or commas between; SettingsError for what is no origin, `*` included."""
+    read = []
+    for word in _words(text):
+        origin = origin_of(word)
+        if origin is None:
+            raise SettingsError(
+                f"{ORIGINS}: {word[:60]!r} is no origin such as https://example.org or http://host:8000"
+            )
+        read.append(origin)
+    return tuple(read)
+
+
+def proxies(text: str | None) -> tuple[str, ...]:
+    """Parse a list of IP addresses and networks with spaces or commas between; SettingsError for anything else."""
+    for word in _words(text):
+        try:
+            ipaddress.ip_network(word)
+        except ValueError:
+            raise SettingsError(f"{PROXIES}: {word[:60]!r} is no address such as 10.0.0.7 or 10.0.0.0/24") from None
+    return tuple(_words(text))
+
+
+def public_address(text: str | None) -> PublicAddress | None:
+    """Parse `--public-url`, None for nothing; SettingsError for what is no address to serve under."""
+    if text is None:
+        return None
+    address = address_of(text)
+    if address is None:
+        raise SettingsError(f"--public-url: {text[:200]!r} is no address such as https://example.org/longtake")
+    if address.path.partition("/")[2].partition("/")[0] in OWN_PATHS:
+        raise SettingsError(f"--public-url: the server has {address.path} as a path of its own; choose another")
+    return address
+
+
+def grace(text: str | None) -> float:
+    """Parse a number of seconds; SettingsError for one that is not from 1 to a day."""
+    try:
+        seconds = float(text or GRACE_SECONDS)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= MOST_GRACE:
+        raise SettingsError(f"{GRACE} must be a number of seconds from 1 to {MOST_GRACE}, not {text!r}")
+    return seconds
+
+
+def switch(name: str, text: str | None, *, default: bool) -> bool:
+    """Parse yes or no; SettingsError for another word."""
+    if not text:
+        return default
+    if text.lower() not in ("yes", "no"):
+        raise SettingsError(f"{name} must be yes or no, not {text[:60]!r}")
+    return text.lower() == "yes"
+
+
+def _words(text: str | None) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text or "") if word]
 
 
 def ice_servers(text: str | None) -> list[IceServer]:

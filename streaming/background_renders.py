@@ -162,7 +162,7 @@ class BackgroundRenders:
             *program.arguments,
             cwd=program.folder,
             env=program.environment,
-            stdin=DEVNULL,
+            stdin=PIPE,  # its end tells the program that this process has ended
             stdout=DEVNULL,
             stderr=PIPE,
         )
@@ -171,7 +171,9 @@ class BackgroundRenders:
                 os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
         holding = asyncio.create_task(self._hold_while_watched(render, process))
         try:
-            _, errors = await process.communicate()
+            assert process.stderr is not None  # `communicate` would end the program's input
+            errors = await process.stderr.read()
+            await process.wait()
         finally:
             holding.cancel()
             if process.returncode is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,33 +32,50 @@ def serve(
     ] = False,
     tls_cert: Annotated[Path | None, typer.Option(help="certificate (PEM)")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="private key (PEM)")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="where browsers find this server behind a proxy: https://example.org/longtake")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Open the studio: a page on which a prompt changes the running video."""
+    """Open the studio: a page on which a prompt changes the running video.
+
+    Variables of the environment: LONGTAKE_TOKEN (what requests must carry), LONGTAKE_ICE (STUN and TURN servers, JSON),
+    LONGTAKE_ORIGINS (other sites whose pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is
+    believed), LONGTAKE_GRACE (seconds that a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no:
+    speech is deleted with its session), LONGTAKE_MODELS (folder of models).
+    """
     configure(log_level)
     from app import listening
-    from app.settings import from_environment
+    from app.settings import from_environment, public_address
 
-    settings = from_environment()
-    local = host.lower() in LOCAL
-    if not local and settings.token is None and not insecure:
-        raise CommandError(f"{host} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
+    settings = replace(from_environment(), public=public_address(public_url))
+    reached = public_url or (None if host.lower() in LOCAL else host)
+    if reached is not None and settings.token is None and not insecure:
+        raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
     if insecure and settings.token is not None:
         raise CommandError("--insecure and LONGTAKE_TOKEN exclude each other: leave one of them out")
     listening.require_certificate(tls_cert, tls_key)
     folder = data or settings.data
     require_folder(folder)
+    os.umask(0o077)  # takes, speech and films are for the user of the server alone
     sockets = listening.bound(host, port)
-    print(f"Longtake listens on {listening.url(host, port, secure=tls_cert is not None)}", flush=True)
+    shown = settings.public or listening.url(host, port, secure=tls_cert is not None)
+    print(f"Longtake listens on {shown}", flush=True)
     import uvicorn
 
+    from app.answer_headers import AnswerHeaders
+    from app.bounded_connections import BoundedConnection, raise_descriptors
     from app.opening import Opening
+    from app.security import BODY_LIMIT
+
+    raise_descriptors()
+    BoundedConnection.proxies = settings.proxies
 
     def build(say: Callable[[str], None]) -> FastAPI:
-        return _studio(settings, folder, device, engine, say, local=local)
+        return _studio(settings, folder, device, engine, say, local=reached is None)
 
     def stop() -> None:
         server.should_exit = True
@@ -65,7 +83,11 @@ def serve(
     opening = Opening(build, stop)
     server = uvicorn.Server(
         uvicorn.Config(
-            opening,
+            AnswerHeaders(opening),
+            http=BoundedConnection,
+            ws_max_size=BODY_LIMIT,
+            proxy_headers=False,  # `app.server` believes those of the proxies that are listed, and no others
+            server_header=False,
             log_config=None,  # `configure` has set up its loggers
             timeout_graceful_shutdown=3,
             ssl_certfile=tls_cert,
@@ -113,7 +135,7 @@ def _studio(
         engine=engine,
         on_engine=lambda model: chosen_or_torch(model, engine, settings.engines),
     )
-    services = Services(library, data, ice_servers=settings.ice_servers)
+    services = Services.of(settings, library, data)
     say("the page")
     from app import gradio_page
 

@@ -36,7 +36,9 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(services: ServicesOf, response: Response) -> Readiness:
     """Say whether a session can be started; 503 while pocket is being loaded and during shutdown."""
-    response.status_code = 200 if services.ready else 503
+    if not services.ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "1"
     return Readiness(ready=services.ready)
 
 

@@ -1,24 +1,32 @@
-"""Log a browser in: it sends the token once and keeps it as a cookie."""
+"""Log a browser in and out: it sends the token once and keeps a login as a cookie."""
 
 from __future__ import annotations
 
-import hmac
+from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.answer_schemas import body_of
-from app.dependencies import SettingsOf
+from app.credentials import COOKIE, LOGIN_SECONDS, Credentials
 from app.page_folder import PAGE
-from app.security import COOKIE
 
 router = APIRouter()
 
 
+async def credentials_of(request: Request) -> Credentials:
+    """Return what the server checks tokens and logins with."""
+    credentials: Credentials = request.app.state.credentials
+    return credentials
+
+
+CredentialsOf = Annotated[Credentials, Depends(credentials_of)]
+
+
 @router.get("/login", response_class=HTMLResponse)
 async def login_page() -> str:
-    """Send the page on which a person types the token."""
+    """Send the page on which a person types the token, or logs out."""
     return (PAGE / "login.html").read_text(encoding="utf-8")
 
 
@@ -28,13 +36,30 @@ async def login_page() -> str:
     response_class=RedirectResponse,
     openapi_extra=dict(body_of("application/x-www-form-urlencoded")),
 )
-async def login(request: Request, settings: SettingsOf) -> Response:
-    """Set the cookie for the right token (form field `token`); 401 for another."""
+async def login(request: Request, credentials: CredentialsOf) -> Response:
+    """Set a cookie for the right token (form field `token`); 401 for another, 429 after too many."""
     form = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
     (offered, *_) = form.get("token", [""])
-    if settings.token is None or not hmac.compare_digest(offered.encode(), settings.token.encode()):
+    address = request.client.host if request.client else "?"
+    if not credentials.needed or not credentials.accept_token(offered.strip().encode(), address):
         raise HTTPException(401, "the token is wrong")
-    answer = RedirectResponse("/", 303)
-    secure = request.url.scheme == "https"
-    answer.set_cookie(COOKIE, settings.token, httponly=True, samesite="strict", secure=secure)
+    answer = RedirectResponse("./", 303)
+    answer.set_cookie(
+        COOKIE,
+        credentials.log_in(),
+        max_age=LOGIN_SECONDS,
+        path=request.scope.get("root_path", "") + "/",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.post("/logout", status_code=303, response_class=RedirectResponse)
+async def logout(request: Request, credentials: CredentialsOf) -> Response:
+    """End the login of this browser."""
+    credentials.log_out(request.headers)
+    answer = RedirectResponse("login", 303)
+    answer.delete_cookie(COOKIE, path=request.scope.get("root_path", "") + "/")
     return answer

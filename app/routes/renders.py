@@ -44,7 +44,7 @@ async def cancel_render(take: str, services: ServicesOf) -> None:
 @router.get("/api/takes/{take}/film", response_class=Response, responses=file_of("video/mp4"))
 def film(take: str, _: KnownTake, services: ServicesOf) -> FileResponse:
     """Send the film of a take that was rendered to its end (MP4)."""
-    path = services.renders.film(take)
-    if not path.is_file():
+    path = services.archive.file(services.renders.film(take).name)
+    if path is None:
         raise NotFoundError("this take was not rendered to its end")
     return FileResponse(path, media_type="video/mp4", filename=path.name)

@@ -117,7 +117,7 @@ def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSum
 
 def _beside(services: Services, name: str | None) -> Path:
     """Return the file `name` beside the take file; NotFoundError if the take names no file or the file is gone."""
-    path = services.archive.folder / (name or "")
-    if name is None or not path.is_file():
+    path = services.archive.file(name) if name is not None else None
+    if path is None:
         raise NotFoundError("this take has no such file")
     return path

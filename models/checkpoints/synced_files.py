@@ -18,9 +18,9 @@ from types import TracebackType
 BLOCK = 1 << 20  # bytes copied at a time
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # of a folder that cannot be synced
 if sys.platform == "win32":
-    BINARY = os.O_BINARY
+    BINARY, NO_LINK = os.O_BINARY, 0
 else:
-    BINARY = 0
+    BINARY, NO_LINK = 0, os.O_NOFOLLOW  # what is written never lands where a symbolic link points
 
 
 class AppendedFile:
@@ -29,10 +29,10 @@ class AppendedFile:
     def __init__(self, path: Path, *, keep: int = 0) -> None:
         """Open or create a file and cut it to its first `keep` bytes; ValueError if it has fewer.
 
-        OSError if the disk does not take it.
+        OSError if the disk does not take it, or the path is a symbolic link.
         """
         self._folder: Path | None = path.parent  # until its name is synced
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY | NO_LINK, 0o666)
         try:
             size = os.fstat(self._file).st_size
             if size < keep:
@@ -80,6 +80,11 @@ class AppendedFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_no_link(path: Path, flags: int) -> int:
+    """Open a file with the flags of `os.open`; OSError if the path is a symbolic link."""
+    return os.open(path, flags | BINARY | NO_LINK, 0o666)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -18,13 +18,14 @@ from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
+from streaming.live.session_state import AvatarState
 from streaming.speech.avatar import Avatar
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
 log = logging.getLogger(__name__)
 
-GRACE = 20.0  # seconds that a session outlives its last viewer
+GRACE = 20.0  # seconds that a session outlives its last viewer, its last command and its last sound
 TICKET_LIFE = 10.0  # seconds after its last request in which a ticket keeps its place in line
 CAPACITY = 0.95  # share of the device's time that sessions may take
 UNKNOWN = 0.4  # real-time factor assumed for a model before it was measured
@@ -68,10 +69,14 @@ class SessionRegistry:
         clock: Clock = MONOTONIC,
         grace: float = GRACE,
         ended: Callable[[Session], None] = lambda session: None,
+        closed: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        """Start sessions of the models that `load` returns by name; `ended` is called with every session that ends."""
+        """Start sessions of the models that `load` returns by name.
+
+        `ended` is called with every session that ends, and `closed` once all of it is written.
+        """
         self._load, self.device, self.folder = load, device, folder
-        self._clock, self._grace, self._ended = clock, grace, ended
+        self._clock, self._grace, self._ended, self._closed = clock, grace, ended, closed
         self.hosted: dict[str, HostedSession] = {}
         self._factors: dict[str, float] = {}  # model → last measured real-time factor
         self._starting: list[str] = []  # models of sessions that were admitted and wait for their model to load
@@ -136,11 +141,19 @@ class SessionRegistry:
         self._line[ticket] = now
         raise FullError(ticket, list(self._line).index(ticket) + 1)
 
+    def keep(self, hosted: HostedSession) -> None:
+        """Begin the grace period of a session anew: the holder of its key is there."""
+        hosted.unwatched_since = self._clock()
+
     async def tidy(self) -> None:
-        """End sessions that had no viewer for the grace period, and those that are over."""
+        """End sessions in which nothing happened for the grace period, and those that are over.
+
+        A session with a viewer goes on, and so does an avatar that still has something to say.
+        """
         now = self._clock()
         for key, hosted in list(self.hosted.items()):
-            if len(hosted.session.broadcast):
+            avatar = hosted.session.avatar
+            if len(hosted.session.broadcast) or (avatar is not None and avatar.state is AvatarState.SPEAKING):
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:
                 with contextlib.suppress(KeyError):  # it may have been ended while another one was waited for
@@ -153,6 +166,7 @@ class SessionRegistry:
             self._ended(ended)
         finally:
             await ended.close()
+            self._closed(ended)
 
     async def run(self) -> None:
         """Tidy once a second until cancelled; then end all sessions."""

@@ -32,6 +32,7 @@ def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, 
     Raises SpeechError if the sound cannot be read, and RenderError if the film cannot be written.
     """
     partial = out.with_name(f"{out.stem}.partial.mp4")
+    partial.unlink(missing_ok=True)  # a link there would lead the film elsewhere
     file, notes = SoundFile(sound), list[str]()
     for _ in file.blocks():  # finds out what it holds
         pass

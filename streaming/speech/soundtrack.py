@@ -5,12 +5,14 @@ The file (16 kHz mono, 16 bit) holds exactly the samples that drove the take, so
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checkpoints.synced_files import open_no_link
 from models.driving_signal import FRAME, RATE
 from streaming.speech.audio_file import Sound
 
@@ -28,7 +30,7 @@ class Soundtrack:
         """Begin with no samples; OSError if the file cannot be begun."""
         self.length = 0  # samples
         self._newest = np.zeros(0, np.int16)
-        self._file = path.open("wb") if path else None
+        self._file = os.fdopen(open_no_link(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") if path else None
         self._write(self._newest)
 
     def add(self, sound: Samples) -> None:

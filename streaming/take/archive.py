@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,19 +27,34 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.chmod(0o700)  # what is said to an avatar, and all that is drawn, is for the server alone
+        except PermissionError:
+            log.warning("%s belongs to another user, who decides about its permissions", folder)
         self._known: dict[Path, tuple[int, JournalSummary | None]] = {}  # size of the journal when it was read
 
     def told(self, name: str) -> JournalSummary:
         """Return what the journal of a take tells."""
-        path = self.folder / f"{name}.jsonl"
-        told = self._read(path) if re.fullmatch(r"[0-9a-f]{12}", name) and path.is_file() else None
+        path = self.file(f"{name}.jsonl") if re.fullmatch(r"[0-9a-f]{12}", name) else None
+        told = self._read(path) if path is not None else None
         if told is None:
             raise KeyError(name)
         return told
 
+    def file(self, name: str) -> Path | None:
+        """Return the path of a file that lies in the folder; None if there is none, or if it is a symbolic link."""
+        path = self.folder / name
+        try:
+            inside = path.name == name and stat.S_ISREG(path.lstat().st_mode)
+        except (OSError, ValueError):  # a name with a zero byte is a ValueError
+            return None
+        return path if inside else None
+
     def newest(self) -> Iterator[JournalSummary]:
         """Yield the newest takes, the newest first."""
-        journals = [p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem)]
+        journals = [
+            p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem) and self.file(p.name)
+        ]
         journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
         known = self._known  # which another thread may replace meanwhile
         self._known = {p: known[p] for p in journals if p in known}
@@ -83,9 +99,17 @@ class Archive:
         write_whole(path, take.dumped().encode())
         return path
 
+    def forget_sound(self, name: str) -> None:
+        """Delete what an avatar said in a take; its take file still names the sound."""
+        remove(self.folder / f"{name}.wav")
+
     def recordings(self, name: str) -> list[Path]:
         """Return the recordings of a take, in order."""
-        found = [p for p in self.folder.glob(f"{name}-*.mp4") if re.fullmatch(r"[0-9a-f]{12}-\d{1,6}", p.stem)]
+        found = [
+            p
+            for p in self.folder.glob(f"{name}-*.mp4")
+            if re.fullmatch(r"[0-9a-f]{12}-\d{1,6}", p.stem) and self.file(p.name)
+        ]
         return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
 
     def _read(self, path: Path) -> JournalSummary | None:

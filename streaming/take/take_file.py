@@ -105,7 +105,7 @@ class CueLine(BaseModel):
 
 
 Recorded = Annotated[str, Field(max_length=1000)] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Beside = Annotated[str, Field(pattern=r"[\w-]{1,60}\.(png|wav)")]  # a file in the take's own folder
+Beside = Annotated[str, Field(pattern=r"^[\w-]{1,60}\.(png|wav)$")]  # a file in the take's own folder
 
 
 class _Dumper(yaml.SafeDumper):

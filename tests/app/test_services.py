@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
+import psutil
 import pytest
 import torch
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -17,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from app import server
 from app.model_library import ModelLibrary
-from app.render_program import render_program
+from app.render_program import INSTALLATION, render_program
 from app.services import Services
 from app.settings import from_environment
 from models.checkpoints.assemble import Model
@@ -96,9 +99,43 @@ def test_the_render_program_is_found_from_the_folder_that_it_starts_in(tmp_path:
     thread = DeviceThread()
     library = ModelLibrary(tmp_path, torch.device("cpu"), thread)
     program = render_program(library, "longlive-1.3b", tmp_path / "none.yaml", tmp_path / "film.mp4")
-    done = subprocess.run(
-        program.arguments, cwd=program.folder, env=program.environment, capture_output=True, text=True, check=False
+    process = subprocess.Popen(
+        program.arguments, cwd=program.folder, env=program.environment, stdin=PIPE, stderr=PIPE, text=True
     )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path}/none.yaml: cannot be read")
+    assert process.stderr is not None
+    assert process.stderr.read().startswith(f"error: {tmp_path}/none.yaml: cannot be read")
+    assert process.wait() == 1
     thread.close()
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+print(child.pid, child.stdout.readline().decode().strip(), flush=True)
+time.sleep(60)
+"""
+CHILD = """
+import time
+from app.supervised import end_with_parent
+end_with_parent()
+print("runs", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_render_ends_with_a_server_that_is_killed_even_while_it_is_held(stopped: bool) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], cwd=INSTALLATION, stdout=PIPE, text=True)
+    assert parent.stdout is not None
+    number, said = parent.stdout.readline().split()
+    child = psutil.Process(int(number))
+    assert said == "runs"
+    if stopped:
+        child.suspend()
+    parent.kill()
+    parent.wait()
+    try:
+        child.wait(10)
+    finally:
+        if child.is_running():
+            child.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SettingsError, from_environment, ice_servers
+from app.settings import SettingsError, from_environment, ice_servers, public_address
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,10 +32,62 @@ def test_an_empty_token_is_no_token() -> None:
     assert from_environment({"LONGTAKE_TOKEN": ""}).token is None
 
 
-@pytest.mark.parametrize("token", ["two words", "ünïcödé", "line\nbreak", "\udcff", "tab\t"])
+@pytest.mark.parametrize("token", [" a", "a ", "line\nbreak", "\udcff", "tab\t", " "])
 def test_a_token_that_no_header_can_carry_is_one_line(token: str) -> None:
-    with pytest.raises(SettingsError, match=r"^LONGTAKE_TOKEN must be ASCII .*$"):
+    with pytest.raises(SettingsError, match=r"^LONGTAKE_TOKEN must not .*$"):
         from_environment({"LONGTAKE_TOKEN": token})
+
+
+@pytest.mark.parametrize("token", ["two words", "ünïcödé", "無", "q+8/Zz1b7w=="])
+def test_a_token_may_have_characters_of_any_script(token: str) -> None:
+    assert from_environment({"LONGTAKE_TOKEN": token}).token == token
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("LONGTAKE_ORIGINS", "*"),
+        ("LONGTAKE_ORIGINS", "example.org"),
+        ("LONGTAKE_ORIGINS", "https://a.example/path"),
+        ("LONGTAKE_ORIGINS", "https://a.example, null"),
+        ("LONGTAKE_PROXIES", "*"),
+        ("LONGTAKE_PROXIES", "proxy.example"),
+        ("LONGTAKE_PROXIES", "10.0.0.1/24"),
+        ("LONGTAKE_GRACE", "0"),
+        ("LONGTAKE_GRACE", "nan"),
+        ("LONGTAKE_GRACE", "1e9"),
+        ("LONGTAKE_GRACE", "20s"),
+        ("LONGTAKE_KEEP_SPEECH", "maybe"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_reported_by_its_name(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}"):
+        from_environment({variable: text})
+
+
+def test_lists_have_spaces_or_commas_between() -> None:
+    settings = from_environment(
+        {"LONGTAKE_ORIGINS": "https://A.example:443, http://b.example:8000", "LONGTAKE_PROXIES": "10.0.0.7 fd00::/8"}
+    )
+    assert [str(origin) for origin in settings.origins] == ["https://a.example", "http://b.example:8000"]
+    assert settings.proxies == ("10.0.0.7", "fd00::/8")
+    assert from_environment({"LONGTAKE_GRACE": "90", "LONGTAKE_KEEP_SPEECH": "no"}).grace == 90
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["example.org", "ftp://example.org", "https://", "https://u:p@example.org", "https://example.org/?x",
+     "https://x/a b", "https://example.org/api", "https://example.org/../x", "https://[::1", "https://x:99999"],
+)  # fmt: skip
+def test_an_address_to_serve_under_is_a_plain_url(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^--public-url: "):
+        public_address(text)
+
+
+def test_a_public_address_has_no_slash_at_its_end() -> None:
+    assert str(public_address("HTTPS://Example.org:443/longtake/")) == "https://example.org/longtake"
+    assert str(public_address("http://[::1]:8000")) == "http://[::1]:8000"
+    assert public_address(None) is None
 
 
 @pytest.mark.parametrize("text", ["{", "5", '["turn:x"]', '[{"username": "x"}]', '[{"urls": "turn:x", "extra": 1}]'])

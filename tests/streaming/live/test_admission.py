@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sessions import TAKE
 from streaming.live.admission import TICKET_LIFE, FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
+from streaming.live.session_state import AvatarState
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,9 +22,10 @@ pytestmark = pytest.mark.asyncio
 class Over:
     """Stand in for a session that is over; `close` returns once `may_close` is set."""
 
-    over, broadcast = True, ()
+    broadcast: tuple[str, ...] = ()  # viewers
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, over: bool = True, avatar: Any = None) -> None:
+        self.over, self.avatar = over, avatar
         self.fails, self.closing, self.closed, self.may_close = fails, asyncio.Event(), False, asyncio.Event()
         self.may_close.set()
 
@@ -34,11 +37,11 @@ class Over:
         self.closed = True
 
 
-def hosting(*them: Any) -> SessionRegistry:
+def hosting(*them: Any, clock: TestClock | None = None, **named: Any) -> SessionRegistry:
     async def load(name: str) -> Any:
         raise AssertionError(name)
 
-    sessions = SessionRegistry(load, DeviceThread(), clock=TestClock())
+    sessions = SessionRegistry(load, DeviceThread(), clock=clock or TestClock(), **named)
     sessions.hosted = {str(i): HostedSession(s, "key", 0.0) for i, s in enumerate(them)}
     return sessions
 
@@ -53,6 +56,29 @@ async def test_a_session_may_be_ended_while_tidying_waits_for_another() -> None:
     first.may_close.set()
     await tidying
     assert (first.closed, second.closed, third.closed) == (True, True, True)
+    sessions.device.close()
+
+
+async def test_a_session_outlives_its_last_viewer_command_and_sound_by_the_grace_period() -> None:
+    watched, commanded, speaking = Over(over=False), Over(over=False), Over(over=False)
+    watched.broadcast = ("viewer",)
+    speaking.avatar = SimpleNamespace(state=AvatarState.SPEAKING)
+    ended: list[Any] = []
+    clock = TestClock()
+    sessions = hosting(watched, commanded, speaking, Over(over=False), clock=clock, grace=5.0, closed=ended.append)
+    for _ in range(4):
+        clock.now += 4.0
+        sessions.keep(sessions.hosted["1"])
+        await sessions.tidy()
+    assert list(sessions.hosted) == ["0", "1", "2"]
+    watched.broadcast, speaking.avatar.state = (), AvatarState.IDLE
+    clock.now += 4.9
+    await sessions.tidy()
+    assert len(ended) == 1
+    clock.now += 0.2
+    await sessions.tidy()
+    assert not sessions.hosted
+    assert len(ended) == 4
     sessions.device.close()
 
 

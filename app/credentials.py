@@ -1,0 +1,138 @@
+"""The token of a server, and the logins of browsers that once sent it.
+
+A browser keeps a random number, not the token: it is of no use after a logout or a restart, and on no other server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import ipaddress
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterable
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+
+COOKIE = "longtake_login"
+LOGIN_SECONDS = 7 * 24 * 3600
+MOST_LOGINS = 1000  # at a time; the oldest is ended for another
+WRONG_TOKENS = RateLimitItemPerMinute(20)  # from one address; no token from there is looked at until they are fewer
+
+
+class TooManyError(HTTPException):
+    """Refuse a request of an address, or with a key, that sends too many (429)."""
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        """Refuse with a line for a person; `retry_after` is in seconds."""
+        super().__init__(429, reason, {"Retry-After": str(retry_after)})
+
+
+class Rates:
+    """Count requests in moving windows."""
+
+    def __init__(self) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def count(self, limit: RateLimitItem, who: str, reason: str) -> None:
+        """Count one request; TooManyError if there were too many before."""
+        if not self._limiter.hit(limit, who):
+            raise self._refusal(limit, who, reason)
+
+    def require(self, limit: RateLimitItem, who: str, reason: str) -> None:
+        """Raise TooManyError if nothing more may be counted now."""
+        if not self._limiter.test(limit, who):
+            raise self._refusal(limit, who, reason)
+
+    def _refusal(self, limit: RateLimitItem, who: str, reason: str) -> TooManyError:
+        wait = self._limiter.get_window_stats(limit, who).reset_time - time.time()
+        return TooManyError(reason, max(1, math.ceil(wait)))
+
+
+class Credentials:
+    """Check tokens and logins."""
+
+    def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask for this token, or for none if it is None; `clock` gives seconds."""
+        self.needed = token is not None
+        self._tokens = _spellings(token) if token is not None else []
+        self._clock = clock
+        self._rates = Rates()
+        self._logins: dict[str, float] = {}  # random number → when it ends, the oldest first
+
+    def accept_token(self, offered: bytes, address: str) -> bool:
+        """Return whether the token is right; TooManyError, without a look at it, after many wrong ones of the address.
+
+        The comparison takes the same time for every wrong token.
+        """
+        who = network_of(address)
+        self._rates.require(WRONG_TOKENS, who, "too many wrong tokens; wait a minute")
+        if any(hmac.compare_digest(offered, token) for token in self._tokens):
+            return True
+        self._rates.count(WRONG_TOKENS, who, "too many wrong tokens; wait a minute")
+        return False
+
+    def accept(self, headers: Headers, address: str) -> bool:
+        """Return whether a request carries a login or the right bearer token; TooManyError as of `accept_token`."""
+        if not self.needed or any(self.logged_in(number) for number in _cookies(headers)):
+            return True
+        for name, value in headers.raw:
+            scheme, _, bearer = value.partition(b" ")
+            if name == b"authorization" and scheme.lower() == b"bearer" and bearer.strip():
+                return self.accept_token(bearer.strip(), address)
+        return False
+
+    def log_in(self) -> str:
+        """Return the number of a new login, which a browser keeps as its cookie."""
+        now = self._clock()
+        kept = [(number, ends) for number, ends in self._logins.items() if ends > now][-(MOST_LOGINS - 1) :]
+        number = secrets.token_urlsafe(32)
+        self._logins = {**dict(kept), number: now + LOGIN_SECONDS}
+        return number
+
+    def logged_in(self, number: str) -> bool:
+        """Return whether the login with this number holds."""
+        return self._logins.get(number, -math.inf) > self._clock()
+
+    def log_out(self, headers: Headers) -> None:
+        """End the logins that a request carries."""
+        for number in _cookies(headers):
+            self._logins.pop(number, None)
+
+
+def network_of(address: str) -> str:
+    """Return what one sender can be told from others by: an IPv4 address, or the /64 network of an IPv6 address.
+
+    A single machine commonly has a whole /64 of IPv6 addresses (RFC 6177).
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+
+
+def _spellings(token: str) -> list[bytes]:
+    """Return the bytes that clients send for a token: UTF-8, or ISO 8859-1 where it has these characters."""
+    spellings = [token.encode("utf-8", "surrogateescape")]
+    with contextlib.suppress(UnicodeEncodeError):
+        spellings.append(token.encode("latin-1"))
+    return spellings
+
+
+def _cookies(headers: Headers) -> Iterable[str]:
+    """Yield the values of this server's cookie; other programs' cookies may have any form (RFC 6265, 5.4)."""
+    for line in headers.getlist("cookie"):
+        for part in line.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == COOKIE:
+                yield value

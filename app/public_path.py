@@ -1,0 +1,34 @@
+"""Serve below a path of a proxy, such as `https://example.org/longtake`."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.origins import PublicAddress
+
+
+class PublicPath:
+    """Give every request the address under which browsers know it (ASGI middleware; ASGI 3.0, `root_path`).
+
+    It makes no difference whether the proxy cuts its path off or passes it on, nor which host name it asks for.
+    """
+
+    def __init__(self, app: ASGIApp, address: PublicAddress) -> None:
+        """Serve `app` at this address."""
+        self._app, self._path = app, address.path
+        self._schemes = {"http": address.origin.scheme, "websocket": address.origin.scheme.replace("http", "ws")}
+        self._host = str(address.origin).partition("://")[2].encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request with its public address."""
+        if scope["type"] in self._schemes:
+            path: str = scope["path"]
+            headers = [(name, value) for name, value in scope["headers"] if name not in (b"host", b"x-forwarded-host")]
+            scope = {
+                **scope,
+                "scheme": self._schemes[scope["type"]],
+                "headers": [(b"host", self._host), *headers],
+                "path": path if path.startswith(f"{self._path}/") else self._path + path,
+                "root_path": self._path,
+            }
+        await self._app(scope, receive, send)

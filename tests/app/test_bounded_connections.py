@@ -1,0 +1,145 @@
+"""Connections that send nothing, too little or too much are ended, and cost others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from studio_app import studio
+
+from app import bounded_connections, security
+from app.bounded_connections import BoundedConnection, DescriptorErrors, most_connections
+from app.listening import bound
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[int]:
+    """Serve an application as `longtake serve` does, and give its port."""
+    (socket,) = bound("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, http=BoundedConnection, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve([socket]))
+    try:
+        yield socket.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Send the parts of a request with a pause before each later one; return all that comes until the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        for number, part in enumerate(parts):
+            await asyncio.sleep(pause if number else 0)
+            writer.write(part)
+
+    sending, got = asyncio.create_task(send()), b""
+    try:
+        async with asyncio.timeout(10):
+            while some := await reader.read(4096):
+                got += some
+    except ConnectionError:  # closed while something was still being sent
+        pass
+    finally:
+        sending.cancel()
+        writer.close()
+    return got
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Any:
+    return studio(tmp_path, local=True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nx-a: b\r\n", REQUEST + b"GET /"])
+async def test_a_connection_without_a_whole_request_is_closed(
+    app: Any, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.3)
+    async with listening(app) as port:
+        trickle = [b"y", b":", b"1"] * 30  # a byte now and then does not put it off
+        got, _ = await asyncio.gather(
+            answer_to(port, begun), answer_to(port, b"GET / HTTP/1.1\r\nx", *trickle, pause=0.1)
+        )
+        assert got.count(b"200 OK") == begun.count(b"healthz")
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_takes_long_to_answer_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.1)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async with listening(slow) as port:
+        assert (await answer_to(port, REQUEST)).endswith(b"late\r\n0\r\n\r\n")
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_does_not_come_is_answered_with_408(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "BODY_SECONDS", 0.3)
+    head = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\ntoken="
+    async with listening(app) as port:
+        for parts in ([head], [head, *[b"a"] * 90]):
+            got = await answer_to(port, *parts, pause=0.1)
+            assert got.startswith(b"HTTP/1.1 408 "), got
+            assert b'{"error":"the body did not arrive in time"}' in got
+
+
+@pytest.mark.asyncio
+async def test_one_address_has_a_bounded_number_of_connections_and_gets_them_back(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 4)
+    async with listening(app) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        assert await answer_to(port, REQUEST) == b""
+        monkeypatch.setattr(BoundedConnection, "proxies", ("127.0.0.1",))
+        closing = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+        assert b"200 OK" in await answer_to(port, closing)  # a proxy speaks for many
+        monkeypatch.setattr(BoundedConnection, "proxies", ())
+        for _, writer in held:
+            writer.close()
+        async with asyncio.timeout(5):
+            while b"200 OK" not in await answer_to(port, closing):
+                await asyncio.sleep(0.02)
+
+
+def test_connections_leave_descriptors_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    for limit, most in ((1024, 960), (100, 36), (20, 8), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert most_connections() == most
+
+
+def test_a_lack_of_descriptors_is_one_line_of_the_log_and_other_errors_keep_their_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.new_event_loop()
+    handler = DescriptorErrors()
+    lack = {
+        "message": "socket.accept() out of system resource",
+        "exception": OSError(errno.EMFILE, "Too many open files"),
+    }
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2000):
+            handler(loop, lack)
+        assert len(caplog.records) == 1
+        assert "Too many open files" in caplog.text
+        handler(loop, {"message": "a defect", "exception": RuntimeError("x")})
+        assert "a defect" in caplog.text
+    loop.close()
