@@ -1,4 +1,4 @@
-"""The commands, one module each. Heavy imports stand inside the functions, so that help and errors come at once."""
+"""Hold the commands, one module each; heavy imports stand inside functions, so that help and errors come at once."""
 
 from __future__ import annotations
 

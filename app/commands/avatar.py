@@ -1,4 +1,4 @@
-"""`longtake avatar`: a portrait speaks a text or a sound file."""
+"""Let a portrait speak a text or a sound file (`longtake avatar`)."""
 
 from __future__ import annotations
 

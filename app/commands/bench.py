@@ -1,4 +1,4 @@
-"""`longtake bench`: how fast a model rolls out on this machine."""
+"""Measure how fast a model rolls out on this machine (`longtake bench`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class of every command: values that no option can mean are refused before anything else is looked at."""
+"""Refuse values that no option can mean, in every command, before anything else is looked at."""
 
 from __future__ import annotations
 

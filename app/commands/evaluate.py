@@ -1,4 +1,4 @@
-"""`longtake eval` and `longtake eval-avatar`: how well the pocket models do, measured by trained readers."""
+"""Measure with trained readers how well the pocket models do (`longtake eval`, `longtake eval-avatar`)."""
 
 from __future__ import annotations
 

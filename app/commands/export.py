@@ -1,4 +1,4 @@
-"""`longtake export`: an engine for this machine."""
+"""Build an engine for this machine (`longtake export`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longtake render`: a take becomes a film."""
+"""Render a take to a film (`longtake render`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longtake serve`: the studio and its HTTP API."""
+"""Serve the studio and its HTTP API (`longtake serve`)."""
 
 from __future__ import annotations
 
