@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-TOKEN = "correct horse battery staple"
+TOKEN = "correct-horse-battery-staple"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 GHOST = "0" * 32
 
