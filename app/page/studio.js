@@ -109,9 +109,14 @@ class Studio {
     const model = this.models.name;
     const body = { prompt: this.prompt.textOrExample, model, look_ahead, set, seed: seed ?? undefined };
     const word = this.models.loaded ? "starting" : `loading ${model}`;
-    this.client.begin("api/sessions", () => body, word, ({ note }) => {
-      if (note) this.#tell(note, true);
-    });
+    this.client.begin(
+      "api/sessions",
+      () => body,
+      word,
+      ({ note }) => {
+        if (note) this.#tell(note, true);
+      },
+    );
   }
 
   /**
@@ -196,7 +201,7 @@ class Studio {
         this.#tell("accepted");
         break;
       case "encoded":
-        this.#tellUnknown(event.not_understood, event.notes);
+        this.#tellUnknown(event.not_understood, event.notes ?? []);
         break;
       case "live":
         this.#tell(`lands on latent ${event.latent}`);
