@@ -214,8 +214,13 @@ MESSAGES = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("hostile"), token=TOKEN) as (address, process):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hostile")
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[str]:
+    with serving(data, token=TOKEN) as (address, process):
         yield address
         assert process.poll() is None
 
@@ -280,6 +285,12 @@ def test_malformed_commands_are_refused_over_http_and_socket(server: str, sessio
                 break
         else:
             raise AssertionError("the command was not refused")
+
+
+def test_files_of_the_server_are_for_its_user_alone(session: dict[str, Any], data: Path) -> None:
+    files = list((data / "takes").rglob("*"))
+    assert any(file.name == f"{session['take']}.jsonl" for file in files)
+    assert all(file.stat().st_mode & 0o077 == 0 for file in [data / "takes", *files])
 
 
 def test_a_key_of_another_session_controls_nothing(server: str, session: dict[str, Any]) -> None:
