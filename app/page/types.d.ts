@@ -6,7 +6,7 @@ export type AvatarState = "idle" | "listening" | "speaking";
 /** Name how far ahead of the playhead to draw. A prompt lands after the frames that are already drawn. */
 export type LookAhead = "instant" | "smooth" | "lossless";
 
-/** Names what a microphone is used for. */
+/** Name what a microphone is used for. */
 export type MicrophoneUse = "puppet" | "listen";
 
 /** Name what a session is doing. */

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY
+from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -91,7 +92,7 @@ def test_a_diffusers_folder_in_two_parts(tmp_path: Path, weights: dict[str, Tens
 
 
 def test_diffusers_own_save_of_the_model(tmp_path: Path, weights: dict[str, Tensor]) -> None:
-    model = CausalWanTransformer(**TINY)
+    model = WanTransformer3DModel(**TINY)
     model.load_state_dict(weights)
     model.save_pretrained(tmp_path)
     loads(tmp_path, weights)
