@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from app.origins import Origin, PublicAddress, address_of, origin_of
 from models.checkpoints.folders import engines_folder, models_folder
@@ -39,6 +39,16 @@ class IceServer(BaseModel):
     urls: str | list[str]
     username: str | None = None
     credential: str | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> IceServer:
+        urls = [self.urls] if isinstance(self.urls, str) else self.urls
+        found = [re.fullmatch(r"(stuns?|turns?):[^\s/]+", url, re.IGNORECASE) for url in urls]
+        if not urls or not all(found):
+            raise ValueError("urls begin with stun:, stuns:, turn: or turns:")
+        if any(url.lower().startswith("turn") for url in urls) and not (self.username and self.credential):
+            raise ValueError("a TURN server needs username and credential")
+        return self
 
 
 _ICE_SERVERS = TypeAdapter(list[IceServer])

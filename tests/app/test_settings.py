@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.settings import SettingsError, from_environment, ice_servers, public_address
 
@@ -101,3 +103,42 @@ def test_ice_servers_are_passed_on_unchanged() -> None:
     (read,) = ice_servers(json.dumps([server]))
     assert read.model_dump() == server
     assert ice_servers(None) == ice_servers("") == []
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        [{"urls": "example.org"}],
+        [{"urls": "http://example.org"}],
+        [{"urls": []}],
+        [{"urls": ["stun:example.org", "ftp:example.org"]}],
+        [{"urls": "turn:example.org"}],
+        [{"urls": "turns:example.org", "username": "u"}],
+    ],
+)
+def test_ice_servers_that_a_browser_throws_at_are_refused(servers: list[dict[str, object]]) -> None:
+    with pytest.raises(SettingsError, match="LONGTAKE_ICE must be a JSON list such as"):
+        from_environment({"LONGTAKE_ICE": json.dumps(servers)})
+
+
+VARIABLES = ("TOKEN", "ICE", "ORIGINS", "PROXIES", "GRACE", "KEEP_SPEECH")
+VALUES = st.one_of(
+    st.text(max_size=80),
+    st.from_regex(r"[a-z]{0,6}:?/{0,2}[a-z0-9.:*@/-]{0,30}", fullmatch=True),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["urls", "username", "x"]), inner),
+        max_leaves=6,
+    ).map(json.dumps),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(VARIABLES), VALUES)
+def test_any_value_of_any_variable_is_read_or_refused_in_one_line_that_names_it(variable: str, value: str) -> None:
+    name, said = f"LONGTAKE_{variable}", None
+    try:
+        from_environment({name: value})
+    except SettingsError as error:
+        said = str(error)
+    assert said is None or (said.startswith(name) and said.isprintable())
