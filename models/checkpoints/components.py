@@ -21,7 +21,7 @@ from models.checkpoints.lora_file import read_lora
 from models.checkpoints.training_wrappers import StateDict, note
 from models.checkpoints.weight_files import as_diffusers, check_fit, load_into, read
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 
 M = TypeVar("M", bound=nn.Module)

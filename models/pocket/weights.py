@@ -25,7 +25,7 @@ from models.checkpoints.weight_files import check_fit, load_into, read
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 
 if TYPE_CHECKING:  # the transformer imports diffusers, which codec training does without
-    from models.text.words import WordText
+    from models.text.word_encoder import WordText
     from models.transformer import CausalWanTransformer
 
 Facts = dict[str, float | str]  # of a training run: steps, minutes, stage
@@ -187,7 +187,7 @@ def build_transformer(
     config: dict[str, Any], words: tuple[str, ...], driving_features: int | None = None
 ) -> tuple[CausalWanTransformer, WordText]:
     """Build a transformer and a text encoder with random weights; with `driving_features` it can be driven."""
-    from models.text.words import WordText
+    from models.text.word_encoder import WordText
     from models.transformer import CausalWanTransformer
 
     transformer = CausalWanTransformer(**config)

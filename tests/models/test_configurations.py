@@ -21,7 +21,7 @@ from models.checkpoints.weight_files import CheckpointError
 from models.codecs.tiny import TinyCodec
 from models.errors import UserError
 from models.pocket import weights
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 
 

@@ -18,7 +18,7 @@ from models.pocket.training.network import embedded, token_ids
 from models.pocket.training.one_pass import OnePass
 from models.pocket.weights import build_transformer, load_transformer
 from models.rope import Rotation, rotation
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.time_grid import TimeGrid
 from models.transformer import CausalWanTransformer, TextState
 

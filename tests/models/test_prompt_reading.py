@@ -13,7 +13,7 @@ from models.pocket.world.scene import UNSAID, WORDING, Scene, random_scene, voca
 from models.text.prompt_reading import PromptError, PromptReading, read_prompt
 from models.text.thesaurus.lexicon import chinese_terms, lexicons
 from models.text.thesaurus.wordings import WORDINGS
-from models.text.words import TEXT_LENGTH, WordText, words_of
+from models.text.word_encoder import TEXT_LENGTH, WordText, words_of
 
 KNOWN = vocabulary()
 

@@ -9,7 +9,7 @@ import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
 from models.text.umt5 import UMT5Text, cleaned
-from models.text.words import TEXT_LENGTH, WordText
+from models.text.word_encoder import TEXT_LENGTH, WordText
 
 
 class ByteTokens:

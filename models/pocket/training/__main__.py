@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.codecs.tiny import TinyCodec
     from models.pocket import weights
     from models.pocket.training.stage import Pair, Save
-    from models.text.words import WordText
+    from models.text.word_encoder import WordText
     from models.transformer import CausalWanTransformer
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets"

@@ -26,7 +26,7 @@ from models.pocket.training.network import CONFIG
 from models.pocket.training.stage import Pair, Save
 from models.pocket.training.teacher_forcing import CUDA_SIZE, Forcing, Run, Size
 from models.pocket.world.scene import vocabulary
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 
 SHARD = 15 << 20  # bytes of a weight file at most

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models import catalog
-from models.text.words import TEXT_LENGTH, WordText, words_of
+from models.text.word_encoder import TEXT_LENGTH, WordText, words_of
 
 CONFIG: dict[str, Any] = catalog.POCKET.transformer
 NOTHING = -1  # id of a position past a prompt's end

@@ -18,7 +18,7 @@ from models.pocket.training.attention import Sight, Tokens, Way, attend, attend_
 from models.pocket.training.layout import Layout
 from models.pocket.training.network import embedded
 from models.rope import THETA
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 from models.wan_network import WanAttention, WanTransformerBlock
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.pocket.training.muon import Muon
 from models.pocket.weights import Facts
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 
 Save = Callable[[CausalWanTransformer, WordText, Facts], None]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.cache_protocol import Cache, KeysValues, Visible
 from models.rope import Rotation, rotation
-from models.text.words import WordText
+from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer, TextState
 
 
