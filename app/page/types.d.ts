@@ -24,7 +24,7 @@ export interface CameraStatus {
   age_ms: number | null;
 }
 
-/** Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush. */
+/** Say what happens at a position of a take: at least one of prompt, cut, seed, set and hush. */
 export interface CueLine {
   /** Where it was asked for: a latent, or seconds such as `12s`. */
   at?: number | string;

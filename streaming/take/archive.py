@@ -1,4 +1,4 @@
-"""The takes of a data folder. Every one has a journal, whether its session ended, runs, or was cut off by a kill."""
+"""Find the takes of a data folder. Each has a journal, whether its session ended, runs, or was cut off by a kill."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ NEWEST = 100  # takes that are listed
 
 
 class Archive:
-    """Finds takes by their ids; beside each lie its take file, its recordings and its render."""
+    """Find takes by their ids; the take file, recordings and render of a take lie beside its journal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            folder.chmod(0o700)  # what is said to an avatar, and all that is drawn, is for the server alone
+            folder.chmod(0o700)  # speech and films in it are private: only the server's user may read them
         except PermissionError:
             log.warning("%s belongs to another user, who decides about its permissions", folder)
         self._known: dict[Path, tuple[int, JournalSummary | None]] = {}  # size of the journal when it was read
 
     def told(self, name: str) -> JournalSummary:
-        """Return what the journal of a take tells."""
+        """Return the summary of a take's journal; KeyError for an unknown id or a journal without a take."""
         path = self.file(f"{name}.jsonl") if re.fullmatch(r"[0-9a-f]{12}", name) else None
         told = self._read(path) if path is not None else None
         if told is None:
@@ -42,7 +42,7 @@ class Archive:
         return told
 
     def file(self, name: str) -> Path | None:
-        """Return the path of a file that lies in the folder; None if there is none, or if it is a symbolic link."""
+        """Return the path of a regular file in the folder; None if there is none, or if it is a symbolic link."""
         path = self.folder / name
         try:
             inside = path.name == name and stat.S_ISREG(path.lstat().st_mode)
@@ -51,12 +51,12 @@ class Archive:
         return path if inside else None
 
     def newest(self) -> Iterator[JournalSummary]:
-        """Yield the newest takes, the newest first."""
+        """Yield the summaries of the `NEWEST` takes written to last, the newest first."""
         journals = [
             p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem) and self.file(p.name)
         ]
         journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-        known = self._known  # which another thread may replace meanwhile
+        known = self._known  # another thread may replace it meanwhile
         self._known = {p: known[p] for p in journals if p in known}
         found = (self._read(path) for path in journals[:NEWEST])
         return (told for told in found if told is not None)
@@ -66,10 +66,10 @@ class Archive:
         return (self.folder / f"{name}.jsonl").stat().st_mtime
 
     def recover(self) -> None:
-        """Write the take files that takes which were cut off would have had, and cut damage off their recordings.
+        """Write the missing take files of takes that were cut off, and cut damage off their recordings.
 
-        Of the takes only the `NEWEST` are looked at, so that a start does not read every journal of a large folder.
-        Called after a start, before any session: what was being written then is tidied away.
+        Only the `NEWEST` takes are looked at, so that a start does not read every journal of a large folder. Call it
+        after a start and before any session: it deletes every file that was only partly written.
         """
         for path in self.folder.glob("*.partial"):
             with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ class Archive:
                         _mend(path)
 
     def _recovered(self, told: JournalSummary) -> bool:
-        """Return whether a take's file is there and tells what its journal does, or more."""
+        """Return whether a take's file is there and is as complete as its journal."""
         file = self.take_file(told.history.id)
         if not file.exists():
             return False
@@ -100,11 +100,11 @@ class Archive:
         return path
 
     def forget_sound(self, name: str) -> None:
-        """Delete what an avatar said in a take; its take file still names the sound."""
+        """Delete the sound file of a take, which holds an avatar's speech; the take file still names it."""
         remove(self.folder / f"{name}.wav")
 
     def recordings(self, name: str) -> list[Path]:
-        """Return the recordings of a take, in order."""
+        """Return the paths of a take's recordings, by number."""
         found = [
             p
             for p in self.folder.glob(f"{name}-*.mp4")
@@ -129,7 +129,7 @@ class Archive:
 
 
 def _mend(recording: Path) -> None:
-    """Cut off what a power cut left behind the last fragment that is as it was written."""
+    """Cut off the bytes after the last intact fragment of a recording; a power cut can damage those."""
     size, intact = recording.stat().st_size, intact_bytes(recording)
     if intact < size:
         log.warning("%s: its last %d bytes were damaged and are cut off", recording.name, size - intact)

@@ -1,4 +1,4 @@
-"""Put the complaints of pydantic about a take into words for the writer of the file."""
+"""Turn pydantic's validation errors about a take into messages for the writer of the file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from streaming.take.yaml_data import nearest
 
 
 def complaint(error: ErrorDetails, of_take: Collection[str], of_cue: Collection[str]) -> str:
-    """Return what is wrong with a field, and what to do, in words of a take file.
+    """Return one message about a field of a take file: what is wrong, what was found and what is allowed.
 
-    `of_take` and `of_cue` are the fields that a take and a cue may have.
+    `of_take` and `of_cue` are the names of the fields that a take and a cue may have.
     """
     found, limits = _named(error["input"]), error.get("ctx", {})
     match error["type"]:

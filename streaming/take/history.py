@@ -1,4 +1,4 @@
-"""The history of a take: what has been drawn of it, as its journal and its file tell."""
+"""Keep the history of a take (its cues and chunks so far), and write it to its journal and its take file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def new_id() -> str:
 
 @dataclass
 class TakeHistory:
-    """Keeps the cues of a take with what they landed on, and the hash of every chunk."""
+    """Hold the cues of a take with the latents on which they landed, and the hash of every chunk."""
 
     id: str
     take: Take  # as it began: model, seed, size and the first prompt
@@ -43,13 +43,13 @@ class TakeHistory:
     length: int = 0  # latents
 
     def as_take(self, record: Record) -> Take:
-        """Return the take that a render replays to the same latents where `record` is the same."""
+        """Return the take, with its cues where they landed; a render with the same `record` gives the same latents."""
         cues = [e.model_copy(update={"at": e.landed}) for e in self.landed]
         changes = {"parent": self.parent, "cues": cues, "length": max(self.length, 1), "record": record}
         return self.take.model_copy(update=changes)
 
     def shortened(self, at: int) -> list[CueLine]:
-        """Forget what was drawn from latent `at` on, to draw it anew; returns the cues that had landed there."""
+        """Forget cues and chunks from latent `at` on, to draw them anew; return the cues that had landed there."""
         gone = [e for e in self.landed if (e.landed or 0) >= at]
         self.landed = [e for e in self.landed if (e.landed or 0) < at]
         self.hashes = {first: h for first, h in self.hashes.items() if first < at}
@@ -57,31 +57,31 @@ class TakeHistory:
         return gone
 
     def branched(self, at: int) -> TakeHistory:
-        """Return a new take that shares the past before latent `at`."""
+        """Return the history of a new take that shares everything before latent `at`."""
         kept = [e for e in self.landed if (e.landed or 0) < at]
         hashes = {first: h for first, h in self.hashes.items() if first < at}
         return TakeHistory(new_id(), self.take, f"{self.id}@{at}", kept, hashes, at)
 
 
 class TakeFiles:
-    """Writes journal and take file of the take that a session is on, in a folder.
+    """Write the journal and the take file of a session's present take into a folder.
 
-    A thread of its own waits for the disk, so that neither the stream nor the device does: lines that come meanwhile
-    are synced together. What fails there is raised by the next call.
+    A thread of its own waits for the disk, so that neither the stream nor the device does; lines that arrive meanwhile
+    are synced together. An OSError in that thread is raised by the next call.
     """
 
     def __init__(self, folder: Path, record: Record) -> None:
-        """Prepare to write into `folder`; `record` goes into the files."""
+        """Prepare to write into `folder`; `record` goes into the journals and take files."""
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
-        self._sound: Path | None = None  # which must be on the disk before the lines of chunks that hear it
+        self._sound: Path | None = None  # synced before the lines of the chunks that it drives
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="take-files")
         self._waiting = 0  # jobs that have not begun
         self._lock = threading.Lock()
         self._failure: OSError | None = None
 
     def begin(self, history: TakeHistory) -> None:
-        """Write this take's journal from now on; what it shares with its parent stands in it. OSError as of `chunk`."""
+        """Begin the journal of a take, with all that it shares with its parent; OSError as in `chunk`."""
         head = HeadLine(
             type="take",
             version=VERSION,
@@ -110,26 +110,26 @@ class TakeFiles:
         self._soon(sync)
 
     def chunk(self, drawn: Boundary, cues: list[CueLine]) -> None:
-        """Have a chunk written, with the cues that landed on it. OSError if the disk did not take what was before."""
+        """Write a chunk and the cues that landed on it; OSError if the disk did not take this or an earlier write."""
         self._write(*(landed_cue(cue) for cue in cues), chunk_line(drawn))
 
     def redrawn(self, at: int) -> None:
-        """Have written that what was drawn from latent `at` on is given up; it follows anew. OSError as of `chunk`."""
+        """Write that the chunks from latent `at` on are discarded and will be drawn anew; OSError as in `chunk`."""
         self._write(RedrawnLine.model_validate({"type": "redrawn", "from": at}))
 
     def end(self, history: TakeHistory) -> None:
-        """Have the journal ended, and the take file written beside it. OSError as of `chunk`."""
+        """End the journal, and write the take file beside it; OSError as in `chunk`."""
         path, text = self._folder / f"{history.id}.yaml", history.as_take(self._record).dumped().encode()
         if history.length:
             self._soon(lambda: write_whole(path, text))
         self._write(EndLine(type="end"))
 
     def beside(self, name: str) -> Path:
-        """Return the path of a file of that name beside the take."""
+        """Return the path of a file called `name` in the folder of the take."""
         return self._folder / name
 
     def recording(self, history: TakeHistory) -> Path:
-        """Return the path of a new recording of the take; they are numbered from 1."""
+        """Return a path that is free for a new recording of the take; recordings are numbered from 1."""
         number = 1
         while (path := self._folder / f"{history.id}-{number}.mp4").exists():
             number += 1
@@ -144,13 +144,13 @@ class TakeFiles:
         self._raise()
 
     def give_up(self) -> None:
-        """Write nothing more, and have the journal closed once the disk has answered."""
+        """Write nothing more, and let the thread close the journal once its jobs are done; return at once."""
         if self._journal is not None:
             self._thread.submit(self._journal.close)
         self._thread.shutdown(wait=False)
 
     def _write(self, *lines: JournalLine) -> None:
-        """Write lines at once, so that readers find them, and have them synced; of a take with sound, behind that."""
+        """Write lines at once, for readers to find, and sync them; of a take with sound, once the sound is synced."""
         journal, sound = self._journal, self._sound
         if journal is None:
             return
@@ -165,7 +165,7 @@ class TakeFiles:
         self._soon(write)
 
     def _soon(self, job: Callable[[], None]) -> None:
-        """Have the thread do a job behind those that wait, and sync the journal when none waits any more."""
+        """Queue a job for the thread, which syncs the journal whenever its queue is empty."""
         self._raise()
         with self._lock:
             self._waiting += 1
@@ -191,20 +191,20 @@ class TakeFiles:
 
 @dataclass(frozen=True)
 class JournalSummary:
-    """What the journal of a live take tells."""
+    """Hold what was read from the journal of a live take."""
 
     history: TakeHistory
     record: Record
     ended: bool  # False: the take is running, or was cut off
-    damage: str = ""  # one line about what of the journal could not be read
+    damage: str = ""  # one line about the part of the journal that could not be read
 
     def take(self) -> Take:
-        """Return the take that a render replays to the same latents."""
+        """Return the take, with its cues where they landed; a render of it gives the same latents."""
         return self.history.as_take(self.record)
 
 
 def replay_journal(lines: Sequence[JournalLine]) -> JournalSummary:
-    """Return the history in the journal of a live take up to its last whole chunk; ValueError if it holds none."""
+    """Return the history of a live take up to its journal's last whole chunk; ValueError if there is none."""
     if not lines or not isinstance(head := lines[0], HeadLine) or head.id is None or head.take is None:
         raise ValueError("not the journal of a live take")
     cues: list[CueLine] = []
@@ -228,7 +228,7 @@ def replay_journal(lines: Sequence[JournalLine]) -> JournalSummary:
 
 
 def chunk_line(drawn: Boundary, seconds: dict[str, float] | None = None) -> ChunkLine:
-    """Return the journal's line for a chunk; a render tells the seconds that its parts took."""
+    """Return the journal's line for a chunk; `seconds` is how long each part of it took, which a render adds."""
     return ChunkLine(
         type="chunk",
         first=drawn.first,

@@ -1,11 +1,11 @@
-"""The journal of a take, live or rendered: one JSON object a line, appended as it happens, so that a kill loses little.
+"""Write and read the journal of a take, live or rendered: JSON lines, appended at once, so that a kill loses little.
 
 A journal begins with a `take` line, which has the format's version, and ends with an `end` line if nothing cut it off.
 Between them stand a `chunk` line for every chunk, with the cues that landed on it before it, and a `checkpoint` line
-where a render can go on: what such a line speaks of is on the disk before the line is. An `intent` line tells what a
-render was asked for, so that it is finished as it was asked for after a kill. Journals of version 1 are read as well:
-they had no version, a render's told of its cues by their `repr` in the chunk lines, and of its take in the `take` line
-itself.
+where a render can go on; the film and the snapshot are on the disk before that line is. An `intent` line says how long
+a render was asked to be, so that it gets that length after a kill. Journals of version 1 are read as well: they have no
+version, and a render's journal has the cues as their `repr` in the chunk lines, and the facts of the render in the
+`take` line itself.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class _Line(BaseModel):
 
 
 class RenderFacts(BaseModel):
-    """What a render must share with another to go on with its frames."""
+    """Hold the values in which two renders must agree for one to go on with the frames of the other."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int
     size: tuple[int, int]  # width and height of the pictures, before they are enlarged
-    scale: int  # by which they are enlarged
+    scale: int  # factor by which they are enlarged
     heard: str | None = None  # names the sound that drives it
     portrait: str | None = None  # names the picture that it stays true to
 
 
 class HeadLine(_Line):
-    """Begins a journal."""
+    """Begin a journal: version, take and record."""
 
     type: Literal["take"]
     version: Literal[1, 2] = 1
@@ -61,7 +61,7 @@ class HeadLine(_Line):
     @model_validator(mode="before")
     @classmethod
     def _version_1(cls, data: Any) -> Any:
-        """Put the facts of a render where they stand since version 2."""
+        """Move the facts of a render from the head of version 1 to `render`, where version 2 has them."""
         if not isinstance(data, dict) or "seed" not in data:
             return data
         facts = {k: data[k] for k in ("seed", "size", "scale", "heard") if k in data}
@@ -69,7 +69,7 @@ class HeadLine(_Line):
 
 
 class LandedCue(CueLine):
-    """Tells of a cue that landed on the next chunk of the journal."""
+    """Record a cue that landed on the next chunk of the journal."""
 
     type: Literal["cue"]
 
@@ -83,47 +83,47 @@ class LandedCue(CueLine):
 
 
 class ChunkLine(_Line):
-    """Tells of a chunk that reached its boundary."""
+    """Record a chunk that reached its boundary."""
 
     type: Literal["chunk"]
     first: Count
-    latents: Annotated[int, Field(ge=1)] | None = None  # a render did not tell in version 1
+    latents: Annotated[int, Field(ge=1)] | None = None  # missing in a render's journal of version 1
     hash: str
-    disagreement: float | None = None  # with the knot that it took up
+    disagreement: float | None = None  # between the chunk and the knot that was fused into it
     seconds: dict[str, float] | None = None
     landed: tuple[str, ...] | None = None  # version 1: repr of the cues
 
 
 class CheckpointLine(_Line):
-    """Tells where a render can go on: its film ends with a whole fragment there."""
+    """Record a latent at which a render can go on, since its film ends with a whole fragment there."""
 
     type: Literal["checkpoint"]
     latent: Count
     offset: Count  # bytes of the film
     fragments: Count
     frames: Count
-    digest: str | None = None  # BLAKE2b of the film since the checkpoint before; earlier releases did not tell
+    digest: str | None = None  # BLAKE2b of the film since the checkpoint before; missing in earlier releases
 
 
 class IntentLine(_Line):
-    """Tells how long a render is to become, and what made it so, in latents."""
+    """Record the length that a render is to have, and the options that it comes from, in latents."""
 
     type: Literal["intent"]
-    own: Count  # length that its take had
+    own: Count  # length of its take
     length: Count
-    more: Count | None = None  # by which it was to become longer than it was
-    start: Count | None = Field(default=None, alias="from")  # at which it was to be rendered anew
+    more: Count | None = None  # latents to add to the film that was there
+    start: Count | None = Field(default=None, alias="from")  # latent from which it is to be rendered anew
 
 
 class RedrawnLine(_Line):
-    """Takes back the chunks from a latent on, with their cues: they follow anew."""
+    """Discard the chunks from a latent on, with their cues; they follow anew."""
 
     type: Literal["redrawn"]
     at: int = Field(alias="from")
 
 
 class EndLine(_Line):
-    """Ends a journal that was not cut off."""
+    """End a journal that was not cut off."""
 
     type: Literal["end"]
 
@@ -133,25 +133,25 @@ _LINES: TypeAdapter[JournalLine] = TypeAdapter(Annotated[JournalLine, Field(disc
 
 
 class Journal:
-    """Appends lines to a file."""
+    """Append lines to the file of a journal."""
 
     def __init__(self, path: Path, *, keep: int = 0) -> None:
-        """Begin a file, or go on behind the first `keep` bytes of one; OSError as of `write`."""
+        """Begin a file, or go on after the first `keep` bytes of one; OSError as in `write`."""
         self._file = AppendedFile(path, keep=keep)
 
     @classmethod
     def replacing(cls, path: Path, lines: Iterable[JournalLine]) -> Journal:
-        """Begin a file with these lines, synced, in place of what was there, in one move; OSError as of `write`."""
+        """Replace a file in one move by one that has these lines and is synced; OSError as in `write`."""
         kept = _text(lines)
         write_whole(path, kept)
         return cls(path, keep=len(kept))
 
     def write(self, *lines: JournalLine) -> None:
-        """Append lines: a kill leaves them, a power cut only after `sync`. OSError if the disk does not take them."""
+        """Append lines, which survive a kill, and a power cut after `sync`; OSError if the disk does not take them."""
         self._file.append(_text(lines))
 
     def sync(self) -> None:
-        """Return when all lines are on the disk; OSError if it did not take them."""
+        """Wait until all lines are on the disk; OSError if it did not take them."""
         self._file.sync()
 
     def close(self) -> None:
@@ -176,21 +176,21 @@ def landed_cue(line: CueLine) -> LandedCue:
 
 @dataclass(frozen=True)
 class Reading:
-    """Holds the lines of a journal as far as they can be trusted."""
+    """Hold the lines of a journal before its first damaged one."""
 
     lines: list[JournalLine]
-    damage: str = ""  # one line about what could not be read; empty if that is nothing, or the torn end of a kill
+    damage: str = ""  # one line about the part that could not be read; empty if only the last line is torn
 
 
 def read(path: Path) -> list[JournalLine]:
-    """Return every whole line in order; an empty list if there is no journal of a known version."""
+    """Return the lines before the first damaged one; an empty list if there is no journal of a known version."""
     return examine(path).lines
 
 
 def examine(path: Path) -> Reading:
-    """Read a journal up to the first line that is none: what follows a torn or foreign line is not trusted.
+    """Read a journal up to the first line that cannot be read: what follows a torn or foreign line is not trusted.
 
-    A kill may tear the last line. Anything else, such as zeros or lost blocks after a power cut, is told as damage.
+    A kill can tear the last line. All else, such as zeros or lost blocks after a power cut, is reported as damage.
     """
     lines: list[JournalLine] = []
     if not path.exists():
@@ -202,7 +202,7 @@ def examine(path: Path) -> Reading:
             line = _LINES.validate_json(text)
         except ValidationError:
             break
-        if isinstance(line, HeadLine) is bool(lines):  # one begins the journal, and there is no other
+        if isinstance(line, HeadLine) is bool(lines):  # a journal has exactly one head, which is its first line
             break
         lines.append(line)
         begin += len(text) + 1

@@ -1,4 +1,4 @@
-"""Read strict JSON (RFC 8259) and say in plain words, with line and column, what is wrong with it."""
+"""Read strict JSON (RFC 8259), and report with line and column what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from streaming.take.text_file import TakeError
 
 
 class _RefusedError(ValueError):
-    """Carry a complaint out of a hook of the JSON reader."""
+    """Carry a message about a value out of a hook of the JSON reader."""
 
 
 def json_value(text: str, name: str, first_line: int = 1) -> Any:
-    """Return what a JSON text holds; TakeError if it is not JSON, has a key twice, or numbers that are none.
+    """Return the value of a JSON text; TakeError if it is not JSON, or has a key twice or too large a number.
 
-    `name` is the file's name and `first_line` the line of it with which the text begins.
+    `name` is the file's name and `first_line` the number of the line on which the text begins.
     """
     try:
         value = json.loads(

@@ -1,4 +1,4 @@
-"""Write cues as a render's journal of version 1 has them, so that a render that an earlier release began goes on."""
+"""Write cues as a render's journal of version 1 has them, so that a render begun by an earlier release can go on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.cue import Cue, Cut, Hush, Parameter, Prompt, Reference, Seed
 
 
 def in_version_1(cue: Cue) -> str:
-    """Return a cue in the words of version 1: what Python printed of it then."""
+    """Return a cue as version 1 wrote it: the `repr` that its class had then."""
     match cue:
         case Prompt(text, blend):
             return f"Prompt(text={text!r}, blend={blend})"

@@ -1,4 +1,4 @@
-"""Positions in a take as a person writes them: latents as a whole number, or a time such as `12s` or `1:30`."""
+"""Read positions in a take as a person writes them: a whole number of latents, or a time such as `12s` or `1:30`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ EXAMPLES = "a whole number of latents or a time such as 12s, 1.5s, 2min or 1:30 
 
 
 def seconds_of(text: str) -> float:
-    """Return the seconds that a time means: a number with ms, s, min (m) or h, or `1:30`, or `1:02:03` with hours.
+    """Return the seconds of a time: a number with ms, s, min (m) or h, or `1:30`, or `1:02:03` with hours.
 
-    ValueError if it means none, or more than MOST_SECONDS.
+    ValueError if the text is not a time, or is more than MOST_SECONDS.
     """
     if match := _WITH_UNIT.fullmatch(text):
         seconds = float(match[1]) * _UNITS[match[2]]
@@ -39,7 +39,10 @@ def seconds_of(text: str) -> float:
 
 
 def latent_at(position: int | str, fps: int) -> int:
-    """Return the latent that a position means: a whole number, or a time whose frame it shows; ValueError for none."""
+    """Return the latent of a position, which is that number, or the latent of the frame shown at a time at `fps`.
+
+    ValueError for a text that is not a time.
+    """
     return position if isinstance(position, int) else latent_of(seconds_of(position) * fps)
 
 

@@ -21,14 +21,14 @@ KEYS = ("prompts", "prompts_list")
 
 @dataclass(frozen=True)
 class Story:
-    """Prompts that follow each other in one take, and the line of the file where they stand."""
+    """Hold the prompts that follow each other in one take, and the number of their line in the file, from 1."""
 
     prompts: tuple[str, ...]
     line: int
 
 
 def stories_of_json_lines(text: str, name: str) -> tuple[list[Story], list[str]]:
-    """Return the stories of a text, one a line, and notes on what in it is not used; TakeError for a faulty line."""
+    """Return the stories of a text, one a line, and notes on its unused fields; TakeError for a faulty line."""
     stories: list[Story] = []
     notes: list[str] = []
     lines = lines_of(text, LINE_END)
@@ -42,7 +42,7 @@ def stories_of_json_lines(text: str, name: str) -> tuple[list[Story], list[str]]
 
 
 def stories_of_json(value: Any, name: str) -> tuple[list[Story], list[str]]:
-    """Return the stories of one object, or of a list of them, and notes on what in it is not used."""
+    """Return the stories of an object, or of a list of them, and notes on unused fields; TakeError for a faulty one."""
     stories: list[Story] = []
     notes: list[str] = []
     for item in value if isinstance(value, list) else [value]:
@@ -53,7 +53,10 @@ def stories_of_json(value: Any, name: str) -> tuple[list[Story], list[str]]:
 
 
 def story_of_text(text: str, name: str) -> tuple[list[Story], list[str]]:
-    """Return the one story of a text with a prompt a line, and a note if lines are comments (they begin with #)."""
+    """Return the one story of a text with a prompt a line, and a note if it has comments (lines that begin with #).
+
+    TakeError if it has no prompt, or is JSON or YAML.
+    """
     lines = lines_of(text, PROMPT_END)
     prompts = [(number, line.strip()) for number, line in lines if not line.startswith("#")]
     if not prompts:
@@ -70,7 +73,7 @@ def story_of_text(text: str, name: str) -> tuple[list[Story], list[str]]:
 
 
 def _one_value(text: str, lines: list[tuple[int, str]], name: str) -> Any:
-    """Return what a text holds that is one JSON value over several lines; None if its lines are to be read alone."""
+    """Return the value of a text that is one JSON value over several lines; None if each line is a value of its own."""
     try:
         json_value(lines[0][1], name)
     except TakeError:

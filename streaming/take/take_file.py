@@ -1,4 +1,4 @@
-"""The take file: a linear run as YAML that a person can read, with what its cues landed on.
+"""Read and write take files: a linear run as YAML that a person can read, with the latents on which cues landed.
 
 model: pocket
 seed: 7
@@ -52,7 +52,7 @@ def _prompt(value: Any) -> Any:
 
 
 class CueLine(BaseModel):
-    """Says what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
+    """Say what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -96,7 +96,7 @@ class CueLine(BaseModel):
         return self
 
     def cues(self) -> list[Cue]:
-        """Return what the line does, in the order in which it applies: settings, cut, seed, hush, prompt."""
+        """Return the cues of the line, in the order in which they apply: settings, cut, seed, hush, prompt."""
         cues: list[Cue] = [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
         cues += [Cut()] if self.cut else []
         cues += [Seed(self.seed)] if self.seed is not None else []
@@ -109,7 +109,7 @@ Beside = Annotated[str, Field(pattern=r"^[\w-]{1,60}\.(png|wav)$")]  # a file in
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts with line separators in double quotes, where they are escaped: elsewhere they become line ends."""
+    """Write texts with line separators in double quotes, where they are escaped: elsewhere they become line ends."""
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -121,7 +121,7 @@ _Dumper.add_representer(str, _text_node)
 
 
 class Take(BaseModel):
-    """Describes a linear run: model, seed, size, length and cues; for an avatar also its portrait and its sound."""
+    """Describe a linear run: model, seed, size, length and cues; for an avatar also its portrait and its sound."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -156,23 +156,23 @@ class Take(BaseModel):
         return size_of(self.size)
 
     def landing(self, grid: TimeGrid, fps: int) -> list[tuple[int, CueLine]]:
-        """Return (first latent, cue) of every cue: it lands on the first chunk border from its position on."""
+        """Return (latent, cue) of every cue, by latent: each lands on the first chunk border from its position on."""
         placed = [(grid.border(latent_at(e.at, fps)), e) for e in self.cues]
         return sorted(placed, key=lambda item: item[0])
 
     def chunks(self, grid: TimeGrid, fps: int) -> int:
-        """Return how many chunks the take is long, at least one."""
+        """Return the length of the take in chunks, at least one."""
         return max(1, grid.chunks(latent_at(self.length, fps)))
 
     def dumped(self) -> str:
-        """Return the take as YAML that `parse` reads as the same take."""
+        """Return the take as YAML, from which `parse` gives an equal take."""
         data = self.model_dump(exclude_defaults=True)
         return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 @dataclass(frozen=True)
 class TakeFile:
-    """Hold the takes of a file, one unless it holds several stories, and notes for a person on what it says in vain."""
+    """Hold the takes of a file (one, or one for each story) and notes for a person on its unused fields."""
 
     name: str
     takes: Sequence[Take]
@@ -180,7 +180,7 @@ class TakeFile:
     prompts_only: bool = False  # whether the times of the cues were not in the file but came from `switch_at`
 
     def story(self, number: int | None) -> tuple[Take, list[str]]:
-        """Return take `number`, from 1, or the first with a note on how many there are; TakeError if there is none."""
+        """Return take `number`, from 1, or the first and a note on how many there are; TakeError if there is none."""
         count = len(self.takes)
         if number is not None and not 1 <= number <= count:
             some = "one story" if count == 1 else f"stories 1 to {count}"
@@ -200,7 +200,7 @@ def parse(text: str, name: str) -> Take:
 def load(path: Path, *, model: str = "pocket", switch_at: int = 40, story: int | None = None) -> Take:
     """Return one take of a file, as `read_take_file` reads it: story number `story`, or the first one.
 
-    What the file says in vain is logged, and that it holds more stories.
+    The notes of the file are logged, such as on unused fields or on more stories.
     """
     take, notes = read_take_file(path, model=model, switch_at=switch_at).story(story)
     for note in notes:
@@ -212,8 +212,8 @@ def read_take_file(path: Path, *, model: str = "pocket", switch_at: int = 40) ->
     """Read a file of takes by its suffix; TakeError says in one line, with file and line, what is wrong with it.
 
     `.jsonl` (or `.ndjson`) is LongLive's interactive format, a story a line, and `.txt` has one prompt a line; in both
-    a new prompt comes every `switch_at` latents, and the take is of `model`. `.json` is a take, or such stories. All
-    else is YAML.
+    a new prompt comes every `switch_at` latents, and the take is of `model`. `.json` is a take, or stories as in
+    `.jsonl`. Every other suffix is read as YAML.
     """
     text, name, suffix = read_text(path), path.name, path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
@@ -240,7 +240,7 @@ def _of_story(story: Story, model: str, switch_at: int, name: str) -> Take:
 
 
 def _json_lines(text: str, name: str) -> Callable[[Sequence[object]], int]:
-    """Return what finds the line of a field; JSON is YAML but for tabs and a few odd cases, which get line 1."""
+    """Return a function from the path of a field to its line; rare JSON that is not valid YAML gets line 1."""
     try:
         return YamlText(text.replace("\t", " "), name, TEXTS).line
     except TakeError:
@@ -256,14 +256,14 @@ def _validated(data: object, name: str, line: Callable[[Sequence[object]], int])
         take = Take.model_validate(data)
     except ValidationError as e:
         errors = e.errors(include_url=False)
-        # a field with another name is missing as well: the name that stands there says more
+        # a misspelt field is reported as missing too, but its wrong name helps more
         first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
         where = [part for part in first["loc"] if isinstance(part, int) or not re.search(r"\W|^(int|str)$", part)]
         path = ".".join(map(str, where))
         what = complaint(first, Take.model_fields, CueLine.model_fields)
         raise TakeError(f"{name}:{line(where)}: {path + ': ' if path else ''}{what}") from e
     for number, cue in enumerate(take.cues):
-        # a live take of an earlier release may tell of both, and has to replay
+        # a live take of an earlier release may have both, and has to replay
         if cue.cut and cue.blend > 1 and cue.landed is None:
             where = ["cues", number, "blend"]
             raise TakeError(

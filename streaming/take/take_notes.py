@@ -1,4 +1,4 @@
-"""Say which parts of a take its model will not show, before it is drawn."""
+"""Find the parts of a take that its model cannot draw or will not show, before it is drawn."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from models.catalog import Entry
 from models.generator import SizeError
 from streaming.take.take_file import Take, TakeError
 
-MOST_TIMES = 64  # a model's own number of pixels: more takes tens of gigabytes before the first frame
+MOST_TIMES = 64  # the pixels of a model's own size: beyond it tens of GB are needed before the first frame
 
 
 def require_drawable(take: Take, entry: Entry) -> None:
-    """Raise SizeError unless the model can draw the size of a take: whole patches, and no more than memory holds."""
+    """Raise SizeError unless a take's size is whole patches, and at most MOST_TIMES the pixels of the model's own."""
     (width, height), (_, down, across) = take.width_height(entry.size), entry.transformer["patch_size"]
     if width % (entry.stride * across) or height % (entry.stride * down):
         least = f"{entry.stride * across}x{entry.stride * down}"
@@ -23,7 +23,7 @@ def require_drawable(take: Take, entry: Entry) -> None:
 
 
 def notes_on(take: Take, entry: Entry) -> list[str]:
-    """Return a line for each cue of a take that has no effect: after the end, or replaced on the same chunk.
+    """Return a note for each cue of a take without effect: after the end, or replaced on the same chunk.
 
     TakeError if the take has the sound or the portrait of an avatar and the model draws none, SizeError if the model
     cannot draw its size.

@@ -1,4 +1,4 @@
-"""Read the text of a take file: its encoding, its line endings, and what the file is if it is no text."""
+"""Read the text of a take file in any Unicode encoding, and name the format of a file that is not text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARKS = (  # byte-order marks; UTF-32's begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FOREIGN = (  # what files that are no takes begin with
+_FOREIGN = (  # first bytes of files that are not takes
     (rb"\x89PNG", "a PNG picture"),
     (rb"\xff\xd8\xff", "a JPEG picture"),
     (rb"GIF8", "a GIF picture"),
@@ -35,12 +35,12 @@ _FOREIGN = (  # what files that are no takes begin with
     (rb"version https://git-lfs", "a pointer of git-lfs, whose content was not fetched"),
     (rb"\s*<(!doctype )?html", "a web page (HTML)"),
 )
-LINE_END = re.compile("\r\n|[\n\r]")  # of JSON lines, where all other line separators may stand inside a text
+LINE_END = re.compile("\r\n|[\n\r]")  # of JSON lines, which may have all other separators inside a text
 PROMPT_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # of plain text
 
 
 class TakeError(UserError):
-    """Report, in one line for a person, a take that cannot be used."""
+    """Report in one line for a person that a take cannot be used, and why."""
 
 
 def read_text(path: Path) -> str:
@@ -62,7 +62,7 @@ def read_text(path: Path) -> str:
 
 
 def decoded(data: bytes, name: str) -> str:
-    """Return the text that bytes of a file called `name` encode; TakeError as `read_text`."""
+    """Return the text of the bytes of a file called `name`; TakeError as in `read_text`."""
     for start, kind in _FOREIGN:
         if re.match(start, data[:64], re.DOTALL | re.IGNORECASE):
             raise TakeError(f"{name}: is {kind}, not a take (YAML, JSON lines or text)")
@@ -81,7 +81,7 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def lines_of(text: str, end: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Return (number from 1, content) of every line that says something; byte-order marks of joined files are left out.
+    """Return (number from 1, content) of every line that is not blank; byte-order marks of joined files are left out.
 
     `end` is LINE_END or PROMPT_END.
     """
@@ -90,6 +90,6 @@ def lines_of(text: str, end: re.Pattern[str]) -> list[tuple[int, str]]:
 
 
 def _place(before: str) -> str:
-    """Return `line:column`, both from 1, of what follows a text."""
+    """Return the place right after a text as `line:column`, both from 1."""
     lines = PROMPT_END.split(before)
     return f"{len(lines)}:{len(lines[-1]) + 1}"

@@ -1,8 +1,8 @@
-"""Read YAML as take files use it: nothing is converted behind the writer's back, and everything knows its line.
+"""Read YAML as take files use it, without surprising conversions, and with the line of every value.
 
 YAML 1.1 turns `no` into false, `010` into 8 and `1:30` into 90, keeps the last of two equal keys, and builds Python
 objects from tags. Here a value is a text where a text is wanted, numbers are decimal, times keep their colons, equal
-keys and foreign tags are refused, and aliases cannot blow a small file up.
+keys and foreign tags are refused, and the number of values that aliases add is limited.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OTHER_NUMBER = re.compile(r"[-+]?0[xob]?[0-9a-fA-F_]+|[-+]?[0-9][0-9_]*_[0-9_]*
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; a scalar without quotes or a tag is tagged `plain`."""
+    """Compose nodes; a scalar without quotes or a tag is tagged `plain`."""
 
     def resolve(self, kind: type, value: str | None, implicit: object) -> str:
         """Return the tag of a node that has none."""
@@ -37,16 +37,16 @@ class _Loader(yaml.SafeLoader):
 
 
 class YamlText:
-    """Holds the values of a YAML text, and where they stand."""
+    """Hold the values of a YAML text, and their lines."""
 
     def __init__(self, text: str, name: str, texts: Collection[str] = ()) -> None:
         """Read the one document of a text; TakeError with file and line for anything that is not plain data.
 
-        What stands under a key in `texts`, and below it, is text as it is written, whatever it looks like.
+        The values of keys in `texts`, nested ones too, are texts exactly as written, even if they look like numbers.
         """
         self._name, self._texts = name, texts
         self._copies, self._seen = 0, set[int]()
-        # YAML 1.1 breaks lines there; 1.2 does not, nor do editors
+        # YAML 1.1 breaks lines at these characters; YAML 1.2 and editors do not
         unused = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
         separators: dict[int, str | int | None] = dict(zip((0x85, 0x2028, 0x2029), unused, strict=False))
         self._restored = {ord(str(stand_in)): separator for separator, stand_in in separators.items()}
@@ -121,7 +121,7 @@ class YamlText:
                 for part in value if isinstance(value, list) else [value]:
                     if not isinstance(part, dict):
                         raise self._wrong(line, "<<: merges mappings, such as an alias of one")
-                    merged = part | merged  # the first that has a key decides
+                    merged = part | merged  # of equal keys the first counts
                 continue
             if key in lines:
                 raise self._wrong(line, f"{key}: stands twice, on line {lines[key]} as well; leave one of them out")
@@ -158,7 +158,7 @@ class YamlText:
         return self._joined(written, line)
 
     def _joined(self, text: str, line: int) -> str:
-        r"""Return a text in which halves of a character, as in "\ud83d\ude00" of JSON, are joined."""
+        r"""Return a text with surrogate pairs, as in "\ud83d\ude00" of JSON, joined to characters."""
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16").translate(self._restored)
         except UnicodeDecodeError:
@@ -173,7 +173,7 @@ class YamlText:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """Return a hint that names the known word that is spelled most like `word`, or all of them."""
+    """Return a hint with the known word that is spelled most like `word`, or with all of them."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 

@@ -1,4 +1,4 @@
-"""Mistakes of a person are reported in one line, and no half-written file passes for a finished one."""
+"""Test that mistakes of a person are reported in one line, and that no partly written file looks finished."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_missing_models_are_reported_with_the_command_that_pulls_them(
 
 @pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of pocket's weights that a test may spoil."""
+    """Copy pocket's weights, for a test to damage; return their folder."""
     shutil.copytree(ASSETS / "pocket", tmp_path / "assets" / "pocket")
     monkeypatch.setattr("models.checkpoints.assemble.ASSETS", tmp_path / "assets")
     (tmp_path / "t.yaml").write_text(TAKE)
@@ -84,7 +84,7 @@ def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("file", ["transformer.safetensors", "codec.safetensors"])
 @pytest.mark.parametrize("keep", [0, 1000, 100_000])
-def test_truncated_weights(
+def test_truncated_weights_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path, file: str, keep: int
 ) -> None:
     (assets / file).write_bytes((assets / file).read_bytes()[:keep])
@@ -92,7 +92,7 @@ def test_truncated_weights(
     assert not (tmp_path / "o.mp4").exists()
 
 
-def test_weights_of_wrong_shape(capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path) -> None:
+def test_weights_of_a_wrong_shape_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: Path) -> None:
     file = assets / "transformer.safetensors"
     tensors = load_file(file)
     from safetensors import safe_open
@@ -112,7 +112,7 @@ def test_words_that_pocket_does_not_know_are_reported(capsys: pytest.CaptureFixt
     assert "0.6 s of video" in out
 
 
-def test_a_render_with_everything_on_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_render_writes_a_sheet_and_a_report_on_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(SMALL)
     extras = ["--scale", 2, "--sheet", tmp_path / "s.png", "--report", tmp_path / "r.json"]
     code, _, _ = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4", *extras)
@@ -149,7 +149,7 @@ def test_a_replay_under_another_record_reports_the_difference_and_goes_on(
     assert f"note: {warning}" in err
 
 
-def test_no_space_is_one_line_and_resume_finishes_the_same_file(
+def test_a_full_disk_is_reported_in_one_line_and_resume_finishes_the_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "t.yaml").write_text(SMALL.replace("9", "24"))
@@ -177,7 +177,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, app.cli; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -212,7 +212,7 @@ def test_bench_measures_and_appends(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_flops_are_those_of_the_configuration() -> None:
-    """Counted against torch's own counter on one full-window step of a small model."""
+    """Compare with torch's own counter on one full-window step of a small model."""
     from conftest import TINY, tiny_model, tiny_text
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -237,7 +237,7 @@ def test_flops_are_those_of_the_configuration() -> None:
 STORIES = '{"prompts": ["a red ball bounces", "a blue fish"]}\n{"prompts": ["a crimson orb"]}\n'
 
 
-def test_one_story_of_several_is_rendered_and_the_others_are_told_of(
+def test_one_story_of_several_is_rendered_and_the_others_are_noted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "s.jsonl").write_text(STORIES)
@@ -271,7 +271,7 @@ def test_all_stories_become_films_in_a_folder(capsys: pytest.CaptureFixture[str]
         (["--story", "all", "--from", "3s"], "--from is for one film"),
     ],
 )
-def test_a_story_that_cannot_be_had_is_refused(
+def test_a_story_that_does_not_exist_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], says: str
 ) -> None:
     (tmp_path / "s.jsonl").write_text(STORIES)
@@ -279,7 +279,7 @@ def test_a_story_that_cannot_be_had_is_refused(
     assert list(tmp_path.glob("*.mp4")) == []
 
 
-def test_cues_after_the_end_are_told_of_and_land_nowhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_cues_after_the_end_are_noted_and_do_not_land(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("length: 3\ncues:\n  - prompt: a red ball\n  - {at: 99s, prompt: a blue fish}\n")
     code, _, err = run(capsys, "render", tmp_path / "t.yaml", "-o", tmp_path / "o.mp4")
     assert code == 0
@@ -308,6 +308,6 @@ def test_a_prompt_that_pocket_cannot_read_is_refused_before_the_model_is_loaded(
     refused(run(capsys, "render", tmp_path / name, "-o", tmp_path / "o.mp4"), says)
 
 
-def test_switch_at_does_not_go_with_a_take_that_says_when(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_switch_at_is_refused_with_a_take_that_has_times(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(TAKE)
     refused(run(capsys, "render", tmp_path / "t.yaml", "--switch-at", 9), "--switch-at is for .jsonl and .txt")

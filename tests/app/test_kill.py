@@ -1,4 +1,4 @@
-"""Kill the render command with SIGKILL, and measure its start and its chunks. Takes minutes: `pytest -m long`."""
+"""Kill the render command with SIGKILL, and measure its start and its chunks, in minutes (`pytest -m long`)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ KILLS = {  # the command, how often it is killed, and how many chunks the film h
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", KILLS)
 def test_a_command_that_is_killed_again_and_again_makes_the_same_film(name: str, tmp_path: Path) -> None:
-    """`kill -9` at random moments, start-up included; then the same command, or --resume, gives what was asked for."""
+    """Send SIGKILL at random moments, start-up included; then run the same command, or --resume, to the end."""
     arguments, kills, chunks = KILLS[name]
     take, sound = tmp_path / "take.yaml", tmp_path / "sound.wav"
     take.write_text(SIX_SECONDS)
@@ -98,7 +98,7 @@ def test_a_command_that_is_killed_again_and_again_makes_the_same_film(name: str,
         return [sys.executable, "-m", "app.cli", *words, "-o", str(out), *more]
 
     def drawn(out: Path) -> int:
-        """Count the chunks in the journal without reading it as one: it is being written."""
+        """Count the chunks in the text of a journal that is being written."""
         for path in (out.with_suffix(".render"), out.with_suffix(".silent.render")):
             if (path / "journal.jsonl").exists():
                 return (path / "journal.jsonl").read_bytes().count(b'"type":"chunk"')

@@ -1,4 +1,4 @@
-"""Every option of every command answers every nonsense value in one line, never with a traceback.
+"""Test that every option of every command refuses every nonsense value in one line, never with a traceback.
 
 The options are read from the command line itself, so that a new one is swept without a change here. Models are tiny
 ones with random weights; commands that measure for minutes stop where they would load a model.
@@ -121,7 +121,7 @@ def line(words: tuple[str, ...], given: Mapping[str, str], parameter: Any, value
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_nonsense_is_answered_in_one_line(
+def test_nonsense_values_are_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,21 +145,21 @@ def test_nonsense_is_answered_in_one_line(
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_numbers_have_both_bounds(
+def test_every_number_has_a_lower_and_an_upper_bound(
     capsys: pytest.CaptureFixture[str], arguments: dict[tuple[str, ...], dict[str, str]], name: str
 ) -> None:
     words, parameter = PARAMETERS[name]
     given = arguments.get(words, {})
     _, _, said = run(capsys, *line(words, given, parameter, "seven"))
     if "valid integer" not in said and "valid number" not in said:
-        return  # it is no number
+        return  # the parameter is not a number
     for value in ("-1", "9" * 30):
         code, _, said = run(capsys, *line(words, given, parameter, value))
         assert (code, "Invalid value" in said) == (2, True), value
 
 
 def test_refusals_come_before_heavy_imports(tmp_path: Path) -> None:
-    """One process answers many mistakes, and has imported neither torch nor a web server afterwards."""
+    """Refuse many mistakes in one process, which has imported neither torch nor a web server afterwards."""
     (tmp_path / "a.mp4").mkdir()
     (tmp_path / "speech.mp4").write_bytes(b"")
     mistakes = [

@@ -1,4 +1,4 @@
-"""A pull brings whole files of the right model, or says what it found and leaves nothing that passes for a model."""
+"""Test that a pull brings the whole files of a model, or reports what it found and leaves no model behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 56760704
 
 @pytest.fixture(scope="module")
 def stick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every file of a small LongLive, in two folders as they are published."""
+    """Write every file of a small LongLive, in two folders as they are published; return the folder around them."""
     from diffusers import AutoencoderKLWan
 
     root = tmp_path_factory.mktemp("stick")
@@ -67,7 +67,7 @@ def source(stick: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the small model; the catalog has it in place of the large one."""
+    """Put the small model into the catalog in place of the large one; return its folder."""
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))
     monkeypatch.setitem(catalog.ENTRIES, NAME, replace(catalog.LONGLIVE, transformer=TINY))
     return tmp_path / "here" / NAME
@@ -103,7 +103,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_what_is_copied_is_checked_and_loads(capsys: pytest.CaptureFixture[str], source: Path, here: Path) -> None:
+def test_copied_files_are_checked_and_the_model_loads(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path
+) -> None:
     code, out, _ = run(capsys, "pull", NAME, "--from", source)
     assert code == 0
     assert "licence: CC-BY-NC-SA" in out
@@ -120,7 +122,7 @@ def test_what_is_copied_is_checked_and_loads(capsys: pytest.CaptureFixture[str],
     assert model.generator.text("a a").embeddings.shape == (1, 512, 16)
 
 
-def test_a_pull_that_was_cut_off_is_not_here_and_goes_on(
+def test_a_pull_that_was_cut_off_leaves_no_model_and_can_go_on(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_BLOCK", 1000)
@@ -143,7 +145,7 @@ def test_a_pull_that_was_cut_off_is_not_here_and_goes_on(
     assert set(contents(here)) == {k.split("/", 1)[1] for k in contents(source)} - {"readme.md"}
 
 
-def test_what_another_copy_left_is_not_gone_on_with(
+def test_a_partial_file_of_another_copy_is_not_continued(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path
 ) -> None:
     base = here / "models" / "longlive_base.pt"
@@ -206,7 +208,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_what_is_not_the_model_is_refused_and_not_listed(
+def test_damaged_or_foreign_files_are_refused_and_not_listed(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, what: str
 ) -> None:
     spoil, says = SPOILT[what]
@@ -223,7 +225,7 @@ def test_pointers_are_refused_before_anything_is_copied(
     assert contents(here) == {}
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_copied(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=70 << 20))
@@ -236,7 +238,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_copied(
     assert contents(here) == {}
 
 
-def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path, here: Path) -> None:
+def test_a_missing_folder_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path, here: Path) -> None:
     assert "no such folder" in refusal(capsys, "pull", NAME, "--from", tmp_path / "none")
     assert not here.exists()
 
@@ -253,7 +255,7 @@ def lost(*_: object, dry_run: bool = False, **__: object) -> object:
 
 @pytest.mark.parametrize("hub", [offline, lost])
 @pytest.mark.parametrize("where", ["hub", "wrong folder", "changed file, and no room on the disk"])
-def test_a_pull_that_brings_nothing_leaves_the_model_as_it_was(
+def test_a_failed_pull_leaves_the_model_as_it_was(
     capsys: pytest.CaptureFixture[str],
     source: Path,
     here: Path,
@@ -281,7 +283,7 @@ def full(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_pull_that_is_cut_off_between_two_files_is_not_here(
+def test_a_pull_that_is_cut_off_between_two_files_leaves_no_model(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(capsys, "pull", NAME, "--from", source)[0] == 0
@@ -300,7 +302,7 @@ def test_a_pull_that_is_cut_off_between_two_files_is_not_here(
     assert PULLING in missing_files(catalog.find(NAME), here)
 
 
-def test_a_model_whose_files_turn_out_not_to_fit_is_no_longer_here(
+def test_a_model_whose_files_do_not_fit_is_no_longer_listed_as_here(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(capsys, "pull", NAME, "--from", source)[0] == 0
@@ -312,7 +314,7 @@ def test_a_model_whose_files_turn_out_not_to_fit_is_no_longer_here(
     assert listed(capsys) == "here"
 
 
-def test_without_a_network_it_says_what_to_do(
+def test_without_a_network_a_pull_says_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
@@ -321,7 +323,7 @@ def test_without_a_network_it_says_what_to_do(
     assert "--from FOLDER" in message
 
 
-def test_what_the_hub_gives_is_planned_against_the_disk_and_checked(
+def test_a_download_is_compared_with_the_free_space_and_checked(
     capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 10

@@ -1,4 +1,4 @@
-"""A killed server loses no take; renders are cancelled and resumed."""
+"""Test that a killed server loses no take, and that renders can be cancelled and resumed."""
 
 from __future__ import annotations
 

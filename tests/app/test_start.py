@@ -1,4 +1,4 @@
-"""A server takes its port first, answers while it loads, and says what is wrong before it loads anything."""
+"""Test that a server takes its port first, answers while it loads, and reports mistakes before it loads anything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONGTAKE = [sys.executable, "-m", "app.cli"]
 
 
-def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_taken_port_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = run(capsys, "serve", "--port", port, "--data", tmp_path / "d")
@@ -28,12 +28,14 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str], tm
     assert "listens" not in result[1]
 
 
-def test_addresses_of_version_6_stand_in_brackets() -> None:
+def test_ipv6_addresses_are_printed_in_brackets() -> None:
     assert listening.url("::1", 7860, secure=False) == "http://[::1]:7860"
     assert listening.url("localhost", 1, secure=True) == "https://localhost:1"
 
 
-def test_files_that_are_no_certificate_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_files_that_are_not_certificates_are_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "c.pem").write_text("no certificate")
     (tmp_path / "k.pem").write_text("no key")
     pair = ("--tls-cert", tmp_path / "c.pem", "--tls-key", tmp_path / "k.pem")
@@ -41,7 +43,7 @@ def test_files_that_are_no_certificate_are_one_line(capsys: pytest.CaptureFixtur
     refused(run(capsys, "serve", *pair[:2]), "--tls-cert and --tls-key go together")
 
 
-def test_a_server_that_loads_says_what() -> None:
+def test_a_server_reports_what_it_is_loading() -> None:
     def build(say: object) -> Starlette:
         raise AssertionError("nothing is built before the server lives")
 
@@ -57,7 +59,7 @@ def test_a_server_that_loads_says_what() -> None:
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_a_terminal_with_few_characters_stops_nothing(variables: dict[str, str]) -> None:
+def test_a_terminal_without_unicode_causes_no_traceback(variables: dict[str, str]) -> None:
     done = subprocess.run(
         [*LONGTAKE, "render", "ü→🎈.yaml"], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, timeout=60
     )
@@ -65,7 +67,7 @@ def test_a_terminal_with_few_characters_stops_nothing(variables: dict[str, str])
     assert (done.stderr.count(b"error:"), b"Traceback" in done.stderr) == (1, False)
 
 
-def test_a_closed_pipe_stops_nothing() -> None:
+def test_a_closed_pipe_causes_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([*LONGTAKE, "--help"], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, timeout=60)

@@ -1,4 +1,4 @@
-"""Renders for tests: what `longtake render` does with its options, with a tiny, random model."""
+"""Render takes in tests as `longtake render` does with its options, with a tiny, random model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from streaming.rollout import Boundary
 from streaming.take.take_file import parse
 
 TAKE = "length: {length}\ncues:\n  - prompt: one\n  - at: 9\n    prompt: two\n"
-CHUNKS = 2  # of a fragment, in tests that cut renders up
+CHUNKS = 2  # in each fragment, so that a short film has several
 MODEL = tiny_model()
 
 
 class KilledError(BaseException):
-    """Ends a render as a kill does."""
+    """End a render as a kill does."""
 
 
 def killed_at(chunk: int) -> Callable[[Boundary, Report], None]:

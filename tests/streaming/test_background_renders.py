@@ -1,4 +1,4 @@
-"""Renders in the background give way to viewers, report why they failed, and two never write one file."""
+"""Test that background renders give way to viewers, report why they failed, and never share a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 def renders(
     folder: Path, code: str, *, device: str = "cpu", watched: Callable[[], bool] = lambda: False
 ) -> BackgroundRenders:
-    """Renders whose program is a line of Python; `sys.argv` is [take file, film]."""
+    """Return renders whose program is Python code; its `sys.argv[1:]` is [take file, film]."""
 
     def program(model: str, take: Path, film: Path) -> Program:
         return Program([sys.executable, "-c", code, str(take), str(film)], folder, {})
@@ -46,7 +46,7 @@ def state(rendering: BackgroundRenders) -> str | None:
 
 
 @pytest.mark.asyncio
-async def test_a_render_that_ends_well_is_done_and_has_a_film(tmp_path: Path) -> None:
+async def test_a_render_that_succeeds_is_done_and_has_a_film(tmp_path: Path) -> None:
     rendering = renders(tmp_path, "import sys; open(sys.argv[2], 'w').write(open(sys.argv[1]).read())")
     assert rendering.progress(NAME) is None
     await rendering.start(NAME, TAKE)

@@ -1,4 +1,4 @@
-"""The benchmark measures each part of a chunk where it runs."""
+"""Test that the benchmark attributes time to the part of a chunk that took it."""
 
 from __future__ import annotations
 

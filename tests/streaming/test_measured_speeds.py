@@ -1,4 +1,4 @@
-"""A speed is known only if it was measured on this machine for that model and type of device."""
+"""Test that a speed is known only if it was measured on this machine for that model and type of device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The power goes at any moment, and a render, a session's journal and a recording lose a fragment at most."""
+"""Test that a power cut at any moment costs a render, a session's journal or a recording one fragment at most."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SCENES = {  # what was rendered before, if anything, and the command during whic
 def test_a_render_that_loses_power_becomes_the_same_film(
     scene: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command, or --resume once the journal knows what was asked for; drawn again is a fragment at most."""
+    """Run the same command, or --resume once the journal has the intent; at most a fragment is drawn again."""
     before, command = SCENES[scene]
     root, states = tmp_path / "root", tmp_path / "states"
     root.mkdir()
@@ -86,7 +86,7 @@ def drawn_chunks(count: int) -> list[Boundary]:
 
 
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
-def test_a_session_that_loses_power_loses_the_chunk_at_most_that_was_being_synced(
+def test_a_session_that_loses_power_loses_at_most_the_chunk_that_was_being_synced(
     every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, states, chunks = tmp_path / "root", tmp_path / "states", drawn_chunks(6)
@@ -131,7 +131,7 @@ def test_a_session_that_loses_power_loses_the_chunk_at_most_that_was_being_synce
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
+    """Wait up to 30 seconds for a condition that another thread makes true."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end
@@ -145,7 +145,7 @@ def test_a_recording_that_loses_power_keeps_all_but_the_fragment_that_was_being_
     root, states = tmp_path / "root", tmp_path / "states"
     root.mkdir()
     states.mkdir()
-    journal = TakeFiles(root, {})  # of the take that is recorded, which does not come to its end
+    journal = TakeFiles(root, {})  # of the recorded take, which has no end
     journal.begin(TakeHistory(NAME, parse(TAKE.format(length=21), "t.yaml")))
     journal.chunk(drawn_chunks(1)[0], [])
     journal.close()

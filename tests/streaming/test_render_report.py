@@ -1,4 +1,4 @@
-"""A contact sheet shows a film from its first frame to its last, and holds no more of it than it shows."""
+"""Test that a contact sheet shows a film from first frame to last, and keeps only the shown frames in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interrupted render left is used where it is whole, and never thrown away without a word."""
+"""Test that the intact part of an interrupted render is used again, and never discarded without a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from renders import CHUNKS, TAKE, KilledError, contents, killed_at, render
 from streaming.render_files import RenderError, RenderFiles
 from streaming.render_resume import position
 
-FRAMES = 4 * 21 - 3  # of the whole film
+FRAMES = 4 * 21 - 3  # in the whole film
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def flipped(data: bytes) -> bytes:
     [lambda d: b"", lambda d: d[: len(d) // 2], lambda d: bytes(len(d)), lambda d: d[:-512] + bytes(512), flipped],
     ids=["empty", "half", "zeros", "zeros at the end", "a bit"],
 )
-def test_of_the_checkpoints_the_newest_whole_one_is_used(
+def test_the_newest_undamaged_checkpoint_is_used(
     damage: Callable[[bytes], bytes], tmp_path: Path, whole: Callable[..., bytes]
 ) -> None:
     files = cut_off(tmp_path)
@@ -60,7 +60,7 @@ def test_of_the_checkpoints_the_newest_whole_one_is_used(
     newest.write_bytes(damage(newest.read_bytes()))
     report = render(tmp_path, resume=True)
     assert report.warnings == [f"{newest.name} is damaged; an older checkpoint is used"]
-    assert report.chunks == 7 - CHUNKS  # behind the older one
+    assert report.chunks == 7 - CHUNKS  # the ones after the older checkpoint
     assert report.film_frames == FRAMES
     assert files.out.read_bytes() == whole()
 
@@ -79,14 +79,14 @@ def test_a_film_that_ends_in_zeros_goes_on_from_its_last_whole_fragment(
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("junk", [bytes(64), b"\xff{}\n" * 8], ids=["zeros", "garbage"])
-def test_a_journal_with_damage_is_believed_up_to_there(
+def test_a_damaged_journal_is_used_up_to_the_damage(
     junk: bytes, place: float, tmp_path: Path, whole: Callable[..., bytes]
 ) -> None:
     files = cut_off(tmp_path)
     lines = files.journal.read_bytes()
     at = int(place * len(lines))
     files.journal.write_bytes(lines[:at] + junk + lines[at + len(junk) :])
-    if place == 0:  # not even whose render it is can be told
+    if place == 0:  # not even the take of the render is known
         before = contents(tmp_path)
         with pytest.raises(RenderError, match="its journal cannot be read; nothing was touched; --restart begins anew"):
             render(tmp_path, resume=True)
@@ -119,9 +119,7 @@ def test_a_render_that_cannot_go_on_touches_nothing_and_says_why(
     assert files.out.exists()
 
 
-def test_without_a_word_about_it_a_cut_off_render_is_not_begun_anew(
-    tmp_path: Path, whole: Callable[..., bytes]
-) -> None:
+def test_a_cut_off_render_is_begun_anew_only_on_request(tmp_path: Path, whole: Callable[..., bytes]) -> None:
     files = cut_off(tmp_path)
     before = contents(tmp_path)
     with pytest.raises(RenderError, match=r"cut off after .* s; go on with --resume, or throw .* --restart"):
@@ -134,7 +132,7 @@ def test_without_a_word_about_it_a_cut_off_render_is_not_begun_anew(
 
 @pytest.mark.parametrize("killed", [(7,), (8, 9), (7, 9, 10)])
 @pytest.mark.parametrize("resumes", [False, True])
-def test_an_extension_that_is_killed_becomes_as_long_as_was_asked(
+def test_an_extension_that_is_killed_gets_the_length_that_was_asked_for(
     killed: tuple[int, ...], resumes: bool, tmp_path: Path, whole: Callable[..., bytes]
 ) -> None:
     render(tmp_path)
@@ -150,7 +148,7 @@ def test_an_extension_that_is_killed_becomes_as_long_as_was_asked(
     assert (tmp_path / "a.mp4").read_bytes() == whole(length=36)
 
 
-def test_a_render_from_a_place_goes_on_behind_it_after_a_kill(tmp_path: Path, whole: Callable[..., bytes]) -> None:
+def test_a_render_from_a_position_goes_on_after_a_kill(tmp_path: Path, whole: Callable[..., bytes]) -> None:
     render(tmp_path)
     cut_off(tmp_path, 5, start=9)
     report = render(tmp_path, start=9)
@@ -159,7 +157,7 @@ def test_a_render_from_a_place_goes_on_behind_it_after_a_kill(tmp_path: Path, wh
     assert render(tmp_path, start=9).chunks == 5  # once it is done, the same command renders anew from there
 
 
-def test_a_take_whose_length_changed_is_not_extended_by_guess(tmp_path: Path) -> None:
+def test_an_unfinished_extension_of_a_take_with_a_changed_length_is_refused(tmp_path: Path) -> None:
     render(tmp_path)
     cut_off(tmp_path, 8, more=12)
     before = contents(tmp_path)
@@ -180,7 +178,9 @@ def test_a_position_is_not_negative() -> None:
         position("-5s", 16)
 
 
-def test_leftovers_are_tidied_and_checkpoints_have_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftover_files_are_deleted_and_checkpoints_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streaming.render_files.MOST_CHECKPOINTS", 3)
     monkeypatch.setattr("streaming.render_files.MOST_OF_FINISHED", 2)
     files = cut_off(tmp_path, 11, length=36)
@@ -198,7 +198,7 @@ def test_leftovers_are_tidied_and_checkpoints_have_a_budget(tmp_path: Path, monk
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.mp4", "a.render", "a.take.yaml"]
 
 
-def test_of_checkpoints_that_take_much_one_is_kept_of_a_finished_film_and_two_meanwhile(
+def test_of_large_checkpoints_two_are_kept_of_a_running_render_and_one_of_a_finished_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streaming.render_files.MOST_BYTES", 1)
@@ -209,14 +209,14 @@ def test_of_checkpoints_that_take_much_one_is_kept_of_a_finished_film_and_two_me
     assert [p.stem for p in files.checkpoints()] == ["checkpoint-0000036"]
 
 
-def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
+def test_a_discarded_render_leaves_no_file(tmp_path: Path) -> None:
     render(tmp_path)
     RenderFiles(tmp_path / "a.mp4").discard()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_whenever_the_disk_is_full_what_is_there_can_be_resumed(
+def test_a_render_that_a_full_disk_stopped_can_be_resumed(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[..., bytes]
 ) -> None:
     real = vars(os)[call]

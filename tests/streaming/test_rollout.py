@@ -1,4 +1,4 @@
-"""A rollout gives a chunk's frames before its clean pass, and leaving the pass out changes no latents."""
+"""Test that a rollout gives a chunk's frames before its clean pass, and that omitting the pass changes no latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A viewer gets packets without a gap from a keyframe on, and no viewer affects another."""
+"""Test that a viewer gets packets without a gap from a keyframe on, and that no viewer affects another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Source:
 
 
 async def seen(viewer: Viewer, source: Source, frames: int) -> list[int]:
-    """Return the frames that a viewer gets which always waits for the next one."""
+    """Return the frames of a viewer that always waits for the next packet."""
     got = []
     for _ in range(frames):
         waiting = asyncio.ensure_future(viewer.get())
@@ -57,7 +57,7 @@ async def test_a_viewer_gets_a_keyframe_first_and_then_every_packet() -> None:
     assert source.keys == [20]
 
 
-async def test_a_viewer_that_connects_slowly_starts_with_the_present() -> None:
+async def test_a_viewer_that_connects_slowly_starts_with_a_new_keyframe() -> None:
     source = Source()
     early = source.broadcast.join()
     await seen(early, source, 3)
@@ -161,7 +161,7 @@ async def test_a_viewer_that_waits_gets_none_when_it_leaves_or_the_broadcast_end
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 25)), max_size=30))
-async def test_however_viewers_read_a_gap_ends_with_a_keyframe(reading: list[tuple[int, int]]) -> None:
+async def test_a_gap_ends_with_a_keyframe_at_any_speed_of_reading(reading: list[tuple[int, int]]) -> None:
     source = Source()
     viewers = [source.broadcast.join() for _ in range(3)]
     got: list[list[int]] = [[], [], []]
@@ -173,9 +173,9 @@ async def test_however_viewers_read_a_gap_ends_with_a_keyframe(reading: list[tup
 
     gates = [asyncio.Semaphore(0) for _ in viewers]
     tasks = [asyncio.ensure_future(read(i)) for i in range(3)]
-    for who, reads in reading:
+    for viewer, reads in reading:
         for _ in range(reads):
-            gates[who].release()
+            gates[viewer].release()
         await turn()
         source.send(3)
         await turn()

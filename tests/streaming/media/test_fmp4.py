@@ -1,4 +1,4 @@
-"""Fragments play from any keyframe on, up to any fragment, with times and sizes as ISO/IEC 14496-12 wants them."""
+"""Test that fragments play from any keyframe on, with the times and sizes that ISO/IEC 14496-12 prescribes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder gives one packet a picture without delay, keyframes only on request, and keeps bitrate and colour."""
+"""Test that the encoder gives a packet a picture at once, keyframes only on request, and keeps bitrate and colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded plays, however the recording ends, and the stream never waits for it."""
+"""Test that a live recording plays however it ends, and that the stream never waits for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def packets(count: int, keys: tuple[int, ...] = ()) -> list[av.Packet]:
 
 
 def played(path: Path) -> list[tuple[float, int]]:
-    """(time, mean brightness) of every frame."""
+    """Return (time in seconds, mean brightness) of every frame."""
     with av.open(str(path)) as container:
         return [(f.time, round(f.to_ndarray(format="rgb24").mean())) for f in container.decode(video=0)]
 
@@ -42,7 +42,7 @@ async def recorded(path: Path, made: list[av.Packet]) -> LiveRecording:
 
 
 @async_test
-async def test_it_holds_every_packet_from_a_keyframe_on_and_begins_at_zero(tmp_path: Path) -> None:
+async def test_a_recording_has_every_packet_from_a_keyframe_on_and_begins_at_zero(tmp_path: Path) -> None:
     made = packets(40, keys=(10,))
     await recorded(tmp_path / "a.mp4", made[5:])
     got = played(tmp_path / "a.mp4")
@@ -51,7 +51,7 @@ async def test_it_holds_every_packet_from_a_keyframe_on_and_begins_at_zero(tmp_p
 
 
 @async_test
-async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) -> None:
+async def test_a_recording_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) -> None:
     path, made = tmp_path / "a.mp4", packets(40)
     recording = LiveRecording(path, 256, 256, FPS)
     task = asyncio.create_task(recording.run())
@@ -70,7 +70,7 @@ async def test_it_plays_while_it_is_written_and_when_it_is_torn(tmp_path: Path) 
 
 
 @async_test
-async def test_a_full_disk_is_one_line() -> None:
+async def test_a_full_disk_is_reported_in_one_line() -> None:
     recording = LiveRecording(Path("/dev/full"), 256, 256, FPS)
     for packet in packets(20):
         recording.offer(packet)
@@ -79,10 +79,10 @@ async def test_a_full_disk_is_one_line() -> None:
 
 
 @async_test
-async def test_a_fragment_that_the_disk_holds_only_part_of_is_taken_back(
+async def test_a_fragment_that_is_only_partly_written_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk with room for so many bytes takes part of a write, and then refuses."""
+    """Record onto a disk that has room for part of a write, and refuses the next one."""
     room, write = 4000, os.write
 
     def little_room(file: int, data: bytes) -> int:
@@ -103,7 +103,7 @@ async def test_a_fragment_that_the_disk_holds_only_part_of_is_taken_back(
 
 
 @async_test
-async def test_a_disk_that_cannot_keep_up_ends_it(tmp_path: Path) -> None:
+async def test_a_disk_that_cannot_keep_up_ends_the_recording(tmp_path: Path) -> None:
     recording = LiveRecording(tmp_path / "a.mp4", 256, 256, FPS)
     for packet in packets(11 * FPS):
         recording.offer(packet)
@@ -112,7 +112,7 @@ async def test_a_disk_that_cannot_keep_up_ends_it(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_what_viewers_see_is_what_is_recorded_and_the_take_lies_beside_it(tmp_path: Path) -> None:
+async def test_a_session_is_recorded_beside_its_take_file(tmp_path: Path) -> None:
     async with running(tmp_path) as (session, events):
         await until(lambda: session.playout.released > 5)
         say(session, 1, type="record")

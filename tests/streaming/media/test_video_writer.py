@@ -1,4 +1,4 @@
-"""A file plays after every fragment, and one that was interrupted and continued equals one written at once."""
+"""Test that a file plays after every fragment, and that an interrupted, continued file equals one written at once."""
 
 from __future__ import annotations
 

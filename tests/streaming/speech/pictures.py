@@ -1,4 +1,4 @@
-"""Picture files for tests: plain areas in every format and mode, and files of other kinds."""
+"""Make picture files for tests: plain areas in every format and mode, and files of other kinds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def pixels(data: bytes | Portrait, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """[height, width, 3] int of the portrait that a file becomes."""
+    """Return the portrait made of a file as [height, width, 3] int, 0 to 255."""
     portrait = portrait_in(data, size, "me") if isinstance(data, bytes) else data
     reference = portrait.reference
     return np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3).astype(int)
@@ -42,14 +42,14 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, row: bytes, *extra: bytes, rows: int | None = None) -> bytes:
-    """A PNG file (ISO/IEC 15948) of equal rows, or of fewer `rows` than it says; `extra` are chunks before them."""
+    """Return a PNG file (ISO/IEC 15948) of `rows` equal rows, or of as many as it says; chunks `extra` come before."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress((b"\0" + row) * (height if rows is None else rows), 9))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + body + chunk(b"IEND", b"")
 
 
 def two_sized_tiff() -> bytes:
-    """A TIFF whose width and height stand in it twice: 16, and 14000."""
+    """Return a TIFF that gives its width and height twice: as 16 and as 14000."""
     tags = [(256, 16), (257, 16), (256, 14_000), (257, 14_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1)]
     tags += [(278, 14_000), (279, 256)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)

@@ -1,4 +1,4 @@
-"""Sound files for tests: a voice-like tone in every container and sample format, and ways to damage it."""
+"""Make sound files for tests: a voice-like tone in every container and sample format, whole or damaged."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RATE = 48_000
 
 
 def warble(seconds: float = 3.0, rate: int = RATE, loud: float = 0.3) -> np.ndarray:
-    """[samples] float32 of a tone that comes and goes twice a second, as syllables do."""
+    """Return a tone [samples] float32 that comes and goes twice a second, as syllables do."""
     t = np.arange(round(seconds * rate)) / rate
     return (loud * np.sin(2 * np.pi * 220 * t) * np.clip(np.sin(2 * np.pi * 2 * t), 0, 1)).astype(np.float32)
 
 
 def clicks(seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
-    """[samples] float32 with 2 ms of noise at each quarter of a second: one sees where it stands."""
+    """Return [samples] float32 with 2 ms of noise at each quarter of a second, so that a shift in time is visible."""
     out = np.zeros(round(seconds * rate), np.float32)
     burst = np.random.default_rng(0).uniform(-0.8, 0.8, rate // 500).astype(np.float32)
     for at in np.arange(0.25, seconds - 0.1, 0.25):
@@ -31,7 +31,7 @@ def clicks(seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
 def encoded(
     kind: str, codec: str, sound: np.ndarray, rate: int = RATE, layout: str = "stereo", **options: Any
 ) -> bytes:
-    """A file of a container with a codec; `sound` is [samples] or [channels, samples], `options` the container's."""
+    """Return a file of a container `kind` and a codec; `sound` is [samples] or [channels, samples]."""
     out = io.BytesIO()
     channels = len(av.AudioLayout(layout).channels)
     values = np.broadcast_to(sound, (channels, sound.shape[-1])).astype(np.float32)
@@ -49,7 +49,7 @@ def encoded(
 
 
 def wav(samples: np.ndarray, rate: int = RATE, tag: int = 1, data_bytes: int | None = None) -> bytes:
-    """A WAV file of [samples, channels] in the samples' own type; the header may claim another size of the data."""
+    """Return a WAV file of [samples, channels] in their own dtype; its header claims `data_bytes` of data."""
     values = samples if samples.ndim == 2 else samples[:, None]
     block = values.shape[1] * values.dtype.itemsize
     body = values.tobytes()
@@ -60,18 +60,18 @@ def wav(samples: np.ndarray, rate: int = RATE, tag: int = 1, data_bytes: int | N
 
 
 def pcm(sound: np.ndarray, rate: int = RATE) -> bytes:
-    """A WAV file of 16 bit of −1…1 [samples] or [samples, channels]."""
+    """Return a WAV file of 16 bits of sound in −1…1, [samples] or [samples, channels]."""
     return wav((np.clip(sound, -1, 1) * 32767).astype("<i2"), rate)
 
 
 def zeroed(data: bytes, at: float = 0.5, count: int = 2048) -> bytes:
-    """The file with zeros in its middle."""
+    """Return a file with `count` bytes of zeros from the fraction `at` of it on."""
     begin = int(at * len(data))
     return data[:begin] + bytes(count) + data[begin + count :]
 
 
 def with_cover(data: bytes) -> bytes:
-    """An MP3 with an ID3v2.3 tag that holds a title and a picture."""
+    """Return an MP3 with an ID3v2.3 tag that has a title and a picture before it."""
     picture = b"\0image/png\0\x03\0\x89PNG\r\n\x1a\n" + bytes(2000)
     frames = b"".join(
         name + struct.pack(">IH", len(body), 0) + body for name, body in ((b"TIT2", b"\0voice"), (b"APIC", picture))

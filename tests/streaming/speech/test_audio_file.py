@@ -1,4 +1,4 @@
-"""The voice in a sound file is heard whatever else is in it: a constant, opposite phases, silence, whispers."""
+"""Test that the voice in a sound file is used despite an offset, channels of opposite phase, silence or whispers."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ OTHER = warble(3, 16_000, loud=0.2)[::-1]
 
 
 def voice_of(sound: np.ndarray, rate: int = 16_000) -> Voice:
-    """The voice in a file of floats: [samples] or [samples, channels]."""
+    """Return the voice that is read from a file of floats, [samples] or [samples, channels]."""
     return voice_in(io.BytesIO(wav(np.ascontiguousarray(sound, "<f4"), rate, tag=3)))
 
 
 def heard(voice: Voice) -> np.ndarray:
-    """[frames, 64] that a mouth follows."""
+    """Return the driving features [frames, 64] of a sound."""
     return log_mel(np.concatenate(list(voice.pieces())))
 
 
 def level(sound: np.ndarray) -> float:
-    """dBFS of the blocks in which somebody speaks."""
+    """Return the level of the blocks that have speech, in dBFS."""
     power = np.square(sound[: len(sound) // 320 * 320].reshape(-1, 320).astype(float)).mean(1)
     return float(10 * np.log10(power[power > 1e-5].mean()))
 
 
 @pytest.mark.parametrize("constant", [-0.6, -0.1, 0.01, 0.3])
-def test_a_constant_changes_nothing_that_is_heard(constant: float) -> None:
+def test_a_constant_offset_does_not_change_the_driving_features(constant: float) -> None:
     voice = voice_of(LEFT + np.float32(constant))
     assert voice.notes == ("the sound: a constant offset (DC) was removed",)
     assert np.abs(heard(voice) - heard(voice_of(LEFT))).mean() < 0.01
     assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.5
 
 
-def test_a_slow_swing_is_no_voice() -> None:
+def test_a_slow_oscillation_is_not_a_voice() -> None:
     swing = (0.4 * np.sin(2 * np.pi * 0.7 * np.arange(48_000) / 16_000)).astype(np.float32)
     assert np.abs(heard(voice_of(LEFT + swing)) - heard(voice_of(LEFT))).mean() < 0.05
 
@@ -83,14 +83,14 @@ def test_two_voices_on_two_sides_are_both_heard() -> None:
     assert voice.notes == ()
 
 
-def test_pieces_are_the_same_at_each_reading_and_as_many_as_counted() -> None:
+def test_every_reading_gives_the_same_pieces_and_the_counted_samples() -> None:
     voice = voice_of(np.stack([LEFT + 0.1, 0.1 - LEFT], 1).repeat(3, 0), 48_000)
     first, second = (np.concatenate(list(voice.pieces())) for _ in range(2))
     assert (first == second).all()
     assert len(first) == voice.samples == 48_000
 
 
-def test_two_sounds_have_two_names_and_a_sound_keeps_its_own() -> None:
+def test_different_sounds_have_different_names_and_equal_sounds_the_same() -> None:
     names = [voice_of(s).name for s in (LEFT, LEFT, OTHER, np.stack([LEFT, -LEFT], 1), np.stack([-LEFT, LEFT], 1))]
     assert names[0] == names[1]
     assert len(set(names)) >= 3
@@ -113,7 +113,7 @@ def test_a_sound_that_is_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize("loud", [0.02, 0.1, 0.5, 1.0])
-def test_speech_is_brought_to_one_level_and_pauses_do_not_count(loud: float) -> None:
+def test_speech_is_brought_to_one_level_whatever_its_pauses(loud: float) -> None:
     sound = (loud * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
     quiet = np.zeros(80_000, np.float32)
     levelling = Levelling()
@@ -125,7 +125,7 @@ def test_speech_is_brought_to_one_level_and_pauses_do_not_count(loud: float) -> 
     assert abs(level(np.concatenate(list(voice.pieces()))) - LEVEL) < 0.5
 
 
-def test_silence_and_whispers_are_not_blown_up() -> None:
+def test_silence_and_whispers_are_amplified_by_a_limited_gain() -> None:
     levelling = Levelling()
     levelling.add(np.full(16_000, 1e-4, np.float32))
     assert levelling.gain == 1

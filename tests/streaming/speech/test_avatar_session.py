@@ -1,4 +1,4 @@
-"""A live avatar: its sound leaves with its frames, it falls silent at once, and its take can be rendered again."""
+"""Test a live avatar: sound leaves with its frames, an interruption silences it at once, its take can be rendered."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ pytestmark = pytest.mark.asyncio
 
 
 def rendered(take: Take, folder: Path) -> dict[int, str]:
-    """First latent and hash of every chunk, drawn offline from the files beside the take."""
+    """Return first latent → hash of every chunk, drawn offline from the files beside the take."""
     assert take.sound is not None
     model = tiny_avatar()
     rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, audio_file.read(folder / take.sound)))
     return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
-async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it() -> None:
+async def test_speech_is_played_once_and_whole_with_the_frames_that_show_it() -> None:
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
         await until(lambda: session.playout.released > 5)
@@ -61,7 +61,7 @@ async def test_what_is_said_is_heard_once_and_whole_with_the_frames_that_show_it
         assert [e.state for e in events if e.type == "avatar"] == ["speaking", "idle"]
 
 
-async def test_it_is_never_more_than_a_chunk_and_what_a_chunk_takes_ahead() -> None:
+async def test_frames_wait_no_longer_than_a_chunk_and_the_time_to_draw_one() -> None:
     async with speaking() as (session, _, _):
         await until(lambda: session.index >= 9)
         ahead: list[int] = []
@@ -99,7 +99,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
     assert told.history.take.sound == take.sound
 
 
-async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
+async def test_a_take_that_is_killed_can_be_rendered_from_its_files(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, avatar, _):
         avatar.say(tone(2))
         await until(lambda: session.index >= 15)
@@ -113,8 +113,8 @@ async def test_a_take_that_was_killed_has_whole_files(tmp_path: Path) -> None:
         assert rendered(cut, tmp_path) == told.history.hashes
 
 
-async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_in_time() -> None:
-    """Goals: silent within 100 ms, drawn with silence within a chunk's time and 200 ms."""
+async def test_an_interruption_silences_the_avatar_at_once_and_its_mouth_soon() -> None:
+    """Check the goals: silent within 100 ms, drawn with silence within the time of a chunk and 200 ms."""
     silent, closed, chunk = [], [], []
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
@@ -144,7 +144,7 @@ async def test_interrupted_it_is_silent_at_once_and_its_mouth_is_given_silence_i
 
 
 async def test_after_an_interruption_only_the_mouth_changes() -> None:
-    """The redrawn chunk goes on from what was on screen: its past and its noise are the same."""
+    """Compare the redrawn chunk with the shown one: its past and its noise are the same."""
     async with speaking() as (session, avatar, _):
         watcher = Watcher(session)
         await until(lambda: session.playout.released > 30)
@@ -163,7 +163,7 @@ async def test_after_an_interruption_only_the_mouth_changes() -> None:
         assert max(steps[20:]) <= 3 * statistics.quantiles(steps[20:], n=20)[-1] + 1
 
 
-async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -> None:
+async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() -> None:
     async with speaking() as (session, avatar, _):
         watcher = Watcher(session)
         avatar.say(tone(5, 200))
@@ -181,15 +181,15 @@ async def test_new_speech_after_an_interruption_is_heard_and_none_of_the_old() -
 
 
 async def microphone(avatar: Avatar, sound: np.ndarray) -> None:
-    """Samples arrive as from a browser: 20 ms at a time."""
+    """Send samples as a browser does: 20 ms at a time, in real time."""
     began = asyncio.get_running_loop().time()
     for i in range(0, len(sound) - 319, 320):
         await asyncio.sleep(max(0, began + i / RATE - asyncio.get_running_loop().time()))
         avatar.hear(as_samples(sound[i : i + 320]))
 
 
-async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() -> None:
-    """From the sound to the frame that shows it: the median and the worst of one utterance."""
+async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
+    """Measure the delay from a sound to the frame that shows it: the median and the worst of one utterance."""
     async with speaking() as (session, avatar, _):
         session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         watcher = Watcher(session)
@@ -206,15 +206,15 @@ async def test_a_puppet_says_what_its_microphone_hears_without_a_gap_and_soon() 
         times = np.repeat([t for t, _ in watcher.shown], FRAME) + np.tile(np.arange(FRAME) / RATE, len(watcher.shown))
         late = times[at : at + 4 * RATE] - (began + 0.25 + np.arange(4 * RATE) / RATE)
     print(f"\nmicrophone to screen: p50 {1000 * np.median(late):.0f} ms, p95 {1000 * np.quantile(late, 0.95):.0f} ms")
-    # a chunk, what it hears beyond its end, what drawing takes, and the encoders
+    # the sum of a chunk, the sound beyond its end that it needs, the time to draw it, and the encoders
     assert np.median(late) < 0.48 + 0.2 + 0.3
 
 
-async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() -> None:
+async def test_an_avatar_goes_on_when_its_microphone_disappears() -> None:
     async with speaking() as (session, avatar, _):
         session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: session.playout.released > 5)
-        await microphone(avatar, tone(0.8))  # and nothing more, not even silence
+        await microphone(avatar, tone(0.8))  # then the microphone sends nothing, not even silence
         await until(lambda: avatar.state is not AvatarState.IDLE)
         released = session.playout.released
         await until(lambda: session.playout.released > released + 25, 1.8)
@@ -223,7 +223,7 @@ async def test_a_microphone_that_disappears_leaves_a_face_that_goes_on_living() 
         await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
-async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> None:
+async def test_speech_from_the_viewer_interrupts_the_avatar_which_listens() -> None:
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
         avatar.say(tone(6))
@@ -238,7 +238,7 @@ async def test_who_speaks_while_it_speaks_interrupts_and_is_listened_to() -> Non
         assert avatar.state is AvatarState.IDLE
 
 
-async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
+async def test_speech_from_the_viewer_that_began_before_the_avatars_interrupts_it_too() -> None:
     async with speaking() as (session, avatar, events):
         await until(lambda: session.playout.released > 5)
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
@@ -251,11 +251,11 @@ async def test_who_speaks_already_when_it_begins_interrupts_too() -> None:
         talk.cancel()
 
 
-async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting() -> None:
+async def test_a_loud_fan_neither_interrupts_the_avatar_nor_hides_speech_that_does() -> None:
     async with speaking() as (session, avatar, events):
         fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
         await until(lambda: session.playout.released > 5)
-        for i in range(0, 8 * RATE, 320):  # it has run for a while
+        for i in range(0, 8 * RATE, 320):  # the fan runs for 8 s before
             avatar.hear(as_samples(fan[i : i + 320]))
         assert avatar.state is AvatarState.IDLE
         avatar.say(tone(6))
@@ -265,7 +265,7 @@ async def test_a_loud_fan_neither_silences_it_nor_keeps_others_from_interrupting
         assert [e.why for e in events if e.type == "interrupted"] == ["somebody speaks"]
 
 
-async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() -> None:
+async def test_a_puppet_is_not_interrupted_by_its_own_voice() -> None:
     async with speaking() as (session, avatar, events):
         session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
         await until(lambda: session.playout.released > 5)
@@ -274,8 +274,8 @@ async def test_a_puppet_is_not_interrupted_by_the_voice_that_it_speaks_with() ->
         assert not [e for e in events if e.type == "interrupted"]
 
 
-async def test_interrupted_again_and_again_it_goes_on_living(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a key that is held down, on a machine that takes longer for a chunk than the key to come again."""
+async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt as a key that is held down does, at intervals shorter than the time that a chunk takes."""
     async with speaking() as (session, avatar, events):
         await until(lambda: session.index >= 6)
         step = Rollout.step
@@ -298,12 +298,12 @@ async def test_interrupted_again_and_again_it_goes_on_living(monkeypatch: pytest
         avatar.say(tone(3))
         await until(lambda: session.playout.audible)
         generation = avatar.interruptions.generation
-        avatar.interrupt("asked to")  # there is something to silence again
+        avatar.interrupt("asked to")  # speech is audible again
         assert not session.playout.audible
         assert avatar.interruptions.generation == generation + 1
 
 
-async def test_how_far_chunks_are_from_their_knots_is_told_and_kept(tmp_path: Path) -> None:
+async def test_disagreement_of_chunks_with_knots_is_reported_and_recorded(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, _, _):
         await until(lambda: session.index >= 12)
         told, chunks = session.status().knots, len(session.history.hashes)
@@ -324,7 +324,7 @@ async def test_a_hum_and_a_click_do_not_interrupt() -> None:
         assert not [e for e in events if e.type == "interrupted"]
 
 
-async def test_an_avatar_refuses_what_makes_no_sense_to_it() -> None:
+async def test_an_avatar_refuses_prompts_rewinds_and_look_ahead() -> None:
     async with speaking() as (session, _, _):
         await until(lambda: session.index >= 6)
         for message, why in (
@@ -352,9 +352,9 @@ async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path, mo
         await until(lambda: session.index >= length + 9)
 
 
-async def test_it_tells_how_well_mouth_and_face_hold() -> None:
+async def test_an_avatar_reports_sync_and_identity() -> None:
     class Mouth:
-        """Reads an openness that follows the brightness of the picture."""
+        """Read a mouth that is as open as the picture is bright."""
 
         def identity(self, frames: np.ndarray) -> np.ndarray:
             return np.ones((len(frames), 1), np.float32)

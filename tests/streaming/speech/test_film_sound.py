@@ -1,4 +1,4 @@
-"""A film carries the sound as it came, in time with what drove its frames to within a millisecond."""
+"""Test that a film has the sound unchanged, and within a millisecond of the sound that drove its frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streaming.speech.film_sound import with_sound
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """Three seconds of frames in fragments, as a render writes them."""
+    """Write three seconds of frames in fragments, as a render does, and return the path."""
     options = {"movflags": "frag_keyframe+empty_moov"}
     with av.open(str(tmp_path / "silent.mp4"), "w", options=options) as file:
         picture = file.add_stream("libx264", rate=25, options={"bf": "0"})
@@ -36,7 +36,7 @@ def facts(path: Path) -> tuple[int, str, str]:
 
 
 def as_played(path: Path) -> np.ndarray:
-    """[samples] at 16 kHz from the time of the first frame on, by the time stamps that players follow."""
+    """Return [samples] at 16 kHz from the time of the first frame on, placed by the time stamps that players follow."""
     with av.open(str(path)) as file:
         first = next(file.decode(video=0)).time
     resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
@@ -54,7 +54,7 @@ def as_played(path: Path) -> np.ndarray:
 
 
 def lag_ms(played: np.ndarray, drove: np.ndarray) -> float:
-    """Milliseconds by which what is played comes after what drove the frames."""
+    """Return by how many milliseconds the played sound comes after the sound that drove the frames."""
     n = 1 << 18
     crossed = np.fft.irfft(np.fft.rfft(played, n) * np.fft.rfft(drove, n).conj())
     lag = int(np.argmax(crossed))
@@ -98,7 +98,7 @@ def test_the_film_has_the_rate_and_channels_of_the_sound_and_is_in_time_to_a_mil
     drove = np.concatenate(list(audio_file.read(tmp_path / "sound")))
     played = as_played(tmp_path / "film.mp4")
     assert abs(lag_ms(played, drove)) < 1
-    half = len(drove) // 2  # no drift, and damage is where it was
+    half = len(drove) // 2  # no drift, and sound after damage keeps its time
     assert abs(lag_ms(played[half:], drove[half:])) < 1
     assert len(notes) == ("four" in kind)
     with av.open(str(tmp_path / "film.mp4")) as film:
@@ -119,7 +119,7 @@ def test_aac_is_copied_and_not_encoded_again(kind: str, video: Path, tmp_path: P
     assert packets(tmp_path / "film.mp4") == packets(tmp_path / "sound")
 
 
-def test_both_channels_keep_what_is_theirs_and_the_treble_stays(video: Path, tmp_path: Path) -> None:
+def test_channels_stay_apart_and_treble_is_kept(video: Path, tmp_path: Path) -> None:
     t = np.arange(2 * RATE) / RATE
     sides = np.stack([0.3 * np.sin(2 * np.pi * 300 * t), 0.3 * np.sin(2 * np.pi * 11_000 * t)], 1)
     (tmp_path / "a.wav").write_bytes(pcm(sides))
@@ -131,7 +131,7 @@ def test_both_channels_keep_what_is_theirs_and_the_treble_stays(video: Path, tmp
     assert abs(np.abs(heard[1]).max() - 0.3) < 0.05
 
 
-def test_what_no_viewer_heard_is_silent_at_any_rate(video: Path, tmp_path: Path) -> None:
+def test_interrupted_speech_is_silent_in_the_film_at_any_rate(video: Path, tmp_path: Path) -> None:
     (tmp_path / "a.m4a").write_bytes(encoded("ipod", "aac", warble(2)))
     with_sound(video, tmp_path / "a.m4a", tmp_path / "film.mp4", [(8000, 16_000)])
     played = as_played(tmp_path / "film.mp4")

@@ -1,4 +1,4 @@
-"""Whenever an avatar is interrupted, it is silent and reports that it is silent from then on; in simulated time."""
+"""Test in simulated time that an avatar is silent, and reports it, from any moment of an interruption on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def simulated(machine: str, test: Callable[[], Coroutine[Any, Any, None]], *, la
 @pytest.mark.parametrize("machine", BUSY)
 @pytest.mark.parametrize("late", [False, True], ids=["the chunk is finished", "the chunk is given up"])
 def test_an_interrupted_avatar_is_idle_at_once_and_stays_idle(machine: str, late: bool) -> None:
-    """Interruptions come at another moment of a chunk and of a frame each time, also while either is being made."""
+    """Interrupt at a different moment of a chunk and of a frame each time, also while either is being made."""
 
     async def test() -> None:
         async with speaking() as (session, avatar, shown):

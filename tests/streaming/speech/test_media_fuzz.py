@@ -1,4 +1,4 @@
-"""Damaged pictures and sounds of every format give a result or one line for a person, in bounded time."""
+"""Test that damaged pictures and sounds of every format give a result or an error of one line, in bounded time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SOUNDS: dict[str, Callable[[], bytes]] = {
     "AVI": lambda: encoded("avi", "pcm_s16le", SECOND),
 }
 
-# where headers stand most often, or anywhere; what stands there; and how much of the file is kept
+# position (often in a header), new bytes, and the fraction of the file that is kept
 CHANGES = st.lists(
     st.tuples(st.one_of(st.integers(0, 200), st.integers(0, 1 << 20)), st.binary(min_size=1, max_size=8)),
     min_size=1,
@@ -83,7 +83,7 @@ def in_one_line_or_not_at_all(act: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_a_damaged_picture_is_a_portrait_or_one_line(kind: str) -> None:
+def test_a_damaged_picture_gives_a_portrait_or_an_error_of_one_line(kind: str) -> None:
     @FUZZ
     @given(CHANGES, KEPT)
     def fuzz(changes: list[tuple[int, bytes]], kept: float) -> None:
@@ -93,7 +93,7 @@ def test_a_damaged_picture_is_a_portrait_or_one_line(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SOUNDS)
-def test_a_damaged_sound_is_a_sound_or_one_line(kind: str) -> None:
+def test_a_damaged_sound_gives_a_sound_or_an_error_of_one_line(kind: str) -> None:
     data = SOUNDS[kind]()
 
     @FUZZ

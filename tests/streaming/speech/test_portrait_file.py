@@ -1,4 +1,4 @@
-"""Pictures of the listed formats become portraits in the colours that a viewer shows; everything else is refused."""
+"""Test that pictures of the listed formats become portraits in the right colours, and that other files are refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("found", OTHERS)
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_another_kind_of_file_is_refused_by_what_it_is_and_not_by_its_name(
+def test_another_kind_of_file_is_refused_by_its_content_and_not_by_its_name(
     found: str, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"me.{suffix}"
@@ -80,7 +80,7 @@ def test_a_jpeg_that_gives_two_sizes_is_refused() -> None:
             portrait_in(data[:at] + both + data[at + 19 :], SIZE, "me")
 
 
-def test_a_progressive_jpeg_of_endless_passes_is_refused() -> None:
+def test_a_progressive_jpeg_of_too_many_passes_is_refused() -> None:
     data = saved(plain(size=(4000, 4000)), "JPEG", progressive=True)
     at = data.rindex(b"\xff\xda")
     with pytest.raises(PortraitError, match="passes"):
@@ -135,7 +135,7 @@ CLEAR = {
 
 
 @pytest.mark.parametrize("how", CLEAR)
-def test_what_is_transparent_everywhere_is_refused(how: str) -> None:
+def test_a_picture_that_is_transparent_everywhere_is_refused(how: str) -> None:
     with pytest.raises(PortraitError, match="transparent everywhere"):
         portrait_in(CLEAR[how], SIZE, "me")
 
@@ -144,7 +144,7 @@ def test_what_is_transparent_everywhere_is_refused(how: str) -> None:
     ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "PA"), ("WEBP", "RGBA"), ("AVIF", "RGBA")]
 )
 def test_transparent_parts_are_laid_on_a_light_ground_without_a_dark_rim(kind: str, mode: str) -> None:
-    cut = np.zeros((96, 96, 4), np.uint8)  # what is cut out is zeroed, as most programs do
+    cut = np.zeros((96, 96, 4), np.uint8)  # transparent pixels are zero, as most programs write them
     cut[12:84, 12:84] = (220, 220, 220, 255)
     image = Image.fromarray(cut)
     if mode == "LA":
@@ -188,13 +188,13 @@ MODES = {
 
 
 @pytest.mark.parametrize("how", MODES)
-def test_every_mode_gives_the_colours_that_were_meant(how: str) -> None:
+def test_every_mode_gives_the_same_colours(how: str) -> None:
     data, colour = MODES[how]
     assert close(pixels(data), colour or (235, 143, 51), 5)
 
 
 def profile(name: str) -> bytes:
-    """An ICC profile: a table made by LittleCMS, or a wide gamut of matrix and curve."""
+    """Return an ICC profile: a table made by LittleCMS, or a wide gamut of matrix and curve."""
     if name == "sRGB":
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = bytearray(profile("sRGB"))
@@ -215,7 +215,7 @@ def test_a_wide_gamut_is_brought_to_srgb(kind: str) -> None:
     assert close(wide, (216, 95, 49), 8)
 
 
-def test_a_profile_that_does_not_fit_is_said() -> None:
+def test_a_profile_that_does_not_fit_is_noted() -> None:
     for data in (b"no profile", profile("sRGB")[:200]):
         portrait = portrait_in(saved(plain(), "PNG", icc_profile=data), SIZE, "me")
         assert close(pixels(portrait), SKIN)
@@ -237,7 +237,7 @@ def test_hdr_white_is_white_and_the_curve_of_a_png_is_followed() -> None:
 
 
 def corners() -> Image.Image:
-    """A picture whose quarters are red, green, blue and white."""
+    """Return a picture whose quarters are red, green, blue and white."""
     quarters = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 255)]], np.uint8)
     return Image.fromarray(quarters.repeat(40, 0).repeat(40, 1))
 
@@ -284,7 +284,7 @@ def test_a_picture_with_too_few_pixels_is_refused(size: tuple[int, int]) -> None
         portrait_in(saved(plain(size=size), "PNG"), SIZE, "me")
 
 
-def test_what_is_cut_off_or_enlarged_is_said() -> None:
+def test_cropping_and_enlarging_are_noted() -> None:
     notes = portrait_in(saved(plain(size=(400, 20)), "PNG"), (64, 64), "me").notes
     assert notes == (
         "me: of 400x20 pixels only the middle 20x20 is used",
@@ -293,7 +293,7 @@ def test_what_is_cut_off_or_enlarged_is_said() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "GIF"])
-def test_of_an_animation_the_first_picture_is_used_and_that_is_said(kind: str) -> None:
+def test_an_animation_gives_its_first_picture_and_a_note(kind: str) -> None:
     others = [plain(colour=(0, 0, n)) for n in (100, 250)]
     data = saved(plain(), kind, save_all=True, append_images=others, duration=100, **FORMATS[kind])
     portrait = portrait_in(data, SIZE, "me")
@@ -301,7 +301,7 @@ def test_of_an_animation_the_first_picture_is_used_and_that_is_said(kind: str) -
     assert portrait.notes == ("me: it holds several pictures; the first one is used",)
 
 
-def test_a_file_that_is_two_kinds_at_once_is_what_its_first_bytes_say() -> None:
+def test_a_file_of_two_formats_at_once_is_read_by_its_first_bytes() -> None:
     zipped = saved(plain(), "PNG") + b"PK\x03\x04" + bytes(100) + saved(plain(), "TIFF")
     assert close(pixels(zipped), SKIN)
     with pytest.raises(PortraitError, match="a PDF document"):

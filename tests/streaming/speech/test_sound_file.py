@@ -1,4 +1,4 @@
-"""Sound of every kind of file, rate and channels is read; damage is skipped and said; other files are refused."""
+"""Test that sound of every format, rate and layout is read, damage is skipped and reported, other files are refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sound_of(data: bytes) -> np.ndarray:
 
 
 def likeness(found: np.ndarray, given: np.ndarray) -> float:
-    """Correlation of two sounds whose beginnings may differ by an encoder's delay of 100 ms."""
+    """Return the correlation of two sounds whose beginnings may differ by an encoder's delay of 100 ms."""
     n = min(len(found), len(given))
     a, b = np.fft.rfft(found[:n], 2 * n), np.fft.rfft(given[:n], 2 * n)
     crossed = np.fft.irfft(a * b.conj())
@@ -63,7 +63,7 @@ def likeness(found: np.ndarray, given: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_is_the_same_sound(kind: str) -> None:
+def test_every_kind_of_file_gives_the_same_sound(kind: str) -> None:
     data = KINDS[kind]()
     found = sound_of(data)
     assert abs(len(found) / 16_000 - 3) < 0.11
@@ -74,7 +74,7 @@ def test_every_kind_of_file_is_the_same_sound(kind: str) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000, 88_200, 96_000, 192_000])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 8])
-def test_any_rate_and_any_channels_are_the_same_sound(rate: int, channels: int) -> None:
+def test_any_rate_and_any_channels_give_the_same_sound(rate: int, channels: int) -> None:
     found = sound_of(pcm(warble(1, rate)[:, None].repeat(channels, 1), rate))
     assert abs(len(found) - 16_000) <= 32
     assert likeness(found, warble(1, 16_000)) > 0.99
@@ -105,7 +105,7 @@ def test_a_film_gives_its_sound_and_a_silent_film_says_so() -> None:
 
 
 @pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
-def test_an_mp3_with_zeros_in_its_middle_loses_no_more_than_those(at: float, tmp_path: Path) -> None:
+def test_an_mp3_with_zeros_in_its_middle_loses_only_that_part(at: float, tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(zeroed(encoded("mp3", "libmp3lame", warble()), at))
     voice = voice_in(tmp_path / "a.mp3")
     assert voice.samples > 2.7 * 16_000
@@ -115,12 +115,12 @@ def test_an_mp3_with_zeros_in_its_middle_loses_no_more_than_those(at: float, tmp
 
 
 @pytest.mark.parametrize("kind", ["M4A", "ADTS", "Opus", "FLAC", "WMA", "AC-3"])
-def test_damage_is_skipped_and_said_and_what_follows_stays_in_its_place(kind: str) -> None:
+def test_damage_is_skipped_and_noted_and_later_sound_keeps_its_time(kind: str) -> None:
     data = KINDS[kind]()
     clean, voice = sound_of(data), voice_in(io.BytesIO(zeroed(data, 0.5)))
     found = sound_of(zeroed(data, 0.5))
     assert any("damaged" in note for note in voice.notes)
-    if kind not in ("ADTS", "AC-3"):  # which hold no time stamps
+    if kind not in ("ADTS", "AC-3"):  # these have no time stamps
         assert abs(len(found) - len(clean)) < 800
         assert likeness(found[-8000:], clean[-8000:]) > 0.9
     assert len(found) > 0.6 * len(clean)
@@ -128,7 +128,7 @@ def test_damage_is_skipped_and_said_and_what_follows_stays_in_its_place(kind: st
 
 @pytest.mark.parametrize("kind", ["WAV of 24 bit", "FLAC", "AIFF", "CAF", "WebM"])
 @pytest.mark.parametrize("kept", [0.5, 0.8])
-def test_a_file_that_breaks_off_gives_what_is_there_and_says_so(kind: str, kept: float) -> None:
+def test_a_file_that_breaks_off_gives_its_beginning_and_a_note(kind: str, kept: float) -> None:
     data = KINDS[kind]()
     voice = voice_in(io.BytesIO(data[: int(kept * len(data))]))
     assert (kept - 0.45) * 48_000 < voice.samples < (kept + 0.1) * 48_000
@@ -141,7 +141,7 @@ def test_a_wav_that_was_written_to_a_pipe_is_read_to_its_end(size: int) -> None:
     assert len(sound_of(wav(samples, 16_000, data_bytes=size))) == 32_000
 
 
-def test_samples_that_are_no_numbers_are_silent_and_said() -> None:
+def test_samples_that_are_not_numbers_are_silent_and_noted() -> None:
     sound = warble(2, 44_100)
     sound[20_000:20_100] = np.nan
     sound[30_000:30_050] = np.inf
@@ -186,7 +186,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("found", OTHERS)
-def test_what_is_no_sound_is_refused_by_what_it_is(found: str, tmp_path: Path) -> None:
+def test_a_file_without_sound_is_refused_with_the_name_of_its_format(found: str, tmp_path: Path) -> None:
     with pytest.raises(SpeechError) as e:
         sound_of(OTHERS[found])
     assert found.removeprefix("an Audible book") in str(e.value)
@@ -203,7 +203,7 @@ def test_encrypted_sound_is_refused_as_such() -> None:
         sound_of(data)
 
 
-def test_a_path_is_a_file_and_never_an_address_or_a_device(tmp_path: Path) -> None:
+def test_a_path_is_never_opened_as_an_address_or_a_device(tmp_path: Path) -> None:
     with pytest.raises(SpeechError, match="No such file"):
         list(audio_file.read(tmp_path / "none.wav"))
     with pytest.raises(SpeechError, match="No such file"):
@@ -213,7 +213,7 @@ def test_a_path_is_a_file_and_never_an_address_or_a_device(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("rate", [1, 3999, 10**6, 2**31 - 1])
-def test_an_absurd_rate_is_refused(rate: int) -> None:
+def test_a_rate_out_of_range_is_refused(rate: int) -> None:
     with pytest.raises(SpeechError, match=r"samples a second|that is damaged"):
         sound_of(pcm(warble(0.1), rate))
 

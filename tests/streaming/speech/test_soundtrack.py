@@ -1,4 +1,4 @@
-"""What was said, in memory and in its file: it plays at any moment, however long it gets."""
+"""Test that the file of an avatar's soundtrack plays while it is written, however long it gets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streaming.speech.soundtrack import HEADER, Soundtrack, header, whole_bytes
 
 
 def sizes(head: bytes) -> tuple[int, int]:
-    """That the header gives to the file and to its samples."""
+    """Return the sizes in bytes that a header gives for the file and for its samples."""
     return struct.unpack("<I", head[4:8])[0], struct.unpack("<I", head[40:44])[0]
 
 
-def test_a_header_says_how_many_samples_there_are_and_after_37_hours_that_it_cannot() -> None:
+def test_a_header_gives_the_length_up_to_37_hours_and_marks_longer_files() -> None:
     assert sizes(header(16_000)) == (32_036, 32_000)
     most = 0xFFFFFFFF
     assert sizes(header((most - 36) // 2)) == (most - 1, most - 37)
@@ -27,14 +27,14 @@ def test_a_header_says_how_many_samples_there_are_and_after_37_hours_that_it_can
     assert sizes(header(2**31)) == (most, most)
 
 
-def test_a_file_whose_header_cannot_say_its_length_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_file_too_long_for_its_header_is_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(header(2**31) + bytes(32_000))
     with av.open(str(tmp_path / "long.wav")) as file:
         assert sum(f.samples for f in file.decode(audio=0)) == 16_000
 
 
 @pytest.mark.parametrize("samples", [0, 5000])
-def test_a_file_is_as_long_as_its_header_says_whatever_was_there(tmp_path: Path, samples: int) -> None:
+def test_a_file_is_as_long_as_its_header_says_after_speech_is_taken_back(tmp_path: Path, samples: int) -> None:
     spoken = Soundtrack(tmp_path / "a.wav")
     spoken.add(np.ones(9000, np.int16))
     spoken.hush(samples)

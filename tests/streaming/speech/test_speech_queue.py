@@ -1,4 +1,4 @@
-"""Speech of an avatar in samples: whole sounds in order, a live one without a gap, silence where there is nothing."""
+"""Test the samples that an avatar speaks: sounds in order, a live voice without a gap, silence where there is none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_sounds_are_spoken_one_after_another_and_silence_follows() -> None:
     assert not queue.reads
 
 
-def test_what_is_cleared_is_not_spoken() -> None:
+def test_cleared_sounds_are_not_spoken() -> None:
     queue = SpeechQueue()
     queue.say(tone(5))
     queue.next(CHUNK)
@@ -77,8 +77,8 @@ def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
 
 
 @pytest.mark.parametrize("clock", [0.999, 1.0, 1.001])
-def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) -> None:
-    """A tenth of a per cent for ten minutes would be 600 ms; every pause begins anew."""
+def test_a_microphone_with_a_slow_or_fast_clock_does_not_fall_behind(clock: float) -> None:
+    """Speak for ten minutes with a clock that is 0.1% off, which would add up to 600 ms without pauses."""
     queue, chance = SpeechQueue(), np.random.default_rng(0)
     queue.use = MicrophoneUse.PUPPET
     given = 0.0
@@ -94,7 +94,7 @@ def test_a_microphone_whose_clock_is_another_does_not_fall_behind(clock: float) 
             assert queue.waiting == 0
 
 
-def test_who_only_is_listened_to_is_not_spoken() -> None:
+def test_a_microphone_that_is_only_listened_to_is_not_spoken() -> None:
     queue = SpeechQueue()
     heard(queue, tone(1))
     assert queue.detector.open
@@ -110,7 +110,7 @@ def test_a_quiet_live_voice_is_brought_to_the_level_of_speech() -> None:
 
 
 def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
-    """Whether the gate is open, for every block of 20 ms."""
+    """Return whether the gate is open, for every block of 20 ms."""
     gate, out = VoiceActivityDetector(), []
     for block in as_samples(np.clip(sound, -1, 1))[: len(sound) // BLOCK * BLOCK].reshape(-1, BLOCK):
         gate.hear(block, echo=echo)
@@ -120,7 +120,7 @@ def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
 
 @pytest.mark.parametrize("level", [-70.0, -62.0, -50.0])
 def test_a_room_does_not_open_the_gate(level: float) -> None:
-    # it takes a loud room a while to be known for one
+    # the gate needs a while to learn the level of a loud room
     assert not opened(room_tone(30, np.random.default_rng(1), level))[500:].any()
 
 
@@ -141,7 +141,7 @@ def test_a_sentence_opens_the_gate_once_and_soon(seed: int) -> None:
 
 
 def noise(seconds: float, level: float) -> np.ndarray:
-    """White, so that no block of it is quieter than another: a fan, at `level` dBFS."""
+    """Return white noise at `level` dBFS, as of a fan: no block of it is quieter than another."""
     sound = np.random.default_rng(3).standard_normal(round(seconds * RATE))
     return (10 ** (level / 20) * sound).astype(np.float32)
 
@@ -149,12 +149,12 @@ def noise(seconds: float, level: float) -> np.ndarray:
 @pytest.mark.parametrize("level", [-45.0, -35.0])
 def test_a_noise_that_never_pauses_does_not_hold_the_gate_open(level: float) -> None:
     found = opened(noise(30, level))
-    assert found[:50].any()  # how loud a room it is takes a while to be known
+    assert found[:50].any()  # the gate needs a while to learn the level of the room
     assert not found[8 * 50 :].any()
 
 
 @pytest.mark.parametrize("level", [-45.0, -35.0])
-def test_who_speaks_over_a_noise_is_heard_and_heard_to_end(level: float) -> None:
+def test_speech_over_a_noise_opens_the_gate_and_its_end_closes_it(level: float) -> None:
     sound = noise(40, level)
     for at in (12, 20, 28):
         t = np.arange(3 * RATE) / RATE
@@ -173,7 +173,7 @@ def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
     assert opened(tone(5, loud=0.3))[3:].all()
 
 
-def test_who_goes_on_speaking_when_the_avatar_begins_is_heard_over_it_and_who_just_stops_is_not() -> None:
+def test_speech_is_found_over_the_echo_of_the_avatar_only_if_it_goes_on() -> None:
     def over(said: np.ndarray) -> list[bool]:
         gate, out = VoiceActivityDetector(), []
         for number, block in enumerate(as_samples(said).reshape(-1, BLOCK)):

@@ -1,4 +1,4 @@
-"""The shipped avatar, live: its lips follow what is heard, close when it is interrupted, and it stays who it is."""
+"""Test the shipped avatar, live: lips follow its speech and close at an interruption, and its face stays the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = [
 
 @asynccontextmanager
 async def living(face: str) -> AsyncIterator[tuple[Session, Avatar, Watcher]]:
-    """The session of a face, its avatar, and what it shows."""
+    """Run a session of a face; yield it with its avatar and a watcher of its frames."""
     device, model = DeviceThread(), load(AVATAR, ASSETS, torch.device("cpu"), torch.float32)
     take = Take(model=AVATAR.name, seed=5, length=1, cues=[CueLine(prompt="a portrait speaks")])
     session = Session(model, take, device, avatar=partial(Avatar, model, drawn(face_named(face))))
@@ -56,7 +56,7 @@ def speech(seconds: float, seed: int) -> np.ndarray:
         pytest.skip(str(e))
 
 
-async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
+async def test_lips_follow_the_speech_and_the_identity_of_the_face_stays() -> None:
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     async with living("ada") as (_, avatar, watcher):
         avatar.say(speech(20, 2))
@@ -64,8 +64,8 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     frames = np.stack([f.picture for _, f in watcher.shown])
     sound = as_sound(np.concatenate([f.sound for _, f in watcher.shown]))
     found = sync(reader.pose(frames)["mouth"], sound)
-    who = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3).copy())[0]
-    alike = reader.identity(frames[::25]) @ who
+    ada = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3).copy())[0]
+    alike = reader.identity(frames[::25]) @ ada
     print(
         f"\nlive: sync {found.correlation:.2f} (chance {found.null:.2f}) at {found.lag_ms:+.0f} ms, "
         f"identity {alike.min():.2f}"
@@ -75,7 +75,7 @@ async def test_its_lips_follow_what_is_heard_and_it_stays_itself() -> None:
     assert alike.min() > 0.6
 
 
-async def test_left_alone_it_goes_on_living_with_its_mouth_shut() -> None:
+async def test_an_idle_avatar_moves_with_its_mouth_shut() -> None:
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     async with living("elin") as (_, _, watcher):
         await until(lambda: len(watcher.shown) > 500, 120)
@@ -87,8 +87,8 @@ async def test_left_alone_it_goes_on_living_with_its_mouth_shut() -> None:
 
 
 @pytest.mark.long
-async def test_interrupted_its_mouth_closes_and_its_face_does_not_jump() -> None:
-    """Goals: silent within 100 ms, closed within a chunk's time and 200 ms."""
+async def test_an_interruption_closes_the_mouth_and_the_face_does_not_jump() -> None:
+    """Check the goals: silent within 100 ms, mouth closed within the time of a chunk and 200 ms."""
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     silent, closed, chunks, jumps = [], [], [], []
     async with living("bo") as (session, avatar, watcher):

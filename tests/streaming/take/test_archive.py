@@ -1,4 +1,4 @@
-"""Every take can be found again: ended, running, or cut off in the middle of a line."""
+"""Test that every take is found: ended, running, or cut off in the middle of a line of its journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streaming.take.take_file import load
 
 
 @async_test
-async def test_a_take_is_told_while_it_runs_and_when_it_has_ended(tmp_path: Path) -> None:
+async def test_a_take_is_listed_while_it_runs_and_after_it_has_ended(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     async with running(tmp_path) as (session, _):
         await until(lambda: session.index >= 6)
@@ -27,7 +27,7 @@ async def test_a_take_is_told_while_it_runs_and_when_it_has_ended(tmp_path: Path
 
 
 @async_test
-async def test_wherever_a_kill_tears_the_journal_the_rest_replays_to_the_same_latents(tmp_path: Path) -> None:
+async def test_a_journal_torn_at_any_byte_replays_to_the_same_latents(tmp_path: Path) -> None:
     async with running(tmp_path) as (session, _):
         for number, text in enumerate(("two", "three", "four")):
             await until(lambda n=number: session.index >= 6 * (n + 1))
@@ -61,7 +61,7 @@ async def test_wherever_a_kill_tears_the_journal_the_rest_replays_to_the_same_la
 
 
 @pytest.mark.parametrize("name", ["0123456789ab", "../../etc/passwd", "", "0123456789AB", "x"])
-def test_what_is_not_there_is_not_told(tmp_path: Path, name: str) -> None:
+def test_an_unknown_take_is_neither_found_nor_listed(tmp_path: Path, name: str) -> None:
     (tmp_path / "0123456789ab.jsonl").write_text('{"type": "take"}\n{"type": "chunk"}\nnonsense')
     with pytest.raises(KeyError):
         Archive(tmp_path).told(name)

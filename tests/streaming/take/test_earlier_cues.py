@@ -1,4 +1,4 @@
-"""Cues are known again in the journals of earlier renders."""
+"""Test that cues are written as the journals of renders of earlier releases have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kill loses at most the line that was being written, and journals of older versions are read."""
+"""Test that a kill loses at most the line that was being written, and that journals of version 1 are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def chunk(first: int) -> ChunkLine:
     return ChunkLine(type="chunk", first=first, latents=3, hash=f"{first:016x}")
 
 
-def test_lines_come_back_in_order(tmp_path: Path) -> None:
+def test_lines_are_read_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
     lines: list[JournalLine] = [HEAD, landed_cue(CueLine(prompt="one é\n", landed=0)), chunk(0), EndLine(type="end")]
     log = Journal.replacing(tmp_path / "j.jsonl", lines[:1])
     for line in lines[1:]:
@@ -38,7 +38,7 @@ def test_lines_come_back_in_order(tmp_path: Path) -> None:
     assert journal.read(tmp_path / "none.jsonl") == []
 
 
-def test_a_line_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> None:
+def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
     log = Journal.replacing(tmp_path / "j.jsonl", [HEAD])
     log.write(chunk(0))
     assert journal.read(tmp_path / "j.jsonl") == [HEAD, chunk(0)]
@@ -46,7 +46,7 @@ def test_a_line_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> 
 
 
 @given(chunks=st.integers(0, 6), torn=st.integers(1, 400))
-def test_whatever_is_torn_off_the_whole_lines_before_remain(tmp_path_factory: object, chunks: int, torn: int) -> None:
+def test_a_torn_journal_keeps_its_whole_lines(tmp_path_factory: object, chunks: int, torn: int) -> None:
     path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]
     lines: list[JournalLine] = [HEAD, *(chunk(3 * i) for i in range(chunks))]
     Journal.replacing(path, lines).close()
@@ -65,19 +65,19 @@ def test_what_follows_a_torn_or_foreign_line_is_not_trusted(tmp_path: Path) -> N
         assert journal.read(tmp_path / "j.jsonl") == [HEAD, chunk(0)]
 
 
-def test_a_journal_of_a_version_that_is_not_known_is_not_read(tmp_path: Path) -> None:
+def test_a_journal_of_an_unknown_version_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "j.jsonl").write_text(HEAD.written().replace('"version":2', '"version":3') + "\n")
     assert journal.read(tmp_path / "j.jsonl") == []
 
 
 @given(st.binary(max_size=300))
-def test_anything_may_lie_in_the_file(tmp_path_factory: object, data: bytes) -> None:
+def test_a_file_of_any_bytes_reads_as_an_empty_journal(tmp_path_factory: object, data: bytes) -> None:
     path = tmp_path_factory.mktemp("j") / "j.jsonl"  # type: ignore[attr-defined]
     path.write_bytes(data)
     assert journal.read(path) == []
 
 
-def test_the_journal_of_a_session_of_version_1_tells_its_take() -> None:
+def test_a_session_journal_of_version_1_gives_its_take() -> None:
     told = replay_journal(journal.read(OLD / "session_v1.jsonl"))
     assert told.ended
     assert (told.history.length, told.history.take.seed) == (15, 5)
@@ -91,7 +91,7 @@ def test_the_journal_of_a_session_of_version_1_tells_its_take() -> None:
 
 
 def film(tmp_path: Path, **changes: object) -> Job:
-    """The render that the journal of version 1 was written by, or one that differs from it."""
+    """Return the render that wrote the journal of version 1, with its files, or one whose take differs in `changes`."""
     cues = [
         CueLine(prompt="one"),
         CueLine(at=6, prompt="two", blend=3, cut=True),
@@ -102,7 +102,9 @@ def film(tmp_path: Path, **changes: object) -> Job:
     job = Job(take, tiny_model(), tmp_path / "film.mp4")
     job.files.folder.mkdir(exist_ok=True)
     shutil.copy(OLD / "render_v1.jsonl", job.files.journal)
-    Job(take, tiny_model(), tmp_path / "other.mp4").run(go_on=False)  # a film and a checkpoint to stand for theirs
+    Job(take, tiny_model(), tmp_path / "other.mp4").run(
+        go_on=False
+    )  # its film and checkpoint replace the original ones
     shutil.copy(RenderFiles(tmp_path / "other.mp4").checkpoint(15), job.files.checkpoint(15))
     shutil.copy(tmp_path / "other.mp4", job.files.partial)
     return job
@@ -119,7 +121,9 @@ def test_a_render_goes_on_from_a_checkpoint_of_version_1(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"cues": [CueLine(prompt="another")]}])
-def test_a_render_of_another_take_does_not(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_a_render_of_another_take_does_not_use_a_checkpoint_of_version_1(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     job = film(tmp_path, **changes)
     with pytest.raises(RenderError, match="nothing was touched; --restart begins anew"):
         job.place(PastRender(job.files), Report())

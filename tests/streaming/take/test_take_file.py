@@ -1,4 +1,4 @@
-"""A take file is read as it is meant, and a wrong one is answered in one line with its line and field."""
+"""Test that a take file is read as its writer meant it, and that a wrong one is refused with its line and field."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prompts(path: Path, text: str | bytes) -> list[list[str | None]]:
     return [[cue.prompt for cue in take.cues] for take in read_take_file(path).takes]
 
 
-def test_a_take_lands_its_cues_on_chunk_borders() -> None:
+def test_cues_land_on_chunk_borders() -> None:
     take = parse(GOOD, "t.yaml")
     assert [at for at, _ in take.landing(TimeGrid(3, 3), fps=16)] == [0, 21]  # 5 s is latent 20
     assert take.chunks(TimeGrid(3, 3), fps=16) == 14
@@ -103,7 +103,9 @@ def test_a_take_lands_its_cues_on_chunk_borders() -> None:
         ("[" * 3000, None, "nested too deeply"),
     ],
 )
-def test_a_wrong_take_is_answered_with_line_and_field(text: str, line: int | None, says: str, tmp_path: Path) -> None:
+def test_a_wrong_take_is_refused_with_its_line_and_field(
+    text: str, line: int | None, says: str, tmp_path: Path
+) -> None:
     message = refusal(text, tmp_path / "t.yaml")
     assert says in message
     if line is not None:
@@ -175,7 +177,7 @@ def test_a_prompt_is_text_whatever_it_looks_like(prompt: str) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["no", "010", "1:30", "2026-01-01", "1e3", "off", "0x10"])
-def test_a_prompt_without_quotes_is_what_is_written(prompt: str) -> None:
+def test_a_prompt_without_quotes_is_read_as_written(prompt: str) -> None:
     assert parse(f"cues:\n  - prompt: {prompt}\n", "t.yaml").cues[0].prompt == prompt
 
 
@@ -185,12 +187,12 @@ def test_anchors_aliases_and_merges_mean_what_they_do_in_yaml() -> None:
     assert [(cue.at, cue.prompt, cue.blend) for cue in cues] == [(0, "one", 2), (3, "two", 2), (6, "one", 2)]
 
 
-def test_aliases_cannot_blow_up(tmp_path: Path) -> None:
+def test_aliases_that_repeat_too_many_values_are_refused(tmp_path: Path) -> None:
     levels = "".join(f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 9))
     message = refusal(f"cues:\n  - prompt: one\nrecord:\n  l0: &l0 [x]\n{levels}", tmp_path / "t.yaml")
     assert "aliases repeat more than" in message
     some = "cues:\n  - prompt: one\nrecord:\n  a: &a [x]\n  b: [*a, *a]\n"
-    assert "record.a" in refusal(some, tmp_path / "t.yaml")  # nothing nested stands in a record
+    assert "record.a" in refusal(some, tmp_path / "t.yaml")  # the values of a record are not nested
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".YML", ".json", ".JSON", ""])
@@ -220,7 +222,7 @@ def test_stories_are_read_in_every_encoding_and_line_ending(
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\v", "\f", "\x1c"])
-def test_separators_within_a_json_text_split_no_record(separator: str, tmp_path: Path) -> None:
+def test_line_separators_inside_a_json_text_do_not_split_the_line(separator: str, tmp_path: Path) -> None:
     if separator.isprintable() or ord(separator) > 0x7F:
         raw = f'{{"prompts": ["one{separator}half", "two"]}}\n{STORY}\n'
         assert prompts(tmp_path / "t.jsonl", raw) == [[f"one{separator}half", "two"], ["one", "two"]]
@@ -241,7 +243,7 @@ def test_longlive_jsonl_and_plain_text_become_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["prompts", "prompts_list"])
-def test_every_story_of_a_file_is_found(key: str, tmp_path: Path) -> None:
+def test_every_story_of_a_file_is_read(key: str, tmp_path: Path) -> None:
     path = tmp_path / "interactive_example.jsonl"
     path.write_text("".join(json.dumps({key: [f"{i}", "b"]}) + "\n" for i in range(1, 12)))
     file = read_take_file(path)
@@ -258,7 +260,7 @@ def test_every_story_of_a_file_is_found(key: str, tmp_path: Path) -> None:
             file.story(number)
 
 
-def test_stories_may_be_one_json_value_over_lines(tmp_path: Path) -> None:
+def test_stories_may_be_one_json_value_over_several_lines(tmp_path: Path) -> None:
     for value, stories in (
         ({"prompts": ["a"]}, [["a"]]),
         ([{"prompts": ["a"]}, {"prompts_list": ["b"]}], [["a"], ["b"]]),
@@ -304,7 +306,7 @@ def test_stories_may_be_one_json_value_over_lines(tmp_path: Path) -> None:
         ("", "holds no line"),
     ],
 )
-def test_a_wrong_line_of_json_is_answered_with_its_place(text: str, says: str, tmp_path: Path) -> None:
+def test_a_wrong_line_of_json_is_refused_with_its_line(text: str, says: str, tmp_path: Path) -> None:
     assert says in refusal(text, tmp_path / "t.jsonl")
 
 
@@ -322,7 +324,7 @@ def test_a_wrong_line_of_json_is_answered_with_its_place(text: str, says: str, t
         ("one\na\x1b[31mb", "t.txt:2: character 2 of the prompt is a control character (U+001B)"),
     ],
 )
-def test_a_wrong_text_is_answered_with_its_line(text: str, says: str, tmp_path: Path) -> None:
+def test_a_wrong_text_is_refused_with_its_line(text: str, says: str, tmp_path: Path) -> None:
     assert says in refusal(text, tmp_path / "t.txt")
 
 
@@ -342,11 +344,13 @@ def test_a_wrong_text_is_answered_with_its_line(text: str, says: str, tmp_path: 
         (b"x" * ((16 << 20) + 1), "larger than 16 MB"),
     ],
 )
-def test_bytes_that_are_no_text_are_named(suffix: str, data: bytes, says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused_with_the_name_of_its_format(
+    suffix: str, data: bytes, says: str, tmp_path: Path
+) -> None:
     assert says in refusal(data, tmp_path / f"t{suffix}")
 
 
-def test_what_a_file_says_in_vain_is_noted(tmp_path: Path) -> None:
+def test_unused_parts_of_a_file_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"prompts": ["a"], "id": 3}')
     assert read_take_file(path).notes == ["t.jsonl:1: id is not used; only the prompts are"]
@@ -368,13 +372,13 @@ def test_cues_without_effect_are_noted() -> None:
 @pytest.mark.parametrize(
     ("size", "says"), [("32000x32000", "at most 64 times"), ("2080x2048", "too large"), ("1x1", "32x32")]
 )
-def test_a_size_that_no_machine_holds_is_refused_before_the_work(size: str, says: str) -> None:
+def test_a_size_that_the_model_cannot_draw_is_refused_before_it_is_drawn(size: str, says: str) -> None:
     take = Take(size=size, cues=[CueLine(prompt="one")])
     with pytest.raises(UserError, match=says):
         notes_on(take, POCKET)
 
 
-def test_an_avatars_files_do_not_go_with_another_model() -> None:
+def test_sound_is_refused_for_a_model_that_draws_no_avatar() -> None:
     take = parse("cues:\n  - prompt: a red ball\nsound: a.wav\n", "t.yaml")
     with pytest.raises(TakeError, match=r"sound: a.wav is for an avatar, and pocket is none"):
         notes_on(take, POCKET)
@@ -383,7 +387,7 @@ def test_an_avatars_files_do_not_go_with_another_model() -> None:
 
 @given(st.binary(max_size=120), st.sampled_from([".yaml", ".json", ".jsonl", ".txt"]), st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_no_bytes_make_a_reader_fail_otherwise(
+def test_any_bytes_are_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str, inside: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"fuzz{suffix}"
@@ -419,7 +423,7 @@ WORDS = [
 
 @given(st.lists(st.sampled_from([*WORDS, ">", "0", "010", "1:30", "no", "~", "\t", "#", "---", "\ud800", "é", ","])))
 @settings(max_examples=500, deadline=None)
-def test_no_yaml_makes_the_parser_fail_otherwise(pieces: list[str]) -> None:
+def test_any_yaml_is_read_or_refused_in_one_line(pieces: list[str]) -> None:
     for text in ("".join(pieces), "cues:\n  - " + "".join(pieces)):
         try:
             parse(text, "t.yaml")
@@ -442,7 +446,7 @@ CUE = st.fixed_dictionaries(
     st.dictionaries(st.sampled_from(["torch", "threads"]), PROMPT | st.integers(0, 99)),
 )
 @settings(max_examples=300, deadline=None)
-def test_a_well_formed_take_reads_as_itself(
+def test_a_take_that_is_written_and_read_is_equal(
     first: str, cues: list[dict[str, object]], record: dict[str, object]
 ) -> None:
     take = Take.model_validate({"cues": [{"prompt": first}, *cues], "record": record or None})
@@ -452,7 +456,7 @@ def test_a_well_formed_take_reads_as_itself(
 
 @given(st.lists(st.lists(PROMPT, min_size=1, max_size=4), min_size=1, max_size=4), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_well_formed_stories_read_as_themselves(
+def test_stories_that_are_written_and_read_are_equal(
     tmp_path_factory: pytest.TempPathFactory, stories: list[list[str]], ascii_only: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "stories.jsonl"
