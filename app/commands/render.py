@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.catalog import Entry
     from models.checkpoints.assemble import Model
     from streaming.render_resume import Request
-    from streaming.take.take_file import Take
+    from streaming.take.take_file import Take, TakeFile
 
 
 def render(
@@ -66,46 +66,28 @@ def render(
         require_input(take)
     require_side_files([out or Path("out.mp4")], take, sheet, report)
     require_picture(sheet)
-    from models.checkpoints.assemble import ASSETS
     from streaming.take.take_file import read_take_file
 
-    shipped = ASSETS / "takes" / f"{take}.yaml"
-    if not take.exists() and take.name == str(take) and shipped.is_file():
-        take = shipped
+    take = _shipped(take) or take
     file = read_take_file(take, switch_at=switch_at or 40)
     if switch_at is not None and not file.prompts_only:
         raise CommandError(f"{take.name}: says itself when its cues come; --switch-at is for .jsonl and .txt")
     how = _How(resume, restart, extend, start, scale, sheet, report)
-    if story == "all":
-        _refuse_with_all(how)
-        folder = out or Path("out")
-        if folder.suffix.lower() == ".mp4":
-            raise CommandError(f"{folder}: --story all writes a film for each story; give a folder to -o")
-        require_folder(folder)
-        films = [(script, folder / f"story-{number:02}.mp4") for number, script in enumerate(file.takes, 1)]
-        notes = list(file.notes)
-    else:
-        script, notes = file.story(_story_number(story))
-        films = [(script, out or Path("out.mp4"))]
+    films, notes = _all_films(file, out, how) if story == "all" else _one_film(file, story, out)
     for _, film in films:
         require_film(film)
     from models.catalog import find
 
     entry = find(model or films[0][0].model)
-    work: list[tuple[Request, Path]] = []
-    for number, (script, film) in enumerate(films, 1):
-        request = _request(script.model_copy(update={"model": entry.name}), entry, film, how)
-        about = f"story {number}: " if len(films) > 1 else ""
-        notes += [about + note for note in _notes(request.take, entry)]
-        work.append((request, film))
-    for note in dict.fromkeys(notes):
+    requests, more_notes = _requests(films, entry, how)
+    for note in dict.fromkeys(notes + more_notes):
         print(f"note: {note}", file=sys.stderr)
     from app.loaded_model import load_model
     from app.progress_bar import working
 
     with working(f"loading {entry.name}"):
         loaded = load_model(entry, device, engine)
-    for request, film in work:
+    for request, (_, film) in zip(requests, films, strict=True):
         _render_film(loaded, request, take.parent, film, how)
 
 
@@ -127,6 +109,30 @@ class _How:
         return self.resume or self.extend is not None or self.start is not None
 
 
+def _shipped(take: Path) -> Path | None:
+    """Return the file of the take that ships under the name `take`; None if a file lies there or none ships."""
+    from models.checkpoints.assemble import ASSETS
+
+    shipped = ASSETS / "takes" / f"{take}.yaml"
+    return shipped if not take.exists() and take.name == str(take) and shipped.is_file() else None
+
+
+def _all_films(file: TakeFile, out: Path | None, how: _How) -> tuple[list[tuple[Take, Path]], list[str]]:
+    """Return every story with its film in the folder `out`, which is made, and notes; CommandError or OutputError."""
+    _refuse_with_all(how)
+    folder = out or Path("out")
+    if folder.suffix.lower() == ".mp4":
+        raise CommandError(f"{folder}: --story all writes a film for each story; give a folder to -o")
+    require_folder(folder)
+    return [(take, folder / f"story-{number:02}.mp4") for number, take in enumerate(file.takes, 1)], list(file.notes)
+
+
+def _one_film(file: TakeFile, story: str | None, out: Path | None) -> tuple[list[tuple[Take, Path]], list[str]]:
+    """Return the story that `--story` numbers with its film `out`, and notes; UserError if there is no such story."""
+    take, notes = file.story(_story_number(story))
+    return [(take, out or Path("out.mp4"))], notes
+
+
 def _story_number(story: str | None) -> int | None:
     if story is None:
         return None
@@ -142,16 +148,29 @@ def _refuse_with_all(how: _How) -> None:
             raise CommandError(f"{option} is for one film; give --story a number instead of all")
 
 
-def _notes(script: Take, entry: Entry) -> list[str]:
-    """Return what of a take the model will not show; UserError if it is nothing or cannot be."""
+def _requests(films: list[tuple[Take, Path]], entry: Entry, how: _How) -> tuple[list[Request], list[str]]:
+    """Return what to render to each film, and what the model will not show of it as notes, without touching a file.
+
+    Raises UserError if a film cannot be rendered as asked, or if the model shows nothing of a take.
+    """
     from app.vocabulary import prompt_notes
     from streaming.take.take_notes import notes_on
 
-    return [*notes_on(script, entry), *prompt_notes(entry, script)]
+    requests: list[Request] = []
+    notes: list[str] = []
+    for number, (take, film) in enumerate(films, 1):
+        request = _request(take.model_copy(update={"model": entry.name}), entry, film, how)
+        about = f"story {number}: " if len(films) > 1 else ""
+        notes += [about + note for note in (*notes_on(request.take, entry), *prompt_notes(entry, request.take))]
+        requests.append(request)
+    return requests, notes
 
 
 def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
-    """Return what is asked for, given what an earlier render to `out` left; nothing is touched."""
+    """Return what to render to `out`, given what an earlier render left there, without touching a file.
+
+    Raises UserError if options exclude each other or an earlier render would be lost.
+    """
     from streaming.render_files import RenderFiles
     from streaming.render_resume import position, refuse_to_throw_away, request_of
 
@@ -167,7 +186,7 @@ def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
 
 
 def _render_film(loaded: Model, request: Request, folder: Path, out: Path, how: _How) -> None:
-    """Render a take, whose own files lie in `folder`, to the video `out`, and tell of it."""
+    """Render a take, whose own files lie in `folder`, to the video `out`, and print notes and a summary."""
     from app.progress_bar import shown
     from streaming.render_job import Job
     from streaming.render_report import contact_sheet, write_report
@@ -206,6 +225,9 @@ def _render_film(loaded: Model, request: Request, folder: Path, out: Path, how: 
 
 
 def _changed_record(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
-    """Name what keeps a replay from giving the same latents; the record of an older take may lack some of the names."""
+    """Return a note on the entries of a record that differ, so that a replay may give other latents; else nothing.
+
+    Entries that `then`, the record of an older take, lacks are not compared.
+    """
     differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in then.items() if now.get(k) != v]
     return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []

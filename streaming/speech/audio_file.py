@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.driving_signal import LEVEL, RATE
-from streaming.speech.sound_file import MOST_SECONDS, Channels, SoundFile, SpeechError
+from streaming.speech.channel_resampler import Channels
+from streaming.speech.sound_file import MOST_SECONDS, SoundFile, SpeechError
 from streaming.speech.voice_mix import ChannelMeter, ConstantRemover, plain_mix
 
 __all__ = ["RATE", "Levelling", "Sound", "SpeechError", "Voice", "read", "voice_in", "whole"]

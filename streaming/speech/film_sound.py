@@ -14,7 +14,8 @@ from av.error import FFmpegError
 from models.checkpoints.synced_files import move, sync_file
 from models.driving_signal import RATE
 from streaming.render_files import RenderError
-from streaming.speech.sound_file import LAYOUTS, Channels, SoundFile
+from streaming.speech.channel_resampler import LAYOUTS, Channels
+from streaming.speech.sound_file import SoundFile
 
 # samples a second that AAC knows (ISO/IEC 14496-3, table 1.18), up to what is heard
 AAC_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

@@ -8,84 +8,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from models.errors import UserError
+from streaming.speech.channel_resampler import LAYOUTS, ChannelResampler, Channels, as_channels
 from streaming.speech.format_name import HEAD, format_name
+from streaming.speech.sound_facts import SoundFacts
 from streaming.speech.sound_header import declared_seconds, is_encrypted
 
 # nothing that names other files or addresses, such as a playlist: what is read may have come over the network
 KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
 MOST_SECONDS = 4 * 3600  # of a sound; ten minutes of silence take a few kilobytes in some formats
 RATES = (4000, 384_000)  # samples a second, lowest and highest
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
 GAP = 0.03  # seconds between time stamp and sound from which something is missing; some formats count in milliseconds
 MOST_GAP = 30.0  # seconds of silence that stand for missing sound; beyond that time stamps have jumped
-NOTABLE = 0.05  # seconds of loss below which nothing is said: an encoder's delay is as long
 MOST_RETRIES = 100  # errors in a row while packets are looked for
 LOUDEST = 65_536.0  # times full scale that a float may be: integers that were written as floats
-POINTERS = 8  # planes of a frame from which PyAV 18 reads beyond their list
 BLOCK = 8192  # samples that `SoundFile.blocks` yields at a time, about
-
-Channels = NDArray[np.float32]  # [channels, samples], −1…1 but for what a float format holds beyond
 
 
 class SpeechError(UserError):
     """Report, in one line for a person, a sound that cannot be used."""
-
-
-@dataclass
-class SoundFacts:
-    """Hold what one pass over a sound file found."""
-
-    rate: int = 0  # samples a second
-    names: tuple[str, ...] = ()  # of the channels, such as FL, FR, LFE
-    codec: str = ""
-    streams: int = 1  # of sound in the file
-    samples: int = 0  # decoded, and silence for what is missing
-    begins: float = 0.0  # time stamp of the first sample, in seconds
-    declared: float | None = None  # seconds that the file's header promises
-    filled: float = 0.0  # seconds of silence that stand for missing sound
-    failed: int = 0  # packets that could not be decoded
-    jumps: int = 0  # time stamps that jump by more than MOST_GAP
-    broken: int = 0  # samples that were no numbers, or beyond LOUDEST
-    peak: float = 0.0  # of the samples, 1 being full scale; floats may exceed it
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / self.rate if self.rate else 0.0
-
-    @property
-    def intact(self) -> bool:
-        """Return whether every packet was decoded and all of them follow one another."""
-        return not (self.filled or self.failed or self.jumps or self.broken)
-
-    def notes(self) -> list[str]:
-        """Return what a person should know, a line each."""
-        out = []
-        missing = max(0.0, (self.declared or 0.0) - self.seconds)
-        lost = self.filled + missing
-        if lost > NOTABLE or self.failed:
-            whole = f"{max(self.declared or 0.0, self.seconds):.1f} s"
-            left = "silent" if self.filled > missing else "left out"
-            if missing > NOTABLE and not self.filled and not self.failed:
-                out.append(f"the file breaks off: {self.seconds:.1f} s of {whole} are there")
-            else:
-                out.append(f"the file is damaged: {max(lost, 0.01):.2f} s of {whole} cannot be decoded and are {left}")
-        if self.jumps:
-            out.append("its time stamps jump; the parts are joined")
-        if self.broken:
-            out.append(f"{self.broken} of its samples are no numbers and are silent")
-        if self.streams > 1:
-            out.append(f"it holds {self.streams} sound tracks; one of them is used")
-        return out
 
 
 class SoundFile:
@@ -149,7 +97,7 @@ class SoundFile:
             raise SpeechError(f"{self.name} is empty: it holds {self.facts.samples} samples")
 
     def _rated(self, rate: int | None) -> Iterator[Channels]:
-        out, held = _Rated(rate), list[Channels]()
+        out, held = ChannelResampler(rate), list[Channels]()
         for piece in self._pieces():
             held.append(piece)
             if sum(p.shape[1] for p in held) >= BLOCK:
@@ -168,13 +116,13 @@ class SoundFile:
             if stream.codec_context is None:
                 raise SpeechError(f"{self.name}: a sound in a coding that cannot be decoded; save it as WAV or MP3")
             facts.codec = stream.codec_context.name
-            same_rate = _Rated(None)
+            same_rate = ChannelResampler(None)
             for frame in self._frames(container, stream):
                 if not facts.rate:
                     self._begin(frame)
-                    same_rate = _Rated(facts.rate)
+                    same_rate = ChannelResampler(facts.rate)
                 yield from self._silence_before(frame)
-                sound = _as_channels(frame, len(facts.names))
+                sound = as_channels(frame, len(facts.names))
                 peak = float(np.abs(sound).max())
                 if not peak <= LOUDEST:
                     broken = ~(np.abs(sound) <= LOUDEST)
@@ -254,55 +202,6 @@ class SoundFile:
             except (FFmpegError, ValueError):
                 self.facts.failed += 1
         yield None
-
-
-class _Rated:
-    """Resample channels to a rate; without a rate they stay as they are."""
-
-    def __init__(self, rate: int | None) -> None:
-        self._rate, self._from = rate, rate
-        self._resampler: av.AudioResampler | None = None
-
-    def convert(self, sound: Channels, rate: int) -> list[Channels]:
-        """Return what is ready of a sound that has a rate; a new rate ends what came before."""
-        if self._rate is None:
-            return [sound] if sound.shape[1] else []
-        out = self.rest() if rate != self._from else []
-        if rate != self._from:
-            self._from = rate
-            layout = LAYOUTS[len(sound)]
-            different = rate != self._rate
-            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate) if different else None
-        if self._resampler is None:
-            return [*out, sound]
-        interleaved = np.ascontiguousarray(sound.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=LAYOUTS[len(sound)])
-        frame.sample_rate = rate
-        return out + [_as_channels(piece, len(sound)) for piece in self._resampler.resample(frame)]
-
-    def rest(self) -> list[Channels]:
-        """Return what the filter still holds."""
-        resampler, self._resampler = self._resampler, None
-        if resampler is None:
-            return []
-        return [_as_channels(piece, len(piece.layout.channels)) for piece in resampler.resample(None)]
-
-
-def _as_channels(frame: av.AudioFrame, channels: int) -> Channels:
-    """Return the samples of a decoded frame as −1…1 [channels, samples]; another number of channels is averaged."""
-    if frame.format.is_planar and len(frame.layout.channels) >= POINTERS:
-        packed = av.AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
-        (frame,) = packed.resample(frame)
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
-    if values.dtype == np.uint8:
-        sound = (values.astype(np.float32) - 128) / 128
-    elif values.dtype.kind == "i":
-        sound = (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
-    else:
-        sound = values.astype(np.float32)
-    return sound if len(sound) == channels else sound.mean(0, keepdims=True).repeat(channels, 0)
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.driving_signal import RATE
-from streaming.speech.sound_file import Channels
+from streaming.speech.channel_resampler import Channels
 
 BLOCK = RATE // 50  # samples over which power is measured
 REACH = RATE // 20  # samples on either side whose mean counts as constant: a voice has nothing below 10 Hz
