@@ -1,3 +1,3 @@
-"""Longtake's doors: the command line, the HTTP API, and the pages."""
+"""Provide the ways to use Longtake: the command line, the HTTP API and the pages."""
 
-__version__ = "0.1.0"  # the only place; pyproject.toml reads it from here
+__version__ = "0.1.0"  # pyproject.toml reads the version from here

@@ -1,4 +1,4 @@
-"""Headers that tell browsers how little the pages need: scripts of this server alone, and no frame around them."""
+"""Add headers by which browsers run only this server's scripts in the pages and show them in no foreign frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCRIPT = re.compile(rb"<script(?=[\s>])")
 _EMBEDDED = re.compile(r"/watch/[^/]+")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # the address of a share link is all that watching needs
+    "Referrer-Policy": "same-origin",  # a share link's address alone permits watching, so other sites must not see it
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
 }
@@ -24,9 +24,9 @@ HEADERS = {
 class AnswerHeaders:
     """Add security headers to every answer (ASGI middleware).
 
-    The scripts that stand in a page itself get a nonce (Content Security Policy Level 3, 'nonce-source'), new with each
-    answer, so that a script that something else put into a page does not run. Gradio makes functions out of text, which
-    needs 'unsafe-eval', and writes styles into elements. An answer that has a policy already is left as it is.
+    Inline scripts get a nonce (Content Security Policy Level 3, 'nonce-source'), new with each answer, so that injected
+    scripts do not run. Gradio creates functions from text, which needs 'unsafe-eval', and sets styles on elements. An
+    answer that already has a policy is not changed.
     """
 
     def __init__(self, app: ASGIApp, embedders: Sequence[Origin] = ()) -> None:
@@ -34,7 +34,7 @@ class AnswerHeaders:
         self._app, self._embedders = app, embedders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and add the headers to its answer."""
+        """Pass a request on, and add the security headers to its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

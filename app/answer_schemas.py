@@ -1,4 +1,4 @@
-"""Describe in the API schema (OpenAPI) the answers that are no models of one endpoint: errors and files."""
+"""Describe answers that several endpoints share, errors and files, for the API schema (OpenAPI)."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ BUSY: Responses = {503: {"model": BusyAnswer, "description": "The device is busy
 
 
 def file_of(media_type: str, status: int = 200) -> Responses:
-    """Describe an answer that is a file of this media type."""
+    """Return the OpenAPI description of an answer that is a file of this media type."""
     return {status: {"content": {media_type: {}}}}
 
 
 def body_of(media_type: str) -> Mapping[str, Any]:
-    """Describe a request whose body is raw bytes of this media type, for `openapi_extra`."""
+    """Return the OpenAPI description, for `openapi_extra`, of a request body of raw bytes of this media type."""
     return {"requestBody": {"required": True, "content": {media_type: {}}}}

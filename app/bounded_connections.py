@@ -1,7 +1,7 @@
-"""Bound what connections may cost a server: how many there are, and how long one may take to send a request.
+"""Limit the number of connections to a server, and the time in which a request's headers must arrive.
 
-Without this, connections that never finish their headers (slowloris) are held for ever, until no descriptor is left for
-others. The time for a body is bounded by `app.security`.
+Without these limits, connections that never finish their headers (slowloris) would stay open until no file descriptor
+is left. The time for a body is bounded by `app.security`.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from app.credentials import network_of
 
 log = logging.getLogger(__name__)
 
-HEADER_SECONDS = 10.0  # from the connection, or from the first byte of a later request, to the end of its headers
-MOST_OF_ADDRESS = 128  # connections at a time; a page needs at most 7
+HEADER_SECONDS = 10.0  # from the connection, or the first byte of a later request, to the end of the headers
+MOST_OF_ADDRESS = 128  # simultaneous connections; a page needs at most 7
 MOST_CONNECTIONS = 1000
 SPARE_DESCRIPTORS = 64  # for files, media and the device
 QUIET_SECONDS = 60.0  # between two lines of the log about descriptors
 
 
 class BoundedConnection(H11Protocol):
-    """Serve one connection as uvicorn does, and end it if there are too many, or if a request is late."""
+    """Serve one connection as uvicorn does; close it if there are too many or its headers arrive too late."""
 
-    proxies: ClassVar[Collection[str]] = ()  # addresses that speak for many clients
+    proxies: ClassVar[Collection[str]] = ()  # addresses that forward the requests of many clients
     _open: ClassVar[Counter[str]] = Counter()  # by address
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        """Prepare a connection with what uvicorn gives it."""
+        """Prepare a connection with uvicorn's arguments."""
         super().__init__(*arguments, **named)
         self._deadline: asyncio.TimerHandle | None = None
         self._address = ""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, unless there are too many connections."""
+        """Accept the connection unless there are too many, and start the timer for the first request's headers."""
         peer = transport.get_extra_info("peername")
         self._address = network_of(peer[0]) if isinstance(peer, tuple) else "?"
         self._open[self._address] += 1
@@ -52,7 +52,7 @@ class BoundedConnection(H11Protocol):
             self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Handle bytes of a request, and stop or start the timer for headers."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._forget_deadline()
@@ -60,7 +60,7 @@ class BoundedConnection(H11Protocol):
             self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop counting the connection, and end its timer."""
         self._forget_deadline()
         self._open[self._address] -= 1
         if self._open[self._address] <= 0:
@@ -81,7 +81,7 @@ class BoundedConnection(H11Protocol):
 
 
 def most_connections() -> int:
-    """Return how many connections the process may hold at a time, so that descriptors are left for its other work."""
+    """Return the largest number of simultaneous connections that leaves file descriptors for other work."""
     if sys.platform == "win32":
         return MOST_CONNECTIONS
     import resource
@@ -93,7 +93,7 @@ def most_connections() -> int:
 
 
 def raise_descriptors() -> None:
-    """Let the process open as many files as the system permits it, at most what all connections and media need."""
+    """Raise the process's limit of open files as far as the system permits and connections and media need."""
     if sys.platform == "win32":
         return
     import resource
@@ -106,16 +106,16 @@ def raise_descriptors() -> None:
 
 
 class DescriptorErrors:
-    """Handle the event loop's errors (`loop.set_exception_handler`): one line a minute where no descriptor is left.
+    """Handle the event loop's errors (`loop.set_exception_handler`), logging a lack of descriptors once a minute.
 
-    asyncio reports each connection that it cannot accept with a traceback, thousands in a second.
+    Without it, asyncio logs a traceback for each connection that it cannot accept, thousands a second.
     """
 
     def __init__(self) -> None:
         self._told = -QUIET_SECONDS
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle one error."""
+        """Log a lack of descriptors at most once in QUIET_SECONDS; pass other errors to asyncio's own handler."""
         if "out of system resource" not in str(context.get("message")):
             loop.default_exception_handler(context)
         elif time.monotonic() - self._told >= QUIET_SECONDS:

@@ -1,4 +1,4 @@
-"""The command line: which command is which function of `app.commands`, and how errors are reported."""
+"""Define the command line: register the functions of `app.commands` as commands, and report errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def longtake(
 
 
 def main() -> None:
-    """Run a command; every error that a person can mend is one line on standard error.
+    """Run a command, and report each error that a person can mend as one line on standard error.
 
     The exit code is 2 for a command line that cannot be read, 130 after Ctrl-C, and 1 for every other error. A defect
     keeps its traceback.
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Say whether Python or torch had no memory; torch says so on a CPU by its message alone."""
+    """Return whether Python or torch ran out of memory; on a CPU only torch's message tells."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 

@@ -1,6 +1,6 @@
-"""The token of a server, and the logins of browsers that once sent it.
+"""Check a server's token, and the logins of browsers that have sent it.
 
-A browser keeps a random number, not the token: it is of no use after a logout or a restart, and on no other server.
+A browser stores a random number instead of the token; it becomes invalid at a logout or a restart of the server.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from starlette.exceptions import HTTPException
 
 COOKIE = "longtake_login"
 LOGIN_SECONDS = 7 * 24 * 3600
-MOST_LOGINS = 1000  # at a time; the oldest is ended for another
-WRONG_TOKENS = RateLimitItemPerMinute(20)  # from one address; no token from there is looked at until they are fewer
+MOST_LOGINS = 1000  # logins at a time; a further one ends the oldest
+WRONG_TOKENS = RateLimitItemPerMinute(20)  # from one address; beyond that no token from it is compared
 
 
 class TooManyError(HTTPException):
-    """Refuse a request of an address, or with a key, that sends too many (429)."""
+    """Report an address or a key with too many requests (429)."""
 
     def __init__(self, reason: str, retry_after: int) -> None:
-        """Refuse with a line for a person; `retry_after` is in seconds."""
+        """Create the error with a line for a person; `retry_after` is in seconds."""
         super().__init__(429, reason, {"Retry-After": str(retry_after)})
 
 
 class Rates:
-    """Count requests in moving windows."""
+    """Count requests in moving windows of time."""
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def count(self, limit: RateLimitItem, who: str, reason: str) -> None:
-        """Count one request; TooManyError if there were too many before."""
-        if not self._limiter.hit(limit, who):
-            raise self._refusal(limit, who, reason)
+    def count(self, limit: RateLimitItem, sender: str, reason: str) -> None:
+        """Count one request; raise TooManyError if that exceeds the limit."""
+        if not self._limiter.hit(limit, sender):
+            raise self._refusal(limit, sender, reason)
 
-    def require(self, limit: RateLimitItem, who: str, reason: str) -> None:
-        """Raise TooManyError if nothing more may be counted now."""
-        if not self._limiter.test(limit, who):
-            raise self._refusal(limit, who, reason)
+    def require(self, limit: RateLimitItem, sender: str, reason: str) -> None:
+        """Raise TooManyError if one more request would exceed the limit."""
+        if not self._limiter.test(limit, sender):
+            raise self._refusal(limit, sender, reason)
 
-    def _refusal(self, limit: RateLimitItem, who: str, reason: str) -> TooManyError:
-        wait = self._limiter.get_window_stats(limit, who).reset_time - time.time()
+    def _refusal(self, limit: RateLimitItem, sender: str, reason: str) -> TooManyError:
+        wait = self._limiter.get_window_stats(limit, sender).reset_time - time.time()
         return TooManyError(reason, max(1, math.ceil(wait)))
 
 
@@ -58,7 +58,7 @@ class Credentials:
     """Check tokens and logins."""
 
     def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Ask for this token, or for none if it is None; `clock` gives seconds."""
+        """Require `token`, or no token if it is None; `clock` returns seconds."""
         self.needed = token is not None
         self._tokens = _spellings(token) if token is not None else []
         self._clock = clock
@@ -66,19 +66,19 @@ class Credentials:
         self._logins: dict[str, float] = {}  # random number → when it ends, the oldest first
 
     def accept_token(self, offered: bytes, address: str) -> bool:
-        """Return whether the token is right; TooManyError, without a look at it, after many wrong ones of the address.
+        """Return whether the token is right, in a time that does not depend on where it differs.
 
-        The comparison takes the same time for every wrong token.
+        Raises TooManyError, without comparing, after too many wrong tokens from the address.
         """
-        who = network_of(address)
-        self._rates.require(WRONG_TOKENS, who, "too many wrong tokens; wait a minute")
+        sender = network_of(address)
+        self._rates.require(WRONG_TOKENS, sender, "too many wrong tokens; wait a minute")
         if any(hmac.compare_digest(offered, token) for token in self._tokens):
             return True
-        self._rates.count(WRONG_TOKENS, who, "too many wrong tokens; wait a minute")
+        self._rates.count(WRONG_TOKENS, sender, "too many wrong tokens; wait a minute")
         return False
 
     def accept(self, headers: Headers, address: str) -> bool:
-        """Return whether a request carries a login or the right bearer token; TooManyError as of `accept_token`."""
+        """Return whether a request carries a login or the right bearer token; raise TooManyError as `accept_token`."""
         if not self.needed or any(self.logged_in(number) for number in _cookies(headers)):
             return True
         for name, value in headers.raw:
@@ -88,7 +88,7 @@ class Credentials:
         return False
 
     def log_in(self) -> str:
-        """Return the number of a new login, which a browser keeps as its cookie."""
+        """Create a login and return its random number, which a browser stores as a cookie."""
         now = self._clock()
         kept = [(number, ends) for number, ends in self._logins.items() if ends > now][-(MOST_LOGINS - 1) :]
         number = secrets.token_urlsafe(32)
@@ -96,7 +96,7 @@ class Credentials:
         return number
 
     def logged_in(self, number: str) -> bool:
-        """Return whether the login with this number holds."""
+        """Return whether a login with this number exists and has not expired."""
         return self._logins.get(number, -math.inf) > self._clock()
 
     def log_out(self, headers: Headers) -> None:
@@ -106,7 +106,7 @@ class Credentials:
 
 
 def network_of(address: str) -> str:
-    """Return what one sender can be told from others by: an IPv4 address, or the /64 network of an IPv6 address.
+    """Return the network by which senders are distinguished: an IPv4 address, or an IPv6 address's /64 network.
 
     A single machine commonly has a whole /64 of IPv6 addresses (RFC 6177).
     """
@@ -122,7 +122,7 @@ def network_of(address: str) -> str:
 
 
 def _spellings(token: str) -> list[bytes]:
-    """Return the bytes that clients send for a token: UTF-8, or ISO 8859-1 where it has these characters."""
+    """Return the encodings of a token that clients send: UTF-8, and ISO 8859-1 if it can encode the token."""
     spellings = [token.encode("utf-8", "surrogateescape")]
     with contextlib.suppress(UnicodeEncodeError):
         spellings.append(token.encode("latin-1"))
@@ -130,7 +130,7 @@ def _spellings(token: str) -> list[bytes]:
 
 
 def _cookies(headers: Headers) -> Iterable[str]:
-    """Yield the values of this server's cookie; other programs' cookies may have any form (RFC 6265, 5.4)."""
+    """Yield the values of this server's cookie from headers that may hold other cookies (RFC 6265, 5.4)."""
     for line in headers.getlist("cookie"):
         for part in line.split(";"):
             name, _, value = part.strip().partition("=")

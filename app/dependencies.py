@@ -1,4 +1,4 @@
-"""Give endpoints what their signatures ask for: the server's services, and the session, avatar or take of the path."""
+"""Resolve parameters of endpoints (FastAPI dependencies): services, and the session, avatar or take of the path."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SettingsOf = Annotated[Settings, Depends(settings_of)]
 
 
 async def watched_session(session: str, services: ServicesOf) -> HostedSession:
-    """Return the session of the path; its id is all that a viewer needs."""
+    """Return the session of the path; to watch it, its id suffices."""
     return services.session(session)
 
 
 async def controlled_session(
     session: str, services: ServicesOf, x_longtake_key: Annotated[str | None, Header()] = None
 ) -> HostedSession:
-    """Return the session of the path to a caller that sends its key."""
+    """Return the session of the path if the request carries its key; raise NotAllowedError otherwise."""
     return services.controlled(session, x_longtake_key)
 
 
@@ -50,7 +50,7 @@ ControlledSession = Annotated[HostedSession, Depends(controlled_session)]
 
 
 async def controlled_avatar(hosted: ControlledSession) -> Avatar:
-    """Return the avatar of the path to a caller that sends its key; ConflictError for a film or an ended session."""
+    """Return the avatar session of the path if the request carries its key; raise ConflictError if it cannot speak."""
     session = hosted.session
     if session.avatar is None:
         raise ConflictError("only an avatar speaks; this session is none")
@@ -60,7 +60,7 @@ async def controlled_avatar(hosted: ControlledSession) -> Avatar:
 
 
 async def known_take(take: str, services: ServicesOf) -> Take:
-    """Return the take of the path, whether it is running or lies in the data folder."""
+    """Return the take of the path, which may be running or stored in the data folder."""
     return await services.take(take)
 
 

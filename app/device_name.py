@@ -1,7 +1,7 @@
-"""Check what `--device` names without importing torch, which takes seconds.
+"""Check the device that `--device` names without importing torch, which takes seconds.
 
-The graphics driver is asked how many devices it has (CUDA Driver API, cuDeviceGetCount). Whether torch can use one is
-said by `app.loaded_model.torch_device`, when the device is needed.
+The graphics driver reports the number of its devices (CUDA Driver API, cuDeviceGetCount). Later, when the device is
+needed, `app.loaded_model.torch_device` checks whether torch can use it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DeviceError(UserError):
 
 
 def require_device(name: str) -> None:
-    """Raise DeviceError for a device that Longtake does not know, or that is certainly not here."""
+    """Raise DeviceError for an unknown device name, or for a device that this machine certainly lacks."""
     if name in ("auto", "cpu"):
         return
     match = _CUDA.fullmatch(name)
@@ -36,7 +36,7 @@ def require_device(name: str) -> None:
 
 
 def cuda_devices() -> int | None:
-    """Return the number of CUDA devices that the driver shows this process; None where only torch can say."""
+    """Return the number of CUDA devices visible to this process; None if the driver cannot be asked."""
     try:
         build = version("torch")
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""Choose the engine that runs a model. No other module of `app` knows the exporters.
+"""Choose the engine that runs a model; this is the only module of `app` that imports the exporters.
 
-What `--engine` says is read without torch; everything else imports the exporters when it is called.
+The value of `--engine` is parsed without torch; the other functions import the exporters when they are called.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 def require_known(engine: str) -> None:
-    """Raise ExportError if no engine is called so, or it has no such precision."""
+    """Raise ExportError if the engine or its precision is unknown."""
     Asked.parse(engine)
 
 
 def require_exportable(engine: str, precision: str | None) -> None:
-    """Raise ExportError if `longtake export` cannot mean that engine and precision."""
+    """Raise ExportError if `longtake export` cannot build this engine with this precision."""
     _exportable(engine, precision)
 
 
 def require_installed(engine: str) -> None:
-    """Raise ExportError that says what to install if the engine's packages are missing; imports torch."""
+    """Raise ExportError with the packages to install if the engine lacks some; this imports torch."""
     asked = Asked.parse(engine)
     if asked.engine in ENGINE_NAMES:
         from exporters.engine_registry import require
@@ -38,14 +38,14 @@ def require_installed(engine: str) -> None:
 
 
 def chosen(model: Model, engine: str, folder: Path) -> Model:
-    """Return the model with the engine that `--engine` names, and print which it is; ExportError if it cannot run."""
+    """Return the model with the engine that `--engine` names, and print its name; raise ExportError if it fails."""
     from exporters.engine_selection import choose
 
     return choose(model, Asked.parse(engine), Store(folder), _say)
 
 
 def chosen_or_torch(model: Model, engine: str, folder: Path) -> Model:
-    """Do as `chosen`, but leave a model that has no such engine in torch, and print why."""
+    """Return the model as `chosen` does, but in torch, with the reason printed, if it has no such engine."""
     try:
         return chosen(model, engine, folder)
     except ExportError as e:
@@ -74,9 +74,9 @@ def _exportable(engine: str, precision: str | None) -> Asked:
 
 
 def exportable(engine: str, precision: str | None) -> Variant:
-    """Return what to export: an engine and a precision, int8 without one; ExportError for another.
+    """Return the engine and precision to export, by default int8; `engine` may name both, as in `onnx:int8`.
 
-    Both may be said at once, as in `onnx:int8`. Packages that are missing are an ExportError too.
+    Raises ExportError if they cannot be exported, or if packages are missing.
     """
     from exporters.engine_modules import Variant
     from exporters.engine_registry import require
@@ -94,7 +94,7 @@ def home_of(variant: Variant) -> str:
 
 
 def export(model: Model, variant: Variant, folder: Path, say: Callable[[str], None]) -> str:
-    """Build an engine, compare it with torch, and return the verdict in one sentence; `say` gets the progress."""
+    """Build an engine, compare it with torch, and return the result in one sentence; `say` is called with progress."""
     from exporters.engine_registry import build
     from exporters.verify import verify
 

@@ -1,7 +1,7 @@
 """Turn errors into HTTP answers of one shape, `{"error": "one line"}`.
 
-The status follows the `kind` of a UserError; its message reaches the caller without the folders of this machine. Any
-other exception is a defect: the log has its traceback, the caller one line.
+The status depends on the `kind` of a UserError; its message is sent without this machine's folders. Any other exception
+is a defect: its traceback is logged, and the caller gets one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streaming.live.admission import FullError
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = "2"  # seconds, of an answer that says nothing else: a place in line is kept for 10
+RETRY_AFTER = "2"  # seconds, unless the error states another delay; a place in line is kept for 10
 
 STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.INVALID: 400,
@@ -34,11 +34,11 @@ STATUS: Mapping[ErrorKind, int] = {
 
 
 class InvalidRequestError(UserError):
-    """Report a request whose parts do not fit each other or the model."""
+    """Report a request whose parts contradict each other or the model."""
 
 
 class NotFoundError(UserError):
-    """Report a name that nothing has."""
+    """Report that nothing has the requested name or id."""
 
     kind = ErrorKind.NOT_FOUND
 
@@ -56,7 +56,7 @@ class ConflictError(UserError):
 
 
 def validation_message(error: ValidationError | RequestValidationError) -> str:
-    """Return the first complaint in one line, without the input: it may be large, or not even JSON."""
+    """Return the first validation error in one line, without the input, which may be large or no JSON."""
     first: dict[str, Any] = dict(error.errors()[0])
     field = ".".join(str(part) for part in first["loc"] if part != "body")
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -64,7 +64,7 @@ def validation_message(error: ValidationError | RequestValidationError) -> str:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have every error of the API answered in the one shape."""
+    """Register handlers that answer every error of the API in the same form."""
     app.add_exception_handler(Exception, _defect)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _malformed)

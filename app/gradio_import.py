@@ -1,4 +1,4 @@
-"""Import Gradio without the .pyi files that it writes beside its components, which take half of its import."""
+"""Import Gradio in half the time, without the .pyi files that it writes beside its components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 @contextlib.contextmanager
 def _without_stub_files() -> Iterator[None]:
-    """Let classes of Gradio have no source file for a while: it parses and prints the source of those that have one."""
+    """Hide the source files of Gradio's classes for a while, since it parses and prints those that it finds."""
     real = inspect.getfile
 
     def getfile(object: Any) -> str:

@@ -1,4 +1,4 @@
-"""Build the pages of studio and avatar: a Gradio page around one component with scripts of its own."""
+"""Build the pages of studio and avatar, each a Gradio page around one component with its own scripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ import(script).then(({ mount }) => mount(element.querySelector(".longtake")));
 def _component(name: str, base: str) -> gr.HTML:
     """Return a Gradio component that holds `page/NAME.html` and runs `page/NAME.js`.
 
-    Pictures, commands and events use a connection of their own, never Gradio's. `base` is the path from the page to the
+    Pictures, commands and events use a separate connection, never Gradio's. `base` is the path from the page to the
     root of the server.
     """
     # the template takes no value: if Gradio rendered it again, the elements that the script made would be lost

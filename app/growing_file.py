@@ -1,4 +1,4 @@
-"""Send files that may be growing: the length in the header is sent in full, whatever happens to the file meanwhile."""
+"""Send files that may grow or shrink meanwhile, with exactly the length that the HTTP header states."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def film_so_far(path: Path) -> StreamingResponse:
 
 
 def wav_so_far(path: Path) -> StreamingResponse:
-    """Return a download of the samples that a WAV file's header counts now."""
+    """Return a download of a WAV file up to the last sample that its header counts now."""
     with path.open("rb") as file:
         head = file.read(soundtrack.HEADER)
     return _beginning(path, soundtrack.whole_bytes(head, path.stat().st_size), "audio/wav", head)
 
 
 def _beginning(path: Path, size: int, media_type: str, head: bytes = b"") -> StreamingResponse:
-    """Return a download of `size` bytes of a file. The first are `head`, which the file itself may have changed since.
+    """Return a download of `size` bytes of a file, beginning with `head`, which may have changed in the file since.
 
-    If the file becomes shorter meanwhile, as an interruption makes a sound, zeros (silence) are sent instead.
+    If the file becomes shorter meanwhile, as an interrupted sound does, zeros (silence) are sent for the rest.
     """
 
     def blocks() -> Iterator[bytes]:

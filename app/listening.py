@@ -1,4 +1,4 @@
-"""Take the port of a server, and check its certificate, before anything that takes long."""
+"""Bind a server's port and check its certificate before any long work."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from models.errors import UserError
 
 
 class ListenError(UserError):
-    """Report an address, a port or a certificate with which no server can start."""
+    """Report an address, port or certificate that prevents a server from starting."""
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """Return a listening socket for every address of `host`; ListenError if one cannot be had.
+    """Return a listening socket for every address of `host`; raise ListenError if one cannot be opened.
 
     Connections wait in the socket's queue until a server accepts them. The caller closes the sockets.
     """
@@ -47,13 +47,13 @@ def bound(host: str, port: int) -> list[socket.socket]:
 
 
 def url(host: str, port: int, *, secure: bool) -> str:
-    """Return the address of a server as a browser takes it: an IPv6 address stands in brackets (RFC 3986, 3.2.2)."""
+    """Return the URL of a server, with an IPv6 address in brackets (RFC 3986, 3.2.2)."""
     name = f"[{host.replace('%', '%25')}]" if ":" in host else host  # RFC 6874: the zone of a local address
     return f"{'https' if secure else 'http'}://{name}:{port}"
 
 
 def require_certificate(certificate: Path | None, key: Path | None) -> None:
-    """Raise ListenError unless both files are there, belong together and are valid today, or neither is given."""
+    """Raise ListenError unless neither file is given, or both exist, match each other and are valid today."""
     if certificate is None and key is None:
         return
     if certificate is None or key is None:
@@ -71,7 +71,7 @@ def require_certificate(certificate: Path | None, key: Path | None) -> None:
 
 def _unbound(family: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
-    if sys.platform == "win32":  # there SO_REUSEADDR would share a port that is taken
+    if sys.platform == "win32":  # on Windows SO_REUSEADDR would share a port that is in use
         one.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Load a model for a command: on the device and the engine that its options name."""
+"""Load a model for a command on the device and engine that its options name."""
 
 from __future__ import annotations
 

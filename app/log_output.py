@@ -10,7 +10,7 @@ ROOMS = ("app", "streaming", "models", "exporters", "uvicorn")
 
 
 class LogLevel(StrEnum):
-    """Name the least severe messages that are shown."""
+    """Name the least severe level of log messages to show."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -19,7 +19,7 @@ class LogLevel(StrEnum):
 
 
 def configure(level: LogLevel) -> None:
-    """Show messages of our own modules and of uvicorn from `level` on; of other libraries warnings and errors alone."""
+    """Show messages of our modules and uvicorn from `level` on, and only warnings and errors of other libraries."""
     logging.basicConfig(format=FORMAT, level=logging.WARNING, force=True)
     for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())

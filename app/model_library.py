@@ -1,4 +1,4 @@
-"""Load the models of a server, each once, and describe what the catalog offers here."""
+"""Load each model of a server once, and describe the models of the catalog."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class ModelFacts(BaseModel):
 
     name: str
     title: str
-    speaks: bool  # it is an avatar
-    here: bool  # its files are on this machine
+    speaks: bool  # whether it is an avatar
+    here: bool  # whether its files are on this machine
     loaded: bool
     size: str  # WIDTHxHEIGHT in pixels
     fps: int
     memory_mb: int
     disk_mb: int | None  # None while its files are not here
-    measured: Speed | None  # how fast it was on this machine
-    understands: dict[str, list[str]]  # attribute → words, of a model with a small vocabulary
+    measured: Speed | None  # speed measured on this machine
+    understands: dict[str, list[str]]  # attribute → words; only models with a small vocabulary have any
 
 
 class ModelLibrary:
-    """Hold models by name, each read once, on the device thread."""
+    """Load models by name, each once, on the device thread."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class ModelLibrary:
     ) -> None:
         """Create an empty library.
 
-        `folder` holds the pulled models; `engine` is what `--engine` asks for, `on_engine` gives a model that this
-        engine runs, and `load` reads an entry's files.
+        `folder` holds the pulled models; `engine` is the value of `--engine`, `on_engine` returns a model that runs on
+        this engine, and `load` reads an entry's files.
         """
         self.folder, self.device, self.thread, self.engine = folder, device, thread, engine
         self.speeds = MeasuredSpeeds(folder)
@@ -61,7 +61,7 @@ class ModelLibrary:
         self._precision = precision_of(device)
 
     async def load(self, name: str) -> Model:
-        """Return the model of that name; UnknownModelError if there is none, CheckpointError without its files."""
+        """Return a model by name; raise UnknownModelError if there is none, CheckpointError without its files."""
         async with self._loading:
             if name not in self._loaded:
                 entry = catalog.find(name)
@@ -76,7 +76,7 @@ class ModelLibrary:
         return [self._facts(entry) for entry in catalog.ENTRIES.values()]
 
     def engine_of_render(self, name: str) -> str:
-        """Return the `--engine` of a background render: what runs the model in this server.
+        """Return the `--engine` option of a background render: the engine that runs the model in this server.
 
         A model that was not loaded yet gets `auto`, since it may not have the engine that was asked for.
         """

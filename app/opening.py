@@ -1,7 +1,7 @@
-"""Answer from the first moment: a page that says what is loading, until the studio is there.
+"""Answer requests with a page that names what is loading until the studio is ready.
 
-A server starts with this application. The studio is built in a thread, since imports take seconds, and gets every
-request from then on.
+A server starts with this application. The studio is built in a thread, since imports take seconds; once it is built,
+every request is passed on to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RETRY = {"Retry-After": "1", "Cache-Control": "no-store"}
 
 
 class Opening:
-    """Be the ASGI application of a server that is starting, and pass requests on once it has started."""
+    """Answer for a server that is starting (ASGI application), and pass requests on once the studio is built."""
 
     def __init__(self, build: Build, stop: Callable[[], None]) -> None:
         """Prepare to call `build` in a thread of its own, and `stop` on the event loop if it raises."""
@@ -72,7 +72,7 @@ class Opening:
         return JSONResponse({"error": self._reason()}, 503, headers=RETRY)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Follow the server's life: it has started at once, and ends when the studio has been left."""
+        """Handle the ASGI lifespan: report the start at once, and the end when the studio's own lifespan has ended."""
         await receive()
         running = asyncio.create_task(self._run())
         await send({"type": "lifespan.startup.complete"})
@@ -83,7 +83,7 @@ class Opening:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _run(self) -> None:
-        """Build the studio, and be inside its own life until the server ends."""
+        """Build the studio, and keep its lifespan open until the server ends."""
         try:
             studio = await self._built()
             async with studio.router.lifespan_context(studio):
@@ -119,6 +119,6 @@ class Opening:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(finish, studio, error)
 
-        # a daemon: a server that is stopped while it loads does not wait for the rest of the imports
+        # a daemon thread, so that stopping a server that still loads does not wait for imports
         threading.Thread(target=work, name="opening", daemon=True).start()
         return await built

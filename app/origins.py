@@ -1,4 +1,4 @@
-"""Origins of web pages (RFC 6454): which of them may change something here, and where others find this server."""
+"""Parse and compare the origins of web pages (RFC 6454), and the public address of this server."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ _PATH = re.compile(r"(/(?!\.+(/|$))[\w.~-]+)*")
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port of a page: two addresses with the same three belong together, however they are written."""
+    """Hold scheme, host and port of a page, in a form in which equal origins compare as equal."""
 
     scheme: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Write the origin as a browser does, without the port that the scheme implies."""
+        """Return the origin as a browser writes it, without the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}" + ("" if PORTS[self.scheme] == self.port else f":{self.port}")
 
 
 @dataclass(frozen=True)
 class PublicAddress:
-    """The address under which browsers reach this server through a proxy."""
+    """Hold the address under which browsers reach this server through a proxy."""
 
     origin: Origin
     path: str  # in front of the server's own paths, such as `/longtake`; empty at the top
 
     def __str__(self) -> str:
-        """Write the address as a URL without a slash at its end."""
+        """Return the address as a URL without a final slash."""
         return f"{self.origin}{self.path}"
 
 
 def origin_of(text: str) -> Origin | None:
-    """Parse an origin such as `https://example.org:8443`; None for anything else, `null` and an address included."""
+    """Parse an origin such as `https://example.org:8443`; return None for other text, `null` or a URL with a path."""
     address = address_of(text)
     return address.origin if address is not None and not address.path and not text.endswith("/") else None
 
 
 def address_of(text: str) -> PublicAddress | None:
-    """Parse a URL of http or https with a plain path, without user, query or fragment; None for anything else."""
+    """Parse a URL of http or https with a plain path; return None for other text or with user, query or fragment."""
     try:
         parts = urlsplit(text)
         scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
-    except ValueError:  # such as brackets around something that is no address
+    except ValueError:  # such as brackets around text that is no IPv6 address
         return None
     path = parts.path.rstrip("/")
     plain = not (parts.username or parts.password or parts.query or parts.fragment) and host.isascii()
@@ -61,9 +61,9 @@ def address_of(text: str) -> PublicAddress | None:
 def from_own_page(headers: Headers) -> bool:
     """Return whether the page that sends a request was loaded from this server, or no page sends it.
 
-    A browser that says so itself (Fetch Metadata, `Sec-Fetch-Site`; no page can set this header) is believed: behind a
-    proxy that changes the host name or drops the port, nothing else tells. Otherwise the origin is compared with the
-    host that was asked for.
+    The header `Sec-Fetch-Site` (Fetch Metadata) decides if it is present: no page can set it, and it stays correct
+    behind a proxy that changes the host name or drops the port. Otherwise the origin is compared with the request's
+    host.
     """
     sent = headers.get("origin")
     if sent is None or headers.get("sec-fetch-site") == "same-origin":

@@ -1,4 +1,4 @@
-"""Make standard output and standard error take anything and never fail, so that what a program says cannot stop it."""
+"""Make standard output and standard error accept any text and never raise, so that printing stops no program."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LONGEST = 600  # characters of a line that is meant for a person
 
 
 class _UnfailingFile(io.FileIO):
-    """Write to a file descriptor, and drop what it does not take: a closed pipe, a full disk, a lost terminal."""
+    """Write to a file descriptor, and drop output if that fails: a closed pipe, a full disk, a lost terminal."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Return the number of bytes written or dropped, in any case all of them on failure."""
+        """Write bytes and return how many were written; if writing fails, drop all of them and return their number."""
         try:
             return super().write(data)
         except OSError:
@@ -27,9 +27,9 @@ class _UnfailingFile(io.FileIO):
 def make_unfailing() -> None:
     """Replace `sys.stdout` and `sys.stderr` by streams that never raise.
 
-    Characters that the encoding lacks, lone surrogates among them, are written as backslash escapes. A stream that was
-    closed before the program started becomes one that drops everything. Streams that something else has put in place,
-    such as a test that captures output, stay.
+    Characters that the encoding lacks, including lone surrogates, are written as backslash escapes. A stream that was
+    closed before the program started is replaced by one that drops everything. Streams that are already replaced, such
+    as by a test that captures output, stay.
     """
     if sys.stdout is None or sys.stdout is sys.__stdout__:
         sys.stdout = _unfailing(sys.stdout, 1)

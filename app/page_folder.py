@@ -1,4 +1,4 @@
-"""Serve the folder of the pages' HTML, scripts and styles, which is package data."""
+"""Serve the package's folder of HTML, scripts and styles."""
 
 from __future__ import annotations
 

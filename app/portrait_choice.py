@@ -1,4 +1,4 @@
-"""Choose the portrait of an avatar: a face of the gallery, a designed one, or a picture."""
+"""Choose an avatar's portrait: a face of the gallery, a face by attributes, or a picture."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from streaming.speech.portrait_file import Portrait, portrait_in
 
 
 def portrait_for(face: str | None, picture: bytes | None, size: tuple[int, int]) -> Portrait:
-    """Return the portrait of an avatar: a face by name or attributes, or a picture file, of `size` (width, height).
+    """Return a portrait of `size` (width, height) from a face, by name or attributes, or from a picture file.
 
-    Without a face and a picture it is the first face of the gallery. Raises FaceError for a face that cannot be drawn,
+    With neither, it is the first face of the gallery. Raises FaceError for a face that cannot be drawn,
     PortraitError for bytes that are no picture that can be read.
     """
     if face is not None and picture is not None:

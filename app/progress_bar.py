@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Say on standard error what is going on, and give the function that says what comes next.
+    """Show the current step of a long work on standard error, and yield a function that announces the next step.
 
     A terminal shows one line with the seconds so far; anything else gets a line for each step.
     """
@@ -38,7 +38,7 @@ def _spinner() -> str:
 
 @contextmanager
 def shown(job: Job) -> Iterator[Callable[[Boundary, Report], None]]:
-    """Show the bar, and give the function that `Job.run` calls after every chunk."""
+    """Show a progress bar, and yield the function that `Job.run` calls after every chunk."""
     columns = (
         TextColumn("{task.completed}/{task.total} chunks"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Serve below a path of a proxy, such as `https://example.org/longtake`."""
+"""Serve under a path of a proxy, such as `https://example.org/longtake`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from app.origins import PublicAddress
 
 
 class PublicPath:
-    """Give every request the address under which browsers know it (ASGI middleware; ASGI 3.0, `root_path`).
+    """Set every request's host and root path to the public address (ASGI middleware; ASGI 3.0, `root_path`).
 
-    It makes no difference whether the proxy cuts its path off or passes it on, nor which host name it asks for.
+    The proxy may remove its own path or pass it on, and may use any host name.
     """
 
     def __init__(self, app: ASGIApp, address: PublicAddress) -> None:
-        """Serve `app` at this address."""
+        """Wrap `app`, which is reached at this public address."""
         self._app, self._path = app, address.path
         self._schemes = {"http": address.origin.scheme, "websocket": address.origin.scheme.replace("http", "ws")}
         self._host = str(address.origin).partition("://")[2].encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request with its public address."""
+        """Pass a request on with its public address."""
         if scope["type"] in self._schemes:
             path: str = scope["path"]
             headers = [(name, value) for name, value in scope["headers"] if name not in (b"host", b"x-forwarded-host")]

@@ -1,4 +1,4 @@
-"""Choose the program that renders a take in the background: the same command as in a terminal."""
+"""Return the command that renders a take in the background, the same as in a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.supervised` finds 
 def render_program(library: ModelLibrary, model: str, take: Path, film: Path) -> Program:
     """Return `longtake render TAKE -o FILM --resume --restart` on the device and engine that run the model here.
 
-    The film follows from the take: what an earlier run left is used where it can be, and is no loss where it cannot.
+    Files of an earlier run are used if possible, else discarded, which loses nothing: the take determines the film.
     """
     command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film), "--resume", "--restart"]
     command += ["--device", str(library.device), "--engine", library.engine_of_render(model)]

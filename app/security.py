@@ -1,8 +1,8 @@
-"""Check every request before its route, WebSockets included: token, host name, origin, rate, size and pace.
+"""Check token, host name, origin, rate, size and pace of every request, WebSockets included, before its route.
 
-Without a token the server answers only requests for this machine's own names: a page of another site whose name was
-made to point here (DNS rebinding) is refused. A share link carries a session's id, which is enough to watch that
-session, and for nothing else. A session's key is enough to control that session.
+Without a token the server answers only requests for this machine's own names, which refuses pages of other sites whose
+name is made to resolve to this machine (DNS rebinding). A session's id, which a share link carries, permits only
+watching that session; a session's key permits controlling it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT = 128 * 1024  # bytes
 SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
-BODY_SECONDS = 30.0  # for which a request may keep the server waiting for its body
+BODY_SECONDS = 30.0  # total time that the server waits for a request's body
 SOUND_SECONDS = 300.0  # the same of a sound: at least 0.5 Mbit/s
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
 COMMANDS = RateLimitItemPerMinute(6000)  # to one session with its key: sounds of 10 ms each, as they are spoken
-LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that the log shows
+LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that are logged
 _OPEN = re.compile(r"/(healthz|readyz|login|logout|watch/[0-9a-f]{32}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|wh[ei]p/[0-9a-f]{32}(/[0-9a-f]{32})?)")
@@ -50,7 +50,7 @@ class Refusal:
 
 
 class Guard:
-    """Check every request before the application gets it (ASGI middleware), and answer refused ones."""
+    """Check every request before the application (ASGI middleware), and answer refused requests."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Guard:
         origins: Collection[Origin] = (),
         local: bool = False,
     ) -> None:
-        """Guard `app`.
+        """Wrap `app`.
 
-        `holds_key` says whether a session of this id has this key. Pages of `origins` may do what the server's own page
-        may. `local` says that the server listens on this machine's own address.
+        `holds_key` returns whether the session of an id has a key. Pages of `origins` have the rights of the server's
+        own page. `local` is true if the server listens only on this machine's own address.
         """
         self._app, self._credentials, self._holds_key, self._origins = app, credentials, holds_key, frozenset(origins)
         self._own_names_only = local and not credentials.needed
@@ -113,12 +113,12 @@ class Guard:
         return from_own_page(headers) or origin_of(headers["origin"]) in self._origins
 
     def _count(self, scope: Scope, session: str | None) -> None:
-        """Count a request that changes something, with the key of `session` if it has one; TooManyError."""
+        """Count a changing request by the session's key or else by address; raise TooManyError beyond the limit."""
         path, reason = _path(scope), "too many requests; wait a little"
         if session is None:
             if path != "/login":  # wrong tokens are counted instead
                 self._rates.count(CHANGES, network_of(_address(scope)), reason)
-        elif scope["method"] != "DELETE" and not path.endswith("/interrupt"):  # to stop something is always possible
+        elif scope["method"] != "DELETE" and not path.endswith("/interrupt"):  # stopping something is never limited
             self._rates.count(COMMANDS, session, reason)
 
     def _log(self, scope: Scope, refusal: Refusal) -> None:
@@ -133,14 +133,14 @@ class Guard:
 
 def _answer(scope: Scope, refusal: Refusal) -> Response:
     accepts = Headers(scope=scope).get("accept", "")
-    if refusal.status == 401 and scope["method"] == "GET" and "text/html" in accepts:  # a person, with a browser
-        # relative, since a proxy may serve this below a path of its own
+    if refusal.status == 401 and scope["method"] == "GET" and "text/html" in accepts:  # a browser's request for a page
+        # relative, since a proxy may add a path
         return RedirectResponse("../" * (_path(scope).count("/") - 1) + "login", 303)
     return JSONResponse({"error": refusal.reason}, refusal.status, refusal.headers)
 
 
 def _bounded(receive: Receive, scope: Scope) -> Receive:
-    """Return a `receive` that raises HTTPException for a body that is too large (413) or comes too slowly (408)."""
+    """Return a `receive` that raises HTTPException for a body that is too large (413) or too slow (408)."""
     if scope["type"] != "http":
         return receive
     path, received, complete = _path(scope), 0, False
@@ -148,7 +148,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
 
     async def bounded() -> Message:
         nonlocal received, complete, seconds
-        if complete:  # what follows is the end of the connection, which may be far away
+        if complete:  # the next message is the end of the connection, for which no time limit holds
             return await receive()
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -157,7 +157,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, "the body did not arrive in time", {"Connection": "close"}) from None
-        seconds -= loop.time() - began  # of waiting alone: an avatar may take its time before it reads
+        seconds -= loop.time() - began  # only waiting counts, since an avatar may read its sound late
         received += len(message.get("body", b""))
         complete = not message.get("more_body", False)
         if received > _body_limit(path):

@@ -1,4 +1,4 @@
-"""Put the HTTP server together: routes, error answers, checks. It documents itself at /docs (OpenAPI)."""
+"""Assemble the HTTP server from routes, error answers and checks; its documentation is at /docs (OpenAPI)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from app.settings import Settings
 def create(services: Services, settings: Settings, *, local: bool = False) -> FastAPI:
     """Return the server without the studio page, which `app.gradio_page` mounts.
 
-    `local` says that it listens on this machine's own address.
+    `local` is true if the server listens only on this machine's own address.
     """
 
     @contextlib.asynccontextmanager
@@ -43,7 +43,7 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
         lifespan=lifespan,
         responses=ERRORS,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would name the host that a proxy asked for
+        redirect_slashes=False,  # a redirect would contain the proxy's internal host name
     )
     credentials = Credentials(settings.token)
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
@@ -56,7 +56,7 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
 
 
 def _add_checks(app: FastAPI, services: Services, settings: Settings, credentials: Credentials, *, local: bool) -> None:
-    """Put what every request and answer passes around the routes; the last one added is the outermost."""
+    """Add the middleware that every request and answer passes; the last one added is the outermost."""
     trusted = settings.origins if settings.public is None else (*settings.origins, settings.public.origin)
     app.add_middleware(Guard, credentials=credentials, holds_key=services.holds_key, origins=trusted, local=local)
     if settings.origins:

@@ -31,7 +31,7 @@ FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connectio
 
 
 class Services:
-    """Hold one server's sessions, connections, takes and renders. Call every method in the event loop."""
+    """Hold one server's sessions, connections, takes and renders; methods must be called in the event loop."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Services:
         grace: float = GRACE,
         keep_speech: bool = True,
     ) -> None:
-        """Open the data folder; takes that were interrupted by a kill get their take file.
+        """Open the data folder, and write the missing take files of takes that a kill interrupted.
 
         A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
         sound of an avatar is deleted at the end of its session, or now if a kill was in between.
@@ -114,7 +114,7 @@ class Services:
             if hosted.session.history.id == name:
                 return hosted.session.take()
         try:
-            told = await asyncio.to_thread(self.archive.told, name)  # a long journal takes a while to read
+            told = await asyncio.to_thread(self.archive.told, name)  # reading a long journal takes time
         except KeyError:
             raise NotFoundError("no such take") from None
         return told.take()
@@ -133,7 +133,7 @@ class Services:
     async def publish(self, hosted: HostedSession, sdp: str) -> tuple[str, str]:
         """Connect a camera by its WebRTC offer; return (WHIP resource, SDP answer). Raises OfferError for a bad offer.
 
-        Its pictures take the place of those of a camera that is connected already.
+        A camera that is connected already is replaced.
         """
         peer = CameraPeer(hosted.session)
         resource = self._remember(peer)
@@ -177,7 +177,7 @@ class Services:
         await asyncio.gather(*(p.close() for p in peers), return_exceptions=True)
 
     def _remember(self, peer: WebRtcConnection) -> str:
-        """Keep a connection until it is gone; call it before the answer, while which the session may end."""
+        """Keep a connection until it closes; to be called before the answer is sent, since the session may end then."""
         resource = secrets.token_hex(16)
         self.peers[resource] = peer
         asyncio.get_running_loop().create_task(self._forget(resource, peer))

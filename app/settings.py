@@ -1,4 +1,4 @@
-"""Read the settings of the environment, in one place and typed.
+"""Read and check the settings that environment variables hold.
 
 `LONGTAKE_MODELS` and `XDG_DATA_HOME` are read by `models.checkpoints.folders`, because the programs of `exporters` and
 `models.pocket` need them without this package.
@@ -28,11 +28,11 @@ OWN_PATHS = ("api", "avatar", "page", "watch", "whep", "login", "logout", "docs"
 
 
 class SettingsError(UserError):
-    """Report a value of the environment that cannot be used."""
+    """Report an environment variable with an invalid value."""
 
 
 class IceServer(BaseModel):
-    """A STUN or TURN server as a browser's `RTCPeerConnection` takes it (W3C WebRTC, RTCIceServer)."""
+    """Describe a STUN or TURN server for a browser's `RTCPeerConnection` (W3C WebRTC, RTCIceServer)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +56,7 @@ _ICE_SERVERS = TypeAdapter(list[IceServer])
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold the values of the environment, with defaults for variables that are not set."""
+    """Hold the values of environment variables, with defaults for those not set."""
 
     token: str | None  # LONGTAKE_TOKEN: what a request must carry; None: no token is needed
     ice_servers: list[IceServer]  # LONGTAKE_ICE: for browsers; the server itself uses none
@@ -71,7 +71,7 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; SettingsError names the variable whose value cannot be used."""
+    """Read the settings; raise SettingsError with the name of a variable whose value is invalid."""
     models = models_folder()
     return Settings(
         token=token(environment.get(TOKEN)),
@@ -87,14 +87,14 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def token(text: str | None) -> str | None:
-    """Return a token, None for an empty one; SettingsError for one that no header or form can carry unchanged."""
+    """Return a token, or None for an empty one; raise SettingsError if a header or form would change it."""
     if text and (text != text.strip() or not text.isprintable()):
         raise SettingsError(f"{TOKEN} must not begin or end with spaces, or hold control characters")
     return text or None
 
 
 def origins(text: str | None) -> tuple[Origin, ...]:
-    """Parse a list of origins with spaces or commas between; SettingsError for what is no origin, `*` included."""
+    """Parse origins separated by spaces or commas; raise SettingsError for anything else, `*` included."""
     read = []
     for word in _words(text):
         origin = origin_of(word)
@@ -107,7 +107,7 @@ def origins(text: str | None) -> tuple[Origin, ...]:
 
 
 def proxies(text: str | None) -> tuple[str, ...]:
-    """Parse a list of IP addresses and networks with spaces or commas between; SettingsError for anything else."""
+    """Parse IP addresses and networks separated by spaces or commas; raise SettingsError for anything else."""
     for word in _words(text):
         try:
             ipaddress.ip_network(word)
@@ -117,7 +117,7 @@ def proxies(text: str | None) -> tuple[str, ...]:
 
 
 def public_address(text: str | None) -> PublicAddress | None:
-    """Parse `--public-url`, None for nothing; SettingsError for what is no address to serve under."""
+    """Parse `--public-url`, where None means no proxy; raise SettingsError for an address that cannot be served."""
     if text is None:
         return None
     address = address_of(text)
@@ -129,7 +129,7 @@ def public_address(text: str | None) -> PublicAddress | None:
 
 
 def grace(text: str | None) -> float:
-    """Parse a number of seconds; SettingsError for one that is not from 1 to a day."""
+    """Parse a number of seconds; raise SettingsError unless it lies between 1 and a day."""
     try:
         seconds = float(text or GRACE_SECONDS)
     except ValueError:
@@ -140,7 +140,7 @@ def grace(text: str | None) -> float:
 
 
 def switch(name: str, text: str | None, *, default: bool) -> bool:
-    """Parse yes or no; SettingsError for another word."""
+    """Parse yes or no; raise SettingsError for another word."""
     if not text:
         return default
     if text.lower() not in ("yes", "no"):
@@ -153,7 +153,7 @@ def _words(text: str | None) -> list[str]:
 
 
 def ice_servers(text: str | None) -> list[IceServer]:
-    """Parse a JSON list of ICE servers; nothing gives an empty list, SettingsError if a browser would not take it."""
+    """Parse a JSON list of ICE servers, empty for an empty text; raise SettingsError if a browser would refuse it."""
     if not text:
         return []
     try:

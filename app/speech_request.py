@@ -1,4 +1,4 @@
-"""Hand sounds to an avatar in the order of their requests, however long each takes to arrive."""
+"""Keep the sounds for an avatar in the order of their requests, however long each takes to arrive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AT_ONCE = 2  # sounds decoded or synthesised at the same time
 
 
 class SpeechOrder:
-    """Give requests for one avatar a lock, which they take in the order of their arrival.
+    """Provide one lock per avatar, which requests acquire in the order of their arrival.
 
     An interruption replaces the lock, so that later requests do not wait for those that the interruption cancelled.
     """

@@ -1,7 +1,7 @@
-"""The command line of a process that ends with the server that started it, however the server ends.
+"""Run the command line in a process that ends with the server that started it, however the server ends.
 
-The server holds the other end of standard input: its end is the end of the server. Linux also tells by a signal, which
-reaches a process that is stopped.
+The server holds the other end of standard input, which therefore closes when the server ends. On Linux the kernel also
+sends a signal, which ends even a stopped process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Say which words a model with a small vocabulary understands, and what it understands of a prompt."""
+"""List the words that a model with a small vocabulary understands, and report its reading of prompts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def understands(entry: Entry) -> dict[str, list[list[str]]]:
-    """Return attribute → values, each with the ways to say it, the plainest first; empty where any text goes."""
+    """Return attribute → values, each with its wordings, the plainest first; empty for a model that reads any text."""
     if not _has_word_list(entry):
         return {}
     from models.pocket.world.scene import WORDING
@@ -21,7 +21,7 @@ def understands(entry: Entry) -> dict[str, list[list[str]]]:
 
 
 def reading(entry: Entry, prompt: str) -> PromptReading:
-    """Return what a model will understand of a prompt, before its weights are loaded; PromptError for nothing."""
+    """Return a model's reading of a prompt, without its weights; raise PromptError if it understands nothing."""
     if not _has_word_list(entry):
         return any_prompt(prompt)
     from models.pocket.world.scene import vocabulary
@@ -30,7 +30,7 @@ def reading(entry: Entry, prompt: str) -> PromptReading:
 
 
 def prompt_notes(entry: Entry, take: Take) -> list[str]:
-    """Return a line for what a model does not understand of a take's prompts; PromptError if it is all."""
+    """Return notes on words of a take's prompts that a model ignores; raise PromptError if it ignores a prompt."""
     notes: list[str] = []
     for cue in take.cues:
         if cue.prompt is not None:
@@ -42,7 +42,7 @@ def prompt_notes(entry: Entry, take: Take) -> list[str]:
 
 
 def notes_on(model: str, read: PromptReading) -> list[str]:
-    """Return what a person should know of how a model reads a prompt, a line each."""
+    """Return the notes of a model's reading of a prompt, a line each, for a person."""
     unknown = [
         f"{model} does not know {word!r}" + (f"; near: {', '.join(near)}" if near else "")
         for word, near in read.unknown.items()
@@ -51,6 +51,5 @@ def notes_on(model: str, read: PromptReading) -> list[str]:
 
 
 def _has_word_list(entry: Entry) -> bool:
-    return (
-        entry.text == "words" and entry.driving_features is None
-    )  # what an avatar shows, its portrait and its voice say
+    # an avatar's picture depends on its portrait and voice alone
+    return entry.text == "words" and entry.driving_features is None

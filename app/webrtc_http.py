@@ -1,4 +1,4 @@
-"""Speak HTTP as WHEP and WHIP do (draft-ietf-wish-whep, RFC 9725): media types, entity tags, links to ICE servers."""
+"""Implement HTTP details of WHEP and WHIP (draft-ietf-wish-whep, RFC 9725): media types, entity tags, ICE links."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ENDPOINT_METHODS, RESOURCE_METHODS = "OPTIONS, POST", "DELETE, OPTIONS, PATCH"
 
 
 def media_type(request: Request) -> str:
-    """Return the media type of a request's body in small letters, without parameters (RFC 9110, section 8.3.1)."""
+    """Return the media type of a request's body in lower case, without parameters (RFC 9110, section 8.3.1)."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def sdp_body(request: Request) -> str:
-    """Return the body of a request that carries an SDP offer; 415 for another content type."""
+    """Return the SDP offer in a request's body; answer 415 for another content type."""
     if media_type(request) != SDP:
         raise HTTPException(415, f"send the offer with the content type {SDP}", {"Accept-Post": SDP})
     return (await request.body()).decode("utf-8", "replace")
@@ -32,7 +32,7 @@ async def sdp_body(request: Request) -> str:
 def created(session: str, resource: str, answer: str, services: Services) -> Response:
     """Return the answer to an offer, with the address of the connection and what it accepts.
 
-    The address is relative to that of the request, so that it holds behind a proxy and under a sub-path.
+    The address is relative to that of the request, so that it stays valid behind a proxy and under a sub-path.
     """
     headers = {
         "Location": f"{session}/{resource}",
@@ -44,29 +44,29 @@ def created(session: str, resource: str, answer: str, services: Services) -> Res
 
 
 def refused(error: OfferError) -> HTTPException:
-    """Return the error for an offer that has nothing to answer (406) or is no offer (400)."""
+    """Return the error for an offer without acceptable media (406) or a body that is no offer (400)."""
     return HTTPException(406 if isinstance(error, NotAnswerableError) else 400, str(error))
 
 
 def options(services: Services) -> Response:
-    """Describe an endpoint to a client that asks before it offers."""
+    """Answer an OPTIONS request to an endpoint: methods, media types and ICE servers."""
     return Response(
         status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **ice_links(services.ice_servers)}
     )
 
 
 def resource_options() -> Response:
-    """Describe a connection to a client that asks what it accepts."""
+    """Answer an OPTIONS request to a connection: methods and media types."""
     return Response(status_code=204, headers={"Allow": RESOURCE_METHODS, "Accept-Patch": FRAGMENT})
 
 
 def wrong_method(allowed: str) -> HTTPException:
-    """Return the error for a method that an address does not have."""
+    """Return the error (405) for a method that an address does not support."""
     return HTTPException(405, f"this address answers to {allowed} only", {"Allow": allowed})
 
 
 def connection(services: Services, session: str, resource: str, kind: type[WebRtcConnection]) -> WebRtcConnection:
-    """Return the connection of this kind with this name; NotFoundError if the session has none."""
+    """Return the connection of this kind and name; raise NotFoundError if the session has none."""
     found = services.peers.get(resource)
     if not isinstance(found, kind) or found.session.id != session:
         raise NotFoundError("no such connection; it has ended")
@@ -76,8 +76,8 @@ def connection(services: Services, session: str, resource: str, kind: type[WebRt
 async def patch(request: Request, found: WebRtcConnection) -> Response:
     """Add the candidates in the body of a request to a connection (RFC 9725, section 4.3).
 
-    415 for another content type, 428 without If-Match, 412 for another ICE session, 422 for a restart of ICE, which
-    this server does not do: such a client offers anew.
+    Errors: 415 for another content type, 428 without If-Match, 412 for another ICE session, 422 for an ICE restart,
+    which this server does not support: the client has to send a new offer.
     """
     if media_type(request) != FRAGMENT:
         raise HTTPException(415, f"send the candidates with the content type {FRAGMENT}", {"Accept-Patch": FRAGMENT})
@@ -107,6 +107,6 @@ def ice_links(servers: Sequence[IceServer]) -> dict[str, str]:
 
 
 def _quoted(text: str) -> str:
-    """Return text for a quoted string of a header (RFC 9110, section 5.6.4), which holds only printable ASCII."""
+    """Return the printable ASCII of a text, escaped for a quoted string of a header (RFC 9110, section 5.6.4)."""
     kept = "".join(c for c in text if " " <= c <= "~")
     return kept.replace("\\", "\\\\").replace('"', '\\"')

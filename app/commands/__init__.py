@@ -1,4 +1,7 @@
-"""Hold the commands, one module each; heavy imports stand inside functions, so that help and errors come at once."""
+"""Hold the commands, one module each.
+
+Heavy imports stand inside functions, so that help and errors appear without delay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse values that no option can mean, in every command, before anything else is looked at."""
+"""Refuse values that are invalid for every option, before a command reads its options."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typer.core import TyperCommand
 
 
 class Command(TyperCommand):
-    """Refuse an option or argument that is empty, or that is not text, such as a file name in another encoding."""
+    """Parse a command line, refusing values that are empty or not text, such as file names in another encoding."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Parse a command line; typer.BadParameter names the option and what is wrong with its value."""
+        """Parse a command line; raise typer.BadParameter with the option and the fault of its value."""
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in self.get_params(ctx):
             value = given.get(parameter.name or "")

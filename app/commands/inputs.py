@@ -1,4 +1,4 @@
-"""Check the files that a command reads, before it works for long on something else."""
+"""Check the files that a command reads before it starts any long work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InputError(UserError):
 
 
 def require_input(path: Path) -> None:
-    """Raise InputError unless `path` is a file: a folder cannot be read, and a device such as /dev/zero never ends."""
+    """Raise InputError unless `path` is a regular file; a device such as /dev/zero would never end."""
     try:
         if path.is_file():
             return

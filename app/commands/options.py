@@ -1,6 +1,6 @@
-"""Options that several commands share, and the bounds of every number on the command line.
+"""Define the options that several commands share, and bounds for every number on the command line.
 
-An option checks its own value while the command line is read, before anything heavy is imported.
+Options check their values while the command line is parsed, before heavy imports.
 """
 
 from __future__ import annotations

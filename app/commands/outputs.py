@@ -1,4 +1,4 @@
-"""Check where a command is going to write, before the minutes of work whose result it holds."""
+"""Check that a command can write its output files before it starts any long work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from models.errors import UserError
 
 LEAST_FREE = 32_000_000  # bytes: a minute of film, the journal and the newest checkpoint of a small model
-_LONGEST_ENDING = ".silent.partial.take.yaml"  # what a render puts behind the film's name while it works
+_LONGEST_ENDING = ".silent.partial.take.yaml"  # the longest suffix of a render's working files
 _WORK_ENDINGS = tuple(
     f"{silent}.{kind}" for silent in ("", ".silent") for kind in ("partial.mp4", "take.yaml", "render")
 )
@@ -32,9 +32,9 @@ def require_film(out: Path) -> None:
 
 
 def require_side_files(films: list[Path], take: Path | None, *sides: Path | None) -> None:
-    """Raise OutputError unless every side file can be written and is none of the other files of the command.
+    """Raise OutputError unless every side file can be written and differs from all other files of the command.
 
-    Those are the films, what a render keeps beside them, the take and the other side files.
+    The other files are the films, the working files of a render beside them, the take and the other side files.
     """
     taken = {path.resolve() for path in [*films, *([take] if take else [])]}
     work = {film.with_name(film.stem + ending).resolve() for film in films for ending in _WORK_ENDINGS}
@@ -76,7 +76,7 @@ def require_log(path: Path) -> None:
 
 
 def require_folder(folder: Path, room: int = LEAST_FREE) -> None:
-    """Make `folder` unless it is there; OutputError if that fails, or if no file with `room` bytes fits into it."""
+    """Create `folder` if it is missing; raise OutputError if that fails or fewer than `room` bytes are free."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as e:
@@ -87,7 +87,7 @@ def require_folder(folder: Path, room: int = LEAST_FREE) -> None:
 
 
 def _require_file(path: Path, longest: Path | None = None) -> None:
-    """Check a file's name and folder; `longest` is the longest name that is going to be made beside it."""
+    """Raise OutputError unless a file can be created at `path` and, for the longest name needed, at `longest`."""
     try:
         folder = path.is_dir()
         (longest or path).lstat()
@@ -106,7 +106,7 @@ def _require_file(path: Path, longest: Path | None = None) -> None:
 
 def _require_room(folder: Path, room: int, path: Path | None = None) -> None:
     try:
-        with tempfile.TemporaryFile(dir=folder):  # what a mode says is not what a file system allows
+        with tempfile.TemporaryFile(dir=folder):  # permission bits do not tell whether the file system allows writing
             pass
         free = shutil.disk_usage(folder).free
     except OSError as e:

@@ -93,7 +93,7 @@ def render(
 
 @dataclass(frozen=True)
 class _How:
-    """Hold the options that say how a take is rendered."""
+    """Hold the options of a render that apply to each of its films."""
 
     resume: bool
     restart: bool
@@ -105,7 +105,7 @@ class _How:
 
     @property
     def goes_on(self) -> bool:
-        """Return whether what an earlier render left is used."""
+        """Return whether the render continues from the files of an earlier one."""
         return self.resume or self.extend is not None or self.start is not None
 
 

@@ -42,7 +42,7 @@ def serve(
 ) -> None:
     """Open the studio: a page on which a prompt changes the running video.
 
-    Variables of the environment: LONGTAKE_TOKEN (what requests must carry), LONGTAKE_ICE (STUN and TURN servers, JSON),
+    Environment variables: LONGTAKE_TOKEN (what requests must carry), LONGTAKE_ICE (STUN and TURN servers, JSON),
     LONGTAKE_ORIGINS (other sites whose pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is
     believed), LONGTAKE_GRACE (seconds that a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no:
     speech is deleted with its session), LONGTAKE_MODELS (folder of models).
@@ -108,7 +108,7 @@ def serve(
 def _studio(
     settings: Settings, data: Path, device: str, engine: str, say: Callable[[str], None], *, local: bool
 ) -> FastAPI:
-    """Import what the studio is made of, and build it; `say` gets what is loading now."""
+    """Import the studio's modules and build it; `say` is called with the name of each part as it loads."""
     say("PyTorch")
     import torch
 

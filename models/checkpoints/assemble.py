@@ -38,25 +38,25 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 class Model:
     """Hold a loaded model.
 
-    `fingerprint` names the transformer's weights in a take's record and `codec` the codec's; `engine` says there what
-    runs it, if not torch.
+    A take's record holds `fingerprint`, which identifies the transformer's weights, `codec`, which identifies the
+    codec's, and `engine`, which names the engine if it is not torch.
     """
 
     entry: Entry
     generator: Generator
     fingerprint: str
-    read_prompt: Callable[[str], PromptReading]  # says what it understands of a prompt; PromptError for nothing
+    read_prompt: Callable[[str], PromptReading]  # raises PromptError if nothing is understood
     engine: dict[str, str] = field(default_factory=dict)
     codec: str = "random"
 
 
 def folder_of(entry: Entry, models: Path) -> Path:
-    """Return where the entry's files lie: in assets/ for what ships with Longtake, below `models` otherwise."""
+    """Return the folder of an entry's files: in assets/ if they ship with Longtake, otherwise below `models`."""
     return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
 
 
 def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
-    """Read the files and build the model; CheckpointError says in one line what is missing or wrong."""
+    """Read the files and build the model; raise CheckpointError with one line on what is missing or wrong."""
     missing = missing_files(entry, folder)
     if missing == [PULLING]:
         raise CheckpointError(
@@ -90,7 +90,7 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    """Build the entry at its true size with random weights, the same each time: true speed, no meaning."""
+    """Build the entry at full size with random weights, the same each time, to measure speed without files."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return _random_model(entry, device, dtype)
@@ -154,7 +154,7 @@ def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder
 
 
 def _fingerprint(files: list[Path]) -> str:
-    """Return a name for weights: a hash of the files, or of their sizes and both ends where they are large."""
+    """Return an identifier of weights: a hash of the files, or of size, beginning and end of large ones."""
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         if file.is_dir():

@@ -1,4 +1,4 @@
-"""The error for files of weights."""
+"""Define the error for unusable files of weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Read the parts of a model from its folder: for each an empty module, and the tensors that belong into it.
+"""Read the parts of a model from its folder, each as an empty module and the tensors that belong to it.
 
-What is read is checked against the module (names, shapes, types) without reading the tensors themselves, so that a
-pull is verified by the same code that loads.
+Names, shapes and types are checked against the module without reading the tensors themselves, so that a pull is
+verified by the code that loads.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Component(Generic[M]):
         check_fit(self.module.state_dict(), self.tensors, self.path)
 
     def loaded(self, dtype: torch.dtype) -> M:
-        """Return the module with its weights as `dtype`, on the CPU; CheckpointError if one is not finite."""
+        """Return the module with its weights as `dtype`, on the CPU; raise CheckpointError if a value is not finite."""
         load_into(self.module, self.tensors, self.path, dtype)
         return self.module
 
@@ -69,7 +69,7 @@ def transformer_of(entry: Entry, folder: Path) -> tuple[Component[CausalWanTrans
 
 
 def lora_of(entry: Entry, folder: Path, base: StateDict) -> Lora | None:
-    """Return what the entry's own LoRA changes of its base weights; None if it has none."""
+    """Return the changes that the entry's own LoRA makes to its base weights; None if it has no LoRA."""
     if entry.weights.lora is None:
         return None
     file = read_lora(folder / entry.weights.lora)
@@ -102,7 +102,7 @@ def umt5_of(folder: Path) -> Component[Any]:
 
 
 def tokenizer_of(folder: Path) -> Any:
-    """Return transformers' tokenizer of a folder; CheckpointError if there is none that can be read."""
+    """Return transformers' tokenizer of a folder; raise CheckpointError if it cannot be read."""
     from transformers import AutoTokenizer
 
     with built_of(folder, "tokenizer"):

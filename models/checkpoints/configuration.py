@@ -1,4 +1,4 @@
-"""Read configurations of models: nonsense in them ends in one line, and never in hours or all memory."""
+"""Read configurations of models, and refuse invalid ones in one line before they cost time or memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST_LAYERS = 256
 
 
 def embedded_config(file: Path) -> dict[str, Any]:
-    """Return the configuration in the header of a safetensors file; empty if there is none. CheckpointError."""
+    """Return the configuration in a safetensors file's header, empty if there is none; raise CheckpointError."""
     text = read_header(file).metadata.get("config", "{}")
     return parsed(text, file)
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """Return a config.json whose numbers are within what a model can have. CheckpointError."""
+    """Return a config.json; raise CheckpointError if it cannot be read or a number is out of range."""
     try:
         if path.stat().st_size > _CONFIG_LIMIT:
             raise CheckpointError(f"{path}: too large for a configuration")
@@ -34,7 +34,7 @@ def config_of(path: Path) -> dict[str, Any]:
 
 
 def parsed(text: str, path: Path) -> dict[str, Any]:
-    """Return a JSON object; CheckpointError if the text is none."""
+    """Parse a text as a JSON object; raise CheckpointError if it is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as e:
@@ -45,7 +45,7 @@ def parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 def sound(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Check numbers before modules are built of them: nonsense would take hours or all memory."""
+    """Raise CheckpointError for numbers that no model has, since building modules of them could exhaust memory."""
     for name, value in config.items():
         numbers = [v for v in (value if isinstance(value, list) else [value]) if type(v) in (int, float)]
         most = _MOST_LAYERS if "num_" in name else _LARGEST
@@ -56,11 +56,11 @@ def sound(config: dict[str, Any], path: Path) -> dict[str, Any]:
 
 @contextmanager
 def built_of(path: Path, what: str) -> Iterator[None]:
-    """Turn what a library raises for a configuration that it cannot use into a CheckpointError."""
+    """Convert any error of a library about a configuration to a CheckpointError (context manager)."""
     try:
         yield
     except CheckpointError:
         raise
-    except Exception as e:  # constructors of other libraries raise anything for nonsense
+    except Exception as e:  # constructors of other libraries raise many kinds of errors
         reason = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
         raise CheckpointError(f"{path}: no {what} can be made of it ({type(e).__name__}: {reason[:120]})") from e

@@ -1,4 +1,4 @@
-"""Fetch a model's files from the hub, or from a folder on this machine. Both go on where they stopped."""
+"""Fetch a model's files from the hub or from a folder, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SPARE = 64 << 20  # bytes of a disk that are left free
 
 
 class PullError(UserError):
-    """Report files that cannot be had, in one line for a person."""
+    """Report, in one line for a person, files that cannot be fetched."""
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Mark a model's folder as not to be used while files are written to it and until `accept` has verified them.
+    """Mark a model's folder as unusable while files are written to it, until `accept` has verified them.
 
-    The mark goes if writing fails before a whole file has come or been replaced: the model is then what it was.
+    If writing fails before any file was completed or replaced, the mark is removed: the model is unchanged.
     """
     marked, before = (folder / PULLING).exists(), _whole_files(folder)
     _mark(folder)
@@ -49,7 +49,7 @@ def _mark(folder: Path) -> None:
 
 
 def _whole_files(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return size and time (ns) of each file that belongs to the model: no part of a download, nothing hidden."""
+    """Return size and modification time (ns) of each complete file of the model, without hidden files."""
     inside = (p for p in folder.rglob("*") if finished(p))
     return {
         path: (path.stat().st_size, path.stat().st_mtime_ns)
@@ -59,10 +59,10 @@ def _whole_files(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def accept(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
-    """Verify the files of a model and take the mark of a pull away.
+    """Verify the files of a model and remove the mark of an unfinished pull.
 
-    `progress` gets the name of each part before it is checked. Files that do not fit are no model: the folder is then
-    marked, and CheckpointError names the first one.
+    `progress` is called with the name of each part before it is checked. If a file does not fit, the folder is marked
+    and CheckpointError names the first such file.
     """
     try:
         verify(entry, folder, progress)
@@ -76,9 +76,9 @@ def accept(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
 
 
 def from_hub(entry: Entry, folder: Path) -> None:
-    """Download what the catalog names into `folder`; what is there already, or in part, is not fetched again.
+    """Download the files that the catalog names into `folder`, without fetching present files or parts again.
 
-    All sizes are asked for first: PullError if the disk has no room for it, or if the hub cannot be reached.
+    All sizes are requested first. Raises PullError if the disk lacks the room, or if the hub cannot be reached.
     """
     from huggingface_hub import snapshot_download
 
@@ -99,10 +99,10 @@ def from_hub(entry: Entry, folder: Path) -> None:
 
 @contextmanager
 def _reported(source: Source) -> Iterator[None]:
-    """Report whatever the hub's library raises as a PullError, in one line."""
+    """Convert any error of the hub's library to a PullError of one line (context manager)."""
     try:
         yield
-    except Exception as e:  # its HTTP stack raises whatever it likes
+    except Exception as e:  # its HTTP stack raises errors of many classes
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise PullError(
             f"{source.repo}: cannot be downloaded ({reason[:160]}); what has come is kept, try again, "
@@ -111,10 +111,10 @@ def _reported(source: Source) -> Iterator[None]:
 
 
 def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy what the catalog names from anywhere below `source`; `progress` gets (bytes done, bytes in all).
+    """Copy the files that the catalog names from below `source`; `progress` is called with (bytes done, total bytes).
 
-    Files that came instead of what they are called (pointers, web pages) are refused before anything is copied. A file
-    has its name only when it is whole and on the disk. PullError or CheckpointError.
+    Stand-ins for files (pointers, web pages) are refused before anything is copied. A file gets its name only once it
+    is complete and on the disk. Raises PullError or CheckpointError.
     """
     try:
         wanted = _matching(entry, source)
@@ -147,9 +147,9 @@ def _require_room(folder: Path, size: int) -> None:
 
 
 def _matching(entry: Entry, source: Path) -> dict[str, Path]:
-    """Return the files below `source` that the entry names, by their place in the model's folder.
+    """Return the files below `source` that the entry names, by their path in the model's folder.
 
-    PullError if those of one pattern lie in several folders: then they may be of several models.
+    Raises PullError if files of one pattern lie in several folders, since they may belong to several models.
     """
     patterns = [f for s in entry.sources for f in s.files]
     found: dict[str, Path] = {}
@@ -175,7 +175,7 @@ def _matching(entry: Entry, source: Path) -> dict[str, Path]:
 
 
 def _same(file: Path, goal: Path) -> bool:
-    """Return whether a file is at its goal, byte for byte."""
+    """Return whether the copy of a file exists and has the same bytes."""
     if not goal.is_file() or goal.stat().st_size != file.stat().st_size:
         return False
     with file.open("rb") as a, goal.open("rb") as b:
@@ -183,7 +183,7 @@ def _same(file: Path, goal: Path) -> bool:
 
 
 def _common(a: BinaryIO, b: BinaryIO) -> int:
-    """Return for how many bytes two files agree, in whole blocks or to the end of the shorter one."""
+    """Return the number of leading bytes that two files share, in whole blocks or to the shorter one's end."""
     agree = 0
     while (block := b.read(_BLOCK)) and block == a.read(len(block)):
         agree += len(block)
@@ -191,7 +191,7 @@ def _common(a: BinaryIO, b: BinaryIO) -> int:
 
 
 def _copy(file: Path, goal: Path, progress: Callable[[int], None]) -> None:
-    """Copy a file under another name and give it its own when it is whole and synced; go on with what a copy left."""
+    """Copy a file under a temporary name, which is replaced once it is complete and synced; resume partial copies."""
     goal.parent.mkdir(parents=True, exist_ok=True)
     partial = goal.with_name(goal.name + UNFINISHED[0])
     with file.open("rb") as source, partial.open("a+b") as out:

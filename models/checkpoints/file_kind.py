@@ -1,4 +1,4 @@
-"""Tell what a file is by its first bytes, so that a refusal names what was found instead of a guess."""
+"""Recognise what a file is by its first bytes, so that a refusal can name it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 
 class WeightFormat(Enum):
-    """The formats of weights that are read."""
+    """Name the formats of weights that can be read."""
 
     SAFETENSORS = auto()
     TORCH_ZIP = auto()  # torch.save since 1.6
@@ -66,9 +66,9 @@ class WeightFormat(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Say what a file is: a format that is read, or None; and a description for a person.
+    """Hold the format of a file, None if it is not one of weights, and a description for a person.
 
-    `stands_in` says that it came instead of the file that was meant: a pointer, a web page, an error, nothing.
+    `stands_in` is true if it replaces the intended file: a pointer, a web page, an error message or an empty file.
     """
 
     format: WeightFormat | None
@@ -77,7 +77,7 @@ class Finding:
 
 
 def found(path: Path) -> Finding:
-    """Return what a file is. CheckpointError if it cannot be opened."""
+    """Return what a file is, by its first bytes; raise CheckpointError if it cannot be opened."""
     try:
         size = path.stat().st_size
         with path.open("rb") as f:
@@ -123,7 +123,7 @@ def _zip(path: Path) -> Finding:
 
 
 def _text(head: bytes) -> str | None:
-    """Return the text that the bytes are; None if they are none."""
+    """Decode bytes as text; return None if they are not text."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if head.startswith(mark):
             return head[: len(head) // 2 * 2].decode(encoding, "replace").strip()
@@ -133,7 +133,7 @@ def _text(head: bytes) -> str | None:
 
 
 def _stand_in(text: str, size: int) -> str | None:
-    """Describe a text that came instead of a file; None if it is none."""
+    """Describe a text that was delivered in place of a file; return None for any other text."""
     if not text:
         return "a file of white space"
     if text.startswith("version https://git-lfs"):
@@ -156,7 +156,7 @@ def _stand_in(text: str, size: int) -> str | None:
         return f"an error message of a server ({_line(text)!r}) instead of the file"
     try:
         content = json.loads(text) if text[0] == "{" else None
-    except (ValueError, RecursionError):  # longer than what was read, or no JSON
+    except (ValueError, RecursionError):  # incomplete because longer than what was read, or no JSON
         content = None
     if content is None and re.match(r'\{\s*(?:"\w+"\s*:\s*\{\s*)?"(?:error|message|detail)"\s*:', text):
         return f"an error message of a server (JSON: {_line(text)!r}) instead of the file"
@@ -166,7 +166,7 @@ def _stand_in(text: str, size: int) -> str | None:
 
 
 def _error_in(content: object) -> str | None:
-    """Return what a server's answer gives as its error, also in an envelope such as `{"data": {"message": …}}`."""
+    """Return the error message in a server's JSON answer, also within an envelope (`{"data": {"message": …}}`)."""
     while isinstance(content, dict) and len(content) <= 8:
         for name in ("error", "message", "detail", "errors", "Error"):
             if content.get(name):

@@ -1,4 +1,4 @@
-"""Compute what a model asks of a machine before it is loaded: memory and disk."""
+"""Compute the memory and disk space that a model needs, before it is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UMT5_XXL_ENCODER = 5.68e9  # parameters of Wan 2.1's text encoder: 24 layers of 
 
 
 def memory_bytes(entry: Entry, bytes_per_value: int) -> int:
-    """Return the bytes of weights and cache; activations come on top."""
+    """Return the bytes of weights and cache, without activations."""
     t, (width, height) = entry.transformer, entry.size
     _, rows, columns = t["patch_size"]
     tokens = entry.rollout.window * (height // (entry.stride * rows)) * (width // (entry.stride * columns))
@@ -29,7 +29,7 @@ def memory_bytes(entry: Entry, bytes_per_value: int) -> int:
 
 
 def disk_bytes(entry: Entry, models: Path) -> int | None:
-    """Return the bytes of the entry's files below the folder `models`; None while they are not all there."""
+    """Return the bytes of the entry's files below the folder `models`; None if some are missing."""
     folder = folder_of(entry, models)
     if missing_files(entry, folder):
         return None

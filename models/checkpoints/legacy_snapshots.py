@@ -19,7 +19,7 @@ from models.transformer import TextState
 
 
 def read_format_1(facts: dict[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype) -> Snapshot:
-    """Return a snapshot whose ring is written as slots of whole chunks; KeyError and the like if it is none."""
+    """Return a snapshot whose ring is stored as slots of chunks; raise KeyError or others if damaged."""
     own = next((t.dtype for name, t in tensors.items() if name.startswith(("sink.", "slot.", "reference."))), dtype)
     tensors = {name: t.to(dtype) if t.dtype == own else t for name, t in tensors.items()}
 

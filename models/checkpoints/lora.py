@@ -1,7 +1,7 @@
-"""Fit a LoRA's tensors to a model, every key accounted for, and merge LoRAs into weights.
+"""Fit a LoRA's tensors to a model, accounting for every key, and merge LoRAs into weights.
 
-The fitted form, a list of low-rank products and of whole differences by parameter, is what merging needs, at load as
-well as at a chunk border. Low-rank adaptation: 2106.09685.
+A fitted LoRA lists low-rank products and whole differences by parameter, for merging at load and at chunk borders.
+Low-rank adaptation: arXiv 2106.09685.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Lora:
-    """Hold what a LoRA changes of one model, and which of its keys are not used, with the reason."""
+    """Hold a LoRA's changes to one model, and its unused keys with the reasons."""
 
     changes: tuple[LowRank | Difference, ...]
     left_out: tuple[LeftOut, ...]
@@ -92,7 +92,7 @@ def fitted(lora: StateDict, base: Mapping[str, Tensor], path: Path, scaling: Lor
 
 
 def merged(base: Mapping[str, Tensor], loras: Sequence[tuple[Lora, float]]) -> StateDict:
-    """Return weights with LoRAs at their strengths: summed in float32, cast once to the weight's own type."""
+    """Return weights with LoRAs added at their strengths, summed in float32 and cast once to the weight's dtype."""
     by_parameter: dict[str, list[tuple[LowRank | Difference, float]]] = {}
     for lora, strength in loras:
         for change in lora.changes:
@@ -132,7 +132,7 @@ def _refuse_other_adapters(lora: StateDict, path: Path) -> None:
 
 
 def _modules(lora: StateDict, names: ModuleNames, path: Path) -> tuple[list[_Module], list[LeftOut]]:
-    """Return a file's tensors by module of the model; the rest is known not to matter, or refused."""
+    """Return a file's tensors by module of the model; unused keys must be known ones, others raise CheckpointError."""
     modules: dict[str, _Module] = {}
     strange: list[str] = []
     unknown: list[str] = []
@@ -171,7 +171,7 @@ def _modules(lora: StateDict, names: ModuleNames, path: Path) -> tuple[list[_Mod
 
 
 def _other_model(written: list[str], names: ModuleNames) -> str:
-    """Say why modules of a LoRA are not in the model."""
+    """Explain why modules of a LoRA are not in the model."""
     blocks = [int(m[1]) for w in written if (m := re.search(r"(?:^|[._])blocks[._](\d{1,4})[._]", w))]
     if blocks and max(blocks) >= names.blocks:
         return f"the LoRA was made for a model of at least {max(blocks) + 1} blocks, and this one has {names.blocks}"

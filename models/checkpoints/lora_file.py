@@ -13,7 +13,7 @@ from models.checkpoints.weight_files import read_content
 
 @dataclass(frozen=True)
 class LoraFile:
-    """Hold a LoRA's tensors as its file names them, how it is scaled, and what of the file is not used."""
+    """Hold a LoRA's tensors as its file names them, how it is scaled, and the keys that are not used."""
 
     path: Path
     tensors: StateDict
@@ -24,8 +24,8 @@ class LoraFile:
 def read_lora(path: Path) -> LoraFile:
     """Read a LoRA; the alpha comes from its tensors, its header, or adapter_config.json beside it, in this order.
 
-    Of a folder of PEFT its safetensors file is read, and a pickle only where there is none. CheckpointError says what
-    the file is, if no weights.
+    In a folder of PEFT the safetensors file is preferred to a pickle. Raises CheckpointError, which names what the file
+    is, if it holds no weights.
     """
     adapters = [f for f in sorted(path.glob("adapter_model.*")) if f.is_file()]
     file = min(adapters, key=lambda f: f.suffix != ".safetensors", default=path)

@@ -1,4 +1,4 @@
-"""Understand the names of a LoRA's tensors, in every style that Wan LoRAs are published in.
+"""Parse the names of a LoRA's tensors in every style in which Wan LoRAs are published.
 
 Styles: diffusers (`transformer.`), PEFT (`base_model.model.`, adapter names), ComfyUI and diffusion-pipe
 (`diffusion_model.`), kohya and musubi (`lora_unet_blocks_0_self_attn_q`), LightX2V (`.diff`, `.diff_b`, `.diff_m`).
@@ -14,7 +14,7 @@ from models.checkpoints.wan_names import diffusers_name, original_name
 
 
 class Part(StrEnum):
-    """What a tensor is of a module's change."""
+    """Name the role of a tensor in the change of a module."""
 
     DOWN = "lora_A (or lora_down)"
     UP = "lora_B (or lora_up)"
@@ -70,7 +70,7 @@ _JOINED = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_", "diffus
 
 
 def part_of(key: str) -> tuple[str, Part, str | None] | None:
-    """Return a key's module as it is written, which part of it the tensor is, and the adapter's name if it has one."""
+    """Return a key's module as written, the role of its tensor, and the adapter's name if there is one."""
     for part, pattern in _PARTS:
         if match := pattern.search(key):
             return key[: match.start()], part, match.groupdict().get("adapter")

@@ -1,4 +1,4 @@
-"""Read how a LoRA is scaled from what PEFT and diffusers write beside its tensors."""
+"""Read a LoRA's scale from the configuration that PEFT and diffusers store with its tensors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CONFIG_FILE = "adapter_config.json"  # of PEFT, beside adapter_model.safetensors
 
 @dataclass(frozen=True)
 class LoraScaling:
-    """Say how modules without an alpha of their own are scaled: by alpha / rank, or alpha / √rank of rsLoRA.
+    """Hold the scale of modules without an alpha of their own: alpha / rank, or alpha / √rank of rsLoRA.
 
     Without an alpha the scale is 1.
     """
 
     alpha: float | None = None
     by_module: Mapping[str, float] = field(default_factory=dict)  # end of a module's name → its alpha
-    root: bool = False  # rsLoRA (2312.03732)
+    root: bool = False  # whether to divide by √rank, as rsLoRA does (arXiv 2312.03732)
 
     def of(self, module: str, rank: int) -> float:
         """Return the scale of a module without an alpha of its own."""
@@ -40,7 +40,7 @@ def scale(alpha: float | None, rank: int, *, root: bool = False) -> float:
 
 
 def scaling_of_header(metadata: Mapping[str, str], path: Path) -> LoraScaling | None:
-    """Return what diffusers wrote into the header of a safetensors file; None if it wrote nothing."""
+    """Return the scaling that diffusers stored in a safetensors header; None if there is none."""
     if _HEADER_KEY not in metadata:
         return None
     content = _parsed(metadata[_HEADER_KEY], path)
@@ -49,7 +49,7 @@ def scaling_of_header(metadata: Mapping[str, str], path: Path) -> LoraScaling | 
 
 
 def scaling_beside(file: Path) -> LoraScaling | None:
-    """Return what PEFT wrote into adapter_config.json beside adapter_model.*; None for a file of another name."""
+    """Return the scaling in PEFT's adapter_config.json beside adapter_model.*; None for a file of another name."""
     config = file.with_name(CONFIG_FILE)
     if file.stem != "adapter_model" or not config.is_file():
         return None
@@ -101,7 +101,7 @@ def _scaling(config: Mapping[str, Any], path: Path) -> LoraScaling:
 
 
 def sound_alpha(value: object, path: Path) -> float:
-    """Return an alpha as a number; CheckpointError if it is none, or negative."""
+    """Return an alpha as a number; raise CheckpointError if it is no number or negative."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e6:
         raise CheckpointError(f"{path}: has an alpha of {str(value)[:40]!r}, which is no sensible number")
     return float(value)

@@ -1,4 +1,4 @@
-"""Say what is missing of a model's files in its folder."""
+"""Find the files of a model that its folder lacks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NEEDED = {  # pattern of the catalog → what its folder cannot be without, eac
 
 
 def missing_files(entry: Entry, folder: Path) -> list[str]:
-    """Return what the folder lacks of an entry's files, as names or patterns below it.
+    """Return the names or patterns of an entry's files that the folder lacks.
 
-    A file that is still being fetched is not there; neither is a folder without its configuration or one of its parts.
-    While a pull goes on, or after one that was cut off or whose files were refused, `PULLING` is among them.
+    Files that are still being fetched count as missing, and so do folders without their configuration or one of their
+    parts. `PULLING` is included during a pull, and after one that was interrupted or whose files were refused.
     """
     lacks = [lack for source in entry.sources for pattern in source.files if (lack := _lacking(folder, pattern))]
     return lacks + ([PULLING] if (folder / PULLING).exists() else [])
@@ -38,7 +38,7 @@ def _lacking(folder: Path, pattern: str) -> str | None:
     for index in folder.glob(inside + "*.safetensors.index.json") if pattern.endswith("/*") else ():
         try:
             parts = sorted(set(index_of(index)["weight_map"].values()))
-        except CheckpointError:  # loading says what is wrong with it
+        except CheckpointError:  # loading reports the error
             continue
         if lack := next((name for name in parts if not (index.parent / name).is_file()), None):
             return inside + lack
@@ -46,5 +46,5 @@ def _lacking(folder: Path, pattern: str) -> str | None:
 
 
 def finished(path: Path) -> bool:
-    """Return whether a path is a file that is whole as far as its name tells."""
+    """Return whether a path is a file without the name of an unfinished download."""
     return path.is_file() and path.suffix not in UNFINISHED and not path.name.startswith(".")

@@ -1,4 +1,4 @@
-"""Choose the files of a folder that make one set of weights: a single file, or parts with or without an index."""
+"""Choose the files of a folder that form one set of weights: one file, or parts with or without an index."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _VARIANT = re.compile(r"\.(fp16|bf16|fp32|fp8|non_ema|ema)(?=\.|-\d+-of-)", re.I
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """Return the files that make the folder's weights, checked against their index and against each other.
+    """Return the files that form the folder's weights, checked against their index and each other.
 
-    Of variants (`.fp16.`) the plain one is taken, as diffusers does; any other choice between files is refused.
+    Among variants (`.fp16.`) the plain one is taken, as in diffusers; any other ambiguity raises CheckpointError.
     """
     try:
         names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
@@ -60,13 +60,13 @@ def parts_of(folder: Path) -> list[Path]:
 
 
 def _plain(names: list[str]) -> list[str]:
-    """Return the names without those of other variants of the same files."""
+    """Return the names without variants (`.fp16.`) of files that are also present plainly."""
     plain = {n for n in names if not _VARIANT.search(n)}
     return [n for n in names if n in plain or not plain]
 
 
 def index_of(path: Path) -> dict[str, Any]:
-    """Return an index of parts, its `weight_map` checked: tensor → name of a file beside it. CheckpointError."""
+    """Read an index of parts and check its map of tensors to files beside it; raise CheckpointError."""
     try:
         if path.stat().st_size > _INDEX_LIMIT:
             raise CheckpointError(f"{path}: too large for an index of parts")
@@ -86,7 +86,7 @@ def index_of(path: Path) -> dict[str, Any]:
 
 
 def parts_of_index(path: Path) -> list[Path]:
-    """Return the parts that an index names, checked against it and against each other. CheckpointError."""
+    """Return the parts that an index names, checked against it and each other; raise CheckpointError."""
     content = index_of(path)
     placed: dict[str, str] = content["weight_map"]
     names = sorted(set(placed.values()))
@@ -123,7 +123,7 @@ def _all_here(folder: Path, names: list[str]) -> None:
 
 
 def _fit_together(folder: Path, names: list[str]) -> dict[str, Header]:
-    """Return the parts' headers; CheckpointError if a tensor stands in two, or their matrices differ in type."""
+    """Return the parts' headers; raise CheckpointError if two hold the same tensor or differ in dtype."""
     headers: dict[str, Header] = {}
     first_in: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Recognise quantised weights by the names and types of their tensors: multiply scaled float8 out, refuse the rest."""
+"""Recognise quantised weights by names and dtypes of tensors; dequantise scaled float8, refuse other formats."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.f
 
 
 def dequantised(tensors: StateDict, path: Path) -> tuple[StateDict, list[LeftOut]]:
-    """Return weights as plain floating point; scaled float8 becomes float32, weight times scale.
+    """Return weights as plain floating point; scaled float8 becomes weight times scale in float32.
 
-    Scales are those of ComfyUI (`scale_weight`) and LightX2V (`weight_scale`), one a tensor or one an output row.
-    Other formats are refused by name, since their arithmetic is not known here. CheckpointError.
+    Scales are those of ComfyUI (`scale_weight`) and LightX2V (`weight_scale`), one per tensor or per output row. Raises
+    CheckpointError, which names the format, for all others.
     """
     for pattern, name in _FORMATS:
         keys = [k for k in tensors if pattern.search(k)]
@@ -94,5 +94,5 @@ def _comfy_format(marker: Tensor) -> str:
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """Return a tensor's dtype as a person writes it."""
+    """Return the name of a tensor's dtype without the prefix `torch.`."""
     return str(tensor.dtype).removeprefix("torch.")

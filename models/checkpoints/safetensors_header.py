@@ -33,7 +33,7 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """Hold what a safetensors file says about itself."""
+    """Hold the tensors' descriptions and the metadata of a safetensors header."""
 
     tensors: dict[str, TensorFacts]
     metadata: dict[str, str]
@@ -45,7 +45,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return the header of a file whose data are all there; CheckpointError says what is wrong with it."""
+    """Return the header of a complete safetensors file; raise CheckpointError with the fault of any other file."""
     try:
         whole = path.stat().st_size
         with path.open("rb") as f:
@@ -75,7 +75,7 @@ def read_header(path: Path) -> Header:
 
 
 class _TwiceError(ValueError):
-    """Report a key that stands twice in a JSON object."""
+    """Report a duplicate key of a JSON object."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _span(path: Path, name: str, facts: Any) -> tuple[int, int]:
-    """Return where a tensor's data begin and end; CheckpointError if its description is nonsense."""
+    """Return begin and end of a tensor's data; raise CheckpointError if its description is invalid."""
     try:
         dtype, shape, (start, end) = facts["dtype"], facts["shape"], facts["data_offsets"]
         bits = BITS[dtype]
@@ -105,7 +105,7 @@ def _span(path: Path, name: str, facts: Any) -> tuple[int, int]:
 
 
 def _check_data(path: Path, spans: dict[str, tuple[int, int]], size: int) -> None:
-    """Check that the tensors fill the data without a gap or an overlap."""
+    """Raise CheckpointError unless the tensors fill the data without gap or overlap."""
     at = 0
     for name, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
         if start != at:

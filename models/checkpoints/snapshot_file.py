@@ -1,9 +1,9 @@
-"""Keep a take's snapshot as a file, exact to the bit: safetensors, with structure and plain values as JSON metadata.
+"""Store a take's snapshot bit-exactly in a safetensors file, with structure and plain values as JSON metadata.
 
-Beside them stands a digest of the whole file, made while its own place holds zeros (BLAKE2b, RFC 7693).
+The metadata also holds a digest of the whole file, computed with zeros in its own place (BLAKE2b, RFC 7693).
 
-Format 2 is the snapshot itself, field by field, so that what is added to it is written and read with no change here.
-Format 1, without a number, is that of earlier releases; it is still read, so that a render goes on.
+Format 2 stores the snapshot field by field, so that new fields need no change here. Format 1, which has no number, was
+written by earlier releases; it is still read, so that their renders can be resumed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the prec
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot in one move, synced: a reader never sees half of it. OSError if the disk does not take it."""
+    """Write a snapshot atomically and sync it; raise OSError if writing fails."""
     tensors: dict[str, Tensor] = {}
     facts = {"format": FORMAT, "digest": DIGEST, "snapshot": _packed(snapshot, "", tensors)}
     metadata = {"facts": json.dumps(facts), "digest": BLANK}
@@ -47,9 +47,9 @@ def save_snapshot(snapshot: Snapshot, path: Path) -> None:
 
 
 def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snapshot:
-    """Read a snapshot as it was saved, what a model computed in `dtype`, if one of another precision saved it.
+    """Read a snapshot, with computed tensors cast to `dtype` if a model of another precision saved it.
 
-    CheckpointError if the file is missing or damaged, or of a format that is not known here.
+    Raises CheckpointError if the file is missing or damaged, or of an unknown format.
     """
     try:
         data = path.read_bytes()
@@ -70,34 +70,34 @@ def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snaps
             typed = {k: t.to(dtype) if k.startswith(COMPUTED) else t for k, t in tensors.items()}
             snapshot: Snapshot = _unpacked(Snapshot, facts["snapshot"], typed)
             return snapshot
-    except Exception as e:  # a damaged file fails in many ways, and all mean the same
+    except Exception as e:  # a damaged file raises many kinds of errors
         raise CheckpointError(f"{path}: not a snapshot that can be read ({type(e).__name__})") from e
     raise CheckpointError(f"{path}: a snapshot in format {version}; this release reads formats 1 and {FORMAT}")
 
 
 def _header(data: bytes | bytearray) -> bytes:
-    """Return the header of a safetensors file, JSON behind its length in 8 bytes."""
+    """Return the JSON header of a safetensors file, which follows its length in 8 bytes."""
     return bytes(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
 def _digest_place(data: bytes | bytearray) -> slice | None:
-    """Return where the digest stands in a file; None in one of a release that wrote none.
+    """Return the position of the digest in a file; None if an earlier release wrote it without a digest.
 
-    No fact can look like it: the quotes of JSON in JSON are written with a backslash.
+    The search cannot match a value: quotes of JSON within JSON are escaped.
     """
     found = re.compile(rb'"digest":"([0-9a-f]{%d})"' % (2 * DIGEST_BYTES)).search(data, 8, 8 + len(_header(data)))
     return slice(*found.span(1)) if found else None
 
 
 def _is_whole(data: bytes, place: slice) -> bool:
-    """Return whether a file has the digest that it was written with, which stands at `place`."""
+    """Return whether a file matches the digest that it holds at `place`."""
     blank = bytearray(data)
     blank[place] = BLANK.encode()
     return hashlib.blake2b(blank, digest_size=DIGEST_BYTES).hexdigest().encode() == data[place]
 
 
 def _packed(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Return a value as JSON and put its tensors, which stand there as {"tensor": name}, into `tensors`."""
+    """Convert a value to JSON, with its tensors moved to `tensors` and replaced by {"tensor": name}."""
     if isinstance(value, Tensor):
         tensors[path] = value
         return {"tensor": path}
@@ -108,7 +108,7 @@ def _packed(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _unpacked(kind: Any, value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return the value of type `kind` that `_packed` wrote; TypeError or KeyError if it is none."""
+    """Return the value of type `kind` from the JSON of `_packed`; raise TypeError or KeyError if it does not fit."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _unpacked(next(arm for arm in args if _fits(arm, value)), value, tensors)

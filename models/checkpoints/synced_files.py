@@ -1,8 +1,8 @@
-"""Write files so that a power cut leaves either what was there before or what was asked for.
+"""Write files so that a power cut leaves either the old or the new state.
 
-What is written reaches the disk for sure only with an fsync of the file, and a name that was given, changed or taken
-away only with an fsync of its folder (POSIX.1-2017, fsync). Whatever a journal speaks of is therefore written through
-these functions, and synced before the journal's line.
+Written data is certain to be on the disk only after an fsync of the file, and a new, changed or removed name only after
+an fsync of its folder (POSIX.1-2017, fsync). Files that a journal refers to are therefore written through these
+functions, and synced before the journal's line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
 
 
 class AppendedFile:
-    """Append to a file; `size` is where it ends."""
+    """Append to a file, whose length in bytes is `size`."""
 
     def __init__(self, path: Path, *, keep: int = 0) -> None:
         """Open or create a file and cut it to its first `keep` bytes; ValueError if it has fewer.
@@ -45,7 +45,7 @@ class AppendedFile:
         self.size = keep
 
     def append(self, data: bytes) -> None:
-        """Append all of `data` or nothing; OSError if the disk does not take it, and what it took is taken back."""
+        """Append all of `data`; if writing fails, remove what was written and raise OSError."""
         rest = memoryview(data)
         try:
             while rest:
@@ -57,14 +57,14 @@ class AppendedFile:
         self.size += len(data)
 
     def sync(self) -> None:
-        """Return when all that was appended is on the disk, and the file's name; OSError if it did not take them."""
+        """Wait until the appended data and the file's name are on the disk; raise OSError if that fails."""
         self.sync_content()
         if self._folder is not None:
             sync_folder(self._folder)
             self._folder = None
 
     def sync_content(self) -> None:
-        """Return when all that was appended is on the disk, for a file that is to get another name."""
+        """Wait until the appended data is on the disk, for a file that will be renamed."""
         _sync(self._file)
 
     def close(self) -> None:
@@ -88,42 +88,42 @@ def open_no_link(path: Path, flags: int) -> int:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file with this content at `path`, in one move: a reader, or a power cut, finds the old one or this one.
+    """Write a file atomically: a reader, or a power cut, finds either the old content or the new.
 
-    OSError if the disk does not take it; what was there before is unharmed.
+    Raises OSError if writing fails; the old file is then unchanged.
     """
     with _replacing(path) as file:
         file.append(data)
 
 
 def copy_beginning(source: Path, path: Path, size: int) -> None:
-    """Put the first `size` bytes of a file at `path`, in one move; OSError as of `write_whole`."""
+    """Copy the first `size` bytes of a file to `path` atomically; raise OSError as `write_whole` does."""
     with source.open("rb") as read, _replacing(path) as file:
         while block := read.read(min(BLOCK, size - file.size)):
             file.append(block)
 
 
 def move(source: Path, path: Path) -> None:
-    """Give a file that is synced the name `path`, in the same folder, and sync that."""
+    """Rename a synced file to `path`, in the same folder, and sync the folder."""
     os.replace(source, path)
     sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder in one that is there, if it is not there yet, and sync its name."""
+    """Create a folder in an existing one unless it exists, and sync its name."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
         sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
-    """Delete a file if it is there. Its folder is not synced: a file that comes back is deleted again next time."""
+    """Delete a file if it exists, without syncing its folder: a reappearing file is deleted again later."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def sync_file(path: Path) -> None:
-    """Return when what was written to the file is on the disk; OSError if it did not take it."""
+    """Wait until a file's data is on the disk; raise OSError if that fails."""
     file = os.open(path, os.O_RDWR | BINARY)
     try:
         _sync(file)
@@ -132,7 +132,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Return when the names in a folder are on the disk. Windows keeps them in its journal and has no call for it."""
+    """Wait until the names in a folder are on the disk; on Windows, which journals names, do nothing."""
     if sys.platform == "win32":
         return
     try:
@@ -149,13 +149,13 @@ def sync_folder(path: Path) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """Return where `write_whole` writes first; a kill may leave such a file."""
+    """Return the temporary path of `write_whole`, at which a kill may leave a file."""
     return path.with_name(f"{path.name}.partial")
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[AppendedFile]:
-    """Give a file that takes the place of `path` once it is whole, and goes if it does not become so."""
+    """Yield a temporary file that replaces `path` when complete, and is deleted after an error."""
     partial = partial_of(path)
     try:
         with AppendedFile(partial) as file:

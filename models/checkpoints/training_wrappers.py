@@ -1,4 +1,4 @@
-"""Find the one set of weights in what a training script saved, and strip what its wrappers put before the names."""
+"""Find the one set of weights in a training checkpoint, and strip the prefixes of its wrappers from the names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 StateDict = dict[str, Tensor]
 
-_MARKERS = {"scaled_fp8"}  # keys that stand before the prefix of a whole model
+_MARKERS = {"scaled_fp8"}  # keys that may precede the prefix of a whole model
 _DEPTH = 8  # dictionaries within dictionaries
 _WRAPPING_MODULES = re.compile(
     r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod|_forward_module|module)\."
@@ -38,7 +38,7 @@ _TRAINING_STATE = re.compile(
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Name keys of a file that are not used, and why they need not be; `usual` if files of that kind have them."""
+    """Hold unused keys of a file and the reason; `usual` is true if such files normally have them."""
 
     reason: str
     keys: tuple[str, ...]
@@ -49,7 +49,7 @@ class LeftOut:
 
 
 def note(path: Path, left_out: Iterable[LeftOut]) -> None:
-    """Log what of a file is not used: as a warning, unless such files usually hold it."""
+    """Log the unused keys of a file, as a warning unless such files normally have them."""
     for part in left_out:
         log.log(logging.INFO if part.usual else logging.WARNING, "%s: not used are %s", path, part)
 

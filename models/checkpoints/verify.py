@@ -16,7 +16,7 @@ _WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def verify_file(file: Path) -> None:
-    """Check a file by its beginning, and weights by their header and size; CheckpointError says what else it is."""
+    """Check a file by its first bytes, and weights by header and size; raise CheckpointError if they are wrong."""
     finding = found(file)
     if finding.stands_in:
         raise CheckpointError(f"{file}: not the file of that name; it is {finding.description}")
@@ -29,7 +29,8 @@ def verify_file(file: Path) -> None:
 def verify(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
     """Check every file of an entry: its kind, its size, names, shapes and types of its tensors against the model.
 
-    `progress` gets the name of each part before it is checked. CheckpointError names the first file that is wrong.
+    `progress` is called with the name of each part before it is checked. Raises CheckpointError for the
+    first file that is wrong.
     """
     missing = [name for name in missing_files(entry, folder) if name != PULLING]
     if missing:

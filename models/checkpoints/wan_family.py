@@ -1,4 +1,4 @@
-"""Say which published model a set of weights seems to be, from the names and shapes of its tensors."""
+"""Guess which published model a set of weights is from the names and shapes of its tensors."""
 
 from __future__ import annotations
 

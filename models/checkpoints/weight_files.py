@@ -1,7 +1,7 @@
-"""Read weights from files: every layout that causal Wan models are published in, loaded strictly.
+"""Read weights strictly from files in every layout in which causal Wan models are published.
 
-Original Wan and Self-Forcing `.pt` files, LongLive's base + LoRA, diffusers folders and single safetensors files all
-end as a diffusers state dict. What a file is, is told by its content and not by its name.
+Original Wan and Self-Forcing `.pt` files, LongLive's base + LoRA, diffusers folders and single safetensors files are
+all converted to a diffusers state dict. The kind of a file is recognised by its content, not by its name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from models.checkpoints.wan_names import diffusers_name
 
 @dataclass(frozen=True)
 class FileContent:
-    """Hold the weights of a file, the metadata of its header, and what of it is not used."""
+    """Hold the weights of a file, the metadata of its header, and its unused keys."""
 
     tensors: StateDict
     metadata: dict[str, str]
@@ -40,7 +40,7 @@ def read(path: Path, wrapper: str | None = None) -> StateDict:
     """Return the tensors of a file, a diffusers folder or an index of parts: plain, without prefixes of wrappers.
 
     `wrapper` names the set of weights to take where a file holds several (`generator`, `generator_ema`); without it
-    there has to be one. What is left out is logged. CheckpointError says what the file is, if not weights.
+    there must be exactly one. Unused keys are logged. Raises CheckpointError, which names what the file is instead.
     """
     content = read_content(path, wrapper)
     tensors, scales = dequantised(content.tensors, path)
@@ -49,7 +49,7 @@ def read(path: Path, wrapper: str | None = None) -> StateDict:
 
 
 def read_content(path: Path, wrapper: str | None = None) -> FileContent:
-    """Return what `read` does as it stands in the file, quantised or not, and what is not used of it."""
+    """Return tensors as `read` does, but still quantised if the file is, with metadata and unused keys."""
     if path.is_dir() or path.name.endswith(".index.json"):
         files = parts_of(path) if path.is_dir() else parts_of_index(path)
         parts = [_loaded(file, wrapper) for file in files]
@@ -98,7 +98,7 @@ def _loaded(path: Path, wrapper: str | None) -> FileContent:
 
 
 def _odd(tensor: Tensor) -> str | None:
-    """Return what a tensor of a pickle is, if not a plain one that has its data."""
+    """Return the kind of a pickled tensor that is not plain or lacks its data; None for a plain one."""
     if tensor.is_meta:
         return "meta (empty)"
     if tensor.is_nested or tensor.is_quantized:
@@ -107,7 +107,7 @@ def _odd(tensor: Tensor) -> str | None:
 
 
 def _unpickled(path: Path, form: WeightFormat) -> object:
-    """Return what `torch.save` wrote, if it is made of tensors and plain values alone."""
+    """Load a file of `torch.save` that holds only tensors and plain values; raise CheckpointError otherwise."""
     mapped = form is WeightFormat.TORCH_ZIP
     try:
         with warnings.catch_warnings():
@@ -126,7 +126,7 @@ def _unpickled(path: Path, form: WeightFormat) -> object:
 
 
 def _foreign(path: Path) -> str:
-    """Return what a pickle would run, as a clause in brackets; nothing if it cannot be told."""
+    """Return the code that a pickle would run as a clause in brackets; empty if it cannot be determined."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # only a pickle in the zip format can be listed
@@ -137,12 +137,12 @@ def _foreign(path: Path) -> str:
 def with_lora(
     tensors: StateDict, lora: StateDict, path: Path, alpha: float | None = None, strength: float = 1.0
 ) -> StateDict:
-    """Merge a LoRA's tensors into a model's weights in float32; `alpha` counts where the file has none."""
+    """Merge a LoRA's tensors into a model's weights in float32; `alpha` is the default if the file has none."""
     return merged(tensors, [(fitted(lora, tensors, path, LoraScaling(alpha)), strength)])
 
 
 def as_diffusers(tensors: StateDict, path: Path | None = None) -> StateDict:
-    """Return weights of a Wan transformer in diffusers' naming; names that are so already stay.
+    """Return weights of a Wan transformer in diffusers' naming, leaving names that already follow it.
 
     Rotary tables are left out: they are computed here. CheckpointError if two names become one.
     """
@@ -156,9 +156,9 @@ def as_diffusers(tensors: StateDict, path: Path | None = None) -> StateDict:
 
 
 def load_into(module: nn.Module, tensors: StateDict, path: Path, dtype: torch.dtype | None = None) -> None:
-    """Load weights into a module strictly, as `dtype` or as the module has them.
+    """Load weights into a module strictly, as `dtype` or with the module's dtypes.
 
-    CheckpointError names keys that are missing, unknown, of another shape, whole numbers or not finite.
+    Raises CheckpointError with the keys that are missing, unknown, of another shape, of integers or not finite.
     """
     wanted = module.state_dict()
     check_fit(wanted, tensors, path)
@@ -173,7 +173,7 @@ def load_into(module: nn.Module, tensors: StateDict, path: Path, dtype: torch.dt
 
 
 def check_fit(wanted: StateDict, tensors: StateDict, path: Path) -> None:
-    """Check names, shapes and types of `tensors` against those of a module; CheckpointError says what differs."""
+    """Check names, shapes and dtypes of `tensors` against a module; raise CheckpointError with the differences."""
     missing = [k for k in wanted if k not in tensors]
     unexpected = [k for k in tensors if k not in wanted]
     shapes = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]

@@ -1,4 +1,4 @@
-"""Find the words of a prompt that a negation takes back."""
+"""Find the words of a prompt that a negation negates."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from models.text.thesaurus.lexicon import Part, folded
 _OF_ADJECTIVES = frozenset(
     {"not", "non", "isn't", "isnt", "aren't", "arent", "nicht", "hardly", "不"}
 )  # negate no noun
-_REACH = 4  # words over which a negation looks for what it negates
+_REACH = 4  # words within which a negation looks for its target
 
 
 def mark_negated(tokens: Sequence[Token]) -> None:
-    """Mark what negations take back: what follows soon, or the motion or weather before (`the snow is not falling`)."""
+    """Mark the tokens soon after a negation, or motion or weather before it (`the snow is not falling`), as negated."""
     for at, token in enumerate(tokens):
         if token.part is not Part.NEGATOR:
             continue
         if token.text.lower() == "pas" and any(folded(t.text) in ("n", "ne") for t in tokens[max(0, at - 3) : at]):
-            token.effective = True  # of `ne ... pas`, which has looked ahead already
+            token.effective = True  # the second half of `ne ... pas`, whose first half was handled before
             continue
         target = _negated_ahead(tokens, at)
         if target is None:
@@ -36,7 +36,7 @@ def mark_negated(tokens: Sequence[Token]) -> None:
                 break
             tokens[follower].negated = True
         article = any(folded(t.text) in ("a", "an") for t in tokens[at + 1 : target])
-        # `no red ball` and `not a red ball` take back the ball as well, `not red` does not
+        # `no red ball` and `not a red ball` also negate the ball, `not red` does not
         if article or folded(token.text) not in _OF_ADJECTIVES:
             for described, noun in itertools.pairwise(tokens[target:]):
                 if described.attribute not in ("size", "colour") or noun.attribute not in ("colour", "subject"):
@@ -66,7 +66,7 @@ def _negated_ahead(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _joined_after(tokens: Sequence[Token], at: int) -> list[int]:
-    """Return the places of meanings that `or` and commas join to the one at a place."""
+    """Return the indices of tokens with a meaning that conjunctions such as `or` join to the one at `at`."""
     places: list[int] = []
     joined = False
     for place in range(at + 1, len(tokens)):

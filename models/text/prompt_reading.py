@@ -1,8 +1,8 @@
-"""Read a prompt as pocket can: which of the things that it draws does the prompt say, in which words, and what not.
+"""Translate prompts to the words that pocket's text encoder was trained on, and report unknown words.
 
-A prompt in the words that the text encoder was trained on goes to it as it is written. One in other words (synonyms,
-German, French, Spanish, Chinese, a negation) becomes the caption of what it says. Whatever is not understood is told,
-with what comes near it in meaning.
+A prompt in trained words is passed on as written. A prompt with other words (synonyms, negations, German, French,
+Spanish, Chinese) is replaced by the caption of its meaning. Words that are not understood are reported, with known
+wordings that are near in meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.text.prompt_tokens import BREAK, Token, possible_meaning, split_word
 from models.text.thesaurus.lexicon import Part, folded, lexicons, near_words
 from models.text.thesaurus.wordings import ATTRIBUTE, LEFT, OPPOSITE, RIGHT, WORDINGS
 
-GRAMMAR = frozenset({"a", "the", "in", "on", "at", "by", "over"})  # trained words that alone say nothing
+GRAMMAR = frozenset({"a", "the", "in", "on", "at", "by", "over"})  # trained words without a meaning of their own
 _EMPHASIS = re.compile(r"\(([^():]{1,200}):\s*([0-9]+(?:\.[0-9]+)?)\s*\)")
 _LONGEST_WORD = 20  # letters of a word of which misspellings are looked for
 
@@ -29,7 +29,7 @@ class PromptError(UserError):
 
 @dataclass(frozen=True)
 class PromptReading:
-    """What a text encoder reads in a prompt: words that it knows, words that it does not, and what else to tell."""
+    """Hold a text encoder's reading of a prompt: known words, unknown words, and notes for a person."""
 
     words: tuple[str, ...] = ()  # as the encoder is given them
     unknown: dict[str, list[str]] = field(default_factory=dict)  # as written → wordings near in meaning
@@ -37,14 +37,14 @@ class PromptReading:
 
 
 def any_prompt(prompt: str) -> PromptReading:
-    """Return the reading of a model that has no word list: it takes every prompt as it is."""
+    """Return the reading of a model without a word list, which takes every prompt as it is."""
     return PromptReading((prompt,))
 
 
 def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most: int = 20) -> PromptReading:
-    """Return what an encoder that was trained on the words `known`, and reads `most` of them, gets of a prompt.
+    """Return the reading of a prompt by an encoder that was trained on the words `known` and reads up to `most` words.
 
-    PromptError if it understands nothing; `model` is what the error calls the model.
+    Raises PromptError, which calls the model `model`, if nothing is understood.
     """
     text, emphasised = _EMPHASIS.subn(r"\1", unicodedata.normalize("NFKC", prompt))
     notes = ["emphasis as in (word:1.5) is not possible here; the words count once"] if emphasised else []
@@ -73,7 +73,7 @@ def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most
 
 
 def _is_unknown(token: Token, *, moves: bool) -> bool:
-    """Return whether a word says something that is not understood, in a prompt in which something moves or not."""
+    """Return whether a token is not understood; `moves` says whether the prompt names a motion."""
     if token.plain or token.meaning is not None or token.text == BREAK:
         return False
     if token.part is Part.NEGATOR:
@@ -82,7 +82,7 @@ def _is_unknown(token: Token, *, moves: bool) -> bool:
 
 
 def _settle_directions(tokens: Sequence[Token]) -> None:
-    """Decide whether `left` and `right` are where something goes or where it is."""
+    """Replace the meanings LEFT and RIGHT by a motion or a position, depending on the other tokens."""
     moving = any(t.attribute == "motion" for t in tokens)
     mover = any(t.part is Part.MOVER for t in tokens)
     for token in tokens:
@@ -110,7 +110,7 @@ def _caption(said: Sequence[Token], negated: Sequence[Token], notes: list[str]) 
 
 
 def _suggestions(token: Token, known: Collection[str]) -> list[str]:
-    """Return plain wordings near a word in meaning; failing that, those that it is a misspelling of."""
+    """Return plain wordings near a word in meaning; if there are none, wordings of which it may be a misspelling."""
     key = folded(token.text)
     related = near_words()
     for form in (key, key.removesuffix("s"), key.removesuffix("es"), key.removesuffix("ly")):
@@ -122,9 +122,9 @@ def _suggestions(token: Token, known: Collection[str]) -> list[str]:
 
 
 def _spellings(key: str) -> set[str]:
-    """Return words of which a word is a likely misspelling: letters swapped, doubled or not; in long words also others.
+    """Return words of which a word is a likely misspelling: by swapped or doubled letters, in long words by any letter.
 
-    Words that differ by other letters are other words: a dog is no fog, and a train no rain.
+    In short words other differences do not count: `dog` is no misspelling of `fog`, nor `train` of `rain`.
     """
     if len(key) > _LONGEST_WORD:
         return set()
@@ -138,7 +138,7 @@ def _spellings(key: str) -> set[str]:
 
 
 def _refusal(tokens: Sequence[Token], unknown: dict[str, list[str]], model: str) -> str:
-    """Say that nothing is understood, what comes near, and what could be said."""
+    """Return the message that nothing is understood, with near wordings and the words that are known."""
     words = [t.text for t in tokens if t.text != BREAK]
     near = [f"{word[:20]}: {', '.join(ways[:2])}" for word, ways in unknown.items() if ways][:2]
     hint = f" (near are {'; '.join(near)})" if near else ""

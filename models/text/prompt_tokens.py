@@ -1,4 +1,4 @@
-"""Split a prompt into words and phrases, and look up what each of them means."""
+"""Split a prompt into words and phrases, and look up their meanings."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from models.text.thesaurus.lexicon import FALSE_FRIENDS, Lexicon, Part, chinese_
 from models.text.thesaurus.wordings import ATTRIBUTE
 
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
-BREAK = "|"  # stands for punctuation, over which no phrase and no negation reaches
+BREAK = "|"  # stands for punctuation, which ends phrases and the reach of negations
 
 
 @dataclass
 class Token:
-    """A word of the prompt or a phrase of several, and what it was found to be."""
+    """Hold a word or phrase of the prompt with its meaning or role; `negated` and `effective` are set later."""
 
     text: str
     meaning: str | None = None
     part: Part | None = None
-    plain: bool = False  # whether every word of it is one that the encoder was trained on
+    plain: bool = False  # whether the encoder was trained on all of its words
     negated: bool = False
-    effective: bool = False  # of a negation: whether it takes something back
+    effective: bool = False  # whether it is a negation that negates something
 
     @property
     def attribute(self) -> str | None:
@@ -56,7 +56,7 @@ def _kind(text: str, at: int) -> str:
 
 
 def _of_han(run: str) -> list[str]:
-    """Return the terms in a run of characters without spaces, the longest first; the rest in between as it is."""
+    """Split a run of Chinese characters into terms, preferring long ones, and unknown text between them."""
     found: list[str] = []
     rest, at = "", 0
     terms = chinese_terms()
@@ -72,7 +72,7 @@ def _of_han(run: str) -> list[str]:
 
 
 def tokens_of(words: Sequence[str], known: Collection[str]) -> list[Token]:
-    """Return what the words of a prompt are, phrases taken together."""
+    """Return the tokens of a prompt's words, with phrases joined; `known` are the encoder's words."""
     shown = [(word, key) for word in words for key in folded(word).removesuffix("'s").split()]
     keys = [key for _, key in shown]
     order = _languages(keys)
@@ -88,7 +88,7 @@ def tokens_of(words: Sequence[str], known: Collection[str]) -> list[Token]:
 
 
 def _match(keys: Sequence[str], order: Sequence[Lexicon], known: Collection[str]) -> tuple[Token, int]:
-    """Return what begins with the first of some words, and how many words it has."""
+    """Return the longest token with which `keys` begin, and its number of words."""
     key = keys[0]
     terms = chinese_terms()
     if key in terms:
@@ -112,7 +112,7 @@ def _match(keys: Sequence[str], order: Sequence[Lexicon], known: Collection[str]
 
 
 def _languages(keys: Sequence[str]) -> list[Lexicon]:
-    """Return the languages, the one in which most of the words occur first, then English."""
+    """Return the languages in the order of lookup: the one with most of the words first, then English and others."""
     languages = list(lexicons().values())
     counted = [sum(key in lexicon.words for key in keys) for lexicon in languages]
     first = languages[counted.index(max(counted))]
@@ -120,5 +120,5 @@ def _languages(keys: Sequence[str]) -> list[Lexicon]:
 
 
 def possible_meaning(meaning: str, known: Collection[str]) -> str | None:
-    """Return a meaning if the encoder has all the words to say it."""
+    """Return a meaning if the encoder knows all of its words, else None."""
     return meaning if all(word in known for word in meaning.split() if word not in ("to",)) else None

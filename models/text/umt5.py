@@ -14,7 +14,7 @@ TEXT_LENGTH = 512  # tokens; not diffusers' default of 226, Wan and its distilla
 
 
 def cleaned(prompt: str) -> str:
-    """Return a prompt with mended encoding, HTML entities undone (twice: they come doubly escaped), spaces merged."""
+    """Return a prompt with repaired encoding, HTML entities unescaped twice, and merged spaces, as in Wan."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", text).strip()
 

@@ -1,4 +1,4 @@
-"""Encode prompts by a small trained text encoder: a word list, an embedding and a two-layer network (pocket's)."""
+"""Encode pocket's prompts by a small trained text encoder: a word list, an embedding and a two-layer network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT_LENGTH = 20  # tokens
 
 
 def words_of(prompt: str) -> list[str]:
-    """Return the words of a caption of training data, which is English."""
+    """Return the words of a training caption, which is English."""
     return re.findall(r"[a-z]+", prompt.lower())
 
 
@@ -21,7 +21,7 @@ class WordText(nn.Module):
     """Encode prompts to embeddings [n, TEXT_LENGTH, dim]; positions past the prompt's end are zero, as in Wan."""
 
     def __init__(self, words: tuple[str, ...], dim: int, model: str = "pocket") -> None:
-        """Make an encoder of these words; `model` is what messages about a prompt call it."""
+        """Create an encoder of these words; messages about prompts call the model `model`."""
         super().__init__()
         self._model = model
         self.words = words
@@ -42,11 +42,11 @@ class WordText(nn.Module):
         return (x + self.mix(x)) * present.to(device)
 
     def read(self, prompt: str) -> PromptReading:
-        """Return which words the encoder gets of a prompt, and what is not understood; PromptError for nothing."""
+        """Return the encoder's words of a prompt, and unknown words; raise PromptError if none is understood."""
         return read_prompt(prompt, self._index, self._model, TEXT_LENGTH)
 
     def _given(self, prompt: str) -> tuple[str, ...]:
         try:
             return self.read(prompt).words
-        except PromptError:  # a take of an earlier release may hold one: it was drawn without a word
+        except PromptError:  # takes of earlier releases may hold such a prompt, which was drawn without any word
             return ()

@@ -6,21 +6,24 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
-POINTERS = 8  # planes of a frame from which PyAV 18 reads beyond their list
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by number of channels
+POINTERS = 8  # from this many planes of a frame on, PyAV 18 reads beyond the list of their pointers
 
-Channels = NDArray[np.float32]  # [channels, samples], −1…1 but for what a float format holds beyond
+Channels = NDArray[np.float32]  # [channels, samples], −1…1; float formats may exceed that
 
 
 class ChannelResampler:
-    """Resample channels to a rate; without a rate they stay as they are."""
+    """Resample channels piece by piece to one rate; with a rate of None, pass them through unchanged."""
 
     def __init__(self, rate: int | None) -> None:
         self._rate, self._from = rate, rate
         self._resampler: av.AudioResampler | None = None
 
     def convert(self, sound: Channels, rate: int) -> list[Channels]:
-        """Return what is ready of a sound that has a rate; a new rate ends what came before."""
+        """Add a sound [channels, samples] of `rate` samples a second, and return what is resampled so far.
+
+        At a change of rate the rest of the earlier sound comes first.
+        """
         if self._rate is None:
             return [sound] if sound.shape[1] else []
         out = self.rest() if rate != self._from else []
@@ -37,7 +40,7 @@ class ChannelResampler:
         return out + [as_channels(piece, len(sound)) for piece in self._resampler.resample(frame)]
 
     def rest(self) -> list[Channels]:
-        """Return what the filter still holds."""
+        """Return the samples that the filter still holds at the end of a sound; nothing if none."""
         resampler, self._resampler = self._resampler, None
         if resampler is None:
             return []
@@ -45,7 +48,10 @@ class ChannelResampler:
 
 
 def as_channels(frame: av.AudioFrame, channels: int) -> Channels:
-    """Return the samples of a decoded frame as −1…1 [channels, samples]; another number of channels is averaged."""
+    """Return the samples of a decoded frame as float32 [channels, samples], full scale being −1…1.
+
+    If the frame has another number of channels, each returned channel is the mean of all of them.
+    """
     if frame.format.is_planar and len(frame.layout.channels) >= POINTERS:
         packed = av.AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
         (frame,) = packed.resample(frame)

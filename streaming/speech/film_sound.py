@@ -1,4 +1,4 @@
-"""Lay a sound beside the frames of a film: as it came where an MP4 file can hold that, else as AAC at its quality."""
+"""Add a sound track to a film: undamaged AAC is copied, any other sound is encoded as AAC."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from streaming.render_files import RenderError
 from streaming.speech.channel_resampler import LAYOUTS, Channels
 from streaming.speech.sound_file import SoundFile
 
-# samples a second that AAC knows (ISO/IEC 14496-3, table 1.18), up to what is heard
+# sampling rates of AAC in Hz (ISO/IEC 14496-3, table 1.18), up to 48 kHz, which covers what is audible
 AAC_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-BITS_PER_SAMPLE = 4  # and channel: 64 kbit/s for 16 kHz mono; LAME's and AAC's presets for speech lie below
+BITS_PER_SAMPLE = 4  # of one channel: 64 kbit/s for 16 kHz mono; speech presets of LAME and AAC encoders are lower
 MOST_BITRATE = 96_000  # bits a second of a channel
-KEPT_CHANNELS = (1, 2, 6)  # of others, AAC's encoder knows few orders
+KEPT_CHANNELS = (1, 2, 6)  # for other numbers the AAC encoder accepts few channel orders
 
 
 def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, int]] = ()) -> list[str]:
-    """Write the frames of `video`, as they are, and the sound; `out` appears only when it is whole. Returns notes.
+    """Write the unchanged frames of `video` and the sound to `out`, which appears only when complete. Return notes.
 
-    The first frame and the first sample begin together. AAC that is undamaged is copied; anything else is encoded at
-    its rate, up to 48 kHz, and with its channels. The picture is whole chunks and the knot behind them, so it may go on
-    after the sound for as long as those take. Of the sound, the samples (from, to) at 16 kHz in `silent` are not heard.
+    The first frame and the first sample begin together. Undamaged AAC is copied; any other sound is encoded at its own
+    rate, up to 48 kHz, and with its own channels. The picture consists of whole chunks and the knot behind them, so it
+    may outlast the sound. Sample ranges (from, to) at 16 kHz in `silent` are muted.
     Raises SpeechError if the sound cannot be read, and RenderError if the film cannot be written.
     """
     partial = out.with_name(f"{out.stem}.partial.mp4")
-    partial.unlink(missing_ok=True)  # a link there would lead the film elsewhere
+    partial.unlink(missing_ok=True)  # a symbolic link there would redirect the film
     file, notes = SoundFile(sound), list[str]()
-    for _ in file.blocks():  # finds out what it holds
+    for _ in file.blocks():  # fills `file.facts`
         pass
     try:
         with (
@@ -64,7 +64,10 @@ def with_sound(video: Path, sound: Path, out: Path, silent: Sequence[tuple[int, 
 
 
 def _moved(packets: Iterator[av.Packet], to: av.stream.Stream, back: float) -> Iterator[av.Packet]:
-    """Yield packets for another stream, as many seconds earlier; what lies before 0 primes a decoder, unheard."""
+    """Yield packets moved to the stream `to` and earlier by `back` seconds.
+
+    Packets with a time before 0 prime the decoder and are not heard.
+    """
     for packet in packets:
         if packet.size and packet.dts is not None:
             earlier = round(back / packet.time_base)
@@ -77,7 +80,7 @@ def _moved(packets: Iterator[av.Packet], to: av.stream.Stream, back: float) -> I
 def _encoded(
     file: SoundFile, film: av.container.OutputContainer, silent: Sequence[tuple[int, int]], notes: list[str]
 ) -> Iterator[av.Packet]:
-    """Add a stream of AAC to a film and return its packets, which are made as they are asked for."""
+    """Add a stream of AAC to a film and return an iterator that encodes its packets on demand."""
     facts = file.facts
     rate = min((r for r in AAC_RATES if r >= facts.rate), default=AAC_RATES[-1])
     channels = len(facts.names)
@@ -106,7 +109,7 @@ def _packets_of(
 
 
 def _stereo(names: tuple[str, ...]) -> Channels:
-    """Return the weights [2, channels], each row of sum 1, that mix channels to a left and a right one."""
+    """Return weights [2, channels], each row of sum 1, that mix named channels to left and right."""
     left = np.array([n.endswith("L") or not n.endswith("R") for n in names], np.float32)
     right = np.array([n.endswith("R") or not n.endswith("L") for n in names], np.float32)
     return np.stack([left / max(1, left.sum()), right / max(1, right.sum())])

@@ -1,4 +1,4 @@
-"""Name what a file holds by its first bytes, for messages that say what was found instead of a sound or a picture."""
+"""Name the format of a file by its first bytes, for messages on what was found instead of a sound or picture."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def format_name(head: bytes) -> str:
-    """Return what a file that begins with `head` is, with its article, such as `a TIFF picture`."""
+    """Return the kind of a file that begins with `head`, with its article, such as `a TIFF picture`."""
     if not head:
         return "an empty file"
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] in _RIFF:

@@ -1,4 +1,4 @@
-"""Bring the colours of a small picture to sRGB: embedded profiles, wide gamuts, HDR curves, and a PNG's gamma."""
+"""Convert the colours of a picture to sRGB by its ICC profile, gamut, HDR transfer curve or PNG gamma."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 WHITE = 203.0  # cd/m² of diffuse white in HDR pictures (ITU-R BT.2408)
-SRGB_GAMMA = 1 / 2.2  # of a PNG's gAMA chunk that asks for nothing
+SRGB_GAMMA = 1 / 2.2  # value of a PNG's gAMA chunk that needs no conversion
 
 # linear RGB of a gamut (ITU-T H.273 colour primaries) → linear RGB of BT.709
 _TO_BT709 = {
@@ -22,9 +22,9 @@ _LINEAR, _PQ, _HLG = 8, 16, 18  # ITU-T H.273 transfer characteristics
 
 
 def as_srgb(picture: Image.Image, info: Mapping[Any, Any], data: bytes, decoder: str) -> tuple[Image.Image, str | None]:
-    """Return a picture (L, RGB or CMYK) as RGB in sRGB, and a note where its colours can only be guessed.
+    """Return a picture (L, RGB or CMYK) as RGB in sRGB, and a note if its colour profile cannot be applied.
 
-    `info` is what Pillow found in the file of bytes `data`, which `decoder` read.
+    `info` is Pillow's dictionary on the file with the bytes `data`, which Pillow's `decoder` (`PNG`, `AVIF`, ...) read.
     """
     code_points = _code_points(data, decoder)
     if code_points is not None and code_points[1] in (_LINEAR, _PQ, _HLG):
@@ -58,7 +58,7 @@ def _code_points(data: bytes, decoder: str) -> tuple[int, int] | None:
 
 
 def _from_code_points(picture: Image.Image, primaries: int, transfer: int) -> Image.Image:
-    """Convert RGB of given primaries and transfer characteristics; what is brighter than white is compressed."""
+    """Convert RGB of given primaries and transfer characteristics to sRGB, compressing values brighter than white."""
     signal = np.asarray(picture, np.float64) / 255
     linear = _linear(signal, transfer)
     if primaries in _TO_BT709:
@@ -72,7 +72,7 @@ def _from_code_points(picture: Image.Image, primaries: int, transfer: int) -> Im
 
 
 def _linear(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:
-    """Return linear light, 1 being diffuse white, of a signal of 0…1 (SMPTE ST 2084, ITU-R BT.2100, IEC 61966-2-1)."""
+    """Return linear light, 1 being diffuse white, for a signal 0…1 (SMPTE ST 2084, ITU-R BT.2100, IEC 61966-2-1)."""
     if transfer == _LINEAR:
         return signal
     if transfer == _PQ:

@@ -1,7 +1,7 @@
-"""Read picture files as portraits of an avatar, under limits, on an opaque ground and upright.
+"""Read picture files, within limits of size, as upright and opaque portraits of an avatar.
 
-The first bytes of a file choose the only decoder that is used. Its size is checked before a pixel is decoded. A picture
-is reduced in strips as it was stored; colours, transparency and orientation are settled on the small picture.
+The first bytes of a file select the one decoder that is used. Dimensions are checked before any pixel is decoded. The
+stored picture is scaled down in strips; colours, transparency and orientation are applied to the small result.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from models.errors import UserError
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.picture_colours import as_srgb
 
-MOST_MEGAPIXELS = 64  # size of a picture before it is reduced
-MOST_BYTES = 64 << 20  # size of its file
+MOST_MEGAPIXELS = 64  # largest picture before it is scaled down
+MOST_BYTES = 64 << 20  # largest file
 # WebP and AVIF are decoded in one go, up to 17 bytes a pixel and the file twice: these limits mean 450 MB
 IN_ONE_GO = ("WEBP", "AVIF")
 MOST_MEGAPIXELS_IN_ONE_GO = 25
 MOST_BYTES_IN_ONE_GO = 24 << 20
-LEAST = 16  # pixels across what is left of a picture after it is cropped
+LEAST = 16  # pixels: smallest width and height of the cropped picture
 MOST_SCAN_MEGAPIXELS = 2000  # passes of a progressive JPEG over the picture, times its size: about 10 s of decoding
-GROUND = (198, 204, 216)  # behind transparent parts, RGB: the top of the portrait world's studio backdrop
+GROUND = (198, 204, 216)  # RGB colour behind transparent parts: the top of the portrait world's studio backdrop
 STRIP = 256  # rows of a picture that are worked on at a time
 FORMATS = {
     "a PNG picture": "PNG",
@@ -58,7 +58,7 @@ class PortraitError(UserError):
 
 @dataclass(frozen=True)
 class Portrait:
-    """Hold a portrait of a take's size, and what a person should know of how it was read."""
+    """Hold a portrait of a take's size, and notes for a person on how it was read."""
 
     reference: Reference
     notes: tuple[str, ...] = ()
@@ -79,7 +79,10 @@ def portrait_of(path: Path, size: tuple[int, int]) -> Portrait:
 
 
 def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
-    """Read a picture from a file's bytes as `portrait_of` does; errors and notes call it `name`."""
+    """Read a portrait from the bytes of a picture file, which errors and notes call `name`.
+
+    Size, limits and errors are those of `portrait_of`.
+    """
     kind = format_name(data[:HEAD])
     if kind not in FORMATS:
         raise PortraitError(f"{name}: not a picture that can be read but {kind}; save it as PNG or JPEG")
@@ -93,19 +96,19 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
             raise PortraitError(f"{name}: {kind} of more than {megapixels} megapixels; scale it down") from e
         except UserError:
             raise
-        except Exception as e:  # Pillow's readers let out whatever their parsing stumbles over
+        except Exception as e:  # Pillow's readers raise many kinds of exceptions on damaged files
             raise PortraitError(f"{name}: {kind} that breaks off or is damaged; save it anew") from e
 
 
 def _limits(decoder: str) -> tuple[int, int]:
-    """Return the most megapixels of a picture for a decoder of Pillow, and the most bytes of its file."""
+    """Return the largest number of megapixels and of file bytes for a decoder of Pillow."""
     if decoder in IN_ONE_GO:
         return MOST_MEGAPIXELS_IN_ONE_GO, MOST_BYTES_IN_ONE_GO
     return MOST_MEGAPIXELS, MOST_BYTES
 
 
 class _Reader:
-    """Read one picture file; `notes` collects what a person should know of it."""
+    """Read one picture file, and collect notes for a person."""
 
     def __init__(self, data: bytes, kind: str, name: str) -> None:
         self._data, self._kind, self._decoder, self._name = data, kind, FORMATS[kind], name
@@ -139,11 +142,14 @@ class _Reader:
         self.notes.append(f"{self._name}: {what}")
 
     def _depth(self) -> int:
-        """Return the bits of a sample of a PNG (of others 8), which the values of its transparent colour have too."""
+        """Return the bits per sample of a PNG, also those of its transparent colour; 8 for other formats."""
         return self._data[24] if self._decoder == "PNG" else 8
 
     def _check_jpeg(self, megapixels: float) -> None:
-        """Refuse a JPEG with two sizes, of which decoders choose differently, or with passes without end."""
+        """Raise PortraitError for a JPEG with several frame headers or too many passes.
+
+        Decoders differ in which of several frame headers they follow.
+        """
         frames, at = 0, 2
         while at + 4 <= len(self._data) and self._data[at] == 0xFF and self._data[at + 1] != 0xDA:
             marker = self._data[at + 1]
@@ -171,7 +177,7 @@ class _Reader:
             self._note(f"{across}x{down} pixels are enlarged to {size[0]}x{size[1]}")
 
     def _orientation(self, image: Image.Image) -> int:
-        """Return the EXIF orientation, 1…8; of 5…8 the stored picture lies on its side."""
+        """Return the EXIF orientation, 1…8; with 5…8 the stored picture lies on its side."""
         try:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         except Exception:  # as in `portrait_in`
@@ -180,7 +186,7 @@ class _Reader:
         return orientation if orientation in _TURNS else 1
 
     def _colours(self, small: Image.Image, image: Image.Image) -> Image.Image:
-        """Return a reduced picture (L, RGB, CMYK or premultiplied RGBa) in sRGB, laid on the ground."""
+        """Return a reduced picture (L, RGB, CMYK or premultiplied RGBa) in sRGB over the colour GROUND."""
         alpha: NDArray[np.float64] | None = None
         if small.mode == "RGBa":
             small = small.convert("RGBA")
@@ -200,7 +206,7 @@ class _Reader:
 
 
 def _middle(of: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the largest box (left, top, right, bottom) in the middle of a picture that has a shape."""
+    """Return the largest centred box (left, top, right, bottom) of a picture with the aspect ratio of `shape`."""
     scale = max(shape[0] / of[0], shape[1] / of[1])
     across, down = max(1, min(of[0], round(shape[0] / scale))), max(1, min(of[1], round(shape[1] / scale)))
     left, top = (of[0] - across) // 2, (of[1] - down) // 2
@@ -248,7 +254,7 @@ def _plain(strip: Image.Image, image: Image.Image, depth: int) -> Image.Image:
 
 
 def _cleared(colours: Image.Image, clear: NDArray[np.bool_]) -> Image.Image:
-    """Return colours that are transparent where `clear` [height, width] says so, premultiplied."""
+    """Return colours as premultiplied RGBa, transparent where `clear` [height, width] is true."""
     out = colours.convert("RGBA")
     out.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8), "L"))
     return out.convert("RGBa")

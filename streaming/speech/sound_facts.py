@@ -1,31 +1,32 @@
-"""Hold what was found while a sound file was decoded, and say what of it a person should know."""
+"""Hold what one pass over a sound file found, and describe losses and oddities in lines for a person."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-NOTABLE = 0.05  # seconds of loss below which nothing is said: an encoder's delay is as long
+NOTABLE = 0.05  # seconds of loss up to which no note is made, since an encoder's delay is as long
 
 
 @dataclass
 class SoundFacts:
-    """Hold what one pass over a sound file found."""
+    """Hold rate, channels, length, losses and peak of a sound file, as one pass over it found them."""
 
     rate: int = 0  # samples a second
-    names: tuple[str, ...] = ()  # of the channels, such as FL, FR, LFE
+    names: tuple[str, ...] = ()  # channel names such as FL, FR, LFE
     codec: str = ""
-    streams: int = 1  # of sound in the file
-    samples: int = 0  # decoded, and silence for what is missing
+    streams: int = 1  # sound tracks in the file
+    samples: int = 0  # decoded, including the silence that stands for missing sound
     begins: float = 0.0  # time stamp of the first sample, in seconds
     declared: float | None = None  # seconds that the file's header promises
     filled: float = 0.0  # seconds of silence that stand for missing sound
     failed: int = 0  # packets that could not be decoded
     jumps: int = 0  # time stamps that jump by more than MOST_GAP
-    broken: int = 0  # samples that were no numbers, or beyond LOUDEST
-    peak: float = 0.0  # of the samples, 1 being full scale; floats may exceed it
+    broken: int = 0  # samples that were NaN, infinite or beyond LOUDEST
+    peak: float = 0.0  # largest absolute sample; 1 is full scale, which floats may exceed
 
     @property
     def seconds(self) -> float:
+        """Return the length of what was decoded, filled silence included, in seconds; 0 before the first sample."""
         return self.samples / self.rate if self.rate else 0.0
 
     @property
@@ -34,7 +35,7 @@ class SoundFacts:
         return not (self.filled or self.failed or self.jumps or self.broken)
 
     def notes(self) -> list[str]:
-        """Return what a person should know, a line each."""
+        """Return one line for each thing a person should know: damage, jumps, invalid samples, further tracks."""
         out = []
         missing = max(0.0, (self.declared or 0.0) - self.seconds)
         lost = self.filled + missing

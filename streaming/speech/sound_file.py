@@ -1,6 +1,7 @@
-"""Decode sound files of many kinds packet by packet; damaged parts are skipped, and the loss is measured.
+"""Decode sound files of many formats packet by packet, skip damaged parts, and measure the loss.
 
-Time is kept: where packets are missing and the file says so by its time stamps, silence stands in their place.
+Where time stamps show that packets are missing, silence of the same length takes their place, so that what follows
+keeps its time.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.sound_facts import SoundFacts
 from streaming.speech.sound_header import declared_seconds, is_encrypted
 
-# nothing that names other files or addresses, such as a playlist: what is read may have come over the network
+# excluded are formats that name other files or addresses, such as playlists: a file may come from the network
 KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
-MOST_SECONDS = 4 * 3600  # of a sound; ten minutes of silence take a few kilobytes in some formats
+MOST_SECONDS = 4 * 3600  # length of a sound; in some formats ten minutes of silence take only a few kilobytes
 RATES = (4000, 384_000)  # samples a second, lowest and highest
-GAP = 0.03  # seconds between time stamp and sound from which something is missing; some formats count in milliseconds
-MOST_GAP = 30.0  # seconds of silence that stand for missing sound; beyond that time stamps have jumped
-MOST_RETRIES = 100  # errors in a row while packets are looked for
-LOUDEST = 65_536.0  # times full scale that a float may be: integers that were written as floats
+GAP = 0.03  # seconds from which a gap in time stamps counts as missing sound; some formats round to milliseconds
+MOST_GAP = 30.0  # seconds of a gap that is filled with silence; a longer one is a jump of the time stamps
+MOST_RETRIES = 100  # errors after which no further packet is looked for
+LOUDEST = 65_536.0  # times full scale: the largest float sample accepted, for integers that were written as floats
 BLOCK = 8192  # samples that `SoundFile.blocks` yields at a time, about
 
 
@@ -37,17 +38,17 @@ class SpeechError(UserError):
 
 
 class SoundFile:
-    """Read one file, from its start at each call of `blocks`; `facts` are those of the newest pass."""
+    """Read one sound file, from its start at each call of `blocks`; `facts` describes the newest pass."""
 
     def __init__(self, source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> None:
-        """Read a path, or a seekable file, of which errors speak as `the sound`."""
+        """Prepare to read a path, or a seekable file, which errors call `the sound`; nothing is opened yet."""
         self.name = str(source) if isinstance(source, Path) else "the sound"
         self.facts = SoundFacts()
         self._source, self._most_seconds = source, most_seconds
 
     @contextmanager
     def opened(self) -> Iterator[av.container.InputContainer]:
-        """Open the file as a container that holds sound; SpeechError if it cannot be opened or holds none."""
+        """Open the file as a container that holds sound; raise SpeechError if it cannot be opened or holds none."""
         if not isinstance(self._source, Path):
             with self._container(self._source) as container:
                 yield container
@@ -82,7 +83,7 @@ class SoundFile:
             yield container
 
     def blocks(self, rate: int | None = None) -> Iterator[Channels]:
-        """Yield the sound in order, never empty, [channels, up to BLOCK + a packet] at `rate`, else at its own.
+        """Yield the sound in order as blocks [channels, 1…BLOCK + a packet] at `rate`, by default at its own rate.
 
         Raises SpeechError if the file cannot be read, holds no sound, or more than `most_seconds` of it.
         """
@@ -108,7 +109,7 @@ class SoundFile:
         yield from out.rest()
 
     def _pieces(self) -> Iterator[Channels]:
-        """Yield what is decoded, and silence for what is missing, at the file's first rate."""
+        """Yield decoded sound, and silence where packets are missing, at the rate of the file's first frame."""
         facts = self.facts = SoundFacts()
         with self.opened() as container:
             stream = container.streams.best("audio") or container.streams.audio[0]
@@ -140,7 +141,7 @@ class SoundFile:
                 raise SpeechError(f"{self.name} is empty: {why}")
 
     def _declared(self, container: av.container.InputContainer, stream: av.audio.stream.AudioStream) -> float | None:
-        """Return the seconds of sound that the file's header promises; None where there is only an estimate."""
+        """Return the seconds of sound that the file's header states; None if it holds no more than an estimate."""
         if container.format.name in ("mp3", "aac", "ac3", "amr"):  # without an index the length is guessed by the rate
             return None
         if isinstance(self._source, Path):
@@ -167,7 +168,7 @@ class SoundFile:
         self.facts.begins = frame.time if frame.pts is not None and frame.time_base else 0.0
 
     def _silence_before(self, frame: av.AudioFrame) -> Iterator[Channels]:
-        """Yield what is missing before a frame, by its time stamp."""
+        """Yield silence as long as the gap that a frame's time stamp leaves before it; nothing if there is none."""
         facts = self.facts
         if frame.pts is None or not frame.time_base:
             return
@@ -194,7 +195,7 @@ class SoundFile:
     def _packets(
         self, container: av.container.InputContainer, stream: av.audio.stream.AudioStream
     ) -> Iterator[av.Packet | None]:
-        """Yield the packets of a stream and None, looking on behind an error."""
+        """Yield the packets of a stream, then None to flush the decoder; continue behind an error."""
         for _ in range(MOST_RETRIES):
             try:
                 yield from (packet for packet in container.demux(stream) if packet.size)
@@ -205,7 +206,7 @@ class SoundFile:
 
 
 def _reason(error: Exception) -> str:
-    """Return one line on an error of the system or of FFmpeg."""
+    """Return the reason of an error of the system or of FFmpeg in one line."""
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or (str(error).splitlines() or [type(error).__name__])[0]
 

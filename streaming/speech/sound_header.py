@@ -1,20 +1,21 @@
-"""Read from the headers of sound files what FFmpeg does not tell: the length they promise, and encryption."""
+"""Read what FFmpeg does not report from the headers of sound files: their stated length, and encryption."""
 
 from __future__ import annotations
 
 import struct
 from typing import BinaryIO
 
-UNKNOWN = 0x7FFFF000  # bytes from which a size was written before the length was known
-UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)  # format tags of WAV: integers, floats, A-law, µ-law, and the first two at length
-MOST_CHUNKS = 10_000  # parts of a file that are walked through
+UNKNOWN = 0x7FFFF000  # bytes; a larger size was written before the length was known
+UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)  # format tags of WAV: integers, floats, A-law, µ-law, and the extensible form
+MOST_CHUNKS = 10_000  # chunks of a file that are looked at
 MOST_MOOV = 64 << 20  # bytes of an MP4 file's header that are searched for encryption
 
 
 def declared_seconds(file: BinaryIO) -> float | None:
-    """Return the seconds that the header of a WAV or CAF file promises; None for other files and where it cannot say.
+    """Return the length in seconds that the header of a WAV or CAF file states; None if it states none.
 
-    FFmpeg cuts such a promise to what is there. The file is left at another place.
+    None is also returned for other formats. FFmpeg reports at most the length of the data that is present. The position
+    in `file` changes.
     """
     file.seek(0)
     head = file.read(12)
@@ -41,7 +42,7 @@ def _declared_wav(file: BinaryIO) -> float | None:
 
 
 def _declared_caf(file: BinaryIO) -> float | None:
-    """Return what Apple's Core Audio Format promises for packets of one size."""
+    """Return the seconds that a file in Apple's Core Audio Format states; None if its packets differ in size."""
     at, bytes_a_second = 8, 0.0
     for _ in range(MOST_CHUNKS):
         file.seek(at)
@@ -63,7 +64,7 @@ def _declared_caf(file: BinaryIO) -> float | None:
 def is_encrypted(file: BinaryIO) -> bool:
     """Return whether an MP4 file's header describes encrypted sound (ISO/IEC 23001-7, and Apple's older scheme).
 
-    The file is left at another place.
+    The position in `file` changes.
     """
     at = 0
     for _ in range(MOST_CHUNKS):

@@ -10,15 +10,15 @@ from streaming.speech.channel_resampler import Channels
 
 BLOCK = RATE // 50  # samples over which power is measured
 REACH = RATE // 20  # samples on either side whose mean counts as constant: a voice has nothing below 10 Hz
-CONSTANT = 0.003  # mean of a second from which it is taken out, of full scale: −50 dBFS
-CANCELLED = 0.1  # of the power of the channels: the mix of a block with less has lost its voice
-MOST_CANCELLED = 0.05  # of the blocks that count as speech
+CONSTANT = 0.003  # share of full scale: a larger mean over a second is an offset to remove; −50 dBFS
+CANCELLED = 0.1  # share of the channels' power: with less in the mix, a block has lost the voice
+MOST_CANCELLED = 0.05  # share of the speech blocks
 
 _WEIGHTS = {"FC": 1.0, "LFE": 0.0, "LFE2": 0.0} | dict.fromkeys(("SL", "SR", "BL", "BR", "BC"), 0.5)
 
 
 def plain_mix(names: tuple[str, ...]) -> Channels:
-    """Return the weights [channels], of sum 1, that mix channels to one: of equal ones, or by ITU-R BS.775."""
+    """Return weights [channels] of sum 1 that mix to mono: equal for one or two channels, else by ITU-R BS.775."""
     weights = np.ones(len(names)) if len(names) <= 2 else np.array([_WEIGHTS.get(n, 0.5**0.5) for n in names])
     if not weights.sum():
         weights = np.ones(len(names))
@@ -29,16 +29,16 @@ class ConstantRemover:
     """Subtract from each channel its mean over 100 ms around each sample, piece by piece."""
 
     def __init__(self) -> None:
-        self._held: Channels = np.zeros((0, 0), np.float32)  # from REACH samples before the next to be given
-        self._past = 0  # samples held before that
+        self._held: Channels = np.zeros((0, 0), np.float32)  # from REACH samples before the next one to return
+        self._past = 0  # samples held before the next one to return
 
     def add(self, sound: Channels) -> Channels:
-        """Return what can be given after more samples [channels, samples]; it may be nothing."""
+        """Add samples [channels, samples] and return those whose surroundings are known by now, possibly none."""
         self._held = np.concatenate([self._held, sound], 1) if len(self._held) else sound
         return self._give(max(self._past, self._held.shape[1] - REACH))
 
     def rest(self) -> Channels:
-        """Return what is left at the end."""
+        """Return the samples that are still held, at the end of the sound."""
         return self._give(self._held.shape[1])
 
     def _give(self, end: int) -> Channels:
@@ -53,17 +53,17 @@ class ConstantRemover:
 
 
 class ChannelMeter:
-    """Measure, in blocks of 20 ms, the power of channels and of whatever they add up to."""
+    """Measure in blocks of 20 ms the power of each channel and of any mix of them."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.samples = 0
-        self.constant = False  # whether some channel has a mean that is no sound
+        self.constant = False  # whether some channel has a constant offset
         self._names = names
         self._remover = ConstantRemover()
         self._rest: Channels = np.zeros((len(names), 0), np.float32)
         self._second = self._rest
         self._products: list[NDArray[np.float32]] = []  # [blocks, channels, channels], means over a block
-        self._all = np.zeros((0, len(names), len(names)))  # those, once everything is measured
+        self._all = np.zeros((0, len(names), len(names)))  # `_products` joined, once everything is measured
 
     def add(self, sound: Channels) -> None:
         """Measure the samples [channels, samples] that follow, at 16 kHz."""
@@ -88,7 +88,7 @@ class ChannelMeter:
             self._products.append((blocks @ blocks.transpose(0, 2, 1) / BLOCK).astype(np.float32))
 
     def finish(self) -> None:
-        """Measure what is left; afterwards `power` and `mix` can be asked."""
+        """Measure the samples that are still held; `power` and `mix` may be called only afterwards."""
         if self._second.shape[1] >= RATE // 4 or self.samples < RATE:
             self._look_for_constant(self._second)
         self._measure(self._remover.rest(), last=True)
@@ -100,10 +100,10 @@ class ChannelMeter:
         return np.maximum(np.einsum("i,bij,j->b", weights, self._all, weights), 0)
 
     def mix(self, floor: float) -> tuple[Channels, list[str]]:
-        """Return weights [channels] that keep the voice in all blocks of more power than `floor`, and notes.
+        """Return weights [channels] that keep the voice in blocks of more power than `floor`, and notes.
 
-        They are the usual ones unless channels cancel each other in some blocks; then the channels are turned, or one
-        of them is taken, whichever keeps more.
+        These are the weights of `plain_mix` unless its channels cancel each other in more than MOST_CANCELLED of the
+        blocks; then some channels are inverted, or one alone is used, whichever keeps more power.
         """
         plain, products = plain_mix(self._names), self._all
         own = np.einsum("bii->bi", products)

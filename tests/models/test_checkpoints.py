@@ -1,4 +1,4 @@
-"""Every published layout loads strictly; what does not fit gets one line that says why."""
+"""Load every published layout strictly, and refuse files that do not fit with the reason in one line."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_does_not_fit_names_file_keys_and_cause(tmp_path: Path, weights: di
 
 
 class Trainers:
-    """What training scripts save around weights, by name: (what torch.save gets, wrapper of the catalog)."""
+    """Build what training scripts save around weights, by name: (object for torch.save, wrapper of the catalog)."""
 
     @staticmethod
     def of(weights: dict[str, Tensor]) -> dict[str, tuple[object, str | None]]:
@@ -250,7 +250,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def wan(width: int, layers: int, channels: int, **more: tuple[int, ...]) -> dict[str, Tensor]:
-    """Tensors of a Wan model in its own naming that tell its size, without data."""
+    """Return the tensors of a Wan model, in its own naming and without data, that determine its size."""
     shapes = {"patch_embedding.weight": (width, channels, 1, 2, 2), "head.modulation": (1, 2, width)}
     shapes |= {f"blocks.{i}.self_attn.q.weight": (width, width) for i in range(layers)}
     shapes |= {k.replace("__", "."): v for k, v in more.items()}

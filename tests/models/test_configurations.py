@@ -1,4 +1,4 @@
-"""Nonsense in the configuration of a weight file, or beside it, is one line; nothing is built of it."""
+"""Refuse invalid configurations in or beside a weight file in one line, before any module is built."""
 
 from __future__ import annotations
 

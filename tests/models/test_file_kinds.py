@@ -1,4 +1,4 @@
-"""A file that is no weights is called what it is; damaged headers end in one line and take no memory."""
+"""Name the kind of files that are no weights, and refuse damaged headers in one line without using memory."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_pickle_called_safetensors_is_refused(tmp_path: Path) -> None:
 
 
 class Runs:
-    """An object whose pickle calls a function when it is read."""
+    """Pickle to a call of a function, which happens when the pickle is read."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (print, ("ran",))

@@ -1,4 +1,4 @@
-"""LoRAs of every published style change the weights that their references change; others are refused by name."""
+"""Merge LoRAs of every published style as their references do, and refuse others by name."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tensors_of(style: str) -> Tensors:
 
 
 def lora_of(style: str, base: Tensors, folder: Path) -> Lora:
-    """The style's LoRA, written to a file with its header and read again."""
+    """Write the style's LoRA with its header to a file, and read it again."""
     path = folder / f"{style}.safetensors"
     save_file(tensors_of(style), path, STYLES[style].get("header"))
     file = read_lora(path)

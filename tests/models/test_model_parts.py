@@ -1,4 +1,4 @@
-"""A folder gives one set of weights, whole and of one variant, or a line that says why not."""
+"""Read one complete set of weights of one variant from a folder, or refuse the folder with the reason."""
 
 from __future__ import annotations
 

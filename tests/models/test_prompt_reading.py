@@ -1,4 +1,4 @@
-"""Pocket reads prompts by meaning, in five languages; what it does not understand it says."""
+"""Read prompts by meaning in five languages, and report words that are not understood."""
 
 from __future__ import annotations
 

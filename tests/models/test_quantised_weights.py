@@ -1,4 +1,4 @@
-"""Scaled float8 is multiplied out; other quantised weights are refused by name, never cast as if they were plain."""
+"""Dequantise scaled float8, and refuse other quantised weights by name instead of casting them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_quantised_weights_are_refused_by_name(tmp_path: Path, tensors: dict[str
 
 
 class One(nn.Module):
-    """A module with one weight."""
+    """Hold one weight."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Prompts become embeddings as the models were trained on them."""
+"""Encode prompts to the embeddings that the models were trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.text.word_encoder import TEXT_LENGTH, WordText
 
 
 class ByteTokens:
-    """Tokenize a byte a token with an end mark, padded, as a tokenizer does that has a vocabulary file."""
+    """Tokenize each byte as one token, with an end mark and padding, like a tokenizer with a vocabulary file."""
 
     def __call__(self, prompts: list[str], *, max_length: int, **options: object) -> SimpleNamespace:
         assert options["padding"] == "max_length"

@@ -1,1 +1,1 @@
-"""What words mean in the words that pocket was trained on: English, German, French, Spanish and Chinese."""
+"""Map English, German, French, Spanish and Chinese words to the words that pocket was trained on."""

@@ -1,4 +1,4 @@
-"""English words and what they mean to pocket, words that say nothing, and words that are merely near something."""
+"""List English words by their meaning to pocket, words without meaning, and words near in meaning."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ WORDS: dict[str, str] = {  # plain wording → ways to say it, its own trained o
     "to the right": "to the right, towards the right, toward the right, right",
 }
 
-# words that say nothing to pocket and lose nothing when they are left out
+# words without meaning to pocket, which can be left out without loss
 FILLER = (
     "a an the of to is it its and then now with while please that this these those there are be was were being "
     "been has have "
@@ -123,7 +123,7 @@ NEGATORS = (
 )
 JOINERS = "and or nor"
 
-NEAR: dict[str, str] = {  # plain wordings → words that are near them without meaning the same
+NEAR: dict[str, str] = {  # plain wordings → words that are near in meaning but not synonyms
     "red, yellow": "orange peach apricot copper bronze ginger tangerine coral salmon-coloured rust rusty terracotta",
     "red, purple": "pink rose maroon burgundy fuchsia wine rosy blush",
     "purple, blue": "black ebony jet dark",

@@ -1,4 +1,4 @@
-"""French words and what they mean to pocket; accents may be missing."""
+"""List French words by their meaning to pocket; accents may be missing in prompts."""
 
 from __future__ import annotations
 

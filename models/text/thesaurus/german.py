@@ -1,4 +1,4 @@
-"""German words and what they mean to pocket. Umlauts are matched with and without their dots (`uber`, `ueber`)."""
+"""List German words by their meaning to pocket; umlauts also match without dots (`uber`, `ueber`)."""
 
 from __future__ import annotations
 

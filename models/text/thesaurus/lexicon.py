@@ -1,4 +1,4 @@
-"""Look words and phrases up in the thesaurus: what they mean, or what part they play in a sentence."""
+"""Look up the meaning of words and phrases in the thesaurus, or their role in a sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.text.thesaurus.wordings import ATTRIBUTE
 Phrase = tuple[str, ...]  # folded words
 
 MOST_WORDS = 6  # of a phrase
-# foreign words that are common English ones: they count only where the prompt is in their language
+# foreign words that are also common English ones; they count only in prompts of their language
 FALSE_FRIENDS = frozenset(
     (
         "rot",
@@ -48,7 +48,7 @@ _ELISION = re.compile(r"\b(l|d|s|n|c|qu|j|m|t)['’](?=\w)")
 
 
 class Part(Enum):
-    """Name what a word is for in a sentence, apart from what it means."""
+    """Name the role of a word in a sentence, apart from its meaning."""
 
     FILLER = auto()  # says nothing
     MOVER = auto()  # moves, in a direction that another word says
@@ -58,14 +58,14 @@ class Part(Enum):
 
 @dataclass
 class Lexicon:
-    """Hold one language: phrases and what they mean, and words and the part they play."""
+    """Hold the phrases of one language with their meanings, and words with their roles."""
 
     meanings: dict[Phrase, str] = field(default_factory=dict)  # → plain wording, or LEFT or RIGHT
     parts: dict[str, Part] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)  # every word of every phrase, and of the parts
 
     def longest(self, words: Sequence[str]) -> tuple[str, int] | None:
-        """Return what the longest phrase means with which `words` begin, and how many words it has."""
+        """Return the meaning and number of words of the longest phrase with which `words` begin."""
         for length in range(min(MOST_WORDS, len(words)), 0, -1):
             meaning = self.meanings.get(tuple(words[:length]))
             if meaning is not None:
@@ -74,7 +74,7 @@ class Lexicon:
 
 
 def folded(text: str) -> str:
-    """Return a text for comparison: no capitals, no accents on Latin letters, elided articles apart (`l'eau`)."""
+    """Return a text for comparison, without capitals and accents, and with elided articles split off (`l'eau`)."""
     plain = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
     plain = unicodedata.normalize("NFC", re.sub("[\u0300-\u036f]", "", plain))
     return _ELISION.sub(r"\1 ", plain).replace("’", "'")
@@ -88,7 +88,7 @@ def lexicons() -> Mapping[str, Lexicon]:
 
 @functools.cache
 def chinese_terms() -> Mapping[str, str | Part]:
-    """Return every Chinese term with its meaning or its part in a sentence."""
+    """Return every Chinese term with its meaning or its role in a sentence."""
     terms: dict[str, str | Part] = dict.fromkeys(chinese.FILLER.split(), Part.FILLER)
     terms |= dict.fromkeys(chinese.NEGATORS.split(), Part.NEGATOR)
     return terms | {word: wording for wording, all_ in chinese.WORDS.items() for word in all_.split(", ")}
@@ -96,7 +96,7 @@ def chinese_terms() -> Mapping[str, str | Part]:
 
 @functools.cache
 def near_words() -> Mapping[str, tuple[str, ...]]:
-    """Return words that are near something that pocket knows, with the plain wordings of that."""
+    """Return words that pocket does not know, each with plain wordings near in meaning."""
     found: dict[str, tuple[str, ...]] = {}
     for wordings, words in english.NEAR.items():
         for word in words.split():

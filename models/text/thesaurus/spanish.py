@@ -1,4 +1,4 @@
-"""Spanish words and what they mean to pocket; accents may be missing."""
+"""List Spanish words by their meaning to pocket; accents may be missing in prompts."""
 
 from __future__ import annotations
 

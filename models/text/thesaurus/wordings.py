@@ -1,6 +1,6 @@
-"""The plain wording of everything that a prompt can say to pocket, by attribute: what a thesaurus leads to.
+"""List the plain wordings of everything that pocket understands, by attribute, to which the thesaurus maps.
 
-Tests hold these wordings to those of the captions that pocket is trained on (`models.pocket.world.scene.WORDING`).
+Tests compare these wordings with those of the captions that pocket is trained on (`models.pocket.world.scene.WORDING`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ WORDINGS: Mapping[str, Sequence[str]] = {  # attribute → plain wordings, in th
     "weather": ("in clear weather", "in the rain", "in the snow", "in fog"),
 }
 ATTRIBUTE: Mapping[str, str] = {wording: name for name, all_ in WORDINGS.items() for wording in all_}
-OPPOSITE: Mapping[str, str] = {  # what the absence of something is
+OPPOSITE: Mapping[str, str] = {  # the wording for the absence of something
     "small": "large",
     "large": "small",
     "in the rain": "in clear weather",
     "in the snow": "in clear weather",
     "in fog": "in clear weather",
 }
-LEFT, RIGHT = "to the left", "to the right"  # a motion or a side, as the rest of the prompt decides
+LEFT, RIGHT = "to the left", "to the right"  # a motion or a side, depending on the rest of the prompt

@@ -67,7 +67,7 @@ class SpeechSynthesisError(UserError):
 
 @dataclass(frozen=True)
 class Speaker:
-    """Describe a speaker: a language and a variant of espeak-ng, words a minute (80…300), pitch 0…99."""
+    """Describe a speaker by language and variant of espeak-ng, words per minute (80…300) and pitch (0…99)."""
 
     language: str = "en-gb"
     variant: str = "f2"
@@ -86,7 +86,7 @@ def random_sentence(rng: random.Random) -> str:
 
 
 def installed() -> bool:
-    """Return whether espeak-ng is installed."""
+    """Return whether the program espeak-ng is on the path."""
     return shutil.which(PROGRAM) is not None
 
 
@@ -95,7 +95,7 @@ def speak(text: str, voice: Speaker) -> Sound:
 
     Raises SpeechSynthesisError if espeak-ng is not installed, refuses the voice, or returns no sound.
     """
-    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # no program can be handed these
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # such text cannot be encoded for a program
         raise SpeechSynthesisError("the text holds a character that cannot be spoken")
     program = shutil.which(PROGRAM)
     if program is None:
@@ -144,14 +144,14 @@ def at_rate(sound: Sound, rate: int) -> Sound:
     padded = np.pad(sound, taps)
     windows = np.lib.stride_tricks.sliding_window_view(padded, taps)[at * rate // RATE + taps // 2 + 1]
     out = np.empty(len(at), np.float32)
-    for phase in range(phases):  # outputs between which the same distance lies share a kernel
+    for phase in range(phases):  # outputs at the same distance from an input share a kernel
         out[phase::phases] = windows[phase::phases] @ kernels[phase]
     return out
 
 
 @lru_cache(maxsize=4)
 def _kernels(rate: int) -> NDArray[np.float32]:
-    """Return one kernel for every distance of an output from the input sample before it, [distances, taps]."""
+    """Return resampling kernels [distances, taps], one for each distance of an output from the input before it."""
     phases = RATE // math.gcd(rate, RATE)
     reach = math.ceil(16 * max(1.0, rate / RATE))
     cut = 0.95 * min(1.0, RATE / rate)
@@ -170,10 +170,10 @@ def room_tone(seconds: float, rng: np.random.Generator, level: float = -62.0) ->
 
 
 def monologue(seconds: float, rng: random.Random) -> Sound:
-    """Return a window of one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
+    """Synthesise one voice that says sentences with pauses, [seconds · 16000] float32, near `LEVEL`.
 
-    The window begins within a sentence, at a sentence or before one; one window in eight holds no speech. Half of the
-    windows have room tone in the background, the others digital silence. Raises SpeechSynthesisError as `speak` does.
+    The sound begins within a sentence, with one or before one; one sound in eight holds no speech. Half of the sounds
+    have room tone in the background, the others digital silence. Raises SpeechSynthesisError as `speak` does.
     """
     voice, loudness = random_voice(rng), 10 ** ((LEVEL + rng.uniform(-3, 3)) / 20)
     sound = np.zeros(round(seconds * RATE), np.float32)
