@@ -9,14 +9,14 @@ from pydantic import BaseModel
 
 
 class ErrorAnswer(BaseModel):
-    """An error that a caller can mend, or a failure of the server."""
+    """Report an error that a caller can mend, or a failure of the server."""
 
     error: str
-    """What is wrong, in one line for a person."""
+    """The error in one line for a person."""
 
 
 class Place(BaseModel):
-    """A place in line for a busy device."""
+    """Hold a place in line for a busy device."""
 
     message: str
     ticket: str
@@ -26,7 +26,7 @@ class Place(BaseModel):
 
 
 class BusyAnswer(BaseModel):
-    """The answer while the device is busy."""
+    """Report that the device is busy, with a place in line."""
 
     error: Place
 

@@ -20,7 +20,7 @@ from streaming.measured_speeds import MeasuredSpeeds, Speed
 
 
 class ModelFacts(BaseModel):
-    """A model of the catalog, as a viewer chooses among them."""
+    """Describe a model of the catalog to a viewer who chooses one."""
 
     name: str
     title: str

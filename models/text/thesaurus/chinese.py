@@ -1,5 +1,4 @@
-"""Chinese words (simplified and traditional) and what they mean to pocket; they are found inside runs of "
-"characters."""
+"""List Chinese words, simplified and traditional, by their meaning to pocket; they match within runs of characters."""
 
 from __future__ import annotations
 
