@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 import zipfile
 from pathlib import Path
@@ -103,6 +104,10 @@ def test_an_installed_wheel_serves_the_pages(installed: Path, elsewhere: dict[st
     address = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:  # waits longer before each retry
+            until = time.monotonic() + 90
+            while client.get(f"{address}/readyz").status_code == 503:  # the server answers before it is ready
+                assert time.monotonic() < until
+                time.sleep(0.5)
             assert client.get(f"{address}/readyz").json() == {"ready": True}
             for path in ("/", "/avatar/", "/login", "/page/studio.js", "/page/page.css", "/api/faces/ada"):
                 assert client.get(address + path).status_code == 200, path
