@@ -25,32 +25,38 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    data: Path, *options: str, token: str | None = None, program: str | None = None
+    data: Path, *options: str, token: str | None = None, program: str | None = None, grace: int | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Start `longtake serve`, and give its address and process once it is ready.
 
-    `program` is a file in this folder that runs the command line with a change of its own.
+    `program` is a file in this folder that runs the command line with a change of its own; `grace` is how many seconds
+    a session lives without a viewer or a command.
     """
     port = free_port()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     env |= {"LONGTAKE_TOKEN": token} if token else {}
+    env |= {"LONGTAKE_GRACE": str(grace)} if grace else {}
     start = [str(ROOT / "tests" / "app" / program)] if program else ["-m", "app.cli"]
     command = [sys.executable, *start, "serve", "--port", str(port), "--data", str(data), *options]
     with (data / "serve.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            try:
-                if httpx.get(f"{address}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-            if process.poll() is not None:
+        until = time.monotonic() + 120
+        while not _is_ready(address):
+            if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError((data / "serve.log").read_text())
+            time.sleep(0.1)
         yield address, process
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(15)
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=10).status_code == 200  # 503 while it loads
+    except httpx.TransportError:
+        return False

@@ -45,7 +45,7 @@ def hashes(data: Path, take: str) -> dict[int, str]:
 
 
 def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_path: Path) -> None:
-    with serving(tmp_path) as (address, process):
+    with serving(tmp_path, grace=240) as (address, process):
         new = {"prompt": "a large red ball bounces over the meadow by day", "seed": 5}
         session = httpx.post(f"{address}/api/sessions", json=new).json()
         url, take = f"{address}/api/sessions/{session['id']}", session["take"]
