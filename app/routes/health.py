@@ -16,13 +16,13 @@ router = APIRouter()
 
 
 class Health(BaseModel):
-    """The answer of a process that lives."""
+    """Tell that the process lives."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether a session can be started."""
+    """Tell whether a session can be started."""
 
     ready: bool
 

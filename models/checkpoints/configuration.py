@@ -24,13 +24,18 @@ def embedded_config(file: Path) -> dict[str, Any]:
 
 def config_of(path: Path) -> dict[str, Any]:
     """Return a config.json; raise CheckpointError if it cannot be read or a number is out of range."""
+    return sound(settings_in(path), path)
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; raise CheckpointError if it cannot be read or is none."""
     try:
         if path.stat().st_size > _CONFIG_LIMIT:
             raise CheckpointError(f"{path}: too large for a configuration")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as e:
         raise CheckpointError(f"{path}: cannot be read as a configuration") from e
-    return sound(parsed(text, path), path)
+    return parsed(text, path)
 
 
 def parsed(text: str, path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
+from models.checkpoints.configuration import parsed, settings_in
 
-_LIMIT = 4 << 20  # bytes of a configuration
 _HEADER_KEY = "lora_adapter_metadata"  # of diffusers, in the metadata of a safetensors header
 CONFIG_FILE = "adapter_config.json"  # of PEFT, beside adapter_model.safetensors
 
@@ -43,7 +42,7 @@ def scaling_of_header(metadata: Mapping[str, str], path: Path) -> LoraScaling | 
     """Return the scaling that diffusers stored in a safetensors header; None if there is none."""
     if _HEADER_KEY not in metadata:
         return None
-    content = _parsed(metadata[_HEADER_KEY], path)
+    content = parsed(metadata[_HEADER_KEY], path)
     named = {k.removeprefix("transformer."): v for k, v in content.items() if k.startswith("transformer.")}
     return _scaling(named or content, path)
 
@@ -53,23 +52,7 @@ def scaling_beside(file: Path) -> LoraScaling | None:
     config = file.with_name(CONFIG_FILE)
     if file.stem != "adapter_model" or not config.is_file():
         return None
-    try:
-        if config.stat().st_size > _LIMIT:
-            raise CheckpointError(f"{config}: too large for a LoRA's configuration")
-        text = config.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{config}: cannot be read as a LoRA's configuration") from e
-    return _scaling(_parsed(text, config), config)
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise CheckpointError(f"{path}: its LoRA configuration is no JSON") from e
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: its LoRA configuration is no table of settings")
-    return content
+    return _scaling(settings_in(config), config)
 
 
 def _scaling(config: Mapping[str, Any], path: Path) -> LoraScaling:

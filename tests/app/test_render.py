@@ -24,7 +24,7 @@ def job(out: Path, length: int = 84, text: str = TAKE, knot: int = 0) -> Job:
 
 
 def hashes(out: Path) -> list[str]:
-    """Of the latents of every chunk, from the journal."""
+    """Return the hash of the latents of every chunk, from the journal."""
     return [x.hash for x in journal.read(out.with_suffix(".render") / "journal.jsonl") if x.type == "chunk"]
 
 

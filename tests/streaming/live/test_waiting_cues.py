@@ -1,4 +1,4 @@
-"""Of the cues that wait for a chunk the right ones land, merged, and undo takes back the newest."""
+"""Test that of the cues that wait for a chunk the right ones land, merged, and that undo takes back the newest."""
 
 from __future__ import annotations
 
