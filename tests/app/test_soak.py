@@ -46,14 +46,15 @@ def taken(process: psutil.Process, url: str) -> tuple[int, int, int]:
     return round(process.memory_info().rss / 1e6 - held), process.num_fds(), process.num_threads()
 
 
-def plot(rows: list[dict[str, float]], file: Path) -> None:
+def plot(rows: list[dict[str, float]], file: Path, measured: dict[str, str]) -> None:
+    """Draw each measured value over the minutes into a PNG; `measured` has the labels by name."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(len(MEASURED), 1, sharex=True, figsize=(8, 10), layout="constrained")
-    for axis, (name, label) in zip(axes, MEASURED.items(), strict=True):
+    figure, axes = pyplot.subplots(len(measured), 1, sharex=True, figsize=(8, 10), layout="constrained")
+    for axis, (name, label) in zip(axes, measured.items(), strict=True):
         axis.plot([r["seconds"] / 60 for r in rows], [r[name] for r in rows])
         axis.set_title(label, fontsize=9, loc="left")
         axis.set_ylim(bottom=0)
@@ -61,8 +62,21 @@ def plot(rows: list[dict[str, float]], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def begin(server: str) -> dict[str, Any]:
-    got = httpx.post(f"{server}/api/sessions", json={"prompt": "a red ball bounces over the meadow by day"})
+def print_halves(rows: list[dict[str, float]], measured: dict[str, str]) -> None:
+    """Print the medians of both halves of a soak, and the largest value."""
+    half = len(rows) // 2
+    print()
+    for name in measured:
+        values = [r[name] for r in rows]
+        print(
+            f"{name}: first half {np.median(values[:half]):.0f}, second half {np.median(values[half:]):.0f}, "
+            f"max {max(values):.0f}"
+        )
+
+
+def begin(server: str, size: str | None = None) -> dict[str, Any]:
+    asked = {"prompt": "a red ball bounces over the meadow by day"} | ({"size": size} if size else {})
+    got = httpx.post(f"{server}/api/sessions", json=asked)
     assert got.status_code == 201, got.text
     return got.json()
 
@@ -128,15 +142,9 @@ def test_memory_descriptors_threads_and_delay_of_a_long_session_stay_flat(server
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     (out / "soak.json").write_text(json.dumps(rows))
-    plot(rows, out / "soak.png")
+    plot(rows, out / "soak.png", MEASURED)
     half = len(rows) // 2
-    print()
-    for name in MEASURED:
-        values = [r[name] for r in rows]
-        print(
-            f"{name}: first half {np.median(values[:half]):.0f}, second half {np.median(values[half:]):.0f}, "
-            f"max {max(values):.0f}"
-        )
+    print_halves(rows, MEASURED)
     elapsed, frames = rows[-1]["seconds"] - rows[0]["seconds"], rows[-1]["frames"] - rows[0]["frames"]
     print(f"frames a second received: {frames / elapsed:.2f}")
     assert frames / elapsed == pytest.approx(16, rel=0.02)
