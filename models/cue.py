@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from models.cache_shape import AnchorPolicy
+from models.text.emphasis import parse_emphasis
 
 
 class CueError(ValueError):
@@ -49,6 +50,12 @@ def checked_prompt(text: str) -> str:
     if control := _INVISIBLE.search(text):
         code = f"U+{ord(control[0]):04X}"
         raise ValueError(f"character {control.start() + 1} of the prompt is a control character ({code}); remove it")
+    return text
+
+
+def typed_prompt(text: str) -> str:
+    """Return the text of a prompt as `checked_prompt` does; ValueError also if it emphasises words in a wrong way."""
+    parse_emphasis(checked_prompt(text))
     return text
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from models.cache_shape import AnchorPolicy
 from models.cue import Cue, Cut, Hush, Invalidates, OnSwitch, Parameter, Prompt, Seed, SinkOnSwitch
 from models.prompt_memory import PromptMemory
@@ -36,8 +34,7 @@ def apply(state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> bool:
                 changed = _setting(state, cue, prompts) or changed
     if state.blend is not None:
         moved = replace(state.blend, done=state.blend.done + 1)
-        mixed = torch.lerp(moved.start, moved.goal, moved.done / moved.chunks)
-        state.text, changed = prompts.embedded(mixed), True
+        state.text, changed = prompts.embedded(*moved.mixed()), True
         state.blend = moved if moved.done < moved.chunks else None
     return changed and bool(state.recent)
 
@@ -48,7 +45,8 @@ def _prompt(state: TakeState, cue: Prompt, prompts: PromptMemory) -> bool:
         return False
     goal = prompts.text(cue.text)
     if state.text is not None and state.recent and cue.blend > 1:
-        state.blend = Blend(state.text.embeddings, goal.embeddings, cue.blend)
+        start = state.text
+        state.blend = Blend(start.embeddings, goal.embeddings, cue.blend, 0, start.emphasis, goal.emphasis)
     else:
         state.blend, state.text = None, goal
     state.prompt = cue.text
@@ -67,5 +65,5 @@ def _setting(state: TakeState, cue: Parameter, prompts: PromptMemory) -> bool:
     if cue.invalidates is Invalidates.TEXT:
         prompts.forget()
         if state.text is not None:
-            state.text = prompts.embedded(state.text.embeddings)
+            state.text = prompts.embedded(state.text.embeddings, state.text.emphasis)
     return cue.invalidates is not Invalidates.NOTHING

@@ -15,7 +15,7 @@ from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
 from models.cue import Cue, CueError, Reference
 from models.errors import UserError
-from models.prompt_memory import PromptMemory, TextEncoder
+from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.sampler import Schedule
@@ -38,19 +38,25 @@ class Generator:
         encode_text: TextEncoder,
         codec: Codec,
         decoder: Decoder | None = None,
+        emphasis: EmphasisReader = no_emphasis,
     ) -> None:
-        """Put the networks together; `decoder` stands for the codec's own, where an engine runs it."""
+        """Put the networks together; `decoder` stands for the codec's own, where an engine runs it.
+
+        `emphasis` reads what prompts emphasise.
+        """
         self.config, self.transformer, self.codec = config, transformer, codec
         self.device, self.dtype, self.stride = transformer.device, transformer.dtype, codec.stride
-        self._prompts, self._decoder = PromptMemory(encode_text, transformer), decoder or codec
+        self._prompts, self._decoder = PromptMemory(encode_text, transformer, emphasis), decoder or codec
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """Return the same networks, rolled out in another way."""
-        return Generator(config, self.transformer, self._prompts.encode, self.codec, self._decoder)
+        prompts = self._prompts
+        return Generator(config, self.transformer, prompts.encode, self.codec, self._decoder, prompts.emphasis)
 
     def run_by(self, transformer: Transformer, decoder: Decoder | None = None) -> Generator:
         """Return the same model, its steps (and the decoding of its codec) run by another engine."""
-        return Generator(self.config, transformer, self._prompts.encode, self.codec, decoder or self._decoder)
+        decoder, prompts = decoder or self._decoder, self._prompts
+        return Generator(self.config, transformer, prompts.encode, self.codec, decoder, prompts.emphasis)
 
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
         """Return the prompt, or a batch of them, encoded; the prompts used last are remembered."""

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from models.text.emphasis import read_emphasis
+from models.text.prompt_reading import PromptError
 from models.transformer import TextState, Transformer
 
 REMEMBERED_PROMPTS = 16
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
+EmphasisReader = Callable[[list[str]], Tensor | None]  # prompts → factors of text values [n, L]; None: all are 1
+
+
+def no_emphasis(prompts: list[str]) -> None:
+    """Read the emphases of a text encoder that knows none; raise PromptError if a prompt has any."""
+    for prompt in prompts:
+        if read_emphasis(prompt)[0].emphases:
+            raise PromptError(f"this text encoder cannot emphasise a word as in {' '.join(prompt.split())[:60]!r}")
 
 
 class PromptMemory:
     """Encode prompts for one transformer and remember the REMEMBERED_PROMPTS used last."""
 
-    def __init__(self, encode: TextEncoder, transformer: Transformer) -> None:
-        self.encode, self._transformer = encode, transformer
+    def __init__(self, encode: TextEncoder, transformer: Transformer, emphasis: EmphasisReader = no_emphasis) -> None:
+        self.encode, self.emphasis, self._transformer = encode, emphasis, transformer
         self._known: dict[str | tuple[str, ...], TextState] = {}  # the one used last is last
 
     @torch.inference_mode()
@@ -26,16 +37,25 @@ class PromptMemory:
         """Return a prompt, or a batch of prompts, encoded."""
         known = self._known.pop(prompt, None)
         if known is None:
-            embeddings = self.encode([prompt] if isinstance(prompt, str) else list(prompt))
-            known = self.embedded(embeddings.to(self._transformer.device, self._transformer.dtype))
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+            embeddings = self.encode(prompts).to(self._transformer.device, self._transformer.dtype)
+            known = self.embedded(embeddings, self.emphasis(prompts))
         self._known[prompt] = known
         if len(self._known) > REMEMBERED_PROMPTS:
             del self._known[next(iter(self._known))]
         return known
 
-    def embedded(self, embeddings: Tensor) -> TextState:
-        """Return keys and values for text embeddings [n, L, text_dim], which are not remembered."""
-        return self._transformer.embed_text(embeddings)
+    def embedded(self, embeddings: Tensor, emphasis: Tensor | None = None) -> TextState:
+        """Return keys and values for text embeddings [n, L, text_dim], which are not remembered.
+
+        The values are multiplied by `emphasis` [n, L], where there is one.
+        """
+        text = self._transformer.embed_text(embeddings)
+        if emphasis is None:
+            return text
+        factors = emphasis.to(embeddings.device, torch.float32)[:, :, None, None]
+        layers = tuple((keys, (values * factors).to(values.dtype)) for keys, values in text.layers)
+        return replace(text, layers=layers, emphasis=factors[:, :, 0, 0])
 
     def forget(self) -> None:
         """Forget all prompts, as keys and values of other weights."""

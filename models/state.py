@@ -16,12 +16,27 @@ from models.transformer import TextState
 
 @dataclass(frozen=True)
 class Blend:
-    """Hold a prompt change under way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made."""
+    """Hold a prompt change under way: embeddings move from `start` to `goal` in `chunks` parts, `done` of them made.
+
+    The factors of the emphases of both, [N, L], move with them; None where nothing is emphasised.
+    """
 
     start: Tensor
     goal: Tensor
     chunks: int
     done: int = 0
+    start_emphasis: Tensor | None = None
+    goal_emphasis: Tensor | None = None
+
+    def mixed(self) -> tuple[Tensor, Tensor | None]:
+        """Return embeddings and emphasis after the parts that are made."""
+        part = self.done / self.chunks
+        if self.start_emphasis is None and self.goal_emphasis is None:
+            return torch.lerp(self.start, self.goal, part), None
+        ones = self.start.new_ones(self.start.shape[:2], dtype=torch.float32)
+        start = ones if self.start_emphasis is None else self.start_emphasis.to(ones)
+        goal = ones if self.goal_emphasis is None else self.goal_emphasis.to(ones)
+        return torch.lerp(self.start, self.goal, part), torch.lerp(start, goal, part)
 
 
 @dataclass(kw_only=True)

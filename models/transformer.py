@@ -22,10 +22,14 @@ from models.wan_network import WanAttention, WanConfig, WanNetwork, WanTransform
 
 @dataclass(frozen=True)
 class TextState:
-    """Hold a prompt for attention: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d]."""
+    """Hold a prompt for attention: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d].
+
+    The values are already multiplied by the factors of `emphasis`, [1, L] float32; None where nothing is emphasised.
+    """
 
     embeddings: Tensor
     layers: tuple[KeysValues, ...]
+    emphasis: Tensor | None = None
 
 
 class Transformer(Protocol):

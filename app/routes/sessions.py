@@ -19,6 +19,7 @@ from app.vocabulary import prompt_notes
 from models import catalog
 from models.catalog import AVATAR_PROMPT
 from models.cue import Reference, Setting
+from models.text.emphasis import parse_emphasis
 from streaming.live.admission import HostedSession
 from streaming.live.pacing import LookAhead
 from streaming.speech.portrait_check import DRAWS, Trial
@@ -142,6 +143,10 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")
     seed = secrets.randbelow(2**31) if new.seed is None else new.seed
+    try:
+        parse_emphasis(prompt)
+    except ValueError as e:
+        raise InvalidRequestError(str(e)) from None
     try:
         cue = CueLine(prompt=prompt, set={str(k): v for k, v in new.set.items()})
         take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=[cue])

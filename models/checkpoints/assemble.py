@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -27,9 +28,11 @@ from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TINY_CODECS
 from models.generator import Generator
-from models.prompt_memory import TextEncoder
 from models.text.prompt_reading import PromptReading, any_prompt
 from models.transformer import CausalWanTransformer
+
+if TYPE_CHECKING:
+    from models.text.umt5 import UMT5Text
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -73,20 +76,14 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
     if lora is not None:
         part = replace(part, tensors=merged(part.tensors, [(lora, 1.0)]))
     transformer = part.loaded(dtype)
-    encode: TextEncoder
-    read_prompt: Callable[[str], PromptReading] = any_prompt
-    if words is not None:
-        text = words.loaded(torch.float32).to(device).eval()
-        encode, read_prompt = text, text.read
-    else:
-        encode = _umt5(folder, device, dtype)
+    text = _umt5(folder, device, dtype) if words is None else words.loaded(torch.float32).to(device).eval()
     codec = _codec(entry, folder, device, dtype)
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
+    generator = Generator(entry.rollout, _ready(transformer, device), text, codec, emphasis=text.emphasis)
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
     codec_files = sorted((folder / "vae").glob("*.safetensors"))
     if entry.codec == "tiny":
         codec_files = [folder / entry.name / "codec.safetensors"]
-    return Model(entry, generator, _fingerprint(weights), read_prompt, codec=_fingerprint(codec_files))
+    return Model(entry, generator, _fingerprint(weights), text.read, codec=_fingerprint(codec_files))
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
@@ -145,7 +142,7 @@ def load_tiny_codec(file: Path) -> TinyCodec:
     return codec.eval()
 
 
-def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> UMT5Text:
     from models.text.umt5 import UMT5Text
 
     encoder = umt5_of(folder / "text_encoder").loaded(dtype)

@@ -7,19 +7,19 @@ wordings that are near in meaning.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import UserError
+from models.text.emphasis import Emphasis, read_emphasis
 from models.text.negation import mark_negated
 from models.text.prompt_tokens import BREAK, Token, possible_meaning, split_words, tokens_of
 from models.text.thesaurus.lexicon import Part, folded, lexicons, near_words
 from models.text.thesaurus.wordings import ATTRIBUTE, LEFT, OPPOSITE, RIGHT, WORDINGS
 
 GRAMMAR = frozenset({"a", "the", "in", "on", "at", "by", "over"})  # trained words without a meaning of their own
-_EMPHASIS = re.compile(r"\(([^():]{1,200}):\s*([0-9]+(?:\.[0-9]+)?)\s*\)")
+PARENTHESES = "the parentheses are read as text, as they are no emphasis such as (word:1.5)"
 _LONGEST_WORD = 20  # letters of a word of which misspellings are looked for
 
 
@@ -34,11 +34,12 @@ class PromptReading:
     words: tuple[str, ...] = ()  # as the encoder is given them
     unknown: dict[str, list[str]] = field(default_factory=dict)  # as written → wordings near in meaning
     notes: tuple[str, ...] = ()
+    factors: tuple[float, ...] = ()  # of each word's emphasis, 1 where it has none; empty where no word has any
 
 
 def any_prompt(prompt: str) -> PromptReading:
     """Return the reading of a model without a word list, which takes every prompt as it is."""
-    return PromptReading((prompt,))
+    return PromptReading((prompt,), notes=() if read_emphasis(prompt)[1] else (PARENTHESES,))
 
 
 def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most: int = 20) -> PromptReading:
@@ -46,17 +47,24 @@ def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most
 
     Raises PromptError, which calls the model `model`, if nothing is understood.
     """
-    text, emphasised = _EMPHASIS.subn(r"\1", unicodedata.normalize("NFKC", prompt))
-    notes = ["emphasis as in (word:1.5) is not possible here; the words count once"] if emphasised else []
-    tokens = tokens_of(split_words(text), known)
+    given, readable = read_emphasis(prompt)
+    emphasised = given.mapped(lambda text: unicodedata.normalize("NFKC", text))
+    notes = [] if readable else [PARENTHESES]
+    tokens = tokens_of(split_words(emphasised), known)
     _settle_directions(tokens)
     mark_negated(tokens)
     said = [t for t in tokens if t.meaning is not None and not t.negated]
     negated = [t for t in tokens if t.negated]
-    words = tuple(w for t in tokens for w in t.text.split() if w in known)
+    read = [pair for t in tokens for pair in _emphasised_words(t) if pair[0] in known]
     if negated or any(not t.plain for t in said):
-        words = tuple(" ".join(_caption(said, negated, notes)).split())
-        notes.append(f'read as "{" ".join(words)}"')
+        read = _caption(said, negated, notes)
+        notes.append(f'read as "{" ".join(word for word, _ in read)}"')
+    words = tuple(word for word, _ in read)
+    effective = {emphasis for _, emphasis in read[:most]}
+    for emphasis in emphasised.emphases:
+        if emphasis not in effective:
+            phrase = " ".join(emphasised.text[emphasis.begin : emphasis.end].split())[:40]
+            notes.append(f"({phrase}:{emphasis.factor:g}) has no effect, because {model} reads no word of it")
     moves = any(t.attribute == "motion" for t in said)
     unknown = {t.text: _suggestions(t, known) for t in tokens if _is_unknown(t, moves=moves)}
     if not set(words) - GRAMMAR:
@@ -69,7 +77,15 @@ def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most
             )
     if len(words) > most:
         notes.append(f"of {len(words)} known words the first {most} are read; shorten the prompt")
-    return PromptReading(words, unknown, tuple(notes))
+    factors = tuple(1.0 if emphasis is None else emphasis.factor for _, emphasis in read)
+    return PromptReading(words, unknown, tuple(notes), factors if any(f != 1 for f in factors) else ())
+
+
+def _emphasised_words(token: Token) -> list[tuple[str, Emphasis | None]]:
+    """Return a token's words with their emphases."""
+    words = token.text.split()
+    emphases = token.emphases if len(token.emphases) == len(words) else (token.emphasis,) * len(words)
+    return list(zip(words, emphases, strict=True))
 
 
 def _is_unknown(token: Token, *, moves: bool) -> bool:
@@ -92,12 +108,14 @@ def _settle_directions(tokens: Sequence[Token]) -> None:
             token.meaning = f"drifts {side}" if goes else f"on the {side}"
 
 
-def _caption(said: Sequence[Token], negated: Sequence[Token], notes: list[str]) -> list[str]:
-    """Return the phrases of the caption of what is said, and add notes on what is negated."""
+def _caption(said: Sequence[Token], negated: Sequence[Token], notes: list[str]) -> list[tuple[str, Emphasis | None]]:
+    """Return the words of the caption of what is said, with their emphases, and add notes on what is negated."""
     values: dict[str, str] = {}
+    emphases: dict[str, Emphasis] = {}  # of values
     for token in said:
         assert token.meaning is not None
-        values.setdefault(ATTRIBUTE[token.meaning], token.meaning)
+        if values.setdefault(ATTRIBUTE[token.meaning], token.meaning) == token.meaning and token.emphasis is not None:
+            emphases.setdefault(token.meaning, token.emphasis)
     for token in negated:
         assert token.meaning is not None
         opposite = OPPOSITE.get(token.meaning)
@@ -105,8 +123,12 @@ def _caption(said: Sequence[Token], negated: Sequence[Token], notes: list[str]) 
             values.setdefault(ATTRIBUTE[opposite], opposite)
         else:
             notes.append(f"{token.text!r} is negated and left out: what is absent has no word here")
-    article = ["a"] if values.keys() & {"size", "colour", "subject"} else []
-    return article + [values[attribute] for attribute in WORDINGS if attribute in values]
+    words: list[tuple[str, Emphasis | None]] = []
+    if values.keys() & {"size", "colour", "subject"}:
+        words.append(("a", None))
+    for attribute in WORDINGS:
+        words += [(word, emphases.get(values[attribute])) for word in values.get(attribute, "").split()]
+    return words
 
 
 def _suggestions(token: Token, known: Collection[str]) -> list[str]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from models.text.emphasis import Emphasis, EmphasisedText
 from models.text.thesaurus.lexicon import FALSE_FRIENDS, Lexicon, Part, chinese_terms, folded, lexicons, near_words
 from models.text.thesaurus.wordings import ATTRIBUTE
 
@@ -25,24 +26,41 @@ class Token:
     plain: bool = False  # whether the encoder was trained on all of its words
     negated: bool = False
     effective: bool = False  # whether it is a negation that negates something
+    emphases: tuple[Emphasis | None, ...] = ()  # of its words, in order
 
     @property
     def attribute(self) -> str | None:
         """Return the attribute of which the meaning is a value, such as `colour`; None without a meaning."""
         return ATTRIBUTE.get(self.meaning or "")
 
+    @property
+    def emphasis(self) -> Emphasis | None:
+        """Return the first emphasis that any of its words has; None without one."""
+        return next((e for e in self.emphases if e is not None), None)
 
-def split_words(text: str) -> list[str]:
+
+@dataclass(frozen=True)
+class Word:
+    """Hold a word as written, or BREAK, and its emphasis."""
+
+    text: str
+    emphasis: Emphasis | None = None
+
+
+def split_words(prompt: EmphasisedText) -> list[Word]:
     """Return the words of a text, runs of signs such as emoji, and BREAK for punctuation."""
-    tokens: list[str] = []
+    text, words, at = prompt.text, list[Word](), 0
     kinds = [(_kind(text, i), c) for i, c in enumerate(text)]
     for kind, run in itertools.groupby(kinds, key=lambda pair: pair[0]):
         content = "".join(c for _, c in run)
-        if kind in ("word", "sign"):
-            tokens += _of_han(content) if _HAN.search(content) else [content]
-        elif kind == "break":
-            tokens.append(BREAK)
-    return tokens
+        pieces = _of_han(content) if _HAN.search(content) else [content]
+        for piece in pieces:
+            if kind in ("word", "sign"):
+                words.append(Word(piece, prompt.at(at, at + len(piece))))
+            at += len(piece)
+        if kind == "break":
+            words.append(Word(BREAK))
+    return words
 
 
 def _kind(text: str, at: int) -> str:
@@ -71,9 +89,9 @@ def _of_han(run: str) -> list[str]:
     return found + ([rest] if rest else [])
 
 
-def tokens_of(words: Sequence[str], known: Collection[str]) -> list[Token]:
+def tokens_of(words: Sequence[Word], known: Collection[str]) -> list[Token]:
     """Return the tokens of a prompt's words, with phrases joined; `known` are the encoder's words."""
-    shown = [(word, key) for word in words for key in folded(word).removesuffix("'s").split()]
+    shown = [(word, key) for word in words for key in folded(word.text).removesuffix("'s").split()]
     keys = [key for _, key in shown]
     order = _languages(keys)
     tokens: list[Token] = []
@@ -81,7 +99,8 @@ def tokens_of(words: Sequence[str], known: Collection[str]) -> list[Token]:
     while at < len(keys):
         end = next((i for i in range(at, len(keys)) if keys[i] == BREAK), len(keys))
         token, length = _match(keys[at:end] or [BREAK], order, known)
-        token.text = token.text or " ".join(dict.fromkeys(word for word, _ in shown[at : at + length]))
+        token.text = token.text or " ".join(dict.fromkeys(word.text for word, _ in shown[at : at + length]))
+        token.emphases = tuple(word.emphasis for word, _ in shown[at : at + length])
         tokens.append(token)
         at += length
     return tokens

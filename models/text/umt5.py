@@ -10,6 +10,9 @@ import ftfy
 import torch
 from torch import Tensor
 
+from models.text.emphasis import read_emphasis
+from models.text.prompt_reading import PARENTHESES, PromptError, PromptReading
+
 TEXT_LENGTH = 512  # tokens; not diffusers' default of 226, Wan and its distillations were trained with 512
 
 
@@ -27,14 +30,60 @@ class UMT5Text:
 
     @torch.no_grad()
     def __call__(self, prompts: list[str]) -> Tensor:
-        tokens = self._tokenizer(
-            [cleaned(p) for p in prompts],
+        texts = [cleaned(read_emphasis(p)[0].text) for p in prompts]
+        tokens = self._tokens(texts).to(self._encoder.device)
+        embeddings: Tensor = self._encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+        return embeddings * tokens.attention_mask.unsqueeze(-1).to(embeddings.dtype)
+
+    def emphasis(self, prompts: list[str]) -> Tensor | None:
+        """Return the factors of the text values of prompts, [n, 512] float32; None if all are 1.
+
+        A phrase counts with all of its tokens. UMT5 mixes the words of a prompt, so that the tokens beside it still
+        tell a part of a word that is taken out. PromptError if the tokenizer does not tell where its tokens stand.
+        """
+        factors = torch.ones(len(prompts), self._length)
+        for row, prompt in enumerate(prompts):
+            given = read_emphasis(prompt)[0]
+            if all(e.factor == 1 for e in given.emphases):
+                continue
+            emphasised = given.mapped(cleaned)
+            for place, begin, end in self._places(emphasised.text):
+                if (emphasis := emphasised.at(begin, end)) is not None:
+                    factors[row, place] = emphasis.factor
+        return None if bool((factors == 1).all()) else factors
+
+    def read(self, prompt: str) -> PromptReading:
+        """Return the reading of a prompt, which is taken as it is; PromptError if it cannot be emphasised."""
+        given, readable = read_emphasis(prompt)
+        notes = [] if readable else [PARENTHESES]
+        if given.emphases:
+            emphasised = given.mapped(cleaned)
+            read = max((end for _, _, end in self._places(emphasised.text)), default=0)
+            for emphasis in emphasised.emphases:
+                if emphasis.end > read:
+                    phrase = f"({emphasised.text[emphasis.begin : emphasis.end][:40]}:{emphasis.factor:g})"
+                    notes.append(f"{phrase} stands behind the {self._length} tokens that are read")
+        return PromptReading((prompt,), notes=tuple(notes))
+
+    def _places(self, text: str) -> list[tuple[int, int, int]]:
+        """Return the tokens of a text, each with the first character and the end of what it covers, without spaces."""
+        if not self._tokenizer.is_fast:
+            raise PromptError("this tokenizer does not tell which tokens a word has; put tokenizer.json beside it")
+        offsets = self._tokens([text], return_offsets_mapping=True).offset_mapping[0].tolist()
+        covered = [
+            (place, begin + len(text[begin:end]) - len(text[begin:end].lstrip()), end)
+            for place, (begin, end) in enumerate(offsets)
+        ]
+        return [(place, begin, end) for place, begin, end in covered if begin < end]
+
+    def _tokens(self, texts: list[str], **more: bool) -> Any:
+        return self._tokenizer(
+            texts,
             padding="max_length",
             max_length=self._length,
             truncation=True,
             add_special_tokens=True,
             return_attention_mask=True,
             return_tensors="pt",
-        ).to(self._encoder.device)
-        embeddings: Tensor = self._encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
-        return embeddings * tokens.attention_mask.unsqueeze(-1).to(embeddings.dtype)
+            **more,
+        )

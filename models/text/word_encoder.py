@@ -34,19 +34,27 @@ class WordText(nn.Module):
         ids = torch.zeros(len(prompts), TEXT_LENGTH, dtype=torch.long)
         present = torch.zeros(len(prompts), TEXT_LENGTH, 1)
         for row, prompt in enumerate(prompts):
-            known = [self._index[w] for w in self._given(prompt)][:TEXT_LENGTH]
+            known = [self._index[w] for w in self._reading(prompt).words][:TEXT_LENGTH]
             ids[row, : len(known)] = torch.tensor(known, dtype=torch.long)
             present[row, : len(known)] = 1
         device = self.position.device
         x = self.word(ids.to(device)) + self.position
         return (x + self.mix(x)) * present.to(device)
 
+    def emphasis(self, prompts: list[str]) -> Tensor | None:
+        """Return the factors of the text values of prompts, [n, TEXT_LENGTH] float32; None if all are 1."""
+        factors = torch.ones(len(prompts), TEXT_LENGTH)
+        for row, prompt in enumerate(prompts):
+            given = self._reading(prompt).factors[:TEXT_LENGTH]
+            factors[row, : len(given)] = torch.tensor(given)
+        return None if bool((factors == 1).all()) else factors
+
     def read(self, prompt: str) -> PromptReading:
         """Return the encoder's words of a prompt, and unknown words; raise PromptError if none is understood."""
         return read_prompt(prompt, self._index, self._model, TEXT_LENGTH)
 
-    def _given(self, prompt: str) -> tuple[str, ...]:
+    def _reading(self, prompt: str) -> PromptReading:
         try:
-            return self.read(prompt).words
+            return self.read(prompt)
         except PromptError:  # takes of earlier releases may hold such a prompt, which was drawn without any word
-            return ()
+            return PromptReading()

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from models.cue import checked_prompt
+from models.cue import typed_prompt
 from streaming.take.json_data import json_value
 from streaming.take.text_file import LINE_END, PROMPT_END, TakeError, lines_of
 from streaming.take.yaml_data import nearest
@@ -115,7 +115,7 @@ def _add(value: Any, name: str, line: int, stories: list[Story], notes: list[str
 
 def _prompt(text: str, where: str) -> str:
     try:
-        return checked_prompt(text)
+        return typed_prompt(text)
     except ValueError as e:
         raise TakeError(f"{where}: {e}") from e
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed, checked_prompt
 from models.generator import SizeError
+from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
 from streaming.take.complaints import complaint
 from streaming.take.json_data import json_value
@@ -263,6 +264,12 @@ def _validated(data: object, name: str, line: Callable[[Sequence[object]], int])
         what = complaint(first, Take.model_fields, CueLine.model_fields)
         raise TakeError(f"{name}:{line(where)}: {path + ': ' if path else ''}{what}") from e
     for number, cue in enumerate(take.cues):
+        if cue.prompt is not None and cue.landed is None:  # takes of earlier releases hold any parentheses
+            where = ["cues", number, "prompt"]
+            try:
+                parse_emphasis(cue.prompt)
+            except ValueError as e:
+                raise TakeError(f"{name}:{line(where)}: cues.{number}.prompt: {e}") from e
         # a live take of an earlier release may have both, and has to replay
         if cue.cut and cue.blend > 1 and cue.landed is None:
             where = ["cues", number, "blend"]

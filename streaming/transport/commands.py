@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from models.cue import Parameter, Setting, checked_prompt
+from models.cue import Parameter, Setting, typed_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
@@ -49,7 +49,7 @@ class PromptCommand(_Command):
     @field_validator("text")
     @classmethod
     def _usable(cls, value: str) -> str:
-        return checked_prompt(value)
+        return typed_prompt(value)
 
     def cue_line(self) -> CueLine:
         """Return the cue that the command asks for."""
@@ -65,7 +65,7 @@ class PrepareCommand(_Command):
     @field_validator("text")
     @classmethod
     def _usable(cls, value: str) -> str:
-        return checked_prompt(value)
+        return typed_prompt(value)
 
 
 class SeedCommand(_Command):

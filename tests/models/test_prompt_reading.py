@@ -178,8 +178,6 @@ def test_what_cannot_be_shown_at_once_is_told() -> None:
     assert read("a ball and a cube").notes == (
         "several at once (ball, cube) cannot be shown: pocket knows one subject",
     )
-    assert "emphasis" in read("a (red:1.5) ball").notes[0]
-    assert said("a (red:1.5) ball") == "a red ball"
     assert read("red " * 100).notes == (f"of 100 known words the first {TEXT_LENGTH} are read; shorten the prompt",)
 
 
