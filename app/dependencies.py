@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header
 from starlette.requests import HTTPConnection
 
-from app.errors import ConflictError
+from app.credentials import Credentials
+from app.errors import ConflictError, NotAllowedError
 from app.services import Services
 from app.settings import Settings
+from app.share_links import ShareLink, is_link
 from streaming.live.admission import HostedSession
 from streaming.speech.avatar import Avatar
 from streaming.take.take_file import Take
@@ -33,9 +36,37 @@ ServicesOf = Annotated[Services, Depends(services_of)]
 SettingsOf = Annotated[Settings, Depends(settings_of)]
 
 
-async def watched_session(session: str, services: ServicesOf) -> HostedSession:
-    """Return the session of the path; to watch it, its id suffices."""
-    return services.session(session)
+@dataclass(frozen=True)
+class Watched:
+    """Hold a session that a request may watch, and the share link that permits it."""
+
+    hosted: HostedSession
+    link: ShareLink | None  # None: the server's token or the session's key permits it
+
+
+async def watched(session: str, connection: HTTPConnection, services: ServicesOf) -> Watched:
+    """Return the session of the path, in which a share link may stand instead of the session's id.
+
+    Without a link the request needs the session's key or what the server as a whole needs, which may be nothing; raise
+    NotAllowedError otherwise, GoneError for a link that is no longer valid.
+    """
+    if is_link(session):
+        link = services.links.valid(session)
+        return Watched(services.session(link.session), link)
+    credentials: Credentials = connection.app.state.credentials
+    key = connection.headers.get("x-longtake-key", "")
+    address = connection.client.host if connection.client is not None else "?"
+    if not services.holds_key(session, key) and not credentials.accept(connection.headers, address):
+        raise NotAllowedError("watching needs a share link, the session's key or the server's token")
+    return Watched(services.session(session), None)
+
+
+WatchedByRequest = Annotated[Watched, Depends(watched)]
+
+
+async def watched_session(found: WatchedByRequest) -> HostedSession:
+    """Return the session of the path to a request that may watch it."""
+    return found.hosted
 
 
 async def controlled_session(

@@ -1,8 +1,8 @@
 """Check token, host name, origin, rate, size and pace of every request, WebSockets included, before its route.
 
 Without a token the server answers only requests for this machine's own names, which refuses pages of other sites whose
-name is made to resolve to this machine (DNS rebinding). A session's id, which a share link carries, permits only
-watching that session; a session's key permits controlling it.
+name is made to resolve to this machine (DNS rebinding). A share link permits only watching a session; a session's key
+permits controlling it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.credentials import Credentials, Rates, TooManyError, network_of
 from app.origins import Origin, from_own_page, origin_of
+from app.share_links import PATTERN
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,13 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
 COMMANDS = RateLimitItemPerMinute(6000)  # to one session with its key: sounds of 10 ms each, as they are spoken
 LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that are logged
-_OPEN = re.compile(r"/(healthz|readyz|login|logout|watch/[0-9a-f]{32}|page/[\w./-]+)")
+_OPEN = re.compile(rf"/(healthz|readyz|login|logout|watch/{PATTERN}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
-_WATCHING = re.compile(r"/(api/sessions/[0-9a-f]{32}/(offer|stream)|wh[ei]p/[0-9a-f]{32}(/[0-9a-f]{32})?)")
+# their routes check the share link, the key or the token, since a key may stand in the body or the query
+_WATCHING = re.compile(
+    rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream)|{PATTERN}/(offer|stream))"
+    rf"|wh[ei]p/({PATTERN}|[0-9a-f]{{32}})(/[0-9a-f]{{32}})?)"
+)
 _SESSION = re.compile(r"/api/sessions/([0-9a-f]{32})(/.*)?")
 # Gradio's endpoints that its pages ask for at their start; its uploads, files and queues are used by nothing here
 _GRADIO = re.compile(r"(/avatar)?/gradio_api/(?!(heartbeat/|startup-events|info|app_id)).*")

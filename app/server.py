@@ -19,7 +19,7 @@ from app.credentials import Credentials
 from app.errors import add_handlers
 from app.page_folder import PageFiles
 from app.public_path import PublicPath
-from app.routes import avatars, health, ingest, login, models, renders, sessions, takes, watch, websocket
+from app.routes import avatars, health, ingest, login, models, renders, sessions, share_links, takes, watch, websocket
 from app.security import Guard
 from app.services import Services
 from app.settings import Settings
@@ -49,7 +49,7 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
     _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
-    for routes in (models, sessions, websocket, watch, ingest, avatars, takes, renders, health, login):
+    for routes in (models, sessions, share_links, websocket, watch, ingest, avatars, takes, renders, health, login):
         app.include_router(routes.router)
     app.mount("/page", PageFiles())
     return app

@@ -7,13 +7,16 @@ import contextlib
 import functools
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
+from app.audience import Audience, Viewing
 from app.errors import NotAllowedError, NotFoundError
 from app.model_library import ModelLibrary
 from app.render_program import render_program
 from app.settings import IceServer, Settings
+from app.share_links import ShareLink, ShareLinks, is_link
 from app.speech_request import SpeechOrder
 from models.judge.face_reader import FaceReader
 from streaming.background_renders import BackgroundRenders
@@ -69,6 +72,8 @@ class Services:
             watched=self._watched,
         )
         self.speech_order = SpeechOrder()
+        self.links, self.audience = ShareLinks(), Audience()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.peers: dict[str, WebRtcConnection] = {}  # viewers and cameras, by WHEP or WHIP resource
         self.ready = False
 
@@ -120,15 +125,42 @@ class Services:
         return told.take()
 
     async def join(
-        self, hosted: HostedSession, sdp: str, controls: Callable[[], bool] | None = None
+        self,
+        hosted: HostedSession,
+        sdp: str,
+        controls: Callable[[], bool] | None = None,
+        *,
+        link: ShareLink | None = None,
+        viewer: str | None = None,
     ) -> tuple[str, str]:
-        """Connect a viewer by its WebRTC offer; return (WHEP resource, SDP answer). Raises OfferError for a bad offer.
+        """Connect a viewer by its WebRTC offer; return (WHEP resource, SDP answer).
 
-        `controls` returns whether this viewer controls the session now; without it the viewer only watches.
+        `controls` returns whether this viewer controls the session now; without it the viewer only watches. A `viewer`
+        that connects anew takes its own former place. Raises OfferError for a bad offer and AudienceFullError.
         """
         peer = Peer(hosted.session, controls)
-        resource = self._remember(peer)
+        viewing = self.count_viewer(
+            hosted, lambda: self._spawn(peer.close()), controls=controls is not None, link=link, viewer=viewer
+        )
+        resource = self._remember(peer, viewing)
         return resource, await peer.answer(sdp)
+
+    def count_viewer(
+        self,
+        hosted: HostedSession,
+        leave: Callable[[], None],
+        *,
+        controls: bool,
+        link: ShareLink | None,
+        viewer: str | None,
+    ) -> Viewing:
+        """Count a connection as `Audience.add` does; one by a share link is ended when the link expires."""
+        seconds = self.links.seconds_left(link) if link is not None else None
+        return self.audience.add(hosted.session.id, leave, controls=controls, viewer=viewer, link=link, seconds=seconds)
+
+    def watched_as(self, segment: str) -> str:
+        """Return the id of the session that a path names by id or by share link, which need not be valid any more."""
+        return self.links.signed(segment).session if is_link(segment) else segment
 
     async def publish(self, hosted: HostedSession, sdp: str) -> tuple[str, str]:
         """Connect a camera by its WebRTC offer; return (WHIP resource, SDP answer). Raises OfferError for a bad offer.
@@ -165,9 +197,10 @@ class Services:
         fps = session.status().generated_fps
         if fps and session.index > session.model.entry.rollout.window:
             self.library.speeds.add(session.model.entry.name, self.library.device.type, fps, "session")
+        self.links.forget(session.id)
         peers = [p for p in self.peers.values() if p.session is session]
         if peers:
-            asyncio.get_running_loop().create_task(self._dismiss(peers))
+            self._spawn(self._dismiss(peers))
 
     def _forget_speech(self, session: Session) -> None:
         self.archive.forget_sound(session.history.id)
@@ -176,13 +209,23 @@ class Services:
         await asyncio.sleep(FAREWELL_SECONDS)
         await asyncio.gather(*(p.close() for p in peers), return_exceptions=True)
 
-    def _remember(self, peer: WebRtcConnection) -> str:
-        """Keep a connection until it closes; to be called before the answer is sent, since the session may end then."""
+    def _remember(self, peer: WebRtcConnection, viewing: Viewing | None = None) -> str:
+        """Keep a connection, and count its viewer, until it closes.
+
+        To be called before the answer is sent, since the session may end meanwhile.
+        """
         resource = secrets.token_hex(16)
         self.peers[resource] = peer
-        asyncio.get_running_loop().create_task(self._forget(resource, peer))
+        self._spawn(self._forget(resource, peer, viewing))
         return resource
 
-    async def _forget(self, resource: str, peer: WebRtcConnection) -> None:
+    async def _forget(self, resource: str, peer: WebRtcConnection, viewing: Viewing | None) -> None:
         await peer.gone.wait()
         self.peers.pop(resource, None)
+        if viewing is not None:
+            self.audience.remove(viewing)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the event loop alone would not keep it
+        task.add_done_callback(self._tasks.discard)

@@ -68,7 +68,7 @@ def wrong_method(allowed: str) -> HTTPException:
 def connection(services: Services, session: str, resource: str, kind: type[WebRtcConnection]) -> WebRtcConnection:
     """Return the connection of this kind and name; raise NotFoundError if the session has none."""
     found = services.peers.get(resource)
-    if not isinstance(found, kind) or found.session.id != session:
+    if not isinstance(found, kind) or found.session.id != services.watched_as(session):
         raise NotFoundError("no such connection; it has ended")
     return found
 

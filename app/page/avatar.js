@@ -7,6 +7,7 @@ import { FaceChoice } from "./face_choice.js";
 import { LevelMeter } from "./level_meter.js";
 import { Microphone } from "./microphone.js";
 import { SessionClient } from "./session_client.js";
+import { ShareLinks } from "./share_links.js";
 import { Silence } from "./silence.js";
 import { StartButton } from "./start_button.js";
 import { avatarStatus } from "./status_words.js";
@@ -34,7 +35,6 @@ class AvatarPage {
     this.sound = part(root, "sound", HTMLInputElement);
     this.interrupt = part(root, "interrupt", HTMLButtonElement);
     this.microphoneButton = part(root, "microphone", HTMLButtonElement);
-    this.share = part(root, "share", HTMLAnchorElement);
     this.take = part(root, "take", HTMLAnchorElement);
     this.record = part(root, "record", HTMLAnchorElement);
     /** @type {ModelFacts | undefined} */
@@ -55,6 +55,7 @@ class AvatarPage {
     });
     this.silence = new Silence(this.video, this.client.frames, this.heardLevel);
     this.faces = new FaceChoice(root, BASE, tell);
+    this.links = new ShareLinks(root, this.client, tell);
     this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
     const spokenLevel = new LevelMeter(part(root, "in", HTMLElement));
     this.microphone = new Microphone(this.microphoneButton, spokenLevel, this.client, tell);
@@ -116,6 +117,7 @@ class AvatarPage {
   #sessionChanged() {
     const { session } = this.client;
     this.start.draw();
+    this.links.draw();
     for (const control of [this.interrupt, this.microphoneButton, this.sound]) control.disabled = !session;
     this.sayButton.disabled = !session || !this.readsText;
     this.state.classList.toggle("off", !session);
@@ -126,15 +128,13 @@ class AvatarPage {
     this.silence.end();
     this.microphone.close();
     this.heardLevel.follow(null);
-    this.share.hidden = true;
   }
 
   /** @param {Session} session */
-  #offer({ id, take }) {
-    this.share.href = `${BASE}watch/${id}`;
+  #offer({ take }) {
     this.take.href = `${BASE}api/takes/${take}`;
     this.record.href = `${BASE}api/takes/${take}/sound`;
-    for (const link of [this.share, this.take, this.record]) link.hidden = false;
+    for (const link of [this.take, this.record]) link.hidden = false;
   }
 
   /** Play and send sound over a connection that has just been made, or made again. */

@@ -11,6 +11,11 @@ import { FragmentPlayer, mediaSource } from "./fragment_player.js";
 const ICE_PATIENCE = 4000; // ms without a connection before the fallback
 const KEPT_FOR = 20000; // ms for which the server keeps a session that nobody watches
 const RETRY_AFTER = 700; // ms
+const GONE = [403, 404, 410]; // statuses after which trying again is of no use
+// tells the server that a new connection of this page takes the place of its former one
+const VIEWER = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
+  n.toString(16).padStart(2, "0"),
+).join("");
 
 /**
  * @typedef {object} ConnectionListener
@@ -75,11 +80,15 @@ export class Connection {
     const answer = await fetch(`${this.address}/offer`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ sdp: peer.localDescription?.sdp, key: this.session.key ?? undefined }),
+      body: JSON.stringify({
+        sdp: peer.localDescription?.sdp,
+        key: this.session.key ?? undefined,
+        viewer: VIEWER,
+      }),
     });
     const got = await answer.json();
     if (peer !== this.peer) return; // late: the page has fallen back to a socket or has left
-    if (!answer.ok) throw answer.status === 404 ? new Gone(got.error) : new Error(got.error);
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     await peer.setRemoteDescription(got);
   }
 
@@ -115,7 +124,7 @@ export class Connection {
     };
   }
 
-  /** Play fragmented MP4 over a WebSocket instead; resolves once the socket is open. */
+  /** Play fragmented MP4 over a WebSocket instead; resolves with the first message: a refusal comes before any. */
   async fallBack() {
     this.#drop();
     const Source = mediaSource();
@@ -126,13 +135,17 @@ export class Connection {
     this.frames.begin();
     const url = new URL(`${this.address}/stream`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
+    url.searchParams.set("viewer", VIEWER);
     if (this.session.key) url.searchParams.set("key", this.session.key);
     const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const player = new FragmentPlayer(this.video, Source);
     this.frames.attach();
+    /** @type {() => void} */
+    let welcome = () => {};
     socket.onmessage = ({ data }) => {
+      welcome();
       this.received += data.byteLength ?? data.length;
       if (typeof data !== "string") {
         player.add(data);
@@ -145,14 +158,15 @@ export class Connection {
     };
     this.play();
     await new Promise((opened, failed) => {
-      socket.onopen = () => {
+      welcome = () => {
+        welcome = () => {};
         this.transport = "WebSocket";
         this.talk = (text) => socket.send(text);
         this.on.opened();
         opened(undefined);
       };
       socket.onclose = (e) => {
-        failed(e.code === 1008 ? new Gone(e.reason) : new Error("the socket was closed"));
+        failed(e.code === 1008 ? new Gone(e.reason) : new Error(e.reason || "the socket was closed"));
         if (this.socket === socket && !this.returning) this.#returnToSession();
       };
     });

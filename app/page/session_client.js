@@ -133,7 +133,8 @@ export class SessionClient {
     /** @type {Session | null} */
     const kept = JSON.parse(sessionStorage.getItem(this.keptAs) || "null");
     if (!kept || this.session) return;
-    if ((await fetch(`${this.base}api/sessions/${kept.id}`)).ok) await this.watch(kept);
+    const headers = { "x-longtake-key": kept.key ?? "" };
+    if ((await fetch(`${this.base}api/sessions/${kept.id}`, { headers })).ok) await this.watch(kept);
     else sessionStorage.removeItem(this.keptAs);
   }
 
@@ -208,10 +209,27 @@ export class SessionClient {
    * @param {RequestInit} init
    */
   async post(path, init = {}) {
+    return this.#ask(path, { ...init, method: "POST" });
+  }
+
+  /**
+   * Delete something of the session, with its key; throws an ApiError if the server refuses.
+   *
+   * @param {string} path below the session's own
+   */
+  async delete(path) {
+    await this.#ask(path, { method: "DELETE" });
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} init
+   */
+  async #ask(path, init) {
     if (!this.session) throw new Error("there is no session");
     const headers = new Headers(init.headers);
     headers.set("x-longtake-key", this.session.key ?? "");
-    return ask(`${this.base}api/sessions/${this.session.id}/${path}`, { ...init, method: "POST", headers });
+    return ask(`${this.base}api/sessions/${this.session.id}/${path}`, { ...init, headers });
   }
 
   /** @param {ServerEvent} event */

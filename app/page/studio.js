@@ -6,6 +6,7 @@ import { part, show } from "./elements.js";
 import { ModelChoice } from "./model_choice.js";
 import { PromptBar } from "./prompt_bar.js";
 import { SessionClient } from "./session_client.js";
+import { ShareLinks } from "./share_links.js";
 import { Slots } from "./slots.js";
 import { StartButton } from "./start_button.js";
 import { filmStatus } from "./status_words.js";
@@ -42,7 +43,6 @@ class Studio {
     this.reroll = part(root, "reroll", HTMLButtonElement);
     this.record = part(root, "record", HTMLButtonElement);
     this.render = part(root, "render", HTMLButtonElement);
-    this.share = part(root, "share", HTMLAnchorElement);
     this.download = part(root, "take", HTMLAnchorElement);
     this.root = root;
     this.take = ""; // id
@@ -58,6 +58,7 @@ class Studio {
       measured: (figures) => show(this.statusLine, filmStatus(this.client, figures)),
       seen: (wait) => this.#tell(`on screen after ${Math.round(wait)} ms`),
     });
+    this.links = new ShareLinks(root, this.client, (text, bad) => this.#tell(text, bad));
     this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
     this.prompt = new PromptBar(root, (how) => this.#say(this.prompt.text, how));
     this.slots = new Slots(part(root, "slots", HTMLElement), (text) => this.#say(text));
@@ -134,12 +135,12 @@ class Studio {
   #sessionChanged() {
     const { session } = this.client;
     this.start.draw();
+    this.links.draw();
     for (const button of [this.pause, this.cut, this.undo, this.reroll, this.record])
       button.disabled = !session;
     if (session) return;
     this.recording = false;
     this.#drawRecord();
-    this.share.hidden = true;
     if (this.client.line.waiting) return;
     this.models.load().catch(() => {}); // shows the speed of the session that ended; its failure shows elsewhere
   }
@@ -244,11 +245,9 @@ class Studio {
   }
 
   #offerTake() {
-    const { session } = this.client;
-    if (!session) return;
+    if (!this.client.session) return;
     this.download.href = `api/takes/${this.take}`;
-    this.share.href = `watch/${session.id}`;
-    for (const element of [this.download, this.share, this.render]) element.hidden = false;
+    for (const element of [this.download, this.render]) element.hidden = false;
   }
 
   #drawRecord() {

@@ -1,5 +1,5 @@
 // @ts-check
-// Runs the page of a share link: picture, sound after a click, and timeline. Its address ends with the session's id.
+// Runs the page of a share link: picture, sound after a click, and timeline. Its address ends with the link.
 
 import { part, show } from "./elements.js";
 import { SessionClient } from "./session_client.js";

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from app.answer_schemas import BUSY, body_of
-from app.dependencies import ControlledSession, ServicesOf, WatchedSession
+from app.dependencies import ControlledSession, ServicesOf, WatchedSession, watched
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
 from app.services import Services
@@ -29,6 +29,9 @@ from streaming.transport import commands
 from streaming.transport.events import StatusEvent, TimelineEvent
 
 MOST_PIXELS = 4  # times those of a model's own size
+
+# a random text by which a page that connects anew takes the place of its former connection
+Viewer = Annotated[str, Field(min_length=16, max_length=64)]
 
 router = APIRouter()
 
@@ -74,6 +77,7 @@ class Offer(BaseModel):
 
     sdp: str
     key: Annotated[str, Field(max_length=100)] | None = None
+    viewer: Viewer | None = None
 
 
 class Answer(BaseModel):
@@ -114,10 +118,14 @@ async def status(hosted: WatchedSession) -> SessionStatus:
 
 
 @router.post("/api/sessions/{session}/offer")
-async def offer(session: str, body: Offer, services: ServicesOf) -> Answer:
-    """Answer a WebRTC offer."""
-    hosted = services.session(session) if body.key is None else services.controlled(session, body.key)
-    _, answer = await services.join(hosted, body.sdp, hosted.take_seat() if body.key is not None else None)
+async def offer(session: str, body: Offer, request: Request, services: ServicesOf) -> Answer:
+    """Answer a WebRTC offer; 503 if the share link, the session or the server has its most viewers."""
+    if body.key is not None:
+        hosted = services.controlled(session, body.key)
+        _, answer = await services.join(hosted, body.sdp, hosted.take_seat(), viewer=body.viewer)
+    else:
+        found = await watched(session, request, services)
+        _, answer = await services.join(found.hosted, body.sdp, link=found.link, viewer=body.viewer)
     return Answer(sdp=answer)
 
 

@@ -9,18 +9,27 @@ from fastapi.responses import HTMLResponse
 
 from app import webrtc_http
 from app.answer_schemas import body_of, file_of
-from app.dependencies import ServicesOf, WatchedSession, watched_session
+from app.dependencies import ServicesOf, WatchedByRequest, WatchedSession, watched
+from app.errors import NotFoundError
 from app.page_folder import PAGE
+from app.share_links import GoneError
 from streaming.transport.offer import OfferError
 from streaming.transport.peers import Peer
 
 router = APIRouter()
 
 
-@router.get("/watch/{session}", response_class=HTMLResponse, dependencies=[Depends(watched_session)])
-async def watch_page() -> str:
-    """Send the page of a share link."""
-    return (PAGE / "watch.html").read_text(encoding="utf-8")
+@router.get("/watch/{session}", response_class=HTMLResponse)
+async def watch_page(session: str, request: Request, services: ServicesOf) -> HTMLResponse:
+    """Send the page of a share link; 410 if the link is no longer valid, of which the page tells a person."""
+    status = 200
+    try:
+        await watched(session, request, services)
+    except (GoneError, NotFoundError) as e:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        status = e.status_code if isinstance(e, GoneError) else 404
+    return HTMLResponse((PAGE / "watch.html").read_text(encoding="utf-8"), status)
 
 
 @router.post(
@@ -31,14 +40,14 @@ async def watch_page() -> str:
     openapi_extra=dict(body_of(webrtc_http.SDP)),
 )
 async def whep(
-    session: str, sdp: Annotated[str, Depends(webrtc_http.sdp_body)], hosted: WatchedSession, services: ServicesOf
+    session: str, sdp: Annotated[str, Depends(webrtc_http.sdp_body)], found: WatchedByRequest, services: ServicesOf
 ) -> Response:
     """Answer the offer of a WHEP player (draft-ietf-wish-whep), such as GStreamer or mediamtx.
 
     406 names what an offer lacks to be answered, 400 what is wrong with its SDP.
     """
     try:
-        resource, answer = await services.join(hosted, sdp)
+        resource, answer = await services.join(found.hosted, sdp, link=found.link)
     except OfferError as e:
         raise webrtc_http.refused(e) from None
     return webrtc_http.created(session, resource, answer, services)

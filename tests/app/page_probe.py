@@ -113,6 +113,13 @@ def take_of(page: Page) -> str:
     return latest(page, "timeline")["take"]
 
 
+def shared_link(page: Page) -> str:
+    """Make a share link of the session on the page, and return its whole address."""
+    page.click("[data-lt=share]")
+    page.wait_for_selector("[data-lt=shared]", state="visible")
+    return str(page.evaluate("document.querySelector('[data-lt=shared]').href"))
+
+
 def end(page: Page) -> None:
     """End the session, so that the device is free for the next test, and close the page."""
     if page.inner_text(START) != "Start":

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from avatar_browser import avatar_page, fake_microphone, opened, speech_file, start, until_louder
 from browser_page import AUDIBLE, chromium, needs_chromium
-from page_probe import PROBE, end, until, until_says
+from page_probe import PROBE, end, shared_link, until, until_says
 from playwright.sync_api import Browser, Page, Route
 from studio_server import serving
 
@@ -147,7 +147,7 @@ def test_a_share_link_plays_the_sound_and_asks_for_no_microphone(
     start(page)
     viewer = browser.new_page()
     viewer.add_init_script(PROBE)
-    viewer.goto(page.evaluate("document.querySelector('[data-lt=share]').href"))
+    viewer.goto(shared_link(page))
     until(viewer, "document.querySelector('video').videoWidth > 0")
     page.set_input_files("[data-lt=sound]", voice)
     until(
@@ -165,10 +165,10 @@ def test_a_share_link_plays_the_sound_and_asks_for_no_microphone(
 
 def test_a_reloaded_page_continues_its_session(page: Page) -> None:
     start(page)
-    link = page.get_attribute("[data-lt=share]", "href")
+    take = page.get_attribute("[data-lt=take]", "href")
     page.reload()
     until(page, "document.querySelector('video')?.videoWidth > 0")
-    assert page.get_attribute("[data-lt=share]", "href") == link
+    assert page.get_attribute("[data-lt=take]", "href") == take
 
 
 SOUND_FORBIDDEN = """

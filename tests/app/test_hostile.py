@@ -262,7 +262,9 @@ def test_every_hostile_request_is_answered_with_its_status(server: str) -> None:
 @pytest.mark.parametrize("number", range(len(OFFERS)))
 def test_malformed_offers_are_refused(server: str, session: dict[str, Any], number: int) -> None:
     offer = OFFERS[number]
-    whep = httpx.post(f"{server}/whep/{session['id']}", content=offer, headers={"content-type": "application/sdp"})
+    whep = httpx.post(
+        f"{server}/whep/{session['id']}", content=offer, headers={"content-type": "application/sdp", **AUTH}
+    )
     joined = httpx.post(f"{server}/api/sessions/{session['id']}/offer", json={"sdp": offer, "key": session["key"]})
     for answer in (whep, joined):
         assert answer.status_code in (400, 406, 413), answer.text
@@ -308,7 +310,8 @@ def test_sockets_from_other_sites_and_to_unknown_sessions_are_refused(server: st
     evil = Origin("http://evil.example")
     with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url, origin=evil) as socket:
         socket.recv(timeout=5)
-    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url.replace(session["id"], GHOST)) as socket:
+    own = {"additional_headers": AUTH}
+    with pytest.raises(ConnectionClosed), connect(url.replace(session["id"], GHOST), **own) as socket:
         socket.recv(timeout=5)
 
 

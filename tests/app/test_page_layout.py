@@ -11,7 +11,7 @@ import pytest
 import studio_browser
 from avatar_browser import speech_file, until_louder
 from browser_page import AUDIBLE, chromium, needs_chromium
-from page_probe import end, until, until_ready, until_says, until_seen
+from page_probe import end, shared_link, until, until_ready, until_says, until_seen
 from playwright.sync_api import Browser, Page
 from studio_browser import say, until_latent
 from studio_server import serving
@@ -82,7 +82,7 @@ def test_the_studio_and_its_share_link_fit_the_window(
     fits(page, "video", "timeline", "prompt", "start", "pause", "status")
     assert page.locator("[data-lt=prompt]").bounding_box()["width"] > 150  # type: ignore[index]
     viewer = browser.new_page(viewport=viewport)  # type: ignore[arg-type]
-    viewer.goto(page.evaluate("document.querySelector('[data-lt=share]').href"))
+    viewer.goto(shared_link(page))
     until(viewer, "document.querySelector('video').videoWidth > 0")
     viewer.screenshot(path=str(tmp_path / f"watch-{scheme}-{width}.png"))
     fits(viewer, "video", "timeline", "status")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import httpx
 import pytest
 import torch
 from browser_page import chromium, needs_chromium
-from page_probe import PROBE, latest, take_of, until, until_says, until_seen
+from page_probe import PROBE, latest, shared_link, take_of, until, until_says, until_seen
 from playwright.sync_api import Browser, Page
 from studio_browser import say, start, studio_page, until_latent
 from studio_server import serving
@@ -124,10 +125,9 @@ def test_a_share_link_shows_the_session_and_cannot_control_it(
 ) -> None:
     start(page)
     until_latent(page, 6)
-    link = page.get_attribute("[data-lt=share]", "href")
     viewer = browser.new_page()
     viewer.add_init_script(PROBE)
-    viewer.goto(f"{server[0]}/{link}")
+    viewer.goto(shared_link(page))
     until(viewer, "document.querySelector('video').videoWidth > 0")
     until(viewer, "probe.ways.at(-1)?.readyState == 'open'")
     until(viewer, "document.querySelectorAll('[data-lt=timeline] .block').length == 1")
@@ -138,4 +138,48 @@ def test_a_share_link_shows_the_session_and_cannot_control_it(
     assert latest(viewer, "refused")["why"] == "this link only watches"
     page.click("[data-lt=start]")
     until_says(viewer, "status", "ended")
+    viewer.close()
+
+
+# no candidate is ever found, as where all UDP is blocked
+WITHOUT_UDP = """
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(how) {
+    super({ ...how, iceTransportPolicy: "relay" });
+  }
+};
+"""
+
+
+def test_a_revoked_link_ends_its_viewers_and_says_so(page: Page, browser: Browser) -> None:
+    start(page)
+    link, viewer = shared_link(page), browser.new_page()
+    viewer.goto(link)
+    until(viewer, "document.querySelector('video').videoWidth > 0")
+    page.click("[data-lt=revoke]")
+    until_says(page, "note", "was revoked")
+    assert page.is_hidden("[data-lt=shared]")
+    until_says(viewer, "status", "this share link was revoked")
+    viewer.reload()
+    until_says(viewer, "status", "this share link was revoked")
+    viewer.close()
+
+
+def test_a_link_for_one_viewer_lets_its_page_change_to_a_socket_until_revoked_and_no_second_page_in(
+    page: Page, browser: Browser, server: tuple[str, Path]
+) -> None:
+    start(page)
+    session = json.loads(page.evaluate("sessionStorage.getItem('longtake.session')"))
+    url = f"{server[0]}/api/sessions/{session['id']}/links"
+    key = {"x-longtake-key": session["key"]}
+    made = httpx.post(url, json={"viewers": 1}, headers=key).json()
+    viewer, second = browser.new_page(), browser.new_page()
+    viewer.add_init_script(WITHOUT_UDP)
+    viewer.goto(f"{server[0]}/{made['watch']}")
+    until_says(viewer, "status", "WebSocket")
+    second.goto(f"{server[0]}/{made['watch']}")
+    until_says(second, "status", "this share link is full: 1 of 1 viewers are watching; try again later")
+    second.close()
+    httpx.delete(f"{url}/{made['number']}", headers=key)
+    until_says(viewer, "status", "this share link was revoked")
     viewer.close()

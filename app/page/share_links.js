@@ -1,0 +1,66 @@
+// @ts-check
+// Makes and revokes share links of the session on the page: a link watches and cannot control.
+
+import { messageOf, posted } from "./api.js";
+import { part } from "./elements.js";
+
+/** @import { SessionClient } from "./session_client.js" */
+
+/**
+ * @typedef {object} ShareLink
+ * @property {number} number
+ * @property {string} watch address of its page, below the server's root
+ * @property {number} expires Unix time in seconds
+ * @property {number} viewers at the same time
+ */
+
+export class ShareLinks {
+  /**
+   * @param {HTMLElement} root with the button `share`, the anchor `shared` and the button `revoke`
+   * @param {SessionClient} client
+   * @param {(text: string, bad?: boolean) => void} tell shows a text to a person
+   */
+  constructor(root, client, tell) {
+    this.client = client;
+    this.tell = tell;
+    this.share = part(root, "share", HTMLButtonElement);
+    this.shared = part(root, "shared", HTMLAnchorElement);
+    this.revoke = part(root, "revoke", HTMLButtonElement);
+    /** @type {ShareLink | null} the newest link */
+    this.link = null;
+    this.share.onclick = () => this.#make().catch((e) => this.tell(messageOf(e), true));
+    this.revoke.onclick = () => this.#revoke().catch((e) => this.tell(messageOf(e), true));
+  }
+
+  /** Show the buttons of a session that has begun, or hide them. */
+  draw() {
+    if (!this.client.session) this.link = null;
+    this.share.hidden = !this.client.session;
+    this.shared.hidden = this.revoke.hidden = !this.link;
+    if (!this.link) return;
+    this.shared.href = this.client.base + this.link.watch;
+    const until = new Date(1000 * this.link.expires).toLocaleTimeString([], { timeStyle: "short" });
+    this.shared.title = `watches until ${until}, ${this.link.viewers} viewers at a time`;
+  }
+
+  async #make() {
+    /** @type {ShareLink} */
+    const link = await this.client.post("links", posted({}));
+    if (!this.client.session) return;
+    this.link = link;
+    this.draw();
+    const copied = await navigator.clipboard?.writeText(this.shared.href).then(
+      () => true,
+      () => false, // a browser may refuse; the link can be copied by hand
+    );
+    this.tell(`the watch link ${this.shared.title}${copied ? "; copied" : ""}`);
+  }
+
+  async #revoke() {
+    if (!this.link) return;
+    await this.client.delete(`links/${this.link.number}`);
+    this.link = null;
+    this.draw();
+    this.tell("the watch link was revoked");
+  }
+}
