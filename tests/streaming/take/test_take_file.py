@@ -432,7 +432,7 @@ def test_any_yaml_is_read_or_refused_in_one_line(pieces: list[str]) -> None:
 
 
 PROMPT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\t\n\r\x85"), min_size=1).filter(
-    lambda text: bool(text.strip("\ufeff\u200b\u00ad \n\t")) and any(c.isalnum() for c in text)
+    lambda text: any(c.isalnum() for c in text) and not set(text) & set("()（）")  # which are refused or emphasise
 )
 CUE = st.fixed_dictionaries(
     {"at": st.integers(1, 10**7) | st.sampled_from(["3s", "1:30", "2min", "500ms"]), "prompt": PROMPT},
