@@ -68,6 +68,7 @@ class RingCache:
         self.origin = 0  # coordinate of the first latent that the cache counts from: the start, a cut, a new sink
         self._past = range(0)  # coordinates of the visible latents of the ring
         self._pieces: list[Piece] = []  # what lies there, pass by pass
+        self._latent_bytes = shape.values_per_latent * dtype.itemsize  # keys and values of one latent
         sink_at = shape.knot + (1 if shape.reference else 0)
         self._at = {REFERENCE: shape.knot, SINK: sink_at}
         self._ring_at = sink_at + shape.sink
@@ -84,8 +85,11 @@ class RingCache:
     def begin(self, first: int, latents: int, *, clean: bool = False) -> Rotation:
         """Begin a pass over the chunk of `latents` latents at coordinate `first`.
 
-        A clean pass leaves what later chunks see; others leave nothing and carry the knot behind the chunk.
+        A clean pass leaves what later chunks see; others leave nothing and carry the knot behind the chunk. ValueError
+        for one of these while keys of the past are missing.
         """
+        if self.keys_missing and not clean:
+            raise ValueError("the past was restored without its keys; a recache makes them anew before the next chunk")
         self._keep(range(max(self._past.start, first + latents - self.shape.ring), self._past.stop))
         return self._begin(first, latents, knot=0 if clean else self.shape.knot, clean=clean)
 
@@ -179,19 +183,41 @@ class RingCache:
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> CacheSnapshot:
-        """Copy what no earlier snapshot holds yet; the rest is shared."""
+    @property
+    def past_latents(self) -> range:
+        """Return the coordinates of the latents in the ring that the next pass sees."""
+        return self._past
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Return the bytes of the keys and values of a chunk."""
+        return self._latent_bytes * self.shape.grid.chunk
+
+    @property
+    def anchor_bytes(self) -> int:
+        """Return the bytes of the keys and values of a whole sink and a reference."""
+        return self._latent_bytes * (self.shape.sink + (1 if self.shape.reference else 0))
+
+    @property
+    def keys_missing(self) -> bool:
+        """Return whether latents of the ring are visible whose keys a snapshot left out; a recache makes them anew."""
+        return bool(self._past) and (not self._pieces or self._pieces[0].first > self._past.start)
+
+    def snapshot(self, *, keys: bool = True) -> CacheSnapshot:
+        """Copy what no earlier snapshot holds yet; the rest is shared. Without `keys` the ring is left out."""
+        past = (self._past.start, self._past.stop)
+        if not keys:
+            return CacheSnapshot(dict(self.anchors), (), past, self.origin, self.policy)
         for i, piece in enumerate(self._pieces):
             if not piece.layers:
                 spans = _spans([self._place_of(c) for c in range(piece.first, piece.stop)])
                 pairs = zip(self._keys, self._values, strict=True)
                 kept = copied([self._read(t, spans) for pair in pairs for t in pair])
                 self._pieces[i] = replace(piece, layers=tuple(zip(kept[::2], kept[1::2], strict=True)))
-        past = (self._past.start, self._past.stop)
         return CacheSnapshot(dict(self.anchors), tuple(self._pieces), past, self.origin, self.policy)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
-        """Take up exactly the keys and values of the moment of the snapshot."""
+        """Take up exactly the keys and values of the moment of the snapshot, none of the ring if it left them out."""
         self.anchors, self.origin, self._placed = dict(snapshot.anchors), snapshot.origin, {}
         self.policy = snapshot.policy
         self._past, self._pieces, n = range(*snapshot.past), list(snapshot.pieces), self.shape.tokens

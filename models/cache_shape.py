@@ -80,6 +80,11 @@ class CacheShape:
         return self.rows * self.columns
 
     @property
+    def values_per_latent(self) -> int:
+        """Return how many numbers the keys and values of one latent are, in all layers and rows."""
+        return 2 * self.layers * self.batch * self.tokens * self.heads * self.head_dim
+
+    @property
     def ring(self) -> int:
         """Return the latents that the ring has room for, the current chunk's among them."""
         return self.window - self.sink

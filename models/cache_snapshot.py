@@ -37,7 +37,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class CacheSnapshot:
-    """Hold all that a cache shows to later passes; neighbouring snapshots share what neither wrote."""
+    """Hold all that a cache shows to later passes; neighbouring snapshots share what neither wrote.
+
+    `pieces` is empty where the keys of the ring were left out: they are made anew from latents (`models.recache`).
+    """
 
     anchors: Mapping[str, Anchor]
     pieces: tuple[Piece, ...]  # oldest first

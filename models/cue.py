@@ -114,6 +114,14 @@ class Reference:
     height: int
 
 
+@dataclass(frozen=True)
+class Recache:
+    """Make the keys and values of the visible past anew from its latents, under the prompt that then holds.
+
+    A take that goes on from a snapshot without keys begins with it.
+    """
+
+
 class Invalidates(Enum):
     """Name what a new value of a setting makes useless."""
 
@@ -169,7 +177,7 @@ class Parameter:
         return SETTINGS[self.name].invalidates
 
 
-Cue = Prompt | Cut | Seed | Parameter | Reference | Hush
+Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache
 
 RESERVED = {  # cues that the words of a take already have a place for
     "start_image": "a take that starts from an image",

@@ -13,7 +13,7 @@ from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.cue import Cue, CueError, Reference
+from models.cue import Cue, CueError, Recache, Reference
 from models.errors import UserError
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
@@ -203,7 +203,10 @@ class Generator:
         """
         if not recache.replaces_commit(state, cues):
             recache.commit(self.transformer, state)
-        if cue_effects.apply(state, cues, self._prompts):
+        stale = cue_effects.apply(state, cues, self._prompts)
+        if any(isinstance(cue, Recache) for cue in cues):
+            recache.renew(self.transformer, state)
+        if stale:
             recache.switch(self.config, self.transformer, state)
         for cue in cues:
             if isinstance(cue, Reference):
@@ -222,11 +225,17 @@ class Generator:
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def snapshot(self, state: TakeState) -> Snapshot:
-        """Return the take as it is; what earlier snapshots hold is shared."""
-        return snapshot_of(state)
+    def snapshot(self, state: TakeState, *, keys: bool = True) -> Snapshot:
+        """Return the take as it is; what earlier snapshots hold is shared.
+
+        Without `keys` all that latents and embeddings can be computed to is left out.
+        """
+        return snapshot_of(state, keys=keys)
 
     @torch.inference_mode()
     def restore(self, snapshot: Snapshot) -> TakeState:
-        """Return a new take that goes on from the snapshot: a rewind, a branch or a fork."""
-        return restore_into(self.new_take(snapshot.take.seeds, *snapshot.take.size), snapshot)
+        """Return a new take that goes on from the snapshot: a rewind, a branch or a fork.
+
+        If the snapshot left keys out (`cache.keys_missing`), the next chunk needs a Recache cue.
+        """
+        return restore_into(self.new_take(snapshot.take.seeds, *snapshot.take.size), snapshot, self._prompts)

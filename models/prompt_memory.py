@@ -57,6 +57,10 @@ class PromptMemory:
         layers = tuple((keys, (values * factors).to(values.dtype)) for keys, values in text.layers)
         return replace(text, layers=layers, emphasis=factors[:, :, 0, 0])
 
+    def completed(self, text: TextState) -> TextState:
+        """Return a prompt with its keys and values, which are computed if a snapshot left them out."""
+        return text if text.layers else self.embedded(text.embeddings)
+
     def forget(self) -> None:
         """Forget all prompts, as keys and values of other weights."""
         self._known.clear()

@@ -55,6 +55,17 @@ def recache(config: RolloutConfig, transformer: Transformer, state: TakeState) -
     _write_newest(transformer, state, latents, state.cache.begin_recache(state.index - latents, latents))
 
 
+def renew(transformer: Transformer, state: TakeState) -> None:
+    """Make the keys of the visible past anew in one clean pass over its latents, under the prompt that now holds.
+
+    Sink and reference stay, and nothing that a flush has dropped comes back.
+    """
+    past = state.cache.past_latents
+    if past:
+        latents = state.index - past.start
+        _write_newest(transformer, state, latents, state.cache.begin_recache(past.start, latents))
+
+
 def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
     """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
     if any(isinstance(cue, Cut) for cue in cues):

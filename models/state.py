@@ -75,6 +75,10 @@ class TakeFields:
         self.index += n
         self.pending = True
 
+    def newest_chunks(self, latents: int) -> list[Tensor]:
+        """Return the last chunks of clean latents that together have at least `latents` latents, or all of them."""
+        return _newest_chunks(self.recent, latents, axis=2)
+
     def newest(self, latents: int) -> Tensor:
         """Return the newest `latents` clean latents, [batch, C, latents, h, w]."""
         return _last(self.recent, latents, axis=2)

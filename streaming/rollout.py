@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.checkpoints.assemble import Model
-from models.cue import Cue
+from models.cue import Cue, Recache
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
 from streaming.take.take_file import Take
@@ -92,12 +92,15 @@ class Rollout:
     def step(self, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         """Draw and decode the next chunk; `extra` cues land after the take's own. Hand its frames on, then `settle`.
 
+        A Recache is put before them if the take goes on from a snapshot without keys: it belongs to the take's record.
         `may_go_on` is called between the steps of the chunk. An exception from it gives the chunk up, and the take must
         go on from a snapshot.
         """
         generator, state = self.model.generator, self.state
         first = state.index
         cues = [*self.cues_at(first), *extra]
+        if state.cache.keys_missing and not any(isinstance(cue, Recache) for cue in cues):
+            cues = [Recache(), *cues]
         began = time.perf_counter()
         drive = self._drive.drive(first, cues) if self._drive is not None else None
         latents = generator.draw(state, cues, drive, may_go_on)
@@ -128,7 +131,8 @@ class Rollout:
             generator.commit(state)
             _wait(generator.device)
             seconds = seconds | {"commit": time.perf_counter() - began}
-        snapshot = self.snapshot() if self._snapshots is not None else None
+        kept = self._snapshots  # which may be released meanwhile
+        snapshot = self._taken(kept) if kept is not None else None
         with self._lock:
             if self._snapshots is not None and snapshot is not None:
                 self._snapshots.add(snapshot)
@@ -147,8 +151,12 @@ class Rollout:
         return frames
 
     def snapshot(self) -> Snapshot:
-        """Return a snapshot of the take as it is."""
+        """Return a snapshot of the take as it is, with its keys."""
         return self.model.generator.snapshot(self.state)
+
+    @torch.inference_mode()
+    def _taken(self, kept: Snapshots) -> Snapshot:
+        return kept.taken(self.state)
 
     # -- the way back ---------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ export interface CameraStatus {
   age_ms: number | null;
 }
 
-/** Say what happens at a position of a take: at least one of prompt, cut, seed, set and hush. */
+/** Say what happens at a position of a take: at least one of prompt, cut, seed, set, hush and recache. */
 export interface CueLine {
   /** Where it was asked for: a latent, or seconds such as `12s`. */
   at?: number | string;
@@ -39,6 +39,8 @@ export interface CueLine {
   set?: Record<string, string>;
   /** Frame of the take after which an avatar was interrupted. */
   hush?: number | null;
+  /** Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept. */
+  recache?: boolean;
   /** First latent of the chunk on which the cue took effect; filled in by the rollout. */
   landed?: number | null;
 }

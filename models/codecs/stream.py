@@ -45,8 +45,9 @@ class Encoder(Protocol):
 class StreamSnapshot:
     """Hold where a stream stands; its tensors are never written again."""
 
-    memory: tuple[Tensor | str | None, ...] | None  # None: the stream has not begun
+    memory: tuple[Tensor | str | None, ...] | None  # None: the stream has not begun, or the memory is left out
     lead: int  # frames that the stream's first latent gives
+    left_out: bool = False  # whether it is: it is made anew by decoding the newest latents again
 
 
 class DecodeStream:
@@ -72,19 +73,28 @@ class DecodeStream:
         """Start anew. With `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
         self._memory, self._lead = None, FRAMES_PER_LATENT if hold else 1
 
-    def snapshot(self) -> StreamSnapshot:
-        """Return what `restore` needs to go on from here."""
-        if self._memory is None:
-            return StreamSnapshot(None, self._lead)
+    def memory_bytes(self) -> int:
+        """Return the bytes of what the network carries from one call to the next."""
+        return sum(m.nbytes for m in self._memory or () if isinstance(m, Tensor))
+
+    def snapshot(self, *, memory: bool = True) -> StreamSnapshot:
+        """Return what `restore` needs to go on from here; without `memory` that is the newest latents too."""
+        if self._memory is None or not memory:
+            return StreamSnapshot(None, self._lead, left_out=self._memory is not None)
         tensors = [m for m in self._memory if isinstance(m, Tensor)]
         if tensors and tensors[0].device.type == "cpu":  # out of the way of activations (models.tensor_copies)
             kept = iter(copied(tensors))
             self._memory = [next(kept) if isinstance(m, Tensor) else m for m in self._memory]
         return StreamSnapshot(tuple(self._memory), self._lead)
 
-    def restore(self, snapshot: StreamSnapshot) -> None:
-        """Go on from where the snapshot was taken."""
+    def restore(self, snapshot: StreamSnapshot, newest: Sequence[Tensor] = ()) -> None:
+        """Go on from where the snapshot was taken.
+
+        If that left the memory out, the stream begins anew with `newest`, the chunks of latents that it decoded last.
+        """
         self._memory = None if snapshot.memory is None else list(snapshot.memory)
+        for latents in newest if snapshot.left_out else ():
+            self.decode(latents)
         self._lead = snapshot.lead
 
 

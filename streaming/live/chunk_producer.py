@@ -15,7 +15,7 @@ from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.timings import Timings
-from streaming.live.waiting_cues import WaitingCue, WaitingCues, cues_of, merged
+from streaming.live.waiting_cues import WaitingCue, WaitingCues, cues_of, is_recache, merged, with_recache
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.interruptions import GivenUpError, Interruptions
 from streaming.speech.live_sound import LiveSound
@@ -123,7 +123,8 @@ class ChunkProducer:
         end = self.history.length if self._rewind_to is None else self._rewind_to
         # the cues that land on the first chunk are the take itself
         drawing = bool(self._landing) and self._rewind_to is None and end > 0
-        last = max((e.landed for e in self.history.landed if e.landed is not None and e.landed < end), default=0)
+        asked = (e for e in self.history.landed if not is_recache(e))
+        last = max((e.landed for e in asked if e.landed is not None and e.landed < end), default=0)
         if not (last or drawing):
             raise ValueError("there is nothing to undo")
         self.rewind(end if drawing else last)
@@ -176,6 +177,7 @@ class ChunkProducer:
                 self._waiting.put_back(self._landing)
                 self._landing = []
                 continue
+            lines = with_recache(lines, chunk)
             self._queue_frames(chunk, lines)
             begun()
             # a prompt that waits already will recompute the cache, so the clean pass is left out
@@ -294,7 +296,11 @@ class ChunkProducer:
         sound.silence(frame, at)
         now = self._clock()
         if at < self.history.length:
-            again = [e.model_copy(update={"at": 0, "landed": None}) for e in self.history.shortened(at)]
+            again = [
+                e.model_copy(update={"at": 0, "landed": None})
+                for e in self.history.shortened(at)
+                if not is_recache(e)  # where that is still needed, the rollout adds it
+            ]
             self._waiting.put_back([WaitingCue(line, None, now) for line in again])
             self._writer.redrawn(at)
         silent_from = min([frame, *self._waiting.take_hushes()])  # also of interruptions that have not landed yet

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.cue import Cue
+from models.cue import Cue, Recache
 from streaming.live.pacing import LookAhead
+from streaming.rollout import Chunk
 from streaming.take.take_file import CueLine
 
 MOST = 64  # cues that may wait
@@ -87,3 +88,17 @@ def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
 def cues_of(lines: Sequence[CueLine]) -> list[Cue]:
     """Return the cues of several lines in the order in which they apply."""
     return [cue for line in lines for cue in line.cues()]
+
+
+def with_recache(lines: list[CueLine], chunk: Chunk) -> list[CueLine]:
+    """Return the cues that landed on a chunk, with the recache that the rollout added after a snapshot without keys.
+
+    It belongs to the take: only with it a render gives the same latents.
+    """
+    added = Recache() in chunk.landed and not any(line.recache for line in lines)
+    return [CueLine(recache=True), *lines] if added else lines
+
+
+def is_recache(line: CueLine) -> bool:
+    """Return whether a cue is a recache alone, which nobody asked for."""
+    return line.cues() == [Recache()]

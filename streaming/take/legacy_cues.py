@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import assert_never
 
-from models.cue import Cue, Cut, Hush, Parameter, Prompt, Reference, Seed
+from models.cue import Cue, Cut, Hush, Parameter, Prompt, Recache, Reference, Seed
 
 
 def in_version_1(cue: Cue) -> str:
-    """Return a cue as version 1 wrote it: the `repr` that its class had then."""
+    """Return a cue as version 1 wrote it: the `repr` that its class had then, or has if it is newer."""
     match cue:
         case Prompt(text, blend):
             return f"Prompt(text={text!r}, blend={blend})"
@@ -21,6 +21,8 @@ def in_version_1(cue: Cue) -> str:
             return f"Hush(frame={frame})"
         case Parameter(name, value):
             return f"Parameter(name={name!r}, value={str(value)!r})"
+        case Recache():
+            return repr(cue)
         case Reference():
             digest = hashlib.blake2b(cue.pixels, digest_size=8).hexdigest()
             return f"Reference({cue.width}x{cue.height}, {digest})"

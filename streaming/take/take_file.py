@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Seed, checked_prompt
+from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
@@ -53,7 +53,7 @@ def _prompt(value: Any) -> Any:
 
 
 class CueLine(BaseModel):
-    """Say what happens at a position of a take: at least one of prompt, cut, seed, set and hush."""
+    """Say what happens at a position of a take: at least one of prompt, cut, seed, set, hush and recache."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -70,6 +70,8 @@ class CueLine(BaseModel):
     """Settings of the rollout that change, by name."""
     hush: Annotated[int, Field(ge=0)] | None = None
     """Frame of the take after which an avatar was interrupted."""
+    recache: bool = False
+    """Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept."""
     landed: Annotated[int, Field(ge=0)] | None = None
     """First latent of the chunk on which the cue took effect; filled in by the rollout."""
 
@@ -90,15 +92,16 @@ class CueLine(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> CueLine:
-        if self.prompt is None and not self.cut and self.seed is None and not self.set and self.hush is None:
-            raise ValueError("a cue needs a prompt, cut, seed, set or hush")
+        if not self.cues():
+            raise ValueError("a cue needs a prompt, cut, seed, set, hush or recache")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
         return self
 
     def cues(self) -> list[Cue]:
-        """Return the cues of the line, in the order in which they apply: settings, cut, seed, hush, prompt."""
-        cues: list[Cue] = [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
+        """Return the cues of the line, in the order in which they apply: recache, settings, cut, seed, hush, prompt."""
+        cues: list[Cue] = [Recache()] if self.recache else []
+        cues += [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
         cues += [Cut()] if self.cut else []
         cues += [Seed(self.seed)] if self.seed is not None else []
         cues += [Hush(self.hush)] if self.hush is not None else []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sessions import async_test, replayed, running, say, until
 
+from models import snapshots
 from models.cue import Cue, Prompt
 from streaming.live import chunk_producer
 from streaming.live.device import DeviceThread
@@ -61,6 +62,34 @@ async def test_a_rewind_reaches_a_boundary_that_the_budget_then_drops(
         await until(lambda: session.history.parent == f"{old}@{oldest}")
         await until(lambda: session.index >= 9)
     assert replayed(session.take()) == session.history.hashes
+
+
+@async_test
+async def test_a_take_that_goes_back_without_keys_is_recached_and_its_record_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(snapshots, "DEAR_BYTES", 0)  # as of a large model
+    async with running(tmp_path) as (session, _):
+        await until(lambda: session.index >= 15)
+        say(session, 1, type="prompt", text="two")
+        await until(lambda: len(session.history.landed) == 2)
+        say(session, 2, type="undo")
+        await until(lambda: session.history.parent is not None)
+        at = int((session.history.parent or "").partition("@")[2])
+        await until(lambda: session.index >= at + 6)
+        assert [(e.recache, e.landed) for e in session.history.landed] == [(False, 0), (True, at)]
+        with pytest.raises(ControlError, match="nothing to undo"):  # the recache is no cue that anybody asked for
+            say(session, 3, type="undo")
+        say(session, 4, type="prompt", text="three")
+        await until(lambda: len(session.history.landed) == 3)
+        branch = session.history.id
+        say(session, 5, type="rewind", latent=at)
+        await until(lambda: session.history.id != branch)
+        await until(lambda: session.index >= at + 6)
+        assert [(e.prompt, e.recache) for e in session.history.landed] == [("one", False), (None, True)]
+        left = load(tmp_path / f"{branch}.yaml")
+    assert replayed(session.take()) == session.history.hashes
+    assert [e.recache for e in left.cues] == [False, True, False]
 
 
 @async_test
