@@ -37,7 +37,7 @@ _OPEN = re.compile(rf"/(healthz|readyz|login|logout|watch/{PATTERN}|page/[\w./-]
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 # their routes check the share link, the key or the token, since a key may stand in the body or the query
 _WATCHING = re.compile(
-    rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream)|{PATTERN}/(offer|stream))"
+    rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice)|{PATTERN}/(offer|stream|ice))"
     rf"|wh[ei]p/({PATTERN}|[0-9a-f]{{32}})(/[0-9a-f]{{32}})?)"
 )
 _SESSION = re.compile(r"/api/sessions/([0-9a-f]{32})(/.*)?")

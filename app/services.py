@@ -7,7 +7,7 @@ import contextlib
 import functools
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.audience import Audience, Viewing
 from app.errors import NotAllowedError, NotFoundError
 from app.model_library import ModelLibrary
 from app.render_program import render_program
-from app.settings import IceServer, Settings
+from app.settings import Settings
 from app.share_links import ShareLink, ShareLinks, is_link
 from app.speech_request import SpeechOrder
 from models.judge.face_reader import FaceReader
@@ -28,6 +28,7 @@ from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 from streaming.transport.camera import CameraPeer
 from streaming.transport.connection import WebRtcConnection
+from streaming.transport.ice_servers import IceServers
 from streaming.transport.peers import Peer
 
 FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
@@ -41,7 +42,7 @@ class Services:
         library: ModelLibrary,
         data: Path,
         *,
-        ice_servers: Sequence[IceServer] = (),
+        ice: IceServers | None = None,
         grace: float = GRACE,
         keep_speech: bool = True,
     ) -> None:
@@ -50,7 +51,7 @@ class Services:
         A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
         sound of an avatar is deleted at the end of its session, or now if a kill was in between.
         """
-        self.library, self.ice_servers = library, list(ice_servers)
+        self.library, self.ice = library, ice or IceServers()
         self.archive = Archive(data / "takes")
         self.archive.recover()
         self.sessions = SessionRegistry(
@@ -83,7 +84,7 @@ class Services:
         return cls(
             library,
             data,
-            ice_servers=settings.ice_servers,
+            ice=IceServers(settings.ice_servers, settings.turn_secret),
             grace=settings.grace,
             keep_speech=settings.keep_speech,
         )
@@ -138,7 +139,7 @@ class Services:
         `controls` returns whether this viewer controls the session now; without it the viewer only watches. A `viewer`
         that connects anew takes its own former place. Raises OfferError for a bad offer and AudienceFullError.
         """
-        peer = Peer(hosted.session, controls)
+        peer = Peer(hosted.session, controls, self.ice.own())
         viewing = self.count_viewer(
             hosted, lambda: self._spawn(peer.close()), controls=controls is not None, link=link, viewer=viewer
         )
@@ -167,23 +168,28 @@ class Services:
 
         A camera that is connected already is replaced.
         """
-        peer = CameraPeer(hosted.session)
+        peer = CameraPeer(hosted.session, self.ice.own())
         resource = self._remember(peer)
         return resource, await peer.answer(sdp)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Load pocket, end unwatched sessions while the server runs, and close every connection at the end."""
-        await self.library.load("pocket")
-        self.ready = True
-        tidying = asyncio.get_running_loop().create_task(self.sessions.run())
+        """Load pocket, end unwatched sessions while the server runs, and close every connection at the end.
+
+        STUN and TURN servers are checked meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self.ice.watch())]
         try:
+            await self.library.load("pocket")
+            self.ready = True
+            tasks.append(loop.create_task(self.sessions.run()))
             yield
         finally:
             self.ready = False
-            tidying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await tidying
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
             await self.renders.close()
             self.library.thread.close()

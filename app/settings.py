@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from app.origins import Origin, PublicAddress, address_of, origin_of
 from models.checkpoints.folders import engines_folder, models_folder
 from models.errors import UserError
+from streaming.transport.ice_server import IceServer
 
-TOKEN, ICE = "LONGTAKE_TOKEN", "LONGTAKE_ICE"
+TOKEN, ICE, TURN_SECRET = "LONGTAKE_TOKEN", "LONGTAKE_ICE", "LONGTAKE_TURN_SECRET"
 ORIGINS, PROXIES = "LONGTAKE_ORIGINS", "LONGTAKE_PROXIES"
 GRACE, SPEECH = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH"
 GRACE_SECONDS = 20  # the default
@@ -31,26 +32,6 @@ class SettingsError(UserError):
     """Report an environment variable with an invalid value."""
 
 
-class IceServer(BaseModel):
-    """Describe a STUN or TURN server for a browser's `RTCPeerConnection` (W3C WebRTC, RTCIceServer)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    urls: str | list[str]
-    username: str | None = None
-    credential: str | None = None
-
-    @model_validator(mode="after")
-    def _usable(self) -> IceServer:
-        urls = [self.urls] if isinstance(self.urls, str) else self.urls
-        found = [re.fullmatch(r"(stuns?|turns?):[^\s/]+", url, re.IGNORECASE) for url in urls]
-        if not urls or not all(found):
-            raise ValueError("urls begin with stun:, stuns:, turn: or turns:")
-        if any(url.lower().startswith("turn") for url in urls) and not (self.username and self.credential):
-            raise ValueError("a TURN server needs username and credential")
-        return self
-
-
 _ICE_SERVERS = TypeAdapter(list[IceServer])
 
 
@@ -59,7 +40,7 @@ class Settings:
     """Hold the values of environment variables, with defaults for those not set."""
 
     token: str | None  # LONGTAKE_TOKEN: what a request must carry; None: no token is needed
-    ice_servers: list[IceServer]  # LONGTAKE_ICE: for browsers; the server itself uses none
+    ice_servers: list[IceServer]  # LONGTAKE_ICE: for peers and for the server's own connections
     models: Path  # LONGTAKE_MODELS: folder of pulled models
     engines: Path  # folder of exported engines, beside the models
     data: Path  # folder of the studio's takes, beside the models
@@ -67,6 +48,7 @@ class Settings:
     proxies: tuple[str, ...] = ()  # LONGTAKE_PROXIES: addresses or networks whose X-Forwarded-… headers are believed
     grace: float = GRACE_SECONDS  # LONGTAKE_GRACE: seconds that a session outlives its last viewer and command
     keep_speech: bool = True  # LONGTAKE_KEEP_SPEECH: whether an avatar's sound stays after its session
+    turn_secret: str | None = None  # LONGTAKE_TURN_SECRET: makes the credentials of TURN servers that have none
     public: PublicAddress | None = None  # where browsers reach the server, if not where it listens
 
 
@@ -75,7 +57,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     models = models_folder()
     return Settings(
         token=token(environment.get(TOKEN)),
-        ice_servers=ice_servers(environment.get(ICE)),
+        ice_servers=ice_servers(environment.get(ICE), environment.get(TURN_SECRET)),
+        turn_secret=environment.get(TURN_SECRET) or None,
         models=models,
         engines=engines_folder(),
         data=models.parent / "studio",
@@ -152,12 +135,19 @@ def _words(text: str | None) -> list[str]:
     return [word for word in re.split(r"[\s,]+", text or "") if word]
 
 
-def ice_servers(text: str | None) -> list[IceServer]:
-    """Parse a JSON list of ICE servers, empty for an empty text; raise SettingsError if a browser would refuse it."""
-    if not text:
-        return []
+def ice_servers(text: str | None, secret: str | None = None) -> list[IceServer]:
+    """Parse a JSON list of ICE servers, empty for an empty text; raise SettingsError if a browser would refuse it.
+
+    With a secret the TURN servers may have no user name and credential, and at least one of them has none.
+    """
     try:
-        return _ICE_SERVERS.validate_json(text)
+        servers = _ICE_SERVERS.validate_json(text) if text else []
     except ValidationError:
         example = '[{"urls": "turn:HOST", "username": "U", "credential": "C"}]'
         raise SettingsError(f"{ICE} must be a JSON list such as {example}") from None
+    lacking = any(server.lacks_credentials for server in servers)
+    if lacking and not secret:
+        raise SettingsError(f"{ICE}: a TURN server needs username and credential, or {TURN_SECRET}")
+    if secret and not lacking:
+        raise SettingsError(f"{TURN_SECRET} is set, and {ICE} has no TURN server without username and credential")
+    return servers

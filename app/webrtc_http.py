@@ -9,8 +9,8 @@ from fastapi import HTTPException, Request, Response
 
 from app.errors import NotFoundError
 from app.services import Services
-from app.settings import IceServer
 from streaming.transport.connection import RestartError, WebRtcConnection
+from streaming.transport.ice_server import IceServer
 from streaming.transport.offer import NotAnswerableError, OfferError
 
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -38,7 +38,7 @@ def created(session: str, resource: str, answer: str, services: Services) -> Res
         "Location": f"{session}/{resource}",
         "ETag": services.peers[resource].etag,
         "Accept-Patch": FRAGMENT,
-        **ice_links(services.ice_servers),
+        **ice_links(services.ice.given()),
     }
     return Response(answer, 201, headers, SDP)
 
@@ -51,7 +51,7 @@ def refused(error: OfferError) -> HTTPException:
 def options(services: Services) -> Response:
     """Answer an OPTIONS request to an endpoint: methods, media types and ICE servers."""
     return Response(
-        status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **ice_links(services.ice_servers)}
+        status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **ice_links(services.ice.given())}
     )
 
 
@@ -97,7 +97,7 @@ def ice_links(servers: Sequence[IceServer]) -> dict[str, str]:
     """Return a Link header that names the ICE servers (RFC 9725, section 4.4), or nothing if there are none."""
     links = []
     for server in servers:
-        for url in [server.urls] if isinstance(server.urls, str) else server.urls:
+        for url in server.addresses:
             link = f'<{urllib.parse.quote(url, safe=":/?&=,.[]@%-_~")}>; rel="ice-server"'
             if server.username is not None and server.credential is not None:
                 link += f'; username="{_quoted(server.username)}"; credential="{_quoted(server.credential)}"'

@@ -43,9 +43,10 @@ def serve(
     """Open the studio: a page on which a prompt changes the running video.
 
     Environment variables: LONGTAKE_TOKEN (what requests must carry), LONGTAKE_ICE (STUN and TURN servers, JSON),
-    LONGTAKE_ORIGINS (other sites whose pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is
-    believed), LONGTAKE_GRACE (seconds that a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no:
-    speech is deleted with its session), LONGTAKE_MODELS (folder of models).
+    LONGTAKE_TURN_SECRET (shared with TURN servers, for credentials that expire), LONGTAKE_ORIGINS (other sites whose
+    pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is believed), LONGTAKE_GRACE (seconds that
+    a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no: speech is deleted with its session),
+    LONGTAKE_MODELS (folder of models).
     """
     configure(log_level)
     from app import listening

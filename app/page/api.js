@@ -21,7 +21,7 @@
  * @property {string} id
  * @property {string | null} key allows to control the session; null for a viewer
  * @property {string} [take] id of its take
- * @property {RTCIceServer[]} ice
+ * @property {RTCIceServer[] | null} ice servers for its first connection; null asks for them
  * @property {boolean} sound whether the film has sound
  * @property {string} [note] warning about the portrait, or what is not understood of the prompt
  */

@@ -2,6 +2,7 @@
 // Connects a page to a session: by WebRTC, or by fragmented MP4 over a WebSocket where that does not get through.
 // Makes a lost connection again.
 
+import { Candidates } from "./candidates.js";
 import { FragmentPlayer, mediaSource } from "./fragment_player.js";
 
 /** @import { Session } from "./api.js" */
@@ -41,6 +42,8 @@ export class Connection {
     this.frames = frames;
     this.address = `${base}api/sessions/${session.id}`;
     this.session = session;
+    this.resources = `${base}whep/${session.id}`; // where the server has a connection's own address
+    this.ice = session.ice; // used once, as its credentials expire
     this.on = on;
     /** @type {"" | "WebRTC" | "WebSocket"} */
     this.transport = "";
@@ -60,9 +63,14 @@ export class Connection {
   /** Connect by WebRTC; resolves when the offer is answered. Falls back to a socket where no packet gets through. */
   async open() {
     this.frames.begin();
-    const peer = new RTCPeerConnection({ iceServers: this.session.ice });
+    const ice = this.ice ?? (await this.#iceServers());
+    this.ice = null;
+    if (this.over) return;
+    const peer = new RTCPeerConnection({ iceServers: ice });
     this.peer = peer;
     this.#receive(peer);
+    // without ICE servers all candidates of a page that only receives are hidden names, of no use to the server
+    const candidates = ice.length ? new Candidates(peer) : null;
     let connected = false;
     peer.onconnectionstatechange = () => {
       if (peer !== this.peer) return;
@@ -90,6 +98,17 @@ export class Connection {
     if (peer !== this.peer) return; // late: the page has fallen back to a socket or has left
     if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     await peer.setRemoteDescription(got);
+    candidates?.sendTo(`${this.resources}/${got.resource}`, got.etag);
+  }
+
+  /** @returns {Promise<RTCIceServer[]>} the servers, with fresh credentials */
+  async #iceServers() {
+    const answer = await fetch(`${this.address}/ice`, {
+      headers: { "x-longtake-key": this.session.key ?? "" },
+    });
+    const got = await answer.json();
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
+    return got;
   }
 
   /**

@@ -134,7 +134,8 @@ export class SessionClient {
     const kept = JSON.parse(sessionStorage.getItem(this.keptAs) || "null");
     if (!kept || this.session) return;
     const headers = { "x-longtake-key": kept.key ?? "" };
-    if ((await fetch(`${this.base}api/sessions/${kept.id}`, { headers })).ok) await this.watch(kept);
+    if ((await fetch(`${this.base}api/sessions/${kept.id}`, { headers })).ok)
+      await this.watch({ ...kept, ice: null });
     else sessionStorage.removeItem(this.keptAs);
   }
 

@@ -27,4 +27,4 @@ video.onclick = () => {
   video.muted = !video.muted;
 };
 show(statusLine, "ready");
-client.watch({ id: location.pathname.split("/").pop() ?? "", key: null, ice: [], sound: true });
+client.watch({ id: location.pathname.split("/").pop() ?? "", key: null, ice: null, sound: true });

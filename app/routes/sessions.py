@@ -6,15 +6,14 @@ import asyncio
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from app.answer_schemas import BUSY, body_of
-from app.dependencies import ControlledSession, ServicesOf, WatchedSession, watched
+from app.dependencies import ControlledSession, ServicesOf, WatchedSession, watched, watched_session
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
 from app.services import Services
-from app.settings import IceServer
 from app.vocabulary import prompt_notes
 from models import catalog
 from models.catalog import AVATAR_PROMPT
@@ -27,6 +26,7 @@ from streaming.take.take_file import CueLine, Take
 from streaming.take.take_notes import require_drawable
 from streaming.transport import commands
 from streaming.transport.events import StatusEvent, TimelineEvent
+from streaming.transport.ice_server import IceServer
 
 MOST_PIXELS = 4  # times those of a model's own size
 
@@ -81,10 +81,12 @@ class Offer(BaseModel):
 
 
 class Answer(BaseModel):
-    """The answer to an offer, as a browser's `setRemoteDescription` takes it."""
+    """The answer to an offer, as a browser's `setRemoteDescription` takes it, and where to send later candidates."""
 
     type: str = "answer"
     sdp: str
+    resource: str  # takes PATCH with candidates, and DELETE, at /whep/{session}/{resource}
+    etag: str  # of the ICE session, for If-Match
 
 
 class Accepted(BaseModel):
@@ -117,16 +119,22 @@ async def status(hosted: WatchedSession) -> SessionStatus:
     return SessionStatus.model_validate({**status.wire(), "timeline": timeline.wire()})
 
 
+@router.get("/api/sessions/{session}/ice", dependencies=[Depends(watched_session)], response_model_exclude_none=True)
+async def ice(services: ServicesOf) -> list[IceServer]:
+    """Name the ICE servers, with credentials that are valid for a day: for a viewer, or for connecting once more."""
+    return services.ice.given()
+
+
 @router.post("/api/sessions/{session}/offer")
 async def offer(session: str, body: Offer, request: Request, services: ServicesOf) -> Answer:
     """Answer a WebRTC offer; 503 if the share link, the session or the server has its most viewers."""
     if body.key is not None:
         hosted = services.controlled(session, body.key)
-        _, answer = await services.join(hosted, body.sdp, hosted.take_seat(), viewer=body.viewer)
+        resource, answer = await services.join(hosted, body.sdp, hosted.take_seat(), viewer=body.viewer)
     else:
         found = await watched(session, request, services)
-        _, answer = await services.join(found.hosted, body.sdp, link=found.link, viewer=body.viewer)
-    return Answer(sdp=answer)
+        resource, answer = await services.join(found.hosted, body.sdp, link=found.link, viewer=body.viewer)
+    return Answer(sdp=answer, resource=resource, etag=services.peers[resource].etag)
 
 
 @router.post("/api/sessions/{session}/control", status_code=202, openapi_extra=dict(body_of("application/json")))
@@ -176,7 +184,7 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
         key=hosted.key,
         take=session.history.id,
         seed=session.history.take.seed,
-        ice=services.ice_servers,
+        ice=services.ice.given(),
         sound=session.playout.sound is not None,
         note=note,
     )

@@ -33,10 +33,10 @@ class RestartError(OfferError):
 class WebRtcConnection:
     """Connect one peer to a session; the peer leaves by itself when its connection is gone."""
 
-    def __init__(self, session: Session) -> None:
-        """Prepare a connection to `session`."""
+    def __init__(self, session: Session, ice: RTCConfiguration | None = None) -> None:
+        """Prepare a connection to `session`; `ice` names the STUN and TURN server that it uses (None: neither)."""
         self.session = session
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.connection = RTCPeerConnection(ice or RTCConfiguration(iceServers=[]))
         self.gone = asyncio.Event()
         self.etag = f'"{secrets.token_hex(8)}"'  # of the ICE session (RFC 9725, section 4.3.1)
         self._offer: Offer | None = None

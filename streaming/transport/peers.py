@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from aiortc import MediaStreamTrack, RTCDataChannel
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel
 
 from streaming.live.session import Session
 from streaming.speech.microphone import listen
@@ -31,9 +31,11 @@ class Peer(WebRtcConnection):
     camera in a section of their own.
     """
 
-    def __init__(self, session: Session, controls: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, session: Session, controls: Callable[[], bool] | None = None, ice: RTCConfiguration | None = None
+    ) -> None:
         """Connect to `session`; `controls` says whether the viewer controls it now (None: the viewer only watches)."""
-        super().__init__(session)
+        super().__init__(session, ice)
         self._controls = controls
         self._track: PacketTrack | None = None
         self._channel: ControlChannel | None = None

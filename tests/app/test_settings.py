@@ -112,7 +112,9 @@ def test_ice_servers_are_passed_on_unchanged() -> None:
         [{"urls": "http://example.org"}],
         [{"urls": []}],
         [{"urls": ["stun:example.org", "ftp:example.org"]}],
-        [{"urls": "turn:example.org"}],
+        [{"urls": "stun:example.org?transport=udp"}],
+        [{"urls": "turn:example.org?transport=sctp", "username": "u", "credential": "c"}],
+        [{"urls": "turn:example.org", "username": "", "credential": ""}],
         [{"urls": "turns:example.org", "username": "u"}],
     ],
 )
@@ -121,7 +123,17 @@ def test_ice_servers_that_a_browser_throws_at_are_refused(servers: list[dict[str
         from_environment({"LONGTAKE_ICE": json.dumps(servers)})
 
 
-VARIABLES = ("TOKEN", "ICE", "ORIGINS", "PROXIES", "GRACE", "KEEP_SPEECH")
+def test_a_turn_server_has_credentials_or_a_secret_that_makes_them() -> None:
+    bare, static = '[{"urls": "turn:example.org"}]', '[{"urls": "turn:x", "username": "u", "credential": "c"}]'
+    assert from_environment({"LONGTAKE_ICE": bare, "LONGTAKE_TURN_SECRET": "s"}).turn_secret == "s"
+    with pytest.raises(SettingsError, match="needs username and credential, or LONGTAKE_TURN_SECRET"):
+        from_environment({"LONGTAKE_ICE": bare})
+    for ice in ("", static, '[{"urls": "stun:example.org"}]'):
+        with pytest.raises(SettingsError, match="LONGTAKE_TURN_SECRET is set, and LONGTAKE_ICE has no TURN server"):
+            from_environment({"LONGTAKE_ICE": ice, "LONGTAKE_TURN_SECRET": "s"})
+
+
+VARIABLES = ("TOKEN", "ICE", "TURN_SECRET", "ORIGINS", "PROXIES", "GRACE", "KEEP_SPEECH")
 VALUES = st.one_of(
     st.text(max_size=80),
     st.from_regex(r"[a-z]{0,6}:?/{0,2}[a-z0-9.:*@/-]{0,30}", fullmatch=True),

@@ -20,21 +20,23 @@ from app.services import Services
 from app.settings import Settings, from_environment
 from streaming.live.device import DeviceThread
 
+LOCAL = "127.0.0.1"
+
 
 @contextmanager
-def serving_tiny_model(data: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
-    """Serve sessions of a tiny model; yield the address."""
+def serving_tiny_model(data: Path, environment: dict[str, str] | None = None, host: str = LOCAL) -> Iterator[str]:
+    """Serve sessions of a tiny model at an address of this machine; yield the server's address."""
     settings: Settings = from_environment(environment or {})
     library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), load=lambda *_: tiny_model())
-    app = server.create(Services(library, data, ice_servers=settings.ice_servers), settings, local=True)
+    app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL)
     port = free_port()
-    web = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="on"))
+    web = uvicorn.Server(uvicorn.Config(app, host, port, log_level="error", lifespan="on"))
     thread = threading.Thread(target=web.run, daemon=True)
     thread.start()
     try:
         while not web.started and thread.is_alive():
             thread.join(0.02)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
     finally:
         web.should_exit = True
         thread.join(15)
