@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.credentials import network_of
 
@@ -25,28 +26,27 @@ MOST_OF_ADDRESS = 128  # simultaneous connections; a page needs at most 7
 MOST_CONNECTIONS = 1000
 SPARE_DESCRIPTORS = 64  # for files, media and the device
 QUIET_SECONDS = 60.0  # between two lines of the log about descriptors
+_open: Counter[str] = Counter()  # connections by address, WebSockets included
 
 
 class BoundedConnection(H11Protocol):
     """Serve one connection as uvicorn does; close it if there are too many or its headers arrive too late."""
 
     proxies: ClassVar[Collection[str]] = ()  # addresses that forward the requests of many clients
-    _open: ClassVar[Counter[str]] = Counter()  # by address
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         """Prepare a connection with uvicorn's arguments."""
         super().__init__(*arguments, **named)
         self._deadline: asyncio.TimerHandle | None = None
         self._address = ""
+        self._upgraded = False  # whether the connection has become a WebSocket, which another object serves
 
     def connection_made(self, transport: Any) -> None:
         """Accept the connection unless there are too many, and start the timer for the first request's headers."""
-        peer = transport.get_extra_info("peername")
-        self._address = network_of(peer[0]) if isinstance(peer, tuple) else "?"
-        self._open[self._address] += 1
+        self._address = _counted(transport)
         super().connection_made(transport)
-        crowded = self._open[self._address] > MOST_OF_ADDRESS and self._address not in self.proxies
-        if crowded or self._open.total() > most_connections():
+        crowded = _open[self._address] > MOST_OF_ADDRESS and self._address not in self.proxies
+        if crowded or _open.total() > most_connections():
             transport.abort()
         else:
             self._expect_headers()
@@ -54,7 +54,7 @@ class BoundedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Handle bytes of a request, and stop or start the timer for headers."""
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._upgraded or (self.cycle is not None and not self.cycle.response_complete):
             self._forget_deadline()
         elif self._deadline is None:
             self._expect_headers()
@@ -62,10 +62,14 @@ class BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting the connection, and end its timer."""
         self._forget_deadline()
-        self._open[self._address] -= 1
-        if self._open[self._address] <= 0:
-            del self._open[self._address]
+        _uncount(self._address)
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Hand the connection to a BoundedSocket, which counts it from now on."""
+        super().handle_websocket_upgrade(event)
+        self._upgraded = True
+        _uncount(self._address)
 
     def _expect_headers(self) -> None:
         self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
@@ -78,6 +82,34 @@ class BoundedConnection(H11Protocol):
     def _give_up(self) -> None:
         log.info("%s: no whole request within %.0f s; the connection is closed", self._address, HEADER_SECONDS)
         self.transport.abort()
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """Serve a WebSocket as uvicorn does, counted among the connections of its address until it ends."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Count the connection."""
+        self._address = _counted(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop counting the connection."""
+        _uncount(self._address)
+        super().connection_lost(exc)
+
+
+def _counted(transport: Any) -> str:
+    """Count one more connection of the transport's address, and return the address."""
+    peer = transport.get_extra_info("peername")
+    address = network_of(peer[0]) if isinstance(peer, tuple) else "?"
+    _open[address] += 1
+    return address
+
+
+def _uncount(address: str) -> None:
+    _open[address] -= 1
+    if _open[address] <= 0:
+        del _open[address]
 
 
 def most_connections() -> int:

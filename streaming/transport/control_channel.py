@@ -6,11 +6,35 @@ import asyncio
 import json
 from collections.abc import Callable
 
+from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.session import Session
 from streaming.transport.commands import ControlError, parse, permitted
 from streaming.transport.events import Event, RefusedEvent
 
 STATUS_EVERY = 0.5  # seconds
+# messages a second, and how many at once; a viewer that only watches has no reason to send any
+MOST_COMMANDS = (100, 300)
+MOST_OF_WATCHER = (5, 20)
+FAREWELL_SECONDS = 0.5  # for the line that says why a connection is closed
+
+
+class MessageRate:
+    """Allow so many messages a second, and a burst of them (a token bucket)."""
+
+    def __init__(self, a_second: float, burst: int, clock: Clock) -> None:
+        """Begin with the whole burst."""
+        self._a_second, self._burst, self._clock = a_second, burst, clock
+        self._left, self._at = float(burst), clock()
+
+    def allows(self) -> bool:
+        """Count one message; return whether it is within the rate."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._a_second) - 1
+        self._at = now
+        if self._left >= 0:
+            return True
+        self._left = 0.0
+        return False
 
 
 class ControlChannel:
@@ -22,6 +46,8 @@ class ControlChannel:
         controls: Callable[[], bool] | None,
         send: Callable[[str], None],
         first_pts: Callable[[], int | None] | None = None,
+        *,
+        clock: Clock = MONOTONIC,
     ) -> None:
         """Send the session's events with `send`, as JSON, beginning with `hello` and `timeline`.
 
@@ -30,12 +56,23 @@ class ControlChannel:
         """
         self._session, self._controls, self._send, self._first_pts = session, controls, send, first_pts
         self._sent = 0
+        self._rate = MessageRate(*(MOST_OF_WATCHER if controls is None else MOST_COMMANDS), clock)
+        self.flooded = asyncio.Event()  # set when more messages came than are allowed: the connection should be closed
         self._stop_listening = session.listen(self._tell)
         self._tell(session.hello(controls=controls is not None))
         self._tell(session.timeline())
 
     def receive(self, message: str | bytes) -> None:
-        """Have the session obey a command, or send the reason why it does not."""
+        """Have the session obey a command, or send the reason why it does not.
+
+        Beyond the allowed rate one refusal is sent, `flooded` is set, and nothing is read any more.
+        """
+        if self.flooded.is_set():
+            return
+        if not self._rate.allows():
+            self.flooded.set()
+            self._tell(RefusedEvent(id=None, why="too many messages; the connection is closed"))
+            return
         try:
             command = parse(message)
             permitted(command, self._controls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from streaming.speech.soundtrack import Samples
 from streaming.transport.camera import CAMERA_CODECS, watch_camera
 from streaming.transport.codecs import Codec, chosen, known
 from streaming.transport.connection import WebRtcConnection
-from streaming.transport.control_channel import ControlChannel
+from streaming.transport.control_channel import FAREWELL_SECONDS, ControlChannel
 from streaming.transport.offer import NotAnswerableError, Offer, OfferError, Section, Use
 from streaming.transport.tracks import PacketTrack, send_sound, send_video
 
@@ -147,6 +148,13 @@ class Peer(WebRtcConnection):
         self._channel = ControlChannel(self.session, self._controls, send, self._first_pts)
         channel.on("message", self._channel.receive)
         self._spawn(self._channel.tell_status())
+        self._spawn(self._close_when_flooded(self._channel))
+
+    async def _close_when_flooded(self, channel: ControlChannel) -> None:
+        await channel.flooded.wait()
+        log.info("a viewer sent too many messages and is disconnected")
+        await asyncio.sleep(FAREWELL_SECONDS)
+        await self.close()
 
     def _first_pts(self) -> int | None:
         return self._track.first_pts if self._track is not None else None

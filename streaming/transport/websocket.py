@@ -38,12 +38,15 @@ class SocketViewer:
     async def run(self) -> None:
         """Serve until the session is over or the viewer has left, then close the socket."""
         work = [self._send_film(), self._send_messages(), self._channel.tell_status(), self._receive()]
+        code, reason = 1000, ""
         if self._session.playout.sound is not None:
             work.append(self._collect_sound())
         tasks = [asyncio.create_task(w) for w in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._session.over:
+            if self._channel.flooded.is_set():
+                code, reason = 1008, "too many messages"
+            if self._session.over or self._channel.flooded.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._messages.join(), FAREWELL_SECONDS)
         finally:
@@ -55,7 +58,7 @@ class SocketViewer:
                 if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
                     log.info("a stream ended: %r", result)
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self._socket.close()
+                await self._socket.close(code, reason)
 
     def _send(self, text: str) -> None:
         if not self._messages.full():
@@ -97,5 +100,5 @@ class SocketViewer:
             sound.leave(viewer)
 
     async def _receive(self) -> None:
-        while True:
+        while not self._channel.flooded.is_set():
             self._channel.receive(await self._socket.receive_text())

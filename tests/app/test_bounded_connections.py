@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import uvicorn
 from studio_app import studio
+from websockets.asyncio.client import connect
 
 from app import bounded_connections, security
-from app.bounded_connections import BoundedConnection, DescriptorErrors, most_connections
+from app.bounded_connections import BoundedConnection, BoundedSocket, DescriptorErrors, most_connections
 from app.listening import bound
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -25,7 +26,9 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 async def listening(app: Any) -> AsyncIterator[int]:
     """Serve an application as `longtake serve` does, and give its port."""
     (socket,) = bound("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, http=BoundedConnection, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http=BoundedConnection, ws=BoundedSocket, log_config=None, lifespan="off")
+    )
     serving = asyncio.create_task(server.serve([socket]))
     try:
         yield socket.getsockname()[1]
@@ -116,6 +119,30 @@ async def test_one_address_has_a_bounded_number_of_connections_and_gets_them_bac
         async with asyncio.timeout(5):
             while b"200 OK" not in await answer_to(port, closing):
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.asyncio
+async def test_a_web_socket_outlives_the_time_for_headers_and_is_counted_until_it_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 3)
+
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    async with listening(echo) as port:
+        for _ in range(3):  # places are given back
+            sockets = [await connect(f"ws://127.0.0.1:{port}") for _ in range(3)]
+            assert await answer_to(port, REQUEST) == b""
+            await asyncio.sleep(0.4)
+            for socket in sockets:
+                await socket.send("still here")
+                assert await socket.recv() == "still here"
+                await socket.close()
 
 
 def test_connections_leave_descriptors_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

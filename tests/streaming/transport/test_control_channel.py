@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sessions import running, until
 
-from streaming.transport.control_channel import ControlChannel
+from streaming.live.clock import MonotonicClock
+from streaming.transport.control_channel import MOST_COMMANDS, MOST_OF_WATCHER, ControlChannel
 
 pytestmark = pytest.mark.asyncio
 
@@ -84,3 +86,37 @@ async def test_the_status_has_the_first_packets_pts_only_where_it_is_asked_for(f
         assert "first_pts" not in status
         assert "state" not in status  # an avatar's
         assert next(e for e in counted.sent if e["type"] == "status")["first_pts"] == first_pts
+
+
+class HeldClock(MonotonicClock):
+    """Show a time that only the test changes."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("controls", "most"), [(None, MOST_OF_WATCHER), (lambda: True, MOST_COMMANDS)])
+async def test_more_messages_than_are_allowed_get_one_answer_and_are_not_read(
+    controls: Callable[[], bool] | None, most: tuple[int, int]
+) -> None:
+    a_second, burst = most
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        viewer, clock = Connection(), HeldClock()
+        channel = ControlChannel(session, controls, viewer.send, clock=clock)
+        for _ in range(burst):
+            channel.receive("{}")
+        for _ in range(3 * a_second):  # a steady stream at the allowed rate goes on
+            clock.now += 1.01 / a_second
+            channel.receive("{}")
+        assert not channel.flooded.is_set()
+        answered = len(viewer.sent)
+        for _ in range(1000):
+            channel.receive("{}")
+        assert channel.flooded.is_set()
+        assert [event["why"] for event in viewer.sent[answered:]][-1:] == [
+            "too many messages; the connection is closed"
+        ]
+        assert len(viewer.sent) - answered <= 5  # a few are left of the steady stream

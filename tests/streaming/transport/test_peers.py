@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiortc import RTCIceTransport, RTCPeerConnection
+from aiortc import RTCIceTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError
 from clocks import turn
 from sessions import async_test, running, until
@@ -113,3 +114,22 @@ async def test_an_error_in_a_task_of_aiortc_is_taken_when_a_peer_leaves_early(mo
         await page.close()
     gc.collect()
     assert reported == []
+
+
+@async_test
+async def test_a_watcher_that_floods_its_data_channel_is_disconnected() -> None:
+    async with running() as (session, _):
+        page, peer = RTCPeerConnection(), peers.Peer(session)
+        page.addTransceiver("video", direction="recvonly")
+        channel, heard = page.createDataChannel("control"), list[str]()
+        channel.on("message", lambda text: heard.append(json.loads(text).get("why")))
+        await page.setLocalDescription(await page.createOffer())
+        answer = await peer.answer(str(page.localDescription.sdp))
+        await page.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await until(lambda: channel.readyState == "open")
+        for _ in range(200):
+            channel.send("{}")
+        await until(peer.gone.is_set)
+        assert "too many messages; the connection is closed" in heard
+        assert not session.over
+        await page.close()

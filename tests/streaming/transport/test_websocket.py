@@ -19,6 +19,7 @@ from streaming.live.device import DeviceThread
 from streaming.live.session import Session
 from streaming.media.h264 import LiveEncoder
 from streaming.speech.avatar import Avatar
+from streaming.transport.control_channel import MOST_OF_WATCHER
 from streaming.transport.websocket import SocketViewer
 
 pytestmark = pytest.mark.asyncio
@@ -46,8 +47,8 @@ class SlowSocket:
         await asyncio.Event().wait()
         return ""
 
-    async def close(self) -> None:
-        """Close."""
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed = code, reason
 
 
 async def test_sound_does_not_pile_up_while_a_socket_takes_no_film() -> None:
@@ -93,3 +94,25 @@ async def test_a_viewer_is_told_that_the_session_has_ended_before_its_socket_clo
     await viewing
     assert [text["type"] for text in socket.texts][:2] == ["hello", "timeline"]
     assert socket.texts[-1]["phase"] == "ended"
+
+
+async def test_a_flood_of_messages_ends_with_one_line_and_a_closed_socket() -> None:
+    class Flooding(SlowSocket):
+        received = 0
+
+        async def receive_text(self) -> str:
+            self.received += 1
+            await turn()
+            return '{"id": 1, "type": "pause"}'
+
+    socket = Flooding(mute=True)
+    slow: Any = socket
+    async with running() as (session, _):
+        viewing = asyncio.create_task(SocketViewer(slow, session, None).run())
+        await until(lambda: socket.received > MOST_OF_WATCHER[1])
+        socket.may_send.set()
+        await viewing
+        assert not session.over
+    assert socket.closed == (1008, "too many messages")
+    assert socket.texts[-1]["why"] == "too many messages; the connection is closed"
+    assert socket.received < 3 * MOST_OF_WATCHER[1]
