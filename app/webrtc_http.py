@@ -74,20 +74,23 @@ def connection(services: Services, session: str, resource: str, kind: type[WebRt
 
 
 async def patch(request: Request, found: WebRtcConnection) -> Response:
-    """Add the candidates in the body of a request to a connection (RFC 9725, section 4.3).
+    """Add the candidates in the body of a request to a connection, or restart its ICE (RFC 9725, section 4.3).
 
-    Errors: 415 for another content type, 428 without If-Match, 412 for another ICE session, 422 for an ICE restart,
-    which this server does not support: the client has to send a new offer.
+    A restart is answered with an SDP fragment and a new ETag. Errors: 415 for another content type, 428 without
+    If-Match, 412 for another ICE session, 422 for a restart that is not possible: the client has to send a new offer.
     """
     if media_type(request) != FRAGMENT:
         raise HTTPException(415, f"send the candidates with the content type {FRAGMENT}", {"Accept-Patch": FRAGMENT})
     asked = request.headers.get("if-match")
     if asked is None:
         raise HTTPException(428, "send If-Match with the ETag of the answer")
-    if asked.strip() not in (found.etag, "*"):
+    if asked.strip() not in (found.etag, "*", '"*"'):  # RFC 9725 writes the star in quotes
         raise HTTPException(412, "If-Match names another ICE session than the connection has")
+    fragment = (await request.body()).decode("utf-8", "replace")
     try:
-        await found.trickle((await request.body()).decode("utf-8", "replace"))
+        if found.restarts(fragment):
+            return Response(await found.restart(fragment), 200, {"ETag": found.etag}, FRAGMENT)
+        await found.trickle(fragment)
     except RestartError as e:
         raise HTTPException(422, str(e)) from None
     return Response(status_code=204, headers={"ETag": found.etag})

@@ -63,12 +63,13 @@ async def whip_options(session: str, services: ServicesOf) -> Response:
     "/whip/{session}/{resource}",
     status_code=204,
     response_class=Response,
+    responses=file_of(webrtc_http.FRAGMENT, 200),
     openapi_extra=dict(body_of(webrtc_http.FRAGMENT)),
 )
 async def trickle(
     session: str, resource: str, request: Request, hosted: PublishingSession, services: ServicesOf
 ) -> Response:
-    """Add ICE candidates that the camera found after its offer."""
+    """Add ICE candidates that the camera found after its offer, or restart ICE."""
     return await webrtc_http.patch(request, _camera(services, session, resource))
 
 

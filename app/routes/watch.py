@@ -63,10 +63,11 @@ async def whep_options(hosted: WatchedSession, services: ServicesOf) -> Response
     "/whep/{session}/{resource}",
     status_code=204,
     response_class=Response,
+    responses=file_of(webrtc_http.FRAGMENT, 200),
     openapi_extra=dict(body_of(webrtc_http.FRAGMENT)),
 )
 async def trickle(session: str, resource: str, request: Request, services: ServicesOf) -> Response:
-    """Add ICE candidates that the player found after its offer."""
+    """Add ICE candidates that the player found after its offer, or restart ICE."""
     return await webrtc_http.patch(request, webrtc_http.connection(services, session, resource, Peer))
 
 

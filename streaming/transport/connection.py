@@ -14,11 +14,14 @@ from weakref import WeakSet
 
 import aioice
 import aiortc
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aioice import Candidate
+from aiortc import RTCConfiguration, RTCIceTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
 from streaming.live.session import Session
-from streaming.transport.offer import Offer, OfferError, Use
+from streaming.transport.candidates import Candidates
+from streaming.transport.ice_restart import RestartableIce, fragment_of
+from streaming.transport.offer import Offer, OfferError, Section, Use
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ _LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (aior
 
 
 class RestartError(OfferError):
-    """Refuse to restart ICE, which aiortc cannot do (RFC 9725, section 4.3.3)."""
+    """Refuse to restart ICE (RFC 9725, section 4.3.3)."""
 
 
 class WebRtcConnection:
@@ -38,8 +41,10 @@ class WebRtcConnection:
         self.session = session
         self.connection = RTCPeerConnection(ice or RTCConfiguration(iceServers=[]))
         self.gone = asyncio.Event()
-        self.etag = f'"{secrets.token_hex(8)}"'  # of the ICE session (RFC 9725, section 4.3.1)
+        self.etag = _etag()  # of the ICE session
         self._offer: Offer | None = None
+        self._ice: RestartableIce | None = None  # of the one transport; None where sections have one each
+        self._ice_names: set[str] = set()  # ice-ufrag of the peer's ICE session
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: WeakSet[asyncio.Task[Any]] = WeakSet()  # tasks of aiortc whose errors are collected
 
@@ -57,8 +62,36 @@ class WebRtcConnection:
     def left(self) -> None:
         """Do what follows from the end of the connection; called once, before it is closed."""
 
+    def restarts(self, fragment: str) -> bool:
+        """Return whether an SDP fragment belongs to another ICE session than the connection's."""
+        return bool(self._ice_names) and any(name not in self._ice_names for name in _values(fragment, "ice-ufrag"))
+
+    async def restart(self, fragment: str) -> str:
+        """Begin the ICE session of an SDP fragment, and return the fragment that answers it; then connect.
+
+        Media go on over the former ICE session until the new one is connected, or if it never is. RestartError if
+        sections have transports of their own or the connection is not connected, OfferError for a bad fragment.
+        """
+        offer, ice = self._offer, self._ice
+        if offer is None or ice is None or self.connection.connectionState != "connected":
+            raise RestartError("ICE is restarted only while connected, with one transport for all sections (BUNDLE)")
+        names, passwords = set(_values(fragment, "ice-ufrag")), set(_values(fragment, "ice-pwd"))
+        if len(names) != 1 or len(passwords) != 1:
+            raise OfferError("an ICE restart has one ice-ufrag and one ice-pwd")
+        try:
+            made = await ice.restart(*names, *passwords)
+        except ValueError as e:
+            raise OfferError(str(e)) from None
+        self.etag, self._ice_names, offer.candidates = _etag(), names, Candidates()
+        await self.trickle(fragment)
+        self._spawn(self._take_over(ice, made))
+        place = offer.carrier() or offer.sections[0]
+        section = [f"m={place.kind} 9 {place.protocol} {place.formats[0]}", *([f"a=mid:{place.mid}"] * bool(place.mid))]
+        group = [f"a=group:BUNDLE {' '.join(offer.bundle)}"] if offer.bundle else []
+        return fragment_of(made, [*group, *section])
+
     async def trickle(self, fragment: str) -> None:
-        """Add the candidates of an SDP fragment (RFC 8840); RestartError if it begins another ICE session.
+        """Add the candidates of an SDP fragment (RFC 8840) of the present ICE session.
 
         OfferError if the fragment is not valid. Candidates that cannot be used are left out, as those of an offer are.
         """
@@ -66,11 +99,8 @@ class WebRtcConnection:
         if offer is None or self.gone.is_set():
             raise OfferError("this connection has no answer yet, or has ended")
         place = offer.carrier() or offer.sections[0]
-        own = {section.value("ice-ufrag") for section in offer.sections}
         for line in (text.strip() for text in fragment.splitlines()):
             attribute, _, value = line.partition(":")
-            if attribute == "a=ice-ufrag" and value not in own:
-                raise RestartError("this server does not restart ICE; close this connection and offer a new one")
             if attribute == "a=mid":
                 found = offer.section(value)
                 if found is None:
@@ -78,13 +108,25 @@ class WebRtcConnection:
                 place = found
             elif attribute == "a=candidate":
                 for usable in offer.candidates.usable([value]):
-                    candidate = candidate_from_sdp(usable)
-                    candidate.sdpMid = place.name
-                    await self.connection.addIceCandidate(candidate)
+                    await self._add(usable, place)
             elif attribute == "a=end-of-candidates" and not offer.candidates.ignored:
                 await self.connection.addIceCandidate(None)
             elif line and not re.match(r"[a-z]=", line):
                 raise OfferError("this is not an SDP fragment with candidates")
+
+    async def _add(self, candidate: str, place: Section) -> None:
+        """Add a candidate to the transport of a section, or to that of all sections."""
+        if self._ice is not None:
+            await self._ice.add_remote_candidate(Candidate.from_sdp(candidate))
+            return
+        described = candidate_from_sdp(candidate)
+        described.sdpMid = place.name
+        await self.connection.addIceCandidate(described)
+
+    async def _take_over(self, ice: RestartableIce, made: aioice.Connection) -> None:
+        """Go on over a restarted ICE session once it is connected."""
+        if await ice.take_over(made, CONNECTED_WITHIN):
+            log.info("ICE was restarted")
 
     async def _answer(self, offer: Offer, uses: Mapping[int, Use]) -> str:
         """Return the answer to an offer of which these sections are used, by their numbers; then connect.
@@ -94,6 +136,8 @@ class WebRtcConnection:
         self._offer = offer
         self.connection.on("connectionstatechange", self._state_changed)
         uses = dict(uses)
+        for transceiver in self.connection.getTransceivers():
+            RestartableIce.of(transceiver.receiver.transport.transport)
         try:
             told = RTCSessionDescription(offer.for_aiortc(uses), "offer")
             await self.connection.setRemoteDescription(told)
@@ -107,8 +151,17 @@ class WebRtcConnection:
             raise OfferError("this SDP offer cannot be answered") from e
         if self.gone.is_set():
             raise OfferError("the session has ended")
+        self._ice_names = {use.section.value("ice-ufrag") for use in uses.values()}
+        transports = self._transports()
+        self._ice = RestartableIce.of(*transports) if len(transports) == 1 else None
         self._spawn(self._leave_unless_connected())
         return offer.answer(self.connection.localDescription.sdp, uses)
+
+    def _transports(self) -> set[RTCIceTransport]:
+        """Return the transports of all sections; those of a bundle share one."""
+        found = {t.receiver.transport.transport for t in self.connection.getTransceivers()}
+        channel = self.connection.sctp
+        return found if channel is None else {*found, channel.transport.transport}
 
     async def _state_changed(self) -> None:
         self._collect_errors()
@@ -141,6 +194,15 @@ class WebRtcConnection:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the connection of a viewer lost a part: %r", error)
+
+
+def _values(fragment: str, attribute: str) -> list[str]:
+    return re.findall(rf"^a={attribute}:(\S+)", fragment, re.MULTILINE)
+
+
+def _etag() -> str:
+    """Return a new entity tag of an ICE session (RFC 9725, section 4.3.1)."""
+    return f'"{secrets.token_hex(8)}"'
 
 
 def _note_error(task: asyncio.Task[Any]) -> None:

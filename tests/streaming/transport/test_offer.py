@@ -13,6 +13,7 @@ from sessions import async_test, running
 
 from streaming.transport.camera import CameraPeer
 from streaming.transport.candidates import MOST_CANDIDATES
+from streaming.transport.connection import RestartError
 from streaming.transport.offer import MOST_SECTIONS, NotAnswerableError, Offer, OfferError
 from streaming.transport.peers import Peer
 
@@ -244,8 +245,10 @@ async def test_candidates_that_come_later_are_added_to_their_section_and_count_w
         head = f"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=video 9 {RTP} 0\r\na=mid:film\r\n"
         await peer.trickle(head + "\r\n".join(candidate(f"198.51.100.{i}") for i in range(1, 40)))
         assert len(ice.getRemoteCandidates()) == MOST_CANDIDATES
-        with pytest.raises(OfferError, match="restart"):
-            await peer.trickle(head.replace("abcd", "efgh"))
+        assert not peer.restarts(head)
+        assert peer.restarts(head.replace("abcd", "efgh"))
+        with pytest.raises(RestartError, match="only while connected"):
+            await peer.restart(head.replace("abcd", "efgh"))
         with pytest.raises(OfferError, match="mid"):
             await peer.trickle("a=mid:other\r\n" + candidate("192.0.2.3"))
         with pytest.raises(OfferError, match="fragment"):
