@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.cache_shape import AnchorPolicy, ReferenceRule
+from models.cue import StartBy
 from models.errors import ErrorKind, UserError
-from models.rollout_config import RolloutConfig
+from models.rollout_config import RolloutConfig, StrengthRange
 from models.sampler import Schedule
 
 
@@ -94,6 +95,7 @@ POCKET = Entry(
         first_schedule=Schedule.warped((1000, 900, 750, 500), shift=1.0),
         prediction="x0",
         anchor=AnchorPolicy.TRAILING,
+        strength=StrengthRange(0.5, 0.65, 0.55),
     ),
     fps=16,
     size=(256, 256),
@@ -154,7 +156,13 @@ LONGLIVE = Entry(
     text="umt5",
     codec="wan",
     rollout=RolloutConfig(
-        chunk=3, window=12, sink=3, schedule=FOUR_STEPS, prediction="velocity", anchor=AnchorPolicy.FIXED
+        chunk=3,
+        window=12,
+        sink=3,
+        schedule=FOUR_STEPS,
+        prediction="velocity",
+        anchor=AnchorPolicy.FIXED,
+        start_by=StartBy.PREFIX,  # its weights have seen no latent held in place
     ),
     fps=16,
     size=(832, 480),
@@ -173,7 +181,13 @@ SELF_FORCING = Entry(
     text="umt5",
     codec="wan",
     rollout=RolloutConfig(
-        chunk=3, window=21, sink=0, schedule=FOUR_STEPS, prediction="velocity", anchor=AnchorPolicy.FIXED
+        chunk=3,
+        window=21,
+        sink=0,
+        schedule=FOUR_STEPS,
+        prediction="velocity",
+        anchor=AnchorPolicy.FIXED,
+        start_by=StartBy.PREFIX,
     ),
     fps=16,
     size=(832, 480),

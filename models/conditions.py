@@ -1,4 +1,4 @@
-"""Give a take latents that it does not draw: a prefix that it goes on behind, an image that it stays true to."""
+"""Give a take latents that it does not draw: an image or a film that it begins with, an image that it stays true to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from models.codecs.codec import Codec
-from models.cue import CueError, Reference
+from models.cue import CueError, Reference, Start, StartBy
 from models.recache import commit, write_cache
 from models.rollout_config import RolloutConfig
 from models.state import TakeState
+from models.time_grid import FRAMES_PER_LATENT, TimeGrid
 from models.transformer import Transformer
 
 
@@ -36,6 +37,54 @@ def prefill(
         state.append(latents[:, :, at : at + n], part, config.window)
         commit(transformer, state)
     state.prefix = stop
+
+
+def begin_with(config: RolloutConfig, codec: Codec, state: TakeState, start: Start) -> None:
+    """Have a take, or the scene that begins with the next chunk, begin with an image or go on from a film.
+
+    A pinned image is the first latent of the next chunk. Otherwise the pictures become whole chunks that are given
+    instead of drawn: of a film as many as its end fills, up to what a chunk can see; an image or a film that is shorter
+    than a chunk stands still for one. CueError if the pictures are not of the take's size, or if the model cannot.
+    """
+    if config.reference is not None:
+        raise CueError("this model stays true to an image: give it as its reference, not as a start")
+    if (start.width, start.height) != state.size:
+        raise CueError(
+            f"the pictures are {start.width}x{start.height}, the take {state.size[0]}x{state.size[1]}: scale them"
+        )
+    pixels = torch.frombuffer(bytearray(start.pixels), dtype=torch.uint8)
+    frames = pixels.view(-1, start.height, start.width, 3)
+    by = StartBy.PREFIX if start.frames > 1 else start.by or config.start_by
+    state.pinned = state.given = None  # of another start that lands on the same chunk
+    n = 1
+    if by is StartBy.PREFIX:
+        most = config.window - config.chunk
+        n = _whole_chunks(config.grid, state.index, latents_of(start.frames), most)
+        wanted = FRAMES_PER_LATENT * (n - 1) + 1
+        frames = torch.cat([frames[:1].expand(max(0, wanted - len(frames)), -1, -1, -1), frames[-wanted:]])
+    stream = codec.encode_stream()
+    parts = [frames[:1], *frames[1:].split(FRAMES_PER_LATENT)] if n > 1 else [frames]
+    latents = torch.cat([stream.encode(part) for part in parts], 2).to(state.cache.device)
+    latents = latents.expand(len(state.seeds), -1, -1, -1, -1)
+    if by is StartBy.PIN:
+        state.pinned = latents
+        return
+    state.given, state.given_to = latents, state.index + n
+    if state.index == 0:
+        state.prefix = n
+
+
+def latents_of(frames: int) -> int:
+    """Return how many latents a stream of so many frames fills."""
+    return 1 + (frames - 1) // FRAMES_PER_LATENT
+
+
+def _whole_chunks(grid: TimeGrid, index: int, available: int, most: int) -> int:
+    """Return the latents of as many chunks from `index` on as there are latents for, at least those of one chunk."""
+    n = grid.length(index)
+    while (longer := n + grid.length(index + n)) <= min(available, most):
+        n = longer
+    return n
 
 
 def check_drive(transformer: Transformer, drive: Tensor | None) -> None:

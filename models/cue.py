@@ -11,10 +11,11 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from models.cache_shape import AnchorPolicy
+from models.errors import UserError
 from models.text.emphasis import parse_emphasis
 
 
-class CueError(ValueError):
+class CueError(UserError, ValueError):
     """Report a cue that a model cannot follow."""
 
 
@@ -25,6 +26,14 @@ class OnSwitch(StrEnum):
     FLUSH = "flush"  # keep sink and newest latent
     NONE = "none"  # keep the old keys
     CLEAR = "clear"  # forget
+    RECALL = "recall"  # bring back the scene whose prompt means the same, or else recache
+
+
+class StartBy(StrEnum):
+    """Name how a take begins with an image."""
+
+    PIN = "pin"  # the first latent is the image, and is held in place while the first chunk is denoised
+    PREFIX = "prefix"  # the first chunk is the image standing still
 
 
 class SinkOnSwitch(StrEnum):
@@ -122,6 +131,85 @@ class Recache:
     """
 
 
+@dataclass(frozen=True)
+class Start:
+    """Begin with given pictures, at a take's start or as a new scene: an image, or the end of a film to go on from.
+
+    The pictures are RGB [frames, H, W, 3] uint8 as bytes, of the take's size. Several are a film, which stands at the
+    beginning of what is drawn; a single one is an image, for which `by` says how (None: as the model does it).
+    """
+
+    pixels: bytes = field(repr=False)
+    width: int
+    height: int
+    by: StartBy | None = None
+
+    def __post_init__(self) -> None:
+        if not self.pixels or len(self.pixels) % (3 * self.width * self.height):
+            raise ValueError(f"{len(self.pixels)} bytes are not whole pictures of {self.width}x{self.height}")
+        if self.frames > 1 and self.by is StartBy.PIN:
+            raise ValueError("a film is gone on from as a prefix; only an image can be pinned")
+
+    @property
+    def frames(self) -> int:
+        """Return how many pictures there are."""
+        return len(self.pixels) // (3 * self.width * self.height)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Name the part of a picture that is drawn, while the source stays around it: a digit, 1 or 0, for each cell.
+
+    A cell is what one place of a latent stands for; cells are listed row by row.
+    """
+
+    cells: str = field(repr=False)
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        if len(self.cells) != self.rows * self.columns or not set(self.cells) <= {"0", "1"}:
+            raise ValueError(f"a region has {self.rows}x{self.columns} cells of 0 or 1")
+        if "1" not in self.cells:
+            raise ValueError("a region leaves something to be drawn")
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Follow a film or a camera from here on, or change how the present one is followed.
+
+    `source` names it (None: the present one), and `strength` says how far the picture may leave it, from 0 to 1 (None:
+    as it is, or as the model has it). A source that begins anew has no region unless one is given.
+    """
+
+    source: str | None = None
+    strength: float | None = None
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ValueError(f"strength is more than 0 and at most 1, not {self.strength}")
+
+
+@dataclass(frozen=True)
+class Unfollow:
+    """Follow no film and no camera any more."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Bring back the scene that stood at latent `latent`, as it was at its end: its last chunks become the past.
+
+    The take goes on under the prompt of that scene, unless another one lands with it.
+    """
+
+    latent: int
+
+    def __post_init__(self) -> None:
+        if self.latent < 0:
+            raise ValueError(f"recall names a latent of the take, not {self.latent}")
+
+
 class Invalidates(Enum):
     """Name what a new value of a setting makes useless."""
 
@@ -177,10 +265,11 @@ class Parameter:
         return SETTINGS[self.name].invalidates
 
 
-Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache
+Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache | Start | Follow | Unfollow | Recall
 
-RESERVED = {  # cues that the words of a take already have a place for
-    "start_image": "a take that starts from an image",
-    "video": "a take that continues a video",
-    "v2v": "video to video",
+OTHER_WORDS = {  # of other programs, for what a cue of ours has another word for
+    "start_image": "start: picture.png",
+    "image": "start: picture.png",
+    "video": "start: clip.mp4 goes on from a film, source: clip.mp4 follows it",
+    "v2v": "source: clip.mp4",
 }

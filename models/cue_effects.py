@@ -5,27 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from models import archive, source
 from models.cache_shape import AnchorPolicy
-from models.cue import Cue, Cut, Hush, Invalidates, OnSwitch, Parameter, Prompt, Seed, SinkOnSwitch
+from models.cue import (
+    Cue,
+    Cut,
+    Follow,
+    Hush,
+    Invalidates,
+    OnSwitch,
+    Parameter,
+    Prompt,
+    Recall,
+    Seed,
+    SinkOnSwitch,
+    Start,
+    Unfollow,
+)
 from models.prompt_memory import PromptMemory
+from models.rollout_config import RolloutConfig
 from models.state import Blend, TakeState
 
 
-def apply(state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> bool:
+def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> bool:
     """Apply cues to the state; return whether the cache holds latents that were written under another prompt.
 
-    A blend that is under way moves on by one part. References are not applied here (`models.conditions`).
+    A blend that is under way moves on by one part. The pictures of a reference or a start are not applied here
+    (`models.conditions`), and neither is a recall's scene (`models.recall`). CueError if a cue cannot be followed.
     """
     changed = False
+    if ends_scene(state, cues):
+        archive.end_scene(state)
     for cue in cues:
         match cue:
             case Prompt():
                 changed = _prompt(state, cue, prompts) or changed
             case Cut():
-                state.cache.clear(state.index)
-                state.codec.reset(hold=state.index > 0)
-                state.forget_latents()
-                state.knot = None
+                begin_scene(state)
+            case Start():
+                if state.index:
+                    begin_scene(state)
+            case Follow():
+                state.source = source.followed(config, state.source, cue, state.index)
+            case Unfollow():
+                state.source = None
             case Hush():
                 state.knot = None
             case Seed(seed):
@@ -37,6 +60,20 @@ def apply(state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> bool:
         state.text, changed = prompts.embedded(*moved.mixed()), True
         state.blend = moved if moved.done < moved.chunks else None
     return changed and bool(state.recent)
+
+
+def ends_scene(state: TakeState, cues: Sequence[Cue]) -> bool:
+    """Return whether these cues, landing on the next chunk, begin another scene."""
+    prompts = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues)
+    return prompts or any(isinstance(cue, Cut | Start | Recall) for cue in cues)
+
+
+def begin_scene(state: TakeState) -> None:
+    """Drop the past, as a cut does: the next chunk becomes the sink, and its first latent is held for four frames."""
+    state.cache.clear(state.index)
+    state.codec.reset(hold=state.index > 0)
+    state.forget_latents()
+    state.knot = state.pinned = state.given = None
 
 
 def _prompt(state: TakeState, cue: Prompt, prompts: PromptMemory) -> bool:

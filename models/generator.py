@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from models import conditions, cue_effects, knot, recache, sampler
+from models import archive, conditions, cue_effects, knot, pin, recache, recall, sampler, source
 from models.cache import REFERENCE, RingCache
 from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.cue import Cue, CueError, Recache, Reference
+from models.cue import Cue, CueError, Prompt, Recache, Reference, Start
 from models.errors import UserError
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.sampler import Schedule
 from models.snapshots import Snapshot, restore_into, snapshot_of
+from models.source import Footage, Given
 from models.state import TakeState
 from models.transformer import TextState, Transformer, masks, with_mask
 
@@ -108,11 +109,14 @@ class Generator:
         cues: Sequence[Cue] = (),
         drive: Tensor | None = None,
         before_step: Callable[[], None] = lambda: None,
+        footage: Footage | None = None,
     ) -> Tensor:
         """Apply the cues and draw the next chunk: clean latents [batch, C, chunk, h, w] float32, ready to be decoded.
 
-        `drive` [batch, chunk + knot, T, features] moves it, in a model that is driven. An exception from `before_step`
-        gives the chunk up; the state is then good for nothing, and the take goes on from a snapshot.
+        `drive` [batch, chunk + knot, T, features] moves it, in a model that is driven; `footage` has the frames of the
+        source that is followed. While latents of a start are given, they are the next chunk and nothing is drawn. An
+        exception from `before_step` gives the chunk up; the state is then good for nothing, and the take goes on from a
+        snapshot.
         """
         self.apply_cues(state, cues)
         if state.text is None:
@@ -120,13 +124,30 @@ class Generator:
         if self.config.reference and REFERENCE not in state.cache.anchors:
             raise CueError("this model needs an image to stay true to before its first chunk")
         conditions.check_drive(self.transformer, drive)
-        n = self.config.grid.length(state.index)
-        x = self.denoise(state, state.text, state.cache.begin(state.index, n), state.cache, drive, None, before_step)
-        state.cache.end()
-        x, state.disagreement = self.fuse_knot(state, x)
-        x, state.knot = x[:, :, :n], x[:, :, n:] if self.config.knot else None
+        n, number = self.config.grid.length(state.index), self.config.grid.number(state.index)
+        followed = self._followed(state, n, footage)
+        if state.given is not None:
+            x, rest = state.given[:, :, :n], state.given[:, :, n:]
+            state.given, state.disagreement = rest if rest.shape[2] else None, None
+        else:
+            rotation = state.cache.begin(state.index, n)
+            x = self.denoise(state, state.text, rotation, state.cache, drive, None, before_step, followed)
+            state.cache.end()
+            x, state.disagreement = self.fuse_knot(state, x)
+            x, state.knot = x[:, :, :n], x[:, :, n:] if self.config.knot else None
+            state.pinned = None
         state.append(x, drive, self.config.window)
+        archive.keep_chunk(state, number)
         return x
+
+    def _followed(self, state: TakeState, latents: int, footage: Footage | None) -> Given | None:
+        """Return what the source gives for the next chunk; None if none is followed."""
+        if state.source is None:
+            return None
+        if footage is None:
+            raise CueError(f"the take follows {state.source.source}, whose frames are not there")
+        state.source, given = source.given(self.codec, state.source, state.index, latents, footage)
+        return given
 
     def denoise(
         self,
@@ -137,18 +158,26 @@ class Generator:
         drive: Tensor | None = None,
         steps: int | None = None,
         before_step: Callable[[], None] = lambda: None,
+        followed: Given | None = None,
     ) -> Tensor:
         """Return the next chunk and its knot after the first `steps` steps, [batch, C, chunk + knot, h, w]; None: all.
 
-        Where gradients are asked for, only the last of these steps carries them.
+        Given latents are held in place at every step: the knot, an image that the chunk begins with, and the source
+        outside a region. A chunk that follows a source starts from it. Where gradients are asked for, only the last of
+        these steps carries them.
         """
         sigmas, gradients = self._schedule(state).sigmas[:steps], torch.is_grad_enabled()
         x = noise = self.noise(state, 0)
+        pins = pin.pins_of(state.pinned, followed, x)
+        if followed is not None:
+            sigmas = source.started(sigmas, followed.strength)
+            x = sampler.renoised(pin.lengthened(followed.latents, x), noise, sigmas[0])
         given = 0 if state.knot is None else state.knot.shape[2]
         for step, sigma in enumerate(sigmas, 1):
             before_step()
             if state.knot is not None:
                 x = knot.pin(x, state.knot, noise, 0.0 if masks(self.transformer) else sigma)
+            x = pin.held(pins, x, noise, sigma)
             latents, timestep = with_mask(self.transformer, x, given), torch.tensor([1000 * sigma], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
                 prediction = self.transformer(latents, timestep, text, rotation, cache, drive=drive)
@@ -157,7 +186,7 @@ class Generator:
             if step < len(sigmas):
                 noise = self.noise(state, step)
                 x = sampler.renoised(x, noise, sigmas[step])
-        return x
+        return pin.kept(pins, x)
 
     def fuse_knot(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fuse the first latents of a denoised chunk with the knot that it started from; return both and how far apart.
@@ -184,7 +213,7 @@ class Generator:
 
     def _schedule(self, state: TakeState) -> Schedule:
         """Return the steps of the next chunk: where nothing was drawn before it, a model may need more of them."""
-        first = state.index == max(state.prefix, state.cache.origin)
+        first = state.index == max(state.prefix, state.given_to, state.cache.origin)
         return self.config.first_schedule if first and self.config.first_schedule else self.config.schedule
 
     # -- between chunks ------------------------------------------------------------------------------------------
@@ -201,16 +230,24 @@ class Generator:
         A pending commit runs first, under the prompt and the settings that its chunk was drawn with, unless the cues
         make it useless: its keys and values are then the same whether it ran at once or only now.
         """
+        asked = recall.asked(self.config, state, cues)
+        scene = asked or recall.implied(self.config, state, cues, self._prompts)
         if not recache.replaces_commit(state, cues):
             recache.commit(self.transformer, state)
-        stale = cue_effects.apply(state, cues, self._prompts)
-        if any(isinstance(cue, Recache) for cue in cues):
+        stale = cue_effects.apply(self.config, state, cues, self._prompts)
+        if scene is not None:
+            own = not any(isinstance(cue, Prompt) for cue in cues)
+            recall.bring_back(self.config, self.transformer, state, scene, self._prompts if own else None)
+            stale = False
+        elif any(isinstance(cue, Recache) for cue in cues):
             recache.renew(self.transformer, state)
         if stale:
             recache.switch(self.config, self.transformer, state)
         for cue in cues:
             if isinstance(cue, Reference):
                 self.set_reference(state, conditions.encode_reference(self.config, self.codec, state, cue))
+            elif isinstance(cue, Start):
+                conditions.begin_with(self.config, self.codec, state, cue)
 
     @torch.inference_mode()
     def prefill(self, state: TakeState, latents: Tensor, drive: Tensor | None = None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.cue import Cue, Cut, Invalidates, OnSwitch, Parameter, Prompt, SinkOnSwitch
+from models.cue import Cue, Cut, Invalidates, OnSwitch, Parameter, Prompt, Recall, SinkOnSwitch, Start
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.state import TakeState
@@ -27,7 +27,7 @@ def commit(transformer: Transformer, state: TakeState) -> None:
 def switch(config: RolloutConfig, transformer: Transformer, state: TakeState) -> None:
     """Bring the cache under the prompt that now holds, in the way that `on_switch` names."""
     match state.on_switch:
-        case OnSwitch.RECACHE:
+        case OnSwitch.RECACHE | OnSwitch.RECALL:
             recache(config, transformer, state)
         case OnSwitch.NONE:
             pass
@@ -68,14 +68,18 @@ def renew(transformer: Transformer, state: TakeState) -> None:
 
 def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
     """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
-    if any(isinstance(cue, Cut) for cue in cues):
+    if any(isinstance(cue, Cut | Start | Recall) for cue in cues):
         return True
     parameters = [cue for cue in cues if isinstance(cue, Parameter)]
-    asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnSwitch)]
-    on_switch = asked[-1] if asked else state.on_switch
     changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
     changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
-    return on_switch in (OnSwitch.RECACHE, OnSwitch.CLEAR) and changes
+    return on_switch_with(state, cues) in (OnSwitch.RECACHE, OnSwitch.CLEAR, OnSwitch.RECALL) and changes
+
+
+def on_switch_with(state: TakeState, cues: Sequence[Cue]) -> OnSwitch:
+    """Return what a prompt change does once these cues have landed."""
+    values = [cue.parsed() for cue in cues if isinstance(cue, Parameter)]
+    return next((value for value in reversed(values) if isinstance(value, OnSwitch)), state.on_switch)
 
 
 def write_cache(

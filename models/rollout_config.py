@@ -5,9 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.cache_shape import AnchorPolicy, ReferenceRule
-from models.cue import OnSwitch, SinkOnSwitch
+from models.cue import OnSwitch, SinkOnSwitch, StartBy
 from models.sampler import Prediction, Schedule
 from models.time_grid import TimeGrid
+
+
+@dataclass(frozen=True)
+class StrengthRange:
+    """Say how strongly a model can redraw a source: below `low` hardly anything changes, above `high` it is ignored."""
+
+    low: float
+    high: float
+    usual: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.usual <= self.high <= 1:
+            raise ValueError(f"strengths rise from above 0 to 1, not {self.low}, {self.usual}, {self.high}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,8 @@ class RolloutConfig:
     reference: ReferenceRule | None = None  # where the image stands that a take stays true to, in a model that can
     fusion: tuple[float, ...] | None = None  # weights of a held knot when it is fused; None: a falling ramp
     first_chunk: int | None = None  # length of a take's first chunk; None: as long as the others
+    start_by: StartBy = StartBy.PIN  # how a take begins with an image
+    strength: StrengthRange = StrengthRange(0.5, 0.9, 0.7)  # of following a source
     first_schedule: Schedule | None = None  # steps of the first chunk drawn after a take's start, a prefix or a cut
 
     @property

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.archive import Scene
 from models.cache import RingCache
 from models.codecs.stream import DecodeStream
 from models.cue import OnSwitch, SinkOnSwitch
+from models.source import Following
 from models.transformer import TextState
 
 
@@ -56,6 +58,12 @@ class TakeFields:
     driven: list[Tensor] = field(default_factory=list)  # what drove them, [batch, chunk, T, features] each
     knot: Tensor | None = None  # clean latents held back, [batch, C, k, h, w]; of the first chunk its reference
     pending: bool = False  # the newest chunk is drawn, but its clean pass has not run
+    pinned: Tensor | None = None  # clean latents that the next chunk begins with and keeps, [batch, C, k, h, w]
+    given: Tensor | None = None  # clean latents that come next instead of drawn ones, [batch, C, n, h, w], whole chunks
+    given_to: int = 0  # the latent behind the newest given ones
+    source: Following | None = None  # the film or camera that is followed
+    scene: int = 0  # latent at which the present scene began: a prompt, a cut, a start or a recall
+    archive: tuple[Scene, ...] = ()  # what can be recalled, the oldest first
 
     def copied(self) -> TakeFields:
         """Return these fields alone; tensors are shared, lists are not."""

@@ -24,6 +24,7 @@ from streaming.render_files import RenderError, RenderFiles
 from streaming.render_report import Report
 from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away, shared_latents
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
+from streaming.take.footage import TakeFootage
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
@@ -65,14 +66,18 @@ class Job:
         portrait: str | None = None,
         intent: IntentLine | None = None,
         limit: int | None = None,
+        footage: TakeFootage | None = None,
     ) -> None:
         """Render `take` to the file `out`, its pictures enlarged `scale` times.
 
         `drive` gives a new drive source for every rollout; `heard` and `portrait` name the sound and the picture that
         it reads: of a render of another sound or picture nothing is taken over. `intent` is what was asked for, and
-        `limit` the latent from which on nothing is taken over (both as `request_of` gives them).
+        `limit` the latent from which on nothing is taken over (both as `request_of` gives them). `footage` reads the
+        pictures and films that the take names. UserError if one of them is not there.
         """
-        self.take, self.model, self.out, self.scale = take, model, out, scale
+        self.model, self.out, self.scale = model, out, scale
+        self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
+        self.take = take.model_copy(update={"cues": [self._footage.hashed(cue) for cue in take.cues]})
         self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
         self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
@@ -103,7 +108,7 @@ class Job:
             report.warnings.append("nothing to continue from; rendering from the start")
             return None
         report.warnings += [note for note in (past.damage, past.other_record(self.record)) if note]
-        rollout = Rollout(self.model, self.take, drive=self._drive())
+        rollout = Rollout(self.model, self.take, drive=self._drive(), footage=self._footage)
         own = self.grid.start(self.chunks)
         end = shared_latents(
             self.grid, lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)), past.length(self.grid)
@@ -160,12 +165,14 @@ class Job:
                 found = self._begin(past, report, go_on=go_on, restart=restart)
                 self._render(past, found, report, began, progress)
                 landed = self.take.model_copy(update={"record": self.record, "cues": self._landed()})
+                landed = self._footage.kept_beside(landed, self.out)
                 write_whole(self.files.take, landed.dumped().encode())
                 move(self.files.partial, self.out)
                 self.files.thin(finished=True)
         except OSError as e:
             kept = "; what is done is kept, continue with --resume" if self.files.partial.exists() else ""
             raise RenderError(f"{self.out}: cannot be written ({e.strerror or e}){kept}") from e
+        report.warnings += self._footage.notes
         report.wall_s = round(time.perf_counter() - began, 3)
         return report
 
@@ -199,7 +206,8 @@ class Job:
         began: float,
         progress: Callable[[Boundary, Report], None],
     ) -> None:
-        rollout = Rollout(self.model, self.take, found.snapshot if found else None, self._drive())
+        snapshot = found.snapshot if found else None
+        rollout = Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage)
         head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
         keep: list[JournalLine] = [head, self._intent]
         keep += self._kept(past, found.line.latent) if found else []

@@ -198,5 +198,5 @@ def shared_latents(grid: TimeGrid, agrees: Callable[[int], bool], end: int) -> i
 
 
 def _bare(lines: Sequence[CueLine]) -> list[CueLine]:
-    """Return what lines do, whatever position they were asked for."""
-    return [line.model_copy(update={"at": 0, "landed": None}) for line in lines]
+    """Return what lines do, whatever position they were asked for, and whatever their files are called."""
+    return [line.by_content().model_copy(update={"at": 0, "landed": None}) for line in lines]

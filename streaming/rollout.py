@@ -19,7 +19,8 @@ from models.checkpoints.assemble import Model
 from models.cue import Cue, Recache
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
-from streaming.take.take_file import Take
+from streaming.take.footage import TakeFootage
+from streaming.take.take_file import CueLine, Take
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,18 @@ class Rollout:
         drive: DriveSource | None = None,
         *,
         keep_mb: float | None = None,
+        footage: TakeFootage | None = None,
     ) -> None:
         """Draw `take` with `model`, from `snapshot` if there is one.
 
         A model that is driven needs a drive source, which counts from the take's start. With `keep_mb` snapshots of the
-        newest boundaries are kept within so many megabytes, for `go_back`.
+        newest boundaries are kept within so many megabytes, for `go_back`. `footage` reads the pictures and films that
+        the take names (None: it names none).
         """
         self.model, self.take, self._drive = model, take, drive
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
+        self._footage = footage or TakeFootage(entry, (width, height))
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
         self._landing = take.landing(entry.rollout.grid, entry.fps)
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
@@ -86,10 +90,14 @@ class Rollout:
 
     def cues_at(self, latent: int) -> list[Cue]:
         """Return the cues of the take and of its drive source that land on the chunk at latent `latent`."""
-        own = [cue for first, entry in self._landing if first == latent for cue in entry.cues()]
+        own = self.cues_of([entry for first, entry in self._landing if first == latent])
         return own + (self._drive.cues(latent) if self._drive is not None else [])
 
-    def step(self, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+    def cues_of(self, lines: Sequence[CueLine]) -> list[Cue]:
+        """Return the cues of several lines in the order in which they apply; pictures that they name are read now."""
+        return [cue for line in lines for cue in line.cues(self._footage)]
+
+    def step(self, extra: Sequence[Cue | CueLine] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         """Draw and decode the next chunk; `extra` cues land after the take's own. Hand its frames on, then `settle`.
 
         A Recache is put before them if the take goes on from a snapshot without keys: it belongs to the take's record.
@@ -98,12 +106,12 @@ class Rollout:
         """
         generator, state = self.model.generator, self.state
         first = state.index
-        cues = [*self.cues_at(first), *extra]
+        cues = [*self.cues_at(first), *self._as_cues(extra)]
         if state.cache.keys_missing and not any(isinstance(cue, Recache) for cue in cues):
             cues = [Recache(), *cues]
         began = time.perf_counter()
         drive = self._drive.drive(first, cues) if self._drive is not None else None
-        latents = generator.draw(state, cues, drive, may_go_on)
+        latents = generator.draw(state, cues, drive, may_go_on, self._footage)
         _wait(generator.device)
         drawn = time.perf_counter()
         frames = state.codec.decode(latents)
@@ -114,7 +122,7 @@ class Rollout:
         self._drawn = chunk, latents
         return chunk
 
-    def settle(self, coming: Sequence[Cue] = ()) -> Boundary:
+    def settle(self, coming: Sequence[Cue | CueLine] = ()) -> Boundary:
         """Write the newest chunk's keys and values and hash its latents, so that the take is at a boundary.
 
         The clean pass is left out where the take's next cues, or `coming` (cues that wait for the next chunk), will
@@ -127,7 +135,7 @@ class Rollout:
         generator, state = self.model.generator, self.state
         began = time.perf_counter()
         seconds = chunk.seconds
-        if not replaces_commit(state, [*self.cues_at(state.index), *coming]):
+        if not replaces_commit(state, [*self.cues_at(state.index), *self._as_cues(coming)]):
             generator.commit(state)
             _wait(generator.device)
             seconds = seconds | {"commit": time.perf_counter() - began}
@@ -199,6 +207,9 @@ class Rollout:
         """Release all snapshots."""
         with self._lock:
             self._snapshots, self._held = None, None
+
+    def _as_cues(self, mixed: Sequence[Cue | CueLine]) -> list[Cue]:
+        return [cue for one in mixed for cue in (one.cues(self._footage) if isinstance(one, CueLine) else [one])]
 
     def _at(self, latent: int) -> Snapshot:
         """Return the newest snapshot at or before `latent`, kept or held; ValueError if there is none."""

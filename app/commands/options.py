@@ -6,6 +6,7 @@ Options check their values while the command line is parsed, before heavy import
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -36,6 +37,12 @@ def _finite(value: float) -> float:
     return value
 
 
+def _share(value: float | None) -> float | None:
+    if value is not None and math.isnan(value):  # as above
+        raise typer.BadParameter("nan is not a number from 0 to 1")
+    return value
+
+
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="least severe log messages to show")]
 DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or one such as cuda:1")]
 EngineOption = Annotated[
@@ -49,6 +56,33 @@ EngineOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="of the noise")]
 ScaleOption = Annotated[int, typer.Option("--scale", min=1, max=8, help="enlarge the picture")]
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535)]
+StrengthOption = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        min=0.01,
+        max=1,
+        callback=_share,
+        help="how far the picture may leave the source  [default: the model's]",
+    ),
+]
+
+
+class StartBy(StrEnum):
+    """Name how a take begins with a picture."""
+
+    PIN = "pin"
+    PREFIX = "prefix"
+
+
+class FitChoice(StrEnum):
+    """Name how pictures of another shape are fitted."""
+
+    CROP = "crop"
+    PAD = "pad"
+
+
+FitOption = Annotated[FitChoice, typer.Option("--fit", help="crop pictures of another shape, or pad them with bars")]
 SpeechSeconds = Annotated[
     float,
     typer.Option("--seconds", min=8, max=MOST_SECONDS, callback=_finite, help="length of each face's speech"),

@@ -13,7 +13,16 @@ import typer
 
 from app.commands import CommandError
 from app.commands.inputs import require_input
-from app.commands.options import MOST_ROUNDS, DeviceOption, EngineOption, LogLevelOption, ScaleOption
+from app.commands.options import (
+    MOST_ROUNDS,
+    DeviceOption,
+    EngineOption,
+    FitChoice,
+    LogLevelOption,
+    ScaleOption,
+    StartBy,
+    StrengthOption,
+)
 from app.commands.outputs import require_film, require_folder, require_picture, require_side_files
 from app.log_output import LogLevel, configure
 
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from models.catalog import Entry
     from models.checkpoints.assemble import Model
     from streaming.render_resume import Request
+    from streaming.take.footage import TakeFootage
     from streaming.take.take_file import Take, TakeFile
 
 
@@ -46,6 +56,20 @@ def render(
     start: Annotated[
         str | None, typer.Option("--from", help="keep what is before, render anew from here, such as 12s")
     ] = None,
+    image: Annotated[Path | None, typer.Option(help="begin with this picture")] = None,
+    video: Annotated[Path | None, typer.Option(help="go on from the end of this film")] = None,
+    source: Annotated[Path | None, typer.Option(help="follow this film")] = None,
+    strength: StrengthOption = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="draw only here, the source stays around it: 25%,25%,50%,50% (left, top, width, height)"),
+    ] = None,
+    start_by: Annotated[
+        StartBy | None, typer.Option(help="pin the picture as the first frame, or let it stand for a chunk")
+    ] = None,
+    fit: Annotated[
+        FitChoice, typer.Option(help="crop pictures of another shape, or pad them with bars")
+    ] = FitChoice.CROP,
     scale: ScaleOption = 1,
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG or JPEG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
@@ -73,7 +97,11 @@ def render(
     if switch_at is not None and not file.prompts_only:
         raise CommandError(f"{take.name}: says itself when its cues come; --switch-at is for .jsonl and .txt")
     how = _How(resume, restart, extend, start, scale, sheet, report)
+    from app.commands.render_pictures import Pictures
+
+    pictures = Pictures(image, video, source, strength, region, start_by, fit)
     films, notes = _all_films(file, out, how) if story == "all" else _one_film(file, story, out)
+    films = [(pictures.added_to(one), film) for one, film in films]
     for _, film in films:
         require_film(film)
     from models.catalog import find
@@ -84,11 +112,18 @@ def render(
         print(f"note: {note}", file=sys.stderr)
     from app.loaded_model import load_model
     from app.progress_bar import working
+    from streaming.take.footage import TakeFootage
 
+    footages = [
+        TakeFootage(entry, request.take.width_height(entry.size), take.parent, files=pictures.files())
+        for request in requests
+    ]
+    for request, footage in zip(requests, footages, strict=True):
+        footage.check(request.take)
     with working(f"loading {entry.name}"):
         loaded = load_model(entry, device, engine)
-    for request, (_, film) in zip(requests, films, strict=True):
-        _render_film(loaded, request, take.parent, film, how)
+    for request, footage, (_, film) in zip(requests, footages, films, strict=True):
+        _render_film(loaded, request, take.parent, footage, film, how)
 
 
 @dataclass(frozen=True)
@@ -185,7 +220,7 @@ def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
     return request_of(script, entry, files, more=more, start=begin, anew=not how.goes_on)
 
 
-def _render_film(loaded: Model, request: Request, folder: Path, out: Path, how: _How) -> None:
+def _render_film(loaded: Model, request: Request, folder: Path, footage: TakeFootage, out: Path, how: _How) -> None:
     """Render a take, whose own files lie in `folder`, to the video `out`, and print notes and a summary."""
     from app.progress_bar import shown
     from streaming.render_job import Job
@@ -193,7 +228,7 @@ def _render_film(loaded: Model, request: Request, folder: Path, out: Path, how: 
 
     script, sound = request.take, None
     if loaded.entry.driving_features is None:
-        job = Job(script, loaded, out, scale=how.scale, intent=request.intent, limit=request.limit)
+        job = Job(script, loaded, out, scale=how.scale, intent=request.intent, limit=request.limit, footage=footage)
     else:
         from streaming.speech.avatar_film import hushed, job_of_take
         from streaming.speech.film_sound import with_sound

@@ -24,8 +24,24 @@ export interface CameraStatus {
   age_ms: number | null;
 }
 
-/** Say what happens at a position of a take: at least one of prompt, cut, seed, set, hush and recache. */
+/** Say what happens at a position of a take: at least one of its fields besides `at`, `blend` and `landed`. */
 export interface CueLine {
+  /** File beside the take that the take, or from later on a new scene, begins with: an image, or a film that it goes on from. */
+  start?: string | null;
+  /** How an image is begun with: `pin` makes it the first frame, `prefix` a chunk that stands still; each model has its own default. */
+  start_by?: "pin" | "prefix" | null;
+  /** Film beside the take that the picture follows, or `camera`, or `none` to follow nothing any more. */
+  source?: string | null;
+  /** How far the picture may leave the source, from 0 to 1; alone it changes how the present source is followed. */
+  strength?: number | null;
+  /** Part that is drawn while the source stays around it: `left, top, width, height` such as `25%, 25%, 50%, 50%`, or a file with a mask, white where the picture is drawn. */
+  region?: string | null;
+  /** How pictures of another shape are fitted: `crop` cuts off what stands out, `pad` adds bars. */
+  fit?: "crop" | "pad";
+  /** Position whose scene comes back, as it was at that scene's end. */
+  recall?: number | string | null;
+  /** Hashes of the files that it names, by name; filled in when it lands. */
+  hashes?: Record<string, string>;
   /** Where it was asked for: a latent, or seconds such as `12s`. */
   at?: number | string;
   prompt?: string | null;
@@ -80,6 +96,40 @@ export interface SetCommand {
   id: number;
   name: "on_switch" | "sink_on_switch" | "anchor";
   value: string;
+}
+
+/** Begin a new scene at the next chunk with an image or with the end of a film that was uploaded. */
+export interface StartCommand {
+  type: "start";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  /** Name of the file, as the upload answered it. */
+  file: string;
+  /** How an image is begun with; the model has a default. */
+  by?: "pin" | "prefix" | null;
+  fit?: "crop" | "pad";
+}
+
+/** Follow a film that was uploaded or a camera from the next chunk on, or change how the present one is followed. */
+export interface SourceCommand {
+  type: "source";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  /** Name of the file, `camera`, or `none` to follow nothing any more; absent: the present source. */
+  source?: string | null;
+  /** How far the picture may leave the source. */
+  strength?: number | null;
+  /** Part that is drawn, such as `25%, 25%, 50%, 50%` (left, top, width, height), or the name of a mask. */
+  region?: string | null;
+  fit?: "crop" | "pad";
+}
+
+/** Bring back the scene that stood at a latent, as it was at its end. */
+export interface RecallCommand {
+  type: "recall";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  latent: number;
 }
 
 /** Encode the text of a prompt that may follow soon, such as that of a slot; the take does not change. */
@@ -311,6 +361,9 @@ export type Command =
   | PromptCommand
   | SeedCommand
   | SetCommand
+  | StartCommand
+  | SourceCommand
+  | RecallCommand
   | PrepareCommand
   | RewindCommand
   | LookAheadCommand

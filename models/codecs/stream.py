@@ -73,6 +73,12 @@ class DecodeStream:
         """Start anew. With `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""
         self._memory, self._lead = None, FRAMES_PER_LATENT if hold else 1
 
+    @torch.inference_mode()
+    def prime(self, latents: Tensor) -> None:
+        """Start anew as if `latents` [1, C, F, h, w] had just been shown: the next ones go on behind them."""
+        _, self._memory = self._decoder.decode(latents, None)
+        self._lead = FRAMES_PER_LATENT
+
     def memory_bytes(self) -> int:
         """Return the bytes of what the network carries from one call to the next."""
         return sum(m.nbytes for m in self._memory or () if isinstance(m, Tensor))

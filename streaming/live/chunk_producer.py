@@ -15,10 +15,11 @@ from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.timings import Timings
-from streaming.live.waiting_cues import WaitingCue, WaitingCues, cues_of, is_recache, merged, with_recache
+from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_recache, merged, with_recache
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.interruptions import GivenUpError, Interruptions
 from streaming.speech.live_sound import LiveSound
+from streaming.take.footage import TakeFootage
 from streaming.take.history import TakeHistory, new_id
 from streaming.take.take_file import CueLine, Take
 from streaming.transport.events import Event, LiveEvent, TimelineEvent, WarningEvent
@@ -61,6 +62,7 @@ class ChunkProducer:
         self.timings = Timings(self._grid.frames, model.entry.fps)
         self.record = record_of(model, model.generator.device)
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
+        self.footage = TakeFootage(model.entry, take.width_height(model.entry.size), folder)
         self._writer = TakeWriter(folder, self.record, tell)
         self._sound, self._interruptions = sound, interruptions or Interruptions()
         self._waiting = WaitingCues()
@@ -94,7 +96,11 @@ class ChunkProducer:
     # -- requests -------------------------------------------------------------------------------------------------
 
     def land(self, line: CueLine, number: int | None) -> None:
-        """Have a cue of the command `number` land on the next chunk; ValueError if too many cues wait."""
+        """Have a cue of the command `number` land on the next chunk.
+
+        ValueError if too many cues wait, or if the cue names something that is not there.
+        """
+        line.cues(self.footage)
         self._waiting.add(WaitingCue(line, number, self._clock()))
         self.wake()
 
@@ -181,7 +187,7 @@ class ChunkProducer:
             self._queue_frames(chunk, lines)
             begun()
             # a prompt that waits already will recompute the cache, so the clean pass is left out
-            coming = cues_of(merged(self._waiting.next(self.look_ahead)))
+            coming = merged(self._waiting.next(self.look_ahead))
             self._grow(*await self._rollout.settle(coming), lines)
             self._landing = []
 
@@ -192,7 +198,7 @@ class ChunkProducer:
 
     def _new_rollout(self) -> Rollout:
         drive = self._sound.new_drive() if self._sound is not None else None
-        return Rollout(self._model, self.history.take, drive=drive, keep_mb=SNAPSHOT_BUDGET_MB)
+        return Rollout(self._model, self.history.take, drive=drive, keep_mb=SNAPSHOT_BUDGET_MB, footage=self.footage)
 
     async def _go_back_if_asked(self) -> None:
         """Carry out rewinds, and the interruptions of an avatar, before the next chunk is begun."""
@@ -212,7 +218,7 @@ class ChunkProducer:
                 return None
             self._give_sound(self._sound)
         try:
-            chunk = await self._rollout.step(cues_of(lines), self._interruptions.check)
+            chunk = await self._rollout.step(lines, self._interruptions.check)
         except GivenUpError:
             return None
         return chunk if generation == self._interruptions.generation else None
@@ -233,7 +239,7 @@ class ChunkProducer:
             return
         own = len(past.take.cues)  # which the rollout lands by itself
         lines = [e for e in past.landed[own:] if e.landed == at]
-        await self._rollout.step(cues_of(lines))
+        await self._rollout.step(lines)
         boundary, seconds = await self._rollout.settle()
         self._grow(boundary, seconds, lines)
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
@@ -263,7 +269,7 @@ class ChunkProducer:
             if boundary.disagreement is not None:
                 self.timings.fused(boundary.disagreement)
         own = self.history.take.cues if boundary.first == 0 else []
-        landed = [e.model_copy(update={"landed": boundary.first}) for e in [*own, *lines]]
+        landed = [self.footage.hashed(e).model_copy(update={"landed": boundary.first}) for e in [*own, *lines]]
         self.history.landed += landed
         self.history.hashes[boundary.first] = boundary.hash
         self.history.length = boundary.first + boundary.latents

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from models.cue import Cue
 from streaming.live.device import DeviceThread
 from streaming.rollout import Boundary, Chunk, Rollout
+from streaming.take.take_file import CueLine
 
 
 class DeviceRollout:
@@ -36,12 +37,12 @@ class DeviceRollout:
         """Release the snapshots."""
         self._rollout.forget()
 
-    async def step(self, cues: Sequence[Cue], may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+    async def step(self, cues: Sequence[Cue | CueLine], may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         """Draw and decode the next chunk, on which `cues` land; what `may_go_on` raises between steps gives it up."""
         rollout = self._rollout
         return await self._device.run(lambda: rollout.step(cues, may_go_on))
 
-    async def settle(self, coming: Sequence[Cue] = ()) -> tuple[Boundary, float]:
+    async def settle(self, coming: Sequence[Cue | CueLine] = ()) -> tuple[Boundary, float]:
         """Bring the newest chunk to its boundary; return that and the seconds that it took on the device.
 
         `coming` are the cues that wait: where they make the clean pass useless it is left out.

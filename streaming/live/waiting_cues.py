@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.cue import Cue, Recache
+from models.cue import Recache
 from streaming.live.pacing import LookAhead
 from streaming.rollout import Chunk
 from streaming.take.take_file import CueLine
@@ -78,16 +78,13 @@ def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
             cut = line.cut or any(k.cut for k in kept)
             kept = [k for k in kept if k.prompt is None]
             kept.append(line.model_copy(update={"cut": cut}))
+        elif line.start is not None or line.recall is not None:  # the newest scene that was asked for
+            kept = [k for k in kept if (k.start, k.recall) == (None, None) or k.prompt is not None] + [line]
         elif line.seed is not None:
             kept = [k for k in kept if k.seed is None or k.prompt is not None] + [line]
         else:
             kept.append(line)
     return kept
-
-
-def cues_of(lines: Sequence[CueLine]) -> list[Cue]:
-    """Return the cues of several lines in the order in which they apply."""
-    return [cue for line in lines for cue in line.cues()]
 
 
 def with_recache(lines: list[CueLine], chunk: Chunk) -> list[CueLine]:
@@ -101,4 +98,4 @@ def with_recache(lines: list[CueLine], chunk: Chunk) -> list[CueLine]:
 
 def is_recache(line: CueLine) -> bool:
     """Return whether a cue is a recache alone, which nobody asked for."""
-    return line.cues() == [Recache()]
+    return line.recache and line == CueLine(recache=True, at=line.at, landed=line.landed)

@@ -83,6 +83,25 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
 
     Size, limits and errors are those of `portrait_of`.
     """
+    picture = picture_in(data, size, name)
+    return Portrait(Reference(picture.pixels, *picture.size), picture.notes)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Hold a picture as RGB pixels, width and height, and notes for a person on how it was read."""
+
+    pixels: bytes
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def picture_in(data: bytes, size: tuple[int, int], name: str, *, whole: bool = False) -> Picture:
+    """Read the bytes of a picture file, which errors and notes call `name`.
+
+    The picture is cropped around its middle to the shape of `size` and scaled to it; with `whole` nothing is cut off,
+    and it is scaled to fit into `size`. Limits and errors are those of `portrait_of`.
+    """
     kind = format_name(data[:HEAD])
     if kind not in FORMATS:
         raise PortraitError(f"{name}: not a picture that can be read but {kind}; save it as PNG or JPEG")
@@ -91,7 +110,7 @@ def portrait_in(data: bytes, size: tuple[int, int], name: str) -> Portrait:
         raise PortraitError(f"{name}: {kind} of more than {most_bytes >> 20} MB; scale it down")
     with _one_at_a_time:
         try:
-            return _Reader(data, kind, name).portrait(size)
+            return _Reader(data, kind, name).picture(size, whole=whole)
         except Image.DecompressionBombError as e:
             raise PortraitError(f"{name}: {kind} of more than {megapixels} megapixels; scale it down") from e
         except UserError:
@@ -114,7 +133,7 @@ class _Reader:
         self._data, self._kind, self._decoder, self._name = data, kind, FORMATS[kind], name
         self.notes: list[str] = []
 
-    def portrait(self, size: tuple[int, int]) -> Portrait:
+    def picture(self, size: tuple[int, int], *, whole: bool) -> Picture:
         with Image.open(BytesIO(self._data), formats=[self._decoder]) as image:
             width, height = image.size
             most, _ = _limits(self._decoder)
@@ -132,11 +151,15 @@ class _Reader:
                 self._note("it holds several pictures; the first one is used")
             orientation = self._orientation(image)
             lies = orientation >= 5
-            self._check_shape((height, width) if lies else (width, height), size)
+            upright = (height, width) if lies else (width, height)
+            if whole:
+                size = _within(upright, size)
+            self._check_shape(upright, size)
             target = size[::-1] if lies else size
-            small = self._colours(_reduced(image, _middle(image.size, target), target, self._depth()), image)
+            box = (0, 0, *image.size) if whole else _middle(image.size, target)
+            small = self._colours(_reduced(image, box, target, self._depth()), image)
         small = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
-        return Portrait(Reference(small.tobytes(), *size), tuple(self.notes))
+        return Picture(small.tobytes(), size, tuple(self.notes))
 
     def _note(self, what: str) -> None:
         self.notes.append(f"{self._name}: {what}")
@@ -169,7 +192,7 @@ class _Reader:
         left, top, right, bottom = _middle(upright, size)
         across, down = right - left, bottom - top
         if min(across, down) < LEAST:
-            least = f"the middle of a portrait needs {LEAST} pixels in width and height"
+            least = f"the middle of a picture needs {LEAST} pixels in width and height"
             raise PortraitError(f"{self._name}: a picture of {width}x{height} is too small; {least}")
         if across * down < 0.4 * width * height:
             self._note(f"of {width}x{height} pixels only the middle {across}x{down} is used")
@@ -211,6 +234,12 @@ def _middle(of: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int,
     across, down = max(1, min(of[0], round(shape[0] / scale))), max(1, min(of[1], round(shape[1] / scale)))
     left, top = (of[0] - across) // 2, (of[1] - down) // 2
     return left, top, left + across, top + down
+
+
+def _within(of: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size with the aspect ratio of a picture that fits into `size`."""
+    scale = min(size[0] / of[0], size[1] / of[1])
+    return max(1, min(size[0], round(of[0] * scale))), max(1, min(size[1], round(of[1] * scale)))
 
 
 def _reduced(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int], depth: int) -> Image.Image:

@@ -46,6 +46,11 @@ def latent_at(position: int | str, fps: int) -> int:
     return position if isinstance(position, int) else latent_of(seconds_of(position) * fps)
 
 
+def at_start(position: int | str) -> bool:
+    """Return whether a position is the start of a take."""
+    return (position if isinstance(position, int) else seconds_of(position)) == 0
+
+
 def _checked(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str):
         unit = f": {value!r} has no unit" if isinstance(value, float) else ""

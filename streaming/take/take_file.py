@@ -21,13 +21,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import RESERVED, Cue, Cut, Hush, Parameter, Prompt, Recache, Seed, checked_prompt
+from models.cue import Cue, Cut, Hush, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
 from streaming.take.complaints import complaint
 from streaming.take.json_data import json_value
-from streaming.take.position import MOST_LATENTS, Length, Position, latent_at, seconds_of
+from streaming.take.picture_cue import CuePictures, PictureCue
+from streaming.take.position import MOST_LATENTS, Length, Position, at_start, latent_at
 from streaming.take.stories import KEYS, Story, stories_of_json, stories_of_json_lines, story_of_text
 from streaming.take.text_file import TakeError, read_text
 from streaming.take.yaml_data import YamlText
@@ -36,7 +37,10 @@ __all__ = ["CueLine", "Take", "TakeError", "TakeFile", "latent_at", "load", "par
 
 log = logging.getLogger(__name__)
 
-TEXTS = frozenset({"prompt", "model", "size", "parent", "reference", "sound", "set"})  # fields that hold text
+TEXTS = frozenset(  # fields that hold text
+    {"prompt", "model", "size", "parent", "reference", "sound", "set", "start", "start_by", "source", "region", "fit"}
+    | {"hashes"}
+)
 MOST_CUES = 100_000
 
 
@@ -52,10 +56,8 @@ def _prompt(value: Any) -> Any:
     return checked_prompt(value) if isinstance(value, str) else value
 
 
-class CueLine(BaseModel):
-    """Say what happens at a position of a take: at least one of prompt, cut, seed, set, hush and recache."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+class CueLine(PictureCue):
+    """Say what happens at a position of a take: at least one of its fields besides `at`, `blend` and `landed`."""
 
     at: Position = 0
     """Where it was asked for: a latent, or seconds such as `12s`."""
@@ -75,14 +77,6 @@ class CueLine(BaseModel):
     landed: Annotated[int, Field(ge=0)] | None = None
     """First latent of the chunk on which the cue took effect; filled in by the rollout."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reserved(cls, data: Any) -> Any:
-        for name in data if isinstance(data, dict) else ():
-            if name in RESERVED:
-                raise ValueError(f"{name}: {RESERVED[name]} is not yet possible")
-        return data
-
     @field_validator("set")
     @classmethod
     def _known(cls, value: dict[str, str]) -> dict[str, str]:
@@ -92,17 +86,21 @@ class CueLine(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> CueLine:
-        if not self.cues():
-            raise ValueError("a cue needs a prompt, cut, seed, set, hush or recache")
+        if not self.shows and not self.cues():
+            raise ValueError("a cue needs a prompt, cut, seed, set, hush, recache, start, source or recall")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
         return self
 
-    def cues(self) -> list[Cue]:
-        """Return the cues of the line, in the order in which they apply: recache, settings, cut, seed, hush, prompt."""
+    def cues(self, pictures: CuePictures | None = None) -> list[Cue]:
+        """Return the cues of the line in the order in which they apply, the prompt last.
+
+        `pictures` supplies what it names; CueError if it names something and there is none.
+        """
         cues: list[Cue] = [Recache()] if self.recache else []
         cues += [Parameter(name, value) for name, value in self.set.items()]  # type: ignore[arg-type]
         cues += [Cut()] if self.cut else []
+        cues += self.picture_cues(pictures)
         cues += [Seed(self.seed)] if self.seed is not None else []
         cues += [Hush(self.hush)] if self.hush is not None else []
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
@@ -148,7 +146,7 @@ class Take(BaseModel):
 
     @model_validator(mode="after")
     def _opens(self) -> Take:
-        if not any(e.prompt is not None and _at_start(e.at) for e in self.cues):
+        if not any(e.prompt is not None and at_start(e.at) for e in self.cues):
             raise ValueError("cues: the first cue needs a prompt at 0")
         if self.sound is None and any(e.hush is not None for e in self.cues):
             raise ValueError("cues: hush takes back what was heard; the take names no sound")
@@ -280,7 +278,3 @@ def _validated(data: object, name: str, line: Callable[[Sequence[object]], int])
                 f"{name}:{line(where)}: cues.{number}: a cut leaves nothing to blend from; keep one of them"
             )
     return take
-
-
-def _at_start(position: int | str) -> bool:
-    return (position if isinstance(position, int) else seconds_of(position)) == 0

@@ -6,6 +6,8 @@ import itertools
 
 from models.catalog import Entry
 from models.generator import SizeError
+from streaming.take.picture_cue import NOTHING
+from streaming.take.position import latent_at
 from streaming.take.take_file import Take, TakeError
 
 MOST_TIMES = 64  # the pixels of a model's own size: beyond it tens of GB are needed before the first frame
@@ -25,14 +27,18 @@ def require_drawable(take: Take, entry: Entry) -> None:
 def notes_on(take: Take, entry: Entry) -> list[str]:
     """Return a note for each cue of a take without effect: after the end, or replaced on the same chunk.
 
-    TakeError if the take has the sound or the portrait of an avatar and the model draws none, SizeError if the model
-    cannot draw its size.
+    TakeError if the take has the sound or the portrait of an avatar and the model draws none, or the pictures of
+    another model and it draws an avatar; SizeError if the model cannot draw its size.
     """
     require_drawable(take, entry)
     if entry.driving_features is None:
         for name, value in (("sound", take.sound), ("reference", take.reference)):
             if value is not None:
                 raise TakeError(f"{name}: {value} is for an avatar, and {entry.name} is none; leave it out")
+    elif any(cue.shows for cue in take.cues):
+        raise TakeError(
+            f"start, source and recall are for models that draw scenes, and {entry.name} speaks; leave it out"
+        )
     grid, fps = entry.rollout.grid, entry.fps
     end = grid.start(take.chunks(grid, fps))
     landing = take.landing(grid, fps)
@@ -40,6 +46,21 @@ def notes_on(take: Take, entry: Entry) -> list[str]:
         f"the cue at {cue.at} is left out: the take is {take.length} long and ends before latent {first}"
         for first, cue in landing
         if first >= end
+    ]
+    for first, cue in landing:
+        if cue.recall is not None and latent_at(cue.recall, fps) >= first:
+            raise TakeError(f"recall: at {cue.at} nothing has been drawn of {cue.recall} yet; name an earlier scene")
+    follows = False
+    for _, cue in landing:
+        follows = cue.source != NOTHING if cue.source is not None else follows
+        if not follows and (cue.strength is not None or cue.region is not None):
+            raise TakeError(f"strength and region at {cue.at}: the take follows nothing then; name it with source")
+    strengths = entry.rollout.strength
+    notes += [
+        f"strength {cue.strength:g} at {cue.at}: {entry.name} follows a source between {strengths.low:g}, where little"
+        f" changes, and {strengths.high:g}, above which it is ignored"
+        for _, cue in landing
+        if cue.strength is not None and not strengths.low <= cue.strength <= strengths.high
     ]
     prompts = [(first, cue) for first, cue in landing if first < end and cue.prompt is not None]
     for (first, cue), (following, newer) in itertools.pairwise(prompts):

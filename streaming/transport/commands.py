@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from models.cue import Parameter, Setting, typed_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
+from streaming.take.picture_cue import FileName, Fit
 from streaming.take.take_file import CueLine
 
 MESSAGE_LIMIT = 16_384  # bytes of a message
@@ -91,6 +92,54 @@ class SetCommand(_Command):
         return CueLine(set={self.name: self.value})
 
 
+class StartCommand(_Command):
+    """Begin a new scene at the next chunk with an image or with the end of a film that was uploaded."""
+
+    type: Literal["start"]
+    file: FileName
+    """Name of the file, as the upload answered it."""
+    by: Literal["pin", "prefix"] | None = None
+    """How an image is begun with; the model has a default."""
+    fit: Fit = "crop"
+
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(start=self.file, start_by=self.by, fit=self.fit)
+
+
+class SourceCommand(_Command):
+    """Follow a film that was uploaded or a camera from the next chunk on, or change how the present one is followed."""
+
+    type: Literal["source"]
+    source: FileName | None = None
+    """Name of the file, `camera`, or `none` to follow nothing any more; absent: the present source."""
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How far the picture may leave the source."""
+    region: Annotated[str, Field(max_length=200)] | None = None
+    """Part that is drawn, such as `25%, 25%, 50%, 50%` (left, top, width, height), or the name of a mask."""
+    fit: Fit = "crop"
+
+    @model_validator(mode="after")
+    def _usable(self) -> SourceCommand:
+        self.cue_line()
+        return self
+
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for; ValueError if its fields do not go together."""
+        return CueLine(source=self.source, strength=self.strength, region=self.region, fit=self.fit)
+
+
+class RecallCommand(_Command):
+    """Bring back the scene that stood at a latent, as it was at its end."""
+
+    type: Literal["recall"]
+    latent: Annotated[int, Field(ge=0)]
+
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(recall=self.latent)
+
+
 class RewindCommand(_Command):
     """Go back to a latent that is still held; the take branches there."""
 
@@ -129,7 +178,7 @@ class MicrophoneCommand(_Command):
         return MicrophoneUse(value) if isinstance(value, str) and value in list(MicrophoneUse) else value
 
 
-CueCommand = PromptCommand | SeedCommand | SetCommand
+CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand
 Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | MicrophoneCommand | PlainCommand
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 

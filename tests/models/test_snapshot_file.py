@@ -22,15 +22,17 @@ from models.cache_snapshot import Anchor, CacheSnapshot, Piece
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.codecs.stream import StreamSnapshot
-from models.cue import Cue, Cut, Parameter, Prompt, Seed
+from models.cue import Cue, Cut, Parameter, Prompt, Region, Seed
 from models.dataclass_tree import equal, tensors_of
 from models.snapshots import Snapshot
+from models.source import Encoded, Following
 from models.state import Blend, TakeFields
 from models.transformer import TextState
 
 CPU = torch.device("cpu")
 GENERATOR = tiny_model(knot=1).generator
 NEVER_DEFAULT = ("prompt", "text", "blend", "index", "prefix", "recent", "driven", "knot", "pending")
+OF_CONDITIONS = ("pinned", "given", "given_to", "source", "scene", "archive")
 
 tensors = st.builds(
     lambda seed, shape: torch.randn(shape, generator=torch.Generator().manual_seed(seed)),
@@ -123,6 +125,10 @@ def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it
     GENERATOR.draw(state)
     GENERATOR.draw(state, [Prompt(("two", "y"), blend=3)])
     state.driven = [torch.ones(2, 3, 1, 1)]  # only a model that is driven has it
+    state.pinned, state.given, state.given_to = torch.ones(2, 4, 1, 6, 4), torch.ones(2, 4, 3, 6, 4), 3
+    seen = Encoded(torch.ones(1, 4, 3, 6, 4).half(), 0.5)
+    region, memory = Region("10", 1, 2), (torch.ones(1), "Rep", None)
+    state.source = Following("a.mp4", 3, 0.5, 1.0, region, memory, torch.ones(1, 2, 2, 3).byte(), seen)
     held = {f.name: getattr(state, f.name) for f in dataclasses.fields(TakeFields)}  # before anything is copied
     new = GENERATOR.new_take(0, 32, 32)
     assert not equal(held[name], getattr(new, name))
@@ -141,7 +147,7 @@ def test_equality_sees_a_change_of_any_field() -> None:
     GENERATOR.draw(state, [Prompt("one"), Parameter("sink_on_switch", "reanchor")])
     take = state.copied()
     others = {"size": (1, 2), "seeds": (9,), "on_switch": "none", "sink_on_switch": "keep"}
-    others |= dict.fromkeys(NEVER_DEFAULT, "another")
+    others |= dict.fromkeys((*NEVER_DEFAULT, *OF_CONDITIONS), "another")
     assert set(others) == {f.name for f in dataclasses.fields(TakeFields)}
     for name, value in others.items():
         assert not equal(take, dataclasses.replace(take, **{name: value}))  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ import pytest
 from sessions import async_test, replayed, running, say, until
 
 from models import snapshots
-from models.cue import Cue, Prompt
+from models.cue import Cue
 from streaming.live import chunk_producer
 from streaming.live.device import DeviceThread
 from streaming.rollout import Chunk, Rollout
-from streaming.take.take_file import load
+from streaming.take.take_file import CueLine, load
 from streaming.transport.commands import ControlError
 
 
@@ -137,8 +137,10 @@ async def test_undo_takes_back_the_cue_of_the_chunk_being_drawn_and_no_other(
 ) -> None:
     step, begun, may_step = Rollout.step, threading.Event(), threading.Event()
 
-    def held(rollout: Rollout, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
-        if Prompt("three") in extra:
+    def held(
+        rollout: Rollout, extra: Sequence[Cue | CueLine] = (), may_go_on: Callable[[], None] = lambda: None
+    ) -> Chunk:
+        if CueLine(prompt="three") in extra:
             begun.set()
             assert may_step.wait(20)
         return step(rollout, extra, may_go_on)
@@ -210,7 +212,9 @@ async def test_no_chunk_is_drawn_between_a_rewind_and_another_that_comes_while_i
         assert may_go_back.wait(20)
         return go_back(rollout, latent)
 
-    def noted(rollout: Rollout, extra: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
+    def noted(
+        rollout: Rollout, extra: Sequence[Cue | CueLine] = (), may_go_on: Callable[[], None] = lambda: None
+    ) -> Chunk:
         drawn.append(rollout.state.index)
         return step(rollout, extra, may_go_on)
 

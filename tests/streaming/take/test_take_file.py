@@ -53,7 +53,7 @@ def test_cues_land_on_chunk_borders() -> None:
         ("cues:\n  - prompt: one\nlenght: 3s\n", 3, "did you mean length?"),
         ("cues:\n  - prompts: one\n", 2, "did you mean prompt?"),
         ("cues:\n  - at: 4\n    prompt: one\n", 1, "prompt at 0"),
-        ("cues:\n  - prompt: one\n    start_image: a.png\n", 2, "not yet"),
+        ("cues:\n  - prompt: one\n    start_image: a.png\n", 2, "is written as start: picture.png"),
         ("cues:\n  - prompt: one\n    set: {anchor: sideways}\n", 3, "anchor"),
         ("cues:\n  - prompt: one\n  - at: 3\n    hush: 9\n", 1, "names no sound"),
         ("cues:\n  - prompt: one\n  - at: 3\n    hush: -1\nsound: a.wav\n", 4, "cues.1.hush: must be at least 0"),

@@ -1,0 +1,85 @@
+"""Add the pictures and films of the command line to a take that is rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.commands import CommandError
+from app.commands.inputs import require_input
+from app.commands.options import FitChoice, StartBy
+
+if TYPE_CHECKING:
+    from streaming.take.take_file import Take
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Hold the options of `longtake render` that name pictures and films."""
+
+    image: Path | None
+    video: Path | None
+    source: Path | None
+    strength: float | None
+    region: str | None
+    start_by: StartBy | None
+    fit: FitChoice
+
+    def files(self) -> dict[str, Path]:
+        """Return the paths of the files by the names that they have in the take."""
+        paths = [path for path in (self.image, self.video, self.source, self._mask) if path is not None]
+        return {path.name: path for path in paths}
+
+    def added_to(self, take: Take) -> Take:
+        """Return the take with these options in its first cue; CommandError if they exclude each other."""
+        from pydantic import ValidationError
+
+        from streaming.take.take_file import CueLine
+
+        if not any((self.image, self.video, self.source, self.strength, self.region, self.start_by)):
+            if self.fit is not FitChoice.CROP:
+                raise CommandError("--fit is for --image, --video or --source")
+            return take
+        self._check()
+        first = min(
+            range(len(take.cues)), key=lambda i: (take.cues[i].prompt is None, take.cues[i].at not in (0, "0s"))
+        )
+        cue, changes = take.cues[first], self._changes()
+        for name in ("start", "source"):
+            if name in changes and name in cue.model_fields_set:
+                raise CommandError(f"the take has a {name} already; take it out, or leave the option out")
+        try:
+            changed = CueLine.model_validate({**cue.model_dump(exclude_unset=True), **changes})
+        except ValidationError as e:
+            raise CommandError(e.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return take.model_copy(update={"cues": [*take.cues[:first], changed, *take.cues[first + 1 :]]})
+
+    def _check(self) -> None:
+        if self.image is not None and self.video is not None:
+            raise CommandError("--image begins with a picture and --video goes on from a film: give one of them")
+        if self.start_by is not None and self.image is None:
+            raise CommandError("--start-by is for --image")
+        paths = [path for path in (self.image, self.video, self.source, self._mask) if path is not None]
+        for path in paths:
+            require_input(path)
+        names = [path.name for path in dict.fromkeys(paths)]
+        if len(set(names)) < len(names):
+            raise CommandError("two files of one command need different names")
+
+    @property
+    def _mask(self) -> Path | None:
+        return Path(self.region) if self.region is not None and "%" not in self.region else None
+
+    def _changes(self) -> dict[str, Any]:
+        start = self.image or self.video
+        region = self._mask.name if self._mask is not None else self.region
+        changes = {
+            "start": start.name if start else None,
+            "start_by": self.start_by.value if self.start_by else None,
+            "source": self.source.name if self.source else None,
+            "strength": self.strength,
+            "region": region,
+            "fit": self.fit.value if self.fit is not FitChoice.CROP else None,
+        }
+        return {name: value for name, value in changes.items() if value is not None}

@@ -1,0 +1,155 @@
+"""Follow a film or a camera: encode its frames as a stream, and start the denoising of a chunk part of the way.
+
+How far is the strength, which a controller lowers where the source moves much (StreamDiffusionV2, 2511.07399). Outside
+a region the source itself stays, pinned while the region is denoised.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.codecs.codec import Codec
+from models.codecs.stream import StreamSnapshot
+from models.cue import CueError, Follow, Region
+from models.rollout_config import RolloutConfig
+from models.time_grid import FRAMES_PER_LATENT, frames_before
+
+FULL_MOTION = 0.2  # root mean square of a frame's change, in values of -1 … 1, from which on motion counts as full
+MOTION_WEIGHT = 0.1  # by how much full motion lowers the strength
+INERTIA = 0.1  # weight of the strength before
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Hold what a chunk was given of its source, so that a take that followed a camera can be drawn again."""
+
+    latents: Tensor  # [1, C, chunk, h, w] float16
+    motion: float  # 0 … 1
+
+
+class Footage(Protocol):
+    """Give the frames of sources, by name: of a film, or of a camera as they come."""
+
+    def frames(self, source: str, first: int, count: int) -> Tensor | Encoded:
+        """Return RGB frames [count, H, W, 3] uint8 of the take's size, from frame `first` of the source on.
+
+        A recorded camera returns what these frames were encoded to.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Following:
+    """Hold how a take follows a source, and what its encoder and its controller carry from chunk to chunk."""
+
+    source: str
+    since: int  # latent at which its first frame is shown
+    base: float  # strength that was asked for
+    strength: float  # of the newest chunk, as the controller has it
+    region: Region | None = None  # that is drawn; None: all of the picture
+    memory: tuple[Tensor | str | None, ...] | None = None  # of the encoder; None before its first frame
+    last: Tensor | None = None  # its newest frame, RGB [1, H, W, 3] uint8
+    newest: Encoded | None = None  # what the newest chunk was given
+
+
+@dataclass(frozen=True)
+class Given:
+    """Hold what a chunk is drawn over: clean latents of the source, the strength, and where they stay as they are."""
+
+    latents: Tensor  # [1, C, chunk, h, w]
+    strength: float
+    kept: Tensor | None  # bool [1, 1, 1, h, w]; None: nowhere
+
+
+def followed(config: RolloutConfig, now: Following | None, cue: Follow, index: int) -> Following:
+    """Return how a take that has `index` latents follows its source after a cue; CueError if there is none."""
+    if cue.source is not None:
+        strength = config.strength.usual if cue.strength is None else cue.strength
+        return Following(cue.source, index, strength, strength, cue.region)
+    if now is None:
+        raise CueError("a strength or a region is for a take that follows a source: name one with source")
+    strength = now.base if cue.strength is None else cue.strength
+    # a strength that was asked for holds at once, and is then followed as slowly as before
+    newest = now.strength if cue.strength is None else cue.strength
+    return replace(now, base=strength, strength=newest, region=cue.region or now.region)
+
+
+def motion(frames: Tensor, before: Tensor | None) -> float:
+    """Return the motion, 0 … 1, of RGB frames [n, H, W, 3] uint8: their largest change from one to the next.
+
+    `before` [1, H, W, 3] is the frame before the first one, if there is one.
+    """
+    video = frames if before is None else torch.cat([before, frames])
+    if len(video) < 2:
+        return 0.0
+    return share_of_motion((video.float() * (2 / 255)).diff(dim=0).square().mean((1, 2, 3)).sqrt())
+
+
+def share_of_motion(changes: Tensor) -> float:
+    """Return the motion, 0 … 1, of frames that changed by these root mean squares [n], in values of -1 … 1."""
+    return float((changes.max() / FULL_MOTION).clamp(max=1))
+
+
+def controlled(base: float, before: float, moved: float) -> float:
+    """Return a chunk's strength, given the one asked for, that of the chunk before, and the source's motion 0 … 1."""
+    return (1 - INERTIA) * (base - MOTION_WEIGHT * moved) + INERTIA * before
+
+
+def given(codec: Codec, following: Following, index: int, latents: int, footage: Footage) -> tuple[Following, Given]:
+    """Encode the source for the `latents` latents from `index` on; return what is followed now, and what it gives.
+
+    The source's latents are used in the precision of float16, in which they are recorded.
+    """
+    first = frames_before(index) - frames_before(following.since)
+    frames = footage.frames(following.source, first, frames_before(index + latents) - frames_before(index))
+    if isinstance(frames, Encoded):
+        newest, now = frames, following
+    else:
+        newest, now = _encoded(codec, following, frames)
+    strength = following.base
+    if following.newest is not None:
+        strength = controlled(following.base, following.strength, newest.motion)
+    now = replace(now, strength=strength, newest=newest)
+    clean = newest.latents.float()
+    return now, Given(clean, strength, _kept(following.region, clean))
+
+
+def _encoded(codec: Codec, following: Following, frames: Tensor) -> tuple[Encoded, Following]:
+    """Encode the next frames of a stream; return them, and the source with what its encoder carries."""
+    count, stream = len(frames), codec.encode_stream()
+    stream.restore(StreamSnapshot(following.memory, 1))
+    if following.memory is None and count % FRAMES_PER_LATENT == 0:
+        stream.encode(frames[:1])  # in the middle of a take no latent is a single frame: its first one only primes
+    # latent by latent, so that a stream that is taken up anew gives the same bits
+    parts = [stream.encode(part) for part in frames.split(_lengths(count))]
+    encoded = Encoded(torch.cat(parts, 2).half(), motion(frames, following.last))
+    return encoded, replace(following, memory=stream.snapshot().memory, last=frames[-1:].clone())
+
+
+def started(sigmas: tuple[float, ...], strength: float) -> tuple[float, ...]:
+    """Return the steps of a chunk that starts from its source at noise level `strength`, in the same proportions."""
+    if math.isclose(strength, 1):
+        return sigmas
+    return tuple(strength * sigma / sigmas[0] for sigma in sigmas)
+
+
+def _lengths(frames: int) -> list[int]:
+    """Return the frames of each latent: four, but one for a stream's first."""
+    first = frames % FRAMES_PER_LATENT
+    return [first] * bool(first) + [FRAMES_PER_LATENT] * (frames // FRAMES_PER_LATENT)
+
+
+def _kept(region: Region | None, latents: Tensor) -> Tensor | None:
+    """Return where the source stays, [1, 1, 1, h, w]; None if nowhere. CueError if the region is of another size."""
+    if region is None:
+        return None
+    h, w = latents.shape[-2:]
+    if (region.rows, region.columns) != (h, w):
+        raise CueError(f"the region has {region.rows}x{region.columns} cells, the picture {h}x{w}")
+    kept = torch.tensor([cell == "0" for cell in region.cells], device=latents.device)
+    return kept.view(1, 1, 1, h, w)

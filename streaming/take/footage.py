@@ -1,0 +1,200 @@
+"""Read the pictures and films that a take names, from its folder, at its size and frame rate."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.catalog import Entry
+from models.checkpoints.synced_files import make_folder, sync_file
+from models.cue import CueError, Region, Start, StartBy
+from models.errors import UserError
+from models.source import Encoded, Footage
+from models.time_grid import FRAMES_PER_LATENT
+from streaming.media.film_reader import FilmReader, barred
+from streaming.speech.format_name import HEAD, format_name
+from streaming.speech.portrait_file import FORMATS as PICTURES
+from streaming.speech.portrait_file import picture_in
+from streaming.take.picture_cue import CAMERA, Fit, rectangle
+from streaming.take.position import latent_at
+from streaming.take.take_file import CueLine, Take, TakeError
+
+WHITE = 128  # from this grey value on a mask's picture is drawn
+
+
+class MissingFileError(UserError):
+    """Report, in one line for a person, a file of a take that is not there."""
+
+
+class TakeFootage:
+    """Supply the pictures that cues name (`streaming.take.picture_cue.CuePictures`) and the frames of sources."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        size: tuple[int, int],
+        folder: Path | None = None,
+        *,
+        files: Mapping[str, Path] | None = None,
+        camera: Footage | None = None,
+    ) -> None:
+        """Supply pictures of `size` (width, height) for a take of this model.
+
+        Files lie in `folder` (None: the take can name none), but for those whose paths are in `files`. `camera` gives
+        the frames of the source `camera`, where there is one.
+        """
+        self._entry, self._size, self._folder = entry, size, folder
+        self._files, self._camera = dict(files or {}), camera
+        self._films: dict[str, FilmReader] = {}
+        self._starts: dict[tuple[str, Fit], bytes] = {}
+        self._fits: dict[str, Fit] = {}  # of sources
+        self.notes: list[str] = []  # one line each, for a person, on how files were read
+
+    def check(self, take: Take) -> None:
+        """Read what the take names, so that what is wrong with it is said before anything is drawn; UserError."""
+        for cue in take.cues:
+            try:
+                cue.cues(self)
+            except CueError as e:
+                raise TakeError(f"the cue at {cue.at}: {e}") from None
+
+    # -- what cues name --------------------------------------------------------------------------------------------
+
+    def start(self, name: str, fit: Fit, by: StartBy | None) -> Start:
+        """Return a picture, or the end of a film of at most what a chunk can see; UserError if it cannot be read."""
+        key = name, fit
+        if key not in self._starts:
+            path = self.path(name)
+            with path.open("rb") as file:
+                kind = format_name(file.read(HEAD))
+            self._starts[key] = self._picture(path, fit) if kind in PICTURES else self._end_of_film(path, fit)
+        try:
+            return Start(self._starts[key], *self._size, by)
+        except ValueError as e:
+            raise CueError(f"{name}: {e}") from None
+
+    def source(self, name: str, fit: Fit) -> str:
+        """Return the name of a source, after it was opened; UserError if it cannot be followed."""
+        if name == CAMERA:
+            if self._camera is None:
+                raise CueError("no camera is connected; connect one, or name a film to follow")
+            return name
+        self._fits[name] = fit
+        self._film(name)
+        return name
+
+    def region(self, text: str) -> Region:
+        """Return the cells that a rectangle, or a mask's white part, covers for the most part; UserError if none."""
+        width, height = self._size
+        mask = np.zeros((height, width), np.uint8)
+        box = rectangle(text)
+        if box is not None:
+            left, top, across, down = box
+            rows = slice(round(top * height), max(round((top + down) * height), round(top * height) + 1))
+            columns = slice(round(left * width), max(round((left + across) * width), round(left * width) + 1))
+            mask[rows, columns] = 1
+        else:
+            pixels = np.frombuffer(self._picture(self.path(text), "crop"), np.uint8).reshape(height, width, 3)
+            mask = (pixels.mean(2) >= WHITE).astype(np.uint8)
+        stride = self._entry.stride
+        cells = mask.reshape(height // stride, stride, width // stride, stride).mean((1, 3)) >= 0.5
+        if not cells.any():
+            raise CueError(f"region {text}: covers no cell of {stride}x{stride} pixels; make it larger")
+        return Region("".join("1" if cell else "0" for cell in cells.flat), *cells.shape)
+
+    def latent(self, position: int | str) -> int:
+        """Return the latent of a position."""
+        return latent_at(position, self._entry.fps)
+
+    # -- frames of sources -----------------------------------------------------------------------------------------
+
+    def frames(self, source: str, first: int, count: int) -> Tensor | Encoded:
+        """Return RGB frames [count, H, W, 3] uint8 of a source; see `models.source.Footage`."""
+        if source == CAMERA:
+            if self._camera is None:
+                raise CueError("the take follows a camera, and none is connected")
+            return self._camera.frames(source, first, count)
+        return torch.from_numpy(self._film(source).frames(first, count))
+
+    def close(self) -> None:
+        """Close all films."""
+        for film in self._films.values():
+            film.close()
+        self._films.clear()
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file that the take names; MissingFileError if it is not there."""
+        path = self._files.get(name)
+        if path is None and self._folder is not None:
+            path = self._folder / name
+        if path is None:
+            raise MissingFileError(f"{name}: the take has no folder to look for it in")
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no such file, which the take names")
+        return path
+
+    def hashed(self, cue: CueLine) -> CueLine:
+        """Return a cue with the hashes of the files that it names; a file that is another one than then is noted."""
+        now = {name: file_hash(self.path(name)) for name in cue.files()}
+        for name, digest in now.items():
+            if cue.hashes.get(name, digest) != digest:
+                note = f"{name} is not the file that the take was made with; frames differ"
+                self.notes += [note] if note not in self.notes else []
+        return cue.model_copy(update={"hashes": now}) if now else cue
+
+    def kept_beside(self, take: Take, out: Path) -> Take:
+        """Return a take whose files lie beside the film `out` or below its folder, into which others are copied.
+
+        Copies lie in a folder of the film's name with the ending `.files`. OSError if the disk does not take them.
+        """
+        names: dict[str, str] = {}
+        for name in sorted({name for cue in take.cues for name in cue.files()}):
+            path, folder = self.path(name).resolve(), out.parent.resolve()
+            if path.is_relative_to(folder):
+                names[name] = path.relative_to(folder).as_posix()
+                continue
+            copy = folder / f"{out.stem}.files" / path.name
+            make_folder(copy.parent)
+            shutil.copyfile(path, copy)
+            sync_file(copy)
+            names[name] = copy.relative_to(folder).as_posix()
+        return take.model_copy(update={"cues": [cue.with_names(names) for cue in take.cues]})
+
+    def _film(self, name: str) -> FilmReader:
+        if name not in self._films:
+            pad = self._fits.get(name, "crop") == "pad"
+            self._films[name] = FilmReader(self.path(name), self._size, self._entry.fps, pad=pad)
+        return self._films[name]
+
+    def _end_of_film(self, path: Path, fit: Fit) -> bytes:
+        rollout = self._entry.rollout
+        film = FilmReader(path, self._size, self._entry.fps, pad=fit == "pad")
+        try:
+            return film.last(FRAMES_PER_LATENT * (rollout.window - rollout.chunk - 1) + 1).tobytes()
+        finally:
+            film.close()
+
+    def _picture(self, path: Path, fit: Fit) -> bytes:
+        picture = picture_in(path.read_bytes(), self._size, str(path), whole=fit == "pad")
+        self.notes += [note for note in picture.notes if note not in self.notes]
+        width, height = picture.size
+        pixels: NDArray[np.uint8] = np.frombuffer(picture.pixels, np.uint8).reshape(height, width, 3)
+        return barred(pixels, self._size).tobytes()
+
+
+def file_hash(path: Path) -> str:
+    """Return a hash of a file: 16 hexadecimal digits of BLAKE2b (RFC 7693)."""
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
