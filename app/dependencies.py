@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -71,9 +72,14 @@ async def watched_session(found: WatchedByRequest) -> HostedSession:
 
 async def controlled_session(
     session: str, services: ServicesOf, x_longtake_key: Annotated[str | None, Header()] = None
-) -> HostedSession:
-    """Return the session of the path if the request carries its key; raise NotAllowedError otherwise."""
-    return services.controlled(session, x_longtake_key)
+) -> AsyncIterator[HostedSession]:
+    """Yield the session of the path if the request carries its key; raise NotAllowedError otherwise.
+
+    The session does not end for lack of viewers while the request is answered, which may take a long upload.
+    """
+    hosted = services.controlled(session, x_longtake_key)
+    with services.sessions.answering(hosted):
+        yield hosted
 
 
 WatchedSession = Annotated[HostedSession, Depends(watched_session)]

@@ -23,6 +23,7 @@ from streaming.background_renders import BackgroundRenders
 from streaming.live.admission import GRACE, HostedSession, SessionRegistry
 from streaming.live.session import Session
 from streaming.live.session_state import SessionState
+from streaming.live.speed_forecast import SpeedForecast
 from streaming.speech.portrait_check import installed_face_reader
 from streaming.take.archive import Archive
 from streaming.take.take_file import Take
@@ -61,6 +62,7 @@ class Services:
             grace=grace,
             ended=self._ended,
             closed=(lambda _: None) if keep_speech else self._forget_speech,
+            forecast=SpeedForecast(library.speeds, library.device.type),
         )
         if not keep_speech:
             for told in self.archive.newest():
@@ -200,9 +202,11 @@ class Services:
 
     def _ended(self, session: Session) -> None:
         """Store the measured speed of a session that ended, and close its viewers' connections."""
-        fps = session.status().generated_fps
-        if fps and session.index > session.model.entry.rollout.window:
-            self.library.speeds.add(session.model.entry.name, self.library.device.type, fps, "session")
+        entry, factor = session.model.entry, session.real_time_factor
+        if factor and session.index > entry.rollout.window:
+            size = session.history.take.width_height(entry.size)
+            other = None if size == entry.size else size
+            self.library.speeds.add(entry.name, self.library.device.type, entry.fps / factor, "session", other)
         self.links.forget(session.id)
         peers = [p for p in self.peers.values() if p.session is session]
         if peers:

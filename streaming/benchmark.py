@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from models.catalog import Entry
 from models.checkpoints.assemble import Model
 from models.cue import Cue, Prompt
 from models.pocket.world.portrait.gallery import GALLERY, drawn
+from streaming.chunk_cost import flops_a_chunk
 from streaming.media.video_writer import encode_fragment
 from streaming.rollout import Boundary, Rollout
 from streaming.speech.portrait_drive import PortraitDrive
@@ -26,18 +26,6 @@ from streaming.take.take_file import CueLine, Take
 
 SWITCH_EVERY = 4  # chunks
 PARTS = ("denoise", "clean pass", "encode text", "recache", "decode", "encode")
-
-
-def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
-    """Count the transformer's floating-point operations for a chunk with a full window, clean pass included."""
-    t, r = entry.transformer, entry.rollout
-    dim = t["num_attention_heads"] * t["attention_head_dim"]
-    _, ph, pw = t["patch_size"]
-    tokens = (width // (entry.stride * pw)) * (height // (entry.stride * ph))
-    matrices = 6 * dim * dim + 2 * dim * t["ffn_dim"]  # q k v o of self-attention, q o of cross-attention, the MLP
-    attention = 2 * dim * (r.window * tokens + text_length)  # scores and weighted sum
-    a_token = 2 * t["num_layers"] * (matrices + attention)
-    return (len(r.schedule.sigmas) + 1) * r.chunk * tokens * a_token
 
 
 def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, seconds: float = 1.0) -> float:

@@ -36,17 +36,19 @@ def bench(
         from app.loaded_model import load_model
         from models.checkpoints.folders import models_folder
         from streaming import benchmark
+        from streaming.chunk_cost import text_length
         from streaming.measured_speeds import MeasuredSpeeds
         from streaming.take.take_file import size_of
 
         width_height = size_of(size) if size else entry.size
         model = load_model(entry, device, engine, random_weights=random_weights)
         say(f"measuring {chunks} chunks")
-        text_length = 512 if entry.text == "umt5" else 20
-        result = benchmark.measure(model, width_height, chunks, text_length)
+        result = benchmark.measure(model, width_height, chunks, text_length(entry))
     text = benchmark.as_markdown(result, model, width_height, random_weights=random_weights)
-    if width_height == entry.size:
-        MeasuredSpeeds(models_folder()).add(entry.name, model.generator.device.type, result.end_to_end_fps, "bench")
+    size_of_speed = None if width_height == entry.size else width_height
+    MeasuredSpeeds(models_folder()).add(
+        entry.name, model.generator.device.type, result.end_to_end_fps, "bench", size_of_speed
+    )
     print(text.rstrip())
     with log.open("a", encoding="utf-8") as f:
         f.write(text)

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
 
 from app.dependencies import ServicesOf
+from streaming.live.admission import Load
 
 router = APIRouter()
 
@@ -42,12 +43,19 @@ async def readyz(services: ServicesOf, response: Response) -> Readiness:
     return Readiness(ready=services.ready)
 
 
+@router.get("/api/load")
+async def load(services: ServicesOf) -> Load:
+    """Tell what share of the device's time the sessions take, and how many requests wait in line."""
+    return services.sessions.load()
+
+
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: ServicesOf) -> Response:
     """Give the figures of all sessions in the text format of Prometheus."""
     running = [h.session for h in services.sessions.hosted.values()]
     figures = {
         "sessions": ("running sessions", len(running)),
+        "waiting": ("requests for a session that wait in line", services.sessions.load().waiting),
         "viewers": ("connected viewers", sum(len(s.broadcast) for s in running)),
         "real_time_factor": (
             "device seconds that a second of media costs, all sessions",

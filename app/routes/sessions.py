@@ -177,8 +177,8 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
 
 
 def started(services: Services, hosted: HostedSession, note: str | None = None) -> StartedSession:
-    """Describe a session to the client that started it."""
-    session = hosted.session
+    """Describe a session to the client that started it, with `note` and what its admission has to say."""
+    session, notes = hosted.session, [n for n in (note, hosted.admission.note) if n]
     return StartedSession(
         id=session.id,
         key=hosted.key,
@@ -186,7 +186,7 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
         seed=session.history.take.seed,
         ice=services.ice.given(),
         sound=session.playout.sound is not None,
-        note=note,
+        note="; ".join(notes) or None,
     )
 
 

@@ -1,4 +1,9 @@
-"""Admit sessions while the device carries them in real time, queue the others, and end those without viewers."""
+"""Admit sessions while the device carries them in real time, queue the others, and end those without viewers.
+
+A session starts if its predicted share of the device's time and the measured shares of those that run fit together; the
+first one starts in any case. The others wait in the order of their tickets. One that fits may pass others that do not
+fit yet, but each ticket is passed MOST_PASSED times at most: after that the line stands still until it fits.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.catalog import ENTRIES
 from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.errors import ErrorKind, UserError
@@ -19,6 +25,8 @@ from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
 from streaming.live.session_state import AvatarState
+from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
+from streaming.measured_speeds import Size
 from streaming.speech.avatar import Avatar
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
@@ -28,7 +36,7 @@ log = logging.getLogger(__name__)
 GRACE = 20.0  # seconds that a session outlives its last viewer, its last command and its last sound
 TICKET_LIFE = 10.0  # seconds after its last request in which a ticket keeps its place in line
 CAPACITY = 0.95  # share of the device's time that sessions may take
-UNKNOWN = 0.4  # real-time factor assumed for a model before it was measured
+MOST_PASSED = 3  # later sessions that may start before a ticket because they fit while it does not
 
 
 class FullError(UserError):
@@ -36,10 +44,29 @@ class FullError(UserError):
 
     kind = ErrorKind.BUSY
 
-    def __init__(self, ticket: str, place: int) -> None:
-        """Report the place in line, from 1, of this ticket, which the next request should show."""
-        super().__init__(f"the device is busy; place {place} in line")
+    def __init__(self, ticket: str, place: int, why: str = "") -> None:
+        """Report the place in line, from 1, of this ticket, which the next request should show, and the reason."""
+        super().__init__(f"the device is busy; place {place} in line" + (f": {why}" if why else ""))
         self.ticket, self.place = ticket, place
+
+
+@dataclass(frozen=True)
+class Load:
+    """Tell what share of the device's time the running sessions take, and how many requests wait in line."""
+
+    share: float  # 1 is all of it; beyond that films are slower than real time
+    sessions: int
+    waiting: int
+    words: str  # the same in a line for a person
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Hold what was predicted of a session that may start."""
+
+    size: Size | None = None  # None: its model is not in the catalog
+    expected: float = UNKNOWN  # real-time factor
+    note: str = ""  # a line for a person if it will be slower than real time
 
 
 @dataclass
@@ -49,12 +76,29 @@ class HostedSession:
     session: Session
     key: str
     unwatched_since: float
+    admission: Admission = Admission()
+    requests: int = 0  # that carry its key and are being answered
     _seat: object = None
+
+    @property
+    def factor(self) -> float:
+        """Return its real-time factor: measured, or as predicted until two chunks were drawn."""
+        measured = self.session.real_time_factor
+        return self.admission.expected if measured is None else measured
 
     def take_seat(self) -> Callable[[], bool]:
         """Give a connection control until another one takes it; the returned function says whether it has it still."""
         mine = self._seat = object()
         return lambda: self._seat is mine
+
+
+@dataclass
+class _Waiting:
+    """Hold a place in line: when it was last asked for, its predicted real-time factor, and how many passed it."""
+
+    asked: float
+    expected: float
+    passed: int = 0
 
 
 class SessionRegistry:
@@ -70,17 +114,18 @@ class SessionRegistry:
         grace: float = GRACE,
         ended: Callable[[Session], None] = lambda session: None,
         closed: Callable[[Session], None] = lambda session: None,
+        forecast: SpeedForecast | None = None,
     ) -> None:
-        """Start sessions of the models that `load` returns by name.
+        """Start sessions of the models that `load` returns by name; `forecast` predicts what they take of the device.
 
         `ended` is called with every session that ends, and `closed` once all of it is written.
         """
         self._load, self.device, self.folder = load, device, folder
         self._clock, self._grace, self._ended, self._closed = clock, grace, ended, closed
         self.hosted: dict[str, HostedSession] = {}
-        self._factors: dict[str, float] = {}  # model → last measured real-time factor
-        self._starting: list[str] = []  # models of sessions that were admitted and wait for their model to load
-        self._line: dict[str, float] = {}  # ticket → time of its last request; in order of arrival
+        self._forecast = forecast or SpeedForecast()
+        self._starting: list[Admission] = []  # of sessions that wait for their model to load
+        self._line: dict[str, _Waiting] = {}  # by ticket, in order of arrival
 
     async def create(
         self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: TakeHistory | None = None
@@ -89,71 +134,122 @@ class SessionRegistry:
 
         With a `past` the session continues that history, which began as `take`.
         """
-        with self._admitted(take.model, ticket):
+        with self._admitted(take, ticket) as admission:
             model = await self._load(take.model)
-            return self._begun(
-                Session(
-                    model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
-                )
+            session = Session(
+                model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
             )
+            return self._begun(session, admission)
 
     async def create_avatar(
         self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
     ) -> HostedSession:
         """Start a session of an avatar with this portrait; FullError as from `create`."""
-        with self._admitted(take.model, ticket):
+        with self._admitted(take, ticket) as admission:
             model = await self._load(take.model)
             avatar = partial(Avatar, model, portrait, reader)
-            return self._begun(Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar))
+            session = Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar)
+            return self._begun(session, admission)
+
+    def load(self) -> Load:
+        """Return how much of the device's time is taken, and how many wait."""
+        self._forget_lapsed()
+        running = self._running()
+        share = sum(h.factor for h in running)
+        sessions = "1 session takes" if len(running) == 1 else f"{len(running)} sessions take"
+        words = f"{sessions} {share:.0%} of the device's time" if running else "no session runs"
+        words += ", more than there is: films are slower than real time" if share > 1 else ""
+        words += f"; {len(self._line)} in line" if self._line else ""
+        return Load(round(share, 3), len(running), len(self._line), words)
 
     @contextlib.contextmanager
-    def _admitted(self, name: str, ticket: str | None) -> Iterator[None]:
-        """Admit a session of a model, and count it until it runs: others may ask while its model loads."""
-        self._admit(name, ticket)
-        self._starting.append(name)
+    def _admitted(self, take: Take, ticket: str | None) -> Iterator[Admission]:
+        """Admit a session of a take, and count it until it runs: others may ask while its model loads."""
+        admission = self._admit(take, ticket)
+        self._starting.append(admission)
         try:
-            yield
+            yield admission
         finally:
-            self._starting.remove(name)
+            self._starting.remove(admission)
 
-    def _begun(self, session: Session) -> HostedSession:
-        hosted = HostedSession(session, secrets.token_urlsafe(24), self._clock())
+    def _begun(self, session: Session, admission: Admission) -> HostedSession:
+        hosted = HostedSession(session, secrets.token_urlsafe(24), self._clock(), admission)
         self.hosted[session.id] = hosted
         session.start()
         return hosted
 
-    def _admit(self, name: str, ticket: str | None) -> None:
-        """Take the ticket out of the line if a session of the model may start; FullError if it may not."""
+    def _running(self) -> list[HostedSession]:
+        return [h for h in self.hosted.values() if not h.session.over]
+
+    def _forget_lapsed(self) -> None:
+        """Drop the tickets that were not shown for their life."""
         now = self._clock()
-        self._line = {t: asked for t, asked in self._line.items() if now - asked < TICKET_LIFE}
-        running = [h.session for h in self.hosted.values() if not h.session.over]
-        for session in running:
-            if session.real_time_factor is not None:
-                self._factors[session.model.entry.name] = session.real_time_factor
-        carried = [*(s.model.entry.name for s in running), *self._starting]
-        load = sum(self._factors.get(model, UNKNOWN) for model in carried)
-        first = next(iter(self._line), ticket)
-        fits = not carried or load + self._factors.get(name, UNKNOWN) <= CAPACITY
-        if fits and first == ticket:
-            self._line.pop(ticket or "", None)
-            return
-        ticket = ticket if ticket in self._line else secrets.token_urlsafe(12)
-        self._line[ticket] = now
-        raise FullError(ticket, list(self._line).index(ticket) + 1)
+        self._line = {t: w for t, w in self._line.items() if now - w.asked < TICKET_LIFE}
+
+    def _predicted(self, take: Take) -> Admission:
+        """Return what is expected of a session of the take, after what running sessions have measured."""
+        for hosted in self._running():
+            size, factor = hosted.admission.size, hosted.session.real_time_factor
+            if size is not None and factor is not None:
+                self._forecast.measured(hosted.session.model.entry, size, factor)
+        entry = ENTRIES.get(take.model)
+        if entry is None:  # loading it will tell
+            return Admission()
+        size = take.width_height(entry.size)
+        factor = self._forecast.factor(entry, size)
+        shown = f"about {entry.fps / factor:.2g} of {entry.fps} frames a second"
+        return Admission(size, factor, f"slower than real time here: {shown}" if factor > 1 else "")
+
+    def _admit(self, take: Take, ticket: str | None) -> Admission:
+        """Take the ticket out of the line if a session of the take may start; FullError if it may not."""
+        self._forget_lapsed()
+        admission, running = self._predicted(take), self._running()
+        load = sum(h.factor for h in running) + sum(a.expected for a in self._starting)
+        idle = not running and not self._starting
+
+        def fits(expected: float) -> bool:
+            return idle or load + expected <= CAPACITY
+
+        known = ticket if ticket in self._line else None
+        tickets = list(self._line)
+        ahead = [self._line[t] for t in (tickets if known is None else tickets[: tickets.index(known)])]
+        if fits(admission.expected) and all(w.passed < MOST_PASSED and not fits(w.expected) for w in ahead):
+            for waiting in ahead:
+                waiting.passed += 1
+            if known is not None:
+                del self._line[known]
+            return admission
+        ticket = known or secrets.token_urlsafe(12)
+        place = self._line.setdefault(ticket, _Waiting(self._clock(), admission.expected))
+        place.asked, place.expected = self._clock(), admission.expected
+        why = f"what runs takes {load:.0%} of its time, and this would take about {admission.expected:.0%}"
+        why = "others came first" if fits(admission.expected) else why
+        raise FullError(ticket, list(self._line).index(ticket) + 1, why)
 
     def keep(self, hosted: HostedSession) -> None:
         """Begin the grace period of a session anew: the holder of its key is there."""
         hosted.unwatched_since = self._clock()
 
+    @contextlib.contextmanager
+    def answering(self, hosted: HostedSession) -> Iterator[None]:
+        """Keep a session while a request of the holder of its key is answered, such as the upload of a long sound."""
+        hosted.requests += 1
+        try:
+            yield
+        finally:
+            hosted.requests -= 1
+            self.keep(hosted)
+
     async def tidy(self) -> None:
         """End sessions in which nothing happened for the grace period, and those that are over.
 
-        A session with a viewer goes on, and so does an avatar that still has something to say.
+        A session with a viewer goes on, and so do one that is being commanded and an avatar that has something to say.
         """
         now = self._clock()
         for key, hosted in list(self.hosted.items()):
             avatar = hosted.session.avatar
-            if len(hosted.session.broadcast) or (avatar is not None and avatar.state is AvatarState.SPEAKING):
+            speaks = avatar is not None and avatar.state is AvatarState.SPEAKING
+            if len(hosted.session.broadcast) or hosted.requests or speaks:
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:
                 with contextlib.suppress(KeyError):  # it may have been ended while another one was waited for

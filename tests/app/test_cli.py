@@ -225,7 +225,7 @@ def test_flops_are_those_of_the_configuration() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from models.cue import Prompt
-    from streaming.benchmark import flops_a_chunk
+    from streaming.chunk_cost import flops_a_chunk
 
     model = tiny_model()
     state = model.generator.new_take(0, 32, 32)

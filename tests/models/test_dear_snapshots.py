@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import tiny_model, tiny_text
 from torch import Tensor
 
 from models import snapshots
@@ -16,7 +17,9 @@ from models.catalog import LONGLIVE, POCKET, Entry
 from models.checkpoints.assemble import ASSETS, Model, load
 from models.codecs.stream import DecodeStream, Memory
 from models.cue import Cut, OnSwitch, Parameter, Prompt, Recache, SinkOnSwitch
+from models.dataclass_tree import equal
 from models.generator import Generator
+from models.prompt_memory import PromptMemory
 from models.snapshots import Snapshots, keys_are_dear, snapshot_of
 from models.state import TakeState
 from models.transformer import TextState
@@ -218,3 +221,12 @@ def test_no_value_of_the_memory_of_the_codec_is_older_than_the_latents_that_are_
     latents = torch.ones(1, 4, 3, 4, 4)
     assert torch.equal(state.codec.decode(latents), restored.codec.decode(latents))
     assert snapshots.LATENTS_DECODED == 6
+
+
+@pytest.mark.parametrize("emphasis", [None, torch.tensor([[1.0, 1.5, 0.0, 1.0, 1.0, 1.0]])])
+def test_keys_of_a_prompt_that_were_left_out_are_computed_with_its_emphasis(emphasis: Tensor | None) -> None:
+    model = tiny_model()
+    memory = PromptMemory(tiny_text, model.generator.transformer)
+    text = memory.embedded(tiny_text(["one"]), emphasis)
+    assert equal(memory.completed(replace(text, layers=())), text)
+    assert memory.completed(text) is text
