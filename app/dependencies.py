@@ -37,6 +37,14 @@ ServicesOf = Annotated[Services, Depends(services_of)]
 SettingsOf = Annotated[Settings, Depends(settings_of)]
 
 
+async def address_of(connection: HTTPConnection) -> str | None:
+    """Return the address that a request comes from, as the socket or a trusted proxy sees it."""
+    return connection.client.host if connection.client is not None else None
+
+
+AddressOf = Annotated[str | None, Depends(address_of)]
+
+
 @dataclass(frozen=True)
 class Watched:
     """Hold a session that a request may watch, and the share link that permits it."""
@@ -56,7 +64,7 @@ async def watched(session: str, connection: HTTPConnection, services: ServicesOf
         return Watched(services.session(link.session), link)
     credentials: Credentials = connection.app.state.credentials
     key = connection.headers.get("x-longtake-key", "")
-    address = connection.client.host if connection.client is not None else "?"
+    address = await address_of(connection) or "?"
     if not services.holds_key(session, key) and not credentials.accept(connection.headers, address):
         raise NotAllowedError("watching needs a share link, the session's key or the server's token")
     return Watched(services.session(session), None)

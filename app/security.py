@@ -30,6 +30,7 @@ SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
 BODY_SECONDS = 30.0  # total time that the server waits for a request's body
 SOUND_SECONDS = 300.0  # the same of a sound: at least 0.5 Mbit/s
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+OFFERS = RateLimitItemPerMinute(60, namespace="offers")  # without a key, from one address: each opens a connection
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
 COMMANDS = RateLimitItemPerMinute(6000)  # to one session with its key: sounds of 10 ms each, as they are spoken
 LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that are logged
@@ -40,6 +41,7 @@ _WATCHING = re.compile(
     rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice)|{PATTERN}/(offer|stream|ice))"
     rf"|wh[ei]p/({PATTERN}|[0-9a-f]{{32}})(/[0-9a-f]{{32}})?)"
 )
+_OFFER = re.compile(r"/(api/sessions/[^/]+/offer|wh[ei]p/[^/]+)")
 _SESSION = re.compile(r"/api/sessions/([0-9a-f]{32})(/.*)?")
 # Gradio's endpoints that its pages ask for at their start; its uploads, files and queues are used by nothing here
 _GRADIO = re.compile(r"(/avatar)?/gradio_api/(?!(heartbeat/|startup-events|info|app_id)).*")
@@ -121,6 +123,8 @@ class Guard:
         """Count a changing request by the session's key or else by address; raise TooManyError beyond the limit."""
         path, reason = _path(scope), "too many requests; wait a little"
         if session is None:
+            if _OFFER.fullmatch(path) and scope["method"] == "POST":
+                self._rates.count(OFFERS, network_of(_address(scope)), "too many offers; wait a little")
             if path != "/login":  # wrong tokens are counted instead
                 self._rates.count(CHANGES, network_of(_address(scope)), reason)
         elif scope["method"] != "DELETE" and not path.endswith("/interrupt"):  # stopping something is never limited

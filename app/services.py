@@ -135,13 +135,15 @@ class Services:
         *,
         link: ShareLink | None = None,
         viewer: str | None = None,
+        near: str | None = None,
     ) -> tuple[str, str]:
         """Connect a viewer by its WebRTC offer; return (WHEP resource, SDP answer).
 
         `controls` returns whether this viewer controls the session now; without it the viewer only watches. A `viewer`
-        that connects anew takes its own former place. Raises OfferError for a bad offer and AudienceFullError.
+        that connects anew takes its own former place. `near` is the address that the offer came from. Raises OfferError
+        for a bad offer and AudienceFullError.
         """
-        peer = Peer(hosted.session, controls, self.ice.own())
+        peer = Peer(hosted.session, controls, self.ice.own(), near)
         viewing = self.count_viewer(
             hosted, lambda: self._spawn(peer.close()), controls=controls is not None, link=link, viewer=viewer
         )
@@ -165,12 +167,12 @@ class Services:
         """Return the id of the session that a path names by id or by share link, which need not be valid any more."""
         return self.links.signed(segment).session if is_link(segment) else segment
 
-    async def publish(self, hosted: HostedSession, sdp: str) -> tuple[str, str]:
+    async def publish(self, hosted: HostedSession, sdp: str, near: str | None = None) -> tuple[str, str]:
         """Connect a camera by its WebRTC offer; return (WHIP resource, SDP answer). Raises OfferError for a bad offer.
 
         A camera that is connected already is replaced.
         """
-        peer = CameraPeer(hosted.session, self.ice.own())
+        peer = CameraPeer(hosted.session, self.ice.own(), near)
         resource = self._remember(peer)
         return resource, await peer.answer(sdp)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from app import webrtc_http
 from app.answer_schemas import body_of, file_of
-from app.dependencies import ServicesOf
+from app.dependencies import AddressOf, ServicesOf
 from app.services import Services
 from streaming.live.admission import HostedSession
 from streaming.transport.camera import CameraPeer
@@ -38,7 +38,11 @@ PublishingSession = Annotated[HostedSession, Depends(publishing_session)]
     openapi_extra=dict(body_of(webrtc_http.SDP)),
 )
 async def whip(
-    session: str, sdp: Annotated[str, Depends(webrtc_http.sdp_body)], hosted: PublishingSession, services: ServicesOf
+    session: str,
+    sdp: Annotated[str, Depends(webrtc_http.sdp_body)],
+    hosted: PublishingSession,
+    near: AddressOf,
+    services: ServicesOf,
 ) -> Response:
     """Answer the offer of a camera or of a program such as OBS or GStreamer, which sends H.264 or VP8.
 
@@ -46,7 +50,7 @@ async def whip(
     lacks to be answered, 400 what is wrong with its SDP.
     """
     try:
-        resource, answer = await services.publish(hosted, sdp)
+        resource, answer = await services.publish(hosted, sdp, near)
     except OfferError as e:
         raise webrtc_http.refused(e) from None
     return webrtc_http.created(session, resource, answer, services)

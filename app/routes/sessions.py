@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from app.answer_schemas import BUSY, body_of
-from app.dependencies import ControlledSession, ServicesOf, WatchedSession, watched, watched_session
+from app.dependencies import AddressOf, ControlledSession, ServicesOf, WatchedSession, watched, watched_session
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
 from app.services import Services
@@ -126,14 +126,14 @@ async def ice(services: ServicesOf) -> list[IceServer]:
 
 
 @router.post("/api/sessions/{session}/offer")
-async def offer(session: str, body: Offer, request: Request, services: ServicesOf) -> Answer:
+async def offer(session: str, body: Offer, request: Request, near: AddressOf, services: ServicesOf) -> Answer:
     """Answer a WebRTC offer; 503 if the share link, the session or the server has its most viewers."""
     if body.key is not None:
         hosted = services.controlled(session, body.key)
-        resource, answer = await services.join(hosted, body.sdp, hosted.take_seat(), viewer=body.viewer)
+        resource, answer = await services.join(hosted, body.sdp, hosted.take_seat(), viewer=body.viewer, near=near)
     else:
         found = await watched(session, request, services)
-        resource, answer = await services.join(found.hosted, body.sdp, link=found.link, viewer=body.viewer)
+        resource, answer = await services.join(found.hosted, body.sdp, link=found.link, viewer=body.viewer, near=near)
     return Answer(sdp=answer, resource=resource, etag=services.peers[resource].etag)
 
 

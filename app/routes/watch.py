@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from app import webrtc_http
 from app.answer_schemas import body_of, file_of
-from app.dependencies import ServicesOf, WatchedByRequest, WatchedSession, watched
+from app.dependencies import AddressOf, ServicesOf, WatchedByRequest, WatchedSession, watched
 from app.errors import NotFoundError
 from app.page_folder import PAGE
 from app.share_links import GoneError
@@ -40,14 +40,18 @@ async def watch_page(session: str, request: Request, services: ServicesOf) -> HT
     openapi_extra=dict(body_of(webrtc_http.SDP)),
 )
 async def whep(
-    session: str, sdp: Annotated[str, Depends(webrtc_http.sdp_body)], found: WatchedByRequest, services: ServicesOf
+    session: str,
+    sdp: Annotated[str, Depends(webrtc_http.sdp_body)],
+    found: WatchedByRequest,
+    near: AddressOf,
+    services: ServicesOf,
 ) -> Response:
     """Answer the offer of a WHEP player (draft-ietf-wish-whep), such as GStreamer or mediamtx.
 
     406 names what an offer lacks to be answered, 400 what is wrong with its SDP.
     """
     try:
-        resource, answer = await services.join(found.hosted, sdp, link=found.link)
+        resource, answer = await services.join(found.hosted, sdp, link=found.link, near=near)
     except OfferError as e:
         raise webrtc_http.refused(e) from None
     return webrtc_http.created(session, resource, answer, services)

@@ -29,7 +29,7 @@ class CameraPeer(WebRtcConnection):
         rejected.
         """
         try:
-            offer = Offer(sdp)
+            offer = Offer(sdp, self.near)
             uses = offer.with_carrier(_uses(offer))
         except OfferError:
             await self.close()

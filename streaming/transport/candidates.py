@@ -9,14 +9,25 @@ from collections.abc import Iterator, Sequence
 log = logging.getLogger(__name__)
 
 MOST_CANDIDATES = 16  # of one connection: the server sends several STUN requests to the address of each
+MOST_FOREIGN = 4  # hosts among them that the peer's request did not come from, such as relays
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Candidates:
-    """Keep the candidates of one connection that can be used, at most MOST_CANDIDATES of them."""
+    """Keep the candidates of one connection that can be used, at most MOST_CANDIDATES of them.
 
-    def __init__(self) -> None:
-        """Begin without candidates."""
+    The server asks every candidate for an answer, so a peer could have it send packets to hosts that only the server
+    reaches, or to many others. Where the peer's own address is known, candidates in private networks are used only for
+    a peer in one, and those of at most MOST_FOREIGN other hosts. A peer whose candidates are all left out still
+    connects if it reaches the server: the address that its packets come from becomes a candidate (RFC 8445, 7.3.1.3).
+    """
+
+    def __init__(self, near: str | None = None) -> None:
+        """Begin without candidates; `near` is the address that the peer's request came from, None if not known."""
+        self._near = _parsed(near or "")
         self._addresses: set[tuple[str, str]] = set()
+        self._foreign: set[IPAddress] = set()
         self._ignored = False  # whether the peer has more candidates than are kept
 
     def lines(self, candidates: Sequence[str], *, complete: bool) -> Iterator[str]:
@@ -38,7 +49,7 @@ class Candidates:
         kept = []
         for candidate in candidates:
             words = candidate.split()[:8]
-            address = (words[4], words[5]) if _is_usable(words) else None
+            address = (words[4], words[5]) if _is_usable(words) and self._permits(words[4]) else None
             if address is None or (address not in self._addresses and len(self._addresses) >= MOST_CANDIDATES):
                 self._ignored = True
                 log.info("a candidate is not used: %r", candidate[:100])
@@ -46,6 +57,18 @@ class Candidates:
             self._addresses.add(address)
             kept.append(" ".join(words))
         return kept
+
+    def _permits(self, text: str) -> bool:
+        host, near = _parsed(text), self._near
+        if near is None or host is None or host == near:
+            return True
+        hidden = (not host.is_global and near.is_global) or (host.is_loopback and not near.is_loopback)
+        if hidden or (host.is_link_local and not near.is_link_local):
+            return False
+        if host not in self._foreign and len(self._foreign) >= MOST_FOREIGN:
+            return False
+        self._foreign.add(host)
+        return True
 
     @property
     def ignored(self) -> bool:
@@ -58,8 +81,16 @@ def _is_usable(words: Sequence[str]) -> bool:
         return False
     if not (words[3].isascii() and words[3].isdigit() and words[5].isascii() and words[5].isdigit()):
         return False
-    try:
-        address = ipaddress.ip_address(words[4])
-    except ValueError:
+    address = _parsed(words[4])
+    if address is None or address.is_multicast or address.is_unspecified:
         return False
-    return 0 < int(words[5]) < 65536 and not (address.is_multicast or address.is_unspecified)
+    return 0 < int(words[5]) < 65536
+
+
+def _parsed(text: str) -> IPAddress | None:
+    """Return an address, one of IPv4 that is written as IPv6 as what it is; None for other text."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address

@@ -36,9 +36,12 @@ class RestartError(OfferError):
 class WebRtcConnection:
     """Connect one peer to a session; the peer leaves by itself when its connection is gone."""
 
-    def __init__(self, session: Session, ice: RTCConfiguration | None = None) -> None:
-        """Prepare a connection to `session`; `ice` names the STUN and TURN server that it uses (None: neither)."""
-        self.session = session
+    def __init__(self, session: Session, ice: RTCConfiguration | None = None, near: str | None = None) -> None:
+        """Prepare a connection to `session`; `ice` names the STUN and TURN server that it uses (None: neither).
+
+        `near` is the address that the peer's offer came from, see `Candidates`.
+        """
+        self.session, self.near = session, near
         self.connection = RTCPeerConnection(ice or RTCConfiguration(iceServers=[]))
         self.gone = asyncio.Event()
         self.etag = _etag()  # of the ICE session

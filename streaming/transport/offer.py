@@ -144,8 +144,11 @@ class Use:
 class Offer:
     """Hold an offer, section by section."""
 
-    def __init__(self, sdp: str) -> None:
-        """Read an offer of at most SDP_LIMIT characters; OfferError if it is no SDP."""
+    def __init__(self, sdp: str, near: str | None = None) -> None:
+        """Read an offer of at most SDP_LIMIT characters; OfferError if it is no SDP.
+
+        `near` is the address that the offer came from, see `Candidates`.
+        """
         if len(sdp) > SDP_LIMIT or not sdp.startswith("v=0"):
             raise OfferError("this is not an SDP offer")
         lines = [line.rstrip() for line in sdp.splitlines()]
@@ -163,7 +166,7 @@ class Offer:
             section.name = section.mid or f"longtake-{number}"
         groups = [g.split()[1:] for g in _values(self._shared, "group") if g.split()[:1] == ["BUNDLE"]]
         self.bundle = [name for name in (groups[0] if groups else []) if name in names]
-        self.candidates = Candidates()
+        self.candidates = Candidates(near)
 
     def _section(self, lines: list[str]) -> Section:
         found = _MEDIA_LINE.fullmatch(lines[0])

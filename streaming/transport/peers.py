@@ -33,10 +33,14 @@ class Peer(WebRtcConnection):
     """
 
     def __init__(
-        self, session: Session, controls: Callable[[], bool] | None = None, ice: RTCConfiguration | None = None
+        self,
+        session: Session,
+        controls: Callable[[], bool] | None = None,
+        ice: RTCConfiguration | None = None,
+        near: str | None = None,
     ) -> None:
         """Connect to `session`; `controls` says whether the viewer controls it now (None: the viewer only watches)."""
-        super().__init__(session, ice)
+        super().__init__(session, ice, near)
         self._controls = controls
         self._track: PacketTrack | None = None
         self._channel: ControlChannel | None = None
@@ -48,7 +52,7 @@ class Peer(WebRtcConnection):
         OfferError if it is no offer, NotAnswerableError if it has no section in which H.264 can be sent.
         """
         try:
-            offer = Offer(sdp)
+            offer = Offer(sdp, self.near)
             uses = self._uses(offer)
         except OfferError:
             await self.close()

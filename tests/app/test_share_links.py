@@ -291,3 +291,11 @@ def test_a_link_has_bounds(client: TestClient, session: dict[str, Any], how: dic
     path, key = f"/api/sessions/{session['id']}/links", {"x-longtake-key": session["key"]}
     assert client.post(path, json=how, headers=key).status_code == 422
     assert client.post(path, json={}, headers={"x-longtake-key": "wrong"}).status_code == 401
+
+
+def test_offers_without_a_key_are_limited_by_address(app: FastAPI, session: dict[str, Any]) -> None:
+    with client_of(app, ("203.0.113.77", 1)) as crowd:
+        answers = [whep(crowd, "A" * 56, "v=0") for _ in range(62)]
+    assert [a.status_code for a in answers] == [404] * 60 + [429] * 2
+    assert answers[-1].json() == {"error": "too many offers; wait a little"}
+    assert int(answers[-1].headers["retry-after"]) > 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sessions import async_test, running
 
 from streaming.transport.camera import CameraPeer
-from streaming.transport.candidates import MOST_CANDIDATES
+from streaming.transport.candidates import MOST_CANDIDATES, Candidates
 from streaming.transport.connection import RestartError
 from streaming.transport.offer import MOST_SECTIONS, NotAnswerableError, Offer, OfferError
 from streaming.transport.peers import Peer
@@ -233,6 +233,29 @@ def test_the_end_of_candidates_stays_only_while_all_of_them_stay() -> None:
 def test_an_offer_makes_the_server_ask_only_a_few_addresses() -> None:
     told = told_candidates(*(candidate(f"192.0.2.{i}") for i in range(1, 200)), "a=end-of-candidates")
     assert len(told) == MOST_CANDIDATES
+
+
+PRIVATE = ["10.1.2.3", "192.168.1.7", "172.16.0.1", "fd00::7", "::ffff:10.1.2.3"]
+OWN_HOST = ["127.0.0.1", "::1", "169.254.169.254", "fe80::1"]
+
+
+@pytest.mark.parametrize(
+    ("near", "hosts", "kept"),
+    [
+        ("8.8.8.8", [*PRIVATE, *OWN_HOST, "100.64.0.1"], []),
+        ("8.8.8.8", ["8.8.8.8", *PRIVATE, "1.1.1.1"], ["8.8.8.8", "1.1.1.1"]),
+        ("::ffff:8.8.8.8", ["8.8.8.8", "10.1.2.3"], ["8.8.8.8"]),
+        ("192.168.1.9", ["192.168.1.9", *PRIVATE[:4], *OWN_HOST], ["192.168.1.9", *PRIVATE[:4]]),
+        ("127.0.0.1", ["127.0.0.1", "10.1.2.3", "169.254.169.254"], ["127.0.0.1", "10.1.2.3"]),
+        ("8.8.8.8", ["8.8.8.8", *(f"9.9.9.{n}" for n in range(200))], ["8.8.8.8", *(f"9.9.9.{n}" for n in range(4))]),
+        (None, [*PRIVATE[:2], "127.0.0.1"], [*PRIVATE[:2], "127.0.0.1"]),
+    ],
+)
+def test_a_peer_makes_the_server_send_to_few_hosts_and_to_no_private_one_from_outside(
+    near: str | None, hosts: list[str], kept: list[str]
+) -> None:
+    usable = Candidates(near).usable([f"1 1 udp 1 {host} 4000 typ host" for host in hosts])
+    assert [line.split()[4] for line in usable] == kept
 
 
 @async_test
