@@ -82,7 +82,7 @@ def test_a_player_is_relayed_by_the_server_s_relay_or_by_the_one_that_it_is_give
     assert allocations(turn_log) - before == (2 if way == "given" else 1)
 
 
-def test_a_watch_page_is_given_the_relay_and_plays(
+def test_a_watch_page_is_given_the_relay_and_plays_on_after_a_change_of_network(
     networks: Networks, server: tuple[str, str], session: dict[str, Any], tmp_path: Path
 ) -> None:
     assert CHROMIUM is not None
@@ -99,6 +99,12 @@ def test_a_watch_page_is_given_the_relay_and_plays(
         print(f"\nrelayed page: 8 pictures after {time.monotonic() - began:.1f} s")
         assert page.evaluate("probe.peers.at(-1).connectionState") == "connected"
         assert status_of(server[0], session)["viewers"] == 1
+        networks.move(9)
+        began, peers = time.monotonic(), page.evaluate("probe.peers.length")
+        until(page, f"probe.peers.length > {peers} && probe.peers.at(-1).connectionState === 'connected'", 30)
+        until(page, "window.seen = document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames")
+        until(page, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > window.seen + 4")
+        print(f"\nplays again {time.monotonic() - began:.1f} s after its address has changed")
         browser.close()
 
 
