@@ -200,7 +200,7 @@ class Services:
 
     def _watched(self) -> bool:
         running = [h.session for h in self.sessions.hosted.values()]
-        return any(s.state is SessionState.LIVE and len(s.broadcast) for s in running)
+        return any(s.state is SessionState.LIVE and s.viewers for s in running)
 
     def _ended(self, session: Session) -> None:
         """Store the measured speed of a session that ended, and close its viewers' connections."""

@@ -246,20 +246,24 @@ export class Connection {
   }
 
   /**
-   * Read the bytes received so far and the round trip time in ms; each is null where it is not known.
+   * Read the frames and bytes received so far and the round trip time in ms; each is null where it is not known.
    *
-   * @returns {Promise<{ bytes: number | null, roundTrip: number | null }>}
+   * @returns {Promise<{ frames: number | null, bytes: number | null, roundTrip: number | null }>}
    */
   async stats() {
-    if (!this.peer) return { bytes: this.socket ? this.received : null, roundTrip: null };
+    if (!this.peer) return { frames: null, bytes: this.socket ? this.received : null, roundTrip: null };
+    let frames = null;
     let bytes = null;
     let roundTrip = null;
     for (const [, found] of await this.peer.getStats()) {
-      if (found.type === "inbound-rtp" && found.kind === "video") bytes = found.bytesReceived;
+      if (found.type === "inbound-rtp" && found.kind === "video") {
+        bytes = found.bytesReceived;
+        frames = found.framesDecoded ?? null;
+      }
       if (found.type === "candidate-pair" && found.nominated && found.currentRoundTripTime !== undefined) {
         roundTrip = 1000 * found.currentRoundTripTime;
       }
     }
-    return { bytes, roundTrip };
+    return { frames, bytes, roundTrip };
   }
 }

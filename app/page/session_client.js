@@ -301,8 +301,9 @@ export class SessionClient {
   async #measure() {
     if (!this.session || !this.connection) return;
     const now = performance.now();
-    const frames = this.video.getVideoPlaybackQuality().totalVideoFrames;
-    const { bytes, roundTrip } = await this.connection.stats();
+    const { frames: decoded, bytes, roundTrip } = await this.connection.stats();
+    // Firefox does not count the frames that an element plays from a connection
+    const frames = decoded ?? this.video.getVideoPlaybackQuality().totalVideoFrames;
     const old = this.counted;
     this.counted = { now, frames, bytes };
     if (!old || !this.session || this.connection.returning) return;

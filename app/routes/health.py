@@ -56,7 +56,7 @@ async def metrics(services: ServicesOf) -> Response:
     figures = {
         "sessions": ("running sessions", len(running)),
         "waiting": ("requests for a session that wait in line", services.sessions.load().waiting),
-        "viewers": ("connected viewers", sum(len(s.broadcast) for s in running)),
+        "viewers": ("connected viewers", sum(s.viewers for s in running)),
         "real_time_factor": (
             "device seconds that a second of media costs, all sessions",
             sum(s.real_time_factor or 0 for s in running),

@@ -249,7 +249,7 @@ class SessionRegistry:
         for key, hosted in list(self.hosted.items()):
             avatar = hosted.session.avatar
             speaks = avatar is not None and avatar.state is AvatarState.SPEAKING
-            if len(hosted.session.broadcast) or hosted.requests or speaks:
+            if hosted.session.viewers or hosted.requests or speaks:
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:
                 with contextlib.suppress(KeyError):  # it may have been ended while another one was waited for

@@ -22,6 +22,7 @@ from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
+from streaming.media.vp8 import Vp8Stream
 from streaming.rollout import Chunk
 from streaming.speech.soundtrack import Samples
 
@@ -68,6 +69,7 @@ class Playout:
         """
         self.fps = fps
         self.broadcast = Broadcast()
+        self.vp8 = Vp8Stream(fps)  # the same film, for viewers without H.264
         self.sound = Broadcast() if sound else None
         self._sound_encoder = SoundEncoder() if sound else None
         self.recording: LiveRecording | None = None
@@ -146,7 +148,8 @@ class Playout:
                 pace = pace if self._playing else None
                 await self._clock.wait(self._wake, LOOK_EVERY)
                 self._wake.clear()
-                if not (self._playing or self._over) and last is not None and self.broadcast.keyframe_wanted:
+                wanted = self.broadcast.keyframe_wanted or self.vp8.broadcast.keyframe_wanted
+                if not (self._playing or self._over) and last is not None and wanted:
                     # a viewer that joins a pause is sent the frame on screen
                     await self._show(replace(last, answers=(), sound=SILENCE))
                 continue
@@ -177,5 +180,6 @@ class Playout:
             self.broadcast.send(packet)
             if recording is not None:
                 recording.offer(packet)
+        await self.vp8.send(shown.picture, pts, cut=shown.cut)
         for watcher in self._watchers:
             watcher(shown, number)

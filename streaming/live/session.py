@@ -132,6 +132,11 @@ class Session:
         return self.playout.broadcast
 
     @property
+    def viewers(self) -> int:
+        """Return how many viewers the film has, in all codecs."""
+        return len(self.broadcast) + len(self.playout.vp8.broadcast)
+
+    @property
     def real_time_factor(self) -> float | None:
         """Return the seconds of device time that a second of media costs; None before the first chunks."""
         return self.producer.timings.real_time_factor
@@ -168,7 +173,7 @@ class Session:
             buffer_ms=round(1000 * len(self.playout) / self.playout.fps),
             prompt_ms=timings.prompt_ms,
             knots=timings.knots,
-            viewers=len(self.broadcast),
+            viewers=self.viewers,
             look_ahead=self.producer.look_ahead,
             recorded_s=self._recorder.seconds,
             camera=_camera_status(self.camera),
@@ -247,7 +252,7 @@ class Session:
         self._spawn(self.playout.run())
         self._spawn(self._texts.run())
         if self.avatar is not None and self.avatar.meters is not None:
-            self._spawn(self.avatar.meters.run(self._events.publish, lambda: len(self.broadcast) > 0))
+            self._spawn(self.avatar.meters.run(self._events.publish, lambda: self.viewers > 0))
 
     async def close(self) -> None:
         """End the session if it runs, and wait until nothing of it is left."""
@@ -260,6 +265,7 @@ class Session:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.broadcast.close()
+        self.playout.vp8.broadcast.close()
         if self.playout.sound is not None:
             self.playout.sound.close()
         await self.producer.close()

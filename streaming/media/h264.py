@@ -78,9 +78,15 @@ class LiveEncoder:
         """
         if picture.shape != self._shape:
             raise ValueError(f"a picture of {picture.shape} in a stream of {self._shape}")
-        if (self.height, self.width) != picture.shape[:2]:
-            picture = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_LANCZOS4)
-        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
-        frame.pts, frame.time_base = pts, Fraction(1, TICKS)
-        frame.pict_type = PictureType.I if keyframe else PictureType.NONE
-        return list(self._codec.encode(frame))
+        return list(self._codec.encode(frame_of(picture, (self.width, self.height), pts, keyframe=keyframe)))
+
+
+def frame_of(picture: Picture, size: tuple[int, int], pts: int, *, keyframe: bool) -> av.VideoFrame:
+    """Return a picture [H, W, 3] RGB as a frame of YUV 4:2:0, enlarged to `size`; `pts` is in 90 kHz ticks."""
+    width, height = size
+    if (height, width) != picture.shape[:2]:
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LANCZOS4)
+    frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+    frame.pts, frame.time_base = pts, Fraction(1, TICKS)
+    frame.pict_type = PictureType.I if keyframe else PictureType.NONE
+    return frame

@@ -49,7 +49,7 @@ class Peer(WebRtcConnection):
     async def answer(self, sdp: str) -> str:
         """Return the answer to an SDP offer.
 
-        OfferError if it is no offer, NotAnswerableError if it has no section in which H.264 can be sent.
+        OfferError if it is no offer, NotAnswerableError if it has no section in which H.264 or VP8 can be sent.
         """
         try:
             offer = Offer(sdp, self.near)
@@ -58,8 +58,10 @@ class Peer(WebRtcConnection):
             await self.close()
             raise
         for use in uses.values():
-            if use.section.kind == "video" and use.direction == "sendonly":
-                self._track = send_video(self.connection, self.session.broadcast)
+            if use.section.kind == "video" and use.direction == "sendonly" and use.codec is not None:
+                vp8 = use.codec.name == "vp8"
+                broadcast = self.session.playout.vp8.broadcast if vp8 else self.session.broadcast
+                self._track = send_video(self.connection, broadcast, "VP8" if vp8 else "H264")
             elif use.section.kind == "audio" and use.direction != "inactive" and self.session.playout.sound is not None:
                 send_sound(self.connection, self.session.playout.sound, hears=use.direction == "sendrecv")
             elif use.codec is not None:
@@ -89,7 +91,7 @@ class Peer(WebRtcConnection):
             codec = _codec(section, part) if part is not None and fault is None else None
             if part == "film" and fault is None and codec is None:
                 names = list(dict.fromkeys(c.name.upper() for c in known(section.formats, section.lines)))[:8]
-                fault = f"it offers {', '.join(names) or 'no codec'}, and this server sends H264"
+                fault = f"it offers {', '.join(names) or 'no codec'}, and this server sends H264 and VP8"
             if part == "film" and fault is not None:
                 faults.append(f"media section {section.mid or number}: {fault}")
             if part is None or part in taken or fault is not None or (codec is None and part != "channel"):
@@ -97,7 +99,7 @@ class Peer(WebRtcConnection):
             taken.add(part)
             uses[number] = Use(section, self._direction(section, part), codec)
         if "film" not in taken:
-            wanted = "a player offers a video section that receives H264 (a=recvonly)"
+            wanted = "a player offers a video section that receives H264 or VP8 (a=recvonly)"
             raise NotAnswerableError(f"this offer cannot be answered: {'; '.join(faults) or wanted}")
         return offer.with_carrier(uses)
 
@@ -165,5 +167,7 @@ class Peer(WebRtcConnection):
 
 
 def _codec(section: Section, part: str) -> Codec | None:
-    names = {"film": ("h264",), "sound": ("opus",), "camera": CAMERA_CODECS}.get(part, ())
-    return chosen(section.kind, known(section.formats, section.lines), names)
+    codecs = known(section.formats, section.lines)
+    if part == "film":  # H.264 even where VP8 comes first in the offer, as it is encoded anyway
+        return chosen("video", codecs, ("h264",)) or chosen("video", codecs, ("vp8",))
+    return chosen(section.kind, codecs, {"sound": ("opus",), "camera": CAMERA_CODECS}.get(part, ()))

@@ -36,17 +36,17 @@ class PacketTrack(MediaStreamTrack):
         super().stop()
 
 
-def send_video(connection: RTCPeerConnection, broadcast: Broadcast) -> PacketTrack:
+def send_video(connection: RTCPeerConnection, broadcast: Broadcast, codec: str = "H264") -> PacketTrack:
     """Join a broadcast and send it to a peer; the viewer leaves with the connection.
 
     Call it before `setRemoteDescription`, as codec preferences that are set later have no effect on an answer. Only
-    H.264 is offered, because the packets are H.264; `setRemoteDescription` raises aiortc's OperationError for a peer
-    without it.
+    `codec` is offered, H264 or VP8, because the packets are of it; `setRemoteDescription` raises aiortc's
+    OperationError for a peer without it.
     """
     track = PacketTrack(broadcast)
     transceiver = connection.addTransceiver(track, direction="sendonly")
     codecs = RTCRtpSender.getCapabilities("video").codecs
-    transceiver.setCodecPreferences([c for c in codecs if c.mimeType in ("video/H264", "video/rtx")])
+    transceiver.setCodecPreferences([c for c in codecs if c.mimeType in (f"video/{codec}", "video/rtx")])
     # PLI and FIR of the peer arrive here; aiortc would pass them to its own encoder, which encodes nothing
     transceiver.sender._send_keyframe = broadcast.request_keyframe  # type: ignore[method-assign]
     _leaves_with(connection, track)

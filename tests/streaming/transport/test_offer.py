@@ -162,7 +162,10 @@ async def test_offers_without_names_directions_or_plain_attributes_are_answered(
 @pytest.mark.parametrize(
     ("offer", "reason"),
     [
-        (sdp(section("video", "97 98", "a=rtpmap:97 VP8/90000", "a=rtpmap:98 AV1/90000")), "offers VP8, AV1.*H264"),
+        (
+            sdp(section("video", "97 98", "a=rtpmap:97 VP9/90000", "a=rtpmap:98 AV1/90000")),
+            "offers VP9, AV1.*H264 and",
+        ),
         (sdp(section("audio", "111", *OPUS)), "video section that receives H264"),
         (sdp(section("video", "96", *H264, direction="sendonly")), "video section that receives H264"),
         (sdp(section("video", "96", *H264, direction="inactive")), "video section that receives H264"),
@@ -173,7 +176,10 @@ async def test_offers_without_names_directions_or_plain_attributes_are_answered(
         (sdp(section("video", "96", *H264)).replace("a=ice-pwd", "a=x"), "ice-pwd"),
         (sdp(section("video", "96", *H264, setup="holdconn")), "setup:holdconn"),
         (sdp(section("video", "96", *H264)).replace("m=video 9", "m=video 0"), "port is 0"),
-        (sdp(section("video", "35", "a=rtpmap:35 H264/90000")), "offers H264"),  # a payload type that aiortc cannot use
+        (
+            sdp(section("video", "35", "a=rtpmap:35 H264/90000")),
+            "offers H264, and",
+        ),  # a payload type that aiortc cannot use
     ],
 )
 @async_test
@@ -279,6 +285,16 @@ async def test_candidates_that_come_later_are_added_to_their_section_and_count_w
         await peer.close()
         with pytest.raises(OfferError):
             await peer.trickle(head)
+
+
+@async_test
+async def test_vp8_is_answered_where_h264_is_not_offered_and_h264_wherever_it_is() -> None:
+    vp8 = ("a=rtpmap:97 VP8/90000", "a=rtpmap:98 rtx/90000", "a=fmtp:98 apt=97")
+    both = await answered(sdp(section("video", "97 98 96", *vp8, *H264)))
+    assert " 96\r\n" in both
+    assert "VP8" not in both
+    alone = await answered(sdp(section("video", "97 98", *vp8)))
+    assert "a=rtpmap:97 VP8/90000" in alone
 
 
 @async_test
