@@ -89,7 +89,8 @@ async def patch(request: Request, found: WebRtcConnection) -> Response:
     fragment = (await request.body()).decode("utf-8", "replace")
     try:
         if found.restarts(fragment):
-            return Response(await found.restart(fragment), 200, {"ETag": found.etag}, FRAGMENT)
+            near = request.client.host if request.client is not None else None
+            return Response(await found.restart(fragment, near), 200, {"ETag": found.etag}, FRAGMENT)
         await found.trickle(fragment)
     except RestartError as e:
         raise HTTPException(422, str(e)) from None

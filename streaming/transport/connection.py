@@ -26,6 +26,7 @@ from streaming.transport.offer import Offer, OfferError, Section, Use
 log = logging.getLogger(__name__)
 
 CONNECTED_WITHIN = 15.0  # seconds after an answer; a peer that is not connected by then never will be
+MOST_RESTARTS = 20  # of ICE: each lets the peer name other addresses for the server to ask
 _LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (aiortc, aioice))
 
 
@@ -48,6 +49,7 @@ class WebRtcConnection:
         self._offer: Offer | None = None
         self._ice: RestartableIce | None = None  # of the one transport; None where sections have one each
         self._ice_names: set[str] = set()  # ice-ufrag of the peer's ICE session
+        self._restarts = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: WeakSet[asyncio.Task[Any]] = WeakSet()  # tasks of aiortc whose errors are collected
 
@@ -69,15 +71,18 @@ class WebRtcConnection:
         """Return whether an SDP fragment belongs to another ICE session than the connection's."""
         return bool(self._ice_names) and any(name not in self._ice_names for name in _values(fragment, "ice-ufrag"))
 
-    async def restart(self, fragment: str) -> str:
+    async def restart(self, fragment: str, near: str | None = None) -> str:
         """Begin the ICE session of an SDP fragment, and return the fragment that answers it; then connect.
 
-        Media go on over the former ICE session until the new one is connected, or if it never is. RestartError if
-        sections have transports of their own or the connection is not connected, OfferError for a bad fragment.
+        Media go on over the former ICE session until the new one is connected, or if it never is. `near` is the address
+        that the fragment came from, see `Candidates`. RestartError if sections have transports of their own, the
+        connection is not connected or has restarted MOST_RESTARTS times, OfferError for a bad fragment.
         """
         offer, ice = self._offer, self._ice
         if offer is None or ice is None or self.connection.connectionState != "connected":
             raise RestartError("ICE is restarted only while connected, with one transport for all sections (BUNDLE)")
+        if self._restarts == MOST_RESTARTS:
+            raise RestartError(f"ICE was restarted {MOST_RESTARTS} times; close this connection and offer a new one")
         names, passwords = set(_values(fragment, "ice-ufrag")), set(_values(fragment, "ice-pwd"))
         if len(names) != 1 or len(passwords) != 1:
             raise OfferError("an ICE restart has one ice-ufrag and one ice-pwd")
@@ -85,7 +90,8 @@ class WebRtcConnection:
             made = await ice.restart(*names, *passwords)
         except ValueError as e:
             raise OfferError(str(e)) from None
-        self.etag, self._ice_names, offer.candidates = _etag(), names, Candidates()
+        self._restarts += 1
+        self.etag, self._ice_names, offer.candidates = _etag(), names, Candidates(near)
         await self.trickle(fragment)
         self._spawn(self._take_over(ice, made))
         place = offer.carrier() or offer.sections[0]
