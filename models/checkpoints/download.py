@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 from models.catalog import Entry, Source
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
+from models.checkpoints.known_hashes import KnownHashes
 from models.checkpoints.model_files import PULLING, UNFINISHED, finished
 from models.checkpoints.verify import verify, verify_file
 from models.errors import UserError
@@ -75,26 +76,63 @@ def accept(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
         raise PullError(f"{folder / PULLING}: {e.strerror or type(e).__name__}") from e
 
 
-def from_hub(entry: Entry, folder: Path) -> None:
+def from_hub(entry: Entry, folder: Path, hashes: KnownHashes) -> None:
     """Download the files that the catalog names into `folder`, without fetching present files or parts again.
 
-    All sizes are requested first. Raises PullError if the disk lacks the room, or if the hub cannot be reached.
+    All sizes are requested first, and the hashes of all files are compared at the end: a file that has another one is
+    deleted. Raises PullError if the disk lacks the room, or if the hub cannot be reached, CheckpointError for a hash.
     """
     from huggingface_hub import snapshot_download
 
     to_come: list[tuple[Source, int]] = []
     for source in entry.sources:
         with _reported(source):
-            plan = snapshot_download(source.repo, allow_patterns=list(source.files), local_dir=folder, dry_run=True)
+            plan = snapshot_download(
+                source.repo,
+                revision=hashes.revision(source.repo),
+                allow_patterns=list(source.files),
+                local_dir=folder,
+                dry_run=True,
+            )
         if coming := [f.file_size or 0 for f in plan if f.will_download]:
             to_come.append((source, sum(coming)))
     _require_room(folder, sum(size for _, size in to_come))
-    if not to_come:
-        return
-    with _writing(folder):
-        for source, _ in to_come:
-            with _reported(source):
-                snapshot_download(source.repo, allow_patterns=list(source.files), local_dir=folder)
+    marked, before = (folder / PULLING).exists(), _whole_files(folder)
+    if to_come:
+        with _writing(folder):
+            for source, _ in to_come:
+                with _reported(source):
+                    snapshot_download(
+                        source.repo,
+                        revision=hashes.revision(source.repo),
+                        allow_patterns=list(source.files),
+                        local_dir=folder,
+                    )
+    if (wrong := _without_known_hash(entry, folder, hashes, before)) is not None:
+        if not marked and _whole_files(folder) == before and to_come:
+            (folder / PULLING).unlink(missing_ok=True)
+        else:
+            _mark(folder)
+        raise wrong
+
+
+def _without_known_hash(
+    entry: Entry, folder: Path, hashes: KnownHashes, before: Mapping[Path, tuple[int, int]]
+) -> CheckpointError | None:
+    """Check the kinds and the hashes of a model's files; return the error about the first wrong one, or None.
+
+    Wrong files that are not among those of `before`, the ones before the download, are deleted.
+    """
+    errors: list[CheckpointError] = []
+    for file in sorted({f for s in entry.sources for p in s.files for f in folder.glob(p) if finished(f)}):
+        try:
+            verify_file(file)
+            hashes.require(file.relative_to(folder).as_posix(), file)
+        except CheckpointError as e:
+            errors.append(e)
+            if before.get(file) != (file.stat().st_size, file.stat().st_mtime_ns):
+                file.unlink()
+    return errors[0] if errors else None
 
 
 @contextmanager
@@ -110,11 +148,13 @@ def _reported(source: Source) -> Iterator[None]:
         ) from e
 
 
-def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[int, int], None]) -> None:
+def from_folder(
+    entry: Entry, folder: Path, source: Path, progress: Callable[[int, int], None], hashes: KnownHashes
+) -> None:
     """Copy the files that the catalog names from below `source`; `progress` is called with (bytes done, total bytes).
 
-    Stand-ins for files (pointers, web pages) are refused before anything is copied. A file gets its name only once it
-    is complete and on the disk. Raises PullError or CheckpointError.
+    Stand-ins for files (pointers, web pages) and files with other hashes are refused before anything is copied. A file
+    gets its name only once it is complete and on the disk. Raises PullError or CheckpointError.
     """
     try:
         wanted = _matching(entry, source)
@@ -124,6 +164,8 @@ def from_folder(entry: Entry, folder: Path, source: Path, progress: Callable[[in
             raise PullError(f"{source}: holds no {missing[0]}{more}")
         for file in wanted.values():
             verify_file(file)
+        for name, file in wanted.items():
+            hashes.require(name, file)
         total, done = sum(p.stat().st_size for p in wanted.values()), 0
         to_come = {name for name, file in wanted.items() if not _same(file, folder / name)}
         partly = sum(p.stat().st_size for p in folder.rglob("*" + UNFINISHED[0])) if folder.is_dir() else 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import TINY
+from hub_server import Hub, hub
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -24,7 +26,9 @@ from models import catalog
 from models.checkpoints import download
 from models.checkpoints.assemble import load
 from models.checkpoints.footprint import disk_bytes
+from models.checkpoints.known_hashes import LOCK, KnownHashes
 from models.checkpoints.model_files import PULLING, missing_files
+from models.checkpoints.pins import PINS, Pin
 from models.checkpoints.wan_names import original_name
 from models.checkpoints.weight_files import CheckpointError
 from models.transformer import CausalWanTransformer
@@ -70,6 +74,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put the small model into the catalog in place of the large one; return its folder."""
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "here"))
     monkeypatch.setitem(catalog.ENTRIES, NAME, replace(catalog.LONGLIVE, transformer=TINY))
+    for repo in list(PINS):
+        monkeypatch.delitem(PINS, repo)
     return tmp_path / "here" / NAME
 
 
@@ -135,7 +141,7 @@ def test_a_pull_that_was_cut_off_leaves_no_model_and_can_go_on(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            download.from_folder(entry, here, source, cut)
+            download.from_folder(entry, here, source, cut, KnownHashes(entry, here.parent / "none"))
         assert missing_files(entry, here)
         assert listed(capsys) == "to"  # to pull
         assert disk_bytes(entry, here.parent) is None
@@ -272,6 +278,7 @@ def test_a_failed_pull_leaves_the_model_as_it_was(
         refusal(capsys, "pull", NAME, "--from", source / "wan" / "vae")
     else:
         (source / BASE).write_bytes((source / BASE).read_bytes() + b"x")
+        (here.parent / LOCK).unlink()  # so that the other file is trusted
         monkeypatch.setattr("os.fsync", full)
         refusal(capsys, "pull", NAME, "--from", source)
         (here / "models" / "longlive_base.pt.partial").unlink()
@@ -297,8 +304,9 @@ def test_a_pull_that_is_cut_off_between_two_files_leaves_no_model(
         replace_file(partial, goal)
 
     monkeypatch.setattr("os.replace", cut)
+    entry = catalog.find(NAME)
     with pytest.raises(KeyboardInterrupt):
-        download.from_folder(catalog.find(NAME), here, source, lambda done, total: None)
+        download.from_folder(entry, here, source, lambda *_: None, KnownHashes(entry, here.parent / "none"))
     assert PULLING in missing_files(catalog.find(NAME), here)
 
 
@@ -328,7 +336,9 @@ def test_a_download_is_compared_with_the_free_space_and_checked(
 ) -> None:
     size = 10
 
-    def hub(repo: str, *, allow_patterns: list[str], local_dir: Path, dry_run: bool = False) -> object:
+    def hub(
+        repo: str, *, revision: str | None, allow_patterns: list[str], local_dir: Path, dry_run: bool = False
+    ) -> object:
         if dry_run:
             return [SimpleNamespace(file_size=size, will_download=True)]
         return shutil.copytree(source / ("LongLive" if "LongLive" in repo else "wan"), local_dir, dirs_exist_ok=True)
@@ -360,3 +370,106 @@ def test_parts_of_files_do_not_count_as_files(here: Path) -> None:
     (here / "text_encoder/model.safetensors.index.json").write_text(json.dumps(index))
     (here / "text_encoder/model-1-of-2.safetensors").touch()
     assert missing_files(entry, here)[3] == "text_encoder/model-2-of-2.safetensors"
+
+
+# -- from a hub: revisions and hashes ------------------------------------------------------------------------------
+
+LONGLIVE_REPO, WAN_REPO = (source.repo for source in catalog.LONGLIVE.sources)
+COMMITS = {LONGLIVE_REPO: "c" * 40, WAN_REPO: "d" * 40}
+
+
+@pytest.fixture
+def served(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve the small model as the hub does, and pin its hashes at the commit that is served."""
+    folders = {LONGLIVE_REPO: source / "LongLive", WAN_REPO: source / "wan"}
+    with hub({repo: (COMMITS[repo], folder) for repo, folder in folders.items()}) as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for repo, (commit, folder) in server.repositories.items():
+            files = {n: hashlib.sha256(data).hexdigest() for n, data in contents(folder).items()}
+            monkeypatch.setitem(PINS, repo, Pin(commit, files))
+        yield server
+
+
+def test_a_pull_fetches_the_pinned_revision_and_compares_every_hash(
+    capsys: pytest.CaptureFixture[str], served: Hub, source: Path, here: Path
+) -> None:
+    code, out, err = run(capsys, "pull", NAME)
+    assert code == 0, err
+    assert "not pinned" not in out
+    assert not (here.parent / LOCK).exists()  # nothing was trusted
+    assert {k for k in contents(here) if not k.startswith(".cache")} == {
+        k.split("/", 1)[1] for k in contents(source)
+    } - {"readme.md"}
+    fetched = [path for path in served.asked if "/resolve/" in path]
+    assert all(any(f"/{repo}/resolve/{commit}/" in path for repo, commit in COMMITS.items()) for path in fetched)
+    assert all(f"pinned    {commit}, " in run(capsys, "show", NAME)[1] for commit in COMMITS.values())
+
+
+def test_a_file_with_another_hash_is_refused_in_one_line_and_not_left_behind(
+    capsys: pytest.CaptureFixture[str], served: Hub, source: Path, here: Path
+) -> None:
+    right = (source / BASE).read_bytes()
+    (source / BASE).write_bytes(right + b"x")
+    message = refusal(capsys, "pull", NAME)
+    assert "models/longlive_base.pt: has the SHA-256" in message
+    assert message.endswith(f"not the file of {LONGLIVE_REPO}")
+    assert not (here / "models" / "longlive_base.pt").exists()
+    assert listed(capsys) == "to"  # to pull
+    assert "instead of" in refusal(
+        capsys, "pull", NAME, "--expect", f"sha256:{hashlib.sha256(right + b'x').hexdigest()}"
+    )
+    assert "instead of" in refusal(capsys, "pull", NAME, "--from", source)
+    (source / BASE).write_bytes(right)
+    before = len(served.asked)
+    assert run(capsys, "pull", NAME)[0] == 0
+    fetched = [path for path in served.asked[before:] if path.endswith("longlive_base.pt")]
+    assert fetched  # only this file comes again
+    assert listed(capsys) == "here"
+
+
+def test_a_revision_that_the_hub_no_longer_has_is_reported(
+    capsys: pytest.CaptureFixture[str], served: Hub, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PINS, LONGLIVE_REPO, Pin("0" * 40, {}))
+    assert LONGLIVE_REPO in refusal(capsys, "pull", NAME)
+    assert not here.exists() or not [n for n in contents(here) if not n.startswith(".cache")]
+
+
+def test_what_is_not_pinned_is_said_trusted_once_and_compared_from_then_on(
+    capsys: pytest.CaptureFixture[str], served: Hub, source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(PINS, LONGLIVE_REPO)
+    old = hashlib.sha256((source / BASE).read_bytes()).hexdigest()
+    out = run(capsys, "pull", NAME)[1]
+    assert "not pinned: models/longlive_base.pt" in out
+    assert "not pinned: vae" not in out
+    assert f"models/longlive_base.pt: sha256:{old} is kept in" in out
+    assert json.loads((here.parent / LOCK).read_text())[LONGLIVE_REPO]["models/longlive_base.pt"] == old
+    weights = torch.load(source / BASE)
+    torch.save({**weights, "step": 4}, source / BASE)
+    new = hashlib.sha256((source / BASE).read_bytes()).hexdigest()
+    shutil.rmtree(here)
+    served.repositories[LONGLIVE_REPO] = ("e" * 40, source / "LongLive")
+    message = refusal(capsys, "pull", NAME)
+    assert f"at its first pull it had {old}; if the change is meant, say --expect sha256:{new}" in message
+    assert not (here / "models" / "longlive_base.pt").exists()
+    lora = hashlib.sha256((source / "LongLive/models/lora.pt").read_bytes()).hexdigest()
+    assert "which --expect does not name" in refusal(capsys, "pull", NAME, "--expect", f"sha256:{lora}")
+    assert run(capsys, "pull", NAME, "--expect", f"sha256:{lora}", "--expect", f"sha256:{new}")[0] == 0
+    assert run(capsys, "pull", NAME)[0] == 0  # now this one is known
+
+
+@pytest.mark.parametrize("text", ["sha256:00", "md5:" + "0" * 32, "0" * 64, ""])
+def test_an_expected_hash_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert "--expect" in refusal(capsys, "pull", NAME, "--expect", text)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"b": 1}}'])
+def test_a_damaged_list_of_known_hashes_is_reported_and_not_ignored(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, text: str
+) -> None:
+    here.parent.mkdir(parents=True, exist_ok=True)
+    (here.parent / LOCK).write_text(text)
+    assert LOCK in refusal(capsys, "pull", NAME, "--from", source)
