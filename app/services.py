@@ -180,12 +180,13 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Load pocket, end unwatched sessions while the server runs, and close every connection at the end.
 
-        STUN and TURN servers are checked meanwhile.
+        Renders that the end of an earlier server has cut off go on. STUN and TURN servers are checked meanwhile.
         """
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(self.ice.watch())]
         try:
             await self.library.load("pocket")
+            await self.renders.go_on()
             self.ready = True
             tasks.append(loop.create_task(self.sessions.run()))
             yield

@@ -62,6 +62,16 @@ class RenderFiles:
                 raise RenderError(f"{self.out}: another render is writing it; wait for it, or end it") from None
             yield
 
+    def in_use(self) -> bool:
+        """Return whether another process writes the render now (POSIX)."""
+        if not self.folder.is_dir():
+            return False
+        try:
+            with self.locked():
+                return False
+        except RenderError:
+            return True
+
     def tidy(self, named: Sequence[int]) -> None:
         """Delete what killed writes left, and all checkpoints but those at the latents in `named`."""
         kept = {self.checkpoint(latent) for latent in named}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import av
 import httpx
+import psutil
+import pytest
 import torch
 from studio_server import serving
 
@@ -18,7 +21,8 @@ from models.checkpoints.assemble import ASSETS, load
 from models.time_grid import TimeGrid
 from streaming.rollout import Rollout
 from streaming.take import journal
-from streaming.take.take_file import parse
+from streaming.take.history import TakeFiles, TakeHistory, new_id
+from streaming.take.take_file import CueLine, Take, parse
 
 
 def until(what: Callable[[], bool], seconds: float = 60) -> None:
@@ -105,3 +109,67 @@ def test_a_cancelled_render_resumes_and_a_second_request_starts_no_second_render
         state = httpx.get(f"{take}/render").json()
         assert state["done"] == state["chunks"] >= 11
         assert frames(httpx.get(f"{take}/film").content) == 12 * state["chunks"] - 3
+
+
+def told_take(data: Path, chunks: int) -> str:
+    """Write the journal of a take that was seen once, without drawing it; return the take's id."""
+    (data / "takes").mkdir()
+    take = Take(
+        model="pocket", seed=3, size="64x64", cues=[CueLine(prompt="a large red ball bounces by day", landed=0)]
+    )
+    hashes = {3 * n: "0" * 16 for n in range(chunks)}
+    history = TakeHistory(new_id(), take, landed=list(take.cues), hashes=hashes, length=3 * chunks)
+    files = TakeFiles(data / "takes", {})
+    files.begin(history)
+    files.end(history)
+    files.close()
+    return history.id
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_renders_are_taken_up_by_the_server_after_one_that_was_killed(tmp_path: Path) -> None:
+    """Kill servers with SIGKILL while a render is under way, cancelled and done; each time the next one knows."""
+    take, chunks = told_take(tmp_path, 40), 40
+
+    def progress(address: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{address}/api/takes/{take}/render").json()
+        return found
+
+    @contextmanager
+    def killed() -> Iterator[str]:
+        """Serve until the end of the block, and then kill the server; its render must end with it."""
+        with serving(tmp_path) as (address, process):
+            yield address
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+            _, alive = psutil.wait_procs(children, timeout=10)
+            assert not alive
+
+    with killed() as address:
+        assert httpx.post(f"{address}/api/takes/{take}/render").status_code == 202
+        until(lambda: progress(address)["done"] >= 11, 240)
+        print("first server, killed at", progress(address))
+    with killed() as address:
+        print("second server, at its start", first := progress(address))
+        assert first["state"] in ("waiting", "rendering")
+        assert (first["chunks"], first["done"] >= 10) == (chunks, True)
+        assert httpx.post(f"{address}/api/takes/{take}/render").json()["state"] in ("waiting", "rendering")
+        until(lambda: progress(address)["done"] >= 21, 240)
+        print("second server, killed at", progress(address))
+    with killed() as address:
+        assert httpx.delete(f"{address}/api/takes/{take}/render").status_code == 204
+        until(lambda: progress(address)["state"] == "cancelled")
+        until(lambda: '"cancelled"' in (tmp_path / "takes" / f"{take}.render.json").read_text())
+        print("third server, cancelled and killed at", progress(address))
+    with killed() as address:
+        print("fourth server, at its start", first := progress(address))
+        assert (first["state"], first["done"] >= 20, first["film"]) == ("cancelled", True, False)
+        assert httpx.post(f"{address}/api/takes/{take}/render").status_code == 202
+        until(lambda: progress(address)["state"] == "done", 240)
+        assert frames(httpx.get(f"{address}/api/takes/{take}/film").content) == 12 * chunks - 3
+        print("fourth server, killed at", progress(address))
+    with serving(tmp_path) as (address, _):
+        print("fifth server, at its start", first := progress(address))
+        assert first == {"state": "done", "film": True, "chunks": chunks, "done": chunks, "why": ""}
