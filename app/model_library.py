@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +16,13 @@ from models import catalog
 from models.checkpoints import assemble
 from models.checkpoints.assemble import Model, folder_of
 from models.checkpoints.footprint import disk_bytes, memory_bytes
+from models.errors import UserError
 from streaming.live.device import DeviceThread
 from streaming.measured_speeds import MeasuredSpeeds, Speed
+from streaming.take.take_file import Take
+from streaming.take.take_loras import OfferedLora, use_lora, with_offered
+
+log = logging.getLogger(__name__)
 
 
 class ModelFacts(BaseModel):
@@ -45,19 +51,22 @@ class ModelLibrary:
         thread: DeviceThread,
         *,
         engine: str = "auto",
+        loras: Sequence[OfferedLora] = (),
         on_engine: Callable[[Model], Model] = lambda model: model,
         load: Callable[[catalog.Entry, Path, torch.device, torch.dtype], Model] = assemble.load,
     ) -> None:
         """Create an empty library.
 
         `folder` holds the pulled models; `engine` is the value of `--engine`, `on_engine` returns a model that runs on
-        this engine, and `load` reads an entry's files.
+        this engine, and `load` reads an entry's files. Models that `loras` fit may merge them.
         """
         self.folder, self.device, self.thread, self.engine = folder, device, thread, engine
         self.speeds = MeasuredSpeeds(folder)
         self._on_engine, self._load = on_engine, load
         self._loaded: dict[str, Model] = {}
         self._loading = asyncio.Lock()
+        self._given = tuple(loras)
+        self._offered: dict[str, list[OfferedLora]] = {}  # model → LoRAs that fit it
         self._precision = precision_of(device)
 
     async def load(self, name: str) -> Model:
@@ -66,10 +75,33 @@ class ModelLibrary:
             if name not in self._loaded:
                 entry = catalog.find(name)
                 folder = folder_of(entry, self.folder)
-                self._loaded[name] = await self.thread.run(
+                loaded = await self.thread.run(
                     lambda: self._on_engine(self._load(entry, folder, self.device, self._precision))
                 )
+                self._offered[name] = await self.thread.run(lambda: self._fitting(loaded))
+                self._loaded[name] = loaded
         return self._loaded[name]
+
+    async def with_loras(self, take: Take) -> Take:
+        """Return a take that may use the LoRAs that fit its model, and begins with their scales; errors as `load`."""
+        if not self._given:
+            return take
+        await self.load(take.model)
+        return with_offered(take, self._offered[take.model])
+
+    def _fitting(self, model: Model) -> list[OfferedLora]:
+        """Let a model merge the LoRAs that fit it, and log why it does not take the others."""
+        fitting: list[OfferedLora] = []
+        for lora in self._given:
+            try:
+                notes = use_lora(model, lora.name, lora.path)
+            except UserError as e:
+                log.warning("not offered for %s: %s", model.entry.name, e)
+                continue
+            for note in notes:
+                log.warning("%s", note)
+            fitting.append(lora)
+        return fitting
 
     def facts(self) -> list[ModelFacts]:
         """Describe every model of the catalog."""

@@ -36,6 +36,15 @@ class StartBy(StrEnum):
     PREFIX = "prefix"  # the first chunk is the image standing still
 
 
+class OnLora(StrEnum):
+    """Name what other scales of LoRAs do to the cache, where the prompt stays."""
+
+    RECACHE = "recache"
+    FLUSH = "flush"
+    NONE = "none"
+    CLEAR = "clear"
+
+
 class SinkOnSwitch(StrEnum):
     """Name what a recache does to the sink."""
 
@@ -210,6 +219,36 @@ class Recall:
             raise ValueError(f"recall names a latent of the take, not {self.latent}")
 
 
+MOST_SCALE = 2.0  # of a LoRA, in both directions
+_SCALE = re.compile(r"[+-]?(?:\d{1,9}(?:\.\d{0,20})?|\.\d{1,20})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class LoraScale:
+    """Give a LoRA another scale from here on; 0 takes it out. ValueError for a scale beyond MOST_SCALE."""
+
+    name: str
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("a LoRA is named by its file, as in style.safetensors:0.8")
+        if not -MOST_SCALE <= self.scale <= MOST_SCALE:
+            raise ValueError(f"{self.name}: the scale of a LoRA is between -2 and 2, not {self.scale:g}")
+
+    @classmethod
+    def parse(cls, text: str) -> LoraScale:
+        """Return what `FILE` or `FILE:SCALE` says; without a scale it is 1."""
+        name, colon, scale = text.rpartition(":")
+        if not colon or not name or "/" in scale or "\\" in scale:
+            return cls(text, 1.0)
+        if not _SCALE.fullmatch(scale.strip()):
+            raise ValueError(
+                f"{text[:80]}: {scale.strip()[:20]!r} is no scale of a LoRA; write FILE:SCALE, as in {name}:0.8"
+            )
+        return cls(name, float(scale))
+
+
 class Invalidates(Enum):
     """Name what a new value of a setting makes useless."""
 
@@ -218,14 +257,14 @@ class Invalidates(Enum):
     TEXT = "text"  # the prompt's keys and values are made anew, and then the cache
 
 
-Value = OnSwitch | SinkOnSwitch | AnchorPolicy
+Value = OnSwitch | OnLora | SinkOnSwitch | AnchorPolicy
 
 
 @dataclass(frozen=True)
 class SettingRule:
     """Describe a setting: its values, which are written as text, and what a new one makes useless."""
 
-    values: type[OnSwitch] | type[SinkOnSwitch] | type[AnchorPolicy]
+    values: type[OnSwitch] | type[OnLora] | type[SinkOnSwitch] | type[AnchorPolicy]
     invalidates: Invalidates
 
     def parse(self, name: str, text: str) -> Value:
@@ -235,9 +274,10 @@ class SettingRule:
         return self.values(text)
 
 
-Setting = Literal["on_switch", "sink_on_switch", "anchor"]
+Setting = Literal["on_switch", "on_lora", "sink_on_switch", "anchor"]
 SETTINGS: dict[Setting, SettingRule] = {
     "on_switch": SettingRule(OnSwitch, Invalidates.NOTHING),
+    "on_lora": SettingRule(OnLora, Invalidates.NOTHING),
     "sink_on_switch": SettingRule(SinkOnSwitch, Invalidates.NOTHING),
     "anchor": SettingRule(AnchorPolicy, Invalidates.NOTHING),
 }
@@ -265,7 +305,7 @@ class Parameter:
         return SETTINGS[self.name].invalidates
 
 
-Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache | Start | Follow | Unfollow | Recall
+Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache | Start | Follow | Unfollow | Recall | LoraScale
 
 OTHER_WORDS = {  # of other programs, for what a cue of ours has another word for
     "start_image": "start: picture.png",

@@ -13,6 +13,7 @@ from models.cue import (
     Follow,
     Hush,
     Invalidates,
+    OnLora,
     OnSwitch,
     Parameter,
     Prompt,
@@ -31,7 +32,8 @@ def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts:
     """Apply cues to the state; return whether the cache holds latents that were written under another prompt.
 
     A blend that is under way moves on by one part. The pictures of a reference or a start are not applied here
-    (`models.conditions`), and neither is a recall's scene (`models.recall`). CueError if a cue cannot be followed.
+    (`models.conditions`), and neither are a recall's scene (`models.recall`) and
+    the scales of LoRAs (`models.lora`). CueError if a cue cannot be followed.
     """
     changed = False
     if ends_scene(state, cues):
@@ -93,6 +95,8 @@ def _prompt(state: TakeState, cue: Prompt, prompts: PromptMemory) -> bool:
 def _setting(state: TakeState, cue: Parameter, prompts: PromptMemory) -> bool:
     """Give a setting its value; return whether that makes useless what the cache holds."""
     match cue.parsed():
+        case OnLora() as value:
+            state.on_lora = value
         case OnSwitch() as value:
             state.on_switch = value
         case SinkOnSwitch() as value:

@@ -13,8 +13,9 @@ from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.cue import Cue, CueError, Prompt, Recache, Reference, Start
+from models.cue import Cue, CueError, LoraScale, OnSwitch, Prompt, Recache, Reference, Start
 from models.errors import UserError
+from models.lora import MergedLoras, rescaled
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -40,27 +41,34 @@ class Generator:
         codec: Codec,
         decoder: Decoder | None = None,
         emphasis: EmphasisReader = no_emphasis,
+        loras: MergedLoras | None = None,
     ) -> None:
         """Put the networks together; `decoder` stands for the codec's own, where an engine runs it.
 
-        `emphasis` reads what prompts emphasise.
+        `emphasis` reads what prompts emphasise. `loras` merges LoRAs into the transformer; without it takes have none.
         """
         self.config, self.transformer, self.codec = config, transformer, codec
         self.device, self.dtype, self.stride = transformer.device, transformer.dtype, codec.stride
-        self._prompts, self._decoder = PromptMemory(encode_text, transformer, emphasis), decoder or codec
+        self._prompts, self._decoder = PromptMemory(encode_text, transformer, emphasis, loras), decoder or codec
+        self.loras = loras
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """Return the same networks, rolled out in another way."""
         prompts = self._prompts
-        return Generator(config, self.transformer, prompts.encode, self.codec, self._decoder, prompts.emphasis)
+        return Generator(
+            config, self.transformer, prompts.encode, self.codec, self._decoder, prompts.emphasis, self.loras
+        )
 
     def run_by(self, transformer: Transformer, decoder: Decoder | None = None) -> Generator:
-        """Return the same model, its steps (and the decoding of its codec) run by another engine."""
+        """Return the same model, its steps (and the decoding of its codec) run by another engine, without LoRAs.
+
+        An engine holds weights of its own, into which nothing is merged.
+        """
         decoder, prompts = decoder or self._decoder, self._prompts
         return Generator(self.config, transformer, prompts.encode, self.codec, decoder, prompts.emphasis)
 
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
-        """Return the prompt, or a batch of them, encoded; the prompts used last are remembered."""
+        """Return the prompt, or a batch of them, encoded for the present weights; the ones used last are remembered."""
         return self._prompts.text(prompt)
 
     def new_stream(self) -> DecodeStream:
@@ -221,7 +229,26 @@ class Generator:
     @torch.inference_mode()
     def commit(self, state: TakeState) -> None:
         """Run the clean pass over the newest chunk, if it is pending: keys and values become part of the past."""
+        self._merge(state.loras)
         recache.commit(self.transformer, state)
+
+    def _merge(self, loras: tuple[LoraScale, ...]) -> None:
+        """Have the weights hold the LoRAs of a take: another take may have drawn since."""
+        if self.loras is not None:
+            self.loras.merge(loras)
+        elif loras:
+            names = ", ".join(lora.name for lora in loras)
+            raise CueError(f"this engine has weights of its own, and takes no LoRA ({names}); use --engine torch")
+
+    def _reweighted(self, state: TakeState, cues: Sequence[Cue]) -> bool:
+        """Merge the LoRAs with the scales of the cues, and make the prompt's keys anew; return whether they differ."""
+        before, state.loras = state.loras, rescaled(state.loras, [cue for cue in cues if isinstance(cue, LoraScale)])
+        if state.loras == before:
+            return False
+        self._merge(state.loras)
+        if state.text is not None:
+            state.text = self._prompts.embedded(state.text.embeddings, state.text.emphasis)
+        return True
 
     @torch.inference_mode()
     def apply_cues(self, state: TakeState, cues: Sequence[Cue] = ()) -> None:
@@ -230,19 +257,21 @@ class Generator:
         A pending commit runs first, under the prompt and the settings that its chunk was drawn with, unless the cues
         make it useless: its keys and values are then the same whether it ran at once or only now.
         """
+        self._merge(state.loras)
         asked = recall.asked(self.config, state, cues)
         scene = asked or recall.implied(self.config, state, cues, self._prompts)
         if not recache.replaces_commit(state, cues):
             recache.commit(self.transformer, state)
-        stale = cue_effects.apply(self.config, state, cues, self._prompts)
+        ways = [OnSwitch(state.on_lora)] if self._reweighted(state, cues) else []
+        ways += [state.on_switch] if cue_effects.apply(self.config, state, cues, self._prompts) else []
         if scene is not None:
             own = not any(isinstance(cue, Prompt) for cue in cues)
             recall.bring_back(self.config, self.transformer, state, scene, self._prompts if own else None)
-            stale = False
+            ways = []
         elif any(isinstance(cue, Recache) for cue in cues):
             recache.renew(self.transformer, state)
-        if stale:
-            recache.switch(self.config, self.transformer, state)
+        if state.recent:
+            recache.switch(self.config, self.transformer, state, recache.strongest(ways))
         for cue in cues:
             if isinstance(cue, Reference):
                 self.set_reference(state, conditions.encode_reference(self.config, self.codec, state, cue))
@@ -252,11 +281,13 @@ class Generator:
     @torch.inference_mode()
     def prefill(self, state: TakeState, latents: Tensor, drive: Tensor | None = None) -> None:
         """Begin a take with clean latents that were not drawn here; see `models.conditions.prefill`."""
+        self._merge(state.loras)
         conditions.prefill(self.config, self.transformer, state, latents, drive)
 
     @torch.inference_mode()
     def set_reference(self, state: TakeState, latent: Tensor) -> None:
         """Have a take stay true to an image from here on; see `models.conditions.set_reference`."""
+        self._merge(state.loras)
         conditions.set_reference(self.config, self.transformer, state, latent)
 
     # -- snapshots -----------------------------------------------------------------------------------------------
@@ -275,4 +306,5 @@ class Generator:
 
         If the snapshot left keys out (`cache.keys_missing`), the next chunk needs a Recache cue.
         """
+        self._merge(snapshot.take.loras)  # for the prompt's keys, where they are computed
         return restore_into(self.new_take(snapshot.take.seeds, *snapshot.take.size), snapshot, self._prompts)

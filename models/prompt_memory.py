@@ -8,6 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from models.cue import LoraScale
+from models.lora import MergedLoras
 from models.text.emphasis import read_emphasis
 from models.text.prompt_reading import PromptError
 from models.transformer import TextState, Transformer
@@ -28,22 +30,41 @@ def no_emphasis(prompts: list[str]) -> None:
 class PromptMemory:
     """Encode prompts for one transformer and remember the REMEMBERED_PROMPTS used last."""
 
-    def __init__(self, encode: TextEncoder, transformer: Transformer, emphasis: EmphasisReader = no_emphasis) -> None:
-        self.encode, self.emphasis, self._transformer = encode, emphasis, transformer
-        self._known: dict[str | tuple[str, ...], TextState] = {}  # the one used last is last
+    def __init__(
+        self,
+        encode: TextEncoder,
+        transformer: Transformer,
+        emphasis: EmphasisReader = no_emphasis,
+        loras: MergedLoras | None = None,
+    ) -> None:
+        """Remember prompts for the weights of `transformer`, into which `loras` are merged."""
+        self.encode, self.emphasis, self._transformer, self._loras = encode, emphasis, transformer, loras
+        self._known: dict[
+            tuple[str | tuple[str, ...], tuple[LoraScale, ...]], TextState
+        ] = {}  # the one used last is last
 
     @torch.inference_mode()
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
-        """Return a prompt, or a batch of prompts, encoded."""
-        known = self._known.pop(prompt, None)
+        """Return a prompt, or a batch of prompts, encoded for the LoRAs that are merged now.
+
+        A prompt that is remembered for others is not encoded again, only its keys and values are made anew.
+        """
+        weights = () if self._loras is None else self._loras.active
+        known = self._known.pop((prompt, weights), None)
         if known is None:
-            prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-            embeddings = self.encode(prompts).to(self._transformer.device, self._transformer.dtype)
-            known = self.embedded(embeddings, self.emphasis(prompts))
-        self._known[prompt] = known
+            known = self._encoded(prompt)
+        self._known[prompt, weights] = known
         if len(self._known) > REMEMBERED_PROMPTS:
             del self._known[next(iter(self._known))]
         return known
+
+    def _encoded(self, prompt: str | tuple[str, ...]) -> TextState:
+        for (text, _), other in self._known.items():
+            if text == prompt:
+                return self.embedded(other.embeddings, other.emphasis)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        embeddings = self.encode(prompts).to(self._transformer.device, self._transformer.dtype)
+        return self.embedded(embeddings, self.emphasis(prompts))
 
     def embedded(self, embeddings: Tensor, emphasis: Tensor | None = None) -> TextState:
         """Return keys and values for text embeddings [n, L, text_dim], which are not remembered.

@@ -10,7 +10,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.cue import Cue, Cut, Invalidates, OnSwitch, Parameter, Prompt, Recall, SinkOnSwitch, Start
+from models.cue import (
+    Cue,
+    Cut,
+    Invalidates,
+    LoraScale,
+    OnLora,
+    OnSwitch,
+    Parameter,
+    Prompt,
+    Recall,
+    SinkOnSwitch,
+    Start,
+)
+from models.lora import rescaled
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
 from models.state import TakeState
@@ -24,9 +37,9 @@ def commit(transformer: Transformer, state: TakeState) -> None:
         _write_newest(transformer, state, n, state.cache.begin(state.index - n, n, clean=True))
 
 
-def switch(config: RolloutConfig, transformer: Transformer, state: TakeState) -> None:
-    """Bring the cache under the prompt that now holds, in the way that `on_switch` names."""
-    match state.on_switch:
+def switch(config: RolloutConfig, transformer: Transformer, state: TakeState, how: OnSwitch) -> None:
+    """Bring the cache under the prompt and the weights that now hold, in the way that `how` names."""
+    match how:
         case OnSwitch.RECACHE | OnSwitch.RECALL:
             recache(config, transformer, state)
         case OnSwitch.NONE:
@@ -73,7 +86,17 @@ def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
     parameters = [cue for cue in cues if isinstance(cue, Parameter)]
     changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
     changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
-    return on_switch_with(state, cues) in (OnSwitch.RECACHE, OnSwitch.CLEAR, OnSwitch.RECALL) and changes
+    ways = [on_switch_with(state, cues)] if changes else []
+    if rescaled(state.loras, [cue for cue in cues if isinstance(cue, LoraScale)]) != state.loras:
+        asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnLora)]
+        ways.append(OnSwitch(asked[-1] if asked else state.on_lora))
+    return strongest(ways) in (OnSwitch.RECACHE, OnSwitch.CLEAR, OnSwitch.RECALL)
+
+
+def strongest(ways: Sequence[OnSwitch]) -> OnSwitch:
+    """Return the way of bringing the cache up to date that makes the others needless."""
+    order = (OnSwitch.CLEAR, OnSwitch.RECALL, OnSwitch.RECACHE, OnSwitch.FLUSH, OnSwitch.NONE)
+    return next(way for way in order if way in ways or way is OnSwitch.NONE)
 
 
 def on_switch_with(state: TakeState, cues: Sequence[Cue]) -> OnSwitch:

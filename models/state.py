@@ -11,7 +11,7 @@ from torch import Tensor
 from models.archive import Scene
 from models.cache import RingCache
 from models.codecs.stream import DecodeStream
-from models.cue import OnSwitch, SinkOnSwitch
+from models.cue import LoraScale, OnLora, OnSwitch, SinkOnSwitch
 from models.source import Following
 from models.transformer import TextState
 
@@ -49,6 +49,8 @@ class TakeFields:
     seeds: tuple[int, ...]  # one for each take that runs in step
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
+    on_lora: OnLora = OnLora.RECACHE  # what other LoRA scales do to the cache, where the prompt stays
+    loras: tuple[LoraScale, ...] = ()  # merged into the weights that draw the take, in the order of names
     prompt: str | tuple[str, ...] | None = None
     text: TextState | None = None
     blend: Blend | None = None

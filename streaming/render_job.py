@@ -39,6 +39,7 @@ from streaming.take.journal import (
     landed_cue,
 )
 from streaming.take.take_file import CueLine, Take, latent_at
+from streaming.take.take_loras import lora_names
 
 CHUNKS_PER_FRAGMENT = 5
 
@@ -82,7 +83,7 @@ class Job:
         self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
         self.chunks = take.chunks(self.grid, self.fps)
-        self.record = record_of(model, model.generator.device)
+        self.record = record_of(model, model.generator.device, lora_names(take))
         length = latent_at(take.length, self.fps)
         self._intent = intent or IntentLine(type="intent", own=length, length=length)
 

@@ -17,6 +17,7 @@ from streaming.take import journal
 from streaming.take.journal import CheckpointLine, ChunkLine, EndLine, HeadLine, IntentLine, LandedCue, RenderFacts
 from streaming.take.legacy_cues import in_version_1
 from streaming.take.take_file import CueLine, Take, latent_at
+from streaming.take.take_loras import changed_loras
 
 BEGIN_ANEW = "nothing was touched; --restart begins anew"
 MUST_AGREE = {  # facts and parts of the record without which a film would not be of one piece
@@ -75,6 +76,7 @@ class PastRender:
             for name, said in MUST_AGREE.items()
             if was.get(name) != wanted.get(name)
         ]
+        words += [f"another file {name}" for name in changed_loras(self.head.record, record)]
         return f"it was made with {' and '.join(words)}" if words else ""
 
     def other_record(self, record: Mapping[str, str | int]) -> str:

@@ -21,6 +21,7 @@ from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
 from streaming.take.footage import TakeFootage
 from streaming.take.take_file import CueLine, Take
+from streaming.take.take_loras import lora_record
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
-    """Return the facts that must be equal for a replay to give the same latents."""
+def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> dict[str, str | int]:
+    """Return the facts that must be equal for a replay to give the same latents; `loras` names those that it uses."""
     return {
         "model": model.entry.name,
         "weights": model.fingerprint,
@@ -250,4 +251,5 @@ def record_of(model: Model, device: torch.device) -> dict[str, str | int]:
         "torch": str(torch.__version__),
         "diffusers": version("diffusers"),
         **model.engine,
+        **lora_record(model, loras),
     }

@@ -21,6 +21,7 @@ from models.checkpoints.assemble import Model
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
 from models.generator import Generator
 from models.judge.classifier import ATTRIBUTES, Judge
+from models.lora import MergedLoras
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 from models.text.prompt_reading import any_prompt
@@ -51,7 +52,7 @@ def tiny_model(anchor: AnchorPolicy = AnchorPolicy.TRAILING, sink: int = 3, wind
     transformer = CausalWanTransformer(**TINY).eval().requires_grad_(False)
     codec = TinyCodec(TINY_CODEC).eval()
     rollout = RolloutConfig(3, window, sink, Schedule.warped((1000, 500), 3.0), "velocity", anchor, knot=knot)
-    generator = Generator(rollout, transformer, tiny_text, codec)
+    generator = Generator(rollout, transformer, tiny_text, codec, loras=MergedLoras(transformer))
     entry = replace(POCKET, name="tiny", transformer=TINY, rollout=rollout, size=(32, 32), stride=8)
     return Model(entry, generator, "tiny", any_prompt)
 

@@ -12,10 +12,10 @@ class InputError(UserError):
     """Report a file that cannot be read."""
 
 
-def require_input(path: Path) -> None:
-    """Raise InputError unless `path` is a regular file; a device such as /dev/zero would never end."""
+def require_input(path: Path, *, folder: bool = False) -> None:
+    """Raise InputError unless `path` is a regular file or, with `folder`, a folder; /dev/zero would never end."""
     try:
-        if path.is_file():
+        if path.is_file() or (folder and path.is_dir()):
             return
         why = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "no such file"
     except OSError as e:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.commands.inputs import require_input
 from app.device_name import require_device
 from app.engine_choice import require_known
 from app.log_output import LogLevel
+from models.cue import LoraScale
 
 MOST_SEED = 2**63 - 1  # torch's generators take a signed 64-bit number
 MOST_SECONDS = 24 * 3600  # of one speech: a day
@@ -29,6 +32,15 @@ def _device(value: str) -> str:
 def _engine(value: str) -> str:
     require_known(value)
     return value
+
+
+def _loras(values: list[str] | None) -> list[str] | None:
+    for text in values or ():
+        try:
+            require_input(Path(LoraScale.parse(text).name), folder=True)
+        except ValueError as e:
+            raise typer.BadParameter(str(e)) from None
+    return values
 
 
 def _finite(value: float) -> float:
@@ -52,6 +64,10 @@ EngineOption = Annotated[
         callback=_engine,
         help="auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8",
     ),
+]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE[:SCALE]", callback=_loras, help="merge a LoRA, -2 to 2; may be repeated"),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="of the noise")]
 ScaleOption = Annotated[int, typer.Option("--scale", min=1, max=8, help="enlarge the picture")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ from app.commands.options import (
     EngineOption,
     FitChoice,
     LogLevelOption,
+    LoraOption,
     ScaleOption,
     StartBy,
     StrengthOption,
@@ -80,6 +81,7 @@ def render(
     ] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    lora: LoraOption = None,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Render a take to a video file."""
@@ -107,12 +109,14 @@ def render(
     from models.catalog import find
 
     entry = find(model or films[0][0].model)
+    films = [(_with_loras(script, lora or ()), film) for script, film in films]
     requests, more_notes = _requests(films, entry, how)
     for note in dict.fromkeys(notes + more_notes):
         print(f"note: {note}", file=sys.stderr)
     from app.loaded_model import load_model
     from app.progress_bar import working
     from streaming.take.footage import TakeFootage
+    from streaming.take.take_loras import use_loras
 
     footages = [
         TakeFootage(entry, request.take.width_height(entry.size), take.parent, files=pictures.files())
@@ -121,7 +125,11 @@ def render(
     for request, footage in zip(requests, footages, strict=True):
         footage.check(request.take)
     with working(f"loading {entry.name}"):
-        loaded = load_model(entry, device, engine)
+        loras = any(cue.lora for request in requests for cue in request.take.cues)
+        loaded = load_model(entry, device, "torch" if loras and engine == "auto" else engine)
+    for request in requests:
+        for note in use_loras(loaded, request.take, take.parent):
+            print(f"note: {note}", file=sys.stderr)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
         _render_film(loaded, request, take.parent, footage, film, how)
 
@@ -166,6 +174,23 @@ def _one_film(file: TakeFile, story: str | None, out: Path | None) -> tuple[list
     """Return the story that `--story` numbers with its film `out`, and notes; UserError if there is no such story."""
     take, notes = file.story(_story_number(story))
     return [(take, out or Path("out.mp4"))], notes
+
+
+def _with_loras(script: Take, given: Sequence[str]) -> Take:
+    """Return a take that begins with the LoRAs of `--lora`; UserError if a name stands for two files."""
+    from streaming.take.take_file import CueLine
+    from streaming.take.take_loras import lora_names, offered
+
+    if not given:
+        return script
+    names, files = lora_names(script), dict(script.loras or {})
+    lines: list[str] = []
+    for lora in offered(given):
+        if lora.name in names:
+            raise CommandError(f"--lora {lora.path}: the take itself gives {lora.name} its scales; say it once")
+        files[lora.name] = str(lora.path)
+        lines.append(f"{lora.name}:{lora.scale:g}")
+    return script.model_copy(update={"loras": files, "cues": [CueLine(lora=lines), *script.cues]})
 
 
 def _story_number(story: str | None) -> int | None:
@@ -262,7 +287,10 @@ def _render_film(loaded: Model, request: Request, folder: Path, footage: TakeFoo
 def _changed_record(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
     """Return a note on the entries of a record that differ, so that a replay may give other latents; else nothing.
 
-    Entries that `then`, the record of an older take, lacks are not compared.
+    Entries that `then`, the record of an older take, lacks are not compared, and neither are LoRAs that are not used.
     """
-    differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in then.items() if now.get(k) != v]
+    from streaming.take.take_loras import OF_RECORD
+
+    used = {k: v for k, v in then.items() if k in now or not k.startswith(OF_RECORD)}
+    differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in used.items() if now.get(k) != v]
     return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []

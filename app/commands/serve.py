@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands import CommandError
-from app.commands.options import DeviceOption, EngineOption, LogLevelOption, PortOption
+from app.commands.options import DeviceOption, EngineOption, LogLevelOption, LoraOption, PortOption
 from app.commands.outputs import require_folder
 from app.log_output import LogLevel, configure
 
@@ -38,6 +38,7 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    lora: LoraOption = None,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Open the studio: a page on which a prompt changes the running video.
@@ -58,6 +59,8 @@ def serve(
         raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
     if insecure and settings.token is not None:
         raise CommandError("--insecure and LONGTAKE_TOKEN exclude each other: leave one of them out")
+    if lora and engine not in ("auto", "torch"):
+        raise CommandError(f"--engine {engine} has weights of its own, and takes no --lora; use --engine torch")
     listening.require_certificate(tls_cert, tls_key)
     folder = data or settings.data
     require_folder(folder)
@@ -76,7 +79,7 @@ def serve(
     BoundedConnection.proxies = settings.proxies
 
     def build(say: Callable[[str], None]) -> FastAPI:
-        return _studio(settings, folder, device, engine, say, local=reached is None)
+        return _studio(settings, folder, device, "torch" if lora else engine, lora or (), say, local=reached is None)
 
     def stop() -> None:
         server.should_exit = True
@@ -108,7 +111,14 @@ def serve(
 
 
 def _studio(
-    settings: Settings, data: Path, device: str, engine: str, say: Callable[[str], None], *, local: bool
+    settings: Settings,
+    data: Path,
+    device: str,
+    engine: str,
+    loras: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    local: bool,
 ) -> FastAPI:
     """Import the studio's modules and build it; `say` is called with the name of each part as it loads."""
     say("PyTorch")
@@ -121,6 +131,7 @@ def _studio(
     from app.model_library import ModelLibrary
     from app.services import Services
     from streaming.live.device import DeviceThread
+    from streaming.take.take_loras import offered
 
     where = torch_device(device)
     if engine not in ("auto", "torch"):  # an engine that is missing is reported now, not by a server that is half up
@@ -135,6 +146,7 @@ def _studio(
         where,
         DeviceThread(),
         engine=engine,
+        loras=offered(loras),
         on_engine=lambda model: chosen_or_torch(model, engine, settings.engines),
     )
     services = Services.of(settings, library, data)

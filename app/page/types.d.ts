@@ -57,6 +57,8 @@ export interface CueLine {
   hush?: number | null;
   /** Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept. */
   recache?: boolean;
+  /** LoRAs with their scales from here on, as `FILE:SCALE`; 0 takes one out, and others keep theirs. */
+  lora?: string[];
   /** First latent of the chunk on which the cue took effect; filled in by the rollout. */
   landed?: number | null;
 }
@@ -94,7 +96,7 @@ export interface SetCommand {
   type: "set";
   /** Number of the command, chosen by its sender; events about the command repeat it. */
   id: number;
-  name: "on_switch" | "sink_on_switch" | "anchor";
+  name: "on_switch" | "on_lora" | "sink_on_switch" | "anchor";
   value: string;
 }
 
@@ -130,6 +132,17 @@ export interface RecallCommand {
   /** Number of the command, chosen by its sender; events about the command repeat it. */
   id: number;
   latent: number;
+}
+
+/** Merge a LoRA with another scale from the next chunk on; 0 takes it out, and others keep theirs. */
+export interface LoraCommand {
+  type: "lora";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  /** One of the names that the hello event lists in `loras`. */
+  name: string;
+  /** Factor of its changes, counted in ten thousandths. */
+  scale: number;
 }
 
 /** Encode the text of a prompt that may follow soon, such as that of a slot; the take does not change. */
@@ -190,6 +203,8 @@ export interface HelloEvent {
   phase: SessionState;
   /** Whether the film has sound. */
   sound: boolean;
+  /** LoRAs that the command `lora` may name. */
+  loras: string[];
 }
 
 /** Lists the cues of the present take; sent at the start, when cues land and when the take branches. */
@@ -364,6 +379,7 @@ export type Command =
   | StartCommand
   | SourceCommand
   | RecallCommand
+  | LoraCommand
   | PrepareCommand
   | RewindCommand
   | LookAheadCommand

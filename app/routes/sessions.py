@@ -102,6 +102,7 @@ async def create_session(new: NewSession, services: ServicesOf) -> StartedSessio
     take = first_take(new, entry)
     if entry.driving_features is None:
         notes = prompt_notes(entry, take)
+        take = await services.library.with_loras(take)
         hosted = await services.sessions.create(take, new.look_ahead, new.ticket)
         return started(services, hosted, "; ".join(notes) or None)
     size = take.width_height(entry.size)

@@ -17,10 +17,13 @@ from app.growing_file import film_so_far, wav_so_far
 from app.routes.sessions import StartedSession, started
 from app.services import Services
 from models import catalog
+from models.errors import UserError
 from models.time_grid import frames_before
 from streaming.background_renders import Progress
 from streaming.live.pacing import LookAhead
-from streaming.take.history import JournalSummary
+from streaming.take.history import JournalSummary, TakeHistory
+from streaming.take.take_file import Take
+from streaming.take.take_loras import changed_loras, lora_names, lora_record, use_loras
 
 router = APIRouter()
 
@@ -94,7 +97,22 @@ async def continue_take(take: str, how: Continuation, script: KnownTake, service
         past = (await asyncio.to_thread(services.archive.told, take)).history
     except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
+    await _use_its_loras(services, past, script)
     return started(services, await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past))
+
+
+async def _use_its_loras(services: Services, past: TakeHistory, script: Take) -> None:
+    """Let the take's model merge the LoRAs that its cues name; ConflictError if a file is gone or has changed."""
+    names = lora_names(script)
+    if not names:
+        return
+    model = await services.library.load(past.take.model)
+    try:
+        await asyncio.to_thread(use_loras, model, script, services.archive.folder)
+    except UserError as e:
+        raise ConflictError(f"the take cannot go on: {e}") from None
+    if changed := changed_loras(script.record or {}, lora_record(model, names)):
+        raise ConflictError(f"the take cannot go on: {', '.join(changed)} is another file than the take was made with")
 
 
 def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSummary:

@@ -28,6 +28,7 @@ from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TINY_CODECS
 from models.generator import Generator
+from models.lora import MergedLoras
 from models.text.prompt_reading import PromptReading, any_prompt
 from models.transformer import CausalWanTransformer
 
@@ -78,7 +79,8 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
     transformer = part.loaded(dtype)
     text = _umt5(folder, device, dtype) if words is None else words.loaded(torch.float32).to(device).eval()
     codec = _codec(entry, folder, device, dtype)
-    generator = Generator(entry.rollout, _ready(transformer, device), text, codec, emphasis=text.emphasis)
+    ready = _ready(transformer, device)
+    generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
     codec_files = sorted((folder / "vae").glob("*.safetensors"))
     if entry.codec == "tiny":

@@ -1,7 +1,6 @@
 """Fit a LoRA's tensors to a model, accounting for every key, and merge LoRAs into weights.
 
 A fitted LoRA lists low-rank products and whole differences by parameter, for merging at load and at chunk borders.
-Low-rank adaptation: arXiv 2106.09685.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
@@ -20,41 +18,16 @@ from models.checkpoints.lora_scaling import LoraScaling, scale, sound_alpha
 from models.checkpoints.quantised_weights import dtype_name
 from models.checkpoints.training_wrappers import LeftOut, StateDict
 from models.checkpoints.wan_family import seems_to_be
+from models.lora import Change, Difference, LowRank, changed
 
 _WIDTHS = {1536: "Wan 1.3B", 3072: "Wan 2.2 5B", 5120: "Wan 14B"}
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """Change a parameter by scale · up @ down: `up` [out, rank], `down` [rank, in], both float32."""
-
-    parameter: str
-    down: Tensor
-    up: Tensor
-    scale: float
-
-    def delta(self, shape: torch.Size) -> Tensor:
-        """Return the change at strength 1, float32, in the shape of the parameter."""
-        return (self.scale * (self.up @ self.down)).reshape(shape)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Change a parameter by a tensor of its own shape, float32."""
-
-    parameter: str
-    value: Tensor
-
-    def delta(self, shape: torch.Size) -> Tensor:
-        """Return the change at strength 1, float32, in the shape of the parameter."""
-        return self.value.reshape(shape)
 
 
 @dataclass(frozen=True)
 class Lora:
     """Hold a LoRA's changes to one model, and its unused keys with the reasons."""
 
-    changes: tuple[LowRank | Difference, ...]
+    changes: tuple[Change, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -76,7 +49,7 @@ def fitted(lora: StateDict, base: Mapping[str, Tensor], path: Path, scaling: Lor
     _refuse_other_adapters(lora, path)
     modules, left_out = _modules(lora, ModuleNames(base), path)
     scaling = scaling or LoraScaling()
-    changes: list[LowRank | Difference] = []
+    changes: list[Change] = []
     misfits: list[str] = []
     for module in modules:
         changes += _changes(module, base, path, scaling, misfits, left_out)
@@ -93,17 +66,11 @@ def fitted(lora: StateDict, base: Mapping[str, Tensor], path: Path, scaling: Lor
 
 def merged(base: Mapping[str, Tensor], loras: Sequence[tuple[Lora, float]]) -> StateDict:
     """Return weights with LoRAs added at their strengths, summed in float32 and cast once to the weight's dtype."""
-    by_parameter: dict[str, list[tuple[LowRank | Difference, float]]] = {}
+    by_parameter: dict[str, list[tuple[Change, float]]] = {}
     for lora, strength in loras:
         for change in lora.changes:
             by_parameter.setdefault(change.parameter, []).append((change, strength))
-    weights = dict(base)
-    for name, changes in by_parameter.items():
-        total = base[name].float()
-        for change, strength in changes:
-            total = total + strength * change.delta(total.shape)
-        weights[name] = total.to(base[name].dtype)
-    return weights
+    return dict(base) | {name: changed(base[name], changes) for name, changes in by_parameter.items()}
 
 
 def _end(module: _Module, end: str) -> str | None:
@@ -185,9 +152,9 @@ def _changes(
     scaling: LoraScaling,
     misfits: list[str],
     left_out: list[LeftOut],
-) -> list[LowRank | Difference]:
+) -> list[Change]:
     """Return the changes of one module; shapes that do not fit are added to `misfits`."""
-    changes: list[LowRank | Difference] = []
+    changes: list[Change] = []
     parts = dict(module.parts)
     down, up, alpha = (parts.pop(part, None) for part in (Part.DOWN, Part.UP, Part.ALPHA))
     shape = base[module.parameter].shape

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from models.checkpoints.checkpoint_error import CheckpointError
+from models.checkpoints.lora import fitted
 from models.checkpoints.lora_scaling import LoraScaling, scaling_beside, scaling_of_header
 from models.checkpoints.quantised_weights import dequantised
 from models.checkpoints.training_wrappers import LeftOut, StateDict
 from models.checkpoints.weight_files import read_content
+from models.lora import Change
+
+_DISTILS = re.compile(
+    r"distill?|lightx2v|causvid|self.?forcing|accvideo|fusionx|rcm(?![a-z])|turbo|lightning", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +31,46 @@ class LoraFile:
     tensors: StateDict
     scaling: LoraScaling
     left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class UsableLora:
+    """Hold a LoRA's changes to a model, a digest of its content, and notes for a person."""
+
+    changes: tuple[Change, ...]
+    digest: str
+    notes: tuple[str, ...]
+
+
+def lora_for(path: Path, parameters: Mapping[str, Tensor], model: str) -> UsableLora:
+    """Read a LoRA for the transformer with these parameters, of the few-step model called `model`.
+
+    CheckpointError says in one line why the file cannot be read, is no LoRA, or does not fit.
+    """
+    file = read_lora(path)
+    lora = fitted(file.tensors, parameters, file.path, file.scaling)
+    notes = [f"{path.name}: not used are {part}" for part in (*file.left_out, *lora.left_out) if not part.usual]
+    if why := _distils(file):
+        twice = f"{model} draws in few steps already: distilled twice, pictures become flat or burnt"
+        notes.append(f"{path.name}: {why}, and {twice}")
+    try:
+        with file.path.open("rb") as content:
+            digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8))
+    except OSError as e:
+        raise CheckpointError(f"{path}: cannot be read ({e.strerror or type(e).__name__})") from e
+    digest.update(repr(file.scaling).encode())
+    return UsableLora(lora.changes, digest.hexdigest(), tuple(notes))
+
+
+def _distils(file: LoraFile) -> str:
+    """Say why a LoRA seems to be one that makes a model draw in few steps; "" if nothing tells so."""
+    if found := _DISTILS.search(file.path.name):
+        return f"its name says {found[0]!r}"
+    kinds = {key.rpartition(".")[2] for key in file.tensors}
+    pairs = any(".lora_" in key for key in file.tensors)
+    if pairs and "diff_b" in kinds and kinds & {"diff", "diff_m"}:
+        return "it changes biases and norms beside its pairs, as LoRAs that distil do"
+    return ""
 
 
 def read_lora(path: Path) -> LoraFile:

@@ -22,6 +22,7 @@ from streaming.speech.live_sound import LiveSound
 from streaming.take.footage import TakeFootage
 from streaming.take.history import TakeHistory, new_id
 from streaming.take.take_file import CueLine, Take
+from streaming.take.take_loras import offered_loras
 from streaming.transport.events import Event, LiveEvent, TimelineEvent, WarningEvent
 
 SNAPSHOT_BUDGET_MB = 512
@@ -60,7 +61,7 @@ class ChunkProducer:
         self.look_ahead = look_ahead
         self._grid = model.entry.rollout.grid
         self.timings = Timings(self._grid.frames, model.entry.fps)
-        self.record = record_of(model, model.generator.device)
+        self.record = record_of(model, model.generator.device, offered_loras(take, model))
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
         self.footage = TakeFootage(model.entry, take.width_height(model.entry.size), folder)
         self._writer = TakeWriter(folder, self.record, tell)

@@ -33,11 +33,13 @@ from streaming.media.ingest import Camera
 from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
+from streaming.take.take_loras import offered_loras
 from streaming.transport.commands import (
     Command,
     ControlError,
     CueCommand,
     LookAheadCommand,
+    LoraCommand,
     MicrophoneCommand,
     PlainCommand,
     PrepareCommand,
@@ -153,6 +155,7 @@ class Session:
             first_chunk=entry.rollout.grid.first_chunk,
             phase=self.state,
             sound=self.playout.sound is not None,
+            loras=offered_loras(self.history.take, self.model),
         )
 
     def take(self) -> Take:
@@ -240,6 +243,11 @@ class Session:
         if isinstance(command, PromptCommand):
             self.model.read_prompt(command.text)  # PromptError if it understands nothing
             self._texts.require_room()
+        if isinstance(command, LoraCommand) and command.name not in (
+            offered := offered_loras(self.history.take, self.model)
+        ):
+            there = f"there are {', '.join(offered)}" if offered else "the server was started without --lora"
+            raise ValueError(f"no LoRA is called {command.name[:80]!r}; {there}")
         self.producer.land(command.cue_line(), command.id)
         if isinstance(command, PromptCommand):
             self._texts.add(command.text, command.id)

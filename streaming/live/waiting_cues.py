@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.cue import Recache
+from models.cue import LoraScale, Recache
 from streaming.live.pacing import LookAhead
 from streaming.rollout import Chunk
 from streaming.take.take_file import CueLine
@@ -71,7 +71,7 @@ class WaitingCues:
 
 
 def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
-    """Return what lands of cues for one chunk: the newest prompt and seed, with a cut if any of them asks for one."""
+    """Return what lands of cues for one chunk: the newest prompt, seed and scale of a LoRA, with a cut if any asks."""
     kept: list[CueLine] = []
     for line in (cue.line for cue in waiting):
         if line.prompt is not None:
@@ -82,9 +82,15 @@ def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
             kept = [k for k in kept if (k.start, k.recall) == (None, None) or k.prompt is not None] + [line]
         elif line.seed is not None:
             kept = [k for k in kept if k.seed is None or k.prompt is not None] + [line]
+        elif line.lora:
+            kept = [k for k in kept if k.prompt is not None or not k.lora or not _names(k) <= _names(line)] + [line]
         else:
             kept.append(line)
     return kept
+
+
+def _names(line: CueLine) -> set[str]:
+    return {LoraScale.parse(text).name for text in line.lora}
 
 
 def with_recache(lines: list[CueLine], chunk: Chunk) -> list[CueLine]:

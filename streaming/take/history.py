@@ -24,6 +24,7 @@ from streaming.take.journal import (
     landed_cue,
 )
 from streaming.take.take_file import CueLine, Take
+from streaming.take.take_loras import only_used
 
 
 def new_id() -> str:
@@ -46,7 +47,7 @@ class TakeHistory:
         """Return the take, with its cues where they landed; a render with the same `record` gives the same latents."""
         cues = [e.model_copy(update={"at": e.landed}) for e in self.landed]
         changes = {"parent": self.parent, "cues": cues, "length": max(self.length, 1), "record": record}
-        return self.take.model_copy(update=changes)
+        return only_used(self.take.model_copy(update=changes))
 
     def shortened(self, at: int) -> list[CueLine]:
         """Forget cues and chunks from latent `at` on, to draw them anew; return the cues that had landed there."""

@@ -5,7 +5,21 @@ from __future__ import annotations
 import hashlib
 from typing import assert_never
 
-from models.cue import Cue, Cut, Follow, Hush, Parameter, Prompt, Recache, Recall, Reference, Seed, Start, Unfollow
+from models.cue import (
+    Cue,
+    Cut,
+    Follow,
+    Hush,
+    LoraScale,
+    Parameter,
+    Prompt,
+    Recache,
+    Recall,
+    Reference,
+    Seed,
+    Start,
+    Unfollow,
+)
 
 
 def in_version_1(cue: Cue) -> str:
@@ -26,6 +40,6 @@ def in_version_1(cue: Cue) -> str:
         case Reference():
             digest = hashlib.blake2b(cue.pixels, digest_size=8).hexdigest()
             return f"Reference({cue.width}x{cue.height}, {digest})"
-        case Start() | Follow() | Unfollow() | Recall():
+        case Start() | Follow() | Unfollow() | Recall() | LoraScale():
             return repr(cue)  # which no journal of version 1 has
     assert_never(cue)

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import Cue, Cut, Hush, Parameter, Prompt, Recache, Seed, checked_prompt
+from models.cue import Cue, Cut, Hush, LoraScale, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
@@ -56,6 +56,10 @@ def _prompt(value: Any) -> Any:
     return checked_prompt(value) if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class CueLine(PictureCue):
     """Say what happens at a position of a take: at least one of its fields besides `at`, `blend` and `landed`."""
 
@@ -74,6 +78,10 @@ class CueLine(PictureCue):
     """Frame of the take after which an avatar was interrupted."""
     recache: bool = False
     """Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept."""
+    lora: Annotated[list[Annotated[str, Field(max_length=1000)]], BeforeValidator(_listed), Field(max_length=16)] = (
+        Field(default_factory=list)
+    )
+    """LoRAs with their scales from here on, as `FILE:SCALE`; 0 takes one out, and others keep theirs."""
     landed: Annotated[int, Field(ge=0)] | None = None
     """First latent of the chunk on which the cue took effect; filled in by the rollout."""
 
@@ -84,10 +92,19 @@ class CueLine(PictureCue):
             Parameter(name, setting)  # type: ignore[arg-type]
         return value
 
+    @field_validator("lora")
+    @classmethod
+    def _scaled(cls, value: list[str]) -> list[str]:
+        names = [LoraScale.parse(text).name for text in value]
+        twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+        if twice is not None:
+            raise ValueError(f"{twice} has two scales; say one")
+        return value
+
     @model_validator(mode="after")
     def _does_something(self) -> CueLine:
         if not self.shows and not self.cues():
-            raise ValueError("a cue needs a prompt, cut, seed, set, hush, recache, start, source or recall")
+            raise ValueError("a cue needs a prompt, cut, seed, set, hush, recache, lora, start, source or recall")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
         return self
@@ -103,6 +120,7 @@ class CueLine(PictureCue):
         cues += self.picture_cues(pictures)
         cues += [Seed(self.seed)] if self.seed is not None else []
         cues += [Hush(self.hush)] if self.hush is not None else []
+        cues += [LoraScale.parse(text) for text in self.lora]
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
 
 
@@ -134,6 +152,7 @@ class Take(BaseModel):
     parent: str | None = None
     reference: Beside | None = None
     sound: Beside | None = None
+    loras: Annotated[dict[str, str], Field(max_length=16)] | None = None  # name → file, of those not beside the take
     cues: Annotated[list[CueLine], Field(max_length=MOST_CUES)]
     record: Annotated[dict[str, Recorded], Field(max_length=100)] | None = None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from models.cue import Parameter, Setting, typed_prompt
+from models.cue import MOST_SCALE, Parameter, Setting, typed_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
@@ -140,6 +140,20 @@ class RecallCommand(_Command):
         return CueLine(recall=self.latent)
 
 
+class LoraCommand(_Command):
+    """Merge a LoRA with another scale from the next chunk on; 0 takes it out, and others keep theirs."""
+
+    type: Literal["lora"]
+    name: Annotated[str, Field(min_length=1, max_length=400)]
+    """One of the names that the hello event lists in `loras`."""
+    scale: Annotated[float, Field(ge=-MOST_SCALE, le=MOST_SCALE)]
+    """Factor of its changes, counted in ten thousandths."""
+
+    def cue_line(self) -> CueLine:
+        """Return the cue that the command asks for."""
+        return CueLine(lora=[f"{self.name}:{round(self.scale, 4):.4f}".rstrip("0").rstrip(".")])
+
+
 class RewindCommand(_Command):
     """Go back to a latent that is still held; the take branches there."""
 
@@ -178,7 +192,7 @@ class MicrophoneCommand(_Command):
         return MicrophoneUse(value) if isinstance(value, str) and value in list(MicrophoneUse) else value
 
 
-CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand
+CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand | LoraCommand
 Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | MicrophoneCommand | PlainCommand
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 

@@ -45,6 +45,8 @@ class HelloEvent(_Event):
     phase: SessionState
     sound: bool
     """Whether the film has sound."""
+    loras: list[str]
+    """LoRAs that the command `lora` may name."""
 
 
 class TimelineEvent(_Event):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import tiny_model, tiny_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -25,7 +26,6 @@ from models.text.prompt_reading import PARENTHESES, PromptError, any_prompt, rea
 from models.text.umt5 import UMT5Text
 from models.text.word_encoder import TEXT_LENGTH, WordText
 from streaming.take.take_file import TakeError, parse
-from tests.conftest import tiny_model, tiny_text
 
 KNOWN = vocabulary()
 
@@ -217,6 +217,9 @@ def test_a_blend_moves_the_factors_with_the_embeddings(generator: Generator, tmp
     assert state.text.emphasis[0, :4].tolist() == [1, 1.5, 0.5, 1]
     save_snapshot(generator.snapshot(state), tmp_path / "half")
     halfway = generator.restore(load_snapshot(tmp_path / "half", generator.device, generator.dtype))
+    without_keys = generator.restore(generator.snapshot(state, keys=False))
+    assert without_keys.text is not None
+    assert torch.equal(without_keys.text.layers[0][1], state.text.layers[0][1])
     generator.draw(state)
     generator.draw(halfway)
     for text in (state.text, halfway.text):

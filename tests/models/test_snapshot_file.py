@@ -22,8 +22,9 @@ from models.cache_snapshot import Anchor, CacheSnapshot, Piece
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.weight_files import CheckpointError
 from models.codecs.stream import StreamSnapshot
-from models.cue import Cue, Cut, Parameter, Prompt, Region, Seed
+from models.cue import Cue, Cut, LoraScale, OnLora, Parameter, Prompt, Region, Seed
 from models.dataclass_tree import equal, tensors_of
+from models.lora import LowRank
 from models.snapshots import Snapshot
 from models.source import Encoded, Following
 from models.state import Blend, TakeFields
@@ -31,7 +32,9 @@ from models.transformer import TextState
 
 CPU = torch.device("cpu")
 GENERATOR = tiny_model(knot=1).generator
-NEVER_DEFAULT = ("prompt", "text", "blend", "index", "prefix", "recent", "driven", "knot", "pending")
+assert GENERATOR.loras is not None
+GENERATOR.loras.add("style", "d", [LowRank("blocks.0.attn1.to_q.weight", torch.ones(1, 48), torch.ones(48, 1), 0.1)])
+NEVER_DEFAULT = ("loras", "prompt", "text", "blend", "index", "prefix", "recent", "driven", "knot", "pending")
 OF_CONDITIONS = ("pinned", "given", "given_to", "source", "scene", "archive")
 
 tensors = st.builds(
@@ -46,6 +49,8 @@ takes = st.builds(
     TakeFields,
     size=st.tuples(st.integers(1, 4096), st.integers(1, 4096)),
     seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3).map(tuple),
+    on_lora=st.sampled_from(OnLora),
+    loras=st.lists(st.builds(LoraScale, st.text("abc", min_size=1), st.floats(-2, 2)), max_size=2).map(tuple),
     prompt=prompts,
     text=st.none() | texts,
     blend=st.none() | st.builds(Blend, tensors, tensors, st.integers(2, 64), st.integers(0, 64)),
@@ -84,6 +89,8 @@ cues = st.lists(
         st.builds(Prompt, st.sampled_from(("two", "three")), st.integers(1, 3)),
         st.builds(Seed, st.integers(0, 99)),
         st.builds(Parameter, st.just("on_switch"), st.sampled_from(("recache", "flush", "none", "clear"))),
+        st.builds(Parameter, st.just("on_lora"), st.sampled_from(("recache", "flush", "none", "clear"))),
+        st.builds(LoraScale, st.just("style"), st.sampled_from((0.0, 1.0, -0.5))),
         st.builds(Parameter, st.just("sink_on_switch"), st.sampled_from(("keep", "reanchor"))),
         st.builds(Parameter, st.just("anchor"), st.sampled_from(("fixed", "trailing", "ahead"))),
         st.just(Cut()),
@@ -118,9 +125,9 @@ def test_a_take_that_is_restored_has_every_field_and_goes_on_to_the_bit(chunks: 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(TakeFields)])
 def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it(name: str, tmp_path: Path) -> None:
     state = GENERATOR.new_take((3, 4), 32, 48)
-    other = {"on_switch": "flush", "sink_on_switch": "reanchor", "anchor": "fixed"}
+    other = {"on_switch": "flush", "on_lora": "clear", "sink_on_switch": "reanchor", "anchor": "fixed"}
     settings = [Parameter(setting, value) for setting, value in other.items()]  # type: ignore[arg-type]
-    GENERATOR.apply_cues(state, [Prompt(("one", "x")), *settings])
+    GENERATOR.apply_cues(state, [LoraScale("style", 0.5), Prompt(("one", "x")), *settings])
     GENERATOR.prefill(state, torch.ones(2, 4, 3, 6, 4))
     GENERATOR.draw(state)
     GENERATOR.draw(state, [Prompt(("two", "y"), blend=3)])
@@ -146,7 +153,7 @@ def test_equality_sees_a_change_of_any_field() -> None:
     state = GENERATOR.new_take(3, 32, 32)
     GENERATOR.draw(state, [Prompt("one"), Parameter("sink_on_switch", "reanchor")])
     take = state.copied()
-    others = {"size": (1, 2), "seeds": (9,), "on_switch": "none", "sink_on_switch": "keep"}
+    others = {"size": (1, 2), "seeds": (9,), "on_switch": "none", "on_lora": "none", "sink_on_switch": "keep"}
     others |= dict.fromkeys((*NEVER_DEFAULT, *OF_CONDITIONS), "another")
     assert set(others) == {f.name for f in dataclasses.fields(TakeFields)}
     for name, value in others.items():
