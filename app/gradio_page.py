@@ -67,6 +67,7 @@ def mount(app: FastAPI) -> FastAPI:
             with gr.Row():
                 forms |= {
                     "on_switch": gr.Radio([v.value for v in OnSwitch], value="recache", label="on switch"),
+                    "on_lora": gr.Radio([v.value for v in OnSwitch], value="recache", label="on LoRA"),
                     "sink_on_switch": gr.Radio([v.value for v in SinkOnSwitch], value="keep", label="sink on switch"),
                     "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
                 }

@@ -3,6 +3,7 @@
 
 import { messageOf } from "./api.js";
 import { part, show } from "./elements.js";
+import { LoraSliders } from "./lora_sliders.js";
 import { ModelChoice } from "./model_choice.js";
 import { PromptBar } from "./prompt_bar.js";
 import { SessionClient } from "./session_client.js";
@@ -61,6 +62,7 @@ class Studio {
     this.links = new ShareLinks(root, this.client, (text, bad) => this.#tell(text, bad));
     this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
     this.prompt = new PromptBar(root, (how) => this.#say(this.prompt.text, how));
+    this.loras = new LoraSliders(part(root, "loras", HTMLElement), (command) => this.client.send(command));
     this.slots = new Slots(part(root, "slots", HTMLElement), (text) => this.#say(text));
     this.models = new ModelChoice(root, (model) => this.prompt.offer(model.understands));
     this.takes = new TakeList(
@@ -139,6 +141,7 @@ class Studio {
     for (const button of [this.pause, this.cut, this.undo, this.reroll, this.record])
       button.disabled = !session;
     if (session) return;
+    this.loras.offer([]);
     this.recording = false;
     this.#drawRecord();
     if (this.client.line.waiting) return;
@@ -186,7 +189,11 @@ class Studio {
   /** @param {ServerEvent} event */
   #heard(event) {
     switch (event.type) {
+      case "hello":
+        this.loras.offer(event.loras);
+        break;
       case "timeline":
+        this.loras.follow(event.cues);
         this.take = event.take;
         this.timeline.cues = event.cues;
         this.timeline.draw();
