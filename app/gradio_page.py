@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from app.gradio_import import gr
 from app.page_folder import PAGE
 from models.cache_shape import AnchorPolicy
-from models.cue import OnSwitch, SinkOnSwitch
+from models.cue import OnLora, OnSwitch, SinkOnSwitch
 from streaming.live.pacing import LookAhead
 
 PRESETS = {
@@ -67,7 +67,7 @@ def mount(app: FastAPI) -> FastAPI:
             with gr.Row():
                 forms |= {
                     "on_switch": gr.Radio([v.value for v in OnSwitch], value="recache", label="on switch"),
-                    "on_lora": gr.Radio([v.value for v in OnSwitch], value="recache", label="on LoRA"),
+                    "on_lora": gr.Radio([v.value for v in OnLora], value="recache", label="on LoRA"),
                     "sink_on_switch": gr.Radio([v.value for v in SinkOnSwitch], value="keep", label="sink on switch"),
                     "anchor": gr.Radio([v.value for v in AnchorPolicy], value="trailing", label="anchor"),
                 }
