@@ -46,7 +46,7 @@ async def whep(
     near: AddressOf,
     services: ServicesOf,
 ) -> Response:
-    """Answer the offer of a WHEP player (draft-ietf-wish-whep), such as GStreamer or mediamtx.
+    """Answer the offer of a WHEP player (draft-ietf-wish-whep), such as GStreamer or a page of another site.
 
     406 names what an offer lacks to be answered, 400 what is wrong with its SDP.
     """

@@ -20,6 +20,8 @@ needs_firefox = pytest.mark.skipif(FIREFOX is None, reason="needs Firefox: apt-g
 SETTINGS = {
     "media.peerconnection.ice.obfuscate_host_addresses": True,  # as a person has it
     "media.autoplay.default": 0,
+    "media.navigator.streams.fake": True,  # a camera without a device
+    "media.navigator.permission.disabled": True,
     "media.gmp-gmpopenh264.enabled": False,  # no download
     "media.gmp-manager.updateEnabled": False,
     "browser.shell.checkDefaultBrowser": False,

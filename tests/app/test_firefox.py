@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,17 @@ def test_firefox_plays_by_whep_in_vp8_and_restarts_ice(
     frames = window.evaluate("figures()")["frames"]
     window.until(f"figures().then((f) => f.frames > {frames} + 20)")
     assert window.evaluate("fetch(player.resource, {method: 'DELETE'}).then((a) => a.status)") == 200
+
+
+def test_firefox_sends_its_camera_by_whip(window: Firefox, server: str, origin: str, session: dict[str, Any]) -> None:
+    window.goto(f"{origin}/whep_player.html")
+    assert window.evaluate(f"publish('{server}/whip/{session['id']}', '{session['key']}')") == 201
+    end = time.monotonic() + 20
+    while not ((camera := status_of(server, session)["camera"]) or {}).get("fps"):
+        assert time.monotonic() < end, camera
+        time.sleep(0.05)
+    print(f"\nFirefox by WHIP: {camera}")
+    assert camera["width"] * camera["height"] > 0
 
 
 def test_firefox_plays_the_page_of_a_share_link(window: Firefox, server: str, session: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from browser_page import CHROMIUM, FLAGS
 from page_probe import PROBE, until
 from playwright.sync_api import sync_playwright
+from test_whep import GSTREAMER, PYTHON, needs_gstreamer
 from tiny_server import serving_tiny_model, session_of, status_of
 from two_networks import SECRET, Networks, coturn, forwarded, needs_turnserver, two_networks
 
@@ -80,6 +81,16 @@ def test_a_player_is_relayed_by_the_server_s_relay_or_by_the_one_that_it_is_give
     kinds = {kind for _, kind in played["offered"]}
     assert kinds == ({"relay"} if way == "given" else {"host"})
     assert allocations(turn_log) - before == (2 if way == "given" else 1)
+
+
+@needs_gstreamer
+def test_gstreamer_is_relayed_by_the_server_s_relay(
+    networks: Networks, server: tuple[str, str], session: dict[str, Any], turn_log: Path
+) -> None:
+    before = allocations(turn_log)
+    played = json.loads(networks.run(PYTHON, str(GSTREAMER), "whep", f"{server[1]}/whep/{session['id']}", "20"))
+    assert played["got"]["video"] >= 20
+    assert allocations(turn_log) == before + 1
 
 
 def test_a_watch_page_is_given_the_relay_and_plays_on_after_a_change_of_network(

@@ -1,4 +1,4 @@
-"""Players watch by WHEP: GStreamer, a strict client as mediamtx is one, and programs that ask before they offer."""
+"""Players watch by WHEP: GStreamer, a client that insists on every detail, and programs that ask before they offer."""
 
 from __future__ import annotations
 
