@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import archive
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Recache
+from models.cue import Cue, CueError, Follow, Recache, Recall
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
 from streaming.take.footage import TakeFootage
+from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import lora_record
 
@@ -97,6 +99,16 @@ class Rollout:
     def cues_of(self, lines: Sequence[CueLine]) -> list[Cue]:
         """Return the cues of several lines in the order in which they apply; pictures that they name are read now."""
         return [cue for line in lines for cue in line.cues(self._footage)]
+
+    def check(self, line: CueLine, before: Sequence[CueLine] = ()) -> None:
+        """Raise UserError if a cue could not land on the next chunk, after those `before` it: without any effect."""
+        for cue in line.cues(self._footage):
+            if isinstance(cue, Recall):
+                archive.found(self.state, cue.latent)
+            if isinstance(cue, Follow) and cue.source is None:
+                named = [one.source for one in before if one.source is not None]
+                if named[-1] == NOTHING if named else self.state.source is None:
+                    raise CueError("the take follows nothing, so that no strength or region can change; name a source")
 
     def step(self, extra: Sequence[Cue | CueLine] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         """Draw and decode the next chunk; `extra` cues land after the take's own. Hand its frames on, then `settle`.

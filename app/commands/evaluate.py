@@ -28,6 +28,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, max=MOST_ROUNDS, help="chunks between a long stream's prompts; without it one prompt"),
     ] = None,
+    returns: Annotated[
+        bool, typer.Option("--return", help="leave a scene for --latents (300) and return to it, by a cut or a recall")
+    ] = False,
     before: Annotated[
         Path | None, typer.Option(help="folder of another pocket, laid out as assets/, to compare with")
     ] = None,
@@ -36,6 +39,10 @@ def evaluate(
 ) -> None:
     """Measure with the judge how well pocket shows what its prompts say."""
     configure(log_level)
+    if returns and (ablate or before is not None or streams is not None or switch_every is not None):
+        raise CommandError(
+            "--return is measured by itself; of the other options --prompts, --seeds and --latents apply"
+        )
     if not latents and (streams is not None or switch_every is not None):
         raise CommandError("--streams and --switch-every are of long streams; say how long with --latents")
     if before is not None and not before.is_dir():
@@ -47,12 +54,18 @@ def evaluate(
     from app.loaded_model import torch_device
     from models.catalog import POCKET
     from models.checkpoints.assemble import ASSETS, load, load_tiny_codec
-    from models.judge import classifier, evaluation, train_classifier
+    from models.judge import classifier, evaluation, return_evaluation, train_classifier
     from streaming.rollout import record_of
 
     where = torch_device(device)
     model = load(POCKET, ASSETS, where, torch.float32)
     judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
+    if returns:
+        stay, trips = latents or 300, return_evaluation.journeys(prompts)
+        with Console().status("takes are drawn") as status:
+            found = return_evaluation.measure(model, judge, trips, seeds, stay, status.update)
+        print(return_evaluation.save(folder, found, stay, record_of(model, where)))
+        return
     arms = evaluation.arms(model)
     default = arms[0]
     if before is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.checkpoints.assemble import Model
+from models.errors import UserError
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
@@ -99,9 +100,9 @@ class ChunkProducer:
     def land(self, line: CueLine, number: int | None) -> None:
         """Have a cue of the command `number` land on the next chunk.
 
-        ValueError if too many cues wait, or if the cue names something that is not there.
+        ValueError if too many cues wait, UserError if the cue names something that is not there.
         """
-        line.cues(self.footage)
+        self._rollout.check(line, [w.line for w in (*self._landing, *self._waiting.next(self.look_ahead))])
         self._waiting.add(WaitingCue(line, number, self._clock()))
         self.wake()
 
@@ -177,7 +178,7 @@ class ChunkProducer:
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            self._landing = self._waiting.take(self.look_ahead)
+            self._landing = self._possible(self._waiting.take(self.look_ahead))
             lines = merged(self._landing)
             chunk = await self._draw(lines)
             if chunk is None:
@@ -191,6 +192,18 @@ class ChunkProducer:
             coming = merged(self._waiting.next(self.look_ahead))
             self._grow(*await self._rollout.settle(coming), lines)
             self._landing = []
+
+    def _possible(self, landing: list[WaitingCue]) -> list[WaitingCue]:
+        """Return the cues that can land; of others, as after a rewind behind what they name, a warning is told."""
+        possible: list[WaitingCue] = []
+        for waiting in landing:
+            try:
+                self._rollout.check(waiting.line, [w.line for w in possible])
+            except UserError as e:
+                self._tell(WarningEvent(why=str(e)))
+            else:
+                possible.append(waiting)
+        return possible
 
     def _may_draw(self) -> bool:
         # where there is sound, the frames that wait in the playout may be about to be drawn anew

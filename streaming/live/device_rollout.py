@@ -37,6 +37,10 @@ class DeviceRollout:
         """Release the snapshots."""
         self._rollout.forget()
 
+    def check(self, line: CueLine, before: Sequence[CueLine]) -> None:
+        """Raise UserError if a cue could not land on the next chunk, after those `before` it."""
+        self._rollout.check(line, before)
+
     async def step(self, cues: Sequence[Cue | CueLine], may_go_on: Callable[[], None] = lambda: None) -> Chunk:
         """Draw and decode the next chunk, on which `cues` land; what `may_go_on` raises between steps gives it up."""
         rollout = self._rollout

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoints.assemble import Model
-from models.text.prompt_reading import PromptError
+from models.errors import UserError
 from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
@@ -199,7 +199,7 @@ class Session:
             raise ControlError(f"the take has {self.state}", command.id)
         try:
             self._obey(command)
-        except (ValueError, PromptError) as e:
+        except (ValueError, UserError) as e:
             raise ControlError(str(e), command.id) from None
         self._events.publish(AcceptedEvent(id=command.id))
 

@@ -40,20 +40,23 @@ class FilmError(UserError):
 class FilmReader:
     """Give a film's pictures as a take shows them: `fps` a second, of one size, held where the film is slower."""
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: int, *, pad: bool = False) -> None:
+    def __init__(
+        self, path: Path, size: tuple[int, int], fps: int, *, pad: bool = False, name: str | None = None
+    ) -> None:
         """Open a film; pictures of another shape than `size` (width, height) are cropped, or with `pad` get bars.
 
-        FilmError if the file cannot be read, or holds no picture that can be decoded.
+        Errors call the film `name`, by default its path. FilmError if the file cannot be read, or holds no picture that
+        can be decoded.
         """
-        self.path, self._size, self._fps, self._pad = path, size, fps, pad
+        self.name, self._size, self._fps, self._pad = name or str(path), size, fps, pad
         try:
             self._file: BinaryIO = path.open("rb")
             kind = format_name(self._file.read(HEAD))
         except OSError as e:
-            raise FilmError(f"{path}: {e.strerror}") from e
+            raise FilmError(f"{self.name}: {e.strerror}") from e
         if kind not in FORMATS:
             self._file.close()
-            raise FilmError(f"{path}: not a film that can be read but {kind}; save it as MP4 or WebM")
+            raise FilmError(f"{self.name}: not a film that can be read but {kind}; save it as MP4 or WebM")
         self._format, self._kind = FORMATS[kind], kind
         self._pictures: Iterator[tuple[float, av.VideoFrame]] = iter(())
         self._shown: tuple[float, Frames] | None = None  # the newest picture up to the time asked for last
@@ -91,7 +94,7 @@ class FilmReader:
             if last:
                 self._begin(0.0)
                 return last[0]
-        raise FilmError(f"{self.path}: {self._kind} without a picture that can be decoded")
+        raise FilmError(f"{self.name}: {self._kind} without a picture that can be decoded")
 
     def _at(self, time: float) -> Frames:
         if self._shown is not None and (time < self._shown[0] - NEAR or time > self._shown[0] + SEEK_SECONDS):
@@ -116,7 +119,7 @@ class FilmReader:
             self._pictures = self._decoded(0.0)
             self._next = next(self._pictures, None)
         if self._next is None:
-            raise FilmError(f"{self.path}: {self._kind} without a picture that can be decoded")
+            raise FilmError(f"{self.name}: {self._kind} without a picture that can be decoded")
 
     def _all(self) -> Iterator[tuple[float, av.VideoFrame]]:
         return itertools.chain([] if self._next is None else [self._next], self._pictures)
@@ -135,7 +138,7 @@ class FilmReader:
                     container.seek(int((time + start) / stream.time_base), stream=stream)
                 yield from self._of_packets(container, stream, start)
         except (FFmpegError, OSError) as e:
-            raise FilmError(f"{self.path}: {self._kind} that breaks off or is damaged; save it anew") from e
+            raise FilmError(f"{self.name}: {self._kind} that breaks off or is damaged; save it anew") from e
 
     def _of_packets(
         self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, start: float
@@ -153,7 +156,7 @@ class FilmReader:
                 damaged = 0
                 if picture.width * picture.height > MOST_PIXELS:
                     size = f"{picture.width}x{picture.height}"
-                    raise FilmError(f"{self.path}: a film of {size} is too large; scale it down")
+                    raise FilmError(f"{self.name}: a film of {size} is too large; scale it down")
                 if picture.time is not None and picture.time - start > latest:
                     latest = picture.time - start
                     yield max(0.0, latest), picture

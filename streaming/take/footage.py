@@ -21,7 +21,7 @@ from models.time_grid import FRAMES_PER_LATENT
 from streaming.media.film_reader import FilmReader, barred
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES
-from streaming.speech.portrait_file import picture_in
+from streaming.speech.portrait_file import MOST_BYTES, picture_in
 from streaming.take.picture_cue import CAMERA, Fit, rectangle
 from streaming.take.position import latent_at
 from streaming.take.take_file import CueLine, Take, TakeError
@@ -71,10 +71,9 @@ class TakeFootage:
         """Return a picture, or the end of a film of at most what a chunk can see; UserError if it cannot be read."""
         key = name, fit
         if key not in self._starts:
-            path = self.path(name)
-            with path.open("rb") as file:
+            with self.path(name).open("rb") as file:
                 kind = format_name(file.read(HEAD))
-            self._starts[key] = self._picture(path, fit) if kind in PICTURES else self._end_of_film(path, fit)
+            self._starts[key] = self._picture(name, fit) if kind in PICTURES else self._end_of_film(name, fit)
         try:
             return Start(self._starts[key], *self._size, by)
         except ValueError as e:
@@ -101,7 +100,7 @@ class TakeFootage:
             columns = slice(round(left * width), max(round((left + across) * width), round(left * width) + 1))
             mask[rows, columns] = 1
         else:
-            pixels = np.frombuffer(self._picture(self.path(text), "crop"), np.uint8).reshape(height, width, 3)
+            pixels = np.frombuffer(self._picture(text, "crop"), np.uint8).reshape(height, width, 3)
             mask = (pixels.mean(2) >= WHITE).astype(np.uint8)
         stride = self._entry.stride
         cells = mask.reshape(height // stride, stride, width // stride, stride).mean((1, 3)) >= 0.5
@@ -139,7 +138,7 @@ class TakeFootage:
         if path is None:
             raise MissingFileError(f"{name}: the take has no folder to look for it in")
         if not path.is_file():
-            raise MissingFileError(f"{path}: no such file, which the take names")
+            raise MissingFileError(f"{name}: no such file, which the take names")
         return path
 
     def hashed(self, cue: CueLine) -> CueLine:
@@ -172,19 +171,21 @@ class TakeFootage:
     def _film(self, name: str) -> FilmReader:
         if name not in self._films:
             pad = self._fits.get(name, "crop") == "pad"
-            self._films[name] = FilmReader(self.path(name), self._size, self._entry.fps, pad=pad)
+            self._films[name] = FilmReader(self.path(name), self._size, self._entry.fps, pad=pad, name=name)
         return self._films[name]
 
-    def _end_of_film(self, path: Path, fit: Fit) -> bytes:
+    def _end_of_film(self, name: str, fit: Fit) -> bytes:
         rollout = self._entry.rollout
-        film = FilmReader(path, self._size, self._entry.fps, pad=fit == "pad")
+        film = FilmReader(self.path(name), self._size, self._entry.fps, pad=fit == "pad", name=name)
         try:
             return film.last(FRAMES_PER_LATENT * (rollout.window - rollout.chunk - 1) + 1).tobytes()
         finally:
             film.close()
 
-    def _picture(self, path: Path, fit: Fit) -> bytes:
-        picture = picture_in(path.read_bytes(), self._size, str(path), whole=fit == "pad")
+    def _picture(self, name: str, fit: Fit) -> bytes:
+        with self.path(name).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        picture = picture_in(data, self._size, name, whole=fit == "pad")
         self.notes += [note for note in picture.notes if note not in self.notes]
         width, height = picture.size
         pixels: NDArray[np.uint8] = np.frombuffer(picture.pixels, np.uint8).reshape(height, width, 3)

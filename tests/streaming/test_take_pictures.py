@@ -1,0 +1,156 @@
+"""Takes with pictures, films and recalled scenes: rendered again, resumed, and live, they give the same latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import tiny_model
+from films import film
+from renders import MODEL, KilledError, killed_at
+from sessions import async_test, running, say, until
+
+from streaming.render_files import RenderError
+from streaming.render_job import Job
+from streaming.rollout import Rollout
+from streaming.take.footage import TakeFootage
+from streaming.take.take_file import load, parse
+
+SIZE = MODEL.entry.size
+TEXT = """
+length: 36
+cues:
+  - prompt: one
+    start: a.png
+  - at: 6
+    prompt: two
+    source: a.mp4
+    strength: 0.6
+    region: 0%,0%,50%,100%
+  - at: 15
+    source: none
+    start: a.mp4
+  - at: 27
+    recall: 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a picture and a film."""
+    made = tmp_path / "take"
+    made.mkdir()
+    film(made / "a.mp4", frames=40, fps=16)
+    cv2.imwrite(str(made / "a.png"), np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
+    return made
+
+
+def job(folder: Path, out: Path, text: str = TEXT) -> Job:
+    return Job(parse(text, "t.yaml"), MODEL, out, footage=TakeFootage(MODEL.entry, SIZE, folder))
+
+
+def hashes(path: Path) -> dict[int, str]:
+    """Return the hash of every chunk of a take file that is rolled out anew."""
+    take = load(path)
+    rollout = Rollout(MODEL, take, footage=TakeFootage(MODEL.entry, SIZE, path.parent))
+    return {b.first: b.hash for b in rollout.until(take.chunks(MODEL.entry.rollout.grid, MODEL.entry.fps))}
+
+
+def test_a_killed_render_goes_on_to_the_same_film(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints lie in the middle of what follows a source, of a prefix, and before a recall."""
+    monkeypatch.setattr("streaming.render_job.CHUNKS_PER_FRAGMENT", 2)
+    whole = job(folder, tmp_path / "whole.mp4")
+    whole.run(go_on=False)
+    for chunk in (4, 7, 9):
+        with pytest.raises(KilledError):
+            job(folder, tmp_path / "cut.mp4").run(go_on=True, progress=killed_at(chunk))
+    report = job(folder, tmp_path / "cut.mp4").run(go_on=True)
+    assert report.chunks < 6
+    assert (tmp_path / "cut.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_a_render_writes_a_take_that_gives_the_same_latents_from_copies_beside_its_film(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "b.mp4"
+    out.parent.mkdir()
+    made = job(folder, out)
+    made.run(go_on=False)
+    kept = load(out.with_name("b.take.yaml"))
+    assert kept.cues[0].start == "b.files/a.png"
+    assert set(kept.cues[0].hashes) == {"b.files/a.png"}
+    (folder / "a.png").unlink()
+    journal = (out.with_name("b.render") / "journal.jsonl").read_text()
+    again = hashes(out.with_name("b.take.yaml"))
+    assert len(again) == 12
+    assert all(digest in journal for digest in again.values())
+
+
+def test_a_file_that_has_changed_is_not_gone_on_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.render_job.CHUNKS_PER_FRAGMENT", 2)
+    with pytest.raises(KilledError):
+        job(folder, tmp_path / "a.mp4").run(go_on=False, progress=killed_at(9))
+    (folder / "b.mp4").write_bytes((folder / "a.mp4").read_bytes())
+    renamed = job(folder, tmp_path / "a.mp4", TEXT.replace("a.mp4", "b.mp4"))
+    assert renamed.run(go_on=True).chunks < 6  # by another name it is the same
+    film(folder / "b.mp4", frames=30, fps=16)
+    report = job(folder, tmp_path / "a.mp4", TEXT.replace("a.mp4", "b.mp4")).run(go_on=True)
+    assert "the take differs from what was rendered from latent 6 on" in report.warnings
+    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(RenderError, match="cannot go on, its take differs from latent 0 on"):
+        job(folder, tmp_path / "a.mp4", TEXT.replace("a.mp4", "b.mp4")).run(go_on=True)
+    kept = load(tmp_path / "a.take.yaml")
+    footage = TakeFootage(MODEL.entry, SIZE, tmp_path)
+    footage.hashed(kept.cues[0])
+    assert footage.notes == ["take/a.png is not the file that the take was made with; frames differ"]
+
+
+@async_test
+async def test_a_live_take_with_a_start_a_source_a_recall_and_a_rewind_renders_to_the_same_latents(
+    folder: Path,
+) -> None:
+    async with running(folder, model=tiny_model()) as (session, _):
+        await until(lambda: session.index >= 6)
+        say(session, 1, type="source", source="a.mp4", strength=0.6, region="0%,0%,50%,100%")
+        await until(lambda: session.index >= 15)
+        say(session, 2, type="start", file="a.png")
+        await until(lambda: session.index >= 24)
+        say(session, 3, type="recall", latent=3)
+        await until(lambda: len(session.history.landed) == 4)
+        await until(lambda: session.index >= 36)
+        say(session, 4, type="rewind", latent=session.index - 6)
+        await until(lambda: session.history.parent is not None)
+        say(session, 5, type="source", source="none")
+        await until(lambda: len(session.history.landed) == 5)
+        at = session.index
+        await until(lambda: session.index >= at + 6)
+        history = session.history
+    again = hashes(folder / f"{history.id}.yaml")
+    assert again == history.hashes
+    assert [cue.hashes for cue in history.landed if cue.start] == [{"a.png": history.landed[2].hashes["a.png"]}]
+
+
+@async_test
+async def test_a_session_refuses_what_it_cannot_follow_and_goes_on(folder: Path) -> None:
+    from streaming.transport.commands import ControlError
+
+    (folder / "x.png").write_text("no picture")
+    async with running(folder) as (session, _):
+        await until(lambda: session.index >= 3)
+        for command, why in (
+            ({"type": "start", "file": "x.png"}, "not a film that can be read but a text"),
+            ({"type": "source", "source": "none.mp4"}, "no such file"),
+            ({"type": "source", "source": "camera"}, "no camera is connected"),
+            ({"type": "source", "strength": 0.5}, "follows nothing"),
+            ({"type": "recall", "latent": 3000}, "cannot be recalled"),
+        ):
+            with pytest.raises(ControlError, match=why):
+                say(session, 1, **command)
+        at = session.index
+        await until(lambda: session.index > at + 3)
