@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,18 @@ from app.model_library import ModelLibrary
 from app.services import Services
 from app.settings import Settings, from_environment
 from streaming.live.device import DeviceThread
+from streaming.take.take_loras import OfferedLora
 
 LOCAL = "127.0.0.1"
 
 
 @contextmanager
-def serving_tiny_model(data: Path, environment: dict[str, str] | None = None, host: str = LOCAL) -> Iterator[str]:
+def serving_tiny_model(
+    data: Path, environment: dict[str, str] | None = None, host: str = LOCAL, *, loras: Sequence[OfferedLora] = ()
+) -> Iterator[str]:
     """Serve sessions of a tiny model at an address of this machine; yield the server's address."""
     settings: Settings = from_environment(environment or {})
-    library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), load=lambda *_: tiny_model())
+    library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: tiny_model())
     app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL)
     port = free_port()
     web = uvicorn.Server(uvicorn.Config(app, host, port, log_level="error", lifespan="on"))
