@@ -19,6 +19,7 @@ from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.cue import Cue, CueError, Cut, LoraScale, Parameter, Prompt
 from models.generator import Generator
 from models.lora import Difference, LoraError, LowRank, MergedLoras
+from models.recache import replaces_commit
 from models.transformer import CausalWanTransformer, TextState
 
 
@@ -115,8 +116,8 @@ def test_takes_with_different_loras_on_one_device_are_kept_apart(generator: Gene
     for chunk in range(4):
         for state, chunks, expected in zip(states, ways, alone, strict=True):
             assert torch.equal(generator.draw(state, chunks[chunk]), expected[chunk])
-            if not chunks[chunk] and chunk % 2:  # whether the clean pass runs at once or only later
-                generator.commit(state)
+        for state in states if chunk % 2 else []:  # whether the clean pass runs at once or only later
+            generator.commit(state)
 
 
 @pytest.mark.parametrize("how", ["recache", "none", "flush", "clear"])
@@ -144,6 +145,9 @@ def test_the_pending_clean_pass_runs_under_the_weights_that_drew_the_chunk(gener
     for state in (later, at_once):
         generator.draw(state, [*keep, *START])
     generator.commit(at_once)
+    assert not replaces_commit(later, [LoraScale("a", 1.0)])
+    assert replaces_commit(later, [LoraScale("a", 1.0), Parameter("on_lora", "recache")])
+    assert not replaces_commit(later, [LoraScale("a", 0.0), Parameter("on_lora", "recache")])
     for state in (later, at_once):
         generator.draw(generator.new_take(4, 32, 32), [LoraScale("b", 2.0), *START])  # another take, in between
         generator.draw(state, [LoraScale("a", 1.0)])
