@@ -13,7 +13,7 @@ import pytest
 from conftest import frame_hash
 
 from app import __version__
-from app.settings import GRACE, ICE, ORIGINS, PROXIES, SPEECH, TOKEN
+from app.settings import GRACE, ICE, ORIGINS, PROXIES, SPEECH, TOKEN, TURN_SECRET
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,7 +102,9 @@ def test_every_document_that_is_linked_is_there() -> None:
 
 def test_every_variable_of_the_environment_is_listed() -> None:
     listed = re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE)
-    assert sorted(listed) == sorted([TOKEN, ICE, ORIGINS, PROXIES, GRACE, SPEECH, "LONGTAKE_MODELS", "XDG_DATA_HOME"])
+    assert sorted(listed) == sorted(
+        [TOKEN, ICE, ORIGINS, PROXIES, GRACE, SPEECH, TURN_SECRET, "LONGTAKE_MODELS", "XDG_DATA_HOME"]
+    )
 
 
 def test_every_file_of_the_map_is_there() -> None:

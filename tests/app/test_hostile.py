@@ -197,7 +197,7 @@ OFFERS = [
     "", "v=0", "v=0\r\n", "x" * 100, "v=0" + "x" * 70_000, "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n",
     "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n",
     "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
-    "c=IN IP4 0.0.0.0\r\na=mid:0\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\na=ice-ufrag:abcd\r\n"
+    "c=IN IP4 0.0.0.0\r\na=mid:0\r\na=recvonly\r\na=rtpmap:96 VP9/90000\r\na=ice-ufrag:abcd\r\n"
     "a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 00:11\r\na=setup:actpass\r\na=rtcp-mux\r\n",
     "v=0\r\n" + "a=candidate:1 1 UDP 1 300.300.300.300 99999 typ host\r\n" * 50,
     "v=0\r\nm=video -1 X\r\n", "v=0\r\nm=\r\n", "v=0\x00\x00", "v=0\r\n" + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500,
