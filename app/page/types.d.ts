@@ -364,6 +364,19 @@ export interface MetersEvent {
   lag_ms: number | null;
 }
 
+/** Tells how this connection's film follows its line: when its state changes, and its figures every two seconds. */
+export interface LineEvent {
+  type: "line";
+  /** `clear`: the whole film. `reduced`: fewer bits a frame. `thinned`: fewer frames as well. `keyframes`: a picture every few seconds. `lost`: nothing arrives; the film goes on with the present once the line is back. */
+  state: "clear" | "reduced" | "thinned" | "keyframes" | "lost";
+  /** Kilobits a second that the line seems to carry; null while no limit was seen. */
+  kbit: number | null;
+  /** Per cent of the packets that were lost lately. */
+  loss: number;
+  /** Frames a second that are sent. */
+  fps: number;
+}
+
 /** Precedes the fragmented MP4 of a WebSocket: names the codecs of the binary messages that follow. */
 export interface CodecEvent {
   type: "codec";
@@ -403,6 +416,7 @@ export type ServerEvent =
   | AvatarEvent
   | InterruptedEvent
   | MetersEvent
+  | LineEvent
   | CodecEvent;
 
 /** An event on a control channel: `n` counts the channel's events from 1; a codec event has none. */

@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 import av
 
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.pacing import Pace, pts_of
-from streaming.media.broadcast import Broadcast
+from streaming.media.broadcast import Broadcast, Source
+from streaming.media.encodes import Encodes, Job, PictureEncoder
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
@@ -27,16 +27,6 @@ from streaming.rollout import Chunk
 from streaming.speech.soundtrack import Samples
 
 LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
-
-
-class PictureEncoder(Protocol):
-    """Encode pictures of one size, as `streaming.media.h264.LiveEncoder` does."""
-
-    width: int  # of the encoded picture, in pixels
-    height: int
-
-    def encode(self, picture: Picture, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
-        """Return the packets of one picture [H, W, 3] RGB with media time `pts` in 90 kHz ticks."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +62,7 @@ class Playout:
         self.vp8 = Vp8Stream(fps)  # the same film, for viewers without H.264
         self.sound = Broadcast() if sound else None
         self._sound_encoder = SoundEncoder() if sound else None
+        self._encodes = Encodes(encoder, self.broadcast, fps)
         self.recording: LiveRecording | None = None
         self.released = 0  # frames so far
         self.playhead = 0  # first latent of the chunk that is on screen
@@ -104,6 +95,11 @@ class Playout:
     def picture_height(self) -> int:
         """Return the height of the encoded picture in pixels."""
         return self._encoder.height
+
+    @property
+    def bitrate(self) -> int:
+        """Return the bits a second of the encoded pictures where no line is slow."""
+        return self._encodes.bitrate
 
     def add(self, frames: Iterable[Shown]) -> None:
         """Queue frames after those that wait."""
@@ -168,18 +164,23 @@ class Playout:
         self.next_frame = shown.frame + 1
         self._freed()
         recording = self.recording
-        keyframe = shown.cut or self.broadcast.keyframe_wanted or (recording is not None and recording.waiting)
+        waits = recording is not None and recording.waiting
+        jobs = self._encodes.due(number, cut=shown.cut, recording=recording is not None, recording_waits=waits)
         pts = pts_of(number, self.fps)
         if self.sound is not None and self._sound_encoder is not None:
             for packet in self._sound_encoder.encode(shown.sound, number):
                 self.sound.send(packet)
                 if recording is not None:
                     recording.offer_sound(packet)
-        encode = partial(self._encoder.encode, shown.picture, pts, keyframe=keyframe)
-        for packet in await asyncio.get_running_loop().run_in_executor(None, encode):
-            self.broadcast.send(packet)
-            if recording is not None:
+        encode = partial(_encoded, jobs, shown.picture, pts)
+        for source, packet in await asyncio.get_running_loop().run_in_executor(None, encode):
+            self.broadcast.send(packet, source)
+            if recording is not None and source is self.broadcast.full:
                 recording.offer(packet)
         await self.vp8.send(shown.picture, pts, cut=shown.cut)
         for watcher in self._watchers:
             watcher(shown, number)
+
+
+def _encoded(jobs: list[Job], picture: Picture, pts: int) -> list[tuple[Source, av.Packet]]:
+    return [(job.source, p) for job in jobs for p in job.encoder.encode(picture, pts, keyframe=job.keyframe)]

@@ -55,6 +55,7 @@ class LiveEncoder:
         self.width, self.height = width * scale, height * scale
         if self.width % 2 or self.height % 2:
             raise ValueError(f"{width}x{height} cannot be encoded: both sides must be even")
+        self._size = (width, height, fps)
         self._shape = (height, width, 3)
         self._codec = av.CodecContext.create("libx264", "w")
         self._codec.width, self._codec.height, self._codec.pix_fmt = self.width, self.height, "yuv420p"
@@ -70,6 +71,21 @@ class LiveEncoder:
             # the matrix of cv2.COLOR_RGB2YUV; without it a player guesses the matrix from the size of the picture
             "x264-params": "keyint=infinite:scenecut=0:colorprim=bt709:transfer=bt709:colormatrix=smpte170m",
         }
+
+    @property
+    def bitrate(self) -> int:
+        """Return the bits a second that are aimed at, if every frame is encoded."""
+        return int(self._codec.bit_rate)
+
+    @bitrate.setter
+    def bitrate(self, value: int) -> None:
+        # x264 changes its rate between two frames, without a keyframe. The buffer that bounds bursts stays as it was
+        # opened, as PyAV gives no access to it.
+        self._codec.bit_rate = value
+
+    def another(self, bitrate: int) -> LiveEncoder:
+        """Return an encoder of the same pictures for other bits a second."""
+        return LiveEncoder(*self._size, bitrate)
 
     def encode(self, picture: Picture, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
         """Return the packets of one picture [H, W, 3] RGB; `pts`, in 90 kHz ticks, must grow from picture to picture.

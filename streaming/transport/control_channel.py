@@ -11,7 +11,7 @@ from streaming.live.session import Session
 from streaming.transport.commands import ControlError, parse, permitted
 from streaming.transport.events import Event, RefusedEvent
 
-STATUS_EVERY = 0.5  # seconds
+STATUS_EVERY, SLOW_STATUS_EVERY = 0.5, 2.0  # seconds; the second on a slow line, of which a status takes 4 kbit
 # messages a second, and how many at once; a viewer that only watches has no reason to send any
 MOST_COMMANDS = (100, 300)
 MOST_OF_WATCHER = (5, 20)
@@ -58,9 +58,10 @@ class ControlChannel:
         self._sent = 0
         self._rate = MessageRate(*(MOST_OF_WATCHER if controls is None else MOST_COMMANDS), clock)
         self.flooded = asyncio.Event()  # set when more messages came than are allowed: the connection should be closed
-        self._stop_listening = session.listen(self._tell)
-        self._tell(session.hello(controls=controls is not None))
-        self._tell(session.timeline())
+        self.slow = False  # whether the line is slow
+        self._stop_listening = session.listen(self.tell)
+        self.tell(session.hello(controls=controls is not None))
+        self.tell(session.timeline())
 
     def receive(self, message: str | bytes) -> None:
         """Have the session obey a command, or send the reason why it does not.
@@ -71,28 +72,29 @@ class ControlChannel:
             return
         if not self._rate.allows():
             self.flooded.set()
-            self._tell(RefusedEvent(id=None, why="too many messages; the connection is closed"))
+            self.tell(RefusedEvent(id=None, why="too many messages; the connection is closed"))
             return
         try:
             command = parse(message)
             permitted(command, self._controls)
             self._session.obey(command)
         except ControlError as e:
-            self._tell(RefusedEvent(id=e.number, why=str(e)))
+            self.tell(RefusedEvent(id=e.number, why=str(e)))
 
     async def tell_status(self) -> None:
-        """Send the status every STATUS_EVERY seconds until cancelled."""
+        """Send the status every STATUS_EVERY seconds, on a slow line less often, until cancelled."""
         while True:
             status = self._session.status()
             if self._first_pts is not None:
                 status = status.model_copy(update={"first_pts": self._first_pts()})
-            self._tell(status)
-            await asyncio.sleep(STATUS_EVERY)
+            self.tell(status)
+            await asyncio.sleep(SLOW_STATUS_EVERY if self.slow else STATUS_EVERY)
 
     def close(self) -> None:
         """Send nothing more; safe to call again."""
         self._stop_listening()
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Send an event to this viewer alone; the session's events are sent to all."""
         self._sent += 1
         self._send(json.dumps({"n": self._sent, **event.wire()}))

@@ -251,6 +251,24 @@ class MetersEvent(_Event):
     """Milliseconds by which the mouth lags behind the sound; null where too little was said."""
 
 
+LineState = Literal["clear", "reduced", "thinned", "keyframes", "lost"]
+
+
+class LineEvent(_Event):
+    """Tells how this connection's film follows its line: when its state changes, and its figures every two seconds."""
+
+    type: Literal["line"] = "line"
+    state: LineState
+    """`clear`: the whole film. `reduced`: fewer bits a frame. `thinned`: fewer frames as well. `keyframes`: a picture
+    every few seconds. `lost`: nothing arrives; the film goes on with the present once the line is back."""
+    kbit: int | None
+    """Kilobits a second that the line seems to carry; null while no limit was seen."""
+    loss: int
+    """Per cent of the packets that were lost lately."""
+    fps: float
+    """Frames a second that are sent."""
+
+
 class CodecEvent(_Event):
     """Precedes the fragmented MP4 of a WebSocket: names the codecs of the binary messages that follow."""
 
@@ -275,6 +293,7 @@ Event = (
     | AvatarEvent
     | InterruptedEvent
     | MetersEvent
+    | LineEvent
     | CodecEvent
 )
 EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

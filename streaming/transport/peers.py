@@ -15,14 +15,16 @@ from streaming.transport.camera import CAMERA_CODECS, watch_camera
 from streaming.transport.codecs import Codec, chosen, known
 from streaming.transport.connection import WebRtcConnection
 from streaming.transport.control_channel import FAREWELL_SECONDS, ControlChannel
+from streaming.transport.events import LineEvent
 from streaming.transport.offer import NotAnswerableError, Offer, OfferError, Section, Use
-from streaming.transport.tracks import PacketTrack, send_sound, send_video
+from streaming.transport.tracks import PacketTrack, follow_line, send_sound, send_video
 
 __all__ = ["BACKLOG", "NotAnswerableError", "OfferError", "Peer"]
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 256 * 1024  # bytes of messages that may wait on a data channel; later ones are dropped, as their numbers show
+SLOW_KBIT = 100  # kilobits a second, below which a line is sent the status less often
 
 
 class Peer(WebRtcConnection):
@@ -44,6 +46,7 @@ class Peer(WebRtcConnection):
         self._controls = controls
         self._track: PacketTrack | None = None
         self._channel: ControlChannel | None = None
+        self._line_event: LineEvent | None = None  # the newest
         self._listens = self._sees = False  # to the viewer's microphone; the viewer's camera
 
     async def answer(self, sdp: str) -> str:
@@ -57,18 +60,28 @@ class Peer(WebRtcConnection):
         except OfferError:
             await self.close()
             raise
+        playout = self.session.playout
         for use in uses.values():
             if use.section.kind == "video" and use.direction == "sendonly" and use.codec is not None:
-                vp8 = use.codec.name == "vp8"
-                broadcast = self.session.playout.vp8.broadcast if vp8 else self.session.broadcast
-                self._track = send_video(self.connection, broadcast, "VP8" if vp8 else "H264")
-            elif use.section.kind == "audio" and use.direction != "inactive" and self.session.playout.sound is not None:
-                send_sound(self.connection, self.session.playout.sound, hears=use.direction == "sendrecv")
+                self._send_film(use.codec)
+            elif use.section.kind == "audio" and use.direction != "inactive" and playout.sound is not None:
+                send_sound(self.connection, playout.sound, hears=use.direction == "sendrecv")
             elif use.codec is not None:
                 self.connection.addTransceiver(use.section.kind, direction=use.direction)
         self.connection.on("track", self._track_offered)
         self.connection.on("datachannel", self._channel_opened)
         return await self._answer(offer, uses)
+
+    def _send_film(self, codec: Codec) -> None:
+        """Send the film with this codec; H.264 follows the line, VP8 is sent as it is to the few that need it."""
+        playout = self.session.playout
+        if codec.name == "vp8":
+            self._track = send_video(self.connection, playout.vp8.broadcast, "VP8")
+            return
+        self._track = send_video(self.connection, playout.broadcast)
+        line = follow_line(self.connection, self._track, playout.bitrate, playout.fps)
+        line.tell = self._line_changed
+        self._spawn(line.run())
 
     def left(self) -> None:
         """End the control channel."""
@@ -154,6 +167,8 @@ class Peer(WebRtcConnection):
         self._channel = ControlChannel(self.session, self._controls, send, self._first_pts)
         channel.on("message", self._channel.receive)
         self._spawn(self._channel.tell_status())
+        if self._line_event is not None:  # told before the channel was there
+            self._line_changed(self._line_event)
         self._spawn(self._close_when_flooded(self._channel))
 
     async def _close_when_flooded(self, channel: ControlChannel) -> None:
@@ -161,6 +176,12 @@ class Peer(WebRtcConnection):
         log.info("a viewer sent too many messages and is disconnected")
         await asyncio.sleep(FAREWELL_SECONDS)
         await self.close()
+
+    def _line_changed(self, event: LineEvent) -> None:
+        self._line_event = event
+        if self._channel is not None:
+            self._channel.slow = event.kbit is not None and event.kbit < SLOW_KBIT
+            self._channel.tell(event)
 
     def _first_pts(self) -> int | None:
         return self._track.first_pts if self._track is not None else None

@@ -7,6 +7,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 from aiortc.mediastreams import MediaStreamError
 
 from streaming.media.broadcast import Broadcast
+from streaming.transport.viewer_line import ViewerLine
 
 
 class PacketTrack(MediaStreamTrack):
@@ -17,22 +18,27 @@ class PacketTrack(MediaStreamTrack):
         super().__init__()
         self.kind = kind
         self._broadcast = broadcast
-        self._viewer = broadcast.join()
+        self.viewer = broadcast.join()
+        self.line: ViewerLine | None = None  # what follows the viewer's line, for video
         self.first_pts: int | None = None  # of the first packet; the peer must be told, as RTP time begins at random
 
     async def recv(self) -> av.Packet:
         """Return the next packet as soon as it is broadcast; MediaStreamError at the end."""
-        packet = await self._viewer.get()
+        packet = await self.viewer.get()
         if packet is None:
             self.stop()
             raise MediaStreamError("the broadcast is over")
         if self.first_pts is None:
             self.first_pts = packet.pts
+            if self.line is not None:
+                self.line.begin()
+        if self.line is not None:
+            self.line.frame(keyframe=packet.is_keyframe)
         return packet
 
     def stop(self) -> None:
         """Leave the broadcast and end the track; safe to call again."""
-        self._broadcast.leave(self._viewer)
+        self._broadcast.leave(self.viewer)
         super().stop()
 
 
@@ -48,9 +54,19 @@ def send_video(connection: RTCPeerConnection, broadcast: Broadcast, codec: str =
     codecs = RTCRtpSender.getCapabilities("video").codecs
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType in (f"video/{codec}", "video/rtx")])
     # PLI and FIR of the peer arrive here; aiortc would pass them to its own encoder, which encodes nothing
-    transceiver.sender._send_keyframe = broadcast.request_keyframe  # type: ignore[method-assign]
+    transceiver.sender._send_keyframe = track.viewer.request_keyframe  # type: ignore[method-assign]
     _leaves_with(connection, track)
     return track
+
+
+def follow_line(connection: RTCPeerConnection, track: PacketTrack, bitrate: int, fps: int) -> ViewerLine:
+    """Send a track of H.264 as its viewer's line carries it; `ViewerLine.run` is to be run while the connection lasts.
+
+    `bitrate` (bits a second) and `fps` are those of the film where no line is slow.
+    """
+    sender = next(sender for sender in connection.getSenders() if sender.track is track)
+    track.line = ViewerLine(sender, track.viewer, bitrate, fps)
+    return track.line
 
 
 def send_sound(connection: RTCPeerConnection, broadcast: Broadcast, *, hears: bool) -> None:

@@ -30,6 +30,7 @@ class NullEncoder:
     """Stand in for x264, which would take minutes for half an hour of frames: return a packet a picture."""
 
     width = height = 32
+    bitrate = 40_000
 
     def __init__(self, clock: TestClock) -> None:
         self.clock = clock
@@ -55,7 +56,7 @@ class Sent:
 
     def __init__(self, broadcast: Broadcast, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[tuple[float, int]] = []
-        monkeypatch.setattr(broadcast, "send", lambda packet: self.sent.append((clock(), packet.pts)))
+        monkeypatch.setattr(broadcast, "send", lambda packet, source=None: self.sent.append((clock(), packet.pts)))
 
 
 async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Sent, Sent, TestClock]:

@@ -62,7 +62,7 @@ async def test_a_viewer_that_connects_slowly_starts_with_a_new_keyframe() -> Non
     early = source.broadcast.join()
     await seen(early, source, 3)
     late = source.broadcast.join()
-    source.broadcast.request_keyframe()
+    early.request_keyframe()
     source.send(10)  # while it connects, a keyframe passes too
     assert source.keys == [0, 9]
     assert await seen(late, source, 2) == [13, 14]
@@ -123,18 +123,19 @@ async def test_a_lost_picture_brings_a_keyframe_and_many_requests_bring_two_a_se
     source = Source()
     viewer = source.broadcast.join()
     await seen(viewer, source, 40)
-    source.broadcast.request_keyframe()
+    viewer.request_keyframe()
     await seen(viewer, source, 1)
     assert source.keys == [0, 40]
     for _ in range(64):
-        source.broadcast.request_keyframe()
+        viewer.request_keyframe()
         source.send()
     assert source.keys[1:] == [40, 49, 58, 67, 76, 85, 94, 103]
 
 
 async def test_any_keyframe_answers_a_request() -> None:
     broadcast = Broadcast()
-    broadcast.request_keyframe()
+    viewer = broadcast.join()
+    viewer.request_keyframe()
     assert broadcast.keyframe_wanted
     broadcast.send(packet(0, key=True))
     broadcast.send(packet(90))

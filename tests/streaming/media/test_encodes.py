@@ -1,0 +1,186 @@
+"""Test that slow viewers share one lower encode, that others notice nothing, and that rates change in place."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import numpy as np
+import pytest
+from clocks import turn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.media.broadcast import KEYFRAMES_EVERY, Broadcast, Viewer
+from streaming.media.encodes import Encodes
+from streaming.media.h264 import LiveEncoder
+from streaming.media.rungs import EVERY, PACKET, rung_for
+
+pytestmark = pytest.mark.asyncio
+FPS, BITRATE, TICKS = 16, 300_000, 5625
+
+
+class Film:
+    """Encode noise for viewers that read at once, and note what each got."""
+
+    def __init__(self) -> None:
+        self.broadcast, self.number = Broadcast(), 0
+        self.encodes = Encodes(LiveEncoder(128, 128, FPS, BITRATE), self.broadcast, FPS)
+        self.encoders: list[set[int]] = []  # of every frame
+        self.got: dict[Viewer, list[tuple[int, bool, int]]] = {}  # frame, keyframe, bytes
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def join(self, line: float | None = None) -> Viewer:
+        viewer = self.broadcast.join()
+        viewer.line, self.got[viewer] = line, []
+        self._tasks.append(asyncio.ensure_future(self._read(viewer)))
+        return viewer
+
+    async def _read(self, viewer: Viewer) -> None:
+        while (packet := await viewer.get()) is not None:
+            self.got[viewer].append((packet.pts // TICKS, packet.is_keyframe, packet.size))
+
+    async def play(self, frames: int, *, recording: bool = False) -> None:
+        for _ in range(frames):
+            await turn()
+            chance = np.random.default_rng(self.number)
+            picture = chance.integers(0, 60, (128, 128, 3), np.uint8)
+            jobs = self.encodes.due(self.number, cut=False, recording=recording, recording_waits=False)
+            self.encoders.append({id(job.encoder) for job in jobs})
+            for job in jobs:
+                for packet in job.encoder.encode(picture, self.number * TICKS, keyframe=job.keyframe):
+                    self.broadcast.send(packet, job.source)
+            self.number += 1
+        await turn()
+
+    def frames(self, viewer: Viewer, since: int = 0) -> list[int]:
+        return [frame for frame, _, _ in self.got[viewer] if frame >= since]
+
+    def keyframes(self, viewer: Viewer) -> list[int]:
+        return [frame for frame, key, _ in self.got[viewer] if key]
+
+    def kbit(self, viewer: Viewer, since: int) -> float:
+        return sum(8 * n for frame, _, n in self.got[viewer] if frame >= since) * FPS / (self.number - since) / 1000
+
+
+async def test_a_single_slow_viewer_changes_the_rate_in_place_without_a_keyframe() -> None:
+    film = Film()
+    viewer = film.join()
+    await film.play(32)
+    viewer.line = 180_000
+    await film.play(96)
+    assert film.keyframes(viewer) == [0]
+    assert film.frames(viewer) == list(range(128))
+    assert len(set().union(*film.encoders)) == 1
+    assert film.kbit(viewer, 64) < 180
+    viewer.line = None
+    await film.play(96)
+    assert film.keyframes(viewer) == [0]
+    assert film.kbit(viewer, 192) > 250
+
+
+async def test_a_slow_viewer_beside_others_gets_a_lower_encode_and_they_get_every_packet() -> None:
+    film, alone = Film(), Film()
+    clean, same = film.join(), alone.join()
+    await film.play(32)
+    slow, slower = film.join(60_000), film.join(30_000)
+    await film.play(96)
+    film.broadcast.leave(slow)
+    film.broadcast.leave(slower)
+    await film.play(32)
+    await alone.play(160)
+    assert film.frames(clean) == list(range(160))
+    assert film.keyframes(clean) == alone.keyframes(same) == [0]
+    assert film.got[clean] == alone.got[same]  # to the byte
+    assert film.kbit(slow, 64) * 160 / 128 < 30
+    assert max(len(encoders) for encoders in film.encoders) == 2
+    assert len(film.encoders[-1]) == 1
+
+
+async def test_a_viewer_whose_line_is_good_again_goes_back_to_the_full_encode() -> None:
+    film = Film()
+    film.join()
+    slow = film.join(60_000)
+    await film.play(64)
+    slow.line = None
+    await film.play(32)
+    assert slow.source is film.broadcast.full
+    assert film.frames(slow, 66) == list(range(66, 96))
+    assert len(film.encoders[-1]) == 1
+
+
+async def test_a_recording_keeps_the_full_rate_beside_a_slow_viewer() -> None:
+    film = Film()
+    slow = film.join()
+    await film.play(16)
+    slow.line = 40_000
+    await film.play(32, recording=True)
+    assert slow.source is film.broadcast.lower
+    assert len(film.encoders[-2] | film.encoders[-1]) == 2
+
+
+async def test_a_line_that_carries_too_little_for_frames_is_sent_keyframes_some_seconds_apart() -> None:
+    film = Film()
+    film.join()
+    slow = film.join()
+    await film.play(16)
+    slow.line = 1_000
+    await film.play(320)
+    frames = film.frames(slow, 32)
+    assert frames == film.keyframes(slow)[-len(frames) :]
+    assert len(frames) >= 4
+    assert all(b - a >= KEYFRAMES_EVERY // TICKS for a, b in itertools.pairwise(frames))
+
+
+async def test_a_held_viewer_gets_nothing_asks_for_nothing_and_goes_on_with_the_present() -> None:
+    film = Film()
+    viewer, other = film.join(), film.join()
+    await film.play(16)
+    viewer.hold(held=True)
+    viewer.request_keyframe()
+    await film.play(160)
+    assert film.frames(viewer) == list(range(16))
+    assert len(viewer) == 0
+    viewer.hold(held=False)
+    await film.play(8)
+    assert film.frames(viewer, 16) == list(range(176, 184))
+    assert film.keyframes(other) == [0, 176]
+
+
+async def test_the_queue_of_a_slow_viewer_that_does_not_read_is_bounded() -> None:
+    film = Film()
+    viewer = film.broadcast.join()
+    viewer.line = 100_000
+    asking = asyncio.ensure_future(viewer.get())
+    await film.play(400)
+    assert len(viewer) <= FPS
+    asking.cancel()
+
+
+@given(st.floats(1_000, 5e6), st.sampled_from([40_000, 300_000, 3_000_000]), st.sampled_from([16, 25]))
+async def test_an_encode_never_takes_more_than_its_line_carries(line: float, bitrate: int, fps: int) -> None:
+    rung = rung_for(line, bitrate, fps)
+    better = rung_for(1.2 * line, bitrate, fps)
+    if rung is None:
+        assert line < bitrate / 64 or line < 8 * PACKET * fps
+        return
+    assert rung.bitrate + 8 * PACKET * fps / rung.every <= line + 1
+    assert rung.bitrate <= bitrate
+    assert better is not None
+    assert (better.every, -better.bitrate) <= (rung.every, -rung.bitrate) or better.every < rung.every
+
+
+@given(st.floats(5_000, 400_000))
+async def test_the_frame_rate_falls_at_once_and_rises_with_a_margin(line: float) -> None:
+    for every in EVERY:
+        now = rung_for(line, BITRATE, FPS, every)
+        if now is not None and now.every < every:
+            lower = rung_for(line / 1.25, BITRATE, FPS, now.every)
+            assert lower is not None
+            assert lower.every <= now.every
+
+
+async def test_bitrate_goes_down_before_the_frame_rate() -> None:
+    rungs = [rung_for(line, BITRATE, FPS) for line in (400_000, 200_000, 60_000, 24_000, 12_000, 6_000)]
+    assert [rung.every for rung in rungs if rung is not None] == [1, 1, 1, 2, 4, 8]
+    assert rung_for(2_000, BITRATE, FPS) is None
