@@ -111,7 +111,7 @@ export class SessionClient {
       joined?.(session);
     } catch (e) {
       if (e instanceof ApiError && e.status === 503 && e.place) {
-        this.on.told(`the device is busy: place ${e.place.place} in line`);
+        this.on.told(e.message);
         this.line.stand(e.place.ticket, () => this.begin(path, body, word, joined));
         this.on.changed();
       } else this.#finish(messageOf(e), true);

@@ -82,9 +82,22 @@ class HostedSession:
 
     @property
     def factor(self) -> float:
-        """Return its real-time factor: measured, or as predicted until two chunks were drawn."""
-        measured = self.session.real_time_factor
-        return self.admission.expected if measured is None else measured
+        """Return its real-time factor: measured, or as predicted until two chunks were drawn.
+
+        The first chunks see little of the past and are cheaper, so until the window is full the larger of both holds.
+        """
+        measured, expected = self.session.real_time_factor, self.admission.expected
+        if measured is None:
+            return expected
+        return measured if self.settled else max(measured, expected)
+
+    @property
+    def settled(self) -> bool:
+        """Return whether chunks with a full window were measured, or nothing was predicted."""
+        if self.admission.size is None:
+            return True
+        rollout = self.session.model.entry.rollout
+        return self.session.index > rollout.window + 2 * rollout.grid.chunk
 
     def take_seat(self) -> Callable[[], bool]:
         """Give a connection control until another one takes it; the returned function says whether it has it still."""
@@ -190,7 +203,7 @@ class SessionRegistry:
         """Return what is expected of a session of the take, after what running sessions have measured."""
         for hosted in self._running():
             size, factor = hosted.admission.size, hosted.session.real_time_factor
-            if size is not None and factor is not None:
+            if size is not None and factor is not None and hosted.settled:
                 self._forecast.measured(hosted.session.model.entry, size, factor)
         entry = ENTRIES.get(take.model)
         if entry is None:  # loading it will tell

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 class Over:
     """Stand in for a session that is over; `close` returns once `may_close` is set."""
 
-    broadcast: tuple[str, ...] = ()  # viewers
+    viewers = 0
 
     def __init__(self, *, fails: bool = False, over: bool = True, avatar: Any = None) -> None:
         self.over, self.avatar = over, avatar
@@ -61,7 +61,7 @@ async def test_a_session_may_be_ended_while_tidying_waits_for_another() -> None:
 
 async def test_a_session_outlives_its_last_viewer_command_and_sound_by_the_grace_period() -> None:
     watched, commanded, speaking = Over(over=False), Over(over=False), Over(over=False)
-    watched.broadcast = ("viewer",)
+    watched.viewers = 1
     speaking.avatar = SimpleNamespace(state=AvatarState.SPEAKING)
     ended: list[Any] = []
     clock = TestClock()
@@ -71,7 +71,7 @@ async def test_a_session_outlives_its_last_viewer_command_and_sound_by_the_grace
         sessions.keep(sessions.hosted["1"])
         await sessions.tidy()
     assert list(sessions.hosted) == ["0", "1", "2"]
-    watched.broadcast, speaking.avatar.state = (), AvatarState.IDLE
+    watched.viewers, speaking.avatar.state = 0, AvatarState.IDLE
     clock.now += 4.9
     await sessions.tidy()
     assert len(ended) == 1
@@ -100,7 +100,7 @@ class Busy:
     over, real_time_factor = False, 1.0
 
     def __init__(self) -> None:
-        self.model, self.broadcast = tiny_model(), (object(),)
+        self.model, self.viewers = tiny_model(), 1
 
 
 async def place(sessions: SessionRegistry, ticket: str | None = None) -> tuple[str, int]:

@@ -31,10 +31,11 @@ def pocket() -> Model:
 class Running:
     """Stand in for a session that runs."""
 
-    broadcast, avatar = ("viewer",), None
+    viewers, avatar = 1, None
 
     def __init__(self, factor: float | None) -> None:
         self.real_time_factor, self.model, self.over = factor, pocket(), False
+        self.index = 300  # latents
 
 
 class Server:
@@ -136,6 +137,21 @@ async def test_what_running_sessions_measure_counts_and_not_what_was_predicted()
     assert server.sessions.load().words.startswith("1 session takes 140% of the device's time, more than there is")
 
 
+async def test_the_cheap_first_chunks_of_a_take_do_not_count() -> None:
+    server = Server({256: 0.9})
+    running = server.host(256, 0.3)
+    running.index = POCKET.rollout.window
+    assert server.sessions.load().share == 0.9
+    waiting = await server.waits(32)
+    assert server.forecast.factor(POCKET, (256, 256)) == 0.9
+    running.real_time_factor = 1.2  # more than was predicted counts at once
+    assert server.sessions.load().share == 1.2
+    running.real_time_factor, running.index = 0.5, 60
+    assert server.sessions.load().share == 0.5
+    await server.runs(32, waiting.ticket)
+    assert server.forecast.factor(POCKET, (256, 256)) == 0.5
+
+
 async def test_the_first_session_starts_even_if_it_is_slower_than_real_time_and_says_so() -> None:
     async def load(name: str) -> Model:
         return pocket()
@@ -159,7 +175,7 @@ async def test_the_first_session_starts_even_if_it_is_slower_than_real_time_and_
 async def test_a_session_lives_while_a_request_with_its_key_is_answered() -> None:
     server = Server()
     session = server.host(32, 0.1)
-    session.broadcast = ()
+    session.viewers = 0
     (hosted,) = server.sessions.hosted.values()
     with server.sessions.answering(hosted):  # such as the upload of a long sound
         server.clock.now += 3600
