@@ -28,8 +28,14 @@ class RenderFiles:
         self.out = out
         self.partial = out.with_name(f"{out.stem}.partial.mp4")  # the film as far as it is
         self.folder = out.with_name(f"{out.stem}.render")
+        self.silent = self.folder / "silent.mp4"  # the film without the sound that was added to it
         self.journal = self.folder / "journal.jsonl"
         self.take = out.with_name(f"{out.stem}.take.yaml")  # what the film was rendered from
+
+    @property
+    def film(self) -> Path:
+        """Return the path of the film as it was rendered, without any sound: partial, silent or finished."""
+        return next((path for path in (self.partial, self.silent) if path.exists()), self.out)
 
     def checkpoint(self, latent: int) -> Path:
         """Return the path of the checkpoint of the render's boundary at `latent`."""
@@ -102,7 +108,7 @@ class RenderFiles:
         if self.folder.is_dir():
             sync_folder(self.folder)
         self.tidy(())
-        for path in (self.folder / "lock", self.folder / "said.wav", self.partial, self.out, self.take):
+        for path in (self.folder / "lock", self.folder / "said.wav", self.silent, self.partial, self.out, self.take):
             remove(path)
         with contextlib.suppress(OSError):  # something of another kind lies in it, or it is not there
             self.folder.rmdir()

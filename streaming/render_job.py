@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
-from models.checkpoints.synced_files import copy_beginning, make_folder, move, write_whole
+from models.checkpoints.synced_files import copy_beginning, make_folder, move, remove, write_whole
 from models.checkpoints.weight_files import CheckpointError
 from models.snapshots import Snapshot
 from models.time_grid import frames_before
@@ -24,6 +24,8 @@ from streaming.render_files import RenderError, RenderFiles
 from streaming.render_report import Report
 from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away, shared_latents
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
+from streaming.speech.film_sound import with_sound
+from streaming.speech.source_sound import parts_of, write_source_sound
 from streaming.take.footage import TakeFootage
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
@@ -125,7 +127,7 @@ class Job:
     def _newest_whole(self, past: PastRender, end: int, report: Report) -> Place | None:
         """Find the newest place up to latent `end` whose film and checkpoint are as they were written."""
         generator = self.model.generator
-        film = self.files.partial if self.files.partial.exists() else self.out
+        film = self.files.film
         whole = past.whole_fragments(film)
         if len(whole) < len(past.checkpoints):
             seconds = frames_before(whole[-1].latent if whole else 0) / self.fps
@@ -168,7 +170,7 @@ class Job:
                 landed = self.take.model_copy(update={"record": self.record, "cues": self._landed()})
                 landed = self._footage.kept_beside(landed, self.out)
                 write_whole(self.files.take, landed.dumped().encode())
-                move(self.files.partial, self.out)
+                report.warnings += self._publish(report.film_frames)
                 self.files.thin(finished=True)
         except OSError as e:
             kept = "; what is done is kept, continue with --resume" if self.files.partial.exists() else ""
@@ -176,6 +178,25 @@ class Job:
         report.warnings += self._footage.notes
         report.wall_s = round(time.perf_counter() - began, 3)
         return report
+
+    def _publish(self, frames: int) -> list[str]:
+        """Make the finished film the output, with the sound of films that it follows; return notes.
+
+        With sound, the film as it was rendered stays in the render's folder, for a render that goes on.
+        """
+        files, sound = self.files, self.files.folder / "source.wav"
+        parts = parts_of(self.take, self.grid, self.fps, frames)
+        notes = write_source_sound(parts, self._footage, frames, self.fps, sound) if parts else None
+        if notes is None:
+            move(files.partial, self.out)
+            remove(files.silent)
+            return []
+        move(files.partial, files.silent)
+        sounding = files.folder / "sounding.mp4"
+        notes += with_sound(files.silent, sound, sounding)
+        move(sounding, self.out)
+        remove(sound)
+        return notes
 
     def end(self) -> None:
         """Write that what was asked for is done and was said: until then the same command would only go on with it."""
@@ -216,7 +237,7 @@ class Job:
             log = files.enter_context(Journal.replacing(self.files.journal, keep))
             self.files.tidy([line.latent for line in keep if isinstance(line, CheckpointLine)])
             if found and not self.files.partial.exists():
-                copy_beginning(self.out, self.files.partial, found.line.offset)
+                copy_beginning(self.files.film, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
             for boundary in rollout.until(self.chunks):
                 recorder.add(boundary.frames)

@@ -21,7 +21,7 @@ from exporters.rollouts import script
 from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
-from models.cue import Cue, Cut, Prompt, Reference
+from models.cue import Cue, Cut, Follow, Parameter, Prompt, Recall, Reference, Region, Start, StartBy, Unfollow
 from models.transformer import CausalWanTransformer
 from streaming.rollout import record_of
 
@@ -52,6 +52,38 @@ def test_onnx_draws_torchs_take_through_recaches_evictions_flushes_and_cuts(stor
     torch.testing.assert_close(
         roll(with_engine(model, runners), 40, EVENTFUL), roll(model, 40, EVENTFUL), atol=1e-4, rtol=0
     )
+
+
+class Stripes:
+    """Give frames of moving stripes."""
+
+    def frames(self, source: str, first: int, count: int) -> Tensor:
+        numbers = torch.arange(first, first + count).view(-1, 1, 1, 1)
+        rows = torch.arange(32).view(1, -1, 1, 1)
+        return (((rows + numbers) % 8) * 32).to(torch.uint8).expand(-1, -1, 32, 3).contiguous()
+
+
+def test_onnx_draws_torchs_take_with_a_start_a_source_a_region_and_a_recall(store: Store) -> None:
+    """None of them needs a shape of step that the engine does not have."""
+    film = Stripes().frames("", 0, 33).numpy().tobytes()
+    region = Region("1100" * 4, 4, 4)
+    cues: dict[int, list[Cue]] = {
+        0: [Prompt("one"), Start(film[: 32 * 32 * 3], 32, 32, StartBy.PIN)],
+        2: [Prompt("two"), Follow("a", 0.6, region)],
+        6: [Unfollow(), Start(film, 32, 32)],
+        11: [Recall(2)],
+        14: [Parameter("on_switch", "recall"), Prompt("two")],
+    }
+
+    def drawn(model: Model) -> Tensor:
+        state, out = model.generator.new_take(0, 32, 32), []
+        for i in range(18):
+            out.append(model.generator.draw(state, cues.get(i, []), footage=Stripes()))
+            model.generator.commit(state)
+        return torch.cat(out, 2)
+
+    runners = start(tiny_model(), FP32, store)
+    torch.testing.assert_close(drawn(with_engine(tiny_model(), runners)), drawn(tiny_model()), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("knot", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sessions import async_test, running, say, until
 from streaming.render_files import RenderError
 from streaming.render_job import Job
 from streaming.rollout import Rollout
+from streaming.speech.sound_file import SoundFile
 from streaming.take.footage import TakeFootage
 from streaming.take.take_file import load, parse
 
@@ -109,6 +111,35 @@ def test_a_file_that_has_changed_is_not_gone_on_with(
     footage = TakeFootage(MODEL.entry, SIZE, tmp_path)
     footage.hashed(kept.cues[0])
     assert footage.notes == ["take/a.png is not the file that the take was made with; frames differ"]
+
+
+def loudness(path: Path, fps: int = 16) -> list[float]:
+    """Return the root mean square of a film's sound in each second."""
+    sound = np.concatenate([b.mean(0) for b in SoundFile(path).blocks(48_000)])
+    return [float(np.sqrt(np.square(s).mean())) for s in np.split(sound, range(48_000, len(sound), 48_000))]
+
+
+def test_the_sound_of_a_followed_film_is_carried_over_while_it_is_followed(folder: Path, tmp_path: Path) -> None:
+    """The picture stays as it was rendered, so that the render can be made longer, and then has more sound."""
+    film(folder / "b.mp4", frames=200, fps=16, sound=True)
+    text = "length: {}\ncues:\n  - prompt: one\n  - at: 6\n    source: b.mp4\n  - at: 18\n    source: none\n"
+    out = tmp_path / "o.mp4"
+    plain = job(folder, tmp_path / "p.mp4", text.format(24).replace("b.mp4", "a.mp4"))
+    assert plain.run(go_on=False).warnings == []
+    assert not (tmp_path / "p.render" / "silent.mp4").exists()
+    for length, seconds in ((24, 5.8), (36, 8.8)):
+        report = job(folder, out, text.format(length)).run(go_on=length > 24)
+        assert report.warnings == []
+        heard = loudness(out)
+        assert abs(len(heard) - seconds) <= 1
+        begin, end = 21 / 16, 69 / 16  # frames of latents 6 and 18
+        quiet = [v for i, v in enumerate(heard[: int(seconds)]) if i + 1 <= begin - 0.1 or i >= end + 0.1]
+        loud = [v for i, v in enumerate(heard) if begin <= i and i + 1 <= end]
+        assert max(quiet) < 0.01
+        assert min(loud) > 0.5
+        with av.open(str(out)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == report.film_frames == 4 * length - 3
+    assert report.chunks == 7  # from the newest checkpoint on
 
 
 @async_test
