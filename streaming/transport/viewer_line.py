@@ -4,19 +4,13 @@ This is the one place that reaches into aiortc's sender. aiortc 1.16 keeps recei
 every request for a lost packet, and has no pacer. Two of its methods are replaced on the objects of one connection:
 `RTCRtpSender._handle_rtcp_packet`, through which all RTCP for a sender comes, and `RTCDtlsTransport._send_rtp`, through
 which all RTP leaves. `RTCRtpSender._retransmit` sends one packet of its history of 128 again.
-
-A receiver may wait for every number, as aiortc's does for up to 512 packets. What is not worth sending again is
-therefore replaced by a filler: a retransmission (RFC 4588) that contains an access unit delimiter, and takes the time
-of the packet behind it, so that it reads as the beginning of the next picture.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import struct
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from aiortc import RTCRtpSender
 from aiortc.rtp import (
@@ -37,6 +31,7 @@ from streaming.media.broadcast import Viewer
 from streaming.media.line_estimate import CALM_QUEUE, LineEstimate
 from streaming.media.rungs import PACKET
 from streaming.transport.events import LineEvent, LineState
+from streaming.transport.retransmission import Budget, Retransmissions, SentPacket
 
 LOOK_EVERY = 0.25  # seconds between looks for a silent line
 FADES = 0.8  # of the lateness of the event loop, from look to look
@@ -52,15 +47,6 @@ OUTSIDE = 38  # bytes of IPv4, UDP and SRTP's tag around an RTP packet
 SHORTEST = 0.05  # seconds between two repairs of a packet
 REMEMBERED = 512  # packets that may be asked for
 UNASKED = 90  # newest packets that may be sent again unasked: a late one 100 behind makes aiortc start anew from it
-NOTHING = b"\x09\xf0"  # an access unit delimiter: what is sent in place of a packet that nobody needs any more
-
-
-@dataclass
-class _Packet:
-    timestamp: bytes  # as in the RTP header
-    size: int  # bytes with all headers
-    repaired: float = 0.0  # when it was last sent again
-    filler: bytes | None = None  # timestamp of the packet behind it, once the packet is given up
 
 
 class ViewerLine:
@@ -86,17 +72,16 @@ class ViewerLine:
         self._sender, self._viewer, self._fps, self._clock = sender, viewer, fps, clock
         self._forward = sender._handle_rtcp_packet
         sender._handle_rtcp_packet = self._received  # type: ignore[method-assign]
-        self._packets: dict[int, _Packet] = {}  # the newest REMEMBERED, by number without end
+        self._packets: dict[int, SentPacket] = {}  # the newest REMEMBERED, by number without end
         self._inner: Callable[[bytes], Awaitable[None]] | None = None  # how the transport sends RTP
-        self._header: bytes | None = None  # of a retransmission
-        self._again_number = secrets.randbelow(1 << 15)  # of the newest retransmission
+        self._retransmissions, self._no_fillers = Retransmissions(), False
         self._newest: int | None = None
         self._begins_key = False  # whether the next packet is the first of a keyframe
         self._given_up = 0  # packets before this number are not needed any more
         self._asked: dict[int, int] = {}  # numbers that the viewer missed lately, and how often each was sent again
         self._unseen: int | None = None  # after a silence: the first number that never arrived
         self._free = 0.0  # when the pacer lets the next packet go
-        self._budget, self._counted = 0.0, clock()  # bytes that may be sent again
+        self._budget = Budget(BURST, clock())
         self._heard = clock()  # when the last report came
         self._sent, self._per_second = 0, 0.0  # packets since then; packets a second before
         self._copies = False
@@ -123,7 +108,7 @@ class ViewerLine:
             elif data[8:12] == own:
                 await self._send(data, inner)
             else:
-                await inner(self._renumbered(data))
+                await inner(self._retransmissions.renumbered(data))
 
         transport._send_rtp = send  # type: ignore[method-assign]
 
@@ -143,12 +128,12 @@ class ViewerLine:
         size = len(data) + OUTSIDE
         await self._paced(size)
         now = self._clock()
-        self._packets[number] = _Packet(data[4:8], size)
+        self._packets[number] = SentPacket(data[4:8], size)
         self._packets.pop(number - REMEMBERED, None)
         self.estimate.sent(number, size, now)
         self._sent += 1
-        self._earn(now)
-        self._budget -= size
+        self._budget.earn(self._total(), now)
+        self._budget.spend(size)
         await inner(data)
         if self._copies:
             # Every other copy leaves behind the packet that follows, so that a lost packet is noticed at times: aiortc
@@ -168,55 +153,39 @@ class ViewerLine:
         """Return the bits a second that may leave, copies and repairs included."""
         return self.estimate.rate if self.estimate.rate is not None else max(1.25 * self.ample, LEAST)
 
-    def _earn(self, now: float) -> None:
-        bytes_a_second = self._total() / 8
-        self._budget = min(BURST * bytes_a_second, self._budget + (now - self._counted) * bytes_a_second)
-        self._budget, self._counted = max(self._budget, -BURST * bytes_a_second), now
-
     # -- what leaves again ------------------------------------------------------------------------------------------
 
-    def _renumbered(self, data: bytes) -> bytes:
-        """Return a retransmission with its number in the order in which they and the fillers leave."""
-        begin = 12 + 4 * (data[0] & 15)
-        if data[0] & 16:
-            begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
-        self._header = data[:begin]
-        self._again_number = (self._again_number + 1) & 0xFFFF
-        return data[:2] + self._again_number.to_bytes(2, "big") + data[4:]
-
     async def _send_filler(self, number: int, timestamp: bytes) -> None:
-        if self._header is None and self._newest is not None:  # aiortc knows how a retransmission is marked
-            await self._sender._retransmit(self._newest & 0xFFFF)
-        header = self._header
-        if header is not None and self._inner is not None:
-            kind = bytes([header[1] & 127])  # without the mark of a picture's end
-            filler = header[:1] + kind + header[2:4] + timestamp + header[8:] + (number & 0xFFFF).to_bytes(2, "big")
-            await self._inner(self._renumbered(filler + NOTHING))
+        if not self._retransmissions.known and not self._no_fillers and self._newest is not None:
+            await self._sender._retransmit(self._newest & 0xFFFF)  # aiortc knows how a retransmission is marked
+            self._no_fillers = not self._retransmissions.known  # the peer does not take any
+        if self._retransmissions.known and self._inner is not None:
+            await self._inner(self._retransmissions.filler(number & 0xFFFF, timestamp))
 
     async def _repair(self, numbers: Iterable[int]) -> None:
         """Send lost packets again, as far as the line carries them; none twice within a round trip."""
         now, rest = self._clock(), self.estimate.round_trip or 0.0
-        self._earn(now)
-        missing = [n for n in (self._number(number) for number in numbers) if n in self._packets]
-        for n in missing:
+        self._budget.earn(self._total(), now)
+        missing = {n for n in (self._number(number) for number in numbers) if n in self._packets}
+        for n in sorted(missing):
             self._asked.setdefault(n, 0)
             packet = self._packets[n]
             if now - packet.repaired < (SHORTEST if self._copies else max(SHORTEST, 0.9 * rest)):
                 continue
-            self._give_up(n, packet, set(missing))
+            self._give_up(n, packet, missing)
             if not await self._send_again(n, packet, now):  # a filler and a keyframe instead
-                packet.filler = packet.filler or self._after(n, set(missing))
+                packet.filler = packet.filler or self._after(n, missing)
                 self._viewer.request_keyframe()
                 if not await self._send_again(n, packet, now):
                     break
             if self.estimate.loss >= LOSSLESS:
                 self._later(COPY_AFTER, n)
 
-    async def _send_again(self, number: int, packet: _Packet, now: float) -> bool:
+    async def _send_again(self, number: int, packet: SentPacket, now: float) -> bool:
         size = packet.size if packet.filler is None else PACKET
-        if self._budget < size - (0.0 if packet.filler is None else 0.9 * BURST * self._total() / 8):
+        if self._budget.left < size - (0.0 if packet.filler is None else 0.9 * BURST * self._total() / 8):
             return False
-        self._budget -= size
+        self._budget.spend(size)
         packet.repaired = now
         if packet.filler is None:
             await self._sender._retransmit(number & 0xFFFF)
@@ -229,11 +198,10 @@ class ViewerLine:
             await asyncio.sleep(seconds)
             packet = self._packets.get(number)
             now = self._clock()
-            self._earn(now)
+            self._budget.earn(self._total(), now)
             recent = self._newest is not None and number > self._newest - UNASKED
-            if (
-                packet is not None and recent and self._budget > BURST / 2 * self._total() / 8
-            ):  # the rest is kept for requests
+            spare = self._budget.left > BURST / 2 * self._total() / 8  # the rest is kept for what is asked for
+            if packet is not None and recent and spare:
                 await self._send_again(number, packet, now)
 
         if len(self._tasks) < RTP_HISTORY_SIZE:
@@ -241,7 +209,7 @@ class ViewerLine:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _give_up(self, number: int, packet: _Packet, missing: set[int]) -> None:
+    def _give_up(self, number: int, packet: SentPacket, missing: set[int]) -> None:
         """Have a packet replaced by a filler if a keyframe has made it useless, or if it is forgotten."""
         forgotten = self._newest is not None and number <= self._newest - RTP_HISTORY_SIZE
         if packet.filler is None and (number < self._given_up or forgotten):
@@ -272,7 +240,7 @@ class ViewerLine:
 
         A receiver that asks only once, such as aiortc's, would wait for it for ever.
         """
-        self._earn(now)
+        self._budget.earn(self._total(), now)
         recent = (self._newest or 0) - UNASKED
         often = INSIST if self.estimate.rate is not None else 1
         # an older one is kept only if it was never sent again, for the fillers before the next keyframe

@@ -23,6 +23,7 @@ from clocks import TestClock, turn
 from streaming.media.broadcast import Broadcast
 from streaming.transport import viewer_line
 from streaming.transport.events import LineEvent
+from streaming.transport.retransmission import NOTHING
 from streaming.transport.viewer_line import ViewerLine
 
 pytestmark = pytest.mark.asyncio
@@ -149,7 +150,7 @@ async def test_after_a_silence_the_packets_that_never_arrived_are_replaced_by_fi
     again = [packet for packet in stand.sender.transport.again if len(packet.payload) < 10]
     originals = [unwrap_rtx(packet, 97, OWN) for packet in again]
     assert [packet.sequence_number for packet in originals] == [(seen + 1 + i) & 0xFFFF for i in range(40)]
-    assert {packet.payload for packet in originals} == {viewer_line.NOTHING}
+    assert {packet.payload for packet in originals} == {NOTHING}
     key = stand.sender.transport.sent[-1]
     assert {packet.timestamp for packet in again} == {key.timestamp}
     assert not any(packet.marker for packet in again)
@@ -224,3 +225,22 @@ async def test_damaged_reports_change_nothing() -> None:
     await stand.ask(1, 2, 30_000)
     assert stand.viewer.line is None
     assert stand.sender.transport.again == []
+
+
+async def test_a_peer_that_takes_no_retransmissions_is_sent_no_fillers_and_no_storm_of_the_newest_packet() -> None:
+    stand = Stand()
+
+    async def plain(number: int) -> None:  # as aiortc does it for a peer without RTX
+        await stand.sender.transport._send_rtp(stand.sender.history[number % 128].serialize())
+
+    stand.sender._retransmit = plain  # type: ignore[method-assign]
+    await stand.send(30)
+    await stand.report(stand.number - 1)
+    seen = stand.number - 1
+    await stand.send(60)
+    stand.viewer.hold(held=True)
+    await stand.report(seen)
+    stand.sender.transport.sent.clear()
+    await stand.send(keyframe=True)
+    assert len(stand.sender.transport.sent) == 2  # the keyframe, and once more to learn that it is not marked
+    assert {packet.ssrc for packet in stand.sender.transport.sent} == {OWN}
