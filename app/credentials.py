@@ -79,7 +79,7 @@ class Credentials:
 
     def accept(self, headers: Headers, address: str) -> bool:
         """Return whether a request carries a login or the right bearer token; raise TooManyError as `accept_token`."""
-        if not self.needed or any(self.logged_in(number) for number in _cookies(headers)):
+        if not self.needed or self.holds_login(headers):
             return True
         for name, value in headers.raw:
             scheme, _, bearer = value.partition(b" ")
@@ -98,6 +98,10 @@ class Credentials:
     def logged_in(self, number: str) -> bool:
         """Return whether a login with this number exists and has not expired."""
         return self._logins.get(number, -math.inf) > self._clock()
+
+    def holds_login(self, headers: Headers) -> bool:
+        """Return whether a request carries a login that has not expired."""
+        return any(self.logged_in(number) for number in _cookies(headers))
 
     def log_out(self, headers: Headers) -> None:
         """End the logins that a request carries."""

@@ -5,6 +5,7 @@ import { ApiError, ask, messageOf, posted } from "./api.js";
 import { part, show } from "./elements.js";
 import { FaceChoice } from "./face_choice.js";
 import { LevelMeter } from "./level_meter.js";
+import { offerLogout } from "./logout.js";
 import { Microphone } from "./microphone.js";
 import { SessionClient } from "./session_client.js";
 import { ShareLinks } from "./share_links.js";
@@ -61,6 +62,7 @@ class AvatarPage {
     this.microphone = new Microphone(this.microphoneButton, spokenLevel, this.client, tell);
     this.#listen();
     this.#sessionChanged();
+    offerLogout(root, BASE).catch(() => {}); // without an answer there is nothing to offer
     this.#load().catch((e) => show(this.statusLine, messageOf(e), true));
   }
 

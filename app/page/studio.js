@@ -4,6 +4,7 @@
 import { messageOf } from "./api.js";
 import { part, show } from "./elements.js";
 import { LoraSliders } from "./lora_sliders.js";
+import { offerLogout } from "./logout.js";
 import { ModelChoice } from "./model_choice.js";
 import { PromptBar } from "./prompt_bar.js";
 import { SessionClient } from "./session_client.js";
@@ -75,6 +76,7 @@ class Studio {
     );
     this.#listen();
     show(this.statusLine, "ready");
+    offerLogout(root, "").catch(() => {}); // without an answer there is nothing to offer
     this.#load();
   }
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel
 
 from app.answer_schemas import body_of
 from app.credentials import COOKIE, LOGIN_SECONDS, Credentials
@@ -22,6 +23,18 @@ async def credentials_of(request: Request) -> Credentials:
 
 
 CredentialsOf = Annotated[Credentials, Depends(credentials_of)]
+
+
+class Login(BaseModel):
+    """Whether this browser has a login, which it can end."""
+
+    logged_in: bool
+
+
+@router.get("/api/login")
+async def login_state(request: Request, credentials: CredentialsOf) -> Login:
+    """Tell whether the request carries a login, as a browser's cookie; without a token there are none."""
+    return Login(logged_in=credentials.needed and credentials.holds_login(request.headers))
 
 
 @router.get("/login", response_class=HTMLResponse)

@@ -164,12 +164,12 @@ def from_folder(
             raise PullError(f"{source}: holds no {missing[0]}{more}")
         for file in wanted.values():
             verify_file(file)
-        for name, file in wanted.items():
-            hashes.require(name, file)
         total, done = sum(p.stat().st_size for p in wanted.values()), 0
         to_come = {name for name, file in wanted.items() if not _same(file, folder / name)}
         partly = sum(p.stat().st_size for p in folder.rglob("*" + UNFINISHED[0])) if folder.is_dir() else 0
         _require_room(folder, sum(wanted[name].stat().st_size for name in to_come) - partly)
+        for name, file in wanted.items():
+            hashes.require(name, file)
         with _writing(folder) if to_come else nullcontext():
             for name, file in wanted.items():
                 if name in to_come:
