@@ -16,6 +16,7 @@ from app.answer_headers import AnswerHeaders
 from app.answer_schemas import ERRORS
 from app.bounded_connections import DescriptorErrors
 from app.credentials import Credentials
+from app.error_shape import ErrorShape, fallback
 from app.errors import add_handlers
 from app.page_folder import PageFiles
 from app.public_path import PublicPath
@@ -49,8 +50,10 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
     _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
-    for routes in (models, sessions, share_links, websocket, watch, ingest, avatars, takes, renders, health, login):
-        app.include_router(routes.router)
+    modules = (models, sessions, share_links, websocket, watch, ingest, avatars, takes, renders, health, login)
+    for module in modules:
+        app.include_router(module.router)
+    app.include_router(fallback([module.router for module in modules]))
     app.mount("/page", PageFiles())
     return app
 
@@ -67,6 +70,7 @@ def _add_checks(app: FastAPI, services: Services, settings: Settings, credential
             allow_headers=["authorization", "content-type", "if-match", "x-longtake-key"],
             expose_headers=["etag", "link", "location", "retry-after"],
         )
+    app.add_middleware(ErrorShape)
     app.add_middleware(AnswerHeaders, embedders=settings.origins)
     if settings.public is not None:
         app.add_middleware(PublicPath, address=settings.public)

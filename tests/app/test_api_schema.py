@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 from conftest import tiny_model
 from fastapi.testclient import TestClient
+from studio_app import client_of, studio
 
-from app import server
+from app import gradio_page, server
 from app.model_library import ModelLibrary
 from app.routes.sessions import SessionStatus
 from app.services import Services
@@ -23,6 +25,14 @@ def client(tmp_path: Path) -> Any:
     library = ModelLibrary(tmp_path, torch.device("cpu"), DeviceThread(), load=lambda *_: tiny_model())
     app = server.create(Services(library, tmp_path), from_environment({}), local=True)
     with TestClient(app, base_url="http://localhost") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Serve with the pages of Gradio, whose application is mounted at the root."""
+    app = gradio_page.mount(studio(tmp_path_factory.mktemp("mounted"), local=True))
+    with client_of(app, base="http://localhost") as client:
         yield client
 
 
@@ -77,3 +87,29 @@ def test_files_of_the_pages_have_the_same_media_type_on_every_machine(
     assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
     again = client.get(f"/page/{name}", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404), ("GET", "/api/nothing", 404), ("GET", "/api/faces/..%2f..%2fetc", 404),
+        ("GET", "/assets/..%2f..%2fx", 403), ("GET", "/static/%2e%2e%2fx", 403), ("GET", "/avatar/static/..%2fx", 403),
+        ("GET", "/avatar/nothing", 404), ("GET", "/page/nothing.js", 404), ("GET", "/page/..%2fserver.py", 404),
+        ("PUT", "/api/sessions", 405), ("DELETE", "/api/models", 405), ("PATCH", "/api/takes/0123456789ab", 405),
+        ("POST", "/", 405), ("POST", "/config", 405), ("GET", "/monitoring", 403), ("GET", "/%00", 404),
+        ("DELETE", "/api/takes/0123456789ab/recordings/x", 405), ("POST", "/api/sessions", 422),
+        ("POST", "/api/faces", 405),
+        ("POST", "/gradio_api/upload", 404), ("GET", f"/whep/{'0' * 32}", 405),
+    ],
+)  # fmt: skip
+def test_errors_of_every_part_of_the_server_have_one_shape(
+    mounted: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = mounted.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert isinstance(answer.json()["error"], str)
+    assert answer.headers["content-length"] == str(len(answer.content))
+    if status == 405 and path.startswith("/api/"):
+        assert set(answer.headers["allow"].split(", ")) <= {"GET", "POST", "PATCH", "DELETE", "OPTIONS"}
+        assert method not in answer.headers["allow"]
