@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Literal
 
 from models.cache_shape import AnchorPolicy
@@ -231,8 +231,8 @@ class LoraScale:
     scale: float
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise ValueError("a LoRA is named by its file, as in style.safetensors:0.8")
+        if not self.name.strip() or not self.name.isprintable():
+            raise ValueError(f"{self.name[:80]!r} names no LoRA; it is named by its file, as in style.safetensors:0.8")
         if not -MOST_SCALE <= self.scale <= MOST_SCALE:
             raise ValueError(f"{self.name}: the scale of a LoRA is between -2 and 2, not {self.scale:g}")
 
@@ -249,38 +249,16 @@ class LoraScale:
         return cls(name, float(scale))
 
 
-class Invalidates(Enum):
-    """Name what a new value of a setting makes useless."""
-
-    NOTHING = "nothing"  # the next pass over the cache follows it
-    CACHE = "cache"  # keys and values of the past are brought up to date as after a prompt change
-    TEXT = "text"  # the prompt's keys and values are made anew, and then the cache
-
-
 Value = OnSwitch | OnLora | SinkOnSwitch | AnchorPolicy
 
 
-@dataclass(frozen=True)
-class SettingRule:
-    """Describe a setting: its values, which are written as text, and what a new one makes useless."""
-
-    values: type[OnSwitch] | type[OnLora] | type[SinkOnSwitch] | type[AnchorPolicy]
-    invalidates: Invalidates
-
-    def parse(self, name: str, text: str) -> Value:
-        """Return the value of setting `name` that a text names; ValueError lists those that there are."""
-        if text not in list(self.values):
-            raise ValueError(f"{name} is one of {', '.join(self.values)}, not {text!r}")
-        return self.values(text)
-
-
 Setting = Literal["on_switch", "on_lora", "sink_on_switch", "anchor"]
-SETTINGS: dict[Setting, SettingRule] = {
-    "on_switch": SettingRule(OnSwitch, Invalidates.NOTHING),
-    "on_lora": SettingRule(OnLora, Invalidates.NOTHING),
-    "sink_on_switch": SettingRule(SinkOnSwitch, Invalidates.NOTHING),
-    "anchor": SettingRule(AnchorPolicy, Invalidates.NOTHING),
-}
+SETTINGS: dict[Setting, type[OnSwitch] | type[OnLora] | type[SinkOnSwitch] | type[AnchorPolicy]] = {
+    "on_switch": OnSwitch,
+    "on_lora": OnLora,
+    "sink_on_switch": SinkOnSwitch,
+    "anchor": AnchorPolicy,
+}  # setting → its values, which are written as text
 
 
 @dataclass(frozen=True)
@@ -296,13 +274,11 @@ class Parameter:
         self.parsed()
 
     def parsed(self) -> Value:
-        """Return the value that the text names."""
-        return SETTINGS[self.name].parse(self.name, self.value)
-
-    @property
-    def invalidates(self) -> Invalidates:
-        """Return what the new value makes useless."""
-        return SETTINGS[self.name].invalidates
+        """Return the value that the text names; ValueError lists those that there are."""
+        values = SETTINGS[self.name]
+        if self.value not in list(values):
+            raise ValueError(f"{self.name} is one of {', '.join(values)}, not {self.value!r}")
+        return values(self.value)
 
 
 Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache | Start | Follow | Unfollow | Recall | LoraScale

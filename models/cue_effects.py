@@ -12,7 +12,6 @@ from models.cue import (
     Cut,
     Follow,
     Hush,
-    Invalidates,
     OnLora,
     OnSwitch,
     Parameter,
@@ -56,7 +55,7 @@ def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts:
             case Seed(seed):
                 state.seeds = (seed,) * len(state.seeds)
             case Parameter():
-                changed = _setting(state, cue, prompts) or changed
+                _setting(state, cue)
     if state.blend is not None:
         moved = replace(state.blend, done=state.blend.done + 1)
         state.text, changed = prompts.embedded(*moved.mixed()), True
@@ -92,8 +91,8 @@ def _prompt(state: TakeState, cue: Prompt, prompts: PromptMemory) -> bool:
     return True
 
 
-def _setting(state: TakeState, cue: Parameter, prompts: PromptMemory) -> bool:
-    """Give a setting its value; return whether that makes useless what the cache holds."""
+def _setting(state: TakeState, cue: Parameter) -> None:
+    """Give a setting its value, which the next passes over the cache follow."""
     match cue.parsed():
         case OnLora() as value:
             state.on_lora = value
@@ -103,8 +102,3 @@ def _setting(state: TakeState, cue: Parameter, prompts: PromptMemory) -> bool:
             state.sink_on_switch = value
         case AnchorPolicy() as value:
             state.cache.policy = value
-    if cue.invalidates is Invalidates.TEXT:
-        prompts.forget()
-        if state.text is not None:
-            state.text = prompts.embedded(state.text.embeddings, state.text.emphasis)
-    return cue.invalidates is not Invalidates.NOTHING

@@ -81,7 +81,3 @@ class PromptMemory:
     def completed(self, text: TextState) -> TextState:
         """Return a prompt with its keys and values, which are computed if a snapshot left them out."""
         return text if text.layers else self.embedded(text.embeddings, text.emphasis)
-
-    def forget(self) -> None:
-        """Forget all prompts, as keys and values of other weights."""
-        self._known.clear()

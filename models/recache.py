@@ -13,7 +13,6 @@ from torch import Tensor
 from models.cue import (
     Cue,
     Cut,
-    Invalidates,
     LoraScale,
     OnLora,
     OnSwitch,
@@ -85,7 +84,6 @@ def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
         return True
     parameters = [cue for cue in cues if isinstance(cue, Parameter)]
     changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
-    changes = changes or any(cue.invalidates is not Invalidates.NOTHING for cue in parameters)
     ways = [on_switch_with(state, cues)] if changes else []
     if rescaled(state.loras, [cue for cue in cues if isinstance(cue, LoraScale)]) != state.loras:
         asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnLora)]

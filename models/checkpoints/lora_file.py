@@ -18,6 +18,7 @@ from models.checkpoints.training_wrappers import LeftOut, StateDict
 from models.checkpoints.weight_files import read_content
 from models.lora import Change
 
+_ROOM = 16 << 20  # bytes that a file may have beside its tensors
 _DISTILS = re.compile(
     r"distill?|lightx2v|causvid|self.?forcing|accvideo|fusionx|rcm(?![a-z])|turbo|lightning", re.IGNORECASE
 )
@@ -47,6 +48,7 @@ def lora_for(path: Path, parameters: Mapping[str, Tensor], model: str) -> Usable
 
     CheckpointError says in one line why the file cannot be read, is no LoRA, or does not fit.
     """
+    _require_room(path, parameters)
     file = read_lora(path)
     lora = fitted(file.tensors, parameters, file.path, file.scaling)
     notes = [f"{path.name}: not used are {part}" for part in (*file.left_out, *lora.left_out) if not part.usual]
@@ -60,6 +62,17 @@ def lora_for(path: Path, parameters: Mapping[str, Tensor], model: str) -> Usable
         raise CheckpointError(f"{path}: cannot be read ({e.strerror or type(e).__name__})") from e
     digest.update(repr(file.scaling).encode())
     return UsableLora(lora.changes, digest.hexdigest(), tuple(notes))
+
+
+def _require_room(path: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if a file is larger than any LoRA of these parameters, before it is read."""
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except OSError as e:
+        raise CheckpointError(f"{path}: cannot be read ({e.strerror or type(e).__name__})") from e
+    most = _ROOM + 8 * sum(parameter.numel() for parameter in parameters.values())  # whole tensors, twice in float32
+    if size > most:
+        raise CheckpointError(f"{path}: {size:,} bytes are too many for a LoRA of this model; {most:,} are the most")
 
 
 def _distils(file: LoraFile) -> str:

@@ -56,8 +56,12 @@ def use_lora(model: Model, name: str, path: Path) -> tuple[str, ...]:
     if loras is None:
         engine = model.engine.get("engine", "this engine")
         raise LoraError(f"{name}: {engine} has weights of its own, and takes no LoRA; use --engine torch")
-    if not path.exists():
-        raise CheckpointError(f"{path}: the LoRA cannot be read (no such file)")
+    try:  # a pipe or a device would never end
+        why = "" if path.is_file() or path.is_dir() else "is no ordinary file" if path.exists() else "no such file"
+    except OSError as e:  # such as a name that is too long
+        why = e.strerror or type(e).__name__
+    if why:
+        raise CheckpointError(f"{str(path)[:200]}: the LoRA cannot be read ({why})")
     found = lora_for(path, loras.parameters, entry.name)
     loras.add(name, found.digest, found.changes)
     return found.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_a_take_names_loras_with_their_scales_and_is_written_as_it_was_read() ->
         ("'x:'", "'' is no scale"),
         ("[x, 'x:1']", "x has two scales"),
         ("' :1'", "named by its file"),
+        ('"a\\nb"', r"'a\\nb' names no LoRA"),
         ("{x: 1}", "needs a list, not a mapping"),
         ("[1]", "needs a text, not 1"),
         ("[]", "a cue needs a prompt"),
@@ -212,6 +214,24 @@ def test_a_model_that_takes_no_lora_says_so(tmp_path: Path) -> None:
     now = lora_record(model, ["a.safetensors"])
     assert changed_loras({"lora a.safetensors": "other", "torch": "1"}, now) == ["a.safetensors"]
     assert record_of(model, model.generator.device, ["a.safetensors"]).items() >= now.items()
+
+
+def test_a_path_that_is_no_file_of_a_lora_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    whys = {
+        "pipe": "is no ordinary file",
+        "/dev/zero": "is no ordinary file",
+        "none": "no such file",
+        "x" * 900: "File name too long",
+        "folder": "holds no .safetensors file",
+        "huge": "1,099,511,627,776 bytes are too many for a LoRA of this model",
+    }
+    for name, why in whys.items():
+        with pytest.raises(CheckpointError, match=why):
+            use_loras(tiny_model(), parse(f"cues: [{{prompt: x, lora: {name}}}]", "t.yaml"), tmp_path)
 
 
 def hostile(rng: random.Random, good: bytes, transformer: CausalWanTransformer) -> bytes:
