@@ -12,7 +12,16 @@ from starlette.types import Scope
 PAGE = Path(__file__).resolve().parent / "page"
 # given here, because the table of the machine (mimetypes) may differ: Windows' registry often has text/plain for .js,
 # and a browser runs no module of another type than JavaScript
-MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".ts": "text/plain"}
+MEDIA_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ts": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+    ".webp": "image/webp",
+    ".mp4": "video/mp4",
+}
 
 
 class PageFiles(StaticFiles):
@@ -26,6 +35,5 @@ class PageFiles(StaticFiles):
     ) -> Response:
         """Return a file of the folder, or 304 if the browser has it already."""
         response = super().file_response(full_path, stat_result, scope, status_code)
-        media_type = MEDIA_TYPES.get(Path(full_path).suffix, "application/octet-stream")
-        response.headers["content-type"] = f"{media_type}; charset=utf-8"
+        response.headers["content-type"] = MEDIA_TYPES.get(Path(full_path).suffix, "application/octet-stream")
         return response

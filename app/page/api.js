@@ -54,6 +54,14 @@
  * @property {boolean} speaks_text whether the server can read a text aloud
  */
 
+/**
+ * @typedef {object} Reading how a model reads a prompt
+ * @property {boolean} understood whether the prompt can be drawn
+ * @property {string} why it cannot, for a person; empty if it can
+ * @property {Record<string, string[]>} unknown words -> known words near to them
+ * @property {string[]} notes what else to know of how it is read
+ */
+
 /** @typedef {{ place: number, ticket: string }} Place in line for a busy device */
 
 /** Reports a request that was refused or failed, with the server's message to a person. */

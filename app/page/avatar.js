@@ -1,29 +1,37 @@
 // @ts-check
 // Runs the page of an avatar: its face, what it says, and interruptions.
 
-import { ApiError, ask, messageOf, posted } from "./api.js";
+import { ask, messageOf } from "./api.js";
 import { part, show } from "./elements.js";
+import { AvatarSpeech } from "./avatar_speech.js";
+import { AvatarStage } from "./avatar_stage.js";
+import { ConversationLog } from "./conversation_log.js";
 import { FaceChoice } from "./face_choice.js";
+import { obeyKeys } from "./hotkeys.js";
+import { drawIcons } from "./icons.js";
 import { LevelMeter } from "./level_meter.js";
 import { offerLogout } from "./logout.js";
 import { Microphone } from "./microphone.js";
 import { SessionClient } from "./session_client.js";
 import { ShareLinks } from "./share_links.js";
 import { Silence } from "./silence.js";
-import { StartButton } from "./start_button.js";
 import { avatarStatus } from "./status_words.js";
+import { TabPair } from "./tab_pair.js";
+import { applyTheme } from "./theme.js";
+import { Toast } from "./toast.js";
 
 /** @import { FaceFacts, ModelFacts, Session } from "./api.js" */
-/** @import { AvatarState, MetersEvent, MicrophoneUse, ServerEvent } from "./types.js" */
+/** @import { AvatarState, MetersEvent, ServerEvent } from "./types.js" */
 
 const BASE = "../";
-const CONFLICT = 409; // HTTP status of a sound that was interrupted before it arrived: no failure
-const TYPING = "input[data-lt=text], textarea, select";
 
 class AvatarPage {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
+    drawIcons(root);
+    applyTheme(part(root, "theme", HTMLButtonElement));
+    this.stage = new AvatarStage(root);
     this.video = part(root, "video", HTMLVideoElement);
     this.state = part(root, "state", HTMLElement);
     this.statusLine = part(root, "status", HTMLElement);
@@ -31,18 +39,13 @@ class AvatarPage {
     this.sync = part(root, "sync", HTMLElement);
     this.identity = part(root, "identity", HTMLElement);
     this.facts = part(root, "facts", HTMLElement);
-    this.text = part(root, "text", HTMLInputElement);
-    this.sayButton = part(root, "say", HTMLButtonElement);
-    this.sound = part(root, "sound", HTMLInputElement);
-    this.interrupt = part(root, "interrupt", HTMLButtonElement);
     this.microphoneButton = part(root, "microphone", HTMLButtonElement);
     this.take = part(root, "take", HTMLAnchorElement);
     this.record = part(root, "record", HTMLAnchorElement);
     /** @type {ModelFacts | undefined} */
     this.model = undefined;
-    this.readsText = false;
-    /** @type {number | null} of the newest interruption that was sent */
-    this.interruptId = null;
+    this.chosenName = "Ada";
+    this.joined = false;
     /** @param {string} text */
     const tell = (text, bad = false) => show(this.note, text, bad);
     this.tell = tell;
@@ -55,9 +58,17 @@ class AvatarPage {
       measured: (figures) => show(this.statusLine, avatarStatus(this.client, figures)),
     });
     this.silence = new Silence(this.video, this.client.frames, this.heardLevel);
-    this.faces = new FaceChoice(root, BASE, tell);
-    this.links = new ShareLinks(root, this.client, tell);
-    this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
+    this.toast = new Toast(part(root, "toast", HTMLElement));
+    this.log = new ConversationLog(part(root, "log", HTMLElement));
+    this.speech = new AvatarSpeech(root, this.client, this.silence, this.log, tell);
+    this.tabs = new TabPair(root, "talk", "face");
+    this.faces = new FaceChoice(root, BASE, tell, (name, src) => this.#chose(name, src));
+    this.links = new ShareLinks(root, this.client, (text, bad) => {
+      tell(text, bad);
+      this.toast.show(text);
+    });
+    this.start = part(root, "start", HTMLButtonElement);
+    this.end = part(root, "end", HTMLButtonElement);
     const spokenLevel = new LevelMeter(part(root, "in", HTMLElement));
     this.microphone = new Microphone(this.microphoneButton, spokenLevel, this.client, tell);
     this.#listen();
@@ -67,43 +78,60 @@ class AvatarPage {
   }
 
   #listen() {
-    this.interrupt.onclick = () => this.#interrupt();
-    this.sayButton.onclick = () => this.#say();
-    this.text.onkeydown = (e) => {
-      if (e.key === "Enter" && !e.isComposing && !e.repeat) this.#say();
-    };
-    this.sound.onchange = () => {
-      const file = this.sound.files?.[0];
-      this.sound.value = "";
-      if (file) this.#play(file);
-    };
+    this.start.onclick = () => this.#pressStart();
+    this.end.onclick = () => this.client.end();
     this.video.onclick = () => {
       if (!this.client.session) return;
       this.video.muted = false;
       this.heardLevel.resume();
       this.video.play();
     };
-    for (const radio of this.#uses()) radio.onchange = () => this.#tellUse();
-    document.addEventListener("keydown", (e) => this.#key(e));
+    document.addEventListener("keydown", (e) => this.#escape(e));
+    obeyKeys((key) => this.#actOf(key));
   }
 
   async #load() {
     /** @type {[ModelFacts[], FaceFacts]} */
     const [models, faces] = await Promise.all([ask(`${BASE}api/models`), ask(`${BASE}api/faces`)]);
     this.model = models.find((model) => model.speaks);
-    this.readsText = faces.speaks_text;
+    this.speech.offerText(faces.speaks_text);
     this.facts.textContent = demands(this.model);
-    this.start.button.disabled = !this.model?.here;
-    if (!this.readsText) {
-      this.text.disabled = true;
-      this.text.placeholder = "text needs the program espeak-ng on the server";
-    }
+    this.start.disabled = !this.model?.here;
     this.faces.offer(faces, this.model?.size ?? "128x128");
-    show(this.statusLine, "ready");
     await this.client.resume();
   }
 
   // -- start and end -------------------------------------------------------------------------------------
+
+  /**
+   * Show a face that was chosen; while another one is live, offer to start anew with it.
+   *
+   * @param {string} name
+   * @param {string} src address of its picture
+   */
+  #chose(name, src) {
+    this.chosenName = name;
+    if (this.client.session) {
+      this.toast.show(`${name} can speak after a new start.`, `Start anew as ${name}`, () => {
+        this.client.end();
+        this.stage.choose(src);
+        this.#begin();
+      });
+    } else this.stage.choose(src);
+    this.#drawStart();
+  }
+
+  #pressStart() {
+    if (this.client.leaveLine()) show(this.statusLine, "left the line");
+    else this.#begin();
+  }
+
+  #drawStart() {
+    const { session, place } = this.client;
+    this.start.hidden = Boolean(session);
+    this.end.hidden = !session;
+    this.start.textContent = place === null ? `Start as ${this.chosenName}` : "Leave the line";
+  }
 
   #begin() {
     const { model } = this;
@@ -118,11 +146,15 @@ class AvatarPage {
 
   #sessionChanged() {
     const { session } = this.client;
-    this.start.draw();
+    this.#drawStart();
     this.links.draw();
-    for (const control of [this.interrupt, this.microphoneButton, this.sound]) control.disabled = !session;
-    this.sayButton.disabled = !session || !this.readsText;
-    this.state.classList.toggle("off", !session);
+    this.stage.draw(Boolean(session), Boolean(this.client.connection?.talk));
+    if (Boolean(session) !== this.joined) this.tabs.show(session ? "talk" : "face");
+    this.joined = Boolean(session);
+    if (!session) this.toast.hide();
+    this.microphoneButton.disabled = !session;
+    this.speech.draw();
+    if (!session) this.#showState(this.client.outcome ? "ended" : "ready");
     if (session) {
       this.#offer(session);
       return;
@@ -142,7 +174,7 @@ class AvatarPage {
   /** Play and send sound over a connection that has just been made, or made again. */
   #opened() {
     this.silence.end();
-    this.#tellUse();
+    this.speech.tellUse();
     if (this.video.srcObject) this.heardLevel.follow(this.video.srcObject);
     else this.heardLevel.followElement(this.video);
     this.#playAloud();
@@ -164,61 +196,6 @@ class AvatarPage {
     });
   }
 
-  // -- speech ---------------------------------------------------------------------------------------------
-
-  async #say() {
-    const text = this.text.value.trim() || this.text.placeholder;
-    if (!this.client.session || this.text.disabled || !text) return;
-    this.text.value = ""; // at once, so that the next text can be typed while the server answers
-    this.text.placeholder = ""; // the example is offered once: a second Enter must not say it
-    try {
-      await this.client.post("say", posted({ text }));
-      this.tell("");
-    } catch (e) {
-      this.text.value ||= text;
-      this.#tellFailure(e);
-    }
-  }
-
-  /** @param {File} file of sound */
-  async #play(file) {
-    this.tell(`sending ${file.name}`);
-    try {
-      const { seconds } = await this.client.post("audio", { body: file });
-      this.tell(`${file.name}: ${seconds} s`);
-    } catch (e) {
-      this.#tellFailure(e);
-    }
-  }
-
-  /** @param {unknown} error */
-  #tellFailure(error) {
-    this.tell(messageOf(error), !(error instanceof ApiError && error.status === CONFLICT));
-  }
-
-  /** Interrupt the avatar: it falls silent here at once, and at the server a round trip later. */
-  #interrupt() {
-    if (!this.client.session) return;
-    this.silence.begin();
-    this.interruptId = this.client.send({ type: "interrupt" });
-    if (this.interruptId !== null) return;
-    this.client.post("interrupt").catch((e) => {
-      this.silence.end();
-      this.tell(messageOf(e), true);
-    });
-  }
-
-  #uses() {
-    return this.root.querySelectorAll(/** @type {"input"} */ ("input[name=lt-use]"));
-  }
-
-  /** Tell the server how to use the microphone: to speak through the avatar, or to listen. */
-  #tellUse() {
-    const chosen = [...this.#uses()].find((radio) => radio.checked);
-    if (!chosen) return;
-    this.client.send({ type: "microphone", use: /** @type {MicrophoneUse} */ (chosen.value) });
-  }
-
   // -- events --------------------------------------------------------------------------------------------
 
   /** @param {ServerEvent} event */
@@ -231,6 +208,7 @@ class AvatarPage {
         this.#showState(event.state);
         break;
       case "interrupted":
+        this.log.interrupted(event.why);
         if (event.why !== "asked to") this.tell(`interrupted: ${event.why}`);
         this.silence.arrives(event.frame, this.client.fps);
         break;
@@ -238,7 +216,7 @@ class AvatarPage {
         this.#showMeters(event);
         break;
       case "refused":
-        if (event.id === this.interruptId) this.silence.end();
+        if (event.id === this.speech.interruptId) this.silence.end();
         this.tell(event.why, true);
         break;
       case "warning":
@@ -247,7 +225,7 @@ class AvatarPage {
     }
   }
 
-  /** @param {AvatarState} state */
+  /** @param {AvatarState | "ready" | "ended"} state */
   #showState(state) {
     this.state.textContent = state;
     this.state.className = `state ${state}`;
@@ -260,19 +238,25 @@ class AvatarPage {
     this.identity.textContent = `identity ${identity.toFixed(2)}`;
   }
 
-  /** @param {KeyboardEvent} e */
-  #key(e) {
-    if (e.repeat || !this.client.session) return; // a key that is held down counts once
-    if (e.key === "Escape") {
-      this.#interrupt();
-      return;
-    }
-    const typing = e.target instanceof Element && e.target.closest(TYPING);
-    if (typing || e.ctrlKey || e.metaKey || e.altKey) return;
-    if (e.key === "i") this.#interrupt();
-    else if (e.key === "m") this.microphoneButton.click();
-    else return;
-    e.preventDefault();
+  /**
+   * Interrupt with Escape, also from the text field. A key that is held down counts once.
+   *
+   * @param {KeyboardEvent} e
+   */
+  #escape(e) {
+    if (e.key === "Escape" && !e.repeat && this.client.session) this.speech.interrupt();
+  }
+
+  /**
+   * Return what a key does outside of the text field.
+   *
+   * @param {string} key
+   */
+  #actOf(key) {
+    if (!this.client.session) return undefined;
+    /** @type {Record<string, () => void>} */
+    const acts = { i: () => this.speech.interrupt(), m: () => this.microphoneButton.click() };
+    return acts[key];
   }
 }
 

@@ -11,8 +11,10 @@ export class FaceChoice {
    * @param {HTMLElement} root
    * @param {string} base where the server's addresses begin
    * @param {(text: string, bad: boolean) => void} tell shows a message
+   * @param {(name: string, src: string) => void} chose called with the name and the picture of a face that was chosen
    */
-  constructor(root, base, tell) {
+  constructor(root, base, tell, chose) {
+    this.chose = chose;
     this.base = base;
     this.tell = tell;
     this.faces = part(root, "faces", HTMLElement);
@@ -42,6 +44,7 @@ export class FaceChoice {
     const [first] = gallery;
     if (first) this.look = { face: first };
     this.#draw();
+    if (first) this.chose(called(first), this.#picture(first));
     const menus = Object.entries(attributes).map(([name, values]) => {
       const select = make("select", { name, onchange: () => this.#design() });
       select.append(...values.map((value) => new Option(value, value)));
@@ -74,6 +77,7 @@ export class FaceChoice {
     button.onclick = () => {
       this.look = look;
       for (const other of this.faces.children) other.ariaChecked = String(other === button);
+      this.chose(called(title), src);
     };
     return button;
   }
@@ -83,6 +87,7 @@ export class FaceChoice {
     const face = chosen.map(({ name, value }) => `${name}=${value}`).join(",");
     this.look = { face };
     this.#draw(this.#button("your design", this.#picture(face), this.look));
+    this.chose("your design", this.#picture(face));
   }
 
   /**
@@ -99,6 +104,7 @@ export class FaceChoice {
     const url = cropped(picture, this.size).toDataURL("image/png");
     this.look = { portrait: url.slice(url.indexOf(",") + 1) };
     this.#draw(this.#button(file.name, url, this.look));
+    this.chose("your picture", url);
   }
 }
 
@@ -118,4 +124,13 @@ function cropped(picture, size) {
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
   return canvas;
+}
+
+/**
+ * Write a name with a capital; other titles stay.
+ *
+ * @param {string} title
+ */
+function called(title) {
+  return /^[a-z]+$/.test(title) ? title.charAt(0).toUpperCase() + title.slice(1) : title;
 }

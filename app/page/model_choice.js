@@ -1,10 +1,12 @@
 // @ts-check
 // Chooses the model that draws, and shows what a model needs before it is loaded.
 
-import { ask } from "./api.js";
-import { part } from "./elements.js";
+import { ask, messageOf } from "./api.js";
+import { part, show } from "./elements.js";
 
 /** @import { ModelFacts } from "./api.js" */
+
+const RETRY_AFTER = 3000; // ms
 
 export class ModelChoice {
   /**
@@ -21,14 +23,27 @@ export class ModelChoice {
     this.select.onchange = () => this.#choose(this.select.value);
   }
 
-  /** Ask the server for its models. Models that draw avatars are left out: they have their own page. */
-  async load() {
+  /**
+   * Ask the server for its models, and again until it answers. Models that draw avatars have their own page.
+   *
+   * @param {(why: string) => void} failed called at each failure
+   */
+  async load(failed) {
     /** @type {ModelFacts[]} */
-    const all = await ask("api/models");
+    let all = [];
+    while (!all.length) {
+      try {
+        all = await ask("api/models");
+      } catch (e) {
+        failed(messageOf(e));
+        await new Promise((done) => setTimeout(done, RETRY_AFTER));
+      }
+    }
     this.models = all.filter((model) => !model.speaks);
     this.select.replaceChildren(
       ...this.models.map(
-        (model) => new Option(model.here ? model.name : `${model.name} (not here)`, model.name),
+        (model) =>
+          new Option(`${model.name} · ${model.here ? model.size.replace("x", "×") : "not here"}`, model.name),
       ),
     );
     this.#choose(this.name);
@@ -38,12 +53,17 @@ export class ModelChoice {
     return this.models.some((model) => model.name === this.name && model.loaded);
   }
 
+  /** Return the phrases that the chosen model understands; none if it reads any text. */
+  get understands() {
+    return this.models.find((model) => model.name === this.name)?.understands ?? {};
+  }
+
   /** @param {string} name */
   #choose(name) {
     this.name = this.select.value = name;
     const model = this.models.find((m) => m.name === name);
     if (!model) return;
-    this.facts.textContent = demands(model);
+    show(this.facts, demands(model));
     this.facts.title = model.title;
     this.chosen(model);
   }
@@ -58,8 +78,8 @@ function demands({ name, size, fps, memory_mb, disk_mb, measured }) {
   /** @param {number} mb */
   const bytes = (mb) => (mb < 1000 ? `${mb} MB` : `${(mb / 1000).toFixed(1)} GB`);
   return [
-    `${size} at ${fps} fps`,
-    `${bytes(memory_mb)} of memory`,
+    `${name} · ${size} at ${fps} fps`,
+    `${bytes(memory_mb)} of memory of its own`,
     disk_mb === null ? `not here: longtake models pull ${name}` : `${bytes(disk_mb)} on disk`,
     measured ? `made ${measured.fps} fps here (${measured.by}, ${measured.on})` : "not measured here",
   ].join(" · ");

@@ -1,29 +1,72 @@
 // @ts-check
-// Runs the prompt field: its keys, suggestions while a person types, and menus of phrases that a model understands.
+// Runs the prompt field: Send, Blend and Cut, what plays now, and the prompts that were sent before.
 
 import { make, part } from "./elements.js";
+import { PromptReading } from "./prompt_reading.js";
 
-const SUGGESTIONS = 6;
+/** @import { StageState } from "./stage_state.js" */
+/** @typedef {{ blend: number, cut: boolean }} How over how many chunks a prompt takes over, and whether with a cut */
+
+export const PLAIN = { blend: 1, cut: false };
+export const CUT = { blend: 1, cut: true };
+const KEPT_AS = "longtake.prompts";
+const KEPT = 40; // newest prompts
+const BLENDS = [2, 4, 8, 16]; // chunks
+const FIRST = "a large red ball circles in the middle over the meadow by day";
+const WAITING = new Set(["paused", "reconnecting", "catching", "starting"]); // states in which a prompt is queued
+const STEERED = new Set(["live", ...WAITING]); // states in which a session can be turned
 
 export class PromptBar {
   /**
    * @param {HTMLElement} root
-   * @param {(how: { blend: number, cut: boolean }) => void} say called when Enter is pressed: turn at the next chunk,
-   *   over `blend` chunks (Shift), or with a cut (Ctrl)
+   * @param {(text: string, how: How) => void} say
    */
   constructor(root, say) {
-    this.input = part(root, "prompt", HTMLInputElement);
-    this.words = part(root, "words", HTMLDataListElement);
-    this.chips = part(root, "chips", HTMLElement);
-    const blend = part(root, "blend", HTMLInputElement);
-    /** @type {string[]} every phrase that the model understands */
-    this.phrases = [];
-    this.input.addEventListener("input", () => this.#suggest());
-    this.input.addEventListener("keydown", (e) => {
-      if (e.key !== "Enter" || e.isComposing) return;
+    this.say = say;
+    this.input = part(root, "prompt", HTMLTextAreaElement);
+    this.send = part(root, "send", HTMLButtonElement);
+    this.word = part(root, "sendword", HTMLElement);
+    this.turn = part(root, "turn", HTMLButtonElement);
+    this.cut = part(root, "cut", HTMLButtonElement);
+    this.blend = part(root, "blend", HTMLSelectElement);
+    this.past = part(root, "past", HTMLElement);
+    this.history = part(root, "history", HTMLButtonElement);
+    /** @type {StageState} */
+    this.state = "first";
+    this.playing = ""; // the prompt that plays
+    /** @type {string[]} prompts that were sent, the newest first */
+    this.sent = JSON.parse(localStorage.getItem(KEPT_AS) || "[]");
+    this.back = -1; // index in `sent` of what the field shows; -1: it was typed
+    this.reading = new PromptReading(
+      root,
+      (word, instead) => this.#replace(word, instead),
+      () => this.#draw(),
+    );
+    this.input.value = FIRST;
+    this.offerBlends(0.75);
+    this.#listen(part(root, "form", HTMLFormElement));
+  }
+
+  /** @param {HTMLFormElement} form */
+  #listen(form) {
+    form.onsubmit = (e) => {
       e.preventDefault();
-      e.stopPropagation();
-      say({ blend: e.shiftKey ? Number(blend.value) : 1, cut: e.ctrlKey || e.metaKey });
+      this.#submit(PLAIN);
+    };
+    this.turn.onclick = () => this.#submit({ blend: Number(this.blend.value), cut: false });
+    this.cut.onclick = () => this.#submit(CUT);
+    this.input.addEventListener("input", () => {
+      this.back = -1;
+      this.reading.look(this.text);
+      this.#draw();
+    });
+    this.input.addEventListener("keydown", (e) => this.#key(e));
+    this.history.onclick = () => this.#togglePast(Boolean(this.past.hidden));
+    form.addEventListener("focusout", (e) => {
+      if (!(e.relatedTarget instanceof Node && form.contains(e.relatedTarget))) this.#togglePast(false);
+    });
+    form.addEventListener("keydown", (e) => {
+      if (e.key === "Escape") this.#togglePast(false);
     });
   }
 
@@ -33,64 +76,137 @@ export class PromptBar {
 
   set text(text) {
     this.input.value = text;
+    this.back = -1;
+    this.reading.look(this.text);
+    this.#draw();
   }
 
-  /** Return the text, or the example if the field is empty. */
-  get textOrExample() {
-    return this.text || this.input.placeholder;
+  /** Return what is typed, or what plays if nothing is. */
+  get textOrPlaying() {
+    return this.text || this.playing;
   }
 
   focus() {
     this.input.focus();
+    this.input.select();
   }
 
   /**
-   * Offer the phrases of a model.
+   * Let prompts be read by a model.
    *
-   * @param {Record<string, string[]>} understands attribute -> phrases
+   * @param {string} model name; empty if it reads any text
    */
-  offer(understands) {
-    this.phrases = Object.values(understands).flat();
-    this.chips.replaceChildren(...Object.entries(understands).map(([name, ways]) => this.#menu(name, ways)));
+  readBy(model) {
+    this.reading.model = model;
+    this.reading.look(this.text);
   }
 
   /**
-   * Make the menu of one attribute.
+   * Offer times for a blend.
    *
-   * @param {string} name
-   * @param {string[]} ways phrases
+   * @param {number} chunkSeconds length of a chunk
    */
-  #menu(name, ways) {
-    const select = make("select", { ariaLabel: name }, new Option(name, ""));
-    select.append(...ways.map((way) => new Option(way, way)));
-    select.onchange = () => {
-      if (select.value) this.text = withPhrase(this.input.value, ways, select.value);
-      select.value = "";
-      this.focus();
-    };
-    return select;
+  offerBlends(chunkSeconds) {
+    const chosen = this.blend.value || "4";
+    const options = BLENDS.map((n) => new Option(`${Number((n * chunkSeconds).toFixed(1))} s`, String(n)));
+    this.blend.replaceChildren(...options);
+    this.blend.value = chosen;
   }
 
-  #suggest() {
-    const text = this.input.value;
-    const at = text.lastIndexOf(" ") + 1;
-    const word = text.slice(at).toLowerCase();
-    const fits = word ? this.phrases.filter((phrase) => phrase.startsWith(word)) : [];
-    this.words.replaceChildren(
-      ...fits.slice(0, SUGGESTIONS).map((phrase) => new Option(text.slice(0, at) + phrase)),
-    );
+  /** @param {StageState} state */
+  show(state) {
+    this.state = state;
+    this.#draw();
   }
-}
 
-/**
- * Replace the phrase of the same attribute in a text, or add the phrase at the end.
- *
- * @param {string} text
- * @param {string[]} ways phrases of that attribute
- * @param {string} chosen
- */
-function withPhrase(text, ways, chosen) {
-  const standing = ways.filter((way) => ` ${text} `.includes(` ${way} `));
-  const [old] = standing.sort((a, b) => b.length - a.length);
-  return old ? ` ${text} `.replace(` ${old} `, ` ${chosen} `).trim() : `${text} ${chosen}`.trim();
+  /**
+   * Remember a prompt that was sent.
+   *
+   * @param {string} text
+   */
+  remember(text) {
+    this.sent = [text, ...this.sent.filter((one) => one !== text)].slice(0, KEPT);
+    localStorage.setItem(KEPT_AS, JSON.stringify(this.sent));
+    this.back = -1;
+  }
+
+  #draw() {
+    const { state, text } = this;
+    const steered = STEERED.has(state);
+    this.word.textContent =
+      state === "ended"
+        ? "Continue"
+        : state === "busy"
+          ? "Update"
+          : WAITING.has(state)
+            ? "Queue"
+            : steered
+              ? "Send"
+              : "Start";
+    const refused = Boolean(this.reading.refusal(text));
+    this.send.disabled = refused;
+    this.turn.disabled = this.blend.disabled = this.cut.disabled = refused || !steered;
+    // one button in the accent colour a view: the stage has it while it offers an action
+    this.send.classList.toggle("go", steered && state !== "paused");
+  }
+
+  /** @param {How} how */
+  #submit(how) {
+    if (this.send.disabled) return;
+    const text = how.cut ? this.textOrPlaying : this.text;
+    if (text) this.say(text, how);
+    else this.input.focus();
+  }
+
+  /** @param {KeyboardEvent} e */
+  #key(e) {
+    if (e.key === "ArrowUp" || e.key === "ArrowDown") this.#browse(e);
+    if (e.key !== "Enter" || e.isComposing) return;
+    e.preventDefault();
+    e.stopPropagation();
+    this.#submit({ blend: e.shiftKey ? Number(this.blend.value) : 1, cut: e.ctrlKey || e.metaKey });
+  }
+
+  /**
+   * Go through the prompts that were sent, from an empty field, from its beginning, or from an earlier prompt.
+   *
+   * @param {KeyboardEvent} e
+   */
+  #browse(e) {
+    const next = this.back + (e.key === "ArrowUp" ? 1 : -1);
+    const starts = this.back >= 0 || this.text === "" || this.input.selectionEnd === 0;
+    if (!starts || e.shiftKey || next < -1 || next >= this.sent.length) return;
+    e.preventDefault();
+    this.text = this.sent[next] ?? "";
+    this.back = next;
+  }
+
+  /** @param {boolean} open */
+  #togglePast(open) {
+    this.past.hidden = !open;
+    this.history.ariaExpanded = String(open);
+    if (!open) return;
+    const buttons = this.sent.map((text) => {
+      const label = make("span", { className: "clipped", textContent: text });
+      const button = make("button", { type: "button", title: text }, label);
+      button.onclick = () => {
+        this.text = text;
+        this.#togglePast(false);
+        this.input.focus();
+      };
+      return button;
+    });
+    this.past.replaceChildren(...(buttons.length ? buttons : ["No prompt was sent yet."]));
+  }
+
+  /**
+   * @param {string} word
+   * @param {string} instead
+   */
+  #replace(word, instead) {
+    const at = this.input.value.toLowerCase().indexOf(word.toLowerCase());
+    if (at < 0) return;
+    this.text = this.input.value.slice(0, at) + instead + this.input.value.slice(at + word.length);
+    this.input.focus();
+  }
 }

@@ -2,29 +2,17 @@
 // Begins or joins a session on the server, finds it again after a reload, sends commands, measures and ends it.
 
 import { ApiError, ask, messageOf, posted } from "./api.js";
+import { CommandTimes } from "./command_times.js";
 import { Connection } from "./connection.js";
 import { PlaceInLine } from "./place_in_line.js";
 import { PresentedFrames } from "./presented_frames.js";
+import { StreamMeasures } from "./stream_measures.js";
 
 /** @import { Session } from "./api.js" */
+/** @import { Figures } from "./stream_measures.js" */
 /** @import { Command, ServerEvent, SessionState, StatusEvent } from "./types.js" */
 
 const MEASURE_EVERY = 500; // ms
-const WAITS_KEPT = 200;
-const CUES = new Set(["prompt", "seed", "set"]); // types of commands that are accepted first and shown later
-
-/**
- * @typedef {object} Sent a command that was sent
- * @property {number} at when, by performance.now()
- * @property {boolean} isCue whether it will also be shown
- */
-
-/**
- * @typedef {object} Figures what was measured over the last half second
- * @property {number} playedFps
- * @property {number | null} kbits a second; null where it is not known
- * @property {number | null} roundTrip ms
- */
 
 /**
  * A command without its number, which the client adds.
@@ -36,7 +24,7 @@ const CUES = new Set(["prompt", "seed", "set"]); // types of commands that are a
 /**
  * @typedef {object} ClientListener
  * @property {(text: string, bad?: boolean) => void} told shows a text in the status line
- * @property {() => void} changed called when a session was joined or has ended, or a place in line was taken or left
+ * @property {() => void} changed called when a session was joined, lost or has ended, and when a place in line changed
  * @property {(event: ServerEvent) => void} heard called with each event, after the client's own fields are updated
  * @property {() => void} opened called when commands can be sent, also after a lost connection was made again
  * @property {(figures: Figures) => void} measured called twice a second
@@ -62,6 +50,11 @@ export class SessionClient {
     /** @type {Connection | null} */
     this.connection = null;
     this.starting = false;
+    this.opened = false; // whether the session's connection was ever open
+    /** @type {number | null} place in line for a busy device */
+    this.place = null;
+    /** @type {{ why: string, bad: boolean } | null} how the last session ended or failed to begin; null before that */
+    this.outcome = null;
     /** @type {SessionState | ""} */
     this.phase = "";
     this.model = "";
@@ -69,26 +62,18 @@ export class SessionClient {
     this.sound = false; // whether the film has sound
     /** @type {StatusEvent | null} the newest status */
     this.status = null;
-    /** @type {number[]} ms from prompt to screen, the newest last */
-    this.waits = [];
+    this.times = new CommandTimes();
     // events go to every window of a session, so windows must not use the same ids, which are integers below 2 ** 53
     this.nextId = crypto.getRandomValues(new Uint32Array(1))[0] * 2 ** 20;
-    /** @type {Map<number, Sent>} commands whose last answer has not come, by their ids */
-    this.sent = new Map();
     /** @type {Set<number>} ids of commands whose events are not passed on */
     this.quiet = new Set();
-    /** @type {number | null} ms until the newest command was accepted */
-    this.answered = null;
-    /** @type {{ now: number, frames: number, bytes: number | null } | null} */
-    this.counted = null;
+    this.measures = new StreamMeasures();
     addEventListener("pagehide", () => this.connection?.close());
     setInterval(() => {
       if (!video.isConnected) this.connection?.close();
       else this.#measure();
     }, MEASURE_EVERY);
   }
-
-  // -- start and end --------------------------------------------------------------------------------------------
 
   /**
    * Begin a session now, or once its place in line is called if the device is busy.
@@ -99,10 +84,12 @@ export class SessionClient {
    * @param {(session: Session) => void} [joined] called once it plays
    */
   async begin(path, body, word, joined) {
-    this.leaveLine();
+    this.line.leave();
     if (this.starting || this.session) return;
     this.starting = true;
+    this.outcome = null;
     this.on.told(word);
+    this.on.changed();
     try {
       const init = posted({ ...body(), ticket: this.line.ticket });
       const session = /** @type {Session} */ (await ask(this.base + path, init));
@@ -112,11 +99,12 @@ export class SessionClient {
     } catch (e) {
       if (e instanceof ApiError && e.status === 503 && e.place) {
         this.on.told(e.message);
+        this.place = e.place.place;
         this.line.stand(e.place.ticket, () => this.begin(path, body, word, joined));
-        this.on.changed();
       } else this.#finish(messageOf(e), true);
     } finally {
       this.starting = false;
+      this.on.changed();
     }
   }
 
@@ -124,6 +112,7 @@ export class SessionClient {
   leaveLine() {
     const stood = this.line.waiting;
     this.line.leave();
+    this.place = null;
     if (stood) this.on.changed();
     return stood;
   }
@@ -156,11 +145,23 @@ export class SessionClient {
   async #join(session) {
     this.session = session;
     this.phase = "";
+    this.place = null;
+    this.status = null;
+    this.opened = false;
     this.on.changed();
     this.connection = new Connection(this.video, this.frames, this.base, session, {
       heard: (event) => this.#heard(event),
-      opened: () => this.on.opened(),
-      lost: () => this.on.told("reconnecting"),
+      opened: () => {
+        this.opened = true;
+        this.on.opened();
+        this.on.changed();
+      },
+      lost: () => {
+        this.measures.forget();
+        this.times.interrupt();
+        this.on.told("reconnecting");
+        this.on.changed();
+      },
       ended: (why) => this.#finish(why, true),
     });
     await this.connection.open();
@@ -178,15 +179,15 @@ export class SessionClient {
   /** @param {string} why shown to a person */
   #finish(why, bad = false) {
     this.session = null;
-    this.sent.clear();
+    this.place = null;
+    this.outcome = { why, bad };
+    this.times.sent.clear();
     this.quiet.clear();
     sessionStorage.removeItem(this.keptAs);
     this.connection?.close();
     this.on.changed();
     this.on.told(why, bad);
   }
-
-  // -- commands and events --------------------------------------------------------------------------------------
 
   /**
    * Send a command. Returns its id; null while no connection is open.
@@ -197,7 +198,7 @@ export class SessionClient {
   send(command, { quiet = false } = {}) {
     if (!this.session || !this.connection?.talk) return null;
     const id = this.nextId++;
-    this.sent.set(id, { at: performance.now(), isCue: CUES.has(command.type) });
+    this.times.begin(id, command.type, this.phase === "live");
     if (quiet) this.quiet.add(id);
     this.connection.talk(JSON.stringify({ id, ...command }));
     return id;
@@ -248,37 +249,24 @@ export class SessionClient {
         this.frames.startsAt(event.first_pts);
         break;
       case "accepted":
-        this.#measureAnswer(event.id);
+        this.times.accepted(event.id);
         break;
       case "refused":
       case "taken_back":
-        if (event.id !== null) this.sent.delete(event.id);
+        if (event.id !== null) this.times.sent.delete(event.id);
         break;
       case "shown":
         this.#measureWait(event.id, event.frame);
         break;
       case "phase":
         this.phase = event.phase;
+        if (event.phase === "paused") this.times.interrupt();
         break;
     }
     this.on.heard(event);
     if (event.type === "phase" && (event.phase === "ended" || event.phase === "failed")) {
       this.#finish(event.why || event.phase, true);
     }
-  }
-
-  // -- measuring ------------------------------------------------------------------------------------------------
-
-  /**
-   * Measure the ms from sending a command until it was accepted.
-   *
-   * @param {number} id of the command, which another window may have sent
-   */
-  #measureAnswer(id) {
-    const sent = this.sent.get(id);
-    if (sent === undefined) return;
-    this.answered = performance.now() - sent.at;
-    if (!sent.isCue) this.sent.delete(id);
   }
 
   /**
@@ -288,13 +276,11 @@ export class SessionClient {
    * @param {number} frame its first frame
    */
   #measureWait(id, frame) {
-    const sent = this.sent.get(id);
-    if (sent === undefined) return;
-    this.sent.delete(id);
+    const sentAt = this.times.shown(id);
+    if (sentAt === null) return;
     this.frames.whenShown(frame, this.fps, (at) => {
-      this.waits.push(at - sent.at);
-      if (this.waits.length > WAITS_KEPT) this.waits.shift();
-      this.on.seen?.(at - sent.at);
+      this.times.keep(at - sentAt);
+      this.on.seen?.(at - sentAt);
     });
   }
 
@@ -302,17 +288,11 @@ export class SessionClient {
     if (!this.session || !this.connection) return;
     const now = performance.now();
     const { frames: decoded, bytes, roundTrip } = await this.connection.stats();
+    if (!this.session || this.connection.returning) return;
     // Firefox does not count the frames that an element plays from a connection
     const frames = decoded ?? this.video.getVideoPlaybackQuality().totalVideoFrames;
-    const old = this.counted;
-    this.counted = { now, frames, bytes };
-    if (!old || !this.session || this.connection.returning) return;
-    const seconds = (now - old.now) / 1000;
-    const came = bytes === null || old.bytes === null ? null : bytes - old.bytes;
-    this.on.measured({
-      playedFps: Math.max(0, Math.round((frames - old.frames) / seconds)),
-      kbits: came === null ? null : Math.round((8 * came) / seconds / 1000),
-      roundTrip: roundTrip ?? this.answered, // over a socket: ms until a command was accepted
-    });
+    // over a socket the round trip is the ms until a command was accepted
+    const figures = this.measures.add({ now, frames, bytes, roundTrip: roundTrip ?? this.times.answered });
+    if (figures) this.on.measured(figures);
   }
 }

@@ -6,6 +6,8 @@ import { part } from "./elements.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 
+const OWN = new Set(["localhost", "127.0.0.1", "[::1]"]); // names of the machine itself
+
 /**
  * @typedef {object} ShareLink
  * @property {number} number
@@ -53,7 +55,10 @@ export class ShareLinks {
       () => true,
       () => false, // a browser may refuse; the link can be copied by hand
     );
-    this.tell(`the watch link ${this.shared.title}${copied ? "; copied" : ""}`);
+    const own = OWN.has(location.hostname)
+      ? "; it opens on this machine only, as which the server was reached"
+      : "";
+    this.tell(`the watch link ${this.shared.title}${copied ? "; copied" : ""}${own}`);
   }
 
   async #revoke() {

@@ -1,44 +1,199 @@
 // @ts-check
-// Keeps prompts in nine slots, also after the page is closed.
+// Keeps prompts in nine slots, shown as cards with pictures, also after the page is closed.
 
 import { make } from "./elements.js";
+import { icon } from "./icons.js";
+import { briefLabel } from "./scene_labels.js";
 
-const KEPT_AS = "longtake.slots";
+/** @import { Phrases } from "./scene_labels.js" */
+/** @typedef {{ text: string, picture: string, preset?: string }} Slot picture: data URL; preset: name of a picture here */
+
+const KEPT_AS = "longtake.pads";
+const SLOTS = 9;
+/** @type {[string, string][]} pictures of the first slots, made by the model, and their prompts */
+const PRESETS = [
+  ["ball", "a large red ball circles in the middle over the meadow by day"],
+  ["rocket", "a large white rocket drifts right over the sea at sunset"],
+  ["star", "a large yellow star sways in the middle in the city at night"],
+  ["snow", "a large purple fish drifts left in the forest by day in the snow"],
+  ["fog", "a large blue cube sways in the middle in the forest by day in fog"],
+  ["desert", "a large purple star sways in the middle in the desert by day"],
+  ["rain", "a large yellow fish circles in the middle over the sea by day in the rain"],
+  ["dusk", "a large blue ball circles in the middle in the desert at sunset"],
+];
+
+/**
+ * @typedef {object} SlotListener
+ * @property {(text: string) => void} play called when a slot is clicked
+ * @property {() => { text: string, picture: string }} offer returns what an empty slot keeps when it is clicked
+ * @property {(text: string) => void} kept called when another text is kept
+ */
 
 export class Slots {
   /**
-   * @param {HTMLElement} element that holds the buttons
-   * @param {(text: string) => void} play called when a slot is clicked
+   * @param {HTMLElement} element list that holds the cards
+   * @param {SlotListener} on
    */
-  constructor(element, play) {
+  constructor(element, on) {
     this.element = element;
-    this.play = play;
-    /** @type {string[]} texts of slots 0 to 9; slot 0 stays empty */
-    this.texts = JSON.parse(localStorage.getItem(KEPT_AS) || "null") ?? new Array(10).fill("");
-    this.#draw();
+    this.on = on;
+    /** @type {Phrases} */
+    this.known = {};
+    this.playing = "";
+    /** @type {string[]} texts that wait to land */
+    this.queued = [];
+    /** @type {(Slot | null)[]} slots 0 to 9; slot 0 stays empty */
+    this.slots = JSON.parse(localStorage.getItem(KEPT_AS) || "null") ?? [
+      null,
+      ...PRESETS.map(([preset, text]) => ({ text, picture: "", preset })),
+      null,
+    ];
+    this.draw();
   }
 
   /**
    * Keep a text in a slot.
    *
    * @param {number} slot 1 to 9
-   * @param {string} text
+   * @param {string} text empty: the slot becomes empty
+   * @param {string} picture data URL; empty: none yet
    */
-  keep(slot, text) {
-    this.texts[slot] = text;
-    localStorage.setItem(KEPT_AS, JSON.stringify(this.texts));
-    this.#draw();
+  keep(slot, text, picture) {
+    this.slots[slot] = text ? { text, picture } : null;
+    this.#store();
+    if (text) this.on.kept(text);
+  }
+
+  /**
+   * Keep a text in the first empty slot, or in the last one. Returns the slot's number.
+   *
+   * @param {string} text
+   * @param {string} picture
+   */
+  keepAnywhere(text, picture) {
+    const empty = this.slots.findIndex((slot, i) => i > 0 && !slot);
+    const slot = empty > 0 ? empty : SLOTS;
+    this.keep(slot, text, picture);
+    return slot;
+  }
+
+  /**
+   * Give its picture to a slot that has none yet.
+   *
+   * @param {string} text that is shown now
+   * @param {() => string} picture
+   */
+  illustrate(text, picture) {
+    const slot = this.slots.find((one) => one?.text === text && !one.picture && !one.preset);
+    if (!slot) return;
+    slot.picture = picture();
+    this.#store();
+  }
+
+  /** @param {number} slot 1 to 9 */
+  textOf(slot) {
+    return this.slots[slot]?.text ?? "";
   }
 
   /** Return the texts of the slots that are not empty. */
   get kept() {
-    return this.texts.filter(Boolean);
+    return this.slots.flatMap((slot) => (slot ? [slot.text] : []));
   }
 
-  #draw() {
-    const buttons = this.texts.map((text, i) =>
-      make("button", { textContent: `${i} ${text}`, title: text, onclick: () => this.play(text) }),
+  /**
+   * Mark what plays and what waits.
+   *
+   * @param {string} playing
+   * @param {string[]} queued
+   */
+  mark(playing, queued) {
+    if (playing === this.playing && queued.join("\n") === this.queued.join("\n")) return;
+    this.playing = playing;
+    this.queued = queued;
+    for (const card of this.element.children) this.#mark(card);
+  }
+
+  /** @param {Element} card */
+  #mark(card) {
+    const text = this.textOf(Number(card.getAttribute("data-slot")));
+    card.classList.toggle("plays", Boolean(text) && text === this.playing);
+    card.classList.toggle("waits", this.queued.includes(text));
+  }
+
+  #store() {
+    localStorage.setItem(KEPT_AS, JSON.stringify(this.slots));
+    this.draw();
+  }
+
+  draw() {
+    this.element.replaceChildren(...Array.from({ length: SLOTS }, (_, i) => this.#card(i + 1)));
+  }
+
+  /** @param {number} number */
+  #card(number) {
+    const slot = this.slots[number];
+    const card = make("li", { className: slot ? "pad" : "pad empty" });
+    card.dataset.slot = String(number);
+    if (!slot) {
+      const keep = make("button", { className: "play", title: `Keep the prompt here (Alt+${number})` });
+      keep.append(icon("plus"), `Keep in ${number}`);
+      keep.onclick = () => this.#keepHere(number);
+      card.append(keep);
+      return card;
+    }
+    const src = slot.preset ? new URL(`media/scene-${slot.preset}.webp`, import.meta.url).href : slot.picture;
+    const play = make(
+      "button",
+      { className: "play", title: slot.text },
+      src ? make("img", { src, alt: "", draggable: false }) : make("span", {}),
+      make("span", { className: "name clipped", textContent: briefLabel(slot.text, this.known) }),
+      make("span", { className: "digit number", textContent: String(number) }),
     );
-    this.element.replaceChildren(...buttons.filter((button) => button.title));
+    play.onclick = () => this.on.play(slot.text);
+    play.oncontextmenu = (e) => {
+      e.preventDefault();
+      this.#toggleMenu(card, number);
+    };
+    // reached by the context menu key of the card, so that a card is one Tab stop
+    const dots = make("button", { className: "dots", tabIndex: -1, title: "Replace or clear" }, icon("more"));
+    dots.ariaLabel = `Slot ${number}: replace or clear`;
+    dots.onclick = () => this.#toggleMenu(card, number);
+    card.append(play, dots);
+    card.addEventListener("focusout", (e) => {
+      if (!(e.relatedTarget instanceof Node && card.contains(e.relatedTarget)))
+        card.querySelector(".menu")?.remove();
+    });
+    this.#mark(card);
+    return card;
+  }
+
+  /** @param {number} number */
+  #keepHere(number) {
+    const { text, picture } = this.on.offer();
+    if (text) this.keep(number, text, picture);
+  }
+
+  /**
+   * @param {HTMLElement} card
+   * @param {number} number
+   */
+  #toggleMenu(card, number) {
+    const open = card.querySelector(".menu");
+    if (open) {
+      open.remove();
+      return;
+    }
+    const replace = make("button", { textContent: "Keep the prompt here" });
+    replace.onclick = () => this.#keepHere(number);
+    const clear = make("button", { textContent: "Clear" });
+    clear.onclick = () => this.keep(number, "", "");
+    const menu = make("div", { className: "menu" }, replace, clear);
+    menu.onkeydown = (e) => {
+      if (e.key !== "Escape") return;
+      menu.remove();
+      card.querySelector("button")?.focus();
+    };
+    card.append(menu);
+    replace.focus();
   }
 }

@@ -1,125 +1,187 @@
 // @ts-check
 // Runs the studio page: a prompt, and a take that follows it.
 
-import { messageOf } from "./api.js";
 import { part, show } from "./elements.js";
+import { FigureTable } from "./figures.js";
+import { HelpSheet } from "./help_sheet.js";
+import { STUDIO_KEYS, actOf } from "./studio_keys.js";
+import { obeyKeys } from "./hotkeys.js";
+import { drawIcons } from "./icons.js";
 import { LoraSliders } from "./lora_sliders.js";
 import { offerLogout } from "./logout.js";
 import { ModelChoice } from "./model_choice.js";
-import { PromptBar } from "./prompt_bar.js";
+import { NoteLine } from "./note_line.js";
+import { Panels } from "./panels.js";
+import { CUT, PLAIN, PromptBar } from "./prompt_bar.js";
+import { clock } from "./scene_labels.js";
+import { SessionOptions } from "./session_options.js";
 import { SessionClient } from "./session_client.js";
 import { ShareLinks } from "./share_links.js";
 import { Slots } from "./slots.js";
-import { StartButton } from "./start_button.js";
-import { filmStatus } from "./status_words.js";
+import { Stage } from "./stage.js";
+import { StudioView } from "./studio_view.js";
 import { TakeList } from "./take_list.js";
-import { RewindingTimeline } from "./timeline.js";
+import { TakePictures } from "./take_pictures.js";
+import { applyTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { TimelineControl } from "./timeline_control.js";
+import { Toast } from "./toast.js";
+import { Transport } from "./transport.js";
+import { Tune, withPhrase } from "./tune.js";
+import { WaitingCues } from "./waiting_cues.js";
 
-/** @import { LookAhead, ServerEvent, SetCommand } from "./types.js" */
-
-/**
- * @typedef {object} Option a field of the form under "More"
- * @property {SetCommand["name"] | "look_ahead" | "seed"} name
- * @property {string} value
- */
-
-/**
- * @typedef {object} Options what the next session begins with
- * @property {number | null} seed null: a random one
- * @property {LookAhead} look_ahead
- * @property {Partial<Record<SetCommand["name"], string>>} set
- */
-
-const TYPING = "input, textarea, select, [contenteditable]";
+/** @import { ModelFacts } from "./api.js" */
+/** @import { How } from "./prompt_bar.js" */
+/** @import { ServerEvent } from "./types.js" */
 
 class Studio {
   /** @param {HTMLElement} root */
   constructor(root) {
-    this.video = part(root, "video", HTMLVideoElement);
-    this.statusLine = part(root, "status", HTMLElement);
-    this.note = part(root, "note", HTMLElement);
-    this.sheet = part(root, "sheet", HTMLElement);
-    this.pause = part(root, "pause", HTMLButtonElement);
-    this.cut = part(root, "cut", HTMLButtonElement);
-    this.undo = part(root, "undo", HTMLButtonElement);
-    this.reroll = part(root, "reroll", HTMLButtonElement);
-    this.record = part(root, "record", HTMLButtonElement);
-    this.render = part(root, "render", HTMLButtonElement);
-    this.download = part(root, "take", HTMLAnchorElement);
     this.root = root;
-    this.take = ""; // id
-    this.unknown = ""; // words of the newest prompt that the model does not understand
-    this.recording = false;
-    /** @type {Options} */
-    this.options = { seed: null, look_ahead: "smooth", set: {} };
-    this.client = new SessionClient(this.video, "", "longtake.session", {
-      told: (text, bad) => show(this.statusLine, text, bad),
+    drawIcons(root);
+    applyTheme(part(root, "theme", HTMLButtonElement));
+    this.note = new NoteLine(root, () => this.#say(this.view.now, CUT));
+    this.stage = new Stage(root);
+    this.figures = new FigureTable(root);
+    this.toast = new Toast(part(root, "toast", HTMLElement));
+    this.client = new SessionClient(this.stage.video, "", "longtake.session", {
+      told: (text) => {
+        this.view.told = text;
+        this.view.draw();
+      },
       changed: () => this.#sessionChanged(),
       heard: (event) => this.#heard(event),
-      opened: () => this.#prepareSlots(),
-      measured: (figures) => show(this.statusLine, filmStatus(this.client, figures)),
-      seen: (wait) => this.#tell(`on screen after ${Math.round(wait)} ms`),
+      opened: () => this.#opened(),
+      measured: (figures) => this.figures.draw(this.client, figures),
+      seen: (wait) => this.note.tell(`on screen after ${Math.round(wait)} ms`),
     });
-    this.links = new ShareLinks(root, this.client, (text, bad) => this.#tell(text, bad));
-    this.start = new StartButton(part(root, "start", HTMLButtonElement), this.client, () => this.#begin());
-    this.prompt = new PromptBar(root, (how) => this.#say(this.prompt.text, how));
     this.loras = new LoraSliders(part(root, "loras", HTMLElement), (command) => this.client.send(command));
-    this.slots = new Slots(part(root, "slots", HTMLElement), (text) => this.#say(text));
-    this.models = new ModelChoice(root, (model) => this.prompt.offer(model.understands));
+    this.options = new SessionOptions(this.client);
+    this.waiting = new WaitingCues(this.client);
+    this.transport = new Transport(root, this.client);
+    this.prompt = new PromptBar(root, (text, how) => this.#say(text, how));
+    this.slots = new Slots(part(root, "slots", HTMLElement), {
+      play: (text) => this.#say(text, PLAIN),
+      offer: () => this.view.offerToSlot(),
+      kept: (text) => this.client.send({ type: "prepare", text }, { quiet: true }),
+    });
+    this.pictures = new TakePictures();
     this.takes = new TakeList(
       root,
+      this.pictures,
       (take) => this.#goOn(take),
-      (text, bad) => this.#tell(text, bad),
+      (text, bad) => this.note.tell(text, bad),
     );
-    this.timeline = new RewindingTimeline(part(root, "timeline", HTMLElement), (latent) =>
-      this.client.send({ type: "rewind", latent }),
-    );
+    this.panels = new Panels(root, () => this.takes.draw());
+    this.tune = new Tune(part(root, "tune", HTMLElement), {
+      set: (name, value) => this.options.change(name, value),
+      seed: (seed) => {
+        this.options.seed = seed;
+      },
+      phrase: (phrase, ways) => {
+        this.prompt.text = withPhrase(this.prompt.textOrPlaying, ways, phrase);
+        this.prompt.focus();
+      },
+    });
+    this.models = new ModelChoice(root, (model) => this.#chose(model));
+    this.timeline = new Timeline(root);
+    this.scenes = new TimelineControl(root, this.timeline, {
+      recall: (latent) => this.client.send({ type: "recall", latent }),
+      branch: (latent) => this.#branch(latent),
+      edit: (text) => {
+        this.prompt.text = text;
+        this.prompt.focus();
+      },
+    });
+    this.links = new ShareLinks(root, this.client, (text, bad) => {
+      this.note.tell(text, bad);
+      this.toast.show(text);
+    });
+    this.help = new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
+    this.view = new StudioView(root, this);
     this.#listen();
-    show(this.statusLine, "ready");
+    this.view.draw();
     offerLogout(root, "").catch(() => {}); // without an answer there is nothing to offer
     this.#load();
   }
 
   #listen() {
-    this.pause.onclick = () => this.#togglePause();
-    this.cut.onclick = () => this.#say(this.prompt.text, { cut: true });
-    this.undo.onclick = () => this.client.send({ type: "undo" });
-    this.reroll.onclick = () => this.client.send({ type: "seed", seed: Math.floor(Math.random() * 2 ** 31) });
-    this.record.onclick = () => this.client.send({ type: this.recording ? "stop_recording" : "record" });
-    this.render.onclick = () => this.takes.render(this.take);
-    part(this.root, "help", HTMLButtonElement).onclick = () => this.#toggleHelp();
-    document.addEventListener("keydown", (e) => this.#key(e));
-    // the preset buttons and the form under "More" belong to Gradio
-    document.addEventListener("longtake:preset", (e) =>
-      this.#preset(/** @type {CustomEvent<string>} */ (e).detail),
-    );
-    document.addEventListener("longtake:option", (e) =>
-      this.#option(/** @type {CustomEvent<Option>} */ (e).detail),
+    /** @type {Record<string, () => void>} */
+    const clicks = {
+      start: () => this.#begin(),
+      new: () => this.#begin(),
+      leave: () => this.client.leaveLine(),
+      stop: () => this.client.end(),
+      end: () => this.client.end(),
+      resume: () => this.client.send({ type: "resume" }),
+      socket: () => this.client.connection?.fallBack().catch(() => {}), // a socket that closes is opened again
+      continue: () => this.#goOn(this.view.take),
+      render: () => {
+        this.panels.view("takes");
+        this.takes.render(this.view.take);
+      },
+      help: () => this.help.toggle(),
+      keep: () => {
+        const { text, picture } = this.view.offerToSlot();
+        if (text) this.note.tell(`kept in slot ${this.slots.keepAnywhere(text, picture)}`);
+      },
+    };
+    for (const [name, act] of Object.entries(clicks)) part(this.root, name, HTMLButtonElement).onclick = act;
+    obeyKeys(
+      (key) => {
+        const kept = /^[1-9]$/.test(key) && this.slots.textOf(Number(key));
+        return kept ? () => this.#say(kept, PLAIN) : actOf(this, key);
+      },
+      (slot) => {
+        const { text, picture } = this.view.offerToSlot();
+        if (text) this.slots.keep(slot, text, picture);
+      },
     );
   }
 
   async #load() {
-    try {
-      await this.models.load();
-      await this.client.resume();
-    } catch (e) {
-      show(this.statusLine, messageOf(e), true);
+    await this.models.load((why) =>
+      show(this.stage.facts, `the server's models are not known: ${why}`, true),
+    );
+    await this.client.resume().catch(() => {}); // the server has gone meanwhile; Start says so
+  }
+
+  /** @param {ModelFacts} model */
+  #chose(model) {
+    const known = model.understands;
+    this.prompt.readBy(Object.keys(known).length ? model.name : "");
+    this.tune.offer(model);
+    this.timeline.known = this.slots.known = this.takes.known = known;
+    this.slots.draw();
+    if (this.client.session && this.client.model && model.name !== this.client.model) {
+      this.toast.show(
+        `${model.name} draws the next take; this one stays with ${this.client.model}.`,
+        "New take now",
+        () => {
+          this.client.end();
+          this.#begin();
+        },
+      );
     }
   }
 
-  // -- start and end --------------------------------------------------------------------------------------------
-
   #begin() {
-    const { seed, look_ahead, set } = this.options;
     const model = this.models.name;
-    const body = { prompt: this.prompt.textOrExample, model, look_ahead, set, seed: seed ?? undefined };
-    const word = this.models.loaded ? "starting" : `loading ${model}`;
+    const text = () => this.prompt.textOrPlaying;
+    if (!text()) {
+      this.prompt.focus();
+      return;
+    }
+    const body = () => ({ prompt: text(), model, ...this.options.body });
+    this.waiting.clear();
     this.client.begin(
       "api/sessions",
-      () => body,
-      word,
+      body,
+      this.models.loaded ? "starting" : `loading ${model}`,
       ({ note }) => {
-        if (note) this.#tell(note, true);
+        this.prompt.remember(text());
+        this.prompt.text = "";
+        if (note) this.note.tell(note, true);
       },
     );
   }
@@ -131,194 +193,102 @@ class Studio {
    */
   async #goOn(take) {
     this.client.end();
-    const { look_ahead } = this.options;
-    await this.client.begin(`api/takes/${take}/continue`, () => ({ look_ahead }), "going on");
+    if (take !== this.view.take) this.stage.last.kept = false; // the newest frame is another take's
+    await this.client.begin(
+      `api/takes/${take}/continue`,
+      () => ({ look_ahead: this.options.lookAhead }),
+      "going on",
+    );
     this.root.scrollIntoView();
+  }
+
+  /** @param {number} latent */
+  #branch(latent) {
+    const old = this.view.take;
+    if (this.client.send({ type: "rewind", latent }) === null) return;
+    const time = clock(this.timeline.seconds(latent));
+    this.toast.show(`Branched at ${time}. The old line is in Takes.`, "Back to the old line", () =>
+      this.#goOn(old),
+    );
+  }
+
+  #opened() {
+    this.waiting.flush();
+    // the server encodes the texts of the slots before they are played
+    for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
   }
 
   #sessionChanged() {
     const { session } = this.client;
-    this.start.draw();
+    this.transport.draw();
+    part(this.root, "end", HTMLButtonElement).hidden = !session;
     this.links.draw();
-    for (const button of [this.pause, this.cut, this.undo, this.reroll, this.record])
-      button.disabled = !session;
-    if (session) return;
-    this.loras.offer([]);
-    this.recording = false;
-    this.#drawRecord();
-    if (this.client.line.waiting) return;
-    this.models.load().catch(() => {}); // shows the speed of the session that ended; its failure shows elsewhere
+    if (!session) {
+      part(this.root, "viewers", HTMLElement).hidden = true;
+      this.loras.offer([]);
+      if (!this.client.starting) {
+        this.waiting.clear();
+        this.view.keepPicture();
+      }
+    }
+    this.view.follow();
   }
 
-  // -- prompts and events ----------------------------------------------------------------------------------------
-
   /**
-   * Send a prompt to the running take, or begin a take with it.
+   * Send a prompt to the running take, or begin or continue one with it.
    *
    * @param {string} text
-   * @param {{ blend?: number, cut?: boolean }} how
+   * @param {How} how
    */
-  #say(text, { blend = 1, cut = false } = {}) {
+  #say(text, how) {
     if (!text) return;
-    this.unknown = "";
+    this.note.begin();
+    const state = this.stage.state;
     if (this.client.session) {
-      this.client.send({ type: "prompt", text, blend, cut });
+      this.waiting.say(text, how);
+    } else if (state === "ended") {
+      this.#goOn(this.view.take);
+      this.waiting.say(text, how);
     } else {
       this.prompt.text = text;
       this.#begin();
+      return;
     }
-  }
-
-  /** @param {string} text */
-  #preset(text) {
-    this.prompt.text = text;
-    this.#say(text);
-  }
-
-  /** @param {Option} option */
-  #option({ name, value }) {
-    if (name === "seed") {
-      this.options.seed = /^\s*\d+\s*$/.test(value) ? Number(value) : null;
-    } else if (name === "look_ahead") {
-      this.options.look_ahead = /** @type {LookAhead} */ (value);
-      this.client.send({ type: "look_ahead", value: this.options.look_ahead });
-    } else {
-      this.options.set[name] = value;
-      this.client.send({ type: "set", name, value });
-    }
+    this.prompt.remember(text);
+    if (this.prompt.text === text) this.prompt.text = "";
+    this.view.follow();
   }
 
   /** @param {ServerEvent} event */
   #heard(event) {
+    const waited = event.type === "refused" ? this.waiting.of(event.id) : undefined;
+    this.waiting.heard(event);
+    this.note.follow(event, (latent) => clock(this.timeline.seconds(latent), 1));
     switch (event.type) {
       case "hello":
         this.loras.offer(event.loras);
+        this.timeline.fps = event.fps;
+        this.scenes.chunk = event.chunk;
+        this.prompt.offerBlends((4 * event.chunk) / event.fps);
         break;
       case "timeline":
         this.loras.follow(event.cues);
-        this.take = event.take;
-        this.timeline.cues = event.cues;
-        this.timeline.draw();
-        this.#offerTake();
+        this.view.take = event.take;
+        part(this.root, "take", HTMLAnchorElement).href = `api/takes/${event.take}`;
+        this.timeline.follow(event);
+        this.scenes.drawList();
         break;
       case "status":
-        this.timeline.status = event;
-        this.timeline.draw();
-        this.recording = event.recorded_s !== null;
-        this.#drawRecord();
-        break;
-      case "accepted":
-        this.#tell("accepted");
-        break;
-      case "encoded":
-        this.#tellUnknown(event.not_understood, event.notes ?? []);
-        break;
-      case "live":
-        this.#tell(`lands on latent ${event.latent}`);
-        break;
-      case "taken_back":
-        this.#tell("taken back");
+        this.view.heardStatus(event);
         break;
       case "refused":
-      case "warning":
-        this.#tell(event.why, true);
+        if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it
         break;
       case "recording":
-        this.recording = event.on;
-        this.#drawRecord();
-        this.#tell(event.on ? "recording" : event.why || "recorded: see Takes", Boolean(event.why));
-        break;
-      case "phase":
-        this.pause.textContent = event.phase === "paused" ? "Resume" : "Pause";
+        this.transport.drawRecord(event.on ? 0 : null);
         break;
     }
-  }
-
-  /** @param {string} text */
-  #tell(text, bad = false) {
-    show(this.note, this.unknown ? `${text} · ${this.unknown}` : text, bad);
-  }
-
-  /**
-   * @param {Record<string, string[]>} words that the model does not understand -> words near to them
-   * @param {string[]} notes what else to know of how it reads the prompt
-   */
-  #tellUnknown(words, notes) {
-    const unknown = Object.entries(words).map(([word, near]) =>
-      near.length ? `${word} (near: ${near.join(", ")})` : word,
-    );
-    const told = [...(unknown.length ? [`not understood: ${unknown.join("; ")}`] : []), ...notes];
-    if (!told.length) return;
-    this.unknown = told.join(" · ");
-    this.#tell("accepted");
-  }
-
-  #offerTake() {
-    if (!this.client.session) return;
-    this.download.href = `api/takes/${this.take}`;
-    for (const element of [this.download, this.render]) element.hidden = false;
-  }
-
-  #drawRecord() {
-    const seconds = Math.floor(this.client.status?.recorded_s ?? 0);
-    this.record.classList.toggle("on", this.recording);
-    this.record.textContent = this.recording ? `Stop ${seconds} s` : "Record";
-  }
-
-  #togglePause() {
-    this.client.send({ type: this.client.phase === "paused" ? "resume" : "pause" });
-  }
-
-  /** Let the server encode the texts of the slots before they are played. */
-  #prepareSlots() {
-    for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
-  }
-
-  // -- keys -----------------------------------------------------------------------------------------------------
-
-  /** @param {KeyboardEvent} e */
-  #key(e) {
-    const slot = /^Digit([1-9])$/.exec(e.code)?.[1]; // with Alt, some keyboards report another character
-    if (e.altKey && slot) {
-      this.slots.keep(Number(slot), this.prompt.text);
-      this.#prepareSlots();
-      e.preventDefault();
-      return;
-    }
-    const typing = e.target instanceof Element && e.target.closest(TYPING);
-    if (typing || e.ctrlKey || e.metaKey || e.altKey) return;
-    const act = this.#actOf(e.key);
-    if (!act) return;
-    act();
-    e.preventDefault();
-  }
-
-  /**
-   * Return what a key without modifiers does.
-   *
-   * @param {string} key
-   * @returns {(() => void) | undefined}
-   */
-  #actOf(key) {
-    const kept = /^[1-9]$/.test(key) && this.slots.texts[Number(key)];
-    if (kept) return () => this.#say(kept);
-    /** @type {Record<string, () => void>} */
-    const acts = {
-      " ": () => this.#togglePause(),
-      "/": () => this.prompt.focus(),
-      "?": () => this.#toggleHelp(),
-      c: () => this.#say(this.prompt.text, { cut: true }),
-      f: () => this.video.requestFullscreen?.(), // not on every phone
-      r: () => this.reroll.click(),
-      s: () => this.video.classList.toggle("sharp"),
-      u: () => this.undo.click(),
-      v: () => this.record.click(),
-    };
-    return acts[key];
-  }
-
-  #toggleHelp() {
-    this.sheet.hidden = !this.sheet.hidden;
+    this.view.follow();
   }
 }
 

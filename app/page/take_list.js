@@ -1,110 +1,176 @@
 // @ts-check
-// Lists the takes of the server, also interrupted ones, with buttons to download, continue and render them.
+// Shows the takes of the server as cards, also interrupted ones, to continue, render and download them.
 
 import { ask, messageOf } from "./api.js";
 import { make, part } from "./elements.js";
+import { icon } from "./icons.js";
+import { clock, sceneLabel } from "./scene_labels.js";
 
 /** @import { TakeSummary } from "./api.js" */
+/** @import { Phrases } from "./scene_labels.js" */
+/** @import { TakePictures } from "./take_pictures.js" */
 
-const LOOK_EVERY = 1000; // ms, while the list is open
+const LOOK_EVERY = 1000; // ms, while the list is shown
 
 /** @type {Record<string, string>} */
 const RENDERING = {
   waiting: "waits for its turn",
-  held: "waits while a session is being watched",
-  rendering: "renders",
+  held: "waits: live comes first",
+  rendering: "rendering",
 };
 
 export class TakeList {
   /**
    * @param {HTMLElement} root
+   * @param {TakePictures} pictures
    * @param {(take: string) => void} goOn continue the take of this id
    * @param {(text: string, bad: boolean) => void} tell shows a message
    */
-  constructor(root, goOn, tell) {
+  constructor(root, pictures, goOn, tell) {
+    this.pictures = pictures;
     this.goOn = goOn;
     this.tell = tell;
-    this.panel = part(root, "takes", HTMLDetailsElement);
+    this.panel = part(root, "takes", HTMLElement);
     this.list = part(root, "list", HTMLElement);
+    /** @type {Phrases} */
+    this.known = {};
     this.asking = false;
     this.shown = ""; // the takes that are listed, as JSON
-    this.panel.addEventListener("toggle", () => this.draw());
+    this.open = ""; // the take whose menu is open
+    /** @type {Map<string, { at: number, done: number }>} take -> when its render was first seen, and how far it was */
+    this.renders = new Map();
     setInterval(() => this.draw(), LOOK_EVERY);
   }
 
   async draw() {
-    if (!this.panel.open || this.asking || document.hidden) return;
+    if (this.panel.hidden || this.asking || document.hidden) return;
     this.asking = true;
     try {
       /** @type {TakeSummary[]} */
       const takes = await ask("api/takes");
-      const shown = JSON.stringify(takes);
-      if (shown === this.shown) return; // rows that did not change stay, so that a click meets its button
+      const shown = JSON.stringify([takes, this.open, this.pictures.pictures.size]);
+      if (shown === this.shown) return; // cards that did not change stay, so that a click meets its button
       this.shown = shown;
-      this.list.replaceChildren(...(takes.length ? takes.map((take) => this.#row(take)) : ["No takes yet."]));
+      const none = make("p", {
+        textContent: "No takes yet. Each one is kept here from its first picture on.",
+      });
+      this.list.replaceChildren(...(takes.length ? takes.map((take) => this.#card(take)) : [none]));
     } catch {
-      // the server cannot be reached; the status line says so
+      // the server cannot be reached; the stage says so
     } finally {
       this.asking = false;
     }
   }
 
   /**
-   * Render a take in the background and show its progress.
+   * Render a take in the background, and show its progress.
    *
    * @param {string} take id
    */
   async render(take) {
-    this.panel.open = true;
     await this.#change(`api/takes/${take}/render`, "POST");
   }
 
   /** @param {TakeSummary} take */
-  #row(take) {
+  #card(take) {
+    const picture = this.pictures.of(take.id);
+    const shown = make(
+      "div",
+      { className: "shown" },
+      picture ? make("img", { src: picture, alt: "" }) : icon("film"),
+    );
+    const state = { live: "live", "cut off": "cut off", ended: "" }[take.state];
+    if (state) shown.append(make("span", { className: "tag state", textContent: state }));
+    const { seconds } = take;
+    if (seconds !== null)
+      shown.append(make("span", { className: "tag length number", textContent: clock(seconds) }));
+    const [first = ""] = take.prompts;
     const changed = new Date(1000 * take.changed);
-    const facts = [
-      changed.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }),
-      take.seconds === null ? "" : `${take.seconds} s`,
-      take.state === "ended" ? "" : take.state,
-    ];
-    const prompts = { textContent: take.prompts.join(" → "), title: take.prompts.join("\n") };
-    return make(
+    const when = changed.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    const cues = take.sound
+      ? "an avatar"
+      : `${take.prompts.length} ${take.prompts.length === 1 ? "prompt" : "prompts"}`;
+    const card = make(
       "div",
       { className: "take" },
-      make("div", { className: "what", ...prompts }),
-      make("div", { className: "when", textContent: facts.filter(Boolean).join(" · ") }),
-      make("div", { className: "row" }, ...this.#downloads(take), ...this.#rendering(take)),
+      shown,
+      make("div", {
+        className: "what clipped",
+        textContent: sceneLabel(first, this.known),
+        title: take.prompts.join("\n"),
+      }),
+      make("div", { className: "when", textContent: `${when} · ${cues}` }),
+      ...this.#rendering(take),
+      make("div", { className: "row" }, ...this.#buttons(take)),
     );
+    card.dataset.take = take.id;
+    if (this.open === take.id) card.append(this.#menu(take));
+    return card;
   }
 
   /** @param {TakeSummary} take */
-  #downloads(take) {
-    const url = `api/takes/${take.id}`;
-    /** @type {HTMLElement[]} */
-    const buttons = [link("Take", url)];
-    if (take.sound) buttons.push(link("Sound", `${url}/sound`));
-    else if (take.state !== "live") buttons.push(button("Continue", () => this.goOn(take.id)));
-    return buttons.concat(take.recordings.map((n) => link(`Recording ${n}`, `${url}/recordings/${n}`)));
+  #buttons(take) {
+    const buttons = [];
+    if (!take.sound && take.state !== "live") buttons.push(button("Continue", () => this.goOn(take.id)));
+    const download = button("Download", () => {
+      this.open = this.open === take.id ? "" : take.id;
+      this.draw();
+    });
+    download.append(icon("down"));
+    download.ariaExpanded = String(this.open === take.id);
+    return [...buttons, download];
+  }
+
+  /** @param {TakeSummary} take */
+  #menu({ id, render, sound, recordings }) {
+    const url = `api/takes/${id}`;
+    const items = [];
+    if (render?.film) items.push(link("Film", "MP4", `${url}/film`));
+    if (!render || !RENDERING[render.state]) {
+      const unfinished = render && render.state !== "done";
+      items.push(
+        button(unfinished ? "Go on rendering" : render?.film ? "Render anew" : "Render film", () =>
+          this.render(id),
+        ),
+      );
+    }
+    if (sound) items.push(link("Sound", "WAV", `${url}/sound`));
+    items.push(...recordings.map((n) => link(`Recording ${n}`, "as it was shown", `${url}/recordings/${n}`)));
+    items.push(link("Take file", "YAML", url));
+    return make("div", { className: "menu" }, ...items);
   }
 
   /** @param {TakeSummary} take */
   #rendering({ id, render }) {
-    const url = `api/takes/${id}`;
-    /** @type {HTMLElement[]} */
-    const shown = render?.film ? [link("Film", `${url}/film`)] : [];
-    const doing = render && RENDERING[render.state];
-    if (doing) {
-      const { done = 0, chunks = 0 } = render;
-      return shown.concat(
-        make("progress", { max: chunks, value: done }),
-        make("span", { textContent: `${doing}, ${done} of ${chunks} chunks` }),
-        button("Cancel", () => this.#change(`${url}/render`, "DELETE")),
-      );
+    if (!render) return [];
+    const doing = RENDERING[render.state];
+    if (!doing) {
+      if (render.why) return [make("p", { className: "doing bad", textContent: render.why })];
+      return render.film ? [make("p", { className: "doing", textContent: "Film ready, in Download" })] : [];
     }
-    const unfinished = render && render.state !== "done";
-    shown.push(button(unfinished ? "Go on rendering" : "Render", () => this.render(id)));
-    if (render?.why) shown.push(make("span", { className: "bad", textContent: render.why }));
-    return shown;
+    const { done = 0, chunks = 0 } = render;
+    const share = chunks ? `${Math.round((100 * done) / chunks)} %` : "";
+    const text = ["Film", share, doing, this.#left(id, done, chunks)].filter(Boolean).join(" · ");
+    return [
+      make("p", { className: "doing", textContent: text }),
+      make("progress", { max: chunks || 1, value: done, ariaLabel: "rendered so far" }),
+      button("Cancel", () => this.#change(`api/takes/${id}/render`, "DELETE")),
+    ];
+  }
+
+  /**
+   * Return how long a render still takes at its pace since it was first seen; empty while that is not known.
+   *
+   * @param {string} take id
+   * @param {number} done chunks
+   * @param {number} chunks in all
+   */
+  #left(take, done, chunks) {
+    const seen = this.renders.get(take);
+    if (!seen || !seen.done || done < seen.done) this.renders.set(take, { at: performance.now(), done });
+    if (!seen?.done || done <= seen.done) return "";
+    const each = (performance.now() - seen.at) / (done - seen.done);
+    return `${clock((each * (chunks - done)) / 1000)} left`;
   }
 
   /**
@@ -118,11 +184,13 @@ export class TakeList {
 }
 
 /**
- * @param {string} textContent
+ * @param {string} text
+ * @param {string} what it is
  * @param {string} href
  */
-function link(textContent, href) {
-  return make("a", { className: "button", download: "", href, textContent });
+function link(text, what, href) {
+  const remark = make("span", { className: "pale", textContent: what });
+  return make("a", { className: "button", download: "", href }, make("span", { textContent: text }), remark);
 }
 
 /**

@@ -1,79 +1,171 @@
 // @ts-check
-// Shows a take as blocks of prompts, with the playhead and the part that one can no longer go back to.
+// Draws a take as blocks that say what changed, with a ruler, pictures, the playhead and what has left memory.
 
-import { make } from "./elements.js";
+import { make, part } from "./elements.js";
+import { Filmstrip } from "./filmstrip.js";
+import { icon } from "./icons.js";
+import { changeLabel, clock, frameOf } from "./scene_labels.js";
 
+/** @import { Phrases } from "./scene_labels.js" */
 /** @import { StatusEvent, TimelineEvent } from "./types.js" */
 
-const LEAST = 0.01; // latents: the least width of a block
+const STEPS = [1, 2, 5, 10, 30, 60, 300, 600]; // seconds between two marks of the ruler
+const MARK_WIDTH = 70; // pixels between two marks, at least
+const WAITING_SHARE = 0.12; // of the width, for a prompt that waits
 
 export class Timeline {
-  /** @param {HTMLElement} element */
-  constructor(element) {
-    this.element = element;
-    /** @type {TimelineEvent["cues"]} */
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.element = part(root, "timeline", HTMLElement);
+    this.reel = part(root, "reel", HTMLElement);
+    this.ruler = part(root, "ruler", HTMLElement);
+    this.strip = part(root, "strip", HTMLCanvasElement);
+    this.blocks = part(root, "blocks", HTMLElement);
+    this.gone = part(root, "gone", HTMLElement);
+    this.head = part(root, "head", HTMLElement);
+    this.film = new Filmstrip();
+    /** @type {Phrases} */
+    this.known = {};
+    this.take = "";
+    this.fps = 16;
+    /** @type {TimelineEvent["cues"]} that have a prompt */
     this.cues = [];
+    /** @type {string[]} prompts that wait to land */
+    this.waits = [];
     /** @type {StatusEvent | null} */
     this.status = null;
+    this.drawn = ""; // what the blocks were drawn from
+  }
+
+  /** @param {TimelineEvent} event */
+  follow(event) {
+    if (event.take !== this.take) {
+      const [parent, latent] = (event.parent ?? "").split("@");
+      this.film.forget(parent === this.take && latent ? Number(latent) : 0);
+    }
+    this.take = event.take;
+    this.cues = scenesOf(event.cues);
+    this.draw();
+  }
+
+  /** Return the length of the take in latents. */
+  get length() {
+    return Math.max(this.status?.latent ?? 0, 1);
+  }
+
+  /**
+   * Return the number of the prompt that plays at a latent; -1 before the first.
+   *
+   * @param {number} latent
+   */
+  cueAt(latent) {
+    return this.cues.findLastIndex((cue) => (cue.landed ?? 0) <= latent);
+  }
+
+  /** @param {number} latent */
+  seconds(latent) {
+    return frameOf(latent) / this.fps;
+  }
+
+  /** @param {number} index of a prompt */
+  label(index) {
+    return changeLabel(this.cues[index - 1]?.prompt ?? "", this.cues[index]?.prompt ?? "", this.known);
   }
 
   draw() {
-    const { latent = 0, playhead = 0, oldest = 0 } = this.status ?? {};
-    const length = Math.max(latent, 1);
-    /** @param {number | null} at */
-    const share = (at) => `${(100 * Math.min(at ?? 0, length)) / length}%`;
-    const gone = make("div", { className: "gone" });
-    gone.style.width = share(oldest);
-    const head = make("div", { className: "head" });
-    head.style.left = share(playhead);
-    this.element.replaceChildren(...this.#blocks(length), gone, head);
+    const { playhead = 0, oldest = 0 } = this.status ?? {};
+    const room = this.waits.length ? 1 + WAITING_SHARE : 1;
+    const whole = this.length * room;
+    /** @param {number} latent */
+    const share = (latent) => `${(100 * Math.min(latent, whole)) / whole}%`;
+    this.gone.style.width = share(oldest ?? 0);
+    this.head.style.left = share(playhead);
+    const drawn = JSON.stringify([
+      this.cues,
+      this.waits,
+      Math.round(whole),
+      Math.floor(playhead),
+      this.known.subject,
+    ]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    const now = this.cueAt(playhead);
+    const ends = this.cues.map((_, i) => this.cues[i + 1]?.landed ?? this.length);
+    const blocks = this.cues.map((cue, i) => {
+      const from = cue.landed ?? 0;
+      const block = make("div", { className: i === now ? "block now" : "block", title: cue.prompt ?? "" });
+      if (cue.cut) block.append(icon("cut"));
+      else if ((cue.blend ?? 1) > 1) block.append(icon("blend"));
+      block.append(this.label(i));
+      block.style.left = share(from);
+      block.style.width = share(Math.max((ends[i] ?? from) - from, 0));
+      block.style.setProperty("--hue", String((i * 67 + 210) % 360));
+      return block;
+    });
+    const last = this.cues.at(-1)?.prompt ?? "";
+    const [next] = this.waits;
+    if (next) {
+      const block = make("div", {
+        className: "block waits",
+        textContent: changeLabel(last, next, this.known),
+        title: next,
+      });
+      block.style.left = share(this.length);
+      block.style.width = share(this.length * WAITING_SHARE);
+      blocks.push(block);
+    }
+    this.blocks.replaceChildren(...blocks);
+    this.#drawRuler(whole, share);
+    this.film.draw(this.strip, whole);
+    this.#keepHeadInSight();
   }
 
-  /** @param {number} length of the take in latents */
-  #blocks(length) {
-    const cues = this.cues.filter((cue) => cue.prompt);
-    return cues.flatMap((cue, i) => {
-      const last = i + 1 === cues.length;
-      const from = cue.landed ?? 0;
-      const to = last ? length : (cues[i + 1]?.landed ?? 0);
-      if (to < from) return [];
-      const block = make("div", {
-        className: ["block", last ? "now" : "", cue.cut ? "cut" : ""].filter(Boolean).join(" "),
-        title: `${cue.prompt} (from latent ${from})`,
-        textContent: cue.prompt ?? "",
-      });
-      block.style.flexGrow = String(Math.max(to - from, LEAST));
-      block.style.setProperty("--hue", String((i * 67 + 210) % 360));
-      return [block];
-    });
+  /**
+   * @param {number} whole latents over the whole width
+   * @param {(latent: number) => string} share
+   */
+  #drawRuler(whole, share) {
+    const width = this.ruler.clientWidth;
+    if (!width) return; // it is folded
+    const seconds = this.seconds(whole);
+    const step = STEPS.find((one) => (one / seconds) * width >= MARK_WIDTH) ?? 1800;
+    const marks = [];
+    for (let at = 0; at <= seconds; at += step) {
+      const mark = make("span", { textContent: clock(at) });
+      mark.style.left = share((at * this.fps) / 4);
+      marks.push(mark);
+    }
+    this.ruler.replaceChildren(...marks);
+  }
+
+  #keepHeadInSight() {
+    const { scrollWidth, clientWidth } = this.reel;
+    if (scrollWidth > clientWidth + 1 && !this.reel.matches(":hover")) this.reel.scrollLeft = scrollWidth;
+  }
+
+  /** @param {number} zoom 1: the whole take */
+  zoom(zoom) {
+    this.element.style.width = `${100 * zoom}%`;
+    this.drawn = "";
+    this.draw();
   }
 }
 
-/** A timeline that goes back to a latent at a click, and to the start with the Home key. */
-export class RewindingTimeline extends Timeline {
-  /**
-   * @param {HTMLElement} element
-   * @param {(latent: number) => void} rewind goes back to a latent
-   */
-  constructor(element, rewind) {
-    super(element);
-    element.onclick = (e) => rewind(this.#latentAt(e.clientX));
-    element.onkeydown = (e) => {
-      if (e.key === "Home") rewind(0);
-    };
+/**
+ * Return the cues that begin a scene, each with the prompt that it is drawn under.
+ *
+ * @param {TimelineEvent["cues"]} cues
+ */
+export function scenesOf(cues) {
+  /** @type {TimelineEvent["cues"]} */
+  const scenes = [];
+  for (const cue of cues) {
+    const { recall } = cue;
+    if (cue.prompt) scenes.push(cue);
+    else if (typeof recall === "number") {
+      const was = scenes.findLast(({ landed }) => (landed ?? 0) <= recall);
+      if (was) scenes.push({ ...cue, prompt: was.prompt, cut: true });
+    }
   }
-
-  /** @override */
-  draw() {
-    super.draw();
-    this.element.ariaValueMax = String(Math.max(this.status?.latent ?? 0, 1));
-    this.element.ariaValueNow = String(this.status?.playhead ?? 0);
-  }
-
-  /** @param {number} x of the pointer in the window */
-  #latentAt(x) {
-    const box = this.element.getBoundingClientRect();
-    const latent = Math.floor(((x - box.left) / box.width) * (this.status?.latent ?? 0));
-    return latent > 0 ? Math.max(latent, this.status?.oldest ?? 0) : 0;
-  }
+  return scenes;
 }

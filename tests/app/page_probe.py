@@ -80,7 +80,6 @@ PROBE = """
   };
 })();
 """
-START = "[data-lt=start]"
 
 
 def until(page: Page, condition: str, seconds: float = 20) -> None:
@@ -89,7 +88,7 @@ def until(page: Page, condition: str, seconds: float = 20) -> None:
 
 
 def until_ready(page: Page) -> None:
-    """Wait until the page shows the facts of its model."""
+    """Wait until the page knows its model, also where it shows no facts of it."""
     until(page, "document.querySelector('[data-lt=facts]')?.textContent", 30)
 
 
@@ -121,9 +120,10 @@ def shared_link(page: Page) -> str:
 
 
 def end(page: Page) -> None:
-    """End the session, so that the device is free for the next test, and close the page."""
-    if page.inner_text(START) != "Start":
-        page.click(START)
-        until_says(page, "start", "Start")
+    """End the session, or leave the line, so that the device is free for the next test, and close the page."""
+    for button in ("end", "leave"):
+        if page.is_visible(f"[data-lt={button}]"):
+            page.click(f"[data-lt={button}]")
+    until(page, "document.querySelector('[data-lt=end]').hidden")
     page.wait_for_timeout(100)
     page.close()

@@ -73,7 +73,7 @@ def studio_page(browser: Browser, address: str) -> Iterator[Page]:
 def start(page: Page, prompt: str = "a large red ball bounces over the meadow by day") -> None:
     """Begin a session, and wait for its picture."""
     page.fill("[data-lt=prompt]", prompt)
-    page.click("[data-lt=start]")
+    page.click("[data-lt=send]")
     until(page, "document.querySelector('video').videoWidth > 0")
 
 
@@ -86,3 +86,20 @@ def say(page: Page, prompt: str, keys: str = "Enter") -> None:
 def until_latent(page: Page, latent: int) -> None:
     """Wait until so many latents are drawn."""
     until(page, f"probe.latest('status')?.latent >= {latent}", 60)
+
+
+def stage(page: Page) -> str:
+    """Return the state of the stage."""
+    return str(page.get_attribute(".longtake", "data-state"))
+
+
+def until_stage(page: Page, state: str, seconds: float = 20) -> None:
+    """Wait until the stage is in a state."""
+    until(page, f"document.querySelector('.longtake').dataset.state == '{state}'", seconds)
+
+
+def open_scene(page: Page, share: float) -> None:
+    """Click the timeline at a share of its length, from 0 to 1, which opens the scene there."""
+    box = page.locator("[data-lt=blocks]").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * share, box["y"] + 5)

@@ -62,7 +62,7 @@ LISTEN_AFTER_KEY = """() => addEventListener('keydown', () => {
 def test_a_chosen_face_is_heard_and_esc_silences_it_within_100_ms(page: Page, voice: Path) -> None:
     page.click("[data-lt=faces] button[title=elin]")
     start(page)
-    assert page.inner_text("[data-lt=state]") == "idle"
+    assert page.text_content("[data-lt=state]") == "idle"
     page.set_input_files("[data-lt=sound]", voice)
     until_says(page, "note", "voice.wav: 20 s")
     until_says(page, "state", "speaking")
@@ -89,11 +89,10 @@ def test_a_file_that_is_no_sound_or_no_picture_is_reported(page: Page, tmp_path:
 
 
 def test_a_designed_face_and_a_portrait_begin_a_session(page: Page, tmp_path: Path) -> None:
-    page.click("summary")
     page.select_option("[data-lt=designer] select[name=hair]", "bob")
     page.wait_for_function("document.querySelector('[title=\"your design\"] img').naturalWidth == 128")
     start(page)
-    page.click("[data-lt=start]")
+    page.click("[data-lt=end]")
     picture = np.random.default_rng(0).integers(0, 255, (300, 500, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "me.png"), picture)
     page.set_input_files("[data-lt=portrait]", tmp_path / "me.png")

@@ -83,7 +83,7 @@ def test_a_second_click_during_the_permission_question_opens_no_second_capture(p
     page.wait_for_function("captures.every((track) => track.readyState == 'ended')")
     page.click("[data-lt=microphone]")  # a new question is allowed
     page.wait_for_function("probe.asked.length == 2")
-    page.click("[data-lt=start]")  # permission that comes after the end is not used
+    page.click("[data-lt=end]")  # permission that comes after the end is not used
     page.evaluate("answer()")
     page.wait_for_function("captures.length == 2 && captures.every((track) => track.readyState == 'ended')")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from page_probe import until_ready
 from playwright.sync_api import Page, Route, sync_playwright
+from studio_browser import until_stage
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -30,6 +31,7 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.broken = 0  # requests for the list of models that fail before one is answered
 
     def __call__(self, route: Route) -> None:
         path = route.request.url.removeprefix("http://studio.test/")
@@ -38,6 +40,9 @@ class Server:
             route.fulfill(content_type="text/html", body=studio + MOUNT)
         elif path.startswith("page/"):
             route.fulfill(path=PAGE / path.removeprefix("page/"))
+        elif path == "api/models" and self.broken > 0:
+            self.broken -= 1
+            route.abort()
         elif path == "api/models":
             route.fulfill(json=[MODEL])
         elif path == "api/sessions":
@@ -75,7 +80,7 @@ def page(blank: Page, server: Server) -> Page:
 
 def test_waiting_in_line_asks_again_with_the_ticket_and_by_one_timer_only(page: Page, server: Server) -> None:
     page.click("[data-lt=start]")
-    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
+    until_stage(page, "busy")
     page.fill("[data-lt=prompt]", "the sea")
     page.press("[data-lt=prompt]", "Enter")
     page.wait_for_timeout(1100)
@@ -87,20 +92,29 @@ def test_waiting_in_line_asks_again_with_the_ticket_and_by_one_timer_only(page: 
 
 def test_cancel_leaves_the_line(page: Page, server: Server) -> None:
     page.click("[data-lt=start]")
-    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
-    page.click("[data-lt=start]")
-    assert page.inner_text("[data-lt=start]") == "Start"
+    page.click("[data-lt=leave]")
+    until_stage(page, "first")
     asked = len(server.asked)
     page.wait_for_timeout(600)
     assert len(server.asked) == asked
+
+
+def test_a_list_of_models_that_cannot_be_had_at_first_is_asked_for_again(blank: Page, server: Server) -> None:
+    server.broken = 1
+    blank.goto("http://studio.test/")
+    blank.wait_for_function("document.querySelector('[data-lt=facts]')?.textContent.includes('not known')")
+    blank.click("[data-lt=start]")
+    until_stage(blank, "busy")
+    blank.wait_for_function("document.querySelector('[data-lt=facts]').textContent.includes('256x256')")
+    assert server.asked[0]["model"] == "pocket"
 
 
 def test_a_slot_that_is_played_before_the_start_begins_the_session(page: Page, server: Server) -> None:
     page.fill("[data-lt=prompt]", "in the slot")
     page.press("[data-lt=prompt]", "Alt+4")
     page.fill("[data-lt=prompt]", "in the box")
-    page.click("[data-lt=slots] button")
-    page.wait_for_function("document.querySelector('[data-lt=start]').textContent == 'Cancel'")
+    page.click("[data-slot='4'] .play")
+    until_stage(page, "busy")
     assert server.asked[0]["prompt"] == "in the slot"
     assert page.input_value("[data-lt=prompt]") == "in the slot"
 

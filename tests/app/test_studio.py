@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser_page import chromium, needs_chromium
-from page_probe import latest, take_of, until, until_says, until_seen
+from page_probe import latest, take_of, until, until_ready, until_says, until_seen
 from playwright.sync_api import Browser, Page
-from studio_browser import pictures, say, seen, shows, start, studio_page, until_latent
+from studio_browser import pictures, say, seen, shows, start, studio_page, until_latent, until_stage
 from studio_server import serving
 
 pytestmark = needs_chromium
@@ -49,7 +49,7 @@ def test_start_shows_moving_pictures_and_a_prompt_changes_them(page: Page) -> No
     say(page, "a large blue ball bounces in the city at night")
     until_seen(page)
     shows(page, "city", "night")
-    until_says(page, "status", "prompt to screen")
+    until_says(page, "line", "prompt to screen")
 
 
 def test_pause_undo_slots_and_help_work_and_unknown_words_are_reported(page: Page) -> None:
@@ -68,21 +68,22 @@ def test_pause_undo_slots_and_help_work_and_unknown_words_are_reported(page: Pag
     until(page, "probe.latest('encoded').id == Math.max(...probe.sent.keys())")  # encoded before the slot is played
     assert "unicorn" in latest(page, "encoded")["not_understood"]
     assert "unicorn" not in page.inner_text("[data-lt=note]")
-    assert page.inner_text("[data-lt=slots] button").startswith("3 a large red dragon")
-    page.locator("[data-lt=status]").click()
+    assert page.get_attribute("[data-slot='3'] .play", "title") == "a large red dragon beside a unicorn"
+    page.locator("[data-lt=pause]").focus()
     page.keyboard.press("?")
     assert page.is_visible("[data-lt=sheet]")
-    page.click("[data-lt=pause]")
+    page.keyboard.press("Escape")
+    page.click("[data-lt=resume]")
     until(page, "probe.phase() == 'live'")
-    page.click("[data-lt=start]")
-    until_says(page, "start", "Start")
+    page.click("[data-lt=end]")
+    until_stage(page, "ended")
 
 
-def test_preset_buttons_and_settings_reach_the_take(page: Page) -> None:
-    page.get_by_role("button", name="Snow").click()
+def test_slots_begin_with_pictured_scenes_and_settings_reach_the_take(page: Page) -> None:
+    page.locator("[data-lt=slots] .play", has_text="Fish, forest").click()
     until(page, "probe.latest('timeline')?.cues[0]?.prompt.includes('in the snow')")
-    page.get_by_text("More", exact=True).click()
-    page.get_by_role("radio", name="flush").check()
+    page.get_by_text("Memory: four more", exact=True).click()
+    page.get_by_role("group", name="At a new prompt").get_by_label("Flush").check()
     until(page, "probe.latest('timeline').cues.some((cue) => cue.set?.on_switch == 'flush')")
 
 
@@ -97,9 +98,13 @@ def test_the_size_memory_and_speed_of_a_model_are_shown_before_it_is_loaded(page
     assert "not here: longtake models pull longlive-1.3b" in facts
     assert "not measured here" in facts
     page.click("[data-lt=start]")
+    until_stage(page, "failed")
     until_says(page, "status", "models pull longlive-1.3b")
     page.select_option("[data-lt=model]", "pocket")
     start(page)
     until_latent(page, 18)
-    page.click("[data-lt=start]")
+    page.click("[data-lt=end]")
+    until_stage(page, "ended")
+    page.reload()
+    until_ready(page)
     until_says(page, "facts", "fps here (session")

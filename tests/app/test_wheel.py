@@ -42,7 +42,7 @@ def test_a_wheel_holds_every_module_page_weight_and_take_but_no_test(wheel: Path
     modules = {str(p.relative_to(ROOT)) for room in packages for p in (ROOT / room).rglob("*.py")}
     pages = {str(p.relative_to(ROOT)) for p in (ROOT / "app" / "page").rglob("*") if p.is_file()}
     assets = {str(p.relative_to(ROOT)) for kind in ("*.safetensors", "*.yaml") for p in (ROOT / "assets").rglob(kind)}
-    assert "app/page/studio.js" in pages
+    assert {"app/page/studio.js", "app/page/media/inter-OFL.txt"} <= pages
     assert "assets/pocket/transformer.safetensors" in assets
     assert modules | pages | assets | {f"{room}/py.typed" for room in packages} <= held
     assert not [name for name in held if name.startswith(("tests", "docs", "build"))]
@@ -109,7 +109,8 @@ def test_an_installed_wheel_serves_the_pages(installed: Path, elsewhere: dict[st
                 assert time.monotonic() < until
                 time.sleep(0.5)
             assert client.get(f"{address}/readyz").json() == {"ready": True}
-            for path in ("/", "/avatar/", "/login", "/page/studio.js", "/page/page.css", "/api/faces/ada"):
+            pages = ("/", "/avatar/", "/login", "/page/studio.js", "/page/base.css", "/page/media/inter.woff2")
+            for path in (*pages, "/api/faces/ada"):
                 assert client.get(address + path).status_code == 200, path
     finally:
         server.terminate()

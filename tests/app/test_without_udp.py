@@ -40,7 +40,7 @@ def test_the_studio_changes_to_a_socket_and_plays_within_eight_seconds(server: s
     took = time.monotonic() - began
     print(f"\nwithout UDP: playing after {took:.1f} s")
     assert took < 8
-    until_says(page, "status", "WebSocket")
+    until_says(page, "figures", "WebSocket")
     say(page, "a large blue ball bounces in the city at night")
     until_seen(page)
     shows(page, "city", "night")

@@ -1,0 +1,40 @@
+// @ts-check
+// Lists what an avatar was given to say, the newest last, and where it was interrupted.
+
+import { make } from "./elements.js";
+
+export class ConversationLog {
+  /** @param {HTMLElement} list */
+  constructor(list) {
+    this.list = list;
+  }
+
+  /**
+   * Add what is to be said.
+   *
+   * @param {string} how such as "typed"
+   * @param {string} text
+   */
+  add(how, text) {
+    const time = new Date().toLocaleTimeString([], { timeStyle: "short" });
+    const row = make(
+      "li",
+      {},
+      make("div", { className: "by", textContent: `${how} · ${time}` }),
+      make("span", { className: "said", textContent: text }),
+    );
+    this.list.append(row);
+    row.scrollIntoView({ block: "nearest" });
+  }
+
+  /**
+   * Mark the newest entry as not said to its end.
+   *
+   * @param {string} why
+   */
+  interrupted(why) {
+    const newest = this.list.lastElementChild;
+    if (!newest || newest.querySelector(".why")) return;
+    newest.append(make("div", { className: "by why", textContent: `interrupted: ${why}` }));
+  }
+}

@@ -1,0 +1,77 @@
+// @ts-check
+// Tells in one line what became of the newest command, and offers a cut where a picture may stay mixed.
+
+import { part, show } from "./elements.js";
+
+/** @import { ServerEvent } from "./types.js" */
+
+export class NoteLine {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => void} cut called when the prompt that plays is to begin anew with a cut
+   */
+  constructor(root, cut) {
+    this.line = part(root, "note", HTMLElement);
+    this.instead = part(root, "instead", HTMLButtonElement);
+    this.unknown = ""; // what the model does not understand of the newest prompt
+    this.instead.onclick = cut;
+  }
+
+  /** @param {string} text */
+  tell(text, bad = false) {
+    show(this.line, this.unknown ? `${text} · ${this.unknown}` : text, bad);
+  }
+
+  /**
+   * Tell what an event says of a command.
+   *
+   * @param {ServerEvent} event
+   * @param {(latent: number) => string} time writes when a latent is shown
+   */
+  follow(event, time) {
+    switch (event.type) {
+      case "encoded":
+        this.tellUnknown(event.not_understood, event.notes ?? []);
+        break;
+      case "accepted":
+        this.tell("accepted");
+        break;
+      case "live":
+        this.tell(`lands at ${time(event.latent)}`);
+        break;
+      case "taken_back":
+        this.tell("taken back");
+        break;
+      case "refused":
+      case "warning":
+        this.tell(event.why, true);
+        break;
+      case "recording":
+        this.tell(event.on ? "recording" : event.why || "recorded: see Takes", Boolean(event.why));
+        break;
+    }
+  }
+
+  /** Forget what was told of the prompt before. */
+  begin() {
+    this.unknown = "";
+    this.instead.hidden = true;
+    this.tell("");
+  }
+
+  /**
+   * @param {Record<string, string[]>} words that the model does not understand -> words near to them
+   * @param {string[]} notes what else to know of how it reads the prompt
+   */
+  tellUnknown(words, notes) {
+    const unknown = Object.entries(words).map(([word, near]) =>
+      near.length ? `${word} (near: ${near.join(", ")})` : word,
+    );
+    const told = [...(unknown.length ? [`not understood: ${unknown.join("; ")}`] : []), ...notes];
+    if (!told.length) return;
+    this.unknown = told.join(" · ");
+    this.instead.hidden = !unknown.length;
+    this.instead.title = "If the picture stays mixed with the scene before, begin the scene anew";
+    this.tell("accepted");
+  }
+}

@@ -1,0 +1,180 @@
+"""Bring the studio into each state of its stage; in each, the newest picture stays and axe-core finds no fault."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser_page import chromium, needs_chromium
+from page_probe import end, take_of, until, until_says
+from playwright.sync_api import Browser, Page
+from studio_browser import open_scene, opened, say, stage, start, until_latent, until_stage
+from studio_server import ROOT, serving
+
+NPM = shutil.which("npm")
+pytestmark = [needs_chromium, pytest.mark.skipif(NPM is None, reason="needs Node.js and npm")]
+FAULTS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
+  violations.map(({ id, impact, nodes }) => [id, impact, ...nodes.map(({ target }) => target.join(" "))]))"""
+# whether the newest picture is on the stage and is not black
+PICTURE_STAYS = """() => {
+  const canvas = document.querySelector("[data-lt=last]"), video = document.querySelector("video");
+  const shown = canvas.hidden ? video : canvas, copy = document.createElement("canvas");
+  copy.width = copy.height = 8;
+  copy.getContext("2d").drawImage(shown, 0, 0, 8, 8);
+  const { data } = copy.getContext("2d").getImageData(0, 0, 8, 8);
+  return data.some((value, i) => i % 4 < 3 && value > 60);
+}"""
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Install axe-core as the lock file names it, and return its script."""
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "tests" / "page" / name, folder)
+    subprocess.run([str(NPM), "ci"], cwd=folder, check=True, capture_output=True, timeout=120)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("studio")) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+def without_faults(page: Page, axe: str, folder: Path) -> None:
+    """Check a page with axe-core in both themes, and keep a picture of each."""
+    page.evaluate(axe)
+    for _ in range(2):
+        assert page.evaluate(FAULTS) == []
+        theme = "dark" if page.evaluate("document.body.classList.contains('dark')") else "light"
+        page.screenshot(path=str(folder / f"{stage(page)}-{theme}-{page.viewport_size['width']}.png"))  # type: ignore[index]
+        page.evaluate("document.querySelector('[data-lt=theme]').click()")
+        page.wait_for_timeout(200)  # colours change gradually
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_every_state_keeps_its_picture_and_has_no_fault(
+    browser: Browser, server: str, axe: str, tmp_path: Path, width: int, height: int
+) -> None:
+    page = opened(browser, server, viewport={"width": width, "height": height})
+    assert stage(page) == "first"
+    assert page.evaluate("document.body.classList.contains('dark')")  # unless chosen otherwise
+    without_faults(page, axe, tmp_path)
+    start(page)
+    until_stage(page, "live")
+    until_latent(page, 9)
+    page.fill("[data-lt=prompt]", "a large red dragon over the sea")
+    page.get_by_role("button", name="dragon").first.wait_for()
+    without_faults(page, axe, tmp_path)
+    page.click("[data-lt=pause]")
+    until_stage(page, "paused")
+    say(page, "a large blue ball over the sea at night")
+    until_says(page, "status", "a large blue ball over the sea at night")
+    assert page.locator(".block.waits").count() == 1
+    assert page.evaluate(PICTURE_STAYS)
+    without_faults(page, axe, tmp_path)
+    page.click("[data-lt=resume]")
+    until_stage(page, "live")
+    page.evaluate("probe.breakLine()")
+    until_stage(page, "reconnecting")
+    assert page.evaluate(PICTURE_STAYS)
+    until_stage(page, "live")
+    page.click("[data-lt=end]")
+    until_stage(page, "ended")
+    assert page.evaluate(PICTURE_STAYS)
+    assert page.is_visible("[data-lt=continue]")
+    without_faults(page, axe, tmp_path)
+    line = page.get_attribute("[data-lt=take]", "href")
+    page.click("[data-lt=continue]")
+    until_stage(page, "live", 60)
+    assert page.get_attribute("[data-lt=take]", "href") != line
+    end(page)
+
+
+def test_end_is_apart_from_the_prompt_and_the_field_tells_its_hint_from_text(browser: Browser, server: str) -> None:
+    page = opened(browser, server, viewport={"width": 1100, "height": 800})
+    start(page)
+    assert page.locator("[data-lt=form] [data-lt=end]").count() == 0
+    assert page.inner_text("[data-lt=send]") == "Send"
+    assert page.input_value("[data-lt=prompt]") == ""  # what plays stands beside it, so that the field is empty
+    until_says(page, "now", "a large red ball bounces")
+    colours = page.evaluate("""() => {
+      const field = document.querySelector("[data-lt=prompt]");
+      return [getComputedStyle(field).color, getComputedStyle(field, "::placeholder").color];
+    }""")
+    assert colours[0] != colours[1]
+    page.press("[data-lt=prompt]", "ArrowUp")
+    assert page.input_value("[data-lt=prompt]").startswith("a large red ball bounces")
+    end(page)
+
+
+def test_space_presses_the_focused_button_and_keys_work_after_a_click_on_a_radio(browser: Browser, server: str) -> None:
+    page = opened(browser, server, viewport={"width": 1100, "height": 800})
+    start(page)
+    until_stage(page, "live")
+    page.locator("[data-lt=help]").focus()
+    page.keyboard.press("Space")
+    assert page.is_visible("[data-lt=sheet]")
+    assert stage(page) == "live"
+    page.keyboard.press("Escape")
+    page.get_by_role("radio", name="Instant").check()
+    page.keyboard.press("v")
+    page.wait_for_function("/Stop/.test(document.querySelector('[data-lt=record]').textContent)")
+    page.click("[data-lt=stage]", position={"x": 5, "y": 60})
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    until_stage(page, "paused")
+    page.click("[data-lt=end]")
+    start(page)
+    until_says(page, "recordword", "Record")  # nothing of the session before is left
+    end(page)
+
+
+def test_a_text_without_a_known_word_is_refused_before_it_is_sent_and_a_near_word_is_a_click(
+    browser: Browser, server: str
+) -> None:
+    page = opened(browser, server, viewport={"width": 1100, "height": 800})
+    page.fill("[data-lt=prompt]", "\U0001f680 \u0ba8\u0bbf\u0bb2\u0bb5\u0bc1")
+    until_says(page, "reading", "knows no word")
+    assert page.is_disabled("[data-lt=send]")
+    page.press("[data-lt=prompt]", "Enter")
+    assert stage(page) == "first"
+    page.fill("[data-lt=prompt]", "a large red dragon over the sea")
+    page.get_by_role("button", name=re.compile("dragon fish")).click()
+    assert page.input_value("[data-lt=prompt]") == "a large red fish over the sea"
+    assert page.is_enabled("[data-lt=send]")
+    page.close()
+
+
+def test_a_click_on_the_timeline_changes_nothing_and_a_branch_has_a_way_back(browser: Browser, server: str) -> None:
+    page = opened(browser, server, viewport={"width": 1100, "height": 800})
+    start(page)
+    until_latent(page, 12)
+    line = take_of(page)
+    box = page.locator("[data-lt=blocks]").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+    assert re.match(r"0:0\d\.\d · Red ball, meadow", page.inner_text("[data-lt=hover]").strip().split("\n")[-1])
+    open_scene(page, 0.5)
+    page.keyboard.press("Escape")
+    assert take_of(page) == line
+    page.locator("[data-lt=timeline]").focus()
+    page.keyboard.press("Home")
+    assert page.get_attribute("[data-lt=timeline]", "aria-valuenow") == "0"
+    page.keyboard.press("Enter")
+    page.click("[data-lt=scene-branch]")
+    until(page, f"probe.latest('timeline').take != '{line}'")
+    page.get_by_role("button", name="Back to the old line").click()
+    until(page, f"probe.latest('timeline').parent?.startsWith('{line}@')", 60)
+    end(page)
