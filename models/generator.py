@@ -180,6 +180,9 @@ class Generator:
         if followed is not None:
             sigmas = source.started(sigmas, followed.strength)
             x = sampler.renoised(pin.lengthened(followed.latents, x), noise, sigmas[0])
+        elif state.pinned is not None:
+            sigmas = source.started(sigmas, self.config.start_noise)
+            x = sampler.renoised(pin.lengthened(state.pinned, x), noise, sigmas[0])
         given = 0 if state.knot is None else state.knot.shape[2]
         for step, sigma in enumerate(sigmas, 1):
             before_step()

@@ -40,6 +40,7 @@ class RolloutConfig:
     fusion: tuple[float, ...] | None = None  # weights of a held knot when it is fused; None: a falling ramp
     first_chunk: int | None = None  # length of a take's first chunk; None: as long as the others
     start_by: StartBy = StartBy.PIN  # how a take begins with an image
+    start_noise: float = 1.0  # level from which the first chunk begins over a pinned image; 1: from noise alone
     strength: StrengthRange = StrengthRange(0.5, 0.9, 0.7)  # of following a source
     first_schedule: Schedule | None = None  # steps of the first chunk drawn after a take's start, a prefix or a cut
 
@@ -53,6 +54,10 @@ class RolloutConfig:
         return self.grid.length(first) + self.knot
 
     def __post_init__(self) -> None:
+        if not 0 < self.start_noise <= 1:
+            raise ValueError(
+                f"a chunk begins over an image at a noise level above 0 and at most 1, not {self.start_noise}"
+            )
         if not 0 <= self.knot <= self.chunk:
             raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
         if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):

@@ -2,6 +2,11 @@
 
 How far is the strength, which a controller lowers where the source moves much (StreamDiffusionV2, 2511.07399). Outside
 a region the source itself stays, pinned while the region is denoised.
+
+Of that system only the controller is taken, number for number. Its cache is not: it has no clean pass, and a queue that
+is one call late leaves past chunks as their first step wrote them and shows a chunk to itself twice. Here a chunk is
+committed by a clean pass like any other, and the network is told the noise level that its latents have, where the
+reference tells it 0.1 less.
 """
 
 from __future__ import annotations

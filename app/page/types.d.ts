@@ -30,7 +30,7 @@ export interface CueLine {
   start?: string | null;
   /** How an image is begun with: `pin` makes it the first frame, `prefix` a chunk that stands still; each model has its own default. */
   start_by?: "pin" | "prefix" | null;
-  /** Film beside the take that the picture follows, or `camera`, or `none` to follow nothing any more. */
+  /** Film beside the take that the picture follows, or `camera` (a record of one is a `.camera` file), or `none` to follow nothing any more. */
   source?: string | null;
   /** How far the picture may leave the source, from 0 to 1; alone it changes how the present source is followed. */
   strength?: number | null;

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.time_grid import TimeGrid, frames_before
 from streaming.speech.channel_resampler import Channels
 from streaming.speech.sound_file import SoundFile, SpeechError
+from streaming.take.camera_record import SUFFIX
 from streaming.take.footage import TakeFootage
 from streaming.take.picture_cue import CAMERA, NOTHING
 from streaming.take.take_file import Take
@@ -43,7 +44,7 @@ def parts_of(take: Take, grid: TimeGrid, fps: int, frames: int) -> list[Part]:
         at = min(frames_before(latent), frames) * RATE // fps
         if cue.source is not None:
             stop(at)
-            following = (cue.source, at) if cue.source not in (CAMERA, NOTHING) else None
+            following = (cue.source, at) if _is_film(cue.source) else None
     stop(frames * RATE // fps)
     return parts
 
@@ -73,6 +74,10 @@ def write_source_sound(parts: list[Part], footage: TakeFootage, frames: int, fps
                 notes.append(f"the sound of {part.name} breaks off: {e}")
         _silence(file, frames * RATE // fps - at)
     return notes
+
+
+def _is_film(source: str) -> bool:
+    return source not in (CAMERA, NOTHING) and not source.endswith(SUFFIX)
 
 
 def _sounds(path: Path) -> bool:

@@ -22,6 +22,7 @@ from streaming.media.film_reader import FilmReader, barred
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES
 from streaming.speech.portrait_file import MOST_BYTES, picture_in
+from streaming.take.camera_record import SUFFIX, CameraRecord
 from streaming.take.picture_cue import CAMERA, Fit, rectangle
 from streaming.take.position import latent_at
 from streaming.take.take_file import CueLine, Take, TakeError
@@ -53,6 +54,7 @@ class TakeFootage:
         self._entry, self._size, self._folder = entry, size, folder
         self._files, self._camera = dict(files or {}), camera
         self._films: dict[str, FilmReader] = {}
+        self._records: dict[str, CameraRecord] = {}
         self._starts: dict[tuple[str, Fit], bytes] = {}
         self._fits: dict[str, Fit] = {}  # of sources
         self.notes: list[str] = []  # one line each, for a person, on how files were read
@@ -84,6 +86,9 @@ class TakeFootage:
         if name == CAMERA:
             if self._camera is None:
                 raise CueError("no camera is connected; connect one, or name a film to follow")
+            return name
+        if name.endswith(SUFFIX):
+            self._records[name] = self._records.get(name) or CameraRecord(self.path(name), name)
             return name
         self._fits[name] = fit
         self._film(name)
@@ -120,6 +125,9 @@ class TakeFootage:
             if self._camera is None:
                 raise CueError("the take follows a camera, and none is connected")
             return self._camera.frames(source, first, count)
+        if source.endswith(SUFFIX):
+            self.source(source, "crop")
+            return self._records[source].given(first)
         return torch.from_numpy(self._film(source).frames(first, count))
 
     def close(self) -> None:

@@ -87,7 +87,8 @@ class PictureCue(BaseModel):
     """How an image is begun with: `pin` makes it the first frame, `prefix` a chunk that stands still; each model has
     its own default."""
     source: FileName | None = None
-    """Film beside the take that the picture follows, or `camera`, or `none` to follow nothing any more."""
+    """Film beside the take that the picture follows, or `camera` (a record of one is a `.camera` file), or `none` to
+    follow nothing any more."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
     """How far the picture may leave the source, from 0 to 1; alone it changes how the present source is followed."""
     region: Annotated[str, BeforeValidator(_region)] | None = None

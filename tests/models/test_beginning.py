@@ -39,6 +39,18 @@ def test_a_pinned_image_is_the_first_latent_and_changes_the_rest_of_its_chunk() 
     assert state.prefix == 0
 
 
+def test_a_chunk_that_begins_over_its_image_is_nearer_to_it_than_one_that_begins_from_noise() -> None:
+    apart = []
+    for level in (0.2, 0.9, 1.0):
+        _, film = begun(with_rollout(tiny_model(), start_noise=level).generator, pictures(1, by=StartBy.PIN))
+        apart.append(float((film[:, :, 1:3] - film[:, :, :1]).abs().mean()))
+    assert apart == sorted(apart)
+    _, film = begun(tiny_model().generator, pictures(1, by=StartBy.PIN))
+    assert float((film[:, :, 1:3] - film[:, :, :1]).abs().mean()) == apart[2]
+    with pytest.raises(ValueError, match="above 0 and at most 1, not 0"):
+        with_rollout(tiny_model(), start_noise=0)
+
+
 @pytest.mark.parametrize(("frames", "latents"), [(1, 3), (5, 3), (9, 3), (20, 3), (21, 6), (33, 9), (60, 9)])
 def test_a_prefix_is_the_end_of_the_film_in_whole_chunks(frames: int, latents: int) -> None:
     """The first new chunk sees what it would see behind drawn ones, and noise counts from the prefix on."""

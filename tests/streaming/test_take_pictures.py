@@ -8,15 +8,19 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_model
 from films import film
 from renders import MODEL, KilledError, killed_at
 from sessions import async_test, running, say, until
 
+from models.cue import CueError
+from models.time_grid import frames_before
 from streaming.render_files import RenderError
 from streaming.render_job import Job
 from streaming.rollout import Rollout
 from streaming.speech.sound_file import SoundFile
+from streaming.take.camera_record import CameraRecorder, RecordError
 from streaming.take.footage import TakeFootage
 from streaming.take.take_file import load, parse
 
@@ -165,6 +169,39 @@ async def test_a_live_take_with_a_start_a_source_a_recall_and_a_rewind_renders_t
     again = hashes(folder / f"{history.id}.yaml")
     assert again == history.hashes
     assert [cue.hashes for cue in history.landed if cue.start] == [{"a.png": history.landed[2].hashes["a.png"]}]
+
+
+class Camera:
+    """Give other pictures each time."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+
+    def frames(self, source: str, first: int, count: int) -> torch.Tensor:
+        return torch.from_numpy(self._random.integers(0, 256, (count, 32, 32, 3), np.uint8))
+
+
+def test_a_recorded_camera_gives_the_latents_of_the_take_that_followed_it(tmp_path: Path) -> None:
+    text = "length: 18\ncues:\n  - prompt: one\n  - at: 6\n    source: {}\n    strength: 0.7\n"
+    recorder = CameraRecorder(tmp_path / "a.camera")
+    footage = TakeFootage(MODEL.entry, SIZE, camera=Camera())
+    live = Rollout(MODEL, parse(text.format("camera"), "t.yaml"), footage=footage)
+    made = {}
+    for boundary in live.until(6):
+        made[boundary.first] = boundary.hash
+        following = live.state.source
+        if following is not None and following.newest is not None:
+            recorder.add(frames_before(boundary.first) - frames_before(following.since), following.newest)
+    recorder.close()
+    (tmp_path / "t.yaml").write_text(text.format("a.camera"))
+    assert hashes(tmp_path / "t.yaml") == made
+    whole = (tmp_path / "a.camera").read_bytes()
+    (tmp_path / "a.camera").write_bytes(whole[:-100])
+    with pytest.raises(CueError, match=r"a\.camera: the record of the camera ends before its frame 36"):
+        hashes(tmp_path / "t.yaml")
+    (tmp_path / "a.camera").write_bytes(b"camera")
+    with pytest.raises(RecordError, match=r"a\.camera: not a record of a camera"):
+        hashes(tmp_path / "t.yaml")
 
 
 @async_test
