@@ -1,12 +1,14 @@
 """Measure two sessions beside each other, with switches, cameras and reconnects.
 
-`pytest -s -m long tests/app/test_soak_of_two.py` runs LONGTAKE_SOAK_MINUTES (20); figures and a plot go into out/.
+`pytest -s -m long tests/app/test_soak_of_two.py` runs LONGTAKE_SOAK_MINUTES (20) with pictures of
+LONGTAKE_SOAK_SIZE (128x128); figures and a plot go into out/.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,7 +24,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from studio_server import ROOT, serving
 from test_soak import MINUTES, begin, plot, print_halves, watch
 
-SIZE = "128x128"  # two of these run in real time on two cores
+SIZE = os.environ.get("LONGTAKE_SOAK_SIZE", "128x128")  # two of these run in real time on two cores
 SECONDS_A_ROW = 10
 ROWS_A_CONNECTION = 6  # a viewer and a camera connect anew every minute
 FRAMES_A_SECOND = 16
