@@ -90,7 +90,7 @@ async def watch(server: str, session: dict[str, Any]) -> tuple[RTCPeerConnection
         answer = await client.post(
             f"{server}/api/sessions/{session['id']}/offer", json={"sdp": connection.localDescription.sdp}
         )
-    await connection.setRemoteDescription(RTCSessionDescription(**answer.json()))
+    await connection.setRemoteDescription(RTCSessionDescription(answer.json()["sdp"], "answer"))
 
     async def take() -> None:
         while True:
