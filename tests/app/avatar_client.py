@@ -81,7 +81,7 @@ class Viewer:
         offer = {"sdp": self.connection.localDescription.sdp} | ({"key": key} if key else {})
         async with httpx.AsyncClient() as client:
             answer = (await client.post(f"{url}/offer", json=offer)).json()
-        await self.connection.setRemoteDescription(RTCSessionDescription(**answer))
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         for transceiver in self.connection.getTransceivers():
             self._tasks.append(asyncio.create_task(self._receive(transceiver.receiver.track)))
 

@@ -48,7 +48,7 @@ def test_a_python_client_watches_and_changes_the_prompt(server: str) -> None:
         sdp = await offered(connection)
         url = f"{server}/api/sessions/{session['id']}"
         answer = httpx.post(f"{url}/offer", json={"sdp": sdp, "key": session["key"]}).json()
-        await connection.setRemoteDescription(RTCSessionDescription(**answer))
+        await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         got = await frames(connection, 8)
         assert (got[0].width, got[0].height) == (256, 256)
         channel.send(json.dumps({"id": 1, "type": "prompt", "text": "a blue fish circles over the sea at night"}))
