@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -72,6 +74,15 @@ def begin_with(config: RolloutConfig, codec: Codec, state: TakeState, start: Sta
     state.given, state.given_to = latents, state.index + n
     if state.index == 0:
         state.prefix = n
+
+
+def kept_by_codec(codec: Codec, start: Start) -> float:
+    """Return how like itself the first picture of a start is behind the codec: peak signal-to-noise ratio in dB."""
+    pixels = torch.frombuffer(bytearray(start.pixels), dtype=torch.uint8)
+    image = pixels[: 3 * start.width * start.height].view(1, start.height, start.width, 3)
+    shown = codec.decode_stream().decode(codec.encode_image(image))
+    error = float((shown.float() - image.float()).square().mean())
+    return 10 * math.log10(255**2 / max(error, 1e-3))
 
 
 def latents_of(frames: int) -> int:

@@ -17,6 +17,7 @@ from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.synced_files import copy_beginning, make_folder, move, remove, write_whole
 from models.checkpoints.weight_files import CheckpointError
+from models.conditions import kept_by_codec
 from models.snapshots import Snapshot
 from models.time_grid import frames_before
 from streaming.media.video_writer import VideoWriter
@@ -44,6 +45,7 @@ from streaming.take.take_file import CueLine, Take, latent_at
 from streaming.take.take_loras import lora_names
 
 CHUNKS_PER_FRAGMENT = 5
+LITTLE = 22.0  # dB; pocket's codec keeps pictures of its world at 25 to 29
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,22 @@ class Job:
         except OSError as e:
             kept = "; what is done is kept, continue with --resume" if self.files.partial.exists() else ""
             raise RenderError(f"{self.out}: cannot be written ({e.strerror or e}){kept}") from e
-        report.warnings += self._footage.notes
+        report.warnings += [*self._losses(), *self._footage.notes]
         report.wall_s = round(time.perf_counter() - began, 3)
         return report
+
+    def _losses(self) -> list[str]:
+        """Return a note on each picture or film that the take begins with: what the model's codec keeps of it."""
+        notes: list[str] = []
+        for cue in self.take.cues:
+            if cue.start is None:
+                continue
+            start = self._footage.start(cue.start, cue.fit, None)
+            kept = kept_by_codec(self.model.generator.codec, start)
+            name = self.model.entry.name
+            little = f", which is little: {name} can show its own world only" if kept < LITTLE else ""
+            notes.append(f"{cue.start}: the codec of {name} keeps it at {kept:.1f} dB{little}")
+        return notes
 
     def _publish(self, frames: int) -> list[str]:
         """Make the finished film the output, with the sound of films that it follows; return notes.

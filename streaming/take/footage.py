@@ -57,6 +57,7 @@ class TakeFootage:
         self._records: dict[str, CameraRecord] = {}
         self._starts: dict[tuple[str, Fit], bytes] = {}
         self._fits: dict[str, Fit] = {}  # of sources
+        self._hashes: dict[tuple[str, int, int], str] = {}
         self.notes: list[str] = []  # one line each, for a person, on how files were read
 
     def check(self, take: Take) -> None:
@@ -128,7 +129,11 @@ class TakeFootage:
         if source.endswith(SUFFIX):
             self.source(source, "crop")
             return self._records[source].given(first)
-        return torch.from_numpy(self._film(source).frames(first, count))
+        film = self._film(source)
+        frames = film.frames(first, count)
+        if film.ended_at is not None and (first + count - 2) / self._entry.fps > film.ended_at:
+            self._note(f"{source} ends after {film.ended_at:.1f} s; its last picture is held from there on")
+        return torch.from_numpy(frames)
 
     def close(self) -> None:
         """Close all films."""
@@ -151,11 +156,10 @@ class TakeFootage:
 
     def hashed(self, cue: CueLine) -> CueLine:
         """Return a cue with the hashes of the files that it names; a file that is another one than then is noted."""
-        now = {name: file_hash(self.path(name)) for name in cue.files()}
+        now = {name: self._hash(name) for name in cue.files()}
         for name, digest in now.items():
             if cue.hashes.get(name, digest) != digest:
-                note = f"{name} is not the file that the take was made with; frames differ"
-                self.notes += [note] if note not in self.notes else []
+                self._note(f"{name} is not the file that the take was made with; frames differ")
         return cue.model_copy(update={"hashes": now}) if now else cue
 
     def kept_beside(self, take: Take, out: Path) -> Take:
@@ -176,6 +180,18 @@ class TakeFootage:
             names[name] = copy.relative_to(folder).as_posix()
         return take.model_copy(update={"cues": [cue.with_names(names) for cue in take.cues]})
 
+    def _note(self, note: str) -> None:
+        self.notes += [note] if note not in self.notes else []
+
+    def _hash(self, name: str) -> str:
+        """Return the hash of a file, which is read again only if it has changed."""
+        path = self.path(name)
+        facts = path.stat()
+        key = name, facts.st_size, facts.st_mtime_ns
+        if key not in self._hashes:
+            self._hashes[key] = file_hash(path)
+        return self._hashes[key]
+
     def _film(self, name: str) -> FilmReader:
         if name not in self._films:
             pad = self._fits.get(name, "crop") == "pad"
@@ -194,7 +210,8 @@ class TakeFootage:
         with self.path(name).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         picture = picture_in(data, self._size, name, whole=fit == "pad")
-        self.notes += [note for note in picture.notes if note not in self.notes]
+        for note in picture.notes:
+            self._note(note)
         width, height = picture.size
         pixels: NDArray[np.uint8] = np.frombuffer(picture.pixels, np.uint8).reshape(height, width, 3)
         return barred(pixels, self._size).tobytes()

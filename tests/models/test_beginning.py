@@ -8,6 +8,7 @@ import torch
 from conftest import tiny_model, with_rollout
 from rolling import START, next_coordinates, odd_model, roll
 
+from models.conditions import kept_by_codec
 from models.cue import Cue, CueError, Prompt, Start, StartBy
 from models.generator import Generator
 from models.state import TakeState
@@ -101,6 +102,13 @@ def test_a_start_in_the_middle_is_a_new_scene_that_snapshots_hold(start: Start) 
     assert len(state.recent) == 1
     again = generator.restore(generator.snapshot(state))
     assert torch.equal(roll(generator, again, 3), roll(generator, state, 3))
+
+
+def test_what_the_codec_keeps_of_a_picture_is_told_in_decibels() -> None:
+    codec, image = tiny_model().generator.codec, pictures(1)
+    shown = codec.decode_stream().decode(encoded(tiny_model().generator, image)).numpy()
+    apart = np.square(shown.astype(float) - np.frombuffer(image.pixels, np.uint8).reshape(shown.shape)).mean()
+    assert kept_by_codec(codec, image) == pytest.approx(10 * np.log10(255**2 / apart), abs=0.01)
 
 
 def test_what_cannot_be_a_start_is_refused() -> None:

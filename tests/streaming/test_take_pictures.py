@@ -76,6 +76,9 @@ def test_a_killed_render_goes_on_to_the_same_film(
             job(folder, tmp_path / "cut.mp4").run(go_on=True, progress=killed_at(chunk))
     report = job(folder, tmp_path / "cut.mp4").run(go_on=True)
     assert report.chunks < 6
+    kept = [note for note in report.warnings if "the codec of tiny keeps it at" in note]
+    assert [note.partition(":")[0] for note in kept] == ["a.png", "a.mp4"]
+    assert "which is little: tiny can show its own world only" in kept[0]  # noise, and a codec of random weights
     assert (tmp_path / "cut.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
@@ -129,7 +132,8 @@ def test_the_sound_of_a_followed_film_is_carried_over_while_it_is_followed(folde
     text = "length: {}\ncues:\n  - prompt: one\n  - at: 6\n    source: b.mp4\n  - at: 18\n    source: none\n"
     out = tmp_path / "o.mp4"
     plain = job(folder, tmp_path / "p.mp4", text.format(24).replace("b.mp4", "a.mp4"))
-    assert plain.run(go_on=False).warnings == []
+    notes = plain.run(go_on=False).warnings
+    assert notes == ["a.mp4 ends after 2.4 s; its last picture is held from there on"]
     assert not (tmp_path / "p.render" / "silent.mp4").exists()
     for length, seconds in ((24, 5.8), (36, 8.8)):
         report = job(folder, out, text.format(length)).run(go_on=length > 24)

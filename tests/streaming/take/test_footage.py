@@ -95,6 +95,17 @@ def test_a_source_gives_each_frame_the_picture_of_its_time_in_any_order(fps: int
         assert np.abs(values(first, count) - wanted[first : first + count]).max() < 1.5
 
 
+def test_a_film_that_ends_before_the_take_is_held_and_that_is_noted_once(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", frames=33, fps=16)
+    source = footage(tmp_path)
+    source.frames("a.mp4", 0, 33)
+    assert source.notes == []
+    held = source.frames("a.mp4", 33, 12)
+    source.frames("a.mp4", 45, 12)
+    assert source.notes == ["a.mp4 ends after 2.0 s; its last picture is held from there on"]
+    assert (held == held[:1]).all()  # type: ignore[index, union-attr]
+
+
 def test_a_region_is_whole_cells_of_a_rectangle_or_of_a_masks_white_part(tmp_path: Path) -> None:
     Image.fromarray(np.pad(np.full((16, 8), 255, np.uint8), ((8, 8), (16, 8)))).save(tmp_path / "m.png")
     assert footage(tmp_path).region("50%, 25%, 25%, 50%").cells == "0000001000100000"
