@@ -1,6 +1,10 @@
 // @ts-check
 // Keeps the newest frame of a video on a canvas, and its colours on a small one that is shown blurred around it.
 
+const BLUR = "blur(3px)";
+const MARGIN = 4; // pixels of the small canvas that a blur would take from its edge
+const SHADE = "#000000a0";
+
 export class LastFrame {
   /**
    * @param {HTMLVideoElement} video
@@ -25,13 +29,21 @@ export class LastFrame {
   }
 
   /**
-   * Take the colours of what is shown.
+   * Take the colours of what is shown, dark and blurred. A filter in the style sheet would be computed anew with every
+   * frame of the video above it, which costs more than the video itself.
    *
    * @param {HTMLVideoElement | HTMLCanvasElement | HTMLImageElement} shown
    */
   tint(shown) {
     if (shown instanceof HTMLVideoElement && shown.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
     if (shown instanceof HTMLImageElement && !shown.naturalWidth) return;
-    this.ambient.getContext("2d")?.drawImage(shown, 0, 0, this.ambient.width, this.ambient.height);
+    const pen = this.ambient.getContext("2d");
+    if (!pen) return;
+    const { width, height } = this.ambient;
+    pen.filter = BLUR; // a browser without it shows few colours, smoothly enlarged
+    pen.drawImage(shown, -MARGIN, -MARGIN, width + 2 * MARGIN, height + 2 * MARGIN);
+    pen.filter = "none";
+    pen.fillStyle = SHADE;
+    pen.fillRect(0, 0, width, height);
   }
 }
