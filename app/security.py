@@ -22,13 +22,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.credentials import Credentials, Rates, TooManyError, network_of
 from app.origins import Origin, from_own_page, origin_of
 from app.share_links import PATTERN
+from streaming.take.uploaded_files import MOST_BYTES
 
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 128 * 1024  # bytes
 SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
 BODY_SECONDS = 30.0  # total time that the server waits for a request's body
-SOUND_SECONDS = 300.0  # the same of a sound: at least 0.5 Mbit/s
+FILE_LIMIT = MOST_BYTES  # of a picture or a film for a session's take
+SOUND_SECONDS = 300.0  # the same of a sound (at least 0.5 Mbit/s) or another file (2 Mbit/s)
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 OFFERS = RateLimitItemPerMinute(60, namespace="offers")  # without a key, from one address: each opens a connection
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
@@ -36,6 +38,7 @@ COMMANDS = RateLimitItemPerMinute(6000)  # to one session with its key: sounds o
 LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of one address that are logged
 _OPEN = re.compile(rf"/(healthz|readyz|login|logout|watch/{PATTERN}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
+_FILE = re.compile(r"/api/sessions/[0-9a-f]{32}/files")
 # their routes check the share link, the key or the token, since a key may stand in the body or the query
 _WATCHING = re.compile(
     rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice)|{PATTERN}/(offer|stream|ice))"
@@ -153,7 +156,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
     if scope["type"] != "http":
         return receive
     path, received, complete = _path(scope), 0, False
-    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) else BODY_SECONDS
+    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) or _FILE.fullmatch(path) else BODY_SECONDS
 
     async def bounded() -> Message:
         nonlocal received, complete, seconds
@@ -193,4 +196,6 @@ def _address(scope: Scope) -> str:
 
 
 def _body_limit(path: str) -> int:
+    if _FILE.fullmatch(path):
+        return FILE_LIMIT
     return SOUND_LIMIT if _SOUND.fullmatch(path) else BODY_LIMIT

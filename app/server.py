@@ -20,7 +20,20 @@ from app.error_shape import ErrorShape, fallback
 from app.errors import add_handlers
 from app.page_folder import PageFiles
 from app.public_path import PublicPath
-from app.routes import avatars, health, ingest, login, models, renders, sessions, share_links, takes, watch, websocket
+from app.routes import (
+    avatars,
+    files,
+    health,
+    ingest,
+    login,
+    models,
+    renders,
+    sessions,
+    share_links,
+    takes,
+    watch,
+    websocket,
+)
 from app.security import Guard
 from app.services import Services
 from app.settings import Settings
@@ -50,7 +63,7 @@ def create(services: Services, settings: Settings, *, local: bool = False) -> Fa
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
     _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
-    modules = (models, sessions, share_links, websocket, watch, ingest, avatars, takes, renders, health, login)
+    modules = (models, sessions, share_links, websocket, watch, ingest, files, avatars, takes, renders, health, login)
     for module in modules:
         app.include_router(module.router)
     app.include_router(fallback([module.router for module in modules]))

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,6 +88,15 @@ def reference(script: KnownTake, services: ServicesOf) -> FileResponse:
     return FileResponse(path, media_type="image/png", filename=path.name)
 
 
+@router.get("/api/takes/{take}/files", response_class=Response, responses=file_of("application/octet-stream"))
+def used_file(script: KnownTake, name: Annotated[str, Query(max_length=200)], services: ServicesOf) -> FileResponse:
+    """Send a picture, a film or a record of a camera that a cue of the take names."""
+    path = services.archive.folder / name
+    if not any(name in cue.files() for cue in script.cues) or not _is_plain(path):
+        raise NotFoundError("this take has no such file")
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
 @router.post("/api/takes/{take}/continue", status_code=201, response_model_exclude_none=True, responses=BUSY)
 async def continue_take(take: str, how: Continuation, script: KnownTake, services: ServicesOf) -> StartedSession:
     """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
@@ -131,6 +140,10 @@ def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSum
         render=services.renders.progress(history.id),
         recordings=[int(p.stem.partition("-")[2]) for p in services.archive.recordings(history.id)],
     )
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
 
 
 def _beside(services: Services, name: str | None) -> Path:

@@ -82,9 +82,9 @@ class AppendedFile:
         self.close()
 
 
-def open_no_link(path: Path, flags: int) -> int:
-    """Open a file with the flags of `os.open`; OSError if the path is a symbolic link."""
-    return os.open(path, flags | BINARY | NO_LINK, 0o666)
+def open_no_link(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file with the flags and the mode of `os.open`; OSError if the path is a symbolic link."""
+    return os.open(path, flags | BINARY | NO_LINK, mode)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -34,6 +34,7 @@ from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 from streaming.take.take_loras import offered_loras
+from streaming.take.uploaded_files import UploadedFiles
 from streaming.transport.commands import (
     Command,
     ControlError,
@@ -105,6 +106,9 @@ class Session:
             past=past,
             sound=self.avatar.sound if self.avatar is not None else None,
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
+        )
+        self.files = (
+            UploadedFiles(folder, self.history.id, model.entry, (width, height)) if folder is not None else None
         )
         self._recorder = Recorder(self.playout, self._events.publish)
         self.camera = Camera(clock)
@@ -277,6 +281,8 @@ class Session:
         if self.playout.sound is not None:
             self.playout.sound.close()
         await self.producer.close()
+        if self.files is not None:
+            self.files.tidy(self.producer.footage.used)
         self.playout.clear()
         self._events.close()
 

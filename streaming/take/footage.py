@@ -58,6 +58,7 @@ class TakeFootage:
         self._starts: dict[tuple[str, Fit], bytes] = {}
         self._fits: dict[str, Fit] = {}  # of sources
         self._hashes: dict[tuple[str, int, int], str] = {}
+        self.used: set[str] = set()  # names of files of cues that have landed
         self.notes: list[str] = []  # one line each, for a person, on how files were read
 
     def check(self, take: Take) -> None:
@@ -158,6 +159,7 @@ class TakeFootage:
         """Return a cue with the hashes of the files that it names; a file that is another one than then is noted."""
         now = {name: self._hash(name) for name in cue.files()}
         for name, digest in now.items():
+            self.used.add(name)
             if cue.hashes.get(name, digest) != digest:
                 self._note(f"{name} is not the file that the take was made with; frames differ")
         return cue.model_copy(update={"hashes": now}) if now else cue

@@ -1,0 +1,189 @@
+"""Keep the pictures and films that were uploaded for a session's take, in a folder of its own beside the take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.catalog import Entry
+from models.checkpoints.synced_files import make_folder, move, open_no_link, remove, sync_file
+from models.errors import ErrorKind, UserError
+from streaming.media.film_reader import FORMATS as FILMS
+from streaming.media.film_reader import FilmReader
+from streaming.speech.format_name import HEAD, format_name
+from streaming.speech.portrait_file import FORMATS as PICTURES
+from streaming.speech.portrait_file import picture_in
+
+MOST_BYTES = 64 << 20  # of a file
+MOST_FILES = 32  # of a session
+MOST_TOTAL = 256 << 20  # bytes of a session's files together, those that are arriving included
+FOLDER_SUFFIX = ".files"
+_SUFFIXES = {
+    "a PNG picture": ".png",
+    "a JPEG picture": ".jpg",
+    "a WebP picture": ".webp",
+    "an AVIF picture": ".avif",
+    "a GIF picture": ".gif",
+    "an MP4 file": ".mp4",
+    "a Matroska or WebM video": ".webm",
+    "an AVI video": ".avi",
+    "an MPEG video": ".mpg",
+}
+
+
+class UnknownFormatError(UserError):
+    """Report a file that is neither a picture nor a film that can be read."""
+
+
+class DamagedFileError(UserError):
+    """Report a picture or a film that cannot be decoded, or is not fit for a take."""
+
+
+class NoRoomError(UserError):
+    """Report that a session has as many files, or bytes of files, as it may have."""
+
+
+class UsedFileError(UserError):
+    """Report that a file cannot be deleted, because a cue of the take has used it."""
+
+    kind = ErrorKind.CONFLICT
+
+
+class NoSuchFileError(UserError):
+    """Report that no uploaded file has this name."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """Describe an uploaded file: the name by which cues name it, its kind, its bytes, and notes for a person."""
+
+    name: str
+    kind: Literal["picture", "film"]
+    size: int
+    notes: tuple[str, ...] = ()
+
+
+class ArrivingFile:
+    """Take in a file, which becomes one of the session's files once it was checked."""
+
+    def __init__(self, files: UploadedFiles, path: Path) -> None:
+        """Write into a new file at `path`, which only the server's user may read; OSError if that fails."""
+        self._files, self.path, self.size = files, path, 0
+        self._file = open_no_link(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, block: bytes) -> None:
+        """Append a block; NoRoomError beyond what a file or the session may have, OSError if the disk is full."""
+        if self.size + len(block) > MOST_BYTES:
+            raise NoRoomError(f"a file has at most {MOST_BYTES >> 20} MB; send a smaller or shorter one")
+        self._files.require_room(len(block))
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self.size += len(block)
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
+
+
+class UploadedFiles:
+    """Hold the files of one session. All methods but `checked` belong to the event loop."""
+
+    def __init__(self, takes: Path, take: str, entry: Entry, size: tuple[int, int]) -> None:
+        """Keep files for takes of `size` (width, height) below the folder `takes`, in one named after the id `take`."""
+        self._takes, self._take, self._entry, self._size = takes, take, entry, size
+        self.folder = takes / f"{take}{FOLDER_SUFFIX}"
+        self._files: dict[str, UploadedFile] = {}
+        self._arriving: set[ArrivingFile] = set()
+
+    def listed(self) -> list[UploadedFile]:
+        """Return the files in the order in which they came."""
+        return list(self._files.values())
+
+    def require_room(self, more: int = 0) -> None:
+        """Raise NoRoomError if the session may not have `more` further bytes beside what has arrived."""
+        total = sum(file.size for file in self._files.values()) + sum(file.size for file in self._arriving)
+        if total + more > MOST_TOTAL:
+            raise NoRoomError(f"the files of a session have at most {MOST_TOTAL >> 20} MB together; delete one first")
+
+    def begin(self) -> ArrivingFile:
+        """Return a new file to write into; NoRoomError if the session has its most files. Hand it to `drop` at last."""
+        if len(self._files) + len(self._arriving) >= MOST_FILES:
+            raise NoRoomError(f"a session has at most {MOST_FILES} files; delete one first")
+        # a server that starts deletes what ends like this, so that nothing stays behind after a kill
+        arriving = ArrivingFile(self, self._takes / f"{self._take}.{secrets.token_hex(8)}.partial")
+        self._arriving.add(arriving)
+        return arriving
+
+    def checked(self, arriving: ArrivingFile, name: str) -> tuple[str, UploadedFile]:
+        """Read a file that has arrived, which errors call `name`, and sync it; return its suffix and what it is.
+
+        UnknownFormatError or DamagedFileError if no take can use it. May run on any thread.
+        """
+        arriving.close()
+        with arriving.path.open("rb") as file:
+            kind = format_name(file.read(HEAD))
+        if kind not in PICTURES and kind not in FILMS:
+            wanted = "send a picture (PNG, JPEG, WebP, AVIF, GIF) or a film (MP4, WebM, AVI, MPEG)"
+            raise UnknownFormatError(f"{name}: neither a picture nor a film that can be read but {kind}; {wanted}")
+        notes: tuple[str, ...] = ()
+        try:
+            if kind in PICTURES:
+                notes = picture_in(arriving.path.read_bytes(), self._size, name).notes
+            else:
+                FilmReader(arriving.path, self._size, self._entry.fps, name=name).close()
+        except UserError as e:
+            raise DamagedFileError(str(e)) from None
+        sync_file(arriving.path)
+        return _SUFFIXES[kind], UploadedFile(name, "picture" if kind in PICTURES else "film", arriving.size, notes)
+
+    def keep(self, arriving: ArrivingFile, suffix: str, found: UploadedFile) -> UploadedFile:
+        """Move a checked file beside the take, under a safe name near to its own; OSError if the disk does not."""
+        make_folder(self.folder)
+        if self.folder.is_symlink():
+            raise NotADirectoryError(f"{self.folder.name} is a symbolic link")
+        self.folder.chmod(0o700)
+        own = re.split(r"[/\\]", found.name)[-1].rpartition(".")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", own[0] or own[2]).strip("-")[:40] or found.kind
+        number, path = 1, self.folder / f"{stem}{suffix}"
+        while path.is_symlink() or path.exists():
+            number += 1
+            path = self.folder / f"{stem}-{number}{suffix}"
+        move(arriving.path, path)
+        name = path.relative_to(self._takes).as_posix()
+        kept = self._files[name] = UploadedFile(name, found.kind, found.size, found.notes)
+        return kept
+
+    def drop(self, arriving: ArrivingFile) -> None:
+        """Forget a file that arrived, and delete it unless it was kept."""
+        self._arriving.discard(arriving)
+        arriving.close()
+        remove(arriving.path)
+
+    def delete(self, name: str, used: Collection[str]) -> None:
+        """Delete a file that is not among those that cues have `used`; NoSuchFileError or UsedFileError otherwise."""
+        if name not in self._files:
+            raise NoSuchFileError("no file of this session has that name")
+        if name in used:
+            raise UsedFileError(f"{name}: the take has used it, and needs it to be drawn again")
+        remove(self._takes / name)
+        del self._files[name]
+
+    def tidy(self, used: Collection[str]) -> None:
+        """Delete all files but those that cues have `used`, which stay beside the take."""
+        for name in [name for name in self._files if name not in used]:
+            self.delete(name, used)
+        for arriving in list(self._arriving):
+            self.drop(arriving)
+        with contextlib.suppress(OSError):  # it is not there, or has files that are used
+            self.folder.rmdir()
