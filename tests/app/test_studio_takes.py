@@ -106,6 +106,7 @@ def test_recordings_and_films_are_downloaded_from_the_page(page: Page) -> None:
 
 def test_a_reloaded_page_continues_its_take(page: Page) -> None:
     start(page)
+    until_says(page, "now", "a large red ball bounces")
     page.press("[data-lt=prompt]", "Alt+5")
     until_latent(page, 6)
     line = take_of(page)
