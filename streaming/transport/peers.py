@@ -80,7 +80,7 @@ class Peer(WebRtcConnection):
             return
         self._track = send_video(self.connection, playout.broadcast)
         line = follow_line(self.connection, self._track, playout.bitrate, playout.fps)
-        line.tell = self._line_changed
+        line.events.tell = self._line_changed
         self._spawn(line.run())
 
     def left(self) -> None:

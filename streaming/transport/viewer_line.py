@@ -30,12 +30,13 @@ from streaming.live.clock import MONOTONIC, Clock
 from streaming.media.broadcast import Viewer
 from streaming.media.line_estimate import CALM_QUEUE, LineEstimate
 from streaming.media.rungs import PACKET
-from streaming.transport.events import LineEvent, LineState
+from streaming.transport.events import LineEvent
+from streaming.transport.line_events import LineEvents
+from streaming.transport.pacer import Pacer
 from streaming.transport.retransmission import Budget, Retransmissions, SentPacket
 
 LOOK_EVERY = 0.25  # seconds between looks for a silent line
 FADES = 0.8  # of the lateness of the event loop, from look to look
-PACE = 1.1  # times the line's rate at which packets leave
 LEAST = 160_000  # bits a second that are assumed of a line on which no queue was seen
 COPY_AFTER = 0.02  # seconds between a packet and its copy, so that a short burst of losses does not take both
 COPIES_BELOW = 100  # packets a second; above it a lost request is soon repeated with the next gap
@@ -68,8 +69,8 @@ class ViewerLine:
         """
         self.ample = 1.1 * bitrate + 8 * PACKET * (fps + bitrate / 8 / 1200)
         self.estimate = LineEstimate(self.ample)
-        self.tell = tell
-        self._sender, self._viewer, self._fps, self._clock = sender, viewer, fps, clock
+        self.events = LineEvents(viewer, fps, tell)
+        self._sender, self._viewer, self._clock = sender, viewer, clock
         self._forward = sender._handle_rtcp_packet
         sender._handle_rtcp_packet = self._received  # type: ignore[method-assign]
         self._packets: dict[int, SentPacket] = {}  # the newest REMEMBERED, by number without end
@@ -80,14 +81,12 @@ class ViewerLine:
         self._given_up = 0  # packets before this number are not needed any more
         self._asked: dict[int, int] = {}  # numbers that the viewer missed lately, and how often each was sent again
         self._unseen: int | None = None  # after a silence: the first number that never arrived
-        self._free = 0.0  # when the pacer lets the next packet go
+        self._pacer = Pacer(clock)
         self._budget = Budget(BURST, clock())
         self._heard = clock()  # when the last report came
         self._sent, self._per_second = 0, 0.0  # packets since then; packets a second before
         self._copies = False
         self._stalled = 0.0  # seconds by which the event loop was late, slowly forgotten
-        self._told: LineEvent | None = None
-        self._told_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -126,7 +125,7 @@ class ViewerLine:
             self._begins_key = False
             await self._fill(number, data[4:8])
         size = len(data) + OUTSIDE
-        await self._paced(size)
+        await self._pacer.wait(size, self.estimate.rate)
         now = self._clock()
         self._packets[number] = SentPacket(data[4:8], size)
         self._packets.pop(number - REMEMBERED, None)
@@ -140,14 +139,6 @@ class ViewerLine:
             # asks for what it misses, and for what it asked for in vain, only when it sees a new gap.
             for n in (number, number - 1) if number % 2 else ():
                 self._later(COPY_AFTER, n)
-
-    async def _paced(self, size: int) -> None:
-        if self.estimate.rate is None and self._free <= self._clock():
-            return
-        while (wait := self._free - self._clock()) > 0:
-            await self._clock.sleep(wait)
-        if self.estimate.rate is not None:
-            self._free = self._clock() + 8 * size / (PACE * self.estimate.rate)
 
     def _total(self) -> float:
         """Return the bits a second that may leave, copies and repairs included."""
@@ -232,7 +223,7 @@ class ViewerLine:
         self._asked = dict.fromkeys(sorted(missing & self._packets.keys()), 0)
         for n in list(self._asked):
             self._packets[n].filler = self._after(n, missing) or timestamp
-            await self._paced(PACKET)
+            await self._pacer.wait(PACKET, self.estimate.rate)
             await self._send_again(n, self._packets[n], self._clock())
 
     async def _insist(self, now: float) -> None:
@@ -283,8 +274,7 @@ class ViewerLine:
         number = self._number(highest & 0xFFFF)
         if self._viewer.held:
             self._unseen = number + 1
-        pause = self.estimate.reported(number, lost, now, self._stalled)
-        self._free = max(self._free, now + pause) if pause else self._free
+        self._pacer.pause(self.estimate.reported(number, lost, now, self._stalled))
         self._per_second, self._sent = self._sent / max(0.1, now - self._heard), 0
         self._heard = now
         self._viewer.hold(held=False)
@@ -302,7 +292,7 @@ class ViewerLine:
         )
         share = self._total() / 2 if self._copies else estimate.rate
         self._viewer.line = None if share is None or (self._copies and share >= self.ample) else share
-        self._tell(now)
+        self.events.update(estimate, now)
 
     async def run(self) -> None:
         """Watch for silence until cancelled: nothing is sent on a line that carries nothing."""
@@ -314,7 +304,7 @@ class ViewerLine:
                 self._stalled = max(now - due, FADES * self._stalled)
                 if self.estimate.silent(now):
                     self._viewer.hold(held=True)
-                self._tell(now)
+                self.events.update(self.estimate, now)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -324,22 +314,3 @@ class ViewerLine:
         if self._newest is None:
             return number + (1 << 16)
         return self._newest + ((number - self._newest + (1 << 15)) & 0xFFFF) - (1 << 15)
-
-    def _tell(self, now: float) -> None:
-        viewer, rate = self._viewer, self.estimate.rate
-        every = viewer.source.every
-        state: LineState = (
-            "lost" if viewer.held else "keyframes" if viewer.sparse else "thinned" if every > 1
-            else "reduced" if viewer.line is not None else "clear"
-        )  # fmt: skip
-        event = LineEvent(
-            state=state,
-            kbit=None if rate is None else round(rate / 1000),
-            loss=round(100 * self.estimate.loss),
-            fps=0.0 if viewer.held else round(self._fps / every, 1) if not viewer.sparse else round(1 / 3, 1),
-        )
-        told = self._told
-        if told is not None and (event == told or (event.state == told.state and now - self._told_at < 2)):
-            return
-        self._told, self._told_at = event, now
-        self.tell(event)
