@@ -19,17 +19,15 @@ BACK_OFF = 0.85  # of what was delivered, so that the queue drains
 FLOOR = 4_000.0  # bits a second: the least that is assumed of any line
 STEP = 0.6  # of the rate that is kept at least in one reduction, as the delivered rate is measured roughly
 OVERFLOW = 0.25  # share of packets lost beyond what is usual on the line, by which a queue overflows
-HOPELESS = 0.35  # share of packets lost, over a few reports, that a queue too short to be seen must cause
+LOSING = 0.1  # share of packets lost, over a few reports, with which a queue that is short but lasts overflows
+HOPELESS = 0.3  # share of packets lost, over a few reports, that a queue too short to be seen must cause
 LONGEST_TRIP = 0.5  # seconds that a round trip without a queue is taken to last at most
 DRAINS = 0.7  # of the queue of the report before: a smaller one is becoming empty
 EFFECT = 2.0  # seconds until reports show the effect of a reduction
-USED, UNUSED = (
-    0.85,
-    15,
-)  # of the rate, below which it is not used; reports of that in a row, after which more is allowed
+USED = 0.85  # of the rate; what sends less does not use it
+UNUSED = 15  # reports in a row that find the rate not used, after which more is allowed
 PATIENCE = 3.0  # seconds after a reduction before more is tried
 GROWTH, QUICK_GROWTH = 1.08, 1.25  # a report; quick below 0.7 of what was carried before the newest reduction
-LOSSY = 0.02  # share of lost packets from which a line is called lossy
 SILENCE = 2.5  # seconds, or this many times the longest pause between two reports, after which a line is silent
 
 
@@ -119,7 +117,9 @@ class LineEstimate:
         # one late report may be a busy machine at either end; a queue lasts, or overflows
         lasts = queued > QUEUE / 2 or lost > before + OVERFLOW
         drains = self.queue < DRAINS * queued
-        congested = (self.queue > QUEUE and lasts and not drains) or self.loss > HOPELESS
+        # where the queue was there before the first report, it looks shorter than it is, and only its losses tell of it
+        overflows = min(self.queue, queued) > CALM_QUEUE and min(self.loss, lost) > LOSING
+        congested = (self.queue > QUEUE and lasts and not drains) or overflows or self.loss > HOPELESS
         if congested and now - self._reduced > EFFECT:
             self._reduce(BACK_OFF * arrived * (1 - lost), now)
             return min(2.0, self.queue - QUEUE) if self.queue > 2 * QUEUE else 0.0
