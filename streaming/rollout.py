@@ -20,6 +20,7 @@ from models.checkpoints.assemble import Model
 from models.cue import Cue, CueError, Follow, Recache, Recall
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
+from models.source import Following
 from streaming.take.footage import TakeFootage
 from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
@@ -180,6 +181,10 @@ class Rollout:
         return kept.taken(self.state)
 
     # -- the way back ---------------------------------------------------------------------------------------------
+
+    def following(self) -> Following | None:
+        """Return the source that the take follows, with what its newest chunk was given; None if it follows none."""
+        return self.state.source
 
     def oldest(self) -> int | None:
         """Return the earliest latent that `go_back` can reach; None before the first boundary."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from models.cue import Cue
+from models.source import Following
 from streaming.live.device import DeviceThread
 from streaming.rollout import Boundary, Chunk, Rollout
 from streaming.take.take_file import CueLine
@@ -23,6 +24,11 @@ class DeviceRollout:
     def oldest(self) -> int | None:
         """Return the earliest latent whose snapshot is kept; None before the first boundary."""
         return self._rollout.oldest()
+
+    @property
+    def following(self) -> Following | None:
+        """Return the source that the take follows, with what its newest chunk was given; None if it follows none."""
+        return self._rollout.following()
 
     @property
     def held_mb(self) -> float:

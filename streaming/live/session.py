@@ -32,6 +32,7 @@ from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.ingest import Camera
 from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
+from streaming.take.picture_cue import CAMERA
 from streaming.take.take_file import Take
 from streaming.take.take_loras import offered_loras
 from streaming.take.uploaded_files import UploadedFiles
@@ -94,6 +95,7 @@ class Session:
             if avatar is not None
             else None
         )
+        self.camera = Camera(clock)
         self.producer = ChunkProducer(
             model,
             take,
@@ -106,12 +108,12 @@ class Session:
             past=past,
             sound=self.avatar.sound if self.avatar is not None else None,
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
+            camera=self.camera,
         )
         self.files = (
             UploadedFiles(folder, self.history.id, model.entry, (width, height)) if folder is not None else None
         )
         self._recorder = Recorder(self.playout, self._events.publish)
-        self.camera = Camera(clock)
         self._texts = TextQueue(model, device, self._events.publish)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -252,7 +254,10 @@ class Session:
         ):
             there = f"there are {', '.join(offered)}" if offered else "the server was started without --lora"
             raise ValueError(f"no LoRA is called {command.name[:80]!r}; {there}")
-        self.producer.land(command.cue_line(), command.id)
+        line = command.cue_line()
+        if line.source == CAMERA and not self.camera.connected:
+            raise ValueError("no camera is connected; connect one, or name a film to follow")
+        self.producer.land(line, command.id)
         if isinstance(command, PromptCommand):
             self._texts.add(command.text, command.id)
 

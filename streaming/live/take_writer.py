@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from models.source import Encoded
 from streaming.rollout import Boundary
 from streaming.speech.live_sound import LiveSound
 from streaming.take.history import TakeFiles, TakeHistory
@@ -32,6 +33,15 @@ class TakeWriter:
     def chunk(self, boundary: Boundary, landed: list[CueLine]) -> None:
         """Write a chunk into the journal, with the cues that landed on it."""
         self._write(lambda files: files.chunk(boundary, landed))
+
+    def camera(self, name: str, first: int, given: Encoded) -> bool:
+        """Record what a chunk was given of the camera, from frame `first` on; return whether takes are kept on disk."""
+        self._write(lambda files: files.camera(name, first, given))
+        return self._files is not None
+
+    def copy_camera(self, name: str, other: str, frames: int) -> None:
+        """Begin the record of a camera `other` with the first `frames` frames of the record `name`."""
+        self._write(lambda files: files.copy_camera(name, other, frames))
 
     def redrawn(self, at: int) -> None:
         """Write that the chunks from latent `at` on are given up and will follow anew."""

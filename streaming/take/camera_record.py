@@ -25,6 +25,11 @@ FORMAT: Final = "longtake camera 1"
 SUFFIX = ".camera"
 
 
+def record_name(take: str, latent: int) -> str:
+    """Return the name of the record of a camera that a take followed from a latent on."""
+    return f"{take}-{latent}{SUFFIX}"
+
+
 class RecordError(UserError):
     """Report a file that is no record of a camera, in one line for a person."""
 
@@ -89,6 +94,10 @@ class CameraRecord:
     def _add(self, line: _Chunk) -> None:
         values = np.frombuffer(base64.b64decode(line.latents, validate=True), np.float16)
         self._chunks[line.first] = Encoded(torch.from_numpy(values.reshape(line.shape).copy()), line.motion)
+
+    def before(self, frames: int) -> dict[int, Encoded]:
+        """Return what was given of the first `frames` frames, by the frame at which each chunk began."""
+        return {first: given for first, given in self._chunks.items() if first < frames}
 
     def given(self, first: int) -> Encoded:
         """Return what the chunk from frame `first` of the source on was given; CueError behind the record's end."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.checkpoints.synced_files import sync_file, write_whole
+from models.source import Encoded
 from streaming.rollout import Boundary
+from streaming.take.camera_record import CameraRecord, CameraRecorder
 from streaming.take.journal import (
     VERSION,
     ChunkLine,
@@ -75,6 +77,7 @@ class TakeFiles:
         """Prepare to write into `folder`; `record` goes into the journals and take files."""
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
+        self._recorders: dict[str, CameraRecorder] = {}
         self._sound: Path | None = None  # synced before the lines of the chunks that it drives
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="take-files")
         self._waiting = 0  # jobs that have not begun
@@ -125,6 +128,23 @@ class TakeFiles:
             self._soon(lambda: write_whole(path, text))
         self._write(EndLine(type="end"))
 
+    def camera(self, name: str, first: int, given: Encoded) -> None:
+        """Append what a chunk was given of a camera to the record `name`; OSError as in `chunk`."""
+        recorder = self._recorder(name)
+        recorder.add(first, given)
+        self._soon(recorder.sync)
+
+    def copy_camera(self, name: str, other: str, frames: int) -> None:
+        """Begin the record `other` with the first `frames` frames of the record `name`; OSError as in `chunk`."""
+        recorder = self._recorder(other)
+        for first, given in CameraRecord(self._folder / name, name).before(frames).items():
+            recorder.add(first, given)
+
+    def _recorder(self, name: str) -> CameraRecorder:
+        if name not in self._recorders:
+            self._recorders[name] = CameraRecorder(self._folder / name)
+        return self._recorders[name]
+
     def beside(self, name: str) -> Path:
         """Return the path of a file called `name` in the folder of the take."""
         return self._folder / name
@@ -139,6 +159,8 @@ class TakeFiles:
     def close(self) -> None:
         """Wait until everything is on the disk and close the journal; OSError if the disk did not take it all."""
         self._thread.shutdown(wait=True)
+        for recorder in self._recorders.values():
+            recorder.close()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

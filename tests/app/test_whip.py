@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -14,9 +15,14 @@ import av
 import httpx
 import numpy as np
 import pytest
+import torch
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from conftest import tiny_model
 from test_whep import GSTREAMER, PYTHON, needs_gstreamer
 from tiny_server import serving_tiny_model, session_of, status_of
+
+from streaming.take.camera_record import CameraRecord
+from streaming.take.take_file import parse
 
 TOKEN = "secret"  # of the server; a camera needs only the session's key
 
@@ -36,9 +42,13 @@ def session(server: str) -> Iterator[dict[str, Any]]:
 class Grey(VideoStreamTrack):
     """A camera whose pictures of 64x48 are all of one grey, 30 a second."""
 
+    def __init__(self, level: int = 128) -> None:
+        super().__init__()
+        self.level = level
+
     async def recv(self) -> av.VideoFrame:
         pts, time_base = await self.next_timestamp()
-        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), self.level, np.uint8), format="rgb24")
         frame.pts, frame.time_base = pts, Fraction(time_base)
         return frame
 
@@ -52,9 +62,11 @@ async def camera_status(server: str, session: dict[str, Any]) -> dict[str, Any]:
     return camera
 
 
-async def publish(server: str, session: dict[str, Any], page: RTCPeerConnection, key: str) -> httpx.Response:
-    """Offer a camera with a key; set the answer if there is one."""
-    page.addTransceiver(Grey(), direction="sendonly")
+async def publish(
+    server: str, session: dict[str, Any], page: RTCPeerConnection, key: str, level: int = 128
+) -> httpx.Response:
+    """Offer a camera of a grey with a key; set the answer if there is one."""
+    page.addTransceiver(Grey(level), direction="sendonly")
     await page.setLocalDescription(await page.createOffer())
     headers = {"content-type": "application/sdp", "authorization": f"Bearer {key}"}
     url = f"{server}/whip/{session['id']}"
@@ -92,6 +104,42 @@ def test_a_camera_is_told_in_the_status_while_it_is_connected(server: str, sessi
         await second.close()
 
     asyncio.run(cameras())
+
+
+@pytest.mark.parametrize(("level", "other"), [(20, 230), (230, 20)])
+def test_a_take_follows_the_camera_and_keeps_what_it_was_given(
+    server: str, session: dict[str, Any], tmp_path: Path, level: int, other: int
+) -> None:
+    async def follow() -> None:
+        camera = RTCPeerConnection()
+        assert (await publish(server, session, camera, session["key"], level)).status_code == 201
+        await camera_status(server, session)
+        command = {"id": 1, "type": "source", "source": "camera", "strength": 0.5}
+        got = httpx.post(f"{url}/control", json=command, headers={"x-longtake-key": session["key"]})
+        assert got.status_code == 202, got.text
+        async with asyncio.timeout(30):
+            while len((status := status_of(server, session, TOKEN))["timeline"]["cues"]) < 2:
+                await asyncio.sleep(0.02)
+            while status_of(server, session, TOKEN)["latent"] < status["latent"] + 6:
+                await asyncio.sleep(0.02)
+        await camera.close()
+
+    url, token = f"{server}/api/sessions/{session['id']}", {"authorization": f"Bearer {TOKEN}"}
+    asyncio.run(follow())
+    address = f"{server}/api/takes/{session['take']}"
+    cue = parse(httpx.get(address, headers=token).text, "take.yaml").cues[1]
+    assert cue.source == f"{session['take']}-{cue.at}.camera"
+    path = tmp_path / "kept.camera"
+    path.write_bytes(httpx.get(f"{address}/files", params={"name": cue.source}, headers=token).content)
+    kept = CameraRecord(path, path.name).before(24)
+    assert len(kept) >= 2
+
+    def apart(grey: int) -> float:
+        frames = torch.full((5, 32, 32, 3), grey, dtype=torch.uint8)
+        encoded = tiny_model().generator.codec.encode_stream().encode(frames)[:, :, -1:]
+        return max(float((given.latents[:, :, -1:].float() - encoded).abs().mean()) for given in kept.values())
+
+    assert apart(level) < 0.5 * apart(other)  # float16 is coarse beside what the tiny codec tells of a grey
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp8"])
