@@ -170,12 +170,18 @@ class TakeFootage:
         Copies lie in a folder of the film's name with the ending `.files`. OSError if the disk does not take them.
         """
         names: dict[str, str] = {}
+        copied: set[str] = set()
         for name in sorted({name for cue in take.cues for name in cue.files()}):
             path, folder = self.path(name).resolve(), out.parent.resolve()
             if path.is_relative_to(folder):
                 names[name] = path.relative_to(folder).as_posix()
                 continue
-            copy = folder / f"{out.stem}.files" / path.name
+            own, number = path.name, 1
+            while own in copied:  # a file of another folder has this name
+                number += 1
+                own = f"{path.stem}-{number}{path.suffix}"
+            copied.add(own)
+            copy = folder / f"{out.stem}.files" / own
             make_folder(copy.parent)
             shutil.copyfile(path, copy)
             sync_file(copy)

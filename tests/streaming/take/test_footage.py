@@ -178,6 +178,19 @@ def test_a_file_that_is_missing_or_a_folder_or_outside_is_refused(tmp_path: Path
         CueLine(source="camera").cues(footage(tmp_path))
 
 
+def test_files_of_one_name_in_different_folders_are_all_kept_beside_a_film(tmp_path: Path) -> None:
+    given = {name: f"content of {name}".encode() for name in ("day/sea.png", "night/sea.png", "sea.png")}
+    for name, data in given.items():
+        (tmp_path / "take" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "take" / name).write_bytes(data)
+    (tmp_path / "out").mkdir()
+    cues = "".join(f"  - {{at: {6 * n}, prompt: a, start: {name}}}\n" for n, name in enumerate(given))
+    take = parse(f"length: 18\ncues:\n{cues}", "t.yaml")
+    kept = footage(tmp_path / "take").kept_beside(take, tmp_path / "out" / "film.mp4")
+    names = [cue.files()[0] for cue in kept.cues]
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == list(given.values())
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
