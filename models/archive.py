@@ -7,42 +7,18 @@ are then those of the prompt that holds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.cue import CueError
-
-if TYPE_CHECKING:
-    from models.state import TakeState
+from models.kept_scene import KeptScene
+from models.state import TakeState
 
 EVERY = 8  # chunks, of which one is kept, so that every point of a long scene is near to something kept
 CHUNKS = 3  # at the end of a scene: all that the next chunk would see
 BUDGET = 64 << 20  # bytes of one take's archive
 SAME = 0.9  # cosine of two prompts' vectors from which on they mean the same scene
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Hold chunks of a scene: clean latents [batch, C, n, h, w] in float16 on the CPU, the oldest chunk first."""
-
-    began: int  # first latent of the scene that they are of
-    stop: int  # latent behind the newest of them
-    prompt: str | tuple[str, ...]
-    vector: Tensor  # of the prompt, [batch · text_dim], of length 1
-    chunks: tuple[Tensor, ...]
-
-    @property
-    def latents(self) -> int:
-        """Return how many latents are kept."""
-        return sum(chunk.shape[2] for chunk in self.chunks)
-
-    @property
-    def bytes(self) -> int:
-        """Return the memory that the latents take."""
-        return sum(chunk.nbytes for chunk in self.chunks)
 
 
 def keep_chunk(state: TakeState, number: int) -> None:
@@ -59,7 +35,7 @@ def end_scene(state: TakeState) -> None:
     state.scene = state.index
 
 
-def found(state: TakeState, latent: int) -> Scene:
+def found(state: TakeState, latent: int) -> KeptScene:
     """Return what is kept of the scene that stood at a latent, at its end if it has one; CueError if nothing is."""
     if latent >= state.index:
         raise CueError(f"latent {latent} cannot be recalled: the take has {state.index} latents so far")
@@ -71,7 +47,7 @@ def found(state: TakeState, latent: int) -> Scene:
     return max(of_it, key=lambda s: (len(s.chunks), -abs(s.stop - latent)))
 
 
-def meant(state: TakeState, embeddings: Tensor, window: int) -> Scene | None:
+def meant(state: TakeState, embeddings: Tensor, window: int) -> KeptScene | None:
     """Return the newest earlier scene whose prompt means what these text embeddings [batch, L, D] do; None if none.
 
     The present scene does not count, nor what is still within the window.
@@ -100,12 +76,12 @@ def _keep(state: TakeState, chunks: int) -> None:
             break
         newest.insert(0, chunk)
     kept = tuple(chunk.to("cpu", torch.float16).contiguous().clone() for chunk in newest)
-    scene = Scene(state.scene, state.index, state.prompt, pooled(state.text.embeddings), kept)
+    scene = KeptScene(state.scene, state.index, state.prompt, pooled(state.text.embeddings), kept)
     same = [s for s in state.archive if not (s.began == scene.began and s.stop == scene.stop)]
     state.archive = _within_budget([*same, scene])
 
 
-def _within_budget(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
+def _within_budget(scenes: Iterable[KeptScene]) -> tuple[KeptScene, ...]:
     """Return the scenes within BUDGET bytes: single chunks go first, the oldest before others, the first one never."""
     kept = list(scenes)
     total = sum(s.bytes for s in kept)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models import archive, recache
-from models.archive import Scene
 from models.cue import Cue, CueError, Cut, OnSwitch, Prompt, Recall, Start
+from models.kept_scene import KeptScene
 from models.prompt_memory import PromptMemory
 from models.rollout_config import RolloutConfig
 from models.state import TakeState
 from models.transformer import Transformer
 
 
-def asked(config: RolloutConfig, state: TakeState, cues: Sequence[Cue]) -> Scene | None:
+def asked(config: RolloutConfig, state: TakeState, cues: Sequence[Cue]) -> KeptScene | None:
     """Return the scene that a recall among these cues asks for; CueError if it cannot be brought back."""
     wanted = [cue.latent for cue in cues if isinstance(cue, Recall)]
     if not wanted:
@@ -27,7 +27,7 @@ def asked(config: RolloutConfig, state: TakeState, cues: Sequence[Cue]) -> Scene
     return archive.found(state, wanted[-1])
 
 
-def implied(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> Scene | None:
+def implied(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts: PromptMemory) -> KeptScene | None:
     """Return the scene that a new prompt among these cues means, where `on_switch` is recall; None if there is none."""
     texts = [cue.text for cue in cues if isinstance(cue, Prompt)]
     if recache.on_switch_with(state, cues) is not OnSwitch.RECALL or not texts or config.reference is not None:
@@ -38,7 +38,7 @@ def implied(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompt
 
 
 def bring_back(
-    config: RolloutConfig, transformer: Transformer, state: TakeState, scene: Scene, prompts: PromptMemory | None
+    config: RolloutConfig, transformer: Transformer, state: TakeState, scene: KeptScene, prompts: PromptMemory | None
 ) -> None:
     """Make a scene the past, and recache it; with `prompts` the take goes on under the scene's own prompt.
 

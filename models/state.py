@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.archive import Scene
 from models.cache import RingCache
 from models.codecs.stream import DecodeStream
 from models.cue import LoraScale, OnLora, OnSwitch, SinkOnSwitch
+from models.kept_scene import KeptScene
 from models.source import Following
 from models.transformer import TextState
 
@@ -65,7 +65,7 @@ class TakeFields:
     given_to: int = 0  # the latent behind the newest given ones
     source: Following | None = None  # the film or camera that is followed
     scene: int = 0  # latent at which the present scene began: a prompt, a cut, a start or a recall
-    archive: tuple[Scene, ...] = ()  # what can be recalled, the oldest first
+    archive: tuple[KeptScene, ...] = ()  # what can be recalled, the oldest first
 
     def copied(self) -> TakeFields:
         """Return these fields alone; tensors are shared, lists are not."""
