@@ -227,8 +227,5 @@ class TakeFootage:
 
 def file_hash(path: Path) -> str:
     """Return a hash of a file: 16 hexadecimal digits of BLAKE2b (RFC 7693)."""
-    digest = hashlib.blake2b(digest_size=8)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
