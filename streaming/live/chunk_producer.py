@@ -9,7 +9,7 @@ from pathlib import Path
 from models.checkpoints.assemble import Model
 from models.errors import UserError
 from models.time_grid import frames_before
-from streaming.live.camera_footage import CameraFootage
+from streaming.live.camera_recording import CameraRecording
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
 from streaming.live.device_rollout import DeviceRollout
@@ -22,10 +22,9 @@ from streaming.media.ingest import Camera
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.interruptions import GivenUpError, Interruptions
 from streaming.speech.live_sound import LiveSound
-from streaming.take.camera_record import SUFFIX, record_name
 from streaming.take.footage import TakeFootage
 from streaming.take.history import TakeHistory, new_id
-from streaming.take.picture_cue import CAMERA, NOTHING
+from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import offered_loras
 from streaming.transport.events import Event, LiveEvent, TimelineEvent, WarningEvent
@@ -71,10 +70,9 @@ class ChunkProducer:
         self.record = record_of(model, model.generator.device, offered_loras(take, model))
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
         size = take.width_height(model.entry.size)
-        self._camera = CameraFootage(camera, size) if camera is not None else None
-        self._camera_lost = False
-        self.footage = TakeFootage(model.entry, size, folder, camera=self._camera)
         self._writer = TakeWriter(folder, self.record, tell)
+        self._camera = CameraRecording(camera, size, self._writer, tell)
+        self.footage = TakeFootage(model.entry, size, folder, camera=self._camera.footage)
         self._sound, self._interruptions = sound, interruptions or Interruptions()
         self._waiting = WaitingCues()
         self._landing: list[WaitingCue] = []  # on the chunk that is being drawn
@@ -187,7 +185,7 @@ class ChunkProducer:
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            self._leave_record()
+            self._leave_ended_record()
             self._landing = self._possible(self._waiting.take(self.look_ahead))
             lines = merged(self._landing)
             chunk = await self._draw(lines)
@@ -202,6 +200,13 @@ class ChunkProducer:
             coming = merged(self._waiting.next(self.look_ahead))
             self._grow(*await self._rollout.settle(coming), lines)
             self._landing = []
+
+    def _leave_ended_record(self) -> None:
+        """Have the take follow nothing from the next chunk on if what it follows is a record that has ended."""
+        if any(waiting.line.source for waiting in self._waiting.next(self.look_ahead)):
+            return
+        if self._camera.ends(self._rollout.following):
+            self._waiting.put_back([WaitingCue(CueLine(source=NOTHING), None, self._clock())])
 
     def _possible(self, landing: list[WaitingCue]) -> list[WaitingCue]:
         """Return the cues that can land; of others, as after a rewind behind what they name, a warning is told."""
@@ -294,48 +299,13 @@ class ChunkProducer:
                 self.timings.fused(boundary.disagreement)
         own = self.history.take.cues if boundary.first == 0 else []
         landed = [self.footage.hashed(e).model_copy(update={"landed": boundary.first}) for e in [*own, *lines]]
-        landed = self._recorded(boundary.first, landed)
+        landed = self._camera.recorded(self.history.id, self._rollout.following, boundary.first, landed)
         self.history.landed += landed
         self.history.hashes[boundary.first] = boundary.hash
         self.history.length = boundary.first + boundary.latents
         self._writer.chunk(boundary, landed)
         if landed:
             self._tell(self.timeline())
-
-    # -- the camera -----------------------------------------------------------------------------------------------
-
-    def _recorded(self, first: int, landed: list[CueLine]) -> list[CueLine]:
-        """Record what the chunk at latent `first` was given of the camera; return its cues with the record's name."""
-        following = self._rollout.following
-        if self._camera is None or following is None or following.source != CAMERA or following.newest is None:
-            return landed
-        if self._camera.lost and not self._camera_lost:
-            self._tell(WarningEvent(why="the camera has gone: its last picture is held until one is connected"))
-        self._camera_lost = self._camera.lost
-        name = record_name(self.history.id, following.since)
-        frame = frames_before(first) - frames_before(following.since)
-        if not self._writer.camera(name, frame, following.newest):
-            return landed
-        return [e.model_copy(update={"source": name}) if e.source == CAMERA else e for e in landed]
-
-    def _copy_records(self, left: TakeHistory, at: int) -> None:
-        """Begin records of the camera of the present branch with what those of the take `left` have before `at`."""
-        names: dict[str, str] = {}
-        for cue in self.history.landed:
-            if cue.landed is not None and cue.source == record_name(left.id, cue.landed):
-                names[cue.source] = record_name(self.history.id, cue.landed)
-                frames = frames_before(at) - frames_before(cue.landed)
-                self._writer.copy_camera(cue.source, names[cue.source], frames)
-        self.history.landed = [cue.with_names(names) for cue in self.history.landed]
-
-    def _leave_record(self) -> None:
-        """Have the take follow nothing from the next chunk on if what it follows is the record of a camera."""
-        following = self._rollout.following
-        if following is None or not following.source.endswith(SUFFIX):
-            return
-        if not any(waiting.line.source for waiting in self._waiting.next(self.look_ahead)):
-            self._waiting.put_back([WaitingCue(CueLine(source=NOTHING), None, self._clock())])
-            self._tell(WarningEvent(why="the record of the camera ends here: follow the camera anew"))
 
     # -- the way back ---------------------------------------------------------------------------------------------
 
@@ -345,7 +315,7 @@ class ChunkProducer:
         left, self.history = self.history, self.history.branched(at)
         # before the device is waited for, so that a rewind or an undo that comes meanwhile counts from here
         self._writer.end(left)
-        self._copy_records(left, at)
+        self._camera.copy(left, self.history, at)
         self._writer.begin(self.history)
         self._tell(self.timeline())
         await self._rollout.go_back(at)

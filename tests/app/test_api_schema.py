@@ -77,7 +77,7 @@ def test_errors_have_the_shape_that_the_schema_gives(client: TestClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "media_type"), [("studio.js", "text/javascript"), ("page.css", "text/css"), ("watch.html", "text/html")]
+    ("name", "media_type"), [("studio.js", "text/javascript"), ("base.css", "text/css"), ("watch.html", "text/html")]
 )
 def test_files_of_the_pages_have_the_same_media_type_on_every_machine(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str, media_type: str
