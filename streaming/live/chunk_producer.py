@@ -77,6 +77,7 @@ class ChunkProducer:
         self._waiting = WaitingCues()
         self._landing: list[WaitingCue] = []  # on the chunk that is being drawn
         self._rewind_to: int | None = None  # the boundary to go back to before the next chunk, or 0 for the start
+        self._settling: asyncio.Future[None] | None = None  # of the newest chunk whose frames were queued
         self._wake = asyncio.Event()
         self._held, self._over = False, False
         if sound is not None:
@@ -160,7 +161,9 @@ class ChunkProducer:
         self.wake()
 
     async def close(self) -> None:
-        """Write the take file, and release snapshots and files."""
+        """Write the take file, and release snapshots and files; waits for the boundary of a chunk that may be seen."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
         self._writer.end(self.history)
         await self._writer.close()
         self._rollout.forget()
@@ -196,10 +199,15 @@ class ChunkProducer:
             lines = with_recache(lines, chunk)
             self._queue_frames(chunk, lines)
             begun()
-            # a prompt that waits already will recompute the cache, so the clean pass is left out
-            coming = merged(self._waiting.next(self.look_ahead))
-            self._grow(*await self._rollout.settle(coming), lines)
-            self._landing = []
+            self._settling = asyncio.ensure_future(self._settle(lines))
+            await asyncio.shield(self._settling)
+
+    async def _settle(self, lines: Sequence[CueLine]) -> None:
+        """Bring the chunk whose frames were queued, and on which these cues landed, to its boundary."""
+        # a prompt that waits already will recompute the cache, so the clean pass is left out
+        coming = merged(self._waiting.next(self.look_ahead))
+        self._grow(*await self._rollout.settle(coming), lines)
+        self._landing = []
 
     def _leave_ended_record(self) -> None:
         """Have the take follow nothing from the next chunk on if what it follows is a record that has ended."""

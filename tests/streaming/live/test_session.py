@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from conftest import tiny_model
 from sessions import async_test, model_with_first_chunk, replayed, running, say, until
 
 from models.cue import Cue
+from models.state import TakeState
 from models.time_grid import frames_before, latent_of
 from streaming.live.pacing import LookAhead
 from streaming.live.session_state import SessionState
@@ -190,3 +192,22 @@ async def test_a_first_chunk_of_another_length_keeps_frames_and_latents_together
     assert live.latent == grid.border(live.latent)
     assert shown[live.frame] == (live.frame, frames_before(live.latent), live.latent)
     assert replayed(session.take(), model_with_first_chunk(first_chunk)) == session.history.hashes
+
+
+@async_test
+async def test_a_chunk_whose_frames_were_released_belongs_to_the_take_however_soon_the_session_ends() -> None:
+    model, may_commit = tiny_model(), threading.Event()
+    commit = model.generator.commit
+
+    def held(state: TakeState) -> None:
+        may_commit.wait(30)
+        commit(state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.generator, "commit", held)
+        async with running(model=model) as (session, _):
+            await until(lambda: session.playout.released > 0)
+            assert session.history.length == 0
+            asyncio.get_running_loop().call_later(0.2, may_commit.set)  # while the session is being closed
+        assert session.history.length == 3
+        assert list(session.history.hashes) == [0]
