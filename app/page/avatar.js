@@ -152,7 +152,7 @@ class AvatarPage {
     if (Boolean(session) !== this.joined) this.tabs.show(session ? "talk" : "face");
     this.joined = Boolean(session);
     if (!session) this.toast.hide();
-    this.microphoneButton.disabled = !session;
+    this.#drawMicrophone();
     this.speech.draw();
     if (!session) this.#showState(this.client.outcome ? "ended" : "ready");
     if (session) {
@@ -181,10 +181,16 @@ class AvatarPage {
     if (this.microphone.stream) {
       this.microphone.send().catch((e) => this.microphone.close(messageOf(e), true));
     }
-    this.microphoneButton.disabled = this.client.connection?.transport === "WebSocket";
+    this.#drawMicrophone();
     if (this.microphoneButton.disabled) {
       this.tell("WebRTC does not get through here: the avatar is heard, but no microphone can be used");
     }
+  }
+
+  /** Offer the microphone where it can be sent: a socket carries none. */
+  #drawMicrophone() {
+    const { session, connection } = this.client;
+    this.microphoneButton.disabled = !session || connection?.transport === "WebSocket";
   }
 
   #playAloud() {
