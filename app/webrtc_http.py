@@ -48,11 +48,13 @@ def refused(error: OfferError) -> HTTPException:
     return HTTPException(406 if isinstance(error, NotAnswerableError) else 400, str(error))
 
 
-def options(services: Services) -> Response:
-    """Answer an OPTIONS request to an endpoint: methods, media types and ICE servers."""
-    return Response(
-        status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **ice_links(services.ice.given())}
-    )
+def options(services: Services, *, permitted: bool = True) -> Response:
+    """Answer an OPTIONS request to an endpoint: methods, media types and, if it is `permitted` to connect, ICE servers.
+
+    The servers come with credentials, which work for others as well.
+    """
+    links = ice_links(services.ice.given()) if permitted else {}
+    return Response(status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **links})
 
 
 def resource_options() -> Response:

@@ -57,10 +57,16 @@ async def whip(
 
 
 @router.options("/whip/{session}", status_code=204, response_class=Response)
-async def whip_options(session: str, services: ServicesOf) -> Response:
-    """Tell what the endpoint accepts, and the ICE servers."""
+async def whip_options(
+    session: str,
+    services: ServicesOf,
+    authorization: Annotated[str | None, Header()] = None,
+    x_longtake_key: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Tell what the endpoint accepts, and the ICE servers to a publisher that sends the session's key."""
     services.session(session)
-    return webrtc_http.options(services)
+    key = x_longtake_key or _bearer(authorization) or ""
+    return webrtc_http.options(services, permitted=services.holds_key(session, key))
 
 
 @router.patch(

@@ -76,6 +76,19 @@ async def publish(
     return got
 
 
+def test_ice_credentials_are_only_for_the_holder_of_the_key(tmp_path: Path) -> None:
+    ice = '[{"urls": "turn:127.0.0.1:9"}]'
+    environment = {"LONGTAKE_TOKEN": TOKEN, "LONGTAKE_ICE": ice, "LONGTAKE_TURN_SECRET": "shared"}
+    with serving_tiny_model(tmp_path, environment) as address, session_of(address, TOKEN) as session:
+        whip = f"{address}/whip/{session['id']}"
+        stranger, wrong = httpx.options(whip), httpx.options(whip, headers={"authorization": "Bearer other"})
+        holder = httpx.options(whip, headers={"authorization": f"Bearer {session['key']}"})
+    assert [answer.status_code for answer in (stranger, wrong, holder)] == [204, 204, 204]
+    assert "link" not in stranger.headers
+    assert "link" not in wrong.headers
+    assert "credential=" in holder.headers["link"]
+
+
 def test_a_camera_is_told_in_the_status_while_it_is_connected(server: str, session: dict[str, Any]) -> None:
     async def cameras() -> None:
         key, headers = session["key"], {"authorization": f"Bearer {session['key']}"}
