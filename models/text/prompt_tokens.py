@@ -9,7 +9,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from models.text.emphasis import Emphasis, EmphasisedText
-from models.text.thesaurus.lexicon import FALSE_FRIENDS, Lexicon, Part, chinese_terms, folded, lexicons, near_words
+from models.text.thesaurus.lexicon import (
+    FALSE_FRIENDS,
+    MOST_WORDS,
+    Lexicon,
+    Part,
+    chinese_terms,
+    folded,
+    lexicons,
+    near_words,
+)
 from models.text.thesaurus.wordings import ATTRIBUTE
 
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -97,7 +106,8 @@ def tokens_of(words: Sequence[Word], known: Collection[str]) -> list[Token]:
     tokens: list[Token] = []
     at = 0
     while at < len(keys):
-        end = next((i for i in range(at, len(keys)) if keys[i] == BREAK), len(keys))
+        furthest = min(at + MOST_WORDS, len(keys))  # no phrase is longer, and a prompt may have thousands of words
+        end = next((i for i in range(at, furthest) if keys[i] == BREAK), furthest)
         token, length = _match(keys[at:end] or [BREAK], order, known)
         token.text = token.text or " ".join(dict.fromkeys(word.text for word, _ in shown[at : at + length]))
         token.emphases = tuple(word.emphasis for word, _ in shown[at : at + length])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.pocket.world.scene import UNSAID, WORDING, Scene, random_scene, vocabulary
 from models.text.prompt_reading import PromptError, PromptReading, read_prompt
-from models.text.thesaurus.lexicon import chinese_terms, lexicons
+from models.text.thesaurus.lexicon import MOST_WORDS, Lexicon, chinese_terms, lexicons
 from models.text.thesaurus.wordings import WORDINGS
 from models.text.word_encoder import TEXT_LENGTH, WordText, words_of
 
@@ -218,3 +219,15 @@ def test_no_memory_goes_into_the_spelling_of_a_word_of_thousands_of_letters() ->
 def test_a_prompt_that_shows_nothing_is_refused_with_what_it_says(prompt: str, says: str) -> None:
     with pytest.raises(PromptError, match=says):
         read(prompt)
+
+
+def test_a_long_prompt_is_looked_up_a_few_words_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, longest = list[int](), Lexicon.longest
+
+    def noted(lexicon: Lexicon, words: Sequence[str]) -> tuple[str, int] | None:
+        looked_at.append(len(words))
+        return longest(lexicon, words)
+
+    monkeypatch.setattr(Lexicon, "longest", noted)
+    read("a red ball " + "b c " * 900)
+    assert max(looked_at) == MOST_WORDS  # with all of the rest each time, 4000 characters took seconds
