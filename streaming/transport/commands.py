@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from models.cue import MOST_SCALE, Parameter, Setting, typed_prompt
+from models.cue import MOST_SCALE, Setting, typed_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
 from streaming.speech.speech_queue import MicrophoneUse
@@ -203,8 +203,8 @@ def parse(message: str | bytes) -> Command:
         raise ControlError(f"a message has at most {MESSAGE_LIMIT} bytes")
     try:
         command = COMMANDS.validate_json(message)
-        if isinstance(command, SetCommand):
-            Parameter(command.name, command.value)
+        if isinstance(command, CueCommand):
+            command.cue_line()  # has limits of its own, such as the last latent that a take may have
         return command
     except ValidationError as e:
         first = e.errors(include_input=False, include_url=False)[0]
