@@ -33,7 +33,7 @@ from streaming.media.ingest import Camera
 from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.picture_cue import CAMERA
-from streaming.take.take_file import Take
+from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import offered_loras
 from streaming.take.uploaded_files import UploadedFiles
 from streaming.transport.commands import (
@@ -220,6 +220,7 @@ class Session:
             case RewindCommand(latent=latent):
                 self.producer.rewind(latent)
             case PrepareCommand(text=text):
+                self._texts.require_room()  # before it is read, which takes time
                 self.model.read_prompt(text)
                 self._texts.add(text, command.id)
             case LookAheadCommand(value=value):
@@ -247,8 +248,8 @@ class Session:
 
     def _cue(self, command: CueCommand) -> None:
         if isinstance(command, PromptCommand):
+            self._texts.require_room()  # before it is read, which takes time
             self.model.read_prompt(command.text)  # PromptError if it understands nothing
-            self._texts.require_room()
         if isinstance(command, LoraCommand) and command.name not in (
             offered := offered_loras(self.history.take, self.model)
         ):
@@ -257,9 +258,22 @@ class Session:
         line = command.cue_line()
         if line.source == CAMERA and not self.camera.connected:
             raise ValueError("no camera is connected; connect one, or name a film to follow")
+        self._require_own(line)
         self.producer.land(line, command.id)
         if isinstance(command, PromptCommand):
             self._texts.add(command.text, command.id)
+
+    def _require_own(self, line: CueLine) -> None:
+        """Raise ValueError if a cue names a file that was not uploaded for this session and that its take has not used.
+
+        The folder of takes holds the files of other sessions as well. A name is taken only as the upload gave it, so
+        that a file in use is known by one name and is not deleted under another.
+        """
+        uploaded = {file.name for file in self.files.listed()} if self.files is not None else set()
+        others = [name for name in line.files() if name not in uploaded]
+        used = {name for cue in self.take().cues for name in cue.files()} if others else set()
+        if strange := next((name for name in others if name not in used), None):
+            raise ValueError(f"{strange[:80]}: no such file of this session; name it as the upload answered")
 
     # -- life -----------------------------------------------------------------------------------------------------
 

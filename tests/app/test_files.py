@@ -95,6 +95,23 @@ def test_a_take_uses_an_uploaded_picture_and_film_which_stay_beside_it(
         assert httpx.get(address, params={"name": other}).status_code == 404
 
 
+def test_a_command_names_only_files_of_its_own_session_and_as_the_upload_named_them(tmp_path: Path) -> None:
+    with serving_tiny_model(tmp_path) as server, session_of(server) as mine, session_of(server) as other:
+        name = files(server, mine, "POST", "mine.png", picture()).json()["name"]
+        link = tmp_path / "takes" / "link.png"
+        link.symlink_to(tmp_path / "takes" / name)
+
+        def start(session: dict[str, Any], file: str) -> httpx.Response:
+            url, key = f"{server}/api/sessions/{session['id']}/control", {"x-longtake-key": session["key"]}
+            return httpx.post(url, json={"id": 1, "type": "start", "file": file}, headers=key)
+
+        strange = [(other, name), (mine, f"./{name}"), (mine, name.replace("/", "//")), (mine, link.name)]
+        for session, file in strange:
+            got = start(session, file)
+            assert (got.status_code, "no such file of this session" in got.text) == (400, True), (file, got.text)
+        assert start(mine, name).status_code == 202
+
+
 def hostile(tmp_path: Path) -> list[tuple[int, str, bytes]]:
     """Return what is refused: the status, the label and the bytes."""
     png, jpeg, clip = picture(), picture("JPEG"), mp4(tmp_path)
@@ -155,7 +172,7 @@ def test_files_and_bytes_of_a_session_are_bounded(
     large = files(server, session, "POST", "c", body)
     assert large.status_code == 413
     assert "at most" in large.json()["error"]
-    assert left(data) == [*before, f"{session['take']}.files"]
+    assert left(data) == sorted([*before, f"{session['take']}.files"])
 
 
 def test_only_the_holder_of_the_key_sends_files(server: str, session: dict[str, Any]) -> None:
