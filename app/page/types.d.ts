@@ -42,12 +42,12 @@ export interface CueLine {
   recall?: number | string | null;
   /** Hashes of the files that it names, by name; filled in when it lands. */
   hashes?: Record<string, string>;
-  /** Where it was asked for: a latent, or seconds such as `12s`. */
+  /** Position at which the cue was asked for: a latent, or seconds such as `12s`. */
   at?: number | string;
   prompt?: string | null;
   /** Chunks over which the prompt takes over. */
   blend?: number;
-  /** Whether the take begins a new scene: nothing of the picture before is remembered. */
+  /** Begin a new scene: nothing of the picture before is remembered. */
   cut?: boolean;
   /** New noise from here on. */
   seed?: number | null;
@@ -55,7 +55,7 @@ export interface CueLine {
   set?: Record<string, string>;
   /** Frame of the take after which an avatar was interrupted. */
   hush?: number | null;
-  /** Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept. */
+  /** Make the keys of the visible past anew here, as after a rewind of a model whose keys are not kept. */
   recache?: boolean;
   /** LoRAs with their scales from here on, as `FILE:SCALE`; 0 takes one out, and others keep theirs. */
   lora?: string[];
@@ -79,7 +79,7 @@ export interface PromptCommand {
   text: string;
   /** Chunks over which the new prompt takes over. */
   blend?: number;
-  /** Whether a new scene begins, which shares nothing with the picture before. */
+  /** Begin a new scene, which shares nothing with the picture before. */
   cut?: boolean;
 }
 
@@ -190,7 +190,7 @@ export interface HelloEvent {
   type: "hello";
   /** Identifies the session. */
   session: string;
-  /** Whether this connection may send commands; otherwise it only watches. */
+  /** Permission to send commands; without it this connection only watches. */
   controls: boolean;
   /** Name of the model in the catalog. */
   model: string;
@@ -201,7 +201,7 @@ export interface HelloEvent {
   /** Latents of a take's first chunk. */
   first_chunk: number;
   phase: SessionState;
-  /** Whether the film has sound. */
+  /** Presence of sound in the film. */
   sound: boolean;
   /** LoRAs that the command `lora` may name. */
   loras: string[];

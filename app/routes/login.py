@@ -26,7 +26,7 @@ CredentialsOf = Annotated[Credentials, Depends(credentials_of)]
 
 
 class Login(BaseModel):
-    """Whether this browser has a login, which it can end."""
+    """Tell whether this browser has a login, which it can end."""
 
     logged_in: bool
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
 from models.checkpoints.file_kind import WeightFormat, found
-from models.checkpoints.lora import fitted, merged
-from models.checkpoints.lora_scaling import LoraScaling
 from models.checkpoints.model_parts import parts_of, parts_of_index
 from models.checkpoints.quantised_weights import FLOAT8, dequantised, dtype_name
 from models.checkpoints.safetensors_header import UNREADABLE, read_header
@@ -132,13 +130,6 @@ def _foreign(path: Path) -> str:
     except Exception:  # only a pickle in the zip format can be listed
         return ""
     return f" ({some_of(sorted(names))})" if names else ""
-
-
-def with_lora(
-    tensors: StateDict, lora: StateDict, path: Path, alpha: float | None = None, strength: float = 1.0
-) -> StateDict:
-    """Merge a LoRA's tensors into a model's weights in float32; `alpha` is the default if the file has none."""
-    return merged(tensors, [(fitted(lora, tensors, path, LoraScaling(alpha)), strength)])
 
 
 def as_diffusers(tensors: StateDict, path: Path | None = None) -> StateDict:

@@ -64,12 +64,12 @@ class CueLine(PictureCue):
     """Say what happens at a position of a take: at least one of its fields besides `at`, `blend` and `landed`."""
 
     at: Position = 0
-    """Where it was asked for: a latent, or seconds such as `12s`."""
+    """Position at which the cue was asked for: a latent, or seconds such as `12s`."""
     prompt: Annotated[str, BeforeValidator(_prompt)] | None = None
     blend: Annotated[int, Field(ge=1, le=64)] = 1
     """Chunks over which the prompt takes over."""
     cut: bool = False
-    """Whether the take begins a new scene: nothing of the picture before is remembered."""
+    """Begin a new scene: nothing of the picture before is remembered."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """New noise from here on."""
     set: dict[str, str] = Field(default_factory=dict)
@@ -77,7 +77,7 @@ class CueLine(PictureCue):
     hush: Annotated[int, Field(ge=0)] | None = None
     """Frame of the take after which an avatar was interrupted."""
     recache: bool = False
-    """Whether the keys of the visible past are made anew here, as after a rewind of a model whose keys are not kept."""
+    """Make the keys of the visible past anew here, as after a rewind of a model whose keys are not kept."""
     lora: Annotated[list[Annotated[str, Field(max_length=1000)]], BeforeValidator(_listed), Field(max_length=16)] = (
         Field(default_factory=list)
     )

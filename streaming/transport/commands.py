@@ -45,7 +45,7 @@ class PromptCommand(_Command):
     blend: Annotated[int, Field(ge=1, le=64)] = 1
     """Chunks over which the new prompt takes over."""
     cut: bool = False
-    """Whether a new scene begins, which shares nothing with the picture before."""
+    """Begin a new scene, which shares nothing with the picture before."""
 
     @field_validator("text")
     @classmethod

@@ -33,7 +33,7 @@ class HelloEvent(_Event):
     session: str
     """Identifies the session."""
     controls: bool
-    """Whether this connection may send commands; otherwise it only watches."""
+    """Permission to send commands; without it this connection only watches."""
     model: str
     """Name of the model in the catalog."""
     fps: int
@@ -44,7 +44,7 @@ class HelloEvent(_Event):
     """Latents of a take's first chunk."""
     phase: SessionState
     sound: bool
-    """Whether the film has sound."""
+    """Presence of sound in the film."""
     loras: list[str]
     """LoRAs that the command `lora` may name."""
 

@@ -18,7 +18,7 @@ from models.checkpoints.lora import Lora, fitted, merged
 from models.checkpoints.lora_file import read_lora
 from models.checkpoints.lora_scaling import LoraScaling
 from models.checkpoints.wan_names import diffusers_name, original_name
-from models.checkpoints.weight_files import CheckpointError, as_diffusers, with_lora
+from models.checkpoints.weight_files import CheckpointError, as_diffusers
 
 Tensors = dict[str, Tensor]
 TOLERANCE = 2e-6
@@ -157,15 +157,22 @@ def test_no_alpha_and_an_alpha_of_zero_scale_by_one() -> None:
     base = {"blocks.0.self_attn.q.weight": torch.zeros(24, 24)}
     for more in ({}, {"q.alpha": torch.tensor(0.0)}):
         lora = {AT + k: v for k, v in (PAIR | more).items()}
-        assert torch.equal(with_lora(base, lora, Path("x"))["blocks.0.self_attn.q.weight"], torch.full((24, 24), 4.0))
+        assert torch.equal(
+            merged(base, [(fitted(lora, base, Path("x")), 1.0)])["blocks.0.self_attn.q.weight"],
+            torch.full((24, 24), 4.0),
+        )
 
 
 def test_an_alpha_without_a_rank_of_its_own_counts_by_the_module() -> None:
     base = {"blocks.0.self_attn.q.weight": torch.zeros(24, 24)}
     lora = {AT + k: v for k, v in (PAIR | {"q.alpha": torch.tensor(1.0)}).items()}
-    merged_weight = with_lora(base, lora, Path("x"), alpha=100)["blocks.0.self_attn.q.weight"]
+    merged_weight = merged(base, [(fitted(lora, base, Path("x"), LoraScaling(100)), 1.0)])[
+        "blocks.0.self_attn.q.weight"
+    ]
     assert torch.equal(merged_weight, torch.ones(24, 24))  # 1/4 of the product, which is 4
-    assert torch.equal(with_lora(base, lora, Path("x"), strength=2)["blocks.0.self_attn.q.weight"], 2 * merged_weight)
+    assert torch.equal(
+        merged(base, [(fitted(lora, base, Path("x")), 2.0)])["blocks.0.self_attn.q.weight"], 2 * merged_weight
+    )
 
 
 def test_the_sum_is_rounded_once() -> None:
