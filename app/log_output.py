@@ -6,7 +6,7 @@ import logging
 from enum import StrEnum
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-ROOMS = ("app", "streaming", "models", "exporters", "uvicorn")
+ROOMS = ("app", "streaming", "models", "exporters", "uvicorn", "uvicorn.error")
 
 
 class LogLevel(StrEnum):

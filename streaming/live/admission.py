@@ -7,6 +7,7 @@ fit yet, but each ticket is passed MOST_PASSED times at most: after that the lin
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -279,14 +280,18 @@ class SessionRegistry:
 
     async def run(self) -> None:
         """Tidy once a second until cancelled; then end all sessions."""
+        tidying: asyncio.Future[None] | None = None
         try:
             while True:
                 await self._clock.sleep(1)
+                tidying = asyncio.ensure_future(self.tidy())
                 try:
-                    await self.tidy()
+                    await asyncio.shield(tidying)  # a session that is being closed is closed whole
                 except Exception:  # an error of one session must not end the others
                     log.exception("tidying failed")
         finally:
+            if tidying is not None:
+                await asyncio.gather(tidying, return_exceptions=True)
             for key in list(self.hosted):
                 with contextlib.suppress(Exception):
                     await self.end(key)

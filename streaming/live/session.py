@@ -9,7 +9,6 @@ playout releases one frame after another at the media rate.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
@@ -292,9 +291,7 @@ class Session:
         await self._recorder.close()
         for task in self._tasks:
             task.cancel()
-        for task in list(self._tasks):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.broadcast.close()
         self.playout.vp8.broadcast.close()
         if self.playout.sound is not None:

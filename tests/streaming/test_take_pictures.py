@@ -16,6 +16,7 @@ from sessions import async_test, running, say, until
 
 from models.cue import CueError
 from models.time_grid import frames_before
+from streaming.live.session import Session
 from streaming.render_files import RenderError
 from streaming.render_job import Job
 from streaming.rollout import Rollout
@@ -23,6 +24,7 @@ from streaming.speech.sound_file import SoundFile
 from streaming.take.camera_record import CameraRecorder, RecordError
 from streaming.take.footage import TakeFootage
 from streaming.take.take_file import load, parse
+from streaming.transport.commands import ControlError
 
 SIZE = MODEL.entry.size
 TEXT = """
@@ -55,6 +57,16 @@ def folder(tmp_path: Path) -> Path:
 
 def job(folder: Path, out: Path, text: str = TEXT) -> Job:
     return Job(parse(text, "t.yaml"), MODEL, out, footage=TakeFootage(MODEL.entry, SIZE, folder))
+
+
+def uploaded(session: Session, path: Path) -> str:
+    """Upload a file for a session; return the name by which its commands name it."""
+    assert session.files is not None
+    arriving = session.files.begin()
+    arriving.write(path.read_bytes())
+    name = session.files.keep(arriving, *session.files.checked(arriving, path.name)).name
+    session.files.drop(arriving)
+    return name
 
 
 def hashes(path: Path) -> dict[int, str]:
@@ -155,10 +167,11 @@ async def test_a_live_take_with_a_start_a_source_a_recall_and_a_rewind_renders_t
     folder: Path,
 ) -> None:
     async with running(folder, model=tiny_model()) as (session, _):
+        film_name, picture = (uploaded(session, folder / name) for name in ("a.mp4", "a.png"))
         await until(lambda: session.index >= 6)
-        say(session, 1, type="source", source="a.mp4", strength=0.6, region="0%,0%,50%,100%")
+        say(session, 1, type="source", source=film_name, strength=0.6, region="0%,0%,50%,100%")
         await until(lambda: session.index >= 15)
-        say(session, 2, type="start", file="a.png")
+        say(session, 2, type="start", file=picture)
         await until(lambda: session.index >= 24)
         say(session, 3, type="recall", latent=3)
         await until(lambda: len(session.history.landed) == 4)
@@ -172,7 +185,7 @@ async def test_a_live_take_with_a_start_a_source_a_recall_and_a_rewind_renders_t
         history = session.history
     again = hashes(folder / f"{history.id}.yaml")
     assert again == history.hashes
-    assert [cue.hashes for cue in history.landed if cue.start] == [{"a.png": history.landed[2].hashes["a.png"]}]
+    assert [cue.hashes for cue in history.landed if cue.start] == [{picture: history.landed[2].hashes[picture]}]
 
 
 class Camera:
@@ -210,13 +223,10 @@ def test_a_recorded_camera_gives_the_latents_of_the_take_that_followed_it(tmp_pa
 
 @async_test
 async def test_a_session_refuses_what_it_cannot_follow_and_goes_on(folder: Path) -> None:
-    from streaming.transport.commands import ControlError
-
-    (folder / "x.png").write_text("no picture")
     async with running(folder) as (session, _):
         await until(lambda: session.index >= 3)
         for command, why in (
-            ({"type": "start", "file": "x.png"}, "not a film that can be read but a text"),
+            ({"type": "start", "file": "a.png"}, "no such file of this session"),
             ({"type": "source", "source": "none.mp4"}, "no such file"),
             ({"type": "source", "source": "camera"}, "no camera is connected"),
             ({"type": "source", "strength": 0.5}, "follows nothing"),

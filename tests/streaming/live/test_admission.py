@@ -94,6 +94,22 @@ async def test_tidying_goes_on_after_a_session_that_cannot_be_closed() -> None:
     sessions.device.close()
 
 
+async def test_a_session_that_is_being_closed_when_the_server_stops_is_closed_whole() -> None:
+    closing, other = Over(), Over(over=False)
+    other.viewers = 1
+    closing.may_close.clear()
+    sessions = hosting(closing, other)
+    running = asyncio.create_task(sessions.run())
+    await closing.closing.wait()
+    running.cancel()
+    await turn()
+    closing.may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (closing.closed, other.closed) == (True, True)
+    sessions.device.close()
+
+
 class Busy:
     """Stand in for a running session that takes all of the device's time."""
 
