@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 
-from app.share_links import ShareLink
+from app.share_links import EXPIRED, REVOKED, ShareLink
 
 MOST_OF_SESSION = 50  # viewers
 MOST_OF_SERVER = 200  # viewers of all sessions
 KEPT_FOR_KEYS = 10  # further connections, of a session and of the server, for those that send the session's key
+REPLACED = "this viewer has connected anew"
 RETRY_AFTER = "10"  # seconds: a viewer that vanishes is counted until its connection is found to be dead
 
 
@@ -31,7 +32,7 @@ class Viewing:
     session: str
     link: int | None  # number of the share link
     viewer: str | None
-    leave: Callable[[], None]
+    leave: Callable[[str], None]
     end: asyncio.TimerHandle | None = None
 
 
@@ -45,7 +46,7 @@ class Audience:
     def add(
         self,
         session: str,
-        leave: Callable[[], None],
+        leave: Callable[[str], None],
         *,
         controls: bool = False,
         viewer: str | None = None,
@@ -54,8 +55,9 @@ class Audience:
     ) -> Viewing:
         """Count a connection; AudienceFullError if the link, the session or the server has its most viewers already.
 
-        `leave` is called to end the connection: after `seconds`, when its link is revoked, or when the same `viewer`,
-        a random text of its own choice, connects anew. `controls` says whether it sent the session's key.
+        `leave` is called with a line for a person to end the connection: after `seconds`, when its link is revoked, or
+        when the same `viewer`, a random text of its own choice, connects anew. `controls` says whether it sent the
+        session's key.
         """
         former = [s for s in self._viewings if viewer is not None and (s.session, s.viewer) == (session, viewer)]
         others = self._viewings.difference(former)
@@ -69,11 +71,11 @@ class Audience:
         if len(others) >= MOST_OF_SERVER + more:
             raise AudienceFullError(f"this server has {MOST_OF_SERVER} viewers, the most at a time; try again later")
         for viewing in former:
-            viewing.leave()
+            viewing.leave(REPLACED)
             self.remove(viewing)
         viewing = Viewing(session, link.number if link is not None else None, viewer, leave)
         if seconds is not None:
-            viewing.end = asyncio.get_running_loop().call_later(seconds, leave)
+            viewing.end = asyncio.get_running_loop().call_later(seconds, leave, EXPIRED)
         self._viewings.add(viewing)
         return viewing
 
@@ -88,6 +90,6 @@ class Audience:
         return sum(viewing.link == link.number for viewing in self._viewings)
 
     def dismiss(self, number: int) -> None:
-        """End the connections of the viewers of the link with this number."""
+        """End the connections of the viewers of the link with this number, which was revoked."""
         for viewing in [s for s in self._viewings if s.link == number]:
-            viewing.leave()
+            viewing.leave(REVOKED)

@@ -29,6 +29,7 @@ from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 from streaming.transport.camera import CameraPeer
 from streaming.transport.connection import WebRtcConnection
+from streaming.transport.ice_server import IceServer
 from streaming.transport.ice_servers import IceServers
 from streaming.transport.peers import Peer
 
@@ -145,7 +146,7 @@ class Services:
         """
         peer = Peer(hosted.session, controls, self.ice.own(), near)
         viewing = self.count_viewer(
-            hosted, lambda: self._spawn(peer.close()), controls=controls is not None, link=link, viewer=viewer
+            hosted, lambda _: self._spawn(peer.close()), controls=controls is not None, link=link, viewer=viewer
         )
         resource = self._remember(peer, viewing)
         return resource, await peer.answer(sdp)
@@ -153,7 +154,7 @@ class Services:
     def count_viewer(
         self,
         hosted: HostedSession,
-        leave: Callable[[], None],
+        leave: Callable[[str], None],
         *,
         controls: bool,
         link: ShareLink | None,
@@ -162,6 +163,10 @@ class Services:
         """Count a connection as `Audience.add` does; one by a share link is ended when the link expires."""
         seconds = self.links.seconds_left(link) if link is not None else None
         return self.audience.add(hosted.session.id, leave, controls=controls, viewer=viewer, link=link, seconds=seconds)
+
+    def ice_for(self, link: ShareLink | None) -> list[IceServer]:
+        """Return the ICE servers for a peer; the credentials of one with a share link last no longer than the link."""
+        return self.ice.given(None if link is None else self.links.seconds_left(link))
 
     def watched_as(self, segment: str) -> str:
         """Return the id of the session that a path names by id or by share link, which need not be valid any more."""

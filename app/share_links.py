@@ -23,6 +23,8 @@ from starlette.exceptions import HTTPException
 from app.errors import ConflictError, NotFoundError
 
 MOST_LINKS = 50  # of one session that are valid at a time
+EXPIRED = "this share link has expired; ask for another"
+REVOKED = "this share link was revoked"
 PATTERN = "[A-Za-z0-9_-]{56}"
 _FIELDS = struct.Struct(">16sIIH")  # session, number, expiry in seconds since 1970, viewers
 _SIGNATURE = 16  # bytes of an HMAC-SHA-256
@@ -93,9 +95,9 @@ class ShareLinks:
         """Return the link with this text; NotFoundError for a forged one, GoneError for one that is no longer valid."""
         link = self.signed(text)
         if link.expires <= self._clock():
-            raise GoneError("this share link has expired; ask for another")
+            raise GoneError(EXPIRED)
         if link.number not in self._issued.get(link.session, {}):
-            raise GoneError("this share link was revoked")
+            raise GoneError(REVOKED)
         return link
 
     def revoke(self, session: str, number: int) -> None:

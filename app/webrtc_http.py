@@ -9,6 +9,7 @@ from fastapi import HTTPException, Request, Response
 
 from app.errors import NotFoundError
 from app.services import Services
+from app.share_links import ShareLink
 from streaming.transport.connection import RestartError, WebRtcConnection
 from streaming.transport.ice_server import IceServer
 from streaming.transport.offer import NotAnswerableError, OfferError
@@ -29,7 +30,7 @@ async def sdp_body(request: Request) -> str:
     return (await request.body()).decode("utf-8", "replace")
 
 
-def created(session: str, resource: str, answer: str, services: Services) -> Response:
+def created(session: str, resource: str, answer: str, services: Services, link: ShareLink | None = None) -> Response:
     """Return the answer to an offer, with the address of the connection and what it accepts.
 
     The address is relative to that of the request, so that it stays valid behind a proxy and under a sub-path.
@@ -38,7 +39,7 @@ def created(session: str, resource: str, answer: str, services: Services) -> Res
         "Location": f"{session}/{resource}",
         "ETag": services.peers[resource].etag,
         "Accept-Patch": FRAGMENT,
-        **ice_links(services.ice.given()),
+        **ice_links(services.ice_for(link)),
     }
     return Response(answer, 201, headers, SDP)
 
@@ -48,12 +49,12 @@ def refused(error: OfferError) -> HTTPException:
     return HTTPException(406 if isinstance(error, NotAnswerableError) else 400, str(error))
 
 
-def options(services: Services, *, permitted: bool = True) -> Response:
+def options(services: Services, *, permitted: bool = True, link: ShareLink | None = None) -> Response:
     """Answer an OPTIONS request to an endpoint: methods, media types and, if it is `permitted` to connect, ICE servers.
 
     The servers come with credentials, which work for others as well.
     """
-    links = ice_links(services.ice.given()) if permitted else {}
+    links = ice_links(services.ice_for(link)) if permitted else {}
     return Response(status_code=204, headers={"Allow": ENDPOINT_METHODS, "Accept-Post": SDP, **links})
 
 

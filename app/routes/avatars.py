@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.answer_schemas import body_of, file_of
 from app.dependencies import ControlledAvatar, ServicesOf
 from app.errors import ConflictError, NotFoundError
+from app.request_body import RequestBody
 from models.pocket.world.portrait import tts
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
@@ -31,10 +32,8 @@ class Faces(BaseModel):
     speaks_text: bool  # whether espeak-ng is installed here
 
 
-class Text(BaseModel):
+class Text(RequestBody):
     """A text that an avatar speaks."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: Annotated[str, Field(min_length=1, max_length=2000)]
 

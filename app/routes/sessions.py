@@ -6,13 +6,14 @@ import asyncio
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Request
+from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
 from app.answer_schemas import BUSY, body_of
-from app.dependencies import AddressOf, ControlledSession, ServicesOf, WatchedSession, watched, watched_session
+from app.dependencies import AddressOf, ControlledSession, ServicesOf, WatchedByRequest, WatchedSession, watched
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
+from app.request_body import LookAheadName, RequestBody
 from app.services import Services
 from app.vocabulary import prompt_notes
 from models import catalog
@@ -36,18 +37,16 @@ Viewer = Annotated[str, Field(min_length=16, max_length=64)]
 router = APIRouter()
 
 
-class NewSession(BaseModel):
+class NewSession(RequestBody):
     """The choices with which a session is started."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     model: Annotated[str, Field(max_length=60)] = "pocket"
     face: Annotated[str, Field(max_length=400)] | None = None  # of an avatar: ada, or hair=curly,skin=deep
-    portrait: Base64Bytes | None = None  # or a picture file, base64
+    portrait: Annotated[Base64Bytes, Field(strict=False)] | None = None  # or a picture file, base64
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     size: Annotated[str, Field(max_length=12)] | None = None  # WIDTHxHEIGHT in pixels
-    look_ahead: LookAhead = LookAhead.SMOOTH
+    look_ahead: LookAheadName = LookAhead.SMOOTH
     set: dict[Setting, Annotated[str, Field(max_length=40)]] = Field(default_factory=dict)
     ticket: Annotated[str, Field(max_length=60)] | None = None  # from a 503: keeps the place in line
 
@@ -70,10 +69,8 @@ class SessionStatus(StatusEvent):
     timeline: TimelineEvent
 
 
-class Offer(BaseModel):
+class Offer(RequestBody):
     """A WebRTC offer; with the session's key the peer may control it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     sdp: str
     key: Annotated[str, Field(max_length=100)] | None = None
@@ -120,10 +117,13 @@ async def status(hosted: WatchedSession) -> SessionStatus:
     return SessionStatus.model_validate({**status.wire(), "timeline": timeline.wire()})
 
 
-@router.get("/api/sessions/{session}/ice", dependencies=[Depends(watched_session)], response_model_exclude_none=True)
-async def ice(services: ServicesOf) -> list[IceServer]:
-    """Name the ICE servers, with credentials that are valid for a day: for a viewer, or for connecting once more."""
-    return services.ice.given()
+@router.get("/api/sessions/{session}/ice", response_model_exclude_none=True)
+async def ice(found: WatchedByRequest, services: ServicesOf) -> list[IceServer]:
+    """Name the ICE servers, for a viewer or for connecting once more.
+
+    Their credentials are valid for an hour, and no longer than the share link of the path.
+    """
+    return services.ice_for(found.link)
 
 
 @router.post("/api/sessions/{session}/offer")
@@ -185,7 +185,7 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
         key=hosted.key,
         take=session.history.id,
         seed=session.history.take.seed,
-        ice=services.ice.given(),
+        ice=services.ice_for(None),
         sound=session.playout.sound is not None,
         note="; ".join(notes) or None,
     )

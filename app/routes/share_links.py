@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.audience import MOST_OF_SESSION
 from app.dependencies import ControlledSession, ServicesOf
+from app.request_body import RequestBody
 from app.services import Services
 from app.share_links import ShareLink
 
@@ -17,10 +18,8 @@ MOST_MINUTES = 7 * 24 * 60
 router = APIRouter()
 
 
-class NewLink(BaseModel):
+class NewLink(RequestBody):
     """What a share link permits."""
-
-    model_config = ConfigDict(extra="forbid")
 
     minutes: Annotated[int, Field(ge=1, le=MOST_MINUTES)] = 60
     viewers: Annotated[int, Field(ge=1, le=MOST_OF_SESSION)] = 10

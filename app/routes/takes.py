@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.answer_schemas import BUSY, file_of
 from app.dependencies import KnownTake, ServicesOf
 from app.errors import ConflictError, NotFoundError
 from app.growing_file import film_so_far, wav_so_far
+from app.request_body import LookAheadName, RequestBody
 from app.routes.sessions import StartedSession, started
 from app.services import Services
 from models import catalog
@@ -44,12 +45,10 @@ class TakeSummary(BaseModel):
     recordings: list[int]
 
 
-class Continuation(BaseModel):
+class Continuation(RequestBody):
     """The choices with which a take is continued."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    look_ahead: LookAhead = LookAhead.SMOOTH
+    look_ahead: LookAheadName = LookAhead.SMOOTH
     ticket: Annotated[str, Field(max_length=60)] | None = None  # from a 503: keeps the place in line
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from app import webrtc_http
 from app.answer_schemas import body_of, file_of
-from app.dependencies import AddressOf, ServicesOf, WatchedByRequest, WatchedSession, watched
+from app.dependencies import AddressOf, ServicesOf, WatchedByRequest, watched
 from app.errors import NotFoundError
 from app.page_folder import PAGE
 from app.share_links import GoneError
@@ -54,13 +54,13 @@ async def whep(
         resource, answer = await services.join(found.hosted, sdp, link=found.link, near=near)
     except OfferError as e:
         raise webrtc_http.refused(e) from None
-    return webrtc_http.created(session, resource, answer, services)
+    return webrtc_http.created(session, resource, answer, services, found.link)
 
 
 @router.options("/whep/{session}", status_code=204, response_class=Response)
-async def whep_options(hosted: WatchedSession, services: ServicesOf) -> Response:
+async def whep_options(found: WatchedByRequest, services: ServicesOf) -> Response:
     """Tell what the endpoint accepts, and the ICE servers."""
-    return webrtc_http.options(services)
+    return webrtc_http.options(services, link=found.link)
 
 
 @router.patch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket
@@ -11,10 +10,10 @@ from starlette.exceptions import HTTPException
 
 from app.dependencies import ServicesOf, watched
 from models.errors import UserError
-from streaming.transport.websocket import SocketViewer
+from streaming.transport.websocket import NOT_PERMITTED, SocketViewer, fitting_reason
 
 router = APIRouter()
-REFUSED, TRY_AGAIN = 1008, 1013  # close codes (RFC 6455 and its registry)
+TRY_AGAIN = 1013  # a close code (IANA's registry of RFC 6455)
 
 
 @router.websocket("/api/sessions/{session}/stream")
@@ -25,12 +24,15 @@ async def stream(
     key: str = "",
     viewer: Annotated[str | None, Query(min_length=16, max_length=64)] = None,
 ) -> None:
-    """Send a session as fragmented MP4, and take commands from a viewer that gives the session's key."""
-    serving: asyncio.Task[None] | None = None
+    """Send a session as fragmented MP4, and take commands from a viewer that gives the session's key.
 
-    def leave() -> None:
-        if serving is not None:
-            serving.cancel()
+    The socket is closed with 1008 and the reason if watching is not permitted, or no longer.
+    """
+    dismissed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def leave(why: str) -> None:
+        if not dismissed.done():
+            dismissed.set_result(why)
 
     try:
         if key:
@@ -40,23 +42,20 @@ async def stream(
             hosted, link = found.hosted, found.link
         viewing = services.count_viewer(hosted, leave, controls=bool(key), link=link, viewer=viewer)
     except UserError as e:
-        await _refuse(socket, REFUSED, str(e))
+        await _refuse(socket, NOT_PERMITTED, str(e))
         return
     except HTTPException as e:
-        await _refuse(socket, TRY_AGAIN if e.status_code == 503 else REFUSED, str(e.detail))
+        await _refuse(socket, TRY_AGAIN if e.status_code == 503 else NOT_PERMITTED, str(e.detail))
         return
     try:
         await socket.accept()
         controls = hosted.take_seat() if key else None
-        serving = asyncio.create_task(SocketViewer(socket, hosted.session, controls).run())
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+        await SocketViewer(socket, hosted.session, controls).run(dismissed)
     finally:
-        leave()
         services.audience.remove(viewing)
 
 
 async def _refuse(socket: WebSocket, code: int, reason: str) -> None:
     """Close a socket with a reason that a page can read, which it cannot before the socket is accepted."""
     await socket.accept()
-    await socket.close(code, reason[:120])
+    await socket.close(code, fitting_reason(reason))

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,9 @@ from streaming.transport.ice_server import IceServer, IceUrl
 
 log = logging.getLogger(__name__)
 
-LIFETIME = 24 * 3600  # seconds for which a credential is valid, as the draft recommends
+# seconds for which a credential is valid: one for a peer outlives its session by no more, as nothing can take it back
+LIFETIME = 3600
+OWN_LIFETIME = 24 * 3600  # of a credential that the server uses itself, as the draft recommends
 CHECK_EVERY = 60.0  # seconds
 CHECK_PATIENCE = 3.0  # seconds that a TURN server has to answer a check
 USER = "longtake"
@@ -89,9 +92,12 @@ class IceServers:
         self._servers, self._secret, self._clock = list(servers), secret, clock
         self._faults: dict[IceUrl, str | None] = {}  # of the servers that were checked; None: it answers
 
-    def given(self) -> list[IceServer]:
-        """Return the servers with credentials that are valid for LIFETIME from now, for a peer."""
-        return [s.model_copy(update=self._credentials()) if s.lacks_credentials else s for s in self._servers]
+    def given(self, seconds: float | None = None) -> list[IceServer]:
+        """Return the servers for a peer, with credentials that are valid from now for LIFETIME, or `seconds` if less.
+
+        Credentials that the settings hold are given as they are.
+        """
+        return self._with_credentials(LIFETIME if seconds is None else max(1, min(LIFETIME, math.ceil(seconds))))
 
     def own(self) -> RTCConfiguration:
         """Return the configuration of a connection of this server; without servers it has host candidates only.
@@ -132,9 +138,12 @@ class IceServers:
     def _answers(self, url: IceUrl) -> bool:
         return url in self._faults and self._faults[url] is None
 
-    def _credentials(self) -> dict[str, str]:
+    def _with_credentials(self, life: int) -> list[IceServer]:
+        return [s.model_copy(update=self._credentials(life)) if s.lacks_credentials else s for s in self._servers]
+
+    def _credentials(self, life: int) -> dict[str, str]:
         """Return a user name, which begins with its end in Unix time, and its signature."""
-        username = f"{int(self._clock()) + LIFETIME}:{USER}"
+        username = f"{int(self._clock()) + life}:{USER}"
         digest = hmac.digest((self._secret or "").encode(), username.encode(), hashlib.sha1)
         return {"username": username, "credential": base64.b64encode(digest).decode()}
 
@@ -149,7 +158,7 @@ class IceServers:
 
     def _usable(self) -> Iterator[tuple[IceServer, IceUrl]]:
         """Give each URL that aiortc can parse, which takes no IPv6 address, with its server."""
-        for server in self.given():
+        for server in self._with_credentials(OWN_LIFETIME):
             for address in server.addresses:
                 url = IceUrl.read(address)
                 if url is not None and not url.host.startswith("["):

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -18,6 +19,8 @@ from streaming.transport.events import CodecEvent
 log = logging.getLogger(__name__)
 
 FAREWELL_SECONDS = 0.5  # for the message that the session has ended
+NORMAL, NOT_PERMITTED = 1000, 1008  # close codes (RFC 6455, section 7.4.1)
+LONGEST_REASON = 123  # bytes of the reason beside a close code (RFC 6455, section 5.5)
 MOST_MESSAGES = 256  # that may wait to be sent; later ones are dropped, as their numbers show
 
 
@@ -35,17 +38,24 @@ class SocketViewer:
         )
         self._sending = asyncio.Lock()  # codec, initialisation and first fragment are sent without a message between
 
-    async def run(self) -> None:
-        """Serve until the session is over or the viewer has left, then close the socket."""
+    async def run(self, dismissed: asyncio.Future[str]) -> None:
+        """Serve until the session is over or the viewer has left, then close the socket.
+
+        With the result of `dismissed`, a line for a person, the socket is closed because watching is not permitted any
+        more.
+        """
         work = [self._send_film(), self._send_messages(), self._channel.tell_status(), self._receive()]
-        code, reason = 1000, ""
+        code, reason = NORMAL, ""
         if self._session.playout.sound is not None:
             work.append(self._collect_sound())
         tasks = [asyncio.create_task(w) for w in work]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [*tasks, dismissed]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if dismissed.done():
+                code, reason = NOT_PERMITTED, fitting_reason(dismissed.result())
             if self._channel.flooded.is_set():
-                code, reason = 1008, "too many messages"
+                code, reason = NOT_PERMITTED, "too many messages"
             if self._session.over or self._channel.flooded.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._messages.join(), FAREWELL_SECONDS)
@@ -102,3 +112,8 @@ class SocketViewer:
     async def _receive(self) -> None:
         while not self._channel.flooded.is_set():
             self._channel.receive(await self._socket.receive_text())
+
+
+def fitting_reason(text: str) -> str:
+    """Return the beginning of a text that fits into a close frame, without half a character at its end."""
+    return text.encode()[:LONGEST_REASON].decode(errors="ignore")

@@ -57,7 +57,7 @@ async def test_sound_does_not_pile_up_while_a_socket_takes_no_film() -> None:
     assert session.playout.sound is not None
     socket, encoder = SlowSocket(), LiveEncoder(32, 32, 25, 300_000)
     slow: Any = socket
-    viewing = asyncio.create_task(SocketViewer(slow, session, None).run())
+    viewing = asyncio.create_task(SocketViewer(slow, session, None).run(asyncio.Future()))
     await until(lambda: session.broadcast.keyframe_wanted)
 
     async def plays(frames: range, *, key: int) -> None:
@@ -87,7 +87,7 @@ async def test_a_viewer_is_told_that_the_session_has_ended_before_its_socket_clo
     socket = SlowSocket(mute=True)
     slow: Any = socket
     async with running() as (session, _):
-        viewing = asyncio.create_task(SocketViewer(slow, session, None).run())
+        viewing = asyncio.create_task(SocketViewer(slow, session, None).run(asyncio.Future()))
         await until(lambda: session.playout.released > 0)
     await turn()
     socket.may_send.set()
@@ -108,7 +108,7 @@ async def test_a_flood_of_messages_ends_with_one_line_and_a_closed_socket() -> N
     socket = Flooding(mute=True)
     slow: Any = socket
     async with running() as (session, _):
-        viewing = asyncio.create_task(SocketViewer(slow, session, None).run())
+        viewing = asyncio.create_task(SocketViewer(slow, session, None).run(asyncio.Future()))
         await until(lambda: socket.received > MOST_OF_WATCHER[1])
         socket.may_send.set()
         await viewing
@@ -116,3 +116,17 @@ async def test_a_flood_of_messages_ends_with_one_line_and_a_closed_socket() -> N
     assert socket.closed == (1008, "too many messages")
     assert socket.texts[-1]["why"] == "too many messages; the connection is closed"
     assert socket.received < 3 * MOST_OF_WATCHER[1]
+
+
+async def test_a_viewer_that_may_not_watch_any_more_is_told_why_in_the_code_and_the_reason() -> None:
+    socket, dismissed = SlowSocket(), asyncio.Future[str]()
+    slow: Any = socket
+    async with running() as (session, _):
+        viewing = asyncio.create_task(SocketViewer(slow, session, None).run(dismissed))
+        await until(lambda: socket.waiting)
+        dismissed.set_result("this share link was revoked by é" + "é" * 100)
+        await viewing
+        assert not session.over
+    code, reason = socket.closed
+    assert (code, reason.rstrip("é")) == (1008, "this share link was revoked by ")
+    assert 120 < len(reason.encode()) <= 123
