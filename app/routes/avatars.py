@@ -19,7 +19,9 @@ from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar
+from streaming.speech.fullband import RATE, Samples
 from streaming.speech.speech_queue import MOST_SECONDS
+from streaming.speech.spoken_text import spoken
 
 router = APIRouter()
 
@@ -86,7 +88,7 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     epoch = avatar.epoch
     async with services.speech_order.of(avatar):
         async with services.speech_order.decoding:
-            sound = await asyncio.to_thread(tts.speak, said.text, tts.Speaker())
+            sound = await asyncio.to_thread(spoken, said.text, tts.Speaker())
         return _say(avatar, sound, epoch)
 
 
@@ -97,9 +99,9 @@ async def interrupt(avatar: ControlledAvatar) -> Silenced:
     return Silenced(epoch=avatar.epoch)
 
 
-def _say(avatar: Avatar, sound: audio_file.Sound, epoch: int, notes: Sequence[str] = ()) -> Spoken:
+def _say(avatar: Avatar, sound: Samples, epoch: int, notes: Sequence[str] = ()) -> Spoken:
     """Give the avatar a sound that was requested in `epoch`; ConflictError if it was interrupted since."""
     if avatar.epoch != epoch:
         raise ConflictError("the avatar was interrupted before this sound was read")
     avatar.say(sound)
-    return Spoken(seconds=round(len(sound) / audio_file.RATE, 2), notes=list(notes))
+    return Spoken(seconds=round(len(sound) / RATE, 2), notes=list(notes))

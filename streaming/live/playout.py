@@ -24,7 +24,7 @@ from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
 from streaming.media.vp8 import Vp8Stream
 from streaming.rollout import Chunk
-from streaming.speech.soundtrack import Samples
+from streaming.speech.fullband import Samples
 
 LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
 
@@ -38,7 +38,7 @@ class Shown:
     cut: bool = False  # whether it is the first frame after a cut, which is encoded as a keyframe
     answers: tuple[int, ...] = ()  # numbers of the commands whose cues this frame is the first to show
     frame: int = 0  # its number in the take
-    sound: Samples = field(default_factory=lambda: SILENCE)  # [640] int16 at 16 kHz, where the film has sound
+    sound: Samples = field(default_factory=lambda: SILENCE)  # [1920] int16 at 48 kHz, where the film has sound
 
 
 def frames_of(chunk: Chunk, *, cut: bool, answers: tuple[int, ...]) -> list[Shown]:

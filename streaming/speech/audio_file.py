@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.driving_signal import LEVEL, RATE
+from streaming.speech import fullband
 from streaming.speech.channel_resampler import Channels
+from streaming.speech.fullband import Samples, quantised
 from streaming.speech.sound_file import MOST_SECONDS, SoundFile, SpeechError
 from streaming.speech.voice_mix import ChannelMeter, ConstantRemover, plain_mix
 
@@ -80,10 +82,10 @@ class Voice:
     name: str  # 16 hexadecimal digits that differ where the mouth hears something else
     notes: tuple[str, ...]  # what a person should know of the file
 
-    def pieces(self) -> Iterator[Sound]:
-        """Yield the voice at the level of speech, in order, never empty; SpeechError as from `read`."""
-        remover = ConstantRemover() if self.constant else None
-        for block in self.file.blocks(RATE):
+    def pieces(self, rate: int = RATE) -> Iterator[Sound]:
+        """Yield the voice at the level of speech and `rate`, in order, never empty; SpeechError as from `read`."""
+        remover = ConstantRemover(rate) if self.constant else None
+        for block in self.file.blocks(rate):
             yield from self._levelled(block if remover is None else remover.add(block))
         if remover is not None:
             yield from self._levelled(remover.rest())
@@ -123,7 +125,7 @@ def voice_in(source: Path | BinaryIO, most_seconds: float = MOST_SECONDS) -> Voi
     return Voice(file, meter.samples, levelling.gain, mix, meter.constant, digest.hexdigest(), named)
 
 
-def whole(source: Path | BinaryIO, most_seconds: float) -> tuple[Sound, tuple[str, ...]]:
-    """Return the voice in a sound file [samples], at the level of speech, and notes; SpeechError as `voice_in`."""
+def whole(source: Path | BinaryIO, most_seconds: float) -> tuple[Samples, tuple[str, ...]]:
+    """Return the voice in a sound file at 48 kHz and the level of speech, and notes; SpeechError as `voice_in`."""
     voice = voice_in(source, most_seconds)
-    return np.concatenate(list(voice.pieces())), voice.notes
+    return np.concatenate([quantised(piece) for piece in voice.pieces(fullband.RATE)]), voice.notes

@@ -10,17 +10,16 @@ from typing import Protocol
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
-from models.driving_signal import RATE
 from models.judge.face_reader import FaceReader
 from streaming.live.clock import Clock
 from streaming.live.playout import Playout, Shown
 from streaming.live.session_state import AvatarState
-from streaming.speech.audio_file import Sound
+from streaming.speech.fullband import RATE, Samples
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.live_meters import LiveMeters
 from streaming.speech.live_sound import LiveSound
-from streaming.speech.soundtrack import Samples
 from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
+from streaming.speech.utterance import Utterance
 from streaming.transport.events import AvatarEvent, Event, InterruptedEvent, StatusEvent
 
 GONE = 12  # frames (480 ms) without any samples from the microphone, after which it counts as disconnected
@@ -86,13 +85,13 @@ class Avatar:
         }
         return status.model_copy(update=facts)
 
-    def say(self, sound: Sound) -> None:
-        """Speak a 16 kHz sound ([samples], −1…1) after those that wait; SpeechQueueError if too much would wait."""
-        self.queue.say(sound)
+    def say(self, voice: Samples) -> None:
+        """Speak a sound after those that wait; SpeechQueueError if too much would wait."""
+        self.queue.say(voice, Utterance())
         self._settle()
 
     def hear(self, sound: Samples) -> None:
-        """Take samples ([samples] int16, 16 kHz) from the microphone of the viewer who controls the session.
+        """Take samples ([samples] int16, 48 kHz) from the microphone of the viewer who controls the session.
 
         Speech interrupts a speaking avatar, even if the speech began first. The voice of a puppet interrupts only a
         sound that was handed over whole.

@@ -15,10 +15,10 @@ from models.driving_signal import FRAME, RATE, heard_before
 from models.pocket.world.portrait.tts import Speaker, speak
 from streaming.render_files import RenderError
 from streaming.render_job import Job
-from streaming.speech import audio_file
 from streaming.speech.audio_file import Voice
 from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.speech.portrait_file import portrait_of
+from streaming.speech.soundtrack import driving_sound
 from streaming.take.journal import IntentLine
 from streaming.take.take_file import CueLine, Take
 
@@ -92,7 +92,7 @@ def job_of_take(
         model,
         silent,
         scale=scale,
-        drive=lambda: PortraitDrive(model, reference, audio_file.read(sound)),
+        drive=lambda: PortraitDrive(model, reference, driving_sound(sound)),
         heard=hashlib.blake2b(sound.read_bytes(), digest_size=8).hexdigest(),
         portrait=_named(reference),
         intent=intent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.time_grid import TimeGrid, latent_of
-from streaming.speech.soundtrack import Samples
+from streaming.speech.fullband import Samples
 
 BARELY = 2  # frames left of a chunk that are too few to draw it anew
 

@@ -17,7 +17,8 @@ from models.driving_signal import FPS, FRAME
 from models.judge.face_reader import FaceReader
 from models.judge.lip_sync import envelope, sync
 from streaming.media.h264 import Picture
-from streaming.speech.soundtrack import Samples, as_sound
+from streaming.speech.fullband import DrivingSamples, Samples
+from streaming.speech.soundtrack import as_sound
 from streaming.transport.events import MetersEvent
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,11 @@ class LiveMeters:
         self._who = np.zeros(0, np.float32)
         self._unread: deque[tuple[Picture, Samples]] = deque(maxlen=WINDOW)
         self._mouth: deque[float] = deque(maxlen=WINDOW)
-        self._sound: deque[Samples] = deque(maxlen=WINDOW)
+        self._sound: deque[Samples] = deque(maxlen=WINDOW)  # as it drives the mouth
+        self._driving = DrivingSamples()
 
     def add(self, picture: Picture, sound: Samples) -> None:
-        """Add a frame that was shown, [H, W, 3] RGB uint8, with its sound, [640] int16."""
+        """Add a frame that was shown, [H, W, 3] RGB uint8, with its sound, [1920] int16."""
         self._unread.append((picture, sound))
 
     async def run(self, tell: Callable[[MetersEvent], None], watched: Callable[[], bool]) -> None:
@@ -67,7 +69,7 @@ class LiveMeters:
             self._who = self._reader.identity(self._portrait)[0]
         identity = self._reader.identity(frames[-5:]) @ self._who
         self._mouth.extend(self._reader.pose(frames)["mouth"])
-        self._sound.extend(sound for _, sound in new)
+        self._sound.extend(self._driving.add(sound) for _, sound in new)
         mouth = np.array(self._mouth)
         sound = as_sound(np.concatenate(self._sound))
         found = MetersEvent(identity=round(float(identity.mean()), 3), sync=None, lag_ms=None)

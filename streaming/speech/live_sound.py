@@ -20,12 +20,12 @@ import numpy as np
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
-from models.driving_signal import FRAME
 from streaming.live.clock import Clock
 from streaming.live.playout import Shown
 from streaming.media.opus import SILENCE
+from streaming.speech.fullband import FRAME, REACH, TIMES, Samples, driving_samples
 from streaming.speech.portrait_drive import PortraitDrive
-from streaming.speech.soundtrack import Samples, Soundtrack
+from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
 
 PATIENCE = 0.25  # seconds for which a chunk waits for the next samples of a microphone
@@ -62,8 +62,9 @@ class LiveSound:
 
     def give(self, first: int) -> Samples:
         """Hand the chunk at latent `first` the samples that it needs beyond those given before, and return them."""
-        sound = self._queue.next(self._missing(first))
-        self._drive.hear(sound)
+        sound = self._queue.next(self._missing(first)).samples
+        at = self._track.length
+        self._drive.hear(driving_samples(sound, self._track.between(at - REACH, at)))
         return sound
 
     def keep(self, sound: Samples) -> None:
@@ -76,14 +77,14 @@ class LiveSound:
 
     def silence(self, frame: int, at: int) -> None:
         """Take back the sound after frame `frame` of the take, except what chunks before latent `at` have heard."""
-        silent = max(FRAME * frame, self._drive.heard(at)) if at else 0
-        self._drive.hush(silent)
+        silent = max(FRAME * frame, TIMES * self._drive.heard(at)) if at else 0
+        self._drive.hush(silent // TIMES)
         self._track.hush(silent)
         self._mute_before = silent // FRAME
 
     def was_heard(self, frame: int, at: int) -> bool:
         """Return whether the chunks before latent `at` have heard sound that begins after frame `frame`."""
-        return FRAME * frame < self._drive.heard(at)
+        return FRAME * frame < TIMES * self._drive.heard(at)
 
     def with_frames(self, frames: list[Shown]) -> list[Shown]:
         """Return consecutive frames of the take, each with its sound."""
@@ -98,4 +99,4 @@ class LiveSound:
         self._track.close()
 
     def _missing(self, first: int) -> int:
-        return self._drive.needs(first) - self._track.length
+        return TIMES * self._drive.needs(first) - self._track.length

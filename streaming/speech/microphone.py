@@ -1,4 +1,4 @@
-"""Receive a microphone over WebRTC, and convert its sound to 16 kHz mono."""
+"""Receive a microphone over WebRTC, and convert its sound to 48 kHz mono."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from models.driving_signal import RATE
-from streaming.speech.soundtrack import Samples
+from streaming.speech.fullband import RATE, Samples
 
 
 async def listen(track: MediaStreamTrack, hear: Callable[[Samples], None]) -> None:
-    """Call `hear` with each piece ([samples] int16, 16 kHz mono) until the track ends; a muted track may send none."""
+    """Call `hear` with each piece ([samples] int16, 48 kHz mono) until the track ends; a muted track may send none."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     while True:
         try:

@@ -14,7 +14,8 @@ from models.cue import Cue, Hush, Reference
 from models.driving_signal import FRAME, DrivingSignal, heard_before
 from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.speech.audio_file import Sound
-from streaming.speech.soundtrack import Samples, as_sound
+from streaming.speech.fullband import Samples
+from streaming.speech.soundtrack import as_sound
 
 KEPT_CHUNKS = 3  # chunks of the past whose sound is kept; an interruption goes back two at most
 
@@ -58,7 +59,7 @@ class PortraitDrive:
         return heard_before(first + self._config.latents_drawn(first))
 
     def hear(self, sound: Samples) -> None:
-        """Append samples [samples] int16."""
+        """Append samples [samples] int16 at 16 kHz."""
         self._signal.hear(as_sound(sound))
 
     def hush(self, at: int) -> None:

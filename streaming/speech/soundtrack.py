@@ -1,26 +1,25 @@
-"""Keep the samples that drove an avatar from the start of its take, for its frames and in a WAV file.
+"""Keep what an avatar said from the start of its take, for its frames and in a WAV file.
 
-The file (16 kHz mono, 16 bit) holds exactly the samples that drove the take, so a render gives the same latents.
+The file (48 kHz mono, 16 bit) is what listeners hear, and the samples that drive the take follow from it exactly, so a
+render of it gives the same latents. Earlier takes have files of 16 kHz, whose samples drive the take themselves.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.checkpoints.synced_files import open_no_link
-from models.driving_signal import FRAME, RATE
-from streaming.speech.audio_file import Sound
-
-Samples = NDArray[np.int16]  # 16 kHz mono [samples]
+from streaming.speech.audio_file import Sound, read
+from streaming.speech.fullband import FRAME, RATE, DrivingSamples, Samples
 
 KEPT = 10 * RATE  # samples in memory; far fewer wait to be played
 HEADER = 44  # bytes
-UNKNOWN = 0xFFFFFFFF  # size in a header from 4 GiB (37 hours) on, where readers read to the end of the file
+UNKNOWN = 0xFFFFFFFF  # size in a header from 4 GiB (12 hours) on, where readers read to the end of the file
 
 
 class Soundtrack:
@@ -46,13 +45,17 @@ class Soundtrack:
         self.length -= back
 
     def frames(self, first: int, n: int) -> Samples:
-        """Return the samples of n frames from frame `first` on, [n, 640] int16; zeros where none are kept."""
-        out = np.zeros(n * FRAME, np.int16)
-        begin, held = first * FRAME, self.length - len(self._newest)
-        low, high = max(begin, held), min(begin + len(out), self.length)
+        """Return the samples of n frames from frame `first` on, [n, 1920] int16; zeros where none are kept."""
+        return self.between(first * FRAME, (first + n) * FRAME).reshape(n, FRAME)
+
+    def between(self, begin: int, end: int) -> Samples:
+        """Return the samples from `begin` to `end`; zeros before the take's start and where none are kept."""
+        out = np.zeros(end - begin, np.int16)
+        held = self.length - len(self._newest)
+        low, high = max(begin, held), min(end, self.length)
         if low < high:
             out[low - begin : high - begin] = self._newest[low - held : high - held]
-        return out.reshape(n, FRAME)
+        return out
 
     def close(self) -> None:
         """Close the file."""
@@ -73,7 +76,7 @@ class Soundtrack:
 
 
 def header(samples: int) -> bytes:
-    """Return the RIFF WAVE header [HEADER bytes] of a file of `samples` samples: PCM, 16 kHz mono, 16 bit."""
+    """Return the RIFF WAVE header [HEADER bytes] of a file of `samples` samples: PCM, 48 kHz mono, 16 bit."""
     size, form = 2 * samples, struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff, data = (struct.pack("<I", min(n, UNKNOWN)) for n in (36 + size, size))
     return b"RIFF" + riff + b"WAVEfmt " + form + b"data" + data
@@ -85,9 +88,18 @@ def whole_bytes(head: bytes, size: int) -> int:
     return size if len(head) < HEADER or data == UNKNOWN else HEADER + data
 
 
-def quantised(sound: Sound) -> Samples:
-    """Convert samples of −1…1 to 16 bit."""
-    return np.clip(np.round(32768 * sound), -32768, 32767).astype(np.int16)
+def driving_sound(path: Path) -> Iterator[Sound]:
+    """Yield the 16 kHz sound that drives a take, from the file of what its avatar said; SpeechError as from `read`."""
+    with path.open("rb") as file:
+        head = file.read(HEADER)
+        if int.from_bytes(head[24:28], "little") == RATE:
+            left = whole_bytes(head, path.stat().st_size) - HEADER
+            derived = DrivingSamples()
+            while piece := file.read(min(left, 2 * RATE)):
+                left -= len(piece)
+                yield as_sound(derived.add(np.frombuffer(piece[: len(piece) // 2 * 2], "<i2").astype(np.int16)))
+            return
+    yield from read(path)
 
 
 def as_sound(samples: Samples) -> Sound:

@@ -1,26 +1,32 @@
-"""Queue what an avatar will say: whole sounds one after another, and the sound of a microphone as it arrives."""
+"""Queue what an avatar will say: utterances that arrived whole, as a stream or from a microphone, one after another."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from models.driving_signal import RATE
-from models.errors import UserError
-from streaming.speech.audio_file import Levelling, Sound
-from streaming.speech.soundtrack import Samples, as_sound, quantised
+from models import driving_signal
+from models.errors import ErrorKind, UserError
+from streaming.speech.audio_file import Levelling
+from streaming.speech.fullband import RATE, TIMES, DrivingSamples, Samples, quantised
+from streaming.speech.soundtrack import as_sound
+from streaming.speech.utterance import Utterance
 from streaming.speech.vad import BLOCK, VoiceActivityDetector
 
 MOST_SECONDS = 600  # seconds of sound that may wait to be spoken
+MOST_UTTERANCES = 1000  # that may wait
 BEFORE_ONSET = RATE // 5  # samples spoken from before the gate opened, because a soft start does not open it
 LIVE_BACKLOG = 2 * RATE  # samples of a microphone that may wait; the oldest are dropped
-SURE_AFTER = RATE  # samples of speech after which its loudness is known
+SURE_AFTER = driving_signal.RATE  # samples of speech at 16 kHz after which its loudness is known
 
 
 class SpeechQueueError(UserError):
     """Report, in one line for a person, a sound that cannot be spoken."""
+
+    kind = ErrorKind.CONFLICT
 
 
 class MicrophoneUse(StrEnum):
@@ -30,91 +36,129 @@ class MicrophoneUse(StrEnum):
     LISTEN = "listen"  # speech into the microphone interrupts the avatar
 
 
+@dataclass(frozen=True)
+class Given:
+    """Hold samples that a chunk is given, and which of them belong to utterances."""
+
+    samples: Samples
+    parts: tuple[tuple[int, int, Utterance], ...] = ()  # first sample, number of samples, utterance; in order
+
+
 class SpeechQueue:
-    """Queue samples without a clock; `next` returns as many as a chunk needs, and silence where none wait."""
+    """Queue samples at 48 kHz without a clock; `next` returns as many as a chunk needs, and silence where none wait."""
 
     def __init__(self) -> None:
         self.use = MicrophoneUse.LISTEN
         self.detector = VoiceActivityDetector()
-        self._sounds: deque[Samples] = deque()
+        self._utterances: deque[Utterance] = deque()
         self._rest = np.zeros(0, np.int16)  # samples of the microphone that are not yet a block
-        self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // BLOCK)
+        self._driving = DrivingSamples()
+        self._before: deque[Samples] = deque(maxlen=BEFORE_ONSET // (TIMES * BLOCK))
         self._live = np.zeros(0, np.int16)
-        self._flows = False  # whether a live voice is being spoken, so that its next samples follow without a gap
+        self._flows = False  # whether a sound that still arrives is being spoken, so that it must go on without a gap
         self._levelling = Levelling()
 
     @property
     def waiting(self) -> int:
         """Return the number of samples that wait to be spoken."""
-        return sum(map(len, self._sounds)) + len(self._live)
+        return sum(u.waiting for u in self._utterances) + len(self._live)
 
-    def say(self, sound: Sound) -> None:
-        """Queue a whole sound ([samples] float32, −1…1); SpeechQueueError if more than MOST_SECONDS would wait."""
-        if self.waiting + len(sound) > MOST_SECONDS * RATE:
+    @property
+    def reads(self) -> bool:
+        """Return whether an utterance is being spoken or waits."""
+        return bool(self._utterances)
+
+    def say(self, voice: Samples, utterance: Utterance) -> None:
+        """Queue an utterance that has arrived whole; SpeechQueueError if more than MOST_SECONDS would wait."""
+        if self.waiting + len(voice) > MOST_SECONDS * RATE:
             raise SpeechQueueError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
-        self._sounds.append(quantised(sound))
+        self.begin(utterance)
+        utterance.add(voice)
+        utterance.open = False
+
+    def begin(self, utterance: Utterance) -> None:
+        """Queue an utterance whose samples follow; SpeechQueueError if too many wait."""
+        if len(self._utterances) >= MOST_UTTERANCES:
+            raise SpeechQueueError(f"no more than {MOST_UTTERANCES} utterances may wait to be spoken")
+        self._utterances.append(utterance)
+
+    def clear(self, *, live: bool = True) -> None:
+        """Drop the utterances; with `live` also what the microphone gave."""
+        for utterance in self._utterances:
+            utterance.end()
+        self._utterances.clear()
+        self._flows = False
+        if live:
+            self._live = np.zeros(0, np.int16)
 
     def hear(self, sound: Samples, *, echo: bool) -> bool:
         """Take the next samples of the microphone, and return whether speech began; `echo`: the avatar speaks."""
         self._rest = np.concatenate([self._rest, sound])
-        began = False
-        while len(self._rest) >= BLOCK:
-            block, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]
+        began, size = False, TIMES * BLOCK
+        while len(self._rest) >= size:
+            block, self._rest = self._rest[:size], self._rest[size:]
+            driving = self._driving.add(block)
             self._before.append(block)
             was_open = self.detector.open
-            onset = self.detector.hear(block, echo=echo)
+            onset = self.detector.hear(driving, echo=echo)
             began |= onset
             if was_open and not self.detector.open:
                 self._before.clear()  # those blocks are queued already
             if self.detector.open and self.use is MicrophoneUse.PUPPET:
                 new = np.concatenate(self._before) if onset else block
-                self._live = np.concatenate([self._live, self._levelled(new)])[-LIVE_BACKLOG:]
+                self._live = np.concatenate([self._live, self._levelled(new, driving)])[-LIVE_BACKLOG:]
         return began
-
-    def awaits(self, n: int) -> bool:
-        """Return whether the microphone is about to give the rest of the next n samples."""
-        return self._flows and self.detector.open and not self._sounds and len(self._live) < n
-
-    def next(self, n: int) -> Samples:
-        """Remove and return the next n samples.
-
-        When a live voice begins, its samples are placed at the end of the n samples with silence before them, so that
-        the following samples have arrived when the next chunk is drawn, and the delay is as short as possible.
-        """
-        parts: list[Samples] = []
-        missing = n
-        while missing and self._sounds:
-            sound = self._sounds.popleft()
-            parts.append(sound[:missing])
-            missing -= len(parts[-1])
-            if len(sound) > len(parts[-1]):
-                self._sounds.appendleft(sound[len(parts[-1]) :])
-        live, self._live = self._live[:missing], self._live[missing:]
-        silence = np.zeros(missing - len(live), np.int16)
-        late = self.detector.open and not self._flows
-        parts += [silence, live] if late else [live, silence]
-        self._flows = len(live) > 0 and (late or not len(silence))
-        return np.concatenate(parts)
 
     def hang_up(self) -> None:
         """Reset the detector of a microphone that has disconnected."""
         self.detector, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
         self._before.clear()
 
-    @property
-    def reads(self) -> bool:
-        """Return whether a sound that was handed over whole is being spoken or waits."""
-        return bool(self._sounds)
+    def awaits(self, n: int) -> bool:
+        """Return whether a sound that is being spoken is about to get the rest of the next n samples."""
+        if not self._flows:
+            return False
+        if self._utterances:
+            return self._utterances[0].open and self._utterances[0].waiting < n
+        return self.detector.open and len(self._live) < n
 
-    def clear(self, *, live: bool = True) -> None:
-        """Drop what waits; with `live` also what the microphone gave."""
-        self._sounds.clear()
-        self._flows = False
-        if live:
-            self._live = np.zeros(0, np.int16)
+    def next(self, n: int) -> Given:
+        """Remove and return the next n samples.
 
-    def _levelled(self, sound: Samples) -> Samples:
+        When a sound begins that still arrives, its samples are placed at the end of the n samples with silence before
+        them, so that the following samples have arrived when the next chunk is drawn, and the delay is as short as
+        possible.
+        """
+        out, parts, at = np.zeros(n, np.int16), list[tuple[int, int, Utterance]](), 0
+        while self._utterances and at < n:
+            utterance = self._utterances[0]
+            dry = utterance.open and utterance.waiting < n - at
+            if dry and not self._flows:
+                at = n - utterance.waiting
+            voice = utterance.take(n - at)
+            if len(voice):
+                out[at : at + len(voice)] = voice
+                parts.append((at, len(voice), utterance))
+                at += len(voice)
+            if utterance.open:
+                self._flows = len(voice) > 0 and at == n
+                return Given(out, tuple(parts))
+            if utterance.waiting:
+                break
+            self._utterances.popleft()
+            self._flows = False
+        live, self._live = self._live[: n - at], self._live[n - at :]
+        silent = n - at - len(live)
+        late = self.detector.open and not self._flows
+        begin = at + silent if late else at
+        out[begin : begin + len(live)] = live
+        if not self._utterances:
+            self._flows = len(live) > 0 and (late or not silent)
+        return Given(out, tuple(parts))
+
+    def _levelled(self, sound: Samples, driving: Samples) -> Samples:
         """Return the sound scaled to the level of speech, once SURE_AFTER samples of speech were measured."""
-        heard = as_sound(sound)
-        self._levelling.add(heard)
-        return quantised(np.float32(self._levelling.gain) * heard) if self._levelling.samples >= SURE_AFTER else sound
+        self._levelling.add(as_sound(driving))
+        if self._levelling.samples < SURE_AFTER:
+            return sound
+        return quantised(np.float32(self._levelling.gain) * as_sound(sound))

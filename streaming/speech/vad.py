@@ -13,7 +13,7 @@ from collections import deque
 
 import numpy as np
 
-from streaming.speech.soundtrack import Samples
+from streaming.speech.fullband import Samples
 
 BLOCK = 320  # samples: 20 ms at 16 kHz
 OVER_FLOOR = 10.0  # dB by which speech exceeds the room
@@ -42,7 +42,7 @@ class VoiceActivityDetector:
         self._echo = False
 
     def hear(self, block: Samples, *, echo: bool) -> bool:
-        """Take a block ([320] int16), and return whether speech begins with it. `echo`: the avatar speaks meanwhile."""
+        """Take a block ([320] int16, 16 kHz), and return whether speech begins with it; `echo`: the avatar speaks."""
         power = float(np.square(block.astype(np.float64) / 32768).mean())
         self.level = 10 * math.log10(max(power, 1e-12))
         self._newest.append(self.level)

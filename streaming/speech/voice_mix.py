@@ -28,14 +28,16 @@ def plain_mix(names: tuple[str, ...]) -> Channels:
 class ConstantRemover:
     """Subtract from each channel its mean over 100 ms around each sample, piece by piece."""
 
-    def __init__(self) -> None:
-        self._held: Channels = np.zeros((0, 0), np.float32)  # from REACH samples before the next one to return
+    def __init__(self, rate: int = RATE) -> None:
+        """Read sound of `rate` samples a second."""
+        self._reach = REACH * rate // RATE
+        self._held: Channels = np.zeros((0, 0), np.float32)  # from 50 ms before the next one to return
         self._past = 0  # samples held before the next one to return
 
     def add(self, sound: Channels) -> Channels:
         """Add samples [channels, samples] and return those whose surroundings are known by now, possibly none."""
         self._held = np.concatenate([self._held, sound], 1) if len(self._held) else sound
-        return self._give(max(self._past, self._held.shape[1] - REACH))
+        return self._give(max(self._past, self._held.shape[1] - self._reach))
 
     def rest(self) -> Channels:
         """Return the samples that are still held, at the end of the sound."""
@@ -43,11 +45,11 @@ class ConstantRemover:
 
     def _give(self, end: int) -> Channels:
         at = np.arange(self._past, end)
-        low, high = np.maximum(at - REACH, 0), np.minimum(at + REACH + 1, self._held.shape[1])
+        low, high = np.maximum(at - self._reach, 0), np.minimum(at + self._reach + 1, self._held.shape[1])
         sums = np.concatenate([np.zeros((len(self._held), 1)), np.cumsum(self._held, 1, np.float64)], 1)
         mean = (sums[:, high] - sums[:, low]) / np.maximum(high - low, 1)
         out = (self._held[:, self._past : end] - mean).astype(np.float32)
-        drop = max(0, end - REACH)
+        drop = max(0, end - self._reach)
         self._held, self._past = self._held[:, drop:], end - drop
         return out
 

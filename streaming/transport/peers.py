@@ -9,8 +9,8 @@ from collections.abc import Callable
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel
 
 from streaming.live.session import Session
+from streaming.speech.fullband import Samples
 from streaming.speech.microphone import listen
-from streaming.speech.soundtrack import Samples
 from streaming.transport.camera import CAMERA_CODECS, watch_camera
 from streaming.transport.codecs import Codec, chosen, known
 from streaming.transport.connection import WebRtcConnection

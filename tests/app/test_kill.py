@@ -16,8 +16,8 @@ import pytest
 from conftest import frame_hash
 
 from models.checkpoints.assemble import ASSETS
-from models.driving_signal import RATE
-from streaming.speech.soundtrack import header, quantised
+from streaming.speech.fullband import RATE, quantised
+from streaming.speech.soundtrack import header
 from streaming.take import journal
 
 ROOT = ASSETS.parent
@@ -88,7 +88,7 @@ def test_a_command_that_is_killed_again_and_again_makes_the_same_film(name: str,
     arguments, kills, chunks = KILLS[name]
     take, sound = tmp_path / "take.yaml", tmp_path / "sound.wav"
     take.write_text(SIX_SECONDS)
-    hum = 0.3 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 150 / RATE) * (np.arange(4 * RATE) // 4000 % 2)
+    hum = 0.3 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 150 / RATE) * (np.arange(4 * RATE) // 12_000 % 2)
     samples = quantised(hum.astype(np.float32))
     sound.write_bytes(header(len(samples)) + samples.tobytes())
     words = [{"TAKE": str(take), "SOUND": str(sound)}.get(word, word) for word in arguments]

@@ -14,11 +14,11 @@ from conftest import tiny_avatar
 from sessions import until
 
 from models.cue import Reference
-from models.driving_signal import RATE
 from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown
 from streaming.live.session import Session
 from streaming.speech.avatar import Avatar
+from streaming.speech.fullband import RATE
 from streaming.take.take_file import CueLine, Take
 from streaming.transport.events import Event
 
@@ -26,9 +26,9 @@ TAKE = Take(model="tiny-avatar", seed=5, length=1, cues=[CueLine(prompt="a portr
 PORTRAIT = Reference(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8).tobytes(), 32, 32)
 
 
-def tone(seconds: float, hertz: float = 220, loud: float = 0.3) -> np.ndarray:
-    """Return a sine [samples], float32 at 16 kHz."""
-    return (loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+def tone(seconds: float, hertz: float = 220, loud: float = 0.3, rate: int = RATE) -> np.ndarray:
+    """Return a sine [samples], float32 at 48 kHz unless another rate is asked for."""
+    return (loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 def as_samples(sound: np.ndarray) -> np.ndarray:

@@ -163,8 +163,8 @@ def test_sound_plays_with_its_frame_in_a_film_that_begins_later_than_the_stream(
     made, sounds = packets(60, keys=(10,), fps=25), SoundEncoder()
     muxer, data = Fmp4Muxer(256, 256, 25, origin=10 * 3600, sound=True), b""
     for number in range(60):
-        samples = np.zeros(640, np.int16)
-        samples[:20] = 20_000 if number == 30 else 0
+        samples = np.zeros(1920, np.int16)
+        samples[:60] = 20_000 if number == 30 else 0
         for packet in sounds.encode(samples, number):
             muxer.add_sound(packet)
         if number >= 10 and (fragment := muxer.add(made[number])) is not None:

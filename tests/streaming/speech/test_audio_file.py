@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from sounds import pcm, warble, wav
 
 from models.driving_signal import LEVEL, log_mel
 from streaming.speech.audio_file import Levelling, SpeechError, Voice, voice_in, whole
-from streaming.speech.soundtrack import header
 
 LEFT = warble(3, 16_000)
 OTHER = warble(3, 16_000, loud=0.2)[::-1]
@@ -96,19 +94,11 @@ def test_different_sounds_have_different_names_and_equal_sounds_the_same() -> No
     assert len(set(names)) >= 3
 
 
-def test_a_soundtrack_of_a_take_is_read_sample_by_sample(tmp_path: Path) -> None:
-    from streaming.speech.audio_file import read
-
-    samples = np.random.default_rng(0).integers(-32768, 32767, 9000).astype(np.int16)
-    (tmp_path / "a.wav").write_bytes(header(9000) + samples.tobytes())
-    assert (np.concatenate(list(read(tmp_path / "a.wav"))) * 32768 == samples).all()
-
-
 def test_a_sound_that_is_too_long_is_refused() -> None:
     with pytest.raises(SpeechError, match="longer than 2 seconds; send it in parts"):
         whole(io.BytesIO(pcm(warble(3, 16_000), 16_000)), 2)
     sound, notes = whole(io.BytesIO(pcm(warble(2, 16_000), 16_000)), 2)
-    assert len(sound) == 32_000
+    assert len(sound) == 96_000
     assert notes == ()
 
 

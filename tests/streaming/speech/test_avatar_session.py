@@ -16,15 +16,14 @@ from conftest import tiny_avatar
 from speakers import PORTRAIT, Watcher, as_samples, speaking, tone, until
 
 from models.cue import Cue
-from models.driving_signal import FRAME, RATE
 from models.knot import DISAGREEMENT
 from models.time_grid import TimeGrid
 from streaming.live.session_state import AvatarState
 from streaming.rollout import Chunk, Rollout
-from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar
+from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.portrait_drive import PortraitDrive
-from streaming.speech.soundtrack import Soundtrack
+from streaming.speech.soundtrack import Soundtrack, driving_sound
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take import journal
 from streaming.take.history import replay_journal
@@ -39,7 +38,7 @@ def rendered(take: Take, folder: Path) -> dict[int, str]:
     """Return first latent → hash of every chunk, drawn offline from the files beside the take."""
     assert take.sound is not None
     model = tiny_avatar()
-    rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, audio_file.read(folder / take.sound)))
+    rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, driving_sound(folder / take.sound)))
     return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
@@ -48,12 +47,12 @@ async def test_speech_is_played_once_and_whole_with_the_frames_that_show_it() ->
         watcher = Watcher(session)
         await until(lambda: session.playout.released > 5)
         said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
-        avatar.say(said)
+        avatar.say(as_samples(said))
         assert avatar.state is AvatarState.SPEAKING
         await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound()
         (begin, *_) = np.flatnonzero(heard)
-        assert (heard[begin - 1 : begin - 1 + len(said)] == np.round(32768 * said).astype(np.int16)).all()
+        assert (heard[begin - 1 : begin - 1 + len(said)] == as_samples(said)).all()
         assert not heard[begin - 1 + len(said) :].any()
         frames = [frame.frame for _, frame in watcher.shown]
         assert frames == list(range(frames[0], frames[0] + len(frames)))
@@ -76,13 +75,13 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
     async with speaking(tmp_path) as (session, avatar, _):
         watcher = Watcher(session)
         await until(lambda: session.index >= 3)
-        avatar.say(tone(1.0))
+        avatar.say(as_samples(tone(1.0)))
         await until(lambda: session.index >= 15)
-        avatar.say(tone(3.0, 330))
+        avatar.say(as_samples(tone(3.0, 330)))
         await until(lambda: avatar.state is AvatarState.SPEAKING and session.playout.released > 60)
         avatar.interrupt("asked to")
         await watcher.frames(7)
-        avatar.say(tone(0.5, 440))
+        avatar.say(as_samples(tone(0.5, 440)))
         session.obey(parse('{"id": 1, "type": "seed", "seed": 77}'))
         await watcher.frames(5)
         avatar.interrupt("asked to")
@@ -101,7 +100,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
 
 async def test_a_take_that_is_killed_can_be_rendered_from_its_files(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, avatar, _):
-        avatar.say(tone(2))
+        avatar.say(as_samples(tone(2)))
         await until(lambda: session.index >= 15)
         name = session.history.id
         told = replay_journal(journal.read(tmp_path / f"{name}.jsonl"))
@@ -119,7 +118,7 @@ async def test_an_interruption_silences_the_avatar_at_once_and_its_mouth_soon() 
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
         for i in range(8):
-            avatar.say(tone(6))
+            avatar.say(as_samples(tone(6)))
             await until(lambda: bool(watcher.loud(time.monotonic() - 0.1)))
             await watcher.frames(12 + i)
             at, frame = time.monotonic(), session.playout.next_frame
@@ -148,7 +147,7 @@ async def test_after_an_interruption_only_the_mouth_changes() -> None:
     async with speaking() as (session, avatar, _):
         watcher = Watcher(session)
         await until(lambda: session.playout.released > 30)
-        avatar.say(tone(4))
+        avatar.say(as_samples(tone(4)))
         await until(lambda: bool(watcher.loud()))
         await watcher.frames(15)
         before = dict(session.history.hashes)
@@ -166,11 +165,11 @@ async def test_after_an_interruption_only_the_mouth_changes() -> None:
 async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() -> None:
     async with speaking() as (session, avatar, _):
         watcher = Watcher(session)
-        avatar.say(tone(5, 200))
+        avatar.say(as_samples(tone(5, 200)))
         await until(lambda: bool(watcher.loud()))
         avatar.interrupt("asked to")
         at = len(watcher.shown)
-        avatar.say(tone(0.6, 900))
+        avatar.say(as_samples(tone(0.6, 900)))
         await until(lambda: avatar.state is AvatarState.IDLE)
         heard = np.concatenate([f.sound for _, f in watcher.shown[at + 1 :]]).astype(float)
         spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
@@ -183,9 +182,9 @@ async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() ->
 async def microphone(avatar: Avatar, sound: np.ndarray) -> None:
     """Send samples as a browser does: 20 ms at a time, in real time."""
     began = asyncio.get_running_loop().time()
-    for i in range(0, len(sound) - 319, 320):
+    for i in range(0, len(sound) - 959, 960):
         await asyncio.sleep(max(0, began + i / RATE - asyncio.get_running_loop().time()))
-        avatar.hear(as_samples(sound[i : i + 320]))
+        avatar.hear(as_samples(sound[i : i + 960]))
 
 
 async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
@@ -201,7 +200,7 @@ async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
         heard = watcher.sound().astype(float)
         (at, end) = np.flatnonzero(np.abs(heard) > 300)[[0, -1]]
         assert abs((end - at) / RATE - 4) < 0.1
-        loud = np.abs(heard[at : at + 4 * RATE - 1600]).reshape(-1, 160).max(1)
+        loud = np.abs(heard[at : at + 4 * RATE - 4800]).reshape(-1, 480).max(1)
         assert loud.min() > 500  # no gap of 10 ms in it
         times = np.repeat([t for t, _ in watcher.shown], FRAME) + np.tile(np.arange(FRAME) / RATE, len(watcher.shown))
         late = times[at : at + 4 * RATE] - (began + 0.25 + np.arange(4 * RATE) / RATE)
@@ -219,14 +218,14 @@ async def test_an_avatar_goes_on_when_its_microphone_disappears() -> None:
         released = session.playout.released
         await until(lambda: session.playout.released > released + 25, 1.8)
         await until(lambda: avatar.state is AvatarState.IDLE)
-        avatar.say(tone(0.5))
+        avatar.say(as_samples(tone(0.5)))
         await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
 async def test_speech_from_the_viewer_interrupts_the_avatar_which_listens() -> None:
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
-        avatar.say(tone(6))
+        avatar.say(as_samples(tone(6)))
         await until(lambda: bool(watcher.loud()))
         began = time.monotonic()
         await microphone(avatar, tone(0.6, 500))
@@ -244,7 +243,7 @@ async def test_speech_from_the_viewer_that_began_before_the_avatars_interrupts_i
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
         await until(lambda: avatar.state is AvatarState.LISTENING)
         began = time.monotonic()
-        avatar.say(tone(6))
+        avatar.say(as_samples(tone(6)))
         await until(lambda: any(e.type == "interrupted" for e in events), 1)
         assert 0.1 < time.monotonic() - began < 0.16 + 0.2
         assert avatar.state is AvatarState.LISTENING
@@ -255,10 +254,10 @@ async def test_a_loud_fan_neither_interrupts_the_avatar_nor_hides_speech_that_do
     async with speaking() as (session, avatar, events):
         fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
         await until(lambda: session.playout.released > 5)
-        for i in range(0, 8 * RATE, 320):  # the fan runs for 8 s before
-            avatar.hear(as_samples(fan[i : i + 320]))
+        for i in range(0, 8 * RATE, 960):  # the fan runs for 8 s before
+            avatar.hear(as_samples(fan[i : i + 960]))
         assert avatar.state is AvatarState.IDLE
-        avatar.say(tone(6))
+        avatar.say(as_samples(tone(6)))
         await microphone(avatar, fan[: RATE // 2])
         assert avatar.state is AvatarState.SPEAKING
         await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
@@ -286,7 +285,7 @@ async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on(monkeypat
             return step(rollout, cues, may_go_on)
 
         monkeypatch.setattr(Rollout, "step", slow)
-        avatar.say(tone(20))
+        avatar.say(as_samples(tone(20)))
         await until(lambda: avatar.state is AvatarState.SPEAKING and session.playout.audible)
         began, frame = session.index, session.playout.next_frame
         for _ in range(60):
@@ -295,7 +294,7 @@ async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on(monkeypat
         assert session.playout.next_frame >= frame + 40
         assert session.index >= began + 6
         assert [e.epoch for e in events if e.type == "interrupted"] == list(range(1, 61))
-        avatar.say(tone(3))
+        avatar.say(as_samples(tone(3)))
         await until(lambda: session.playout.audible)
         generation = avatar.interruptions.generation
         avatar.interrupt("asked to")  # speech is audible again
@@ -317,9 +316,9 @@ async def test_disagreement_of_chunks_with_knots_is_reported_and_recorded(tmp_pa
 
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
     async with speaking() as (_, avatar, events):
-        avatar.say(tone(3))
+        avatar.say(as_samples(tone(3)))
         room = 0.003 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-        room[8000:8400] = 0.5
+        room[24_000:25_200] = 0.5
         await microphone(avatar, room)
         assert not [e for e in events if e.type == "interrupted"]
 
@@ -364,7 +363,7 @@ async def test_an_avatar_reports_sync_and_identity() -> None:
 
     async with speaking(reader=Mouth()) as (session, avatar, events):
         viewer = session.broadcast.join()
-        avatar.say(np.tile(np.concatenate([tone(0.2), np.zeros(3200, np.float32)]), 20))
+        avatar.say(as_samples(np.tile(np.concatenate([tone(0.2), np.zeros(RATE // 5, np.float32)]), 20)))
         await until(lambda: any(e.type == "meters" and e.sync is not None for e in events), 12)
         session.broadcast.leave(viewer)
     meters = [e for e in events if e.type == "meters"]
@@ -376,7 +375,7 @@ async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None
     async with speaking(tmp_path) as (session, avatar, events):
         await until(lambda: session.playout.released > 5)
         session.obey(parse('{"id": 1, "type": "record"}'))
-        avatar.say(tone(1.0))
+        avatar.say(as_samples(tone(1.0)))
         watcher = Watcher(session)
         await until(lambda: avatar.state is AvatarState.IDLE)
         first = session.playout.released - len(watcher.shown)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import tiny_avatar
 from simulated_time import SimulatedClock, SimulatedLoop
-from speakers import PORTRAIT, TAKE, tone
+from speakers import PORTRAIT, TAKE, as_samples, tone
 
 from streaming.live.device import DeviceThread
 from streaming.live.session import Session
@@ -53,7 +53,7 @@ def test_an_interrupted_avatar_is_idle_at_once_and_stays_idle(machine: str, late
         async with speaking() as (session, avatar, shown):
             for moment in range(8):
                 await asyncio.sleep(0.313)
-                avatar.say(tone(6))
+                avatar.say(as_samples(tone(6)))
                 assert avatar.state is AvatarState.SPEAKING
                 await asyncio.sleep(0.9 + 0.117 * moment)
                 released = session.playout.released
@@ -73,7 +73,7 @@ def test_an_interrupted_avatar_is_idle_at_once_and_stays_idle(machine: str, late
 def test_an_avatar_that_is_interrupted_before_its_first_frame_is_idle_at_once(machine: str) -> None:
     async def test() -> None:
         async with speaking() as (session, avatar, shown):
-            avatar.say(tone(6))
+            avatar.say(as_samples(tone(6)))
             await asyncio.sleep(0.02)
             avatar.interrupt("asked to")
             assert session.playout.released == 0
@@ -91,7 +91,7 @@ def test_an_avatar_is_idle_again_a_third_of_a_second_after_its_last_sound(machin
     async def test() -> None:
         async with speaking() as (_, avatar, shown):
             await asyncio.sleep(2)
-            avatar.say(tone(1))
+            avatar.say(as_samples(tone(1)))
             while avatar.state is AvatarState.SPEAKING:
                 await asyncio.sleep(0.01)
             last = max(number for number, loud in shown if loud)

@@ -9,69 +9,79 @@ import numpy as np
 import pytest
 from speakers import as_samples, tone
 
-from models.driving_signal import RATE
+from models.driving_signal import RATE as GATE_RATE
 from models.pocket.world.portrait.tts import Speaker, random_sentence, random_voice, room_tone, speak
+from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.speech_queue import BEFORE_ONSET, MicrophoneUse, SpeechQueue, SpeechQueueError
+from streaming.speech.utterance import Utterance
 from streaming.speech.vad import BLOCK, VoiceActivityDetector
 
-CHUNK = 12 * 640
+CHUNK = 12 * FRAME
+
+
+def say(queue: SpeechQueue, sound: np.ndarray) -> None:
+    queue.say(as_samples(sound), Utterance())
+
+
+def next_of(queue: SpeechQueue, samples: int) -> np.ndarray:
+    return queue.next(samples).samples
 
 
 def test_sounds_are_spoken_one_after_another_and_silence_follows() -> None:
     queue = SpeechQueue()
     a, b = tone(0.3), tone(0.4, 500)
-    queue.say(a)
-    queue.say(b)
+    say(queue, a)
+    say(queue, b)
     assert queue.reads
-    got = np.concatenate([queue.next(CHUNK) for _ in range(3)])
-    assert (got[: len(a) + len(b)] == np.round(32768 * np.concatenate([a, b]))).all()
+    got = np.concatenate([next_of(queue, CHUNK) for _ in range(3)])
+    assert (got[: len(a) + len(b)] == as_samples(np.concatenate([a, b]))).all()
     assert not got[len(a) + len(b) :].any()
     assert not queue.reads
 
 
 def test_cleared_sounds_are_not_spoken() -> None:
     queue = SpeechQueue()
-    queue.say(tone(5))
-    queue.next(CHUNK)
+    say(queue, tone(5))
+    next_of(queue, CHUNK)
     queue.clear()
     assert queue.waiting == 0
-    assert not queue.next(CHUNK).any()
+    assert not next_of(queue, CHUNK).any()
 
 
 def test_no_more_than_ten_minutes_wait() -> None:
     queue = SpeechQueue()
-    queue.say(np.zeros(599 * RATE, np.float32))
+    say(queue, np.zeros(599 * RATE, np.float32))
     with pytest.raises(SpeechQueueError, match="600 seconds"):
-        queue.say(np.zeros(2 * RATE, np.float32))
+        say(queue, np.zeros(2 * RATE, np.float32))
 
 
 def heard(queue: SpeechQueue, sound: np.ndarray) -> None:
-    for i in range(0, len(sound), 480):
-        queue.hear(as_samples(sound[i : i + 480]), echo=False)
+    for i in range(0, len(sound), 1440):
+        queue.hear(as_samples(sound[i : i + 1440]), echo=False)
 
 
 def test_a_live_voice_begins_late_and_goes_on_without_a_gap() -> None:
     queue = SpeechQueue()
     queue.use = MicrophoneUse.PUPPET
-    sound = np.concatenate([np.zeros(3200, np.float32), tone(2, loud=0.1)])
-    heard(queue, sound[:5760])  # 160 ms of queue, with 200 ms before its onset: 40 and 320 samples of silence
-    first = queue.next(CHUNK)
+    sound = np.concatenate([np.zeros(9600, np.float32), tone(2, loud=0.1)])
+    heard(queue, sound[:17_280])  # 160 ms of queue, with 200 ms before its onset: 120 and 960 samples of silence
+    first = next_of(queue, CHUNK)
     assert first[-1] != 0
-    assert not first[: CHUNK - 5760].any()
+    assert not first[: CHUNK - 17_280].any()
     assert queue.awaits(CHUNK)
-    heard(queue, sound[5760 : 5760 + CHUNK])
+    heard(queue, sound[17_280 : 17_280 + CHUNK])
     assert not queue.awaits(CHUNK)
-    both = np.concatenate([first, queue.next(CHUNK)])
+    both = np.concatenate([first, next_of(queue, CHUNK)])
     begin = np.flatnonzero(both)[0] - 1
-    assert (both[begin:] == as_samples(sound[3200:])[: len(both) - begin]).all()
+    assert (both[begin:] == as_samples(sound[9600:])[: len(both) - begin]).all()
 
 
 def test_a_live_voice_that_is_over_is_spoken_at_once() -> None:
     queue = SpeechQueue()
     queue.use = MicrophoneUse.PUPPET
-    heard(queue, np.concatenate([np.zeros(8000, np.float32), tone(0.2), np.zeros(6400, np.float32)]))
+    heard(queue, np.concatenate([np.zeros(24_000, np.float32), tone(0.2), np.zeros(19_200, np.float32)]))
     assert not queue.detector.open
-    got = queue.next(2 * CHUNK)
+    got = next_of(queue, 2 * CHUNK)
     assert BEFORE_ONSET // 2 < np.flatnonzero(got)[0] <= BEFORE_ONSET
     assert not queue.awaits(CHUNK)
 
@@ -88,8 +98,8 @@ def test_a_microphone_with_a_slow_or_fast_clock_does_not_fall_behind(clock: floa
         sound = tone(int(given) / RATE) if loud else np.zeros(int(given), np.float32)
         given -= len(sound)
         heard(queue, sound + 0.0005 * chance.standard_normal(len(sound)).astype(np.float32))
-        queue.next(CHUNK)
-        assert queue.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 3 * BLOCK
+        next_of(queue, CHUNK)
+        assert queue.waiting <= BEFORE_ONSET + 0.001 * 20 * CHUNK + 9 * BLOCK
         if chunk % 20 == 19:
             assert queue.waiting == 0
 
@@ -104,9 +114,9 @@ def test_a_microphone_that_is_only_listened_to_is_not_spoken() -> None:
 def test_a_quiet_live_voice_is_brought_to_the_level_of_speech() -> None:
     queue = SpeechQueue()
     queue.use = MicrophoneUse.PUPPET
-    heard(queue, np.concatenate([np.zeros(3200, np.float32), tone(4, loud=0.02)]))
-    got = queue.next(RATE).astype(float) / 32768
-    assert 20 * np.log10(np.sqrt((got[-4000:] ** 2).mean())) == pytest.approx(-21, abs=2)
+    heard(queue, np.concatenate([np.zeros(9600, np.float32), tone(4, loud=0.02)]))
+    got = next_of(queue, RATE).astype(float) / 32768
+    assert 20 * np.log10(np.sqrt((got[-12_000:] ** 2).mean())) == pytest.approx(-21, abs=2)
 
 
 def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
@@ -130,8 +140,8 @@ def test_a_sentence_opens_the_gate_once_and_soon(seed: int) -> None:
     rng = random.Random(seed)
     said = speak(random_sentence(rng), random_voice(rng) if seed else Speaker())
     said = said * np.float32(10 ** (-24 / 20) / np.sqrt((said**2).mean()))
-    room = room_tone(len(said) / RATE + 3, np.random.default_rng(seed))
-    room[RATE : RATE + len(said)] += said
+    room = room_tone(len(said) / GATE_RATE + 3, np.random.default_rng(seed))
+    room[GATE_RATE : GATE_RATE + len(said)] += said
     found = opened(room)
     edges = np.flatnonzero(np.diff(found.astype(int)))
     assert len(edges) == 2
@@ -142,7 +152,7 @@ def test_a_sentence_opens_the_gate_once_and_soon(seed: int) -> None:
 
 def noise(seconds: float, level: float) -> np.ndarray:
     """Return white noise at `level` dBFS, as of a fan: no block of it is quieter than another."""
-    sound = np.random.default_rng(3).standard_normal(round(seconds * RATE))
+    sound = np.random.default_rng(3).standard_normal(round(seconds * GATE_RATE))
     return (10 ** (level / 20) * sound).astype(np.float32)
 
 
@@ -157,9 +167,11 @@ def test_a_noise_that_never_pauses_does_not_hold_the_gate_open(level: float) -> 
 def test_speech_over_a_noise_opens_the_gate_and_its_end_closes_it(level: float) -> None:
     sound = noise(40, level)
     for at in (12, 20, 28):
-        t = np.arange(3 * RATE) / RATE
+        t = np.arange(3 * GATE_RATE) / GATE_RATE
         syllables = np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) + 0.001
-        sound[at * RATE : (at + 3) * RATE] += (0.25 * syllables * np.sin(2 * np.pi * 180 * t)).astype(np.float32)
+        sound[at * GATE_RATE : (at + 3) * GATE_RATE] += (0.25 * syllables * np.sin(2 * np.pi * 180 * t)).astype(
+            np.float32
+        )
     found = opened(sound)
     edges = np.flatnonzero(np.diff(found.astype(int)))
     edges = edges[edges > 10 * 50]
@@ -170,7 +182,7 @@ def test_speech_over_a_noise_opens_the_gate_and_its_end_closes_it(level: float) 
 
 
 def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
-    assert opened(tone(5, loud=0.3))[3:].all()
+    assert opened(tone(5, loud=0.3, rate=GATE_RATE))[3:].all()
 
 
 def test_speech_is_found_over_the_echo_of_the_avatar_only_if_it_goes_on() -> None:
@@ -181,7 +193,7 @@ def test_speech_is_found_over_the_echo_of_the_avatar_only_if_it_goes_on() -> Non
             out.append(gate.over_echo)
         return out
 
-    on = over(tone(2))
+    on = over(tone(2, rate=GATE_RATE))
     assert not any(on[: 50 + 7])
     assert on[50 + 7]  # 160 ms of it
-    assert not any(over(np.concatenate([tone(1.1), np.zeros(int(0.9 * RATE), np.float32)])))
+    assert not any(over(np.concatenate([tone(1.1, rate=GATE_RATE), np.zeros(int(0.9 * GATE_RATE), np.float32)])))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from speakers import Watcher, until
 
+from models import driving_signal
 from models.catalog import AVATAR
 from models.checkpoints.assemble import ASSETS, load, missing_files
 from models.judge import face_reader as reading
@@ -23,6 +24,7 @@ from streaming.live.device import DeviceThread
 from streaming.live.session import Session
 from streaming.live.session_state import AvatarState
 from streaming.speech.avatar import Avatar
+from streaming.speech.fullband import DrivingSamples, whole_sound
 from streaming.speech.soundtrack import as_sound
 from streaming.take.take_file import CueLine, Take
 
@@ -51,7 +53,7 @@ async def living(face: str) -> AsyncIterator[tuple[Session, Avatar, Watcher]]:
 
 def speech(seconds: float, seed: int) -> np.ndarray:
     try:
-        return monologue(seconds, random.Random(seed))
+        return whole_sound(monologue(seconds, random.Random(seed)), driving_signal.RATE)
     except SpeechSynthesisError as e:
         pytest.skip(str(e))
 
@@ -62,7 +64,7 @@ async def test_lips_follow_the_speech_and_the_identity_of_the_face_stays() -> No
         avatar.say(speech(20, 2))
         await until(lambda: avatar.state is AvatarState.IDLE, 120)
     frames = np.stack([f.picture for _, f in watcher.shown])
-    sound = as_sound(np.concatenate([f.sound for _, f in watcher.shown]))
+    sound = as_sound(DrivingSamples().add(np.concatenate([f.sound for _, f in watcher.shown])))
     found = sync(reader.pose(frames)["mouth"], sound)
     ada = reader.identity(np.frombuffer(drawn(face_named("ada")).pixels, np.uint8).reshape(1, 128, 128, 3).copy())[0]
     alike = reader.identity(frames[::25]) @ ada

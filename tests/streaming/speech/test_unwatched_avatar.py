@@ -8,7 +8,7 @@ import contextlib
 import numpy as np
 import pytest
 from conftest import tiny_avatar
-from speakers import PORTRAIT, TAKE, Watcher, tone, until
+from speakers import PORTRAIT, TAKE, Watcher, as_samples, tone, until
 
 from models.checkpoints.assemble import Model
 from streaming.live.admission import SessionRegistry
@@ -26,12 +26,12 @@ async def test_sound_that_was_queued_is_spoken_whole_and_the_session_ends_a_grac
     hosted = await sessions.create_avatar(TAKE, PORTRAIT, None)
     watcher, avatar = Watcher(hosted.session), hosted.session.avatar
     assert avatar is not None
-    said = tone(1.5)
+    said = as_samples(tone(1.5))
     for _ in range(2):
         avatar.say(said)
     tidying = asyncio.create_task(sessions.run())  # once a second
     await until(lambda: not sessions.hosted)
-    assert np.count_nonzero(watcher.sound()) == 2 * np.count_nonzero(np.round(32768 * said).astype(np.int16))
+    assert np.count_nonzero(watcher.sound()) == 2 * np.count_nonzero(said)
     tidying.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await tidying

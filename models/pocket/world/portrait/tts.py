@@ -91,7 +91,12 @@ def installed() -> bool:
 
 
 def speak(text: str, voice: Speaker) -> Sound:
-    """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut.
+    """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut; errors as of `synthesised`."""
+    return at_rate(*synthesised(text, voice))
+
+
+def synthesised(text: str, voice: Speaker) -> tuple[Sound, int]:
+    """Synthesise the text as `speak` does, at the program's own rate; return sound and samples a second.
 
     Raises SpeechSynthesisError if espeak-ng is not installed, refuses the voice, or returns no sound.
     """
@@ -131,7 +136,7 @@ def speak(text: str, voice: Speaker) -> Sound:
     loud = np.flatnonzero(np.abs(sound) > 1e-3)
     if not len(loud):
         raise SpeechSynthesisError("espeak-ng returned silence: the text holds no word")
-    return at_rate(sound[loud[0] : loud[-1] + 1], rate)
+    return sound[loud[0] : loud[-1] + 1], rate
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:
