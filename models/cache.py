@@ -80,6 +80,11 @@ class RingCache:
         self._pass: Pass | None = None
         self._gathered: KeysValues | None = None  # the past of the pass under way, once it was asked for
 
+    @property
+    def keeps_steps(self) -> bool:
+        """Return whether what a denoising step wrote stays, as no clean pass replaces it."""
+        return False
+
     # -- passes --------------------------------------------------------------------------------------------------
 
     def begin(self, first: int, latents: int, *, clean: bool = False) -> Rotation:

@@ -46,6 +46,28 @@ class ReferenceRule:
 
 
 @dataclass(frozen=True)
+class StepKeys:
+    """Say how a model without a clean pass keeps the keys that its steps wrote (StreamDiffusionV2, 2511.07399).
+
+    From latent `restart` on, coordinates jump back to the last one of the first window, again and again (None: never).
+    A latent of the sink goes when a new one is less like it than the cosine `renew_sink_below` (None: it stays).
+    """
+
+    restart: int | None = None
+    renew_sink_below: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.renew_sink_below is not None and not -1 <= self.renew_sink_below <= 1:
+            raise ValueError(f"a cosine is between -1 and 1, not {self.renew_sink_below}")
+
+    def coordinate(self, latent: int, window: int) -> int:
+        """Return the temporal coordinate of a latent, which counts from the start or the newest cut."""
+        if self.restart is None or latent < self.restart:
+            return latent
+        return window - 1 + (latent - self.restart) % (self.restart - window + 1)
+
+
+@dataclass(frozen=True)
 class CacheShape:
     """Hold the sizes of a cache. `window` counts the latents of sink, past and current chunk."""
 

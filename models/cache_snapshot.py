@@ -36,10 +36,21 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class SlotTurn:
+    """Say which slots of a layer the steps write next, in a model that keeps the keys of its steps."""
+
+    order: tuple[int, ...] = ()  # slots that are overwritten next, the first one by the next step once all are filled
+    filled: int = 0  # slots from the first on
+    end: int = 0  # coordinate behind the newest latent
+    steps_left: int = 1  # of those that the first slot of the order takes
+
+
+@dataclass(frozen=True)
 class CacheSnapshot:
     """Hold all that a cache shows to later passes; neighbouring snapshots share what neither wrote.
 
     `pieces` is empty where the keys of the ring were left out: they are made anew from latents (`models.recache`).
+    Where the keys of steps are kept, pieces are slots, and `turns` has a turn for each layer and row.
     """
 
     anchors: Mapping[str, Anchor]
@@ -47,3 +58,4 @@ class CacheSnapshot:
     past: tuple[int, int]  # coordinates of the visible latents of the ring: first, and behind the last
     origin: int
     policy: AnchorPolicy
+    turns: tuple[SlotTurn, ...] = ()

@@ -25,6 +25,8 @@ def prefill(
     if something has been drawn already.
     """
     grid, stop = config.grid, state.index + latents.shape[2]
+    if config.step_keys is not None:
+        raise CueError("this model has no clean pass, which a prefix needs")
     if state.index != state.prefix:
         raise CueError("a prefix stands at the start of a take, and this one has begun")
     if state.text is None:

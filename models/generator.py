@@ -13,7 +13,7 @@ from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.cue import Cue, CueError, LoraScale, OnSwitch, Prompt, Recache, Reference, Start
+from models.cue import Cue, CueError, LoraScale, OnLora, OnSwitch, Prompt, Recache, Reference, Start
 from models.errors import UserError
 from models.lora import MergedLoras, rescaled
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
@@ -23,6 +23,7 @@ from models.sampler import Schedule
 from models.snapshots import Snapshot, restore_into, snapshot_of
 from models.source import Footage, Given
 from models.state import TakeState
+from models.step_cache import StepCache
 from models.transformer import TextState, Transformer, masks, with_mask
 
 
@@ -99,13 +100,17 @@ class Generator:
             reference=c.reference,
             batch=len(seeds),
         )
+        steps = len(c.schedule.sigmas)
         return TakeState(
-            cache=RingCache(shape, c.anchor, self.device, self.dtype),
+            cache=RingCache(shape, c.anchor, self.device, self.dtype)
+            if c.step_keys is None
+            else StepCache(shape, c.step_keys, steps, self.device, self.dtype),
             codec=self.new_stream(),
             size=(width, height),
             seeds=seeds,
             on_switch=c.on_switch,
             sink_on_switch=c.sink_on_switch,
+            on_lora=OnLora.RECACHE if c.step_keys is None else OnLora.NONE,
         )
 
     # -- a chunk -------------------------------------------------------------------------------------------------
@@ -174,24 +179,25 @@ class Generator:
         outside a region. A chunk that follows a source starts from it. Where gradients are asked for, only the last of
         these steps carries them.
         """
-        sigmas, gradients = self._schedule(state).sigmas[:steps], torch.is_grad_enabled()
+        schedule, gradients = self._schedule(state), torch.is_grad_enabled()
         x = noise = self.noise(state, 0)
         pins = pin.pins_of(state.pinned, followed, x)
         if followed is not None:
-            sigmas = source.started(sigmas, followed.strength)
-            x = sampler.renoised(pin.lengthened(followed.latents, x), noise, sigmas[0])
+            schedule, level = source.steps_over(self.config, schedule, followed)
+            x = sampler.renoised(pin.lengthened(followed.latents, x), noise, level)
         elif state.pinned is not None:
-            sigmas = source.started(sigmas, self.config.start_noise)
-            x = sampler.renoised(pin.lengthened(state.pinned, x), noise, sigmas[0])
+            schedule = source.started(schedule, self.config.start_noise)
+            x = sampler.renoised(pin.lengthened(state.pinned, x), noise, schedule.sigmas[0])
         given = 0 if state.knot is None else state.knot.shape[2]
-        for step, sigma in enumerate(sigmas, 1):
+        sigmas, told = schedule.sigmas[:steps], schedule.timesteps[:steps]
+        for step, (sigma, timestep) in enumerate(zip(sigmas, told, strict=True), 1):
             before_step()
             if state.knot is not None:
                 x = knot.pin(x, state.knot, noise, 0.0 if masks(self.transformer) else sigma)
             x = pin.held(pins, x, noise, sigma)
-            latents, timestep = with_mask(self.transformer, x, given), torch.tensor([1000 * sigma], device=self.device)
+            latents, at = with_mask(self.transformer, x, given), torch.tensor([float(timestep)], device=self.device)
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
-                prediction = self.transformer(latents, timestep, text, rotation, cache, drive=drive)
+                prediction = self.transformer(latents, at, text, rotation, cache, drive=drive)
                 assert prediction is not None, "a pass with a head predicts"
                 x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
             if step < len(sigmas):
@@ -260,6 +266,7 @@ class Generator:
         A pending commit runs first, under the prompt and the settings that its chunk was drawn with, unless the cues
         make it useless: its keys and values are then the same whether it ran at once or only now.
         """
+        recache.check_possible(self.config, cues)
         self._merge(state.loras)
         asked = recall.asked(self.config, state, cues)
         scene = asked or recall.implied(self.config, state, cues, self._prompts)

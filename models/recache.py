@@ -10,28 +10,52 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from models.cache_shape import AnchorPolicy
 from models.cue import (
     Cue,
+    CueError,
     Cut,
     LoraScale,
     OnLora,
     OnSwitch,
     Parameter,
     Prompt,
+    Recache,
     Recall,
+    Reference,
     SinkOnSwitch,
     Start,
+    StartBy,
 )
 from models.lora import rescaled
-from models.rollout_config import RolloutConfig
+from models.rollout_config import WITHOUT_CLEAN_PASS, RolloutConfig
 from models.rope import Rotation
 from models.state import TakeState
 from models.transformer import Transformer, with_mask
 
 
+def check_possible(config: RolloutConfig, cues: Sequence[Cue]) -> None:
+    """Raise CueError if cues need a clean pass, in a model that has none."""
+    if config.step_keys is None:
+        return
+    for cue in cues:
+        value = cue.parsed() if isinstance(cue, Parameter) else None
+        if isinstance(value, OnSwitch | OnLora) and value not in WITHOUT_CLEAN_PASS:
+            raise CueError(f"this model has no clean pass: on_switch and on_lora are none or clear, not {value}")
+        if isinstance(value, SinkOnSwitch | AnchorPolicy) or isinstance(cue, Recall | Recache | Reference):
+            raise CueError("this model has no clean pass, and so no recall, reference or other place of its sink")
+        if isinstance(cue, Start) and (cue.frames > 1 or cue.by is StartBy.PREFIX):
+            raise CueError("this model has no clean pass: it goes on from no film, and an image is pinned")
+
+
 def commit(transformer: Transformer, state: TakeState) -> None:
-    """Run the clean pass over the newest chunk, if it is pending: keys and values become part of the past."""
-    if state.pending:
+    """Run the clean pass over the newest chunk, if it is pending: keys and values become part of the past.
+
+    In a model without a clean pass what the steps wrote is part of it already.
+    """
+    if state.cache.keeps_steps:
+        state.pending = False
+    elif state.pending:
         n = state.recent[-1].shape[2]
         _write_newest(transformer, state, n, state.cache.begin(state.index - n, n, clean=True))
 

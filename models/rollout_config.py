@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.cache_shape import AnchorPolicy, ReferenceRule
+from models.cache_shape import AnchorPolicy, ReferenceRule, StepKeys
 from models.cue import OnSwitch, SinkOnSwitch, StartBy
 from models.sampler import Prediction, Schedule
 from models.time_grid import TimeGrid
+
+WITHOUT_CLEAN_PASS = (OnSwitch.NONE, OnSwitch.CLEAR)  # what a prompt change can do where no pass makes keys anew
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class RolloutConfig:
     start_noise: float = 1.0  # level from which the first chunk begins over a pinned image; 1: from noise alone
     strength: StrengthRange = StrengthRange(0.5, 0.9, 0.7)  # of following a source
     first_schedule: Schedule | None = None  # steps of the first chunk drawn after a take's start, a prefix or a cut
+    step_keys: StepKeys | None = None  # of a model without a clean pass, whose past is what its steps wrote
+    # warp of the table in which the first step over a source is looked up, the others staying as they are; None: over a
+    # source all steps are lower, in the same proportions
+    source_shift: float | None = None
 
     @property
     def grid(self) -> TimeGrid:
@@ -58,6 +64,16 @@ class RolloutConfig:
             raise ValueError(
                 f"a chunk begins over an image at a noise level above 0 and at most 1, not {self.start_noise}"
             )
+        if self.step_keys is not None:
+            needs_one = self.knot or self.reference or self.start_by is StartBy.PREFIX
+            if self.on_switch not in WITHOUT_CLEAN_PASS or needs_one:
+                raise ValueError(
+                    "a model without a clean pass has no recache, flush, recall, knot, reference or prefix: "
+                    "its on_switch is none or clear"
+                )
+            restart = self.step_keys.restart
+            if restart is not None and restart < self.window:
+                raise ValueError(f"coordinates restart behind the window of {self.window} latents, not at {restart}")
         if not 0 <= self.knot <= self.chunk:
             raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
         if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -17,11 +18,31 @@ from torch import Tensor
 Prediction = Literal["velocity", "x0"]
 
 
+TABLE = 1000  # entries of a schedule's table, which fall from 1 and end above 0
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Hold the sigmas of the steps, largest first, each in (0, 1]; the network is told 1000·sigma, a fraction."""
+    """Hold the sigmas of the steps, largest first, each in (0, 1].
+
+    `told` has the timestep that the network is told at each step, 0 … 1000; empty: 1000·sigma, a fraction.
+    """
 
     sigmas: tuple[float, ...]
+    told: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.told and len(self.told) != len(self.sigmas):
+            raise ValueError(f"{len(self.sigmas)} steps need as many timesteps, not {len(self.told)}")
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """Return what the network is told at each step."""
+        return self.told or tuple(1000 * sigma for sigma in self.sigmas)
+
+    def first(self, steps: int | None) -> Schedule:
+        """Return the schedule of the first `steps` steps alone; None: of all."""
+        return Schedule(self.sigmas[:steps], self.told[:steps])
 
     @classmethod
     def warped(cls, steps: Sequence[float], shift: float) -> Schedule:
@@ -29,6 +50,26 @@ class Schedule:
         if not steps or any(not 0 < t <= 1000 for t in steps) or sorted(steps, reverse=True) != list(steps):
             raise ValueError(f"steps must fall from at most 1000 and stay above 0, not {list(steps)}")
         return cls(tuple(shift * t / (1000 + (shift - 1) * t) for t in steps))
+
+    @classmethod
+    def looked_up(cls, steps: Sequence[int], shift: float) -> Schedule:
+        """Return the schedule of timesteps that are told as they are, each at the nearest sigma of a warped table."""
+        return cls(tuple(nearest_sigma(t, shift) for t in steps), tuple(steps))
+
+
+def nearest_sigma(timestep: float, shift: float) -> float:
+    """Return the sigma nearest to a timestep, 0 … 1000, in the table of TABLE entries warped by `shift`.
+
+    It is the table of Self-Forcing (2506.08009), in float32 as there.
+    """
+    table = _table(shift)
+    return float(table[int((1000 * table - timestep).abs().argmin())])
+
+
+@lru_cache(maxsize=8)
+def _table(shift: float) -> Tensor:
+    u = torch.linspace(1, 0, TABLE + 1)[:-1]
+    return shift * u / (1 + (shift - 1) * u)
 
 
 def predicted_x0(x: Tensor, prediction: Tensor, sigma: float, kind: Prediction) -> Tensor:

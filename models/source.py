@@ -3,10 +3,10 @@
 How far is the strength, which a controller lowers where the source moves much (StreamDiffusionV2, 2511.07399). Outside
 a region the source itself stays, pinned while the region is denoised.
 
-Of that system only the controller is taken, number for number. Its cache is not: it has no clean pass, and a queue that
-is one call late leaves past chunks as their first step wrote them and shows a chunk to itself twice. Here a chunk is
-committed by a clean pass like any other, and the network is told the noise level that its latents have, where the
-reference tells it 0.1 less.
+The controller is that system's, number for number, for every model. The rest of it is for its own weights: it has no
+clean pass (`models.step_cache`), and the network is told a noise level that is 0.1 below the one that its latents have,
+in the first step alone (`RolloutConfig.source_shift`). Other models commit a chunk by a clean pass as always, and are
+told the level that there is.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from models.codecs.codec import Codec
 from models.codecs.stream import StreamSnapshot
 from models.cue import CueError, Follow, Region
 from models.rollout_config import RolloutConfig
+from models.sampler import Schedule, nearest_sigma
 from models.time_grid import FRAMES_PER_LATENT, frames_before
 
 FULL_MOTION = 0.2  # root mean square of a frame's change, in values of -1 … 1, from which on motion counts as full
 MOTION_WEIGHT = 0.1  # by how much full motion lowers the strength
 INERTIA = 0.1  # weight of the strength before
+BELOW = 100  # of 1000, by which StreamDiffusionV2 tells its network less than the strength
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Given:
     latents: Tensor  # [1, C, chunk, h, w]
     strength: float
     kept: Tensor | None  # bool [1, 1, 1, h, w]; None: nowhere
+    begins: bool  # the source is followed from this chunk on
 
 
 def followed(config: RolloutConfig, now: Following | None, cue: Follow, index: int) -> Following:
@@ -121,7 +124,7 @@ def given(codec: Codec, following: Following, index: int, latents: int, footage:
         strength = controlled(following.base, following.strength, newest.motion)
     now = replace(now, strength=strength, newest=newest)
     clean = newest.latents.float()
-    return now, Given(clean, strength, _kept(following.region, clean))
+    return now, Given(clean, strength, _kept(following.region, clean), following.newest is None)
 
 
 def _encoded(codec: Codec, following: Following, frames: Tensor) -> tuple[Encoded, Following]:
@@ -136,11 +139,26 @@ def _encoded(codec: Codec, following: Following, frames: Tensor) -> tuple[Encode
     return encoded, replace(following, memory=stream.snapshot().memory, last=frames[-1:].clone())
 
 
-def started(sigmas: tuple[float, ...], strength: float) -> tuple[float, ...]:
-    """Return the steps of a chunk that starts from its source at noise level `strength`, in the same proportions."""
-    if math.isclose(strength, 1):
-        return sigmas
-    return tuple(strength * sigma / sigmas[0] for sigma in sigmas)
+def started(schedule: Schedule, strength: float) -> Schedule:
+    """Return the steps of a chunk that starts from noise level `strength`, in the same proportions."""
+    sigmas = schedule.sigmas
+    return schedule if math.isclose(strength, 1) else Schedule(tuple(strength * s / sigmas[0] for s in sigmas))
+
+
+def steps_over(config: RolloutConfig, schedule: Schedule, given: Given) -> tuple[Schedule, float]:
+    """Return the steps of a chunk over a source, and the noise level to which the source is brought before them.
+
+    Where only the first step follows the strength, its timestep is 100 of 1000 lower, and the first chunk over a source
+    takes the steps as they are, as StreamDiffusionV2 does.
+    """
+    if config.source_shift is None:
+        steps = started(schedule, given.strength)
+        return steps, steps.sigmas[0]
+    if given.begins:
+        return schedule, given.strength
+    first = max(1, int(1000 * given.strength) - BELOW)
+    sigmas = (nearest_sigma(first, config.source_shift), *schedule.sigmas[1:])
+    return Schedule(sigmas, (first, *schedule.timesteps[1:])), given.strength
 
 
 def _lengths(frames: int) -> list[int]:

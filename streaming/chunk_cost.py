@@ -8,7 +8,7 @@ FIXED = 0.1  # of a chunk's time at a model's own size that no picture is too sm
 
 
 def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> float:
-    """Count the transformer's floating-point operations for a chunk with a full window, clean pass included."""
+    """Count the transformer's floating-point operations for a chunk with a full window, its clean pass included."""
     t, r = entry.transformer, entry.rollout
     dim = t["num_attention_heads"] * t["attention_head_dim"]
     _, ph, pw = t["patch_size"]
@@ -16,7 +16,8 @@ def flops_a_chunk(entry: Entry, width: int, height: int, text_length: int) -> fl
     matrices = 6 * dim * dim + 2 * dim * t["ffn_dim"]  # q k v o of self-attention, q o of cross-attention, the MLP
     attention = 2 * dim * (r.window * tokens + text_length)  # scores and weighted sum
     a_token = 2 * t["num_layers"] * (matrices + attention)
-    return (len(r.schedule.sigmas) + 1) * r.chunk * tokens * a_token
+    passes = len(r.schedule.sigmas) + (0 if r.step_keys else 1)
+    return passes * r.chunk * tokens * a_token
 
 
 def text_length(entry: Entry) -> int:

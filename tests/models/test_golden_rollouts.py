@@ -1,6 +1,7 @@
 """Rollouts equal the public reference implementations: 1e-4 in float32 or the port is wrong.
 
-The vectors (tests/golden) were computed by LongLive, Causal-Forcing and Self-Forcing with random weights.
+The vectors (tests/golden) were computed by LongLive, Causal-Forcing, Self-Forcing and StreamDiffusionV2 with random
+weights.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models import sampler
-from models.cache_shape import AnchorPolicy
+from models.cache_shape import AnchorPolicy, StepKeys
 from models.checkpoints.weight_files import as_diffusers
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
-from models.cue import Prompt
+from models.cue import Follow, OnSwitch, Prompt
 from models.generator import Generator
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
+from models.source import Encoded, share_of_motion
 from models.transformer import CausalWanTransformer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -121,5 +123,73 @@ def test_a_rollout_behind_a_prefix_or_a_first_chunk_equals_the_reference(
         assert state.index == chunk["first_latent"]
         latents.append(generator.draw(state))
         assert latents[-1].shape[2] == chunk["latents"]
+    made = torch.cat(latents, 2).transpose(1, 2)
+    torch.testing.assert_close(made, golden[f"{name}.out.latents"], atol=TOLERANCE, rtol=0)
+
+
+FOLLOWING = "v2v_streamdiffusionv2"
+
+
+class EncodedFilm:
+    """Give the source of a golden rollout as it was encoded, with the motion of its frames."""
+
+    def __init__(self, latents: Tensor, changes: Tensor) -> None:
+        self._latents, self._changes = latents, changes  # [1, C, n, h, w]; root mean square per frame but the first
+
+    def frames(self, source: str, first: int, count: int) -> Encoded:
+        part = slice((first + 3) // 4, (first + count + 3) // 4)
+        changes = self._changes[max(0, first - 1) : first + count - 1]
+        return Encoded(self._latents[:, :, part], share_of_motion(changes))
+
+
+def test_the_table_of_sigmas_equals_streamdiffusionv2() -> None:
+    golden = load_file(GOLDEN / f"{FOLLOWING}.safetensors")
+    found = [sampler.nearest_sigma(float(t), 8.0) for t in golden["ref.sigma_of.timestep"]]
+    assert torch.equal(torch.tensor(found), golden["ref.sigma_of.sigma"])
+
+
+@pytest.mark.parametrize("name", [n for n, r in metadata(FOLLOWING)["rollouts"].items() if not r["batch"]])
+def test_a_rollout_over_a_source_without_a_clean_pass_equals_streamdiffusionv2(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden, facts = load_file(GOLDEN / f"{FOLLOWING}.safetensors"), metadata(FOLLOWING)
+    c, r = facts["config"], facts["rollouts"][name]
+    steps = len(r["steps"])
+
+    def recorded(seed: int, chunk: int, step: int, shape: tuple[int, ...], device: object) -> Tensor:
+        if step and chunk:
+            noise = golden[f"{name}.in.renoise.rest"][(chunk - 1) * (steps - 1) + step - 1][None]
+        elif step:
+            noise = golden[f"{name}.in.renoise.first"][step - 1][None]
+        else:
+            first = chunk + 1 if chunk else 0
+            noise = golden[f"{name}.in.noise"][:, first : first + shape[2]]
+        return noise.transpose(1, 2)
+
+    monkeypatch.setattr(sampler, "noise", recorded)
+    rollout = RolloutConfig(
+        chunk=1,
+        window=r["kv"],
+        sink=r["sink"],
+        schedule=Schedule.looked_up(r["steps"], c["shift"]),
+        prediction="velocity",
+        anchor=AnchorPolicy.FIXED,
+        on_switch=OnSwitch.NONE,
+        first_chunk=2,
+        step_keys=StepKeys(r.get("restart"), None if r["adapt"] == -1 else r["adapt"]),
+        source_shift=c["shift"],
+    )
+    generator = generator_of(golden, c, rollout, f"{name}.in.")
+    state = generator.new_take(0, 8 * c["latent_w"], 8 * c["latent_h"])
+    film = EncodedFilm(golden[f"{name}.in.encoded"].transpose(1, 2), golden["controller.rms_per_frame"])
+    latents = []
+    for chunk in range(1 + r["chunks"]):
+        cues = [Prompt("context"), Follow("film", r["noise_scale"])] if not chunk else []
+        latents.append(generator.draw(state, cues, footage=film))
+        generator.commit(state)
+        assert state.source is not None
+        assert state.source.strength == [r["noise_scale"], *r["noise_scale_per_chunk"]][chunk]
+        if chunk == r["chunks"] // 2:  # a snapshot has all that goes on
+            state = generator.restore(generator.snapshot(state, keys=False))
     made = torch.cat(latents, 2).transpose(1, 2)
     torch.testing.assert_close(made, golden[f"{name}.out.latents"], atol=TOLERANCE, rtol=0)
