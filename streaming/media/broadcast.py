@@ -16,6 +16,7 @@ from streaming.live.pacing import TICKS
 
 BACKLOG = TICKS  # a second of media time that may wait for one viewer
 SLOW_BACKLOG = 3 * TICKS // 4  # for a viewer on a slow line, where sending what waits takes long
+BEHIND = TICKS // 4  # that waits for a slow line, from which no further picture is encoded for it
 SPACING = TICKS // 2  # between keyframes for lost pictures, so that one bad line does not cost all viewers quality
 SLOW_SPACING = 2 * TICKS  # between those that a slow line asks for: a keyframe takes much of what it carries
 KEYFRAMES_EVERY = 3 * TICKS  # media time between pictures where only keyframes are sent
@@ -88,6 +89,11 @@ class Viewer:
     def held(self) -> bool:
         """Return whether the viewer is sent nothing."""
         return self._held
+
+    @property
+    def behind(self) -> bool:
+        """Return whether more pictures wait for the viewer's line than it carries at once."""
+        return len(self._packets) > 1 and self.source.newest - self._packets[0].pts >= BEHIND
 
     def request_keyframe(self) -> None:
         """Ask for a keyframe because the viewer's decoder has lost the picture although every packet was sent."""

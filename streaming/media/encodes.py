@@ -101,9 +101,17 @@ class Encodes:
         source = encode.source
         source.every = rung.every
         keyframe = keyframe or self._broadcast.wants_keyframe(source)
-        if number % rung.every and not keyframe:
+        if not keyframe and (number % rung.every or self._behind(source)):
             return []
         return [Job(source, encode.aim(rung, self.bitrate), keyframe)]
+
+    def _behind(self, source: Source) -> bool:
+        """Return whether the viewers of an encode have all enough to receive, so that a picture can be left out.
+
+        A picture that is not encoded is missed by none of the later ones; one that a full queue drops costs a keyframe.
+        """
+        viewers = [viewer for viewer in self._broadcast.of(source) if not (viewer.held or viewer.sparse)]
+        return bool(viewers) and all(viewer.line is not None and viewer.behind for viewer in viewers)
 
     def _arrange(self, *, recording: bool) -> None:
         """Give each viewer its encode: slow ones leave the full one to others, and come back when they are not slow."""

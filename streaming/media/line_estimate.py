@@ -23,11 +23,11 @@ LOSING = 0.1  # share of packets lost, over a few reports, with which a queue th
 HOPELESS = 0.3  # share of packets lost, over a few reports, that a queue too short to be seen must cause
 LONGEST_TRIP = 0.5  # seconds that a round trip without a queue is taken to last at most
 DRAINS = 0.7  # of the queue of the report before: a smaller one is becoming empty
-EFFECT = 2.0  # seconds until reports show the effect of a reduction
 USED = 0.85  # of the rate; what sends less does not use it
 UNUSED = 15  # reports in a row that find the rate not used, after which more is allowed
 PATIENCE = 3.0  # seconds after a reduction before more is tried
-GROWTH, QUICK_GROWTH = 1.08, 1.25  # a report; quick below 0.7 of what was carried before the newest reduction
+GROWTH, QUICK_GROWTH, SLOW_GROWTH = 1.08, 1.25, 1.04  # a report
+FAR, BEYOND = 0.7, 1.5  # of what was carried before the newest reduction: quick below the one, slow from 1 to the other
 SILENCE = 2.5  # seconds, or this many times the longest pause between two reports, after which a line is silent
 
 
@@ -41,6 +41,7 @@ class _Sent:
 @dataclass(frozen=True)
 class _Report:
     time: float
+    newest: int  # number of the newest packet that had arrived
     arrived: int  # bytes of the stream up to and with the newest packet that had arrived
     sent: int  # bytes of the stream that had been sent by then
 
@@ -63,6 +64,7 @@ class LineEstimate:
         self._heard = 0.0  # when the receiver last said anything
         self._pause = 0.0  # the longest between two reports, slowly forgotten
         self._reduced = -PATIENCE  # when
+        self._changed = 0  # number of the first packet that was sent after the newest reduction
         self._before = 0.0  # bits a second that were well carried, or half of what was sent, at the newest reduction
         self._unused = 0  # reports in a row that found the rate not used
         self._sending = 0.0  # bits a second between the newest two reports
@@ -96,21 +98,23 @@ class LineEstimate:
         silent, last = self.silent(now), self._last
         newest = self._packets[position]
         following = self._packets[position + 1] if position + 1 < len(self._packets) else None
-        report = self._last = _Report(now, newest.total, self._total)
+        report = self._last = _Report(now, number, newest.total, self._total)
         self._heard = now
         self.reports += 1
         if silent and last is not None and report.arrived - last.arrived > (report.sent - last.sent) / 2:
             self._pause = now - last.time  # it received all the time, and reports rarely
+        self._trips.append(now - newest.time)
+        self.round_trip = min(*self._trips, LONGEST_TRIP)  # the queue may have been there from the start
+        waited = now - stalled - following.time if following is not None else 0.0
+        if last is None and position and waited > LONGEST_TRIP + QUEUE:
+            self.queue, self._sending = waited - self.round_trip, 8 * report.sent / (now - self._packets[0].time)
+            return self._congested(BACK_OFF * 8 * report.arrived / (now - self._packets[0].time), now)
         if silent or last is None or now <= last.time:
-            self._trips.append(now - newest.time)
-            self.round_trip, self.queue = min(*self._trips, LONGEST_TRIP), 0.0
+            self.queue = 0.0
             return 0.0
         between = now - last.time
         self._pause = max(0.9 * self._pause, between)
-        self._trips.append(now - newest.time)
-        self.round_trip = min(*self._trips, LONGEST_TRIP)  # the queue may have been there from the start
         queued, before = self.queue, self.loss
-        waited = now - stalled - following.time if following is not None else 0.0
         self.queue = max(0.0, waited - self.round_trip)
         self.loss += 0.3 * (lost - self.loss)
         arrived, self._sending = (8 * n / between for n in (report.arrived - last.arrived, report.sent - last.sent))
@@ -120,9 +124,9 @@ class LineEstimate:
         # where the queue was there before the first report, it looks shorter than it is, and only its losses tell of it
         overflows = min(self.queue, queued) > CALM_QUEUE and min(self.loss, lost) > LOSING
         congested = (self.queue > QUEUE and lasts and not drains) or overflows or self.loss > HOPELESS
-        if congested and now - self._reduced > EFFECT:
-            self._reduce(BACK_OFF * arrived * (1 - lost), now)
-            return min(2.0, self.queue - QUEUE) if self.queue > 2 * QUEUE else 0.0
+        # what was sent before the newest reduction tells nothing of the rate since
+        if congested and last.newest >= self._changed:
+            return self._congested(BACK_OFF * arrived * (1 - lost), now)
         self._unused = self._unused + 1 if self.rate is not None and self._sending < USED * self.rate else 0
         if self.queue < CALM_QUEUE:
             self._grow(now)
@@ -130,13 +134,20 @@ class LineEstimate:
 
     def remb(self, bits: float, now: float) -> None:
         """Take the receiver's own estimate of the line, in bits a second."""
-        if self.queue > CALM_QUEUE and bits < 0.95 * self._sending and now - self._reduced > EFFECT:
+        known = self._last is not None and self._last.newest >= self._changed
+        if known and self.queue > CALM_QUEUE and bits < 0.95 * self._sending:
             self._reduce(bits, now)
+
+    def _congested(self, rate: float, now: float) -> float:
+        """Reduce the rate; return the seconds for which nothing should be sent, so that the queue drains."""
+        self._reduce(rate, now)
+        return min(2.0, self.queue - QUEUE) if self.queue > 2 * QUEUE else 0.0
 
     def _reduce(self, rate: float, now: float) -> None:
         if now - self._reduced > PATIENCE:
             self._before = max(rate, self._sending / 2)
         self._reduced = now
+        self._changed = self._packets[-1].number + 1
         present = self.rate if self.rate is not None else self._ample
         least = STEP * self.rate if self.rate is not None else FLOOR
         self.rate = max(FLOOR, min(max(rate, least), present))
@@ -145,6 +156,7 @@ class LineEstimate:
         """Allow more where what was allowed was used, or has not been needed for long; in the end there is no limit."""
         if self.rate is None or now - self._reduced < PATIENCE or 0 < self._unused < UNUSED:
             return
-        self.rate *= QUICK_GROWTH if self.rate < 0.7 * self._before else GROWTH
+        near = self._before <= self.rate < BEYOND * self._before
+        self.rate *= QUICK_GROWTH if self.rate < FAR * self._before else SLOW_GROWTH if near else GROWTH
         if self.rate > 1.1 * self._ample:
             self.rate = None

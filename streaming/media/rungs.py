@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PACKET = 60  # bytes of headers of a packet: IPv4, UDP, RTP with extensions, SRTP's tag
+SHARE = 0.9  # of a line that the film takes; the rest is for repairs, and lets what waits after a keyframe drain
 HEADERS = 0.25  # of a line that headers may take, or fewer frames are sent
 COARSEST = 16  # a frame has at least this part of its bits on a good line, or fewer frames are sent
 EVERY = (1, 2, 4, 8)  # of how many frames one is sent
@@ -34,5 +35,5 @@ def rung_for(line: float, bitrate: int, fps: int, present: int = 1) -> Rung | No
         carried = line / UP if every < present else line
         headers = 8 * PACKET * fps / every
         if headers <= HEADERS * carried and carried - headers >= bitrate / COARSEST / every:
-            return Rung(min(bitrate, round(line - headers)), every)
+            return Rung(min(bitrate, round(SHARE * line - headers)), every)
     return None

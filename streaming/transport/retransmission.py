@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+MOST_FILLERS = 2  # for one packet: more of them took most of a slow line, which then lost the next keyframe as well
 NOTHING = b"\x09\xf0"  # an access unit delimiter: what is sent in place of a packet that nobody needs any more
 
 
@@ -21,6 +22,12 @@ class SentPacket:
     size: int  # bytes with all headers
     repaired: float = 0.0  # seconds of the clock at which it was last sent again
     filler: bytes | None = None  # timestamp of the packet behind it, once the packet is given up
+    fillers: int = 0  # how often one was sent
+
+    @property
+    def settled(self) -> bool:
+        """Return whether nothing more is sent for this packet."""
+        return self.fillers >= MOST_FILLERS
 
 
 class Retransmissions:

@@ -161,7 +161,7 @@ class ViewerLine:
         for n in sorted(missing):
             self._asked.setdefault(n, 0)
             packet = self._packets[n]
-            if now - packet.repaired < (SHORTEST if self._copies else max(SHORTEST, 0.9 * rest)):
+            if packet.settled or now - packet.repaired < (SHORTEST if self._copies else max(SHORTEST, 0.9 * rest)):
                 continue
             self._give_up(n, packet, missing)
             if not await self._send_again(n, packet, now):  # a filler and a keyframe instead
@@ -181,6 +181,7 @@ class ViewerLine:
         if packet.filler is None:
             await self._sender._retransmit(number & 0xFFFF)
         else:
+            packet.fillers += 1
             await self._send_filler(number, packet.filler)
         return True
 
@@ -220,7 +221,7 @@ class ViewerLine:
             return
         self._given_up = number
         missing = set(self._asked) if unseen is None else set(range(unseen, number))
-        self._asked = dict.fromkeys(sorted(missing & self._packets.keys()), 0)
+        self._asked = {n: 0 for n in sorted(missing & self._packets.keys()) if not self._packets[n].settled}
         for n in list(self._asked):
             self._packets[n].filler = self._after(n, missing) or timestamp
             await self._pacer.wait(PACKET, self.estimate.rate)
@@ -238,7 +239,9 @@ class ViewerLine:
         self._asked = {
             n: times
             for n, times in self._asked.items()
-            if n in self._packets and (times < often if n > recent else self._packets[n].repaired == 0)
+            if n in self._packets
+            and not self._packets[n].settled
+            and (times < often if n > recent else self._packets[n].repaired == 0)
         }
         for n, times in [(n, times) for n, times in self._asked.items() if n > recent]:
             packet = self._packets[n]

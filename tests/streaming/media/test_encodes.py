@@ -63,6 +63,25 @@ class Film:
         return sum(8 * n for frame, _, n in self.got[viewer] if frame >= since) * FPS / (self.number - since) / 1000
 
 
+async def test_a_line_that_carries_less_than_it_seems_to_is_sent_fewer_pictures_and_no_further_keyframes() -> None:
+    film = Film()
+    viewer = film.broadcast.join()
+    viewer.line, carried, got = 24_000.0, 0.0, list[tuple[int, bool]]()
+    asking = asyncio.ensure_future(viewer.get())
+    for _ in range(20 * FPS):
+        await film.play(1)
+        carried = min(carried + 0.6 * viewer.line / 8 / FPS, 200.0)
+        while asking.done() and (packet := asking.result()) is not None and carried > 0:
+            carried -= packet.size + PACKET
+            got.append((packet.pts // TICKS, packet.is_keyframe))
+            asking = asyncio.ensure_future(viewer.get())
+            await turn()
+    asking.cancel()
+    assert sum(key for _, key in got) <= 2  # the second with an encoder for a slow line
+    assert len([frame for frame, _ in got if frame >= 2 * FPS]) > 18 * 3
+    assert all(b - a <= FPS for (a, _), (b, _) in itertools.pairwise(got))
+
+
 async def test_a_single_slow_viewer_changes_the_rate_in_place_without_a_keyframe() -> None:
     film = Film()
     viewer = film.join()

@@ -100,6 +100,32 @@ def test_one_late_report_does_not_lower_the_rate() -> None:
     assert estimate.rate is None
 
 
+def test_losses_among_packets_sent_before_a_reduction_do_not_lower_the_rate_again() -> None:
+    estimate = LineEstimate(AMPLE)
+    for number in range(120):
+        estimate.sent(number, PACKET, number / 80)
+    estimate.reported(20, 0.0, 0.7)
+    estimate.reported(40, 0.6, 1.5)
+    rate = estimate.rate
+    assert rate is not None
+    for number in range(120, 130):
+        estimate.sent(number, PACKET, 2.5 + number / 80)
+    for newest, lost, now in ((60, 0.7, 2.5), (119, 0.9, 4.0), (121, 0.8, 4.4)):  # they were dropped at a full queue
+        estimate.reported(newest, lost, now)
+        assert estimate.rate == rate
+    estimate.reported(129, 0.9, 5.5)
+    assert estimate.rate < rate
+
+
+def test_a_queue_that_the_first_report_tells_of_lowers_the_rate_at_once() -> None:
+    estimate = LineEstimate(AMPLE)
+    for number in range(80):
+        estimate.sent(number, PACKET, number / 80)
+    estimate.reported(14, 0.0, 1.0)
+    assert estimate.rate is not None
+    assert 40_000 < estimate.rate < 80_000
+
+
 def test_a_line_is_silent_when_reports_stop_and_not_before_the_first() -> None:
     estimate = LineEstimate(AMPLE)
     estimate.sent(0, PACKET, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -156,6 +157,23 @@ async def test_after_a_silence_the_packets_that_never_arrived_are_replaced_by_fi
     assert not any(packet.marker for packet in again)
     numbers = [packet.sequence_number for packet in stand.sender.transport.again]
     assert numbers == [(numbers[0] + i) & 0xFFFF for i in range(len(numbers))]
+
+
+async def test_what_a_keyframe_made_useless_is_replaced_twice_at_most_however_often_it_is_asked_for() -> None:
+    stand = Stand()
+    await stand.send(60)
+    await stand.congest()
+    lost = [stand.number - n for n in range(10, 40)]
+    await stand.ask(*lost)
+    stand.sender.transport.sent.clear()
+    for _ in range(8):
+        stand.clock.now += 2
+        await stand.send(keyframe=True)
+        await stand.ask(*lost)
+        await stand.report(stand.number - 1)
+    replaced = Counter(unwrap_rtx(p, 97, OWN).sequence_number for p in stand.sender.transport.again)
+    assert all(replaced[number & 0xFFFF] <= 2 for number in lost)
+    assert sum(len(p.payload) < 10 for p in stand.sender.transport.again) >= len(lost)
 
 
 async def test_loss_on_a_good_line_brings_a_copy_of_each_packet_and_little_loss_ends_that(
