@@ -101,7 +101,11 @@ class Credentials:
 
     def holds_login(self, headers: Headers) -> bool:
         """Return whether a request carries a login that has not expired."""
-        return any(self.logged_in(number) for number in _cookies(headers))
+        return bool(self.logins(headers))
+
+    def logins(self, headers: Headers) -> list[str]:
+        """Return the logins that a request carries and that have not expired."""
+        return [number for number in _cookies(headers) if self.logged_in(number)]
 
     def log_out(self, headers: Headers) -> None:
         """End the logins that a request carries."""

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 from starlette.requests import HTTPConnection
 
-from app.credentials import Credentials
+from app.credentials import Credentials, network_of
 from app.errors import ConflictError, NotAllowedError
 from app.services import Services
 from app.settings import Settings
@@ -42,7 +42,16 @@ async def address_of(connection: HTTPConnection) -> str | None:
     return connection.client.host if connection.client is not None else None
 
 
+async def askers_of(connection: HTTPConnection) -> frozenset[str]:
+    """Return the names under which whoever sends a request waits in line: its network, and its login if it has one."""
+    credentials: Credentials = connection.app.state.credentials
+    address = await address_of(connection)
+    networks = [f"network {network_of(address)}"] if address is not None else []
+    return frozenset([*networks, *(f"login {number}" for number in credentials.logins(connection.headers))])
+
+
 AddressOf = Annotated[str | None, Depends(address_of)]
+AskersOf = Annotated[frozenset[str], Depends(askers_of)]
 
 
 @dataclass(frozen=True)

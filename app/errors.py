@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from models.errors import ErrorKind, UserError
 from streaming.background_renders import without_folders
 from streaming.live.admission import FullError
+from streaming.live.waiting_line import CrowdedLineError
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ async def _user_error(request: Request, error: Exception) -> JSONResponse:
     message = without_folders(str(error).splitlines()[0][:400])
     if isinstance(error, FullError):  # a client stays in line with the ticket
         return _answer(request, 503, {"message": message, "ticket": error.ticket, "place": error.place})
-    return _answer(request, STATUS[error.kind], message)
+    return _answer(request, 429 if isinstance(error, CrowdedLineError) else STATUS[error.kind], message)
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:

@@ -6,6 +6,7 @@ A cue lands at a chunk border: on the first one at or after the latent that it i
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -61,6 +62,8 @@ def checked_prompt(text: str) -> str:
     """Return the text of a prompt if it can be one; ValueError says in one line why not and what to do."""
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"a prompt of {len(text)} characters is too long; shorten it to {MOST_CHARACTERS}")
+    if (read := len(unicodedata.normalize("NFKC", text))) > MOST_CHARACTERS:  # one character can become 18
+        raise ValueError(f"a prompt that is read as {read} characters is too long; shorten it to {MOST_CHARACTERS}")
     if _NOTHING.fullmatch(text):
         raise ValueError("a prompt must not be empty")
     if half := re.search(r"[\ud800-\udfff]", text):

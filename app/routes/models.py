@@ -11,6 +11,7 @@ from app.dependencies import ServicesOf
 from app.model_library import ModelFacts
 from app.vocabulary import reading
 from models import catalog
+from models.cue import checked_prompt
 from models.text.prompt_reading import PromptError
 
 router = APIRouter()
@@ -34,8 +35,13 @@ def models(services: ServicesOf) -> list[ModelFacts]:
 @router.get("/api/models/{model}/reading")
 def read(model: str, prompt: Annotated[str, Query(min_length=1, max_length=4000)]) -> Reading:
     """Tell how a model reads a prompt, before it is sent; its weights are not needed."""
+    entry = catalog.find(model)
     try:
-        read = reading(catalog.find(model), prompt)
+        usable = checked_prompt(prompt)
+    except ValueError as e:
+        return Reading(understood=False, why=str(e))
+    try:
+        read = reading(entry, usable)
     except PromptError as e:
         return Reading(understood=False, why=str(e))
     return Reading(understood=True, unknown=read.unknown, notes=list(read.notes))

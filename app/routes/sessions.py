@@ -10,7 +10,15 @@ from fastapi import APIRouter, Request
 from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
 from app.answer_schemas import BUSY, body_of
-from app.dependencies import AddressOf, ControlledSession, ServicesOf, WatchedByRequest, WatchedSession, watched
+from app.dependencies import (
+    AddressOf,
+    AskersOf,
+    ControlledSession,
+    ServicesOf,
+    WatchedByRequest,
+    WatchedSession,
+    watched,
+)
 from app.errors import InvalidRequestError, validation_message
 from app.portrait_choice import portrait_for
 from app.request_body import LookAheadName, RequestBody
@@ -93,18 +101,20 @@ class Accepted(BaseModel):
 
 
 @router.post("/api/sessions", status_code=201, response_model_exclude_none=True, responses=BUSY)
-async def create_session(new: NewSession, services: ServicesOf) -> StartedSession:
-    """Start a session; 503 with a ticket and a place in line while the device is busy."""
+async def create_session(new: NewSession, services: ServicesOf, askers: AskersOf) -> StartedSession:
+    """Start a session; 503 with a ticket and a place in line while the device is busy, 429 if there is no place."""
     entry = catalog.find(new.model)
     take = first_take(new, entry)
     if entry.driving_features is None:
         notes = prompt_notes(entry, take)
         take = await services.library.with_loras(take)
-        hosted = await services.sessions.create(take, new.look_ahead, new.ticket)
+        hosted = await services.sessions.create(take, new.look_ahead, new.ticket, askers=askers)
         return started(services, hosted, "; ".join(notes) or None)
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
-    hosted = await services.sessions.create_avatar(take, portrait.reference, services.face_reader, new.ticket)
+    hosted = await services.sessions.create_avatar(
+        take, portrait.reference, services.face_reader, new.ticket, askers=askers
+    )
     doubt = await _portrait_note(services, hosted, portrait.reference) if new.portrait is not None else None
     notes = [*portrait.notes, *([doubt] if doubt else [])]
     return started(services, hosted, "; ".join(notes) or None)

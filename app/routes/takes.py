@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from app.answer_schemas import BUSY, file_of
-from app.dependencies import KnownTake, ServicesOf
+from app.dependencies import AskersOf, KnownTake, ServicesOf
 from app.errors import ConflictError, NotFoundError
 from app.growing_file import film_so_far, wav_so_far
 from app.request_body import LookAheadName, RequestBody
@@ -97,8 +97,10 @@ def used_file(script: KnownTake, name: Annotated[str, Query(max_length=200)], se
 
 
 @router.post("/api/takes/{take}/continue", status_code=201, response_model_exclude_none=True, responses=BUSY)
-async def continue_take(take: str, how: Continuation, script: KnownTake, services: ServicesOf) -> StartedSession:
-    """Start a session that branches at the end of a take; 503 with a ticket while the device is busy."""
+async def continue_take(
+    take: str, how: Continuation, script: KnownTake, services: ServicesOf, askers: AskersOf
+) -> StartedSession:
+    """Start a session that branches at the end of a take; 503 with a ticket while the device is busy, 429 without."""
     if script.sound is not None:
         raise ConflictError("an avatar's take cannot be continued; render it, or begin a new one")
     try:
@@ -106,7 +108,8 @@ async def continue_take(take: str, how: Continuation, script: KnownTake, service
     except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
     await _use_its_loras(services, past, script)
-    return started(services, await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past))
+    hosted = await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past, askers=askers)
+    return started(services, hosted)
 
 
 async def _use_its_loras(services: Services, past: TakeHistory, script: Take) -> None:

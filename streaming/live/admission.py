@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
 from streaming.live.session_state import AvatarState
 from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
+from streaming.live.waiting_line import WaitingLine
 from streaming.measured_speeds import Size
 from streaming.speech.avatar import Avatar
 from streaming.take.history import TakeHistory
@@ -35,7 +36,6 @@ from streaming.take.take_file import Take
 log = logging.getLogger(__name__)
 
 GRACE = 20.0  # seconds that a session outlives its last viewer, its last command and its last sound
-TICKET_LIFE = 10.0  # seconds after its last request in which a ticket keeps its place in line
 CAPACITY = 0.95  # share of the device's time that sessions may take
 MOST_PASSED = 3  # later sessions that may start before a ticket because they fit while it does not
 
@@ -106,15 +106,6 @@ class HostedSession:
         return lambda: self._seat is mine
 
 
-@dataclass
-class _Waiting:
-    """Hold a place in line: when it was last asked for, its predicted real-time factor, and how many passed it."""
-
-    asked: float
-    expected: float
-    passed: int = 0
-
-
 class SessionRegistry:
     """Start, find and end the sessions of a server, which share one device thread."""
 
@@ -139,16 +130,23 @@ class SessionRegistry:
         self.hosted: dict[str, HostedSession] = {}
         self._forecast = forecast or SpeedForecast()
         self._starting: list[Admission] = []  # of sessions that wait for their model to load
-        self._line: dict[str, _Waiting] = {}  # by ticket, in order of arrival
+        self._line = WaitingLine()
 
     async def create(
-        self, take: Take, look_ahead: LookAhead, ticket: str | None = None, past: TakeHistory | None = None
+        self,
+        take: Take,
+        look_ahead: LookAhead,
+        ticket: str | None = None,
+        past: TakeHistory | None = None,
+        *,
+        askers: Collection[str] = (),
     ) -> HostedSession:
         """Start a session; FullError names the place in line if the device could not carry all sessions in real time.
 
-        With a `past` the session continues that history, which began as `take`.
+        With a `past` the session continues that history, which began as `take`. CrowdedLineError if the `askers` (see
+        `WaitingLine.stand`) get no place in line.
         """
-        with self._admitted(take, ticket) as admission:
+        with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
             session = Session(
                 model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
@@ -156,10 +154,16 @@ class SessionRegistry:
             return self._begun(session, admission)
 
     async def create_avatar(
-        self, take: Take, portrait: Reference, reader: FaceReader | None, ticket: str | None = None
+        self,
+        take: Take,
+        portrait: Reference,
+        reader: FaceReader | None,
+        ticket: str | None = None,
+        *,
+        askers: Collection[str] = (),
     ) -> HostedSession:
-        """Start a session of an avatar with this portrait; FullError as from `create`."""
-        with self._admitted(take, ticket) as admission:
+        """Start a session of an avatar with this portrait; errors as from `create`."""
+        with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
             avatar = partial(Avatar, model, portrait, reader)
             session = Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar)
@@ -167,7 +171,7 @@ class SessionRegistry:
 
     def load(self) -> Load:
         """Return how much of the device's time is taken, and how many wait."""
-        self._forget_lapsed()
+        self._line.forget_lapsed(self._clock())
         running = self._running()
         share = sum(h.factor for h in running)
         sessions = "1 session takes" if len(running) == 1 else f"{len(running)} sessions take"
@@ -177,9 +181,9 @@ class SessionRegistry:
         return Load(round(share, 3), len(running), len(self._line), words)
 
     @contextlib.contextmanager
-    def _admitted(self, take: Take, ticket: str | None) -> Iterator[Admission]:
+    def _admitted(self, take: Take, ticket: str | None, askers: Collection[str]) -> Iterator[Admission]:
         """Admit a session of a take, and count it until it runs: others may ask while its model loads."""
-        admission = self._admit(take, ticket)
+        admission = self._admit(take, ticket, askers)
         self._starting.append(admission)
         try:
             yield admission
@@ -195,11 +199,6 @@ class SessionRegistry:
     def _running(self) -> list[HostedSession]:
         return [h for h in self.hosted.values() if not h.session.over]
 
-    def _forget_lapsed(self) -> None:
-        """Drop the tickets that were not shown for their life."""
-        now = self._clock()
-        self._line = {t: w for t, w in self._line.items() if now - w.asked < TICKET_LIFE}
-
     def _predicted(self, take: Take) -> Admission:
         """Return what is expected of a session of the take, after what running sessions have measured."""
         for hosted in self._running():
@@ -214,9 +213,9 @@ class SessionRegistry:
         shown = f"about {entry.fps / factor:.2g} of {entry.fps} frames a second"
         return Admission(size, factor, f"slower than real time here: {shown}" if factor > 1 else "")
 
-    def _admit(self, take: Take, ticket: str | None) -> Admission:
+    def _admit(self, take: Take, ticket: str | None, askers: Collection[str]) -> Admission:
         """Take the ticket out of the line if a session of the take may start; FullError if it may not."""
-        self._forget_lapsed()
+        self._line.forget_lapsed(self._clock())
         admission, running = self._predicted(take), self._running()
         load = sum(h.factor for h in running) + sum(a.expected for a in self._starting)
         idle = not running and not self._starting
@@ -224,21 +223,17 @@ class SessionRegistry:
         def fits(expected: float) -> bool:
             return idle or load + expected <= CAPACITY
 
-        known = ticket if ticket in self._line else None
-        tickets = list(self._line)
-        ahead = [self._line[t] for t in (tickets if known is None else tickets[: tickets.index(known)])]
+        ahead = self._line.ahead_of(ticket)
         if fits(admission.expected) and all(w.passed < MOST_PASSED and not fits(w.expected) for w in ahead):
             for waiting in ahead:
                 waiting.passed += 1
-            if known is not None:
-                del self._line[known]
+            if ticket is not None and ticket in self._line:
+                self._line.leave(ticket)
             return admission
-        ticket = known or secrets.token_urlsafe(12)
-        place = self._line.setdefault(ticket, _Waiting(self._clock(), admission.expected))
-        place.asked, place.expected = self._clock(), admission.expected
+        ticket, place = self._line.stand(ticket, admission.expected, askers, self._clock())
         why = f"what runs takes {load:.0%} of its time, and this would take about {admission.expected:.0%}"
         why = "others came first" if fits(admission.expected) else why
-        raise FullError(ticket, list(self._line).index(ticket) + 1, why)
+        raise FullError(ticket, place, why)
 
     def keep(self, hosted: HostedSession) -> None:
         """Begin the grace period of a session anew: the holder of its key is there."""

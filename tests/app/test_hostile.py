@@ -94,6 +94,7 @@ def rows() -> list[Row]:
         "", "{", "[]", "null", "1", '"x"', "{}", '{"prompt": ""}', '{"prompt": 5}', '{"prompt": null}',
         '{"prompt": "x", "model": 5}', '{"prompt": "x", "seed": -1}', '{"prompt": "x", "seed": 1e400}',
         '{"prompt": "x", "seed": 9223372036854775808}', '{"prompt": "x", "look_ahead": "far"}',
+        '{"prompt": "a fish' + chr(0xFDFA) * 3900 + '"}', '{"prompt": "a fish", "seed": true}',
         '{"prompt": "x", "set": {"chunk": "3"}}', '{"prompt": "x", "set": []}', '{"prompt": "x", "extra": 1}',
         '{"prompt": "x", "ticket": 5}', '{"prompt": "' + "x" * 4001 + '"}', "[" * 50_000, b"\xff\xfe\x00",
     ]  # fmt: skip
@@ -203,6 +204,7 @@ OFFERS = [
     "v=0\r\nm=video -1 X\r\n", "v=0\r\nm=\r\n", "v=0\x00\x00", "v=0\r\n" + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n" * 500,
 ]  # fmt: skip
 MESSAGES = [
+    '{"id": 1, "type": "prompt", "text": "a fish' + "\\ufdfa" * 2000 + '"}', '{"id": true, "type": "pause"}',
     "", "{", "[]", "null", "1", '{"type": "prompt"}', '{"id": 1, "type": "prompt", "text": ""}',
     '{"id": 1, "type": "x"}',
     '{"id": "1", "type": "pause"}', '{"id": 1e400, "type": "pause"}', '{"id": 1, "type": "rewind", "latent": 99999}',

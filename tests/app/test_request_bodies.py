@@ -57,3 +57,17 @@ def test_a_link_is_not_made_for_true_minutes_and_a_look_ahead_is_still_named_by_
             assert (got.status_code, got.json()) == (422, {"error": "minutes: Input should be a valid integer"})
         assert client.get(f"/api/sessions/{session['id']}/links", headers=key).json() == []
         client.delete(f"/api/sessions/{session['id']}", headers=key)
+
+
+def test_a_prompt_that_grows_beyond_its_limit_when_it_is_read_is_refused_at_every_door(tmp_path: Path) -> None:
+    prompt = "a red ball " + chr(0xFDFA) * 300  # each is read as 18 characters
+    why = f"a prompt that is read as {11 + 18 * 300} characters is too long; shorten it to 4000"
+    with client_of(studio(tmp_path, local=True, GRACE="600"), base="http://localhost") as client:
+        assert client.get("/api/models/pocket/reading", params={"prompt": prompt}).json()["why"] == why
+        refused = client.post("/api/sessions", json={"prompt": prompt})
+        assert (refused.status_code, refused.json()) == (400, {"error": f"prompt: {why}"})
+        session = client.post("/api/sessions", json={"prompt": "a red ball"}).json()
+        path, key = f"/api/sessions/{session['id']}/control", {"x-longtake-key": session["key"]}
+        for kind in ("prompt", "prepare"):
+            refused = client.post(path, json={"id": 1, "type": kind, "text": prompt}, headers=key)
+            assert (refused.status_code, refused.json()) == (400, {"error": f"text: {why}"})

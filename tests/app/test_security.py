@@ -17,6 +17,8 @@ from studio_app import client_of, studio
 
 from app import gradio_page, security
 from app.credentials import COOKIE, LOGIN_SECONDS, Credentials, TooManyError, network_of
+from streaming.live import admission
+from streaming.live.waiting_line import MOST_PLACES
 from streaming.take.take_file import TakeError, parse
 
 TOKEN = "päss 無 wörd+/="
@@ -356,3 +358,34 @@ def test_every_429_and_503_says_when_to_try_again(tmp_path: Path) -> None:
         busy = [a for a in answers if a.status_code == 503]
         assert busy
         assert all(1 <= int(a.headers["retry-after"]) < 10 for a in busy)  # a place in line is kept for 10 seconds
+
+
+def test_one_address_or_login_has_a_few_places_in_line_and_others_get_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "CAPACITY", 0.0)
+    app = studio(tmp_path, TOKEN=TOKEN, GRACE="600")
+
+    def from_address(address: str) -> TestClient:
+        return TestClient(app, "http://example.org", client=(address, 5000), follow_redirects=False)
+
+    def asked(client: TestClient, **more: str) -> httpx.Response:
+        return client.post("/api/sessions", json={"prompt": "a red ball", **more})
+
+    with client_of(app) as browser:
+        log_in(browser)
+        assert asked(browser).status_code == 201
+        tickets = [asked(browser).json()["error"]["ticket"] for _ in range(MOST_PLACES)]
+        full = asked(browser)
+        assert full.status_code == 429
+        assert full.json()["error"].startswith(f"{MOST_PLACES} of your requests wait in line")
+        assert int(full.headers["retry-after"]) > 0
+        assert asked(browser, ticket=tickets[-1]).json()["error"]["place"] == MOST_PLACES
+        elsewhere = from_address("203.0.113.200")
+        elsewhere.cookies = browser.cookies
+        assert asked(elsewhere).status_code == 429
+        log_in(elsewhere)  # with a login of its own
+        assert asked(elsewhere).json()["error"]["place"] == MOST_PLACES + 1
+        beside = from_address("203.0.113.9")  # the first one's address
+        log_in(beside)
+        assert asked(beside).status_code == 429

@@ -11,10 +11,11 @@ from clocks import TestClock, turn
 from conftest import tiny_model
 from sessions import TAKE
 
-from streaming.live.admission import TICKET_LIFE, FullError, HostedSession, SessionRegistry
+from streaming.live.admission import FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session_state import AvatarState
+from streaming.live.waiting_line import LONGEST_WAIT, MOST_PLACES, MOST_WAITING, TICKET_LIFE, CrowdedLineError
 
 pytestmark = pytest.mark.asyncio
 
@@ -198,4 +199,48 @@ async def test_a_session_is_closed_even_if_what_is_told_of_its_end_fails() -> No
     with pytest.raises(RuntimeError, match="cannot be written"):
         await sessions.end("a")
     assert over.closed
+    sessions.device.close()
+
+
+async def test_an_asker_has_a_few_places_in_line_and_the_others_still_get_theirs() -> None:
+    clock = TestClock()
+    busy: Any = Busy()
+    sessions = hosting(busy, clock=clock)
+
+    async def stand(*askers: str, ticket: str | None = None) -> str:
+        with pytest.raises(FullError) as full:
+            await sessions.create(TAKE, LookAhead.SMOOTH, ticket, askers=askers)
+        return full.value.ticket
+
+    mine = [await stand(f"network {n % 2}", "login a") for n in range(MOST_PLACES)]
+    for askers in (("network 0", "login a"), ("network 7", "login a")):
+        with pytest.raises(CrowdedLineError, match=f"{MOST_PLACES} of your requests wait in line"):
+            await sessions.create(TAKE, LookAhead.SMOOTH, askers=askers)
+    assert await stand("network 0", "login a", ticket=mine[-1]) == mine[-1]
+    other = await stand("network 0", "login b")
+    clock.now += TICKET_LIFE - 1
+    assert await stand("network 0", "login b", ticket=other) == other
+    clock.now += 2
+    assert await stand("network 0", "login a") not in mine  # none of them was shown any more
+    assert sessions.load().waiting == 2
+    sessions.device.close()
+
+
+async def test_a_ticket_that_is_shown_for_ever_goes_to_the_end_of_the_line_after_the_longest_wait() -> None:
+    clock = TestClock()
+    busy: Any = Busy()
+    sessions = hosting(busy, clock=clock)
+    first, _ = await place(sessions)
+    second, _ = await place(sessions)
+    while clock.now + TICKET_LIFE / 2 < LONGEST_WAIT:
+        clock.now += TICKET_LIFE / 2
+        assert [await place(sessions, first), (await place(sessions, second))] == [(first, 1), (second, 2)]
+    clock.now = LONGEST_WAIT
+    late, _ = await place(sessions, first)
+    assert late != first
+    assert len(sessions.hosted) == 1
+    for _ in range(MOST_WAITING - 1):
+        await place(sessions)
+    with pytest.raises(CrowdedLineError, match=f"{MOST_WAITING} requests wait in line"):
+        await sessions.create(TAKE, LookAhead.SMOOTH)
     sessions.device.close()

@@ -89,6 +89,7 @@ def test_cues_land_on_chunk_borders() -> None:
         ("cues:\n  - prompt: {a: b}\n", 2, "needs a text, not a mapping"),
         ("cues:\n  - prompt: one\n    set: none\n", 3, "set: needs fields with values"),
         (f"cues:\n  - prompt: {'x' * 4001}\n", 2, "4001 characters is too long; shorten it to 4000"),
+        (f"cues:\n  - prompt: {chr(0xFDFA) * 400}\n", 2, "read as 7200 characters is too long; shorten it to 4000"),
         ('cues:\n  - prompt: "\\ud83d"\n', 2, "half a character"),
         ("cues:\n  - prompt: !!python/object/apply:os.system [ls]\n", 2, "!!python/object/apply:os.system"),
         ("cues:\n  - prompt: !!binary aGk=\n", 2, "the tag !!binary"),
