@@ -64,6 +64,11 @@ def validation_message(error: ValidationError | RequestValidationError) -> str:
     return f"{field}: {message}" if field else message
 
 
+def user_message(error: UserError) -> str:
+    """Return what an error tells a client: its first line, without folders of this machine."""
+    return without_folders(str(error).splitlines()[0][:400])
+
+
 def add_handlers(app: FastAPI) -> None:
     """Register handlers that answer every error of the API in the same form."""
     app.add_exception_handler(Exception, _defect)
@@ -85,7 +90,7 @@ async def _defect(request: Request, error: Exception) -> JSONResponse:
 
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
-    message = without_folders(str(error).splitlines()[0][:400])
+    message = user_message(error)
     if isinstance(error, FullError):  # a client stays in line with the ticket
         return _answer(request, 503, {"message": message, "ticket": error.ticket, "place": error.place})
     return _answer(request, 429 if isinstance(error, CrowdedLineError) else STATUS[error.kind], message)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from app.gradio_endpoints import WAITING, add_endpoints
 from app.gradio_import import gr
+from app.gradio_theme import theme
 from app.page_folder import PAGE
 
 # path on the server, name of its files, way to the root, style sheets of its own; the studio is last, since it takes
@@ -45,13 +47,17 @@ def mount(app: FastAPI) -> FastAPI:
     for path, name, base, styles in PAGES:
         with gr.Blocks(title=TITLES[name], fill_width=True, fill_height=True) as page:
             _component(name, base)
+            if name == "studio":
+                add_endpoints(app.state.services)
+        page.queue(max_size=WAITING)
         app = gr.mount_gradio_app(
             app,
             page,
             path=path,
             head=_head(base, *styles),
+            theme=theme(),
             ssr_mode=False,
-            footer_links=[],
+            footer_links=["api"] if name == "studio" else [],
             max_file_size="1mb",
         )
     return app

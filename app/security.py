@@ -46,8 +46,10 @@ _WATCHING = re.compile(
 )
 _OFFER = re.compile(r"/(api/sessions/[^/]+/offer|wh[ei]p/[^/]+)")
 _SESSION = re.compile(r"/api/sessions/([0-9a-f]{32})(/.*)?")
-# Gradio's endpoints that its pages ask for at their start; its uploads, files and queues are used by nothing here
+# Gradio's endpoints that its pages ask for at their start, and those of the studio's page that call its functions; its
+# uploads and files are used by nothing here
 _GRADIO = re.compile(r"(/avatar)?/gradio_api/(?!(heartbeat/|startup-events|info|app_id)).*")
+_CALLS = re.compile(r"/gradio_api/(queue/(join|data)|call/(v2/)?[a-z_]+(/[0-9a-f]{32})?|cancel)")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Guard:
                 self._count(scope, session[1] if session is not None and keyed else None)
         except TooManyError as e:
             return Refusal(429, e.detail, dict(e.headers or {}))
-        if _GRADIO.fullmatch(path):
+        if _GRADIO.fullmatch(path) and not _CALLS.fullmatch(path):
             return Refusal(404, "not found")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > _body_limit(path):

@@ -10,10 +10,22 @@ export class HelpSheet {
    */
   constructor(dialog, keys) {
     this.dialog = dialog;
+    const api = document.querySelector("footer .show-api"); // Gradio's, of pages with endpoints
+    const open = make("button", { textContent: "API" });
+    open.onclick = () => {
+      dialog.close();
+      if (api instanceof HTMLElement) api.click();
+    };
     const close = make("button", { textContent: "Close" });
     close.onclick = () => dialog.close();
     dialog.append(
-      make("div", { className: "row" }, make("h2", { textContent: "Keys", className: "grow" }), close),
+      make(
+        "div",
+        { className: "row" },
+        make("h2", { textContent: "Keys", className: "grow" }),
+        ...(api ? [open] : []),
+        close,
+      ),
       make(
         "dl",
         { className: "keys" },

@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"^```(python|sh)\n(.*?)^```", PAGE, re.MULTILINE | re.DOT
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving_tiny_model(tmp_path_factory.mktemp("examples")) as address:
+    with serving_tiny_model(tmp_path_factory.mktemp("examples"), pages=True) as address:
         yield address
 
 

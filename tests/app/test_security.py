@@ -178,11 +178,22 @@ def test_the_api_documentation_loads_everything_from_here(client: TestClient) ->
         assert client.get(file, headers=bearer()).status_code == 200, file
 
 
-@pytest.mark.parametrize("base", ["", "/avatar"])
-@pytest.mark.parametrize("path", ["upload", "file=/etc/passwd", "queue/join", "queue/data", "call/x", "proxy=http://x"])
-def test_no_endpoint_of_gradio_takes_files_or_runs_anything(client: TestClient, base: str, path: str) -> None:
+CLOSED = ("upload", "file=/etc/passwd", "run/start", "component_server", "stream/a/b/1/x.ts", "proxy=http://x")
+CALLS = ("queue/join", "queue/data", "call/start", f"call/start/{'0' * 32}")
+
+
+@pytest.mark.parametrize(
+    "path", [f"{base}/gradio_api/{path}" for base in ("", "/avatar") for path in CLOSED + (CALLS if base else ())]
+)
+def test_gradio_takes_and_sends_no_files_and_runs_nothing_of_the_avatar_page(client: TestClient, path: str) -> None:
     for method in ("GET", "POST"):
-        assert client.request(method, f"{base}/gradio_api/{path}", headers=bearer()).status_code == 404
+        assert client.request(method, path, headers=bearer()).status_code == 404
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_the_calls_of_the_studios_endpoints_need_the_token(client: TestClient, path: str) -> None:
+    for method in ("GET", "POST"):
+        assert client.request(method, f"/gradio_api/{path}").status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/config", "/gradio_api/info", "/nothing", f"/whep/{GHOST}"])

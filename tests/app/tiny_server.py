@@ -14,7 +14,7 @@ import uvicorn
 from conftest import tiny_model
 from studio_server import free_port
 
-from app import server
+from app import gradio_page, server
 from app.model_library import ModelLibrary
 from app.services import Services
 from app.settings import Settings, from_environment
@@ -26,12 +26,18 @@ LOCAL = "127.0.0.1"
 
 @contextmanager
 def serving_tiny_model(
-    data: Path, environment: dict[str, str] | None = None, host: str = LOCAL, *, loras: Sequence[OfferedLora] = ()
+    data: Path,
+    environment: dict[str, str] | None = None,
+    host: str = LOCAL,
+    *,
+    loras: Sequence[OfferedLora] = (),
+    pages: bool = False,
 ) -> Iterator[str]:
-    """Serve sessions of a tiny model at an address of this machine; yield the server's address."""
+    """Serve sessions of a tiny model at an address of this machine, with `pages` the studio too; yield the address."""
     settings: Settings = from_environment(environment or {})
     library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: tiny_model())
     app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL)
+    app = gradio_page.mount(app) if pages else app
     port = free_port()
     web = uvicorn.Server(uvicorn.Config(app, host, port, log_level="error", lifespan="on"))
     thread = threading.Thread(target=web.run, daemon=True)
