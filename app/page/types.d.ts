@@ -265,7 +265,7 @@ export interface AcceptedEvent {
   id: number;
 }
 
-/** Answers a command that will not be obeyed. */
+/** Answers a command that will not be obeyed; after `accepted` it says that a prompt's text cannot be encoded. */
 export interface RefusedEvent {
   type: "refused";
   /** Number of the command; null if the message could not be read that far. */

@@ -25,7 +25,7 @@ from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
-from streaming.live.session_state import AvatarState
+from streaming.live.session_state import AvatarState, SessionState
 from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
 from streaming.live.waiting_line import WaitingLine
 from streaming.measured_speeds import Size
@@ -252,12 +252,14 @@ class SessionRegistry:
     async def tidy(self) -> None:
         """End sessions in which nothing happened for the grace period, and those that are over.
 
-        A session with a viewer goes on, and so do one that is being commanded and an avatar that has something to say.
+        A session with a viewer goes on, and so do one that is being commanded and an avatar that has something to say,
+        unless it is paused and so would never have said it.
         """
         now = self._clock()
         for key, hosted in list(self.hosted.items()):
             avatar = hosted.session.avatar
-            speaks = avatar is not None and avatar.state is AvatarState.SPEAKING
+            paused = hosted.session.state is SessionState.PAUSED
+            speaks = avatar is not None and avatar.state is AvatarState.SPEAKING and not paused
             if hosted.session.viewers or hosted.requests or speaks:
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:

@@ -16,6 +16,7 @@ from streaming.live.device_rollout import DeviceRollout
 from streaming.live.pacing import LookAhead, may_draw
 from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
+from streaming.live.text_queue import TextError
 from streaming.live.timings import Timings
 from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_recache, merged, with_recache
 from streaming.media.ingest import Camera
@@ -27,7 +28,7 @@ from streaming.take.history import TakeHistory, new_id
 from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import offered_loras
-from streaming.transport.events import Event, LiveEvent, TimelineEvent, WarningEvent
+from streaming.transport.events import Event, LiveEvent, RefusedEvent, TimelineEvent, WarningEvent
 
 SNAPSHOT_BUDGET_MB = 512
 
@@ -146,6 +147,14 @@ class ChunkProducer:
         self.rewind(end if drawing else last)
         return None
 
+    def refuse(self, number: int, error: TextError) -> None:
+        """Remove the cue of the command `number`, whose text cannot be encoded, and say so.
+
+        One that is landing already is refused with its chunk, or lands if its text can be encoded after all.
+        """
+        if self._waiting.remove(number):
+            self._tell(RefusedEvent(id=number, why=str(error)))
+
     def wake(self) -> None:
         """Have the loop look again whether to draw, after something has changed."""
         self._wake.set()
@@ -245,7 +254,10 @@ class ChunkProducer:
             await self._draw_anew(frame, self._sound)
 
     async def _draw(self, lines: Sequence[CueLine]) -> Chunk | None:
-        """Draw the next chunk, on which these cues land; return None if an interruption or the end made it useless."""
+        """Draw the next chunk, on which these cues land; return None if nothing was drawn.
+
+        That is so if an interruption or the end made the chunk useless, or a prompt's text cannot be encoded.
+        """
         generation = self._interruptions.generation
         if self._sound is not None:
             await self._sound.wait(
@@ -258,7 +270,20 @@ class ChunkProducer:
             chunk = await self._rollout.step(lines, self._interruptions.check)
         except GivenUpError:
             return None
+        except TextError as e:
+            self._refuse_landing(e)
+            return None
         return chunk if generation == self._interruptions.generation else None
+
+    def _refuse_landing(self, error: TextError) -> None:
+        """Drop the prompts that land on the next chunk and cannot be encoded, and say so; other cues still land."""
+        for waiting in [w for w in self._landing if w.line.prompt == error.text]:
+            self._landing.remove(waiting)
+            self._tell(
+                WarningEvent(why=str(error))
+                if waiting.number is None
+                else RefusedEvent(id=waiting.number, why=str(error))
+            )
 
     def _give_sound(self, sound: LiveSound) -> None:
         given = sound.give(self.history.length)

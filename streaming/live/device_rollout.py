@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from models.cue import Cue
 from models.source import Following
 from streaming.live.device import DeviceThread
+from streaming.live.text_queue import encode
 from streaming.rollout import Boundary, Chunk, Rollout
 from streaming.take.take_file import CueLine
 
@@ -48,9 +49,19 @@ class DeviceRollout:
         self._rollout.check(line, before)
 
     async def step(self, cues: Sequence[Cue | CueLine], may_go_on: Callable[[], None] = lambda: None) -> Chunk:
-        """Draw and decode the next chunk, on which `cues` land; what `may_go_on` raises between steps gives it up."""
+        """Draw and decode the next chunk, on which `cues` land; what `may_go_on` raises between steps gives it up.
+
+        TextError, before anything is drawn, if the text of a prompt among them cannot be encoded.
+        """
         rollout = self._rollout
-        return await self._device.run(lambda: rollout.step(cues, may_go_on))
+
+        def stepped() -> Chunk:
+            for cue in cues:
+                if isinstance(cue, CueLine) and cue.prompt is not None:
+                    encode(rollout.model, cue.prompt)
+            return rollout.step(cues, may_go_on)
+
+        return await self._device.run(stepped)
 
     async def settle(self, coming: Sequence[Cue | CueLine] = ()) -> tuple[Boundary, float]:
         """Bring the newest chunk to its boundary; return that and the seconds that it took on the device.

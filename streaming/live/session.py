@@ -12,6 +12,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.live.recorder import Recorder
 from streaming.live.session_state import SessionState, next_state
-from streaming.live.text_queue import TextQueue
+from streaming.live.text_queue import TextError, TextQueue
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.ingest import Camera
@@ -52,6 +53,7 @@ from streaming.transport.events import (
     CameraStatus,
     HelloEvent,
     PhaseEvent,
+    RefusedEvent,
     ShownEvent,
     StatusEvent,
     TakenBackEvent,
@@ -221,7 +223,7 @@ class Session:
             case PrepareCommand(text=text):
                 self._texts.require_room()  # before it is read, which takes time
                 self.model.read_prompt(text)
-                self._texts.add(text, command.id)
+                self._texts.add(text, command.id, partial(self._refuse, command.id))
             case LookAheadCommand(value=value):
                 self.producer.look_ahead = value
                 self.producer.wake()
@@ -245,6 +247,9 @@ class Session:
             case _:
                 self._cue(command)
 
+    def _refuse(self, number: int, error: TextError) -> None:
+        self._events.publish(RefusedEvent(id=number, why=str(error)))
+
     def _cue(self, command: CueCommand) -> None:
         if isinstance(command, PromptCommand):
             self._texts.require_room()  # before it is read, which takes time
@@ -260,7 +265,7 @@ class Session:
         self._require_own(line)
         self.producer.land(line, command.id)
         if isinstance(command, PromptCommand):
-            self._texts.add(command.text, command.id)
+            self._texts.add(command.text, command.id, partial(self.producer.refuse, command.id))
 
     def _require_own(self, line: CueLine) -> None:
         """Raise ValueError if a cue names a file that was not uploaded for this session and that its take has not used.

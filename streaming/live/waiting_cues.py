@@ -63,6 +63,12 @@ class WaitingCues:
         self._cues = [cue for cue in self._cues if cue is not newest]
         return newest.number
 
+    def remove(self, number: int) -> bool:
+        """Remove the cue that came from the command `number`; return whether it waited."""
+        kept = [cue for cue in self._cues if cue.number != number]
+        removed, self._cues = len(kept) < len(self._cues), kept
+        return removed
+
     def take_hushes(self) -> list[int]:
         """Remove the cues that silence an avatar, and return the frames from which they do."""
         frames = [cue.line.hush for cue in self._cues if cue.line.hush is not None]

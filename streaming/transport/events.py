@@ -142,7 +142,7 @@ class AcceptedEvent(_Event):
 
 
 class RefusedEvent(_Event):
-    """Answers a command that will not be obeyed."""
+    """Answers a command that will not be obeyed; after `accepted` it says that a prompt's text cannot be encoded."""
 
     type: Literal["refused"] = "refused"
     id: int | None

@@ -14,7 +14,7 @@ from sessions import TAKE
 from streaming.live.admission import FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
-from streaming.live.session_state import AvatarState
+from streaming.live.session_state import AvatarState, SessionState
 from streaming.live.waiting_line import LONGEST_WAIT, MOST_PLACES, MOST_WAITING, TICKET_LIFE, CrowdedLineError
 
 pytestmark = pytest.mark.asyncio
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio
 class Over:
     """Stand in for a session that is over; `close` returns once `may_close` is set."""
 
-    viewers = 0
+    viewers, state = 0, SessionState.LIVE
 
     def __init__(self, *, fails: bool = False, over: bool = True, avatar: Any = None) -> None:
         self.over, self.avatar = over, avatar
