@@ -106,24 +106,31 @@ class EngineTransformer:
             in_torch = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
             self._torch(latents.to(own), timestep, in_torch, rotation, _AsStored(cache, self.dtype), head=head)
             return None
-        past_keys, past_values = (t[:, 0] for t in cache.past())
+        past_keys, past_values = cache.past()
         text_keys, text_values = self._stacked(text)
-        inputs = {"latents": latents, "timestep": timestep, "cos": rotation.cos, "sin": rotation.sin}
-        inputs |= {"past_keys": past_keys, "past_values": past_values}
-        inputs |= {"text_keys": text_keys, "text_values": text_values}
-        inputs |= {} if drive is None else {"drive": drive.to(self.dtype)}
-        outputs = self._buffers(latents, len(rotation.cos))
-        self._runner.run({name: t.contiguous() for name, t in inputs.items()}, outputs)
+        outputs = self._buffers(latents[:1], len(rotation.cos))
+        rows: list[tuple[Tensor, ...]] = []
+        for row in range(len(latents)):  # the engine's shapes are those of one take
+            inputs = {"latents": latents[row : row + 1], "timestep": timestep, "cos": rotation.cos, "sin": rotation.sin}
+            inputs |= {"past_keys": past_keys[:, row], "past_values": past_values[:, row]}
+            said = min(row, text_keys.shape[1] - 1)  # takes in step may share a prompt
+            inputs |= {"text_keys": text_keys[:, said], "text_values": text_values[:, said]}
+            inputs |= {} if drive is None else {"drive": drive[row : row + 1].to(self.dtype)}
+            self._runner.run({name: t.contiguous() for name, t in inputs.items()}, outputs)
+            kept = ("prediction",) if head else ("new_keys", "new_values")
+            rows.append(tuple(outputs[name].clone() for name in kept))  # the buffers are the next step's
         if head:
-            return outputs["prediction"].clone()  # the buffer is the next step's
-        for layer, (k, v) in enumerate(zip(outputs["new_keys"], outputs["new_values"], strict=True)):
-            cache.extend(layer, k[None], v[None], rotation)
+            return torch.cat([prediction for (prediction,) in rows])
+        keys, values = (torch.stack(of_rows, 1) for of_rows in zip(*rows, strict=True))
+        for layer, (k, v) in enumerate(zip(keys, values, strict=True)):
+            cache.extend(layer, k, v, rotation)
         return None
 
     def _stacked(self, text: TextState) -> tuple[Tensor, Tensor]:
+        """Return a prompt's keys and values, [layers, prompts, T, heads, d] each."""
         if self._text is None or self._text[0] is not text:
             keys, values = zip(*text.layers, strict=True)
-            self._text = text, torch.cat(keys).to(self.dtype), torch.cat(values).to(self.dtype)
+            self._text = text, torch.stack(keys).to(self.dtype), torch.stack(values).to(self.dtype)
         return self._text[1], self._text[2]
 
     def _buffers(self, latents: Tensor, queries: int) -> dict[str, Tensor]:
@@ -144,6 +151,18 @@ class EngineDecoder:
 
     def decode(self, latents: Tensor, memory: Sequence[Tensor | str | None] | None = None) -> tuple[Tensor, Memory]:
         """Decode as `TinyCodec.decode` does; the memory returned is new every time, since snapshots keep it."""
+        rows = [
+            self._decode(latents[row : row + 1], None if memory is None else [_row(m, row) for m in memory])
+            for row in range(len(latents))
+        ]  # the engine's shapes are those of one take
+        if len(rows) == 1:
+            return rows[0]
+        memories = zip(*(fresh for _, fresh in rows), strict=True)
+        joined = [torch.cat([m for m in of_rows if isinstance(m, Tensor)]) for of_rows in memories]
+        return torch.cat([frames for frames, _ in rows]), [*joined]
+
+    def _decode(self, latents: Tensor, memory: Sequence[Tensor | str | None] | None) -> tuple[Tensor, Memory]:
+        """Decode the latents of one take."""
         _, _, n, h, w = latents.shape
         shapes, stride = memory_shapes(self._codec, (h, w)), self._codec.stride
         make = latents.new_zeros if memory is None else latents.new_empty
@@ -158,6 +177,10 @@ class EngineDecoder:
         fresh = [latents.new_empty(s, dtype=dtype) for s in shapes]
         self._runner.run(inputs, {"frames": frames} | {f"new_memory_{i}": m for i, m in enumerate(fresh)})
         return frames, list(fresh)
+
+
+def _row(memory: Tensor | str | None, row: int) -> Tensor | str | None:
+    return memory[row : row + 1].contiguous() if isinstance(memory, Tensor) else memory
 
 
 def with_engine(model: Model, runners: Runners) -> Model:

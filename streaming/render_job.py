@@ -20,7 +20,7 @@ from models.checkpoints.weight_files import CheckpointError
 from models.conditions import kept_by_codec
 from models.snapshots import Snapshot
 from models.time_grid import frames_before
-from streaming.media.video_writer import VideoWriter
+from streaming.media.video_writer import Frames, VideoWriter
 from streaming.render_files import RenderError, RenderFiles
 from streaming.render_report import Report
 from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away, shared_latents
@@ -56,6 +56,23 @@ class Place:
     snapshot: Snapshot
 
 
+def _as_drawn(frames: Frames, first: int) -> Frames:
+    return frames
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Say how many takes run in step and how their pictures, which stand side by side, become those of the film."""
+
+    name: str | None = None  # of a render in another arrangement nothing is taken over
+    faces: int = 1
+    shown: Callable[[Frames, int], Frames] = _as_drawn
+    """Turn frames [n, H, faces · W, 3] into those of the film; the second argument is the number of the first one."""
+
+
+ONE_FACE = Arrangement()
+
+
 class Job:
     """Make one output file; beside it lie the working file and a folder with journal and checkpoints."""
 
@@ -72,18 +89,21 @@ class Job:
         intent: IntentLine | None = None,
         limit: int | None = None,
         footage: TakeFootage | None = None,
+        arrangement: Arrangement = ONE_FACE,
     ) -> None:
         """Render `take` to the file `out`, its pictures enlarged `scale` times.
 
         `drive` gives a new drive source for every rollout; `heard` and `portrait` name the sound and the picture that
         it reads: of a render of another sound or picture nothing is taken over. `intent` is what was asked for, and
         `limit` the latent from which on nothing is taken over (both as `request_of` gives them). `footage` reads the
-        pictures and films that the take names. UserError if one of them is not there.
+        pictures and films that the take names. UserError if one of them is not there. With an `arrangement` of several
+        faces, `drive` gives what drives each of them.
         """
         self.model, self.out, self.scale = model, out, scale
         self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
         self.take = take.model_copy(update={"cues": [self._footage.hashed(cue) for cue in take.cues]})
         self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
+        self._arrangement = arrangement
         self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
         self.chunks = take.chunks(self.grid, self.fps)
@@ -100,6 +120,7 @@ class Job:
             scale=self.scale,
             heard=self._heard,
             portrait=self._portrait,
+            layout=self._arrangement.name,
         )
 
     def place(self, past: PastRender, report: Report) -> Place | None:
@@ -113,7 +134,7 @@ class Job:
             report.warnings.append("nothing to continue from; rendering from the start")
             return None
         report.warnings += [note for note in (past.damage, past.other_record(self.record)) if note]
-        rollout = Rollout(self.model, self.take, drive=self._drive(), footage=self._footage)
+        rollout = self._rollout(None)
         own = self.grid.start(self.chunks)
         end = shared_latents(
             self.grid, lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)), past.length(self.grid)
@@ -125,6 +146,10 @@ class Job:
         if end < min(own, past.length(self.grid)):
             report.warnings.append(f"the take differs from what was rendered from latent {end} on")
         return self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
+
+    def _rollout(self, snapshot: Snapshot | None) -> Rollout:
+        faces = self._arrangement.faces
+        return Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage, faces=faces)
 
     def _newest_whole(self, past: PastRender, end: int, report: Report) -> Place | None:
         """Find the newest place up to latent `end` whose film and checkpoint are as they were written."""
@@ -244,7 +269,7 @@ class Job:
         progress: Callable[[Boundary, Report], None],
     ) -> None:
         snapshot = found.snapshot if found else None
-        rollout = Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage)
+        rollout = self._rollout(snapshot)
         head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
         keep: list[JournalLine] = [head, self._intent]
         keep += self._kept(past, found.line.latent) if found else []
@@ -255,7 +280,7 @@ class Job:
                 copy_beginning(self.files.film, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
             for boundary in rollout.until(self.chunks):
-                recorder.add(boundary.frames)
+                recorder.add(self._arrangement.shown(boundary.frames, frames_before(boundary.first)))
                 self._log(boundary, past if found else None, log, report)
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
                 done = self.grid.chunks(rollout.state.index)
@@ -263,7 +288,9 @@ class Job:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
                 progress(boundary, report)
             ending = rollout.ending()
-            recorder.add(ending)  # a fragment of its own behind the last checkpoint: extending the take cuts it off
+            recorder.add(
+                self._arrangement.shown(ending, frames_before(rollout.state.index))
+            )  # a fragment of its own behind the last checkpoint: extending the take cuts it off
             report.frames += len(ending)
             recorder.end_fragment()
             log.sync()

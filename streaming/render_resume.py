@@ -26,6 +26,7 @@ MUST_AGREE = {  # facts and parts of the record without which a film would not b
     "scale": "another --scale",
     "heard": "another sound",
     "portrait": "another portrait",
+    "layout": "another --layout",
     "model": "another model",
     "weights": "other weights",
     "codec": "another codec",

@@ -26,6 +26,8 @@ from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import lora_record
 
+MOST_SEEDS = 2**63  # torch's generators take a signed 64-bit number
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -33,7 +35,7 @@ class Chunk:
 
     first: int  # index of its first latent
     latents: int  # how many it has
-    frames: NDArray[np.uint8]  # [n, H, W, 3] RGB
+    frames: NDArray[np.uint8]  # [n, H, W, 3] RGB; takes that run in step stand side by side
     landed: tuple[Cue, ...]
     seconds: dict[str, float] = field(compare=False)  # draw (recache included), decode
     disagreement: float | None  # with the knot that was fused into it (models.knot); None without a knot
@@ -59,7 +61,10 @@ class DriveSource(Protocol):
         """Return the cues that land on the chunk at latent `latent` after the take's own."""
 
     def drive(self, first: int, cues: Sequence[Cue]) -> Tensor:
-        """Return the driving signal [1, latents, tokens, features] of the chunk at latent `first` with its `cues`."""
+        """Return the driving signal of the chunk at latent `first` with its `cues`: [faces, latents, tokens, features].
+
+        There is one face, unless several takes run in step.
+        """
 
 
 class Rollout:
@@ -74,8 +79,12 @@ class Rollout:
         *,
         keep_mb: float | None = None,
         footage: TakeFootage | None = None,
+        faces: int = 1,
     ) -> None:
         """Draw `take` with `model`, from `snapshot` if there is one.
+
+        With several `faces` as many takes run in step, in one batch, with the take's seed and those that follow it;
+        the reference and the drive of the source are then theirs, one behind the other.
 
         A model that is driven needs a drive source, which counts from the take's start. With `keep_mb` snapshots of the
         newest boundaries are kept within so many megabytes, for `go_back`. `footage` reads the pictures and films that
@@ -85,7 +94,8 @@ class Rollout:
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self._footage = footage or TakeFootage(entry, (width, height))
-        self.state = generator.restore(snapshot) if snapshot else generator.new_take(take.seed, width, height)
+        seeds = tuple((take.seed + face) % MOST_SEEDS for face in range(faces))
+        self.state = generator.restore(snapshot) if snapshot else generator.new_take(seeds, width, height)
         self._landing = take.landing(entry.rollout.grid, entry.fps)
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
         self._snapshots = Snapshots(keep_mb) if keep_mb is not None else None
@@ -163,10 +173,14 @@ class Rollout:
         )
 
     def ending(self) -> NDArray[np.uint8]:
-        """Return the frames [n, H, W, 3] of the knot that is held at the end of a take; extending it replaces them."""
+        """Return the frames [n, H, W, 3] of the knot that is held at the end of a take; extending it replaces them.
+
+        Those of takes that run in step stand side by side.
+        """
         codec, knot = self.state.codec, self.state.knot
         if knot is None:
-            return np.empty((0, *reversed(self.state.size), 3), np.uint8)
+            width, height = self.state.size
+            return np.empty((0, height, width * len(self.state.seeds), 3), np.uint8)
         before = codec.snapshot()
         frames = codec.decode(knot).numpy()
         codec.restore(before)

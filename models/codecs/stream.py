@@ -60,10 +60,13 @@ class DecodeStream:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents [1, C, F, h, w], normalised, to RGB frames [n, H, W, 3] uint8 on the CPU."""
+        """Decode latents [B, C, F, h, w], normalised, to RGB frames [n, H, B·W, 3] uint8 on the CPU.
+
+        Takes that run in step stand side by side, the first one on the left.
+        """
         begins = self._memory is None
         video, self._memory = self._decoder.decode(latents, self._memory)
-        frames = video[0]
+        frames = torch.cat(list(video), 3)
         if begins:
             frames = frames[-(FRAMES_PER_LATENT * (latents.shape[2] - 1) + 1) :]
             frames = torch.cat([frames[:1].expand(self._lead, -1, -1, -1), frames[1:]])

@@ -23,17 +23,22 @@ from streaming.take.journal import IntentLine
 from streaming.take.take_file import CueLine, Take
 
 
-def said(text: str, out: Path) -> Path:
-    """Have espeak-ng read a text into a sound file beside the render to `out`; may raise SpeechSynthesisError."""
-    sound = speak(text, Speaker())
+def spoken_file(out: Path) -> Path:
+    """Return where the sound of a render to `out` is written, in a folder beside it that is made here."""
     folder = out.with_name(f"{out.stem}.silent.render")
     folder.mkdir(exist_ok=True)
-    with wave.open(str(folder / "said.wav"), "wb") as file:
+    return folder / "said.wav"
+
+
+def said(text: str, out: Path) -> Path:
+    """Have espeak-ng read a text into a sound file beside the render to `out`; may raise SpeechSynthesisError."""
+    sound, path = speak(text, Speaker()), spoken_file(out)
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes((np.clip(sound, -1, 1) * 32767).astype(np.int16).tobytes())
-    return folder / "said.wav"
+    return path
 
 
 def job_of(model: Model, portrait: Reference, voice: Voice, out: Path, seed: int, scale: int = 1) -> Job:

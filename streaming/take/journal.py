@@ -45,6 +45,7 @@ class RenderFacts(BaseModel):
     scale: int  # factor by which they are enlarged
     heard: str | None = None  # names the sound that drives it
     portrait: str | None = None  # names the picture that it stays true to
+    layout: str | None = None  # how several faces are shown
 
 
 class HeadLine(_Line):

@@ -94,14 +94,14 @@ def test_onnx_draws_torchs_take_with_knots(store: Store, knot: int) -> None:
     torch.testing.assert_close(ours, torchs, atol=1e-4, rtol=0)
 
 
-def spoken(model: Model, chunks: int) -> Tensor:
-    """Return the clean latents of a driven take whose portrait changes amid it."""
-    state, out = model.generator.new_take(0, 32, 32), []
+def spoken(model: Model, chunks: int, faces: int = 1) -> Tensor:
+    """Return the clean latents of driven takes in step whose portrait changes amid it."""
+    state, out = model.generator.new_take(tuple(range(faces)), 32, 32), []
     knot, generator = model.entry.rollout.knot, torch.Generator().manual_seed(1)
     portraits = [Reference(bytes((i * 7 + shift) % 256 for i in range(3072)), 32, 32) for shift in (0, 90)]
     cues: dict[int, list[Cue]] = {0: [Prompt("speaks"), portraits[0]], 9: [portraits[1]], 14: [Cut()]}
     for i in range(chunks):
-        drive = torch.randn(1, 3 + knot, 7, 64, generator=generator)
+        drive = torch.randn(faces, 3 + knot, 7, 64, generator=generator)
         out.append(model.generator.draw(state, cues.get(i, []), drive))
         model.generator.commit(state)
     return torch.cat(out, 2)
@@ -114,6 +114,7 @@ def test_onnx_draws_torchs_avatar_with_reference_knots_and_drive(tmp_path: Path,
     build(model, FP32, store, lambda text: None)
     ours = with_engine(model, start(model, FP32, store))
     torch.testing.assert_close(spoken(ours, 20), spoken(model, 20), atol=1e-4, rtol=0)
+    torch.testing.assert_close(spoken(ours, 5, faces=2), spoken(model, 5, faces=2), atol=1e-4, rtol=0)
 
 
 def test_a_float16_engine_takes_a_portrait_that_torch_reads_in_float32(tmp_path: Path) -> None:
@@ -160,16 +161,17 @@ def test_two_takes_may_take_turns_on_one_engine(store: Store) -> None:
     assert torch.equal(torch.cat(drawn, 2), alone)
 
 
-def test_the_decoder_gives_torchs_frames(store: Store) -> None:
+@pytest.mark.parametrize("takes", [1, 2])
+def test_the_decoder_gives_torchs_frames(store: Store, takes: int) -> None:
     model = tiny_model()
     other = with_engine(model, start(model, FP32, store))
     a, b = model.generator.new_take(0, 32, 32).codec, other.generator.new_take(0, 32, 32).codec
-    for latents in (torch.randn(1, 4, 3, 4, 4), torch.randn(1, 4, 1, 4, 4), torch.randn(1, 4, 3, 4, 4)):
+    for latents in (torch.randn(takes, 4, n, 4, 4) for n in (3, 1, 3)):
         difference = (a.decode(latents).int() - b.decode(latents).int()).abs()
         assert difference.max() <= 1  # a rounding
     a.reset(hold=True)
     b.reset(hold=True)
-    assert a.decode(latents).shape == b.decode(latents).shape
+    assert a.decode(latents).shape == b.decode(latents).shape == (12, 32, 32 * takes, 3)
 
 
 def test_the_record_names_engine_and_precision(store: Store) -> None:

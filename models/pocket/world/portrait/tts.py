@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import shutil
 import subprocess
 import wave
@@ -90,6 +91,29 @@ def installed() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
+@lru_cache(maxsize=1)
+def variants() -> frozenset[str]:
+    """Return the variants of voices that espeak-ng has; of others it says nothing, and speaks in its plain voice.
+
+    Raises SpeechSynthesisError if the program is not installed or does not answer.
+    """
+    program = _program()
+    try:
+        said = subprocess.run([program, "--voices=variant"], capture_output=True, timeout=60, check=True, text=True)
+    except (subprocess.SubprocessError, OSError) as e:
+        raise SpeechSynthesisError(f"espeak-ng does not name its voices ({type(e).__name__})") from e
+    return frozenset(re.findall(r"!v/(\S+)", said.stdout))
+
+
+def _program() -> str:
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise SpeechSynthesisError(
+            "speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng"
+        )
+    return program
+
+
 def speak(text: str, voice: Speaker) -> Sound:
     """Synthesise the text, [samples] float32 at 16 kHz, with silence at both ends cut; errors as of `synthesised`."""
     return at_rate(*synthesised(text, voice))
@@ -102,11 +126,7 @@ def synthesised(text: str, voice: Speaker) -> tuple[Sound, int]:
     """
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):  # such text cannot be encoded for a program
         raise SpeechSynthesisError("the text holds a character that cannot be spoken")
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise SpeechSynthesisError(
-            "speech needs the program espeak-ng; install it, for example with: apt-get install espeak-ng"
-        )
+    program = _program()
     command = [
         program,
         "--stdout",
