@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import av
-
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.pacing import Pace, pts_of
-from streaming.media.broadcast import Broadcast, Source
-from streaming.media.encodes import Encodes, Job, PictureEncoder
+from streaming.media.broadcast import Broadcast
+from streaming.media.encodes import Encodes, PictureEncoder, encoded
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
 from streaming.media.opus import SILENCE, SoundEncoder
@@ -144,10 +142,10 @@ class Playout:
                 pace = pace if self._playing else None
                 await self._clock.wait(self._wake, LOOK_EVERY)
                 self._wake.clear()
-                wanted = self.broadcast.keyframe_wanted or self.vp8.broadcast.keyframe_wanted
-                if not (self._playing or self._over) and last is not None and wanted:
-                    # a viewer that joins a pause is sent the frame on screen
-                    await self._show(replace(last, answers=(), sound=SILENCE))
+                missed = self.broadcast.picture_missed or self.vp8.broadcast.picture_missed
+                if not (self._playing or self._over) and last is not None and missed:
+                    # a viewer that joins a pause is sent the frame on screen, as a keyframe
+                    await self._show(replace(last, cut=True, answers=(), sound=SILENCE))
                 continue
             pace = pace or Pace(self.fps, self.released, self._clock())
             if (delay := pace.due(self.released) - self._clock()) > 0:
@@ -172,15 +170,11 @@ class Playout:
                 self.sound.send(packet)
                 if recording is not None:
                     recording.offer_sound(packet)
-        encode = partial(_encoded, jobs, shown.picture, pts)
+        encode = partial(encoded, jobs, shown.picture, pts)
         for source, packet in await asyncio.get_running_loop().run_in_executor(None, encode):
             self.broadcast.send(packet, source)
             if recording is not None and source is self.broadcast.full:
                 recording.offer(packet)
-        await self.vp8.send(shown.picture, pts, cut=shown.cut)
+        await self.vp8.send(shown.picture, number, cut=shown.cut)
         for watcher in self._watchers:
             watcher(shown, number)
-
-
-def _encoded(jobs: list[Job], picture: Picture, pts: int) -> list[tuple[Source, av.Packet]]:
-    return [(job.source, p) for job in jobs for p in job.encoder.encode(picture, pts, keyframe=job.keyframe)]

@@ -1,7 +1,6 @@
-"""Send the packets of one encoder to all viewers on an asyncio loop; a slow viewer slows none of the others.
+"""Send the packets of a film's encodes to all viewers on an asyncio loop; a slow viewer slows none of the others.
 
-Viewers whose lines are slow take the packets of a second, lower encode while others take the first. There is one lower
-encode for all slow viewers, and only while there are both kinds: `streaming.media.encodes` makes it.
+There is one encode for all viewers, and lower ones where lines are slow: `streaming.media.encodes` makes them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from streaming.live.pacing import TICKS
 BACKLOG = TICKS  # a second of media time that may wait for one viewer
 SLOW_BACKLOG = 3 * TICKS // 4  # for a viewer on a slow line, where sending what waits takes long
 BEHIND = TICKS // 4  # that waits for a slow line, from which no further picture is encoded for it
-SPACING = TICKS // 2  # between keyframes for lost pictures, so that one bad line does not cost all viewers quality
+SPACING = TICKS // 2  # between keyframes that viewers of an encode ask for, as they cost all of them quality
+AT_ONCE = 4  # keyframes that may be asked for as soon as SPACING allows
+RECOVERY = 2 * TICKS  # after which one more may be, so that viewers who come and go all the time do not bring more
 SLOW_SPACING = 2 * TICKS  # between those that a slow line asks for: a keyframe takes much of what it carries
 KEYFRAMES_EVERY = 3 * TICKS  # media time between pictures where only keyframes are sent
 
@@ -26,9 +27,27 @@ KEYFRAMES_EVERY = 3 * TICKS  # media time between pictures where only keyframes 
 class Source:
     """Hold what is common to the viewers of one encode."""
 
-    newest: int = 0  # pts of the last packet
+    newest: int = 0  # pts of the last frame of the film
     keyframe: int = -KEYFRAMES_EVERY  # pts of the last keyframe
     every: int = 1  # of how many frames one is sent
+    _spent: int = 0  # ticks until all keyframes are recovered from
+
+    def reach(self, pts: int) -> None:
+        """Note that the film has come to a frame, whether it is encoded or not."""
+        self._spent = max(0, self._spent - max(0, pts - self.newest))
+        self.newest = pts
+
+    def sent(self, packet: av.Packet) -> None:
+        """Note a packet."""
+        self.reach(packet.pts)
+        if packet.is_keyframe:
+            self.keyframe = packet.pts
+            self._spent = min(self._spent, (AT_ONCE - 1) * RECOVERY) + RECOVERY
+
+    @property
+    def recovered(self) -> bool:
+        """Return whether a keyframe may be sent because a viewer asks for it."""
+        return self.newest - self.keyframe >= SPACING and self._spent <= (AT_ONCE - 1) * RECOVERY
 
 
 class Viewer:
@@ -75,15 +94,19 @@ class Viewer:
     def wants_keyframe(self) -> bool:
         """Return whether the next picture of the viewer's encode should be a keyframe.
 
-        One that waits gets it at once; one that has lost the picture when the last keyframe is half a second of media
-        time old, on a slow line two seconds.
+        One that waits to begin, or has lost the picture, gets it once the encode has recovered from former keyframes;
+        one on a slow line that has lost the picture when the last keyframe is two seconds of media time old.
         """
         age = self.source.newest - self.source.keyframe
         if self.sparse:
             return self.waiting and age >= KEYFRAMES_EVERY
-        return self.waiting or (
-            self._lost and not self._held and age >= (SPACING if self.line is None else SLOW_SPACING)
-        )
+        slow = self.line is not None and age < SLOW_SPACING
+        return self.source.recovered and (self.waiting or (self._lost and not self._held and not slow))
+
+    @property
+    def misses_picture(self) -> bool:
+        """Return whether the viewer has no picture, or has lost it, whenever the next keyframe may come."""
+        return not self.sparse and (self.waiting or (self._lost and not self._held))
 
     @property
     def held(self) -> bool:
@@ -137,8 +160,8 @@ class Broadcast:
 
     def __init__(self) -> None:
         """Begin without viewers."""
-        self.full, self.lower = Source(), Source()
-        self._viewers: set[Viewer] = set()
+        self.full = Source()
+        self._viewers: dict[Viewer, None] = {}  # in the order in which they came
 
     def __len__(self) -> int:
         """Return how many viewers there are."""
@@ -147,6 +170,16 @@ class Broadcast:
     def of(self, source: Source) -> list[Viewer]:
         """Return the viewers of an encode."""
         return [viewer for viewer in self._viewers if viewer.source is source]
+
+    @property
+    def viewers(self) -> list[Viewer]:
+        """Return all viewers, in the order in which they came."""
+        return list(self._viewers)
+
+    @property
+    def picture_missed(self) -> bool:
+        """Return whether any viewer has no picture, or has lost it."""
+        return any(viewer.misses_picture for viewer in self._viewers)
 
     @property
     def keyframe_wanted(self) -> bool:
@@ -160,12 +193,12 @@ class Broadcast:
     def join(self) -> Viewer:
         """Add and return a viewer; its first packet will be the first keyframe after it asks for one."""
         viewer = Viewer(self.full)
-        self._viewers.add(viewer)
+        self._viewers[viewer] = None
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
         """Remove a viewer and end its wait; safe to call again."""
-        self._viewers.discard(viewer)
+        self._viewers.pop(viewer, None)
         viewer.end()
 
     def send(self, packet: av.Packet, source: Source | None = None) -> None:
@@ -174,9 +207,7 @@ class Broadcast:
         Its pts is in 90 kHz ticks and grows from packet to packet.
         """
         source = source or self.full
-        source.newest = packet.pts
-        if packet.is_keyframe:
-            source.keyframe = packet.pts
+        source.sent(packet)
         for viewer in self.of(source):
             viewer.offer(packet)
 

@@ -1,9 +1,10 @@
-"""Encode each picture once for all viewers, and once more for slow lines while there are others beside them.
+"""Encode each picture once for all viewers, and a few times more for slow lines while there are any.
 
-A single viewer on a slow line, or several that are all slow, share the one encode, whose bitrate and frame rate follow
-the slowest line. With a viewer on a good line or a recording beside them, the slow ones get a lower encode of their
-own: a picture of 128x128 (enlarged to 256x256) costs 2 ms more on one core, and the others lose nothing. Keyframes
-alone would cost them nothing either, but give a slow line of 60 kbit/s less than a picture a second.
+The rule: viewers on good lines and a recording take the full encode. Slow viewers are divided into at most MOST_LOWER
+groups of similar lines (`streaming.media.line_groups`), each with an encode whose bitrate and frame rate follow the
+slowest line of the group; where nobody takes the full encode, one group does, and it follows that group. Viewers whose
+lines carry not even one frame of eight share an encode of keyframes. So there are at most four encodes of a frame, and
+a fifth of some keyframes, whatever viewers claim. A picture of 128x128 (enlarged to 256x256) costs 2 ms on one core.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from typing import Protocol, Self
 
 import av
 
+from streaming.live.pacing import pts_of
 from streaming.media.broadcast import Broadcast, Source, Viewer
 from streaming.media.h264 import Picture
+from streaming.media.line_groups import divided, loss
 from streaming.media.rungs import COARSEST, EVERY, UP, Rung, rung_for
 
+MOST_LOWER = 3  # encodes for slow lines
+GAIN = 0.3  # by which another division of the viewers must be better: a viewer that changes needs a keyframe
 STEP = 0.05  # relative change of a bitrate that is worth telling x264
 ROOM = 2  # times the bitrate for which a slow line's encoder is opened
 
@@ -45,6 +50,11 @@ class Job:
     keyframe: bool
 
 
+def encoded(jobs: list[Job], picture: Picture, pts: int) -> list[tuple[Source, av.Packet]]:
+    """Return what each job makes of a picture [H, W, 3] RGB with media time `pts` in 90 kHz ticks."""
+    return [(job.source, p) for job in jobs for p in job.encoder.encode(picture, pts, keyframe=job.keyframe)]
+
+
 class _Encode:
     """Hold the encoder of a source, whose rate is changed in place where its buffer suits the new one.
 
@@ -69,13 +79,13 @@ class _Encode:
 
 
 class Encodes:
-    """Hold the encoder of a broadcast, and a second one while slow viewers need it."""
+    """Hold the encoder of a broadcast, and the lower ones while slow viewers need them."""
 
     def __init__(self, encoder: PictureEncoder, broadcast: Broadcast, fps: int) -> None:
         """Encode for the viewers of `broadcast`, at the encoder's bitrate where no line is slower."""
         self._broadcast, self._fps, self._first = broadcast, fps, encoder
-        self._full = _Encode(encoder, broadcast.full)
-        self._lower: _Encode | None = None
+        self._lower, self._keyframes = [Source() for _ in range(MOST_LOWER)], Source()
+        self._encodes = {broadcast.full: _Encode(encoder, broadcast.full)}
         self.bitrate = encoder.bitrate  # of the full encode, bits a second
 
     def due(self, number: int, *, cut: bool, recording: bool, recording_waits: bool) -> list[Job]:
@@ -83,53 +93,79 @@ class Encodes:
 
         A recording takes the full encode, which then keeps its rate.
         """
-        self._arrange(recording=recording)
-        broadcast, jobs = self._broadcast, []
-        full, lower = broadcast.of(broadcast.full), broadcast.of(broadcast.lower)
-        if full or recording or not lower:
-            free = recording or not full or any(viewer.line is None for viewer in full)
-            rung = Rung(self.bitrate, 1) if free else self._rung(full, broadcast.full)
-            jobs += self._job(number, self._full, rung, keyframe=cut or recording_waits)
-        if not lower:
-            self._lower = None
-        else:
-            self._lower = self._lower or _Encode(self._first.another(self.bitrate), broadcast.lower)
-            jobs += self._job(number, self._lower, self._rung(lower, broadcast.lower), keyframe=cut)
+        broadcast, full = self._broadcast, self._broadcast.full
+        self._arrange(recording=recording, look=number % self._fps == 0)
+        jobs: list[Job] = []
+        for source in (full, *self._lower, self._keyframes):
+            source.reach(pts_of(number, self._fps))
+            viewers = broadcast.of(source)
+            if source is not full and not viewers:
+                self._encodes.pop(source, None)
+            elif viewers or recording or not broadcast.viewers:
+                there = [viewer for viewer in viewers if not viewer.held]
+                whole = source is full and (recording or not there or any(viewer.line is None for viewer in there))
+                rung = Rung(self.bitrate, 1) if whole else self._rung(viewers, source)
+                jobs += self._job(number, source, rung, keyframe=cut or (source is full and recording_waits))
         return jobs
 
-    def _job(self, number: int, encode: _Encode, rung: Rung, *, keyframe: bool) -> list[Job]:
-        source = encode.source
+    def _job(self, number: int, source: Source, rung: Rung, *, keyframe: bool) -> list[Job]:
         source.every = rung.every
         keyframe = keyframe or self._broadcast.wants_keyframe(source)
-        if not keyframe and (number % rung.every or self._behind(source)):
+        left_out = source is self._keyframes or number % rung.every or self._behind(source)
+        if left_out and not keyframe:
             return []
-        return [Job(source, encode.aim(rung, self.bitrate), keyframe)]
+        if source not in self._encodes:
+            self._encodes[source] = _Encode(self._first.another(self.bitrate), source)
+        return [Job(source, self._encodes[source].aim(rung, self.bitrate), keyframe)]
 
     def _behind(self, source: Source) -> bool:
         """Return whether the viewers of an encode have all enough to receive, so that a picture can be left out.
 
         A picture that is not encoded is missed by none of the later ones; one that a full queue drops costs a keyframe.
         """
-        viewers = [viewer for viewer in self._broadcast.of(source) if not (viewer.held or viewer.sparse)]
+        viewers = [viewer for viewer in self._broadcast.of(source) if not viewer.held]
         return bool(viewers) and all(viewer.line is not None and viewer.behind for viewer in viewers)
 
-    def _arrange(self, *, recording: bool) -> None:
-        """Give each viewer its encode: slow ones leave the full one to others, and come back when they are not slow."""
-        broadcast = self._broadcast
-        viewers = [*broadcast.of(broadcast.full), *broadcast.of(broadcast.lower)]
+    def _arrange(self, *, recording: bool, look: bool) -> None:
+        """Give each viewer its encode; `look` for a better division of the slow ones, which those that have none get.
+
+        Where others take the full encode, slow viewers leave it, and come back when they are not slow.
+        """
+        full, viewers = self._broadcast.full, self._broadcast.viewers
         others = recording or any(viewer.line is None and not viewer.held for viewer in viewers)
+        lines: dict[Viewer, float] = {}
         for viewer in viewers:
-            if viewer.line is None:
-                viewer.sparse = False
-                viewer.take(broadcast.full)
-                continue
-            line = viewer.line / UP if viewer.sparse else viewer.line
-            viewer.sparse = rung_for(line, self.bitrate, self._fps, EVERY[-1]) is None
-            if others:
-                viewer.take(broadcast.lower)
+            line = viewer.line
+            tried = line / UP if line is not None and viewer.sparse else line
+            viewer.sparse = tried is not None and rung_for(tried, self.bitrate, self._fps, EVERY[-1]) is None
+            if line is None:
+                viewer.take(full)
+            elif viewer.sparse:
+                viewer.take(self._keyframes)
+            else:
+                lines[viewer] = line
+        places = [*self._lower] if others else [*self._lower, full]
+        placed = all(viewer.source in places for viewer in lines)
+        if lines and (look or not placed):
+            self._divide(lines, places, placed=placed)
+
+    def _divide(self, lines: dict[Viewer, float], places: Sequence[Source], *, placed: bool) -> None:
+        """Divide slow viewers among encodes, if another division is much better or some are at none of these places."""
+        slow = list(lines)
+        present = [[line for viewer, line in lines.items() if viewer.source is place] for place in places]
+        groups = [[slow[i] for i in group] for group in divided(list(lines.values()), MOST_LOWER)]
+        better = loss([[lines[viewer] for viewer in group] for group in groups])
+        if placed and sum(map(bool, present)) <= MOST_LOWER and loss(present) < better + GAIN:
+            return
+        free = list(places)
+        for group in sorted(groups, key=len, reverse=True):  # each stays where most of it is
+            place = max(free, key=lambda place: sum(viewer.source is place for viewer in group))
+            free.remove(place)
+            for viewer in group:
+                viewer.take(place)
 
     def _rung(self, viewers: Sequence[Viewer], source: Source) -> Rung:
-        """Return how to encode for the slowest of these viewers; one that takes keyframes only does not count."""
+        """Return how to encode for the slowest of these viewers."""
         lines = [viewer.line for viewer in viewers if viewer.line is not None and not viewer.sparse]
         rung = rung_for(min(lines), self.bitrate, self._fps, source.every) if lines else None
         return rung or Rung(self.bitrate // COARSEST // EVERY[-1], EVERY[-1])

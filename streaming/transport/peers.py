@@ -73,13 +73,11 @@ class Peer(WebRtcConnection):
         return await self._answer(offer, uses)
 
     def _send_film(self, codec: Codec) -> None:
-        """Send the film with this codec; H.264 follows the line, VP8 is sent as it is to the few that need it."""
+        """Send the film with this codec, as the viewer's line carries it."""
         playout = self.session.playout
-        if codec.name == "vp8":
-            self._track = send_video(self.connection, playout.vp8.broadcast, "VP8")
-            return
-        self._track = send_video(self.connection, playout.broadcast)
-        line = follow_line(self.connection, self._track, playout.bitrate, playout.fps)
+        broadcast = playout.vp8.broadcast if codec.name == "vp8" else playout.broadcast
+        self._track = send_video(self.connection, broadcast, codec.name.upper())
+        line = follow_line(self.connection, self._track, playout.bitrate, playout.fps, codec.name.upper())
         line.events.tell = self._line_changed
         self._spawn(line.run())
 

@@ -59,13 +59,15 @@ def send_video(connection: RTCPeerConnection, broadcast: Broadcast, codec: str =
     return track
 
 
-def follow_line(connection: RTCPeerConnection, track: PacketTrack, bitrate: int, fps: int) -> ViewerLine:
-    """Send a track of H.264 as its viewer's line carries it; `ViewerLine.run` is to be run while the connection lasts.
+def follow_line(
+    connection: RTCPeerConnection, track: PacketTrack, bitrate: int, fps: int, codec: str = "H264"
+) -> ViewerLine:
+    """Send a track as its viewer's line carries it; `ViewerLine.run` is to be run while the connection lasts.
 
-    `bitrate` (bits a second) and `fps` are those of the film where no line is slow.
+    `bitrate` (bits a second) and `fps` are those of the film where no line is slow; `codec` is H264 or VP8.
     """
     sender = next(sender for sender in connection.getSenders() if sender.track is track)
-    track.line = ViewerLine(sender, track.viewer, bitrate, fps)
+    track.line = ViewerLine(sender, track.viewer, bitrate, fps, fillers=codec == "H264")
     return track.line
 
 

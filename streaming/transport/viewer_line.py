@@ -60,12 +60,13 @@ class ViewerLine:
         bitrate: int,
         fps: int,
         *,
+        fillers: bool = True,
         clock: Clock = MONOTONIC,
         tell: Callable[[LineEvent], None] = lambda event: None,
     ) -> None:
         """Read the RTCP of a sender that is not started; `tell` gets the events of the line.
 
-        `bitrate` and `fps` are those of the film where no line is slow.
+        `bitrate` and `fps` are those of the film where no line is slow. `fillers`, which are of H.264, may be sent.
         """
         self.ample = 1.1 * bitrate + 8 * PACKET * (fps + bitrate / 8 / 1200)
         self.estimate = LineEstimate(self.ample)
@@ -75,7 +76,7 @@ class ViewerLine:
         sender._handle_rtcp_packet = self._received  # type: ignore[method-assign]
         self._packets: dict[int, SentPacket] = {}  # the newest REMEMBERED, by number without end
         self._inner: Callable[[bytes], Awaitable[None]] | None = None  # how the transport sends RTP
-        self._retransmissions, self._no_fillers = Retransmissions(), False
+        self._retransmissions, self._no_fillers = Retransmissions(), not fillers
         self._newest: int | None = None
         self._begins_key = False  # whether the next packet is the first of a keyframe
         self._given_up = 0  # packets before this number are not needed any more
@@ -150,7 +151,7 @@ class ViewerLine:
         if not self._retransmissions.known and not self._no_fillers and self._newest is not None:
             await self._sender._retransmit(self._newest & 0xFFFF)  # aiortc knows how a retransmission is marked
             self._no_fillers = not self._retransmissions.known  # the peer does not take any
-        if self._retransmissions.known and self._inner is not None:
+        if self._retransmissions.known and not self._no_fillers and self._inner is not None:
             await self._inner(self._retransmissions.filler(number & 0xFFFF, timestamp))
 
     async def _repair(self, numbers: Iterable[int]) -> None:

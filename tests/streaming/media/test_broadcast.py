@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import av
 import pytest
@@ -10,7 +11,7 @@ from clocks import turn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.media.broadcast import Broadcast, Viewer
+from streaming.media.broadcast import AT_ONCE, Broadcast, Viewer
 
 pytestmark = pytest.mark.asyncio
 FRAME = 5625  # ticks
@@ -65,7 +66,7 @@ async def test_a_viewer_that_connects_slowly_starts_with_a_new_keyframe() -> Non
     early.request_keyframe()
     source.send(10)  # while it connects, a keyframe passes too
     assert source.keys == [0, 9]
-    assert await seen(late, source, 2) == [13, 14]
+    assert await seen(late, source, 2) == [18, 19]  # a new one, when the others have recovered from the last
 
 
 async def test_a_packet_encoded_before_a_viewer_asked_is_not_sent_to_it() -> None:
@@ -92,10 +93,36 @@ async def test_a_slow_viewer_goes_on_at_a_keyframe_and_others_miss_no_packet() -
     assert await seen(quick, source, 3) == [100, 101, 102]
 
 
-async def test_every_viewer_that_joins_gets_a_keyframe_at_once() -> None:
+async def test_viewers_that_join_within_half_a_second_begin_with_one_keyframe() -> None:
     source = Source()
-    for number in range(5):
-        assert await seen(source.broadcast.join(), source, 1) == [number]
+    watching = source.broadcast.join()
+    await seen(watching, source, 40)
+    joining = [asyncio.ensure_future(source.broadcast.join().get()) for _ in range(3)]
+    await seen(watching, source, 2)
+    joining += [asyncio.ensure_future(source.broadcast.join().get()) for _ in range(3)]
+    await seen(watching, source, 20)
+    assert source.keys == [0, 40, 49]
+    assert [(await asyncio.wait_for(first, 1)).pts // FRAME for first in joining] == [40] * 3 + [49] * 3
+
+
+async def test_a_viewer_that_leaves_and_comes_back_all_the_time_costs_the_others_a_keyframe_in_two_seconds() -> None:
+    source = Source()
+    watching = source.broadcast.join()
+    await seen(watching, source, 160)
+    waits = []
+    while source.frame < 160 + 60 * 16:
+        guest, begin = source.broadcast.join(), source.frame
+        asking = asyncio.ensure_future(guest.get())
+        await turn()
+        while not asking.done():
+            source.send()
+            await turn()
+        waits.append(source.frame - begin)
+        source.broadcast.leave(guest)
+    assert len(source.keys) - 1 <= 60 / 2 + AT_ONCE
+    assert waits[0] == 1
+    assert max(waits) <= 2 * 16 + 1
+    assert all(b - a >= 8 for a, b in itertools.pairwise(source.keys))
 
 
 async def test_a_short_delay_loses_no_packet() -> None:
@@ -119,17 +146,18 @@ async def test_a_viewer_whose_queue_overflows_before_it_wakes_gets_the_next_keyf
     assert (await asyncio.wait_for(waiting, 1)).pts == 18 * FRAME
 
 
-async def test_a_lost_picture_brings_a_keyframe_and_many_requests_bring_two_a_second() -> None:
+async def test_a_lost_picture_brings_a_keyframe_at_once_and_many_requests_bring_one_in_two_seconds() -> None:
     source = Source()
     viewer = source.broadcast.join()
     await seen(viewer, source, 40)
     viewer.request_keyframe()
     await seen(viewer, source, 1)
     assert source.keys == [0, 40]
-    for _ in range(64):
+    for _ in range(160):
         viewer.request_keyframe()
         source.send()
-    assert source.keys[1:] == [40, 49, 58, 67, 76, 85, 94, 103]
+    assert source.keys[1:5] == [40, 49, 58, 67]
+    assert [b - a for a, b in itertools.pairwise(source.keys[6:])] == [32, 32]
 
 
 async def test_any_keyframe_answers_a_request() -> None:
