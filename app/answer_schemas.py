@@ -42,6 +42,13 @@ def file_of(media_type: str, status: int = 200) -> Responses:
     return {status: {"content": {media_type: {}}}}
 
 
+def file_body() -> Mapping[str, Any]:
+    """Return the OpenAPI description, for `openapi_extra`, of a request body that is a file, or a form with one."""
+    form = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
+    content = {"application/octet-stream": {}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def body_of(media_type: str) -> Mapping[str, Any]:
     """Return the OpenAPI description, for `openapi_extra`, of a request body of raw bytes of this media type."""
     return {"requestBody": {"required": True, "content": {media_type: {}}}}

@@ -22,15 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.credentials import Credentials, Rates, TooManyError, network_of
 from app.origins import Origin, from_own_page, origin_of
 from app.share_links import PATTERN
-from streaming.take.uploaded_files import MOST_BYTES
+from streaming.take.uploaded_files import MOST_LORA_BYTES
 
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 128 * 1024  # bytes
 SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
 BODY_SECONDS = 30.0  # total time that the server waits for a request's body
-FILE_LIMIT = MOST_BYTES  # of a picture or a film for a session's take
-SOUND_SECONDS = 300.0  # the same of a sound (at least 0.5 Mbit/s) or another file (2 Mbit/s)
+FILE_LIMIT = MOST_LORA_BYTES + (16 << 10)  # of a file for a session's take, in a form or not; other kinds end before
+SOUND_SECONDS = 300.0  # the same of a sound (at least 0.5 Mbit/s), a picture or a film (2 Mbit/s)
+FILE_SECONDS = 900.0  # the same of a LoRA (10 Mbit/s), which is known only once it has begun
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 OFFERS = RateLimitItemPerMinute(60, namespace="offers")  # without a key, from one address: each opens a connection
 CHANGES = RateLimitItemPerMinute(240)  # requests that change something, from one address
@@ -158,7 +159,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
     if scope["type"] != "http":
         return receive
     path, received, complete = _path(scope), 0, False
-    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) or _FILE.fullmatch(path) else BODY_SECONDS
+    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) else FILE_SECONDS if _FILE.fullmatch(path) else BODY_SECONDS
 
     async def bounded() -> Message:
         nonlocal received, complete, seconds

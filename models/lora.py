@@ -71,6 +71,7 @@ class MergedLoras:
         self.parameters = dict(transformer.named_parameters())
         self._changes: dict[str, dict[str, list[Change]]] = {}  # LoRA → parameter → its changes
         self._digests: dict[str, str] = {}
+        self._users: dict[str, int] = {}  # how often each was added, less how often it was dropped
         self._pristine: dict[str, Tensor] = {}  # on the CPU: of parameters that were ever changed
         self._merged: dict[str, tuple[LoraScale, ...]] = {}  # parameter → what its weights now hold
         self.active: tuple[LoraScale, ...] = ()
@@ -88,25 +89,46 @@ class MergedLoras:
         """Return the memory that the pristine copies of changed weights take, in bytes."""
         return sum(t.nbytes for t in self._pristine.values())
 
-    def add(self, name: str, digest: str, changes: Sequence[Change]) -> None:
-        """Let takes use a LoRA by its name; LoraError if another file has it, or if its changes are no sound weights.
+    def check(self, name: str, changes: Sequence[Change]) -> None:
+        """Raise LoraError if changes are no sound weights.
 
         The largest value that a change may have is bounded before anything is computed from it.
         """
-        if self._digests.get(name, digest) != digest:
-            raise LoraError(
-                f"{name}: another LoRA of this name is in use; end the sessions with it, or rename the file"
-            )
         for change in changes:
             weight = self.parameters.get(change.parameter)
             if weight is None or not weight.is_floating_point():
                 raise LoraError(f"{name}: {change.parameter} is quantised or missing, so that nothing can be merged")
             if not _bound(change) < torch.finfo(weight.dtype).max / 1e4:
                 raise LoraError(f"{name}: its change of {change.parameter} is too large for {weight.dtype} weights")
+
+    def add(self, name: str, digest: str, changes: Sequence[Change]) -> None:
+        """Let takes use a LoRA by its name; LoraError if another file has it, or if `check` refuses its changes."""
+        if self._digests.get(name, digest) != digest:
+            raise LoraError(
+                f"{name}: another LoRA of this name is in use; end the sessions with it, or rename the file"
+            )
+        self.check(name, changes)
         by_parameter: dict[str, list[Change]] = {}
         for change in changes:
             by_parameter.setdefault(change.parameter, []).append(change)
         self._changes[name], self._digests[name] = by_parameter, digest
+        self._users[name] = self._users.get(name, 0) + 1
+
+    def drop(self, name: str) -> None:
+        """Forget a LoRA, once it was dropped as often as it was added; KeyError if none has this name.
+
+        Weights that hold it become pristine, and the copies of weights that no LoRA changes any more go.
+        """
+        self._users[name] -= 1
+        if self._users[name]:
+            return
+        if any(scale.name == name for merged in self._merged.values() for scale in merged):
+            self.merge(())
+        del self._users[name], self._changes[name], self._digests[name]
+        changed_still = {parameter for changes in self._changes.values() for parameter in changes}
+        for parameter in self._pristine.keys() - changed_still:
+            del self._pristine[parameter]
+            self._merged.pop(parameter, None)
 
     def known(self, scales: Sequence[LoraScale]) -> None:
         """Raise CueError if a take asks for a LoRA that was not added."""

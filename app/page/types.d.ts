@@ -139,7 +139,7 @@ export interface LoraCommand {
   type: "lora";
   /** Number of the command, chosen by its sender; events about the command repeat it. */
   id: number;
-  /** One of the names that the hello event lists in `loras`. */
+  /** One of the names that the hello event lists in `loras`, or the name with which an upload was answered. */
   name: string;
   /** Factor of its changes, counted in ten thousandths. */
   scale: number;

@@ -1,19 +1,21 @@
-"""Serve the files of a session's take: take in pictures and films that its cues name, list and delete them."""
+"""Serve the files of a session's take: take in pictures, films and LoRAs that its cues name, list and delete them."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel
 
-from app.answer_schemas import body_of
+from app.answer_schemas import file_body
 from app.dependencies import ControlledSession
 from app.errors import ConflictError
+from app.form_file import FormError, FormFile, is_form
 from streaming.live.admission import HostedSession
 from streaming.take.uploaded_files import (
     DamagedFileError,
+    Kind,
     NoRoomError,
     UnknownFormatError,
     UploadedFile,
@@ -27,39 +29,46 @@ FileLabel = Annotated[str, Query(min_length=1, max_length=200)]
 
 
 class SessionFile(BaseModel):
-    """A picture or a film that was uploaded for a session's take."""
+    """A picture, a film or a LoRA that was uploaded for a session's take."""
 
-    name: str  # by which the commands start and source, and cues, name it
-    kind: Literal["picture", "film"]
+    name: str  # by which the commands start, source and lora, and cues, name it
+    kind: Kind
     bytes: int
     notes: list[str]  # on how it was read
 
 
-@router.post("/api/sessions/{session}/files", status_code=201, openapi_extra=dict(body_of("application/octet-stream")))
-async def upload(request: Request, hosted: ControlledSession, name: FileLabel) -> SessionFile:
-    """Take in the picture or film in the body, which becomes a file of the take; a mask is a picture.
+@router.post("/api/sessions/{session}/files", status_code=201, openapi_extra=dict(file_body()))
+async def upload(request: Request, hosted: ControlledSession, name: FileLabel | None = None) -> SessionFile:
+    """Take in the picture, film or LoRA in the body, which becomes a file of the take; a mask is a picture.
 
-    413 if the file is too large or the session has its most files, 415 if it is neither a picture nor a film, 422 if it
-    is damaged.
+    The body is the file, or a form (multipart/form-data) with the file in it, whose name then stands there.
+
+    413 if the file is too large or the session has its most files, 415 if it is no picture, film or LoRA, 422 if it is
+    damaged, does not fit the model or stands in no such form.
     """
-    files, label = _files(hosted), "".join(c if c.isprintable() else "?" for c in name)
+    files, content_type = _files(hosted), request.headers.get("content-type", "")
+    if name is None and not is_form(content_type):
+        raise HTTPException(422, "name: say what the file is called, or send it in a form")
     try:
         arriving = files.begin()
     except NoRoomError as e:
         raise HTTPException(413, str(e), {"Connection": "close"}) from None
     try:
+        form = FormFile(content_type, arriving.write) if is_form(content_type) else None
         async for block in request.stream():
-            arriving.write(block)
+            (form.feed if form is not None else arriving.write)(block)
+        label = name or (form.finish() if form is not None else "")
+        label = "".join(c if c.isprintable() else "?" for c in label[:200]) or "the file"
         async with _checking:
-            suffix, found = await asyncio.to_thread(files.checked, arriving, label)
+            checked = await asyncio.to_thread(files.checked, arriving, label)
         if hosted.session.over:
             raise ConflictError(f"the take has {hosted.session.state}")
-        return _described(files.keep(arriving, suffix, found))
+        return _described(await hosted.session.keep_file(arriving, checked))
     except NoRoomError as e:
         raise HTTPException(413, str(e), {"Connection": "close"}) from None
     except UnknownFormatError as e:
         raise HTTPException(415, str(e)) from None
-    except DamagedFileError as e:
+    except (DamagedFileError, FormError) as e:
         raise HTTPException(422, str(e)) from None
     except OSError as e:
         if hosted.session.over:  # which deletes what is arriving
@@ -78,7 +87,8 @@ async def uploaded(hosted: ControlledSession) -> list[SessionFile]:
 @router.delete("/api/sessions/{session}/files", status_code=204)
 async def delete(hosted: ControlledSession, name: FileLabel) -> None:
     """Delete a file that the take has not used; 409 if a cue of it has landed."""
-    _files(hosted).delete(name, hosted.session.producer.footage.used)
+    _files(hosted)
+    await hosted.session.delete_file(name)
 
 
 def _files(hosted: HostedSession) -> UploadedFiles:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,9 +24,11 @@ from models.errors import UserError
 from models.time_grid import frames_before
 from streaming.background_renders import Progress
 from streaming.live.pacing import LookAhead
+from streaming.live.session_loras import forget_loras
 from streaming.take.history import JournalSummary, TakeHistory
 from streaming.take.take_file import Take
-from streaming.take.take_loras import changed_loras, lora_names, lora_record, use_loras
+from streaming.take.take_loras import changed_loras, lora_names, lora_record, recorded_loras, use_loras
+from streaming.take.uploaded_files import is_uploaded
 
 router = APIRouter()
 
@@ -89,9 +93,10 @@ def reference(script: KnownTake, services: ServicesOf) -> FileResponse:
 
 @router.get("/api/takes/{take}/files", response_class=Response, responses=file_of("application/octet-stream"))
 def used_file(script: KnownTake, name: Annotated[str, Query(max_length=200)], services: ServicesOf) -> FileResponse:
-    """Send a picture, a film or a record of a camera that a cue of the take names."""
+    """Send a picture, a film, a record of a camera or an uploaded LoRA that a cue of the take names."""
     path = services.archive.folder / name
-    if not any(name in cue.files() for cue in script.cues) or not _is_plain(path):
+    loras = [lora for lora in lora_names(script) if is_uploaded(lora)]  # others lie anywhere on the server
+    if not any(name in (*cue.files(), *loras) for cue in script.cues) or not _is_plain(path):
         raise NotFoundError("this take has no such file")
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
@@ -107,23 +112,36 @@ async def continue_take(
         past = (await asyncio.to_thread(services.archive.told, take)).history
     except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
-    await _use_its_loras(services, past, script)
-    hosted = await services.sessions.create(past.take, how.look_ahead, how.ticket, past=past, askers=askers)
-    return started(services, hosted)
+    async with _with_its_loras(services, past, script) as names:
+        hosted = await services.sessions.create(
+            past.take, how.look_ahead, how.ticket, past=past, askers=askers, loras=names
+        )
+        return started(services, hosted)
 
 
-async def _use_its_loras(services: Services, past: TakeHistory, script: Take) -> None:
-    """Let the take's model merge the LoRAs that its cues name; ConflictError if a file is gone or has changed."""
+@contextlib.asynccontextmanager
+async def _with_its_loras(services: Services, past: TakeHistory, script: Take) -> AsyncIterator[list[str]]:
+    """Let the take's model merge the LoRAs that its cues name, and forget them if the body fails; give their names.
+
+    ConflictError if a file is gone or has changed.
+    """
     names = lora_names(script)
     if not names:
+        yield []
         return
     model = await services.library.load(past.take.model)
     try:
         await asyncio.to_thread(use_loras, model, script, services.archive.folder)
     except UserError as e:
         raise ConflictError(f"the take cannot go on: {e}") from None
-    if changed := changed_loras(script.record or {}, lora_record(model, names)):
-        raise ConflictError(f"the take cannot go on: {', '.join(changed)} is another file than the take was made with")
+    try:
+        if changed := changed_loras(recorded_loras(script), lora_record(model, names)):
+            files = ", ".join(changed)
+            raise ConflictError(f"the take cannot go on: {files} is another file than the take was made with")
+        yield names
+    except BaseException:  # a request that is cancelled too
+        await forget_loras(model, services.library.thread, names)
+        raise
 
 
 def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSummary:

@@ -43,18 +43,20 @@ class UsableLora:
     notes: tuple[str, ...]
 
 
-def lora_for(path: Path, parameters: Mapping[str, Tensor], model: str) -> UsableLora:
+def lora_for(path: Path, parameters: Mapping[str, Tensor], model: str, *, called: str | None = None) -> UsableLora:
     """Read a LoRA for the transformer with these parameters, of the few-step model called `model`.
 
-    CheckpointError says in one line why the file cannot be read, is no LoRA, or does not fit.
+    Notes name the file as `called`, or as its path does. CheckpointError says in one line why the file cannot be read,
+    is no LoRA, or does not fit.
     """
     _require_room(path, parameters)
     file = read_lora(path)
     lora = fitted(file.tensors, parameters, file.path, file.scaling)
-    notes = [f"{path.name}: not used are {part}" for part in (*file.left_out, *lora.left_out) if not part.usual]
-    if why := _distils(file):
+    name = called or path.name
+    notes = [f"{name}: not used are {part}" for part in (*file.left_out, *lora.left_out) if not part.usual]
+    if why := _distils(file, name):
         twice = f"{model} draws in few steps already: distilled twice, pictures become flat or burnt"
-        notes.append(f"{path.name}: {why}, and {twice}")
+        notes.append(f"{name}: {why}, and {twice}")
     try:
         with file.path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8))
@@ -75,9 +77,9 @@ def _require_room(path: Path, parameters: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: {size:,} bytes are too many for a LoRA of this model; {most:,} are the most")
 
 
-def _distils(file: LoraFile) -> str:
-    """Say why a LoRA seems to be one that makes a model draw in few steps; "" if nothing tells so."""
-    if found := _DISTILS.search(file.path.name):
+def _distils(file: LoraFile, name: str) -> str:
+    """Say why a LoRA called `name` seems to be one that makes a model draw in few steps; "" if nothing tells so."""
+    if found := _DISTILS.search(name):
         return f"its name says {found[0]!r}"
     kinds = {key.rpartition(".")[2] for key in file.tensors}
     pairs = any(".lora_" in key for key in file.tensors)

@@ -44,6 +44,11 @@ class Header:
         return sum(t.size for t in self.tensors.values())
 
 
+def begins_header(head: bytes) -> bool:
+    """Return whether a file that begins with `head` begins as a safetensors file does."""
+    return int.from_bytes(head[:8], "little") <= LIMIT and head[8:9] == b"{"
+
+
 def read_header(path: Path) -> Header:
     """Return the header of a complete safetensors file; raise CheckpointError with the fault of any other file."""
     try:

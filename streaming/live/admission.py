@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -140,16 +140,25 @@ class SessionRegistry:
         past: TakeHistory | None = None,
         *,
         askers: Collection[str] = (),
+        loras: Sequence[str] = (),
     ) -> HostedSession:
         """Start a session; FullError names the place in line if the device could not carry all sessions in real time.
 
         With a `past` the session continues that history, which began as `take`. CrowdedLineError if the `askers` (see
-        `WaitingLine.stand`) get no place in line.
+        `WaitingLine.stand`) get no place in line. The `loras` were added to the model for this session alone, which has
+        the model forget them when it ends.
         """
         with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
             session = Session(
-                model, take, self.device, folder=self.folder, look_ahead=look_ahead, clock=self._clock, past=past
+                model,
+                take,
+                self.device,
+                folder=self.folder,
+                look_ahead=look_ahead,
+                clock=self._clock,
+                past=past,
+                loras=loras,
             )
             return self._begun(session, admission)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from streaming.live.event_bus import EventBus, Listener
 from streaming.live.pacing import LookAhead
 from streaming.live.playout import Playout, Shown
 from streaming.live.recorder import Recorder
+from streaming.live.session_loras import SessionLoras
 from streaming.live.session_state import SessionState, next_state
 from streaming.live.text_queue import TextError, TextQueue
 from streaming.media.broadcast import Broadcast
@@ -34,8 +35,8 @@ from streaming.speech.avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.picture_cue import CAMERA
 from streaming.take.take_file import CueLine, Take
-from streaming.take.take_loras import offered_loras
-from streaming.take.uploaded_files import UploadedFiles
+from streaming.take.take_loras import lora_record, offered_loras
+from streaming.take.uploaded_files import ArrivingFile, CheckedFile, UploadedFile, UploadedFiles
 from streaming.transport.commands import (
     Command,
     ControlError,
@@ -77,11 +78,13 @@ class Session:
         clock: Clock = MONOTONIC,
         past: TakeHistory | None = None,
         avatar: AvatarMaker | None = None,
+        loras: Sequence[str] = (),
     ) -> None:
         """Prepare a session of `take`; `start` begins it. Its files are written into `folder` (None: nowhere).
 
         With a `past`, `take` is how that one began, and the session goes on where that one ended. With an `avatar` the
-        film is driven by the avatar's speech, and drawn anew when the avatar is interrupted.
+        film is driven by the avatar's speech, and drawn anew when the avatar is interrupted. The model forgets the
+        `loras`, which were added to it for this session, when the session ends.
         """
         self.id = uuid.uuid4().hex
         self.model = model
@@ -111,9 +114,10 @@ class Session:
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
             camera=self.camera,
         )
-        self.files = (
-            UploadedFiles(folder, self.history.id, model.entry, (width, height)) if folder is not None else None
-        )
+        self.files = UploadedFiles(folder, self.history.id, model, (width, height)) if folder is not None else None
+        self.loras = SessionLoras(model, device, loras)
+        self.producer.record.update(lora_record(model, loras))
+        self._asked: set[str] = set()  # names of uploaded LoRAs that commands have named
         self._recorder = Recorder(self.playout, self._events.publish)
         self._texts = TextQueue(model, device, self._events.publish)
         self._tasks: list[asyncio.Task[None]] = []
@@ -162,8 +166,12 @@ class Session:
             first_chunk=entry.rollout.grid.first_chunk,
             phase=self.state,
             sound=self.playout.sound is not None,
-            loras=offered_loras(self.history.take, self.model),
+            loras=self._offered_loras(),
         )
+
+    def _offered_loras(self) -> list[str]:
+        """Return the names of the LoRAs that commands may name."""
+        return list(dict.fromkeys([*offered_loras(self.history.take, self.model), *self.loras.names]))
 
     def take(self) -> Take:
         """Return the history as a take that a render replays to the same latents."""
@@ -254,16 +262,18 @@ class Session:
         if isinstance(command, PromptCommand):
             self._texts.require_room()  # before it is read, which takes time
             self.model.read_prompt(command.text)  # PromptError if it understands nothing
-        if isinstance(command, LoraCommand) and command.name not in (
-            offered := offered_loras(self.history.take, self.model)
-        ):
-            there = f"there are {', '.join(offered)}" if offered else "the server was started without --lora"
+        if isinstance(command, LoraCommand) and command.name not in (offered := self._offered_loras()):
+            there = f"there are {', '.join(offered)}" if offered else "upload one, or start the server with --lora"
             raise ValueError(f"no LoRA is called {command.name[:80]!r}; {there}")
         line = command.cue_line()
         if line.source == CAMERA and not self.camera.connected:
             raise ValueError("no camera is connected; connect one, or name a film to follow")
         self._require_own(line)
+        if isinstance(command, LoraCommand) and (digest := self.loras.digest(command.name)) is not None:
+            line = line.model_copy(update={"hashes": {command.name: digest}})
         self.producer.land(line, command.id)
+        if isinstance(command, LoraCommand):
+            self._asked.add(command.name)
         if isinstance(command, PromptCommand):
             self._texts.add(command.text, command.id, partial(self.producer.refuse, command.id))
 
@@ -278,6 +288,30 @@ class Session:
         used = {name for cue in self.take().cues for name in cue.files()} if others else set()
         if strange := next((name for name in others if name not in used), None):
             raise ValueError(f"{strange[:80]}: no such file of this session; name it as the upload answered")
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    @property
+    def used_files(self) -> set[str]:
+        """Return the names of the files that the take needs to be drawn again."""
+        return self.producer.footage.used | self._asked
+
+    async def keep_file(self, arriving: ArrivingFile, checked: CheckedFile) -> UploadedFile:
+        """Make a checked file one of the session's own, and let commands name it; OSError if the disk does not."""
+        assert self.files is not None, "a file has arrived where none is kept"
+        kept = self.files.keep(arriving, checked)
+        if checked.lora is not None:
+            await self.loras.add(kept.name, checked.lora)
+            self.producer.record.update(lora_record(self.model, [kept.name]))
+            if self.over:  # it ended meanwhile, and no longer knows of the file
+                await self.loras.drop(kept.name)
+        return kept
+
+    async def delete_file(self, name: str) -> None:
+        """Delete a file that no cue has used; NoSuchFileError or UsedFileError otherwise."""
+        assert self.files is not None, "there are no files where none is kept"
+        self.files.delete(name, self.used_files)
+        await self.loras.drop(name)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -303,7 +337,8 @@ class Session:
             self.playout.sound.close()
         await self.producer.close()
         if self.files is not None:
-            self.files.tidy(self.producer.footage.used)
+            self.files.tidy(self.used_files)
+        await self.loras.close()
         self.playout.clear()
         self._events.close()
 

@@ -10,7 +10,8 @@ from models.checkpoints.assemble import Model
 from models.checkpoints.checkpoint_error import CheckpointError
 from models.checkpoints.lora_file import lora_for, read_lora
 from models.cue import LoraScale
-from models.lora import MOST_LORAS, LoraError
+from models.errors import UserError
+from models.lora import MOST_LORAS, LoraError, MergedLoras
 from streaming.take.take_file import Take
 
 OF_RECORD = "lora "  # begins the names of a record's entries that identify LoRA files
@@ -43,26 +44,39 @@ def use_loras(model: Model, take: Take, folder: Path) -> list[str]:
     names = lora_names(take)
     if len(names) > MOST_LORAS:
         raise LoraError(f"the take names {len(names)} LoRAs; {MOST_LORAS} are the most")
-    for name in names:
-        notes += use_lora(model, name, folder / (take.loras or {}).get(name, name))
+    read: list[str] = []
+    try:
+        for name in names:
+            notes += use_lora(model, name, folder / (take.loras or {}).get(name, name))
+            read.append(name)
+    except UserError:
+        for name in read:
+            model.generator.loras.drop(name)  # type: ignore[union-attr]  # it has taken them
+        raise
     return notes
 
 
-def use_lora(model: Model, name: str, path: Path) -> tuple[str, ...]:
-    """Let a model merge the LoRA in the file `path` by a name, and return notes on it; errors as from `use_loras`."""
+def loras_of(model: Model, name: str) -> MergedLoras:
+    """Return what merges the LoRA called `name` into a model's weights; LoraError if the model takes none."""
     loras, entry = model.generator.loras, model.entry
     if entry.driving_features is not None:
         raise LoraError(f"{name}: {entry.name} is an avatar, which takes no LoRA")
     if loras is None:
         engine = model.engine.get("engine", "this engine")
         raise LoraError(f"{name}: {engine} has weights of its own, and takes no LoRA; use --engine torch")
+    return loras
+
+
+def use_lora(model: Model, name: str, path: Path) -> tuple[str, ...]:
+    """Let a model merge the LoRA in the file `path` by a name, and return notes on it; errors as from `use_loras`."""
+    loras = loras_of(model, name)
     try:  # a pipe or a device would never end
         why = "" if path.is_file() or path.is_dir() else "is no ordinary file" if path.exists() else "no such file"
     except OSError as e:  # such as a name that is too long
         why = e.strerror or type(e).__name__
     if why:
         raise CheckpointError(f"{str(path)[:200]}: the LoRA cannot be read ({why})")
-    found = lora_for(path, loras.parameters, entry.name)
+    found = lora_for(path, loras.parameters, model.entry.name)
     loras.add(name, found.digest, found.changes)
     return found.notes
 
@@ -75,6 +89,17 @@ def only_used(take: Take) -> Take:
         k: v for k, v in (take.record or {}).items() if not k.startswith(OF_RECORD) or k[len(OF_RECORD) :] in used
     }
     return take.model_copy(update={"loras": files or None, "record": record or None})
+
+
+def recorded_loras(take: Take) -> dict[str, str | int]:
+    """Return what identifies the LoRA files that a take was made with, as a record has it.
+
+    Of those that were uploaded while it ran, the cues tell; of others, the record.
+    """
+    record = {key: value for key, value in (take.record or {}).items() if key.startswith(OF_RECORD)}
+    names = lora_names(take)
+    told = {name: digest for cue in take.cues for name, digest in cue.hashes.items() if name in names}
+    return record | {OF_RECORD + name: digest for name, digest in told.items()}
 
 
 def changed_loras(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:

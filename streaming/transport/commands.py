@@ -145,7 +145,7 @@ class LoraCommand(_Command):
 
     type: Literal["lora"]
     name: Annotated[str, Field(min_length=1, max_length=400)]
-    """One of the names that the hello event lists in `loras`."""
+    """One of the names that the hello event lists in `loras`, or the name with which an upload was answered."""
     scale: Annotated[float, Field(ge=-MOST_SCALE, le=MOST_SCALE)]
     """Factor of its changes, counted in ten thousandths."""
 

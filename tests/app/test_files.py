@@ -120,11 +120,12 @@ def hostile(tmp_path: Path) -> list[tuple[int, str, bytes]]:
         b"\x7fELF" + b"\0" * 60, b"MZ" + b"\0" * 60, b"PK\3\4" + b"\0" * 60, b"\x1f\x8b" + b"\0" * 60, b"GGUF",
         b"#EXTM3U\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"ID3" + b"\0" * 60, b"fLaC",
         b"RIFF\0\0\0\0WAVE", b"OggS" + b"\0" * 60, b"P6 9 9 255\n", b"BM" + b"\0" * 60,
-        b'{"format": "longtake camera 1"}\n', (200).to_bytes(8, "little") + b'{"a": {"dtype": "F32"}}',
+        b'{"format": "longtake camera 1"}\n',
     ]  # fmt: skip
     damaged = [
         png[:40], png[:100], jpeg[:200], clip[: len(clip) // 3], b"GIF89a", b"RIFF\xff\xff\0\0WEBPVP8 ",
         b"RIFF\0\0\0\0AVI LIST",
+        (200).to_bytes(8, "little") + b'{"a": {"dtype": "F32"}}',
         b"\x1a\x45\xdf\xa3" + b"\xff" * 99, b"\0\0\1\xba" + b"\0" * 99, b"\0\0\0\x18ftypmp42" + b"\xff" * 99,
     ]  # fmt: skip
     return [

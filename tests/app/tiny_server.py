@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from app import gradio_page, server
 from app.model_library import ModelLibrary
 from app.services import Services
 from app.settings import Settings, from_environment
+from models.checkpoints.assemble import Model
 from streaming.live.device import DeviceThread
 from streaming.take.take_loras import OfferedLora
 
@@ -32,10 +33,11 @@ def serving_tiny_model(
     *,
     loras: Sequence[OfferedLora] = (),
     pages: bool = False,
+    model: Callable[[], Model] = tiny_model,
 ) -> Iterator[str]:
     """Serve sessions of a tiny model at an address of this machine, with `pages` the studio too; yield the address."""
     settings: Settings = from_environment(environment or {})
-    library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: tiny_model())
+    library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: model())
     app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL)
     app = gradio_page.mount(app) if pages else app
     port = free_port()
