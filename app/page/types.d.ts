@@ -3,6 +3,12 @@
 /** Name what an avatar is doing, as a viewer perceives it. */
 export type AvatarState = "idle" | "listening" | "speaking";
 
+/** Name what the voice of a listener does to an avatar that speaks. */
+export type BargeIn = "stop" | "duck" | "ignore";
+
+/** Name a detector of speech. */
+export type Detector = "silero" | "energy";
+
 /** Name how far ahead of the playhead to draw. A prompt lands after the frames that are already drawn. */
 export type LookAhead = "instant" | "smooth" | "lossless";
 
@@ -178,6 +184,14 @@ export interface MicrophoneCommand {
   use: MicrophoneUse;
 }
 
+/** Choose what the voice of a listener does to an avatar that speaks. */
+export interface BargeInCommand {
+  type: "barge_in";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  policy: BargeIn;
+}
+
 /** Pause, resume, undo the newest cue, record, stop recording, end the take, or interrupt an avatar. */
 export interface PlainCommand {
   type: "pause" | "resume" | "undo" | "record" | "stop_recording" | "end" | "interrupt";
@@ -250,6 +264,10 @@ export interface StatusEvent {
   state?: AvatarState | null;
   /** What the microphone is used for. */
   use?: MicrophoneUse | null;
+  /** What the voice of a listener does to an avatar that speaks. */
+  barge_in?: BargeIn | null;
+  /** What detects the voice of a listener. */
+  detector?: Detector | null;
   /** Interruptions so far. */
   epoch?: number | null;
   /** Level of the microphone, dBFS. */
@@ -343,6 +361,12 @@ export interface AvatarEvent {
   state: AvatarState;
 }
 
+/** Tells that somebody begins or ends to speak into the microphone of an avatar's session. */
+export interface ListenerEvent {
+  type: "listener";
+  speaks: boolean;
+}
+
 /** Tells that an avatar was interrupted. */
 export interface InterruptedEvent {
   type: "interrupted";
@@ -397,6 +421,7 @@ export type Command =
   | RewindCommand
   | LookAheadCommand
   | MicrophoneCommand
+  | BargeInCommand
   | PlainCommand;
 
 /** An event that the server sends. */
@@ -414,6 +439,7 @@ export type ServerEvent =
   | RecordingEvent
   | PhaseEvent
   | AvatarEvent
+  | ListenerEvent
   | InterruptedEvent
   | MetersEvent
   | LineEvent

@@ -30,7 +30,9 @@ from models.cue import Reference, Setting
 from models.text.emphasis import parse_emphasis
 from streaming.live.admission import HostedSession
 from streaming.live.pacing import LookAhead
+from streaming.speech.barge_in import BargeIn, Listening
 from streaming.speech.portrait_check import DRAWS, Trial
+from streaming.speech.voice_activity import Detector
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_notes import require_drawable
 from streaming.transport import commands
@@ -56,6 +58,9 @@ class NewSession(RequestBody):
     size: Annotated[str, Field(max_length=12)] | None = None  # WIDTHxHEIGHT in pixels
     look_ahead: LookAheadName = LookAhead.SMOOTH
     set: dict[Setting, Annotated[str, Field(max_length=40)]] = Field(default_factory=dict)
+    # of an avatar: what the voice of a listener does to it (by default stop), and what detects that voice
+    barge_in: Annotated[BargeIn, Field(strict=False)] | None = None
+    detector: Annotated[Detector, Field(strict=False)] | None = None  # by default the best that is installed
     ticket: Annotated[str, Field(max_length=60)] | None = None  # from a 503: keeps the place in line
 
 
@@ -112,8 +117,9 @@ async def create_session(new: NewSession, services: ServicesOf, askers: AskersOf
         return started(services, hosted, "; ".join(notes) or None)
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
+    listening = Listening(new.barge_in or BargeIn.STOP, new.detector)
     hosted = await services.sessions.create_avatar(
-        take, portrait.reference, services.face_reader, new.ticket, askers=askers
+        take, portrait.reference, services.face_reader, new.ticket, askers=askers, listening=listening
     )
     doubt = await _portrait_note(services, hosted, portrait.reference) if new.portrait is not None else None
     notes = [*portrait.notes, *([doubt] if doubt else [])]
@@ -166,6 +172,8 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     """Return the take that a session begins with; InvalidRequestError if the model cannot or should not draw it."""
     if entry.driving_features is None and (new.face is not None or new.portrait is not None):
         raise InvalidRequestError(f"face and portrait are for an avatar, and {entry.name} is none; leave them out")
+    if entry.driving_features is None and (new.barge_in is not None or new.detector is not None):
+        raise InvalidRequestError(f"barge_in and detector are for an avatar, and {entry.name} is none; leave them out")
     prompt = AVATAR_PROMPT if entry.driving_features is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")

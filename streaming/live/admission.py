@@ -30,6 +30,8 @@ from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
 from streaming.live.waiting_line import WaitingLine
 from streaming.measured_speeds import Size
 from streaming.speech.avatar import Avatar
+from streaming.speech.barge_in import Listening
+from streaming.speech.detectors import best_detector, new_detector
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
@@ -170,11 +172,13 @@ class SessionRegistry:
         ticket: str | None = None,
         *,
         askers: Collection[str] = (),
+        listening: Listening = Listening(),  # noqa: B008 (it is frozen)
     ) -> HostedSession:
-        """Start a session of an avatar with this portrait; errors as from `create`."""
+        """Start a session of an avatar with this portrait; errors as from `create`, and DetectorError."""
+        detector = await asyncio.to_thread(new_detector, listening.detector or best_detector())  # may load a network
         with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
-            avatar = partial(Avatar, model, portrait, reader)
+            avatar = partial(Avatar, model, portrait, reader, detector=detector, barge_in=listening.barge_in)
             session = Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar)
             return self._begun(session, admission)
 

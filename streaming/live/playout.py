@@ -23,6 +23,7 @@ from streaming.media.opus import SILENCE, SoundEncoder
 from streaming.media.vp8 import Vp8Stream
 from streaming.rollout import Chunk
 from streaming.speech.fullband import Samples
+from streaming.speech.voice_gain import VoiceGain
 
 LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
 
@@ -59,6 +60,7 @@ class Playout:
         self.broadcast = Broadcast()
         self.vp8 = Vp8Stream(fps)  # the same film, for viewers without H.264
         self.sound = Broadcast() if sound else None
+        self.voice_gain = VoiceGain()
         self._sound_encoder = SoundEncoder() if sound else None
         self._encodes = Encodes(encoder, self.broadcast, fps)
         self.recording: LiveRecording | None = None
@@ -158,6 +160,7 @@ class Playout:
 
     async def _show(self, shown: Shown) -> None:
         """Release one frame: encode it, send it, and call the watchers."""
+        shown = replace(shown, sound=self.voice_gain.apply(shown.sound))
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
         self.next_frame = shown.frame + 1
         self._freed()

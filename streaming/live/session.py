@@ -38,6 +38,7 @@ from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import lora_record, offered_loras
 from streaming.take.uploaded_files import ArrivingFile, CheckedFile, UploadedFile, UploadedFiles
 from streaming.transport.commands import (
+    BargeInCommand,
     Command,
     ControlError,
     CueCommand,
@@ -224,6 +225,8 @@ class Session:
                 self.avatar.interrupt("asked to")
             case MicrophoneCommand(use=use) if self.avatar is not None:
                 self.avatar.queue.use = use
+            case BargeInCommand(policy=policy) if self.avatar is not None:
+                self.avatar.barge_in = policy
             case PromptCommand() | LookAheadCommand() if self.avatar is not None:
                 raise ValueError("an avatar is told nothing in words and answers as early as it can; let it speak")
             case RewindCommand(latent=latent):
@@ -248,7 +251,7 @@ class Session:
             case PlainCommand(type="undo"):
                 if (number := self.producer.undo()) is not None:  # told after the answer to the undo itself
                     asyncio.get_running_loop().call_soon(self._events.publish, TakenBackEvent(id=number))
-            case MicrophoneCommand() | PlainCommand(type="interrupt"):
+            case MicrophoneCommand() | BargeInCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
                 raise ValueError(f"a take that is {self.state} cannot {command.type}")

@@ -14,13 +14,17 @@ from models.judge.face_reader import FaceReader
 from streaming.live.clock import Clock
 from streaming.live.playout import Playout, Shown
 from streaming.live.session_state import AvatarState
-from streaming.speech.fullband import RATE, Samples
+from streaming.speech.barge_in import BargeIn
+from streaming.speech.echo_canceller import EchoFreeDetector
+from streaming.speech.energy_gate import EnergyGate
+from streaming.speech.fullband import RATE, DrivingSamples, Samples
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.live_meters import LiveMeters
 from streaming.speech.live_sound import LiveSound
 from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
 from streaming.speech.utterance import Utterance
-from streaming.transport.events import AvatarEvent, Event, InterruptedEvent, StatusEvent
+from streaming.speech.voice_activity import VoiceActivityDetector
+from streaming.transport.events import AvatarEvent, Event, InterruptedEvent, ListenerEvent, StatusEvent
 
 GONE = 12  # frames (480 ms) without any samples from the microphone, after which it counts as disconnected
 PAUSE = 8  # silent frames (320 ms) after which the avatar no longer counts as speaking
@@ -49,6 +53,8 @@ class Avatar:
         portrait: Reference,
         reader: FaceReader | None = None,
         *,
+        detector: VoiceActivityDetector | None = None,
+        barge_in: BargeIn = BargeIn.STOP,
         playout: Playout,
         tell: Callable[[Event], None],
         wake: Callable[[], None],
@@ -57,8 +63,14 @@ class Avatar:
         """Speak through a playout; `tell` gets events, and `wake` is called when chunks must be drawn anew.
 
         With a `reader` of faces, listeners are told at a low rate how well the mouth follows and the face holds.
+        `detector` finds speech in the sound of a microphone (by default an energy gate), without the avatar's echo in
+        it, and `barge_in` says what that speech does.
         """
-        self.queue = SpeechQueue()
+        self._ear = EchoFreeDetector(detector or EnergyGate())
+        self.queue = SpeechQueue(self._ear)
+        self.barge_in = barge_in
+        self._played = DrivingSamples()
+        self.hears = False  # whether somebody speaks into the microphone
         self.sound = LiveSound(model, portrait, self.queue, clock)
         self.interruptions = Interruptions()
         self.meters = LiveMeters(reader, portrait) if reader is not None else None
@@ -79,6 +91,8 @@ class Avatar:
         facts = {
             "state": self.state,
             "use": self.queue.use,
+            "barge_in": self.barge_in,
+            "detector": self.queue.detector.kind,
             "epoch": self.epoch,
             "level": round(self.queue.detector.level),
             "to_say_s": round(self.queue.waiting / RATE, 1),
@@ -93,13 +107,15 @@ class Avatar:
     def hear(self, sound: Samples) -> None:
         """Take samples ([samples] int16, 48 kHz) from the microphone of the viewer who controls the session.
 
-        Speech interrupts a speaking avatar, even if the speech began first. The voice of a puppet interrupts only a
-        sound that was handed over whole.
+        What speech does to a speaking avatar, even if the speech began first, `barge_in` says. The voice of a puppet
+        interrupts only a sound that was handed over whole.
         """
         self._listened = self._playout.released
         speaks, puppet = self.state is AvatarState.SPEAKING, self.queue.use is MicrophoneUse.PUPPET
         began = self.queue.hear(sound, echo=speaks)
-        if speaks and ((began and self.queue.reads) if puppet else (began or self.queue.detector.over_echo)):
+        heard = began or self.queue.detector.over_echo
+        stops = began and self.queue.reads if puppet else heard and self.barge_in is BargeIn.STOP
+        if speaks and stops:
             self.interrupt("somebody speaks", live=not puppet)
         self._settle()
 
@@ -122,18 +138,25 @@ class Avatar:
             self._loud = number
         if self.queue.detector.open and number - self._listened > GONE:
             self.queue.hang_up()
+        self._ear.played(self._played.add(shown.sound))
         self._settle()
         if self.meters is not None:
             self.meters.add(shown.picture, shown.sound)
 
     def _settle(self) -> None:
-        """Update the state, and publish an event if it has changed."""
+        """Update the state and the voice's level, and publish events of what has changed."""
         playout = self._playout
+        hears = self.queue.detector.open
+        if hears is not self.hears:
+            self.hears = hears
+            self._tell(ListenerEvent(speaks=hears))
+        listens = self.queue.use is MicrophoneUse.LISTEN
+        playout.voice_gain.ducked = hears and listens and self.barge_in is BargeIn.DUCK
         was_heard = self._loud is not None and playout.released - self._loud <= PAUSE
         if self.queue.waiting > 0 or was_heard or playout.audible:
             state = AvatarState.SPEAKING
         else:
-            state = AvatarState.LISTENING if self.queue.detector.open else AvatarState.IDLE
+            state = AvatarState.LISTENING if hears else AvatarState.IDLE
         if state is not self.state:
             self.state = state
             self._tell(AvatarEvent(state=state))

@@ -11,10 +11,11 @@ import numpy as np
 from models import driving_signal
 from models.errors import ErrorKind, UserError
 from streaming.speech.audio_file import Levelling
+from streaming.speech.energy_gate import EnergyGate
 from streaming.speech.fullband import RATE, TIMES, DrivingSamples, Samples, quantised
 from streaming.speech.soundtrack import as_sound
 from streaming.speech.utterance import Utterance
-from streaming.speech.vad import BLOCK, VoiceActivityDetector
+from streaming.speech.voice_activity import BLOCK, VoiceActivityDetector
 
 MOST_SECONDS = 600  # seconds of sound that may wait to be spoken
 MOST_UTTERANCES = 1000  # that may wait
@@ -47,9 +48,13 @@ class Given:
 class SpeechQueue:
     """Queue samples at 48 kHz without a clock; `next` returns as many as a chunk needs, and silence where none wait."""
 
-    def __init__(self) -> None:
-        self.use = MicrophoneUse.LISTEN
-        self.detector = VoiceActivityDetector()
+    def __init__(self, detector: VoiceActivityDetector | None = None) -> None:
+        """Listen with `detector`, by default an energy gate; a puppet's microphone is heard with an energy gate."""
+        self._detectors: dict[MicrophoneUse, VoiceActivityDetector] = {
+            MicrophoneUse.PUPPET: EnergyGate(),  # a puppet sings and hums as well
+            MicrophoneUse.LISTEN: detector or EnergyGate(),
+        }
+        self._use = MicrophoneUse.LISTEN
         self._utterances: deque[Utterance] = deque()
         self._rest = np.zeros(0, np.int16)  # samples of the microphone that are not yet a block
         self._driving = DrivingSamples()
@@ -57,6 +62,22 @@ class SpeechQueue:
         self._live = np.zeros(0, np.int16)
         self._flows = False  # whether a sound that still arrives is being spoken, so that it must go on without a gap
         self._levelling = Levelling()
+
+    @property
+    def use(self) -> MicrophoneUse:
+        """Return what the microphone is used for."""
+        return self._use
+
+    @use.setter
+    def use(self, use: MicrophoneUse) -> None:
+        if use is not self._use:
+            self._use = use
+            self.hang_up()
+
+    @property
+    def detector(self) -> VoiceActivityDetector:
+        """Return the detector of the microphone's present use."""
+        return self._detectors[self._use]
 
     @property
     def waiting(self) -> int:
@@ -111,7 +132,8 @@ class SpeechQueue:
 
     def hang_up(self) -> None:
         """Reset the detector of a microphone that has disconnected."""
-        self.detector, self._rest = VoiceActivityDetector(), np.zeros(0, np.int16)
+        self.detector.reset()
+        self._rest = np.zeros(0, np.int16)
         self._before.clear()
 
     def awaits(self, n: int) -> bool:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from models.cue import MOST_SCALE, Setting, typed_prompt
 from models.errors import UserError
 from streaming.live.pacing import LookAhead
+from streaming.speech.barge_in import BargeIn
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take.picture_cue import FileName, Fit
 from streaming.take.take_file import CueLine
@@ -192,8 +193,21 @@ class MicrophoneCommand(_Command):
         return MicrophoneUse(value) if isinstance(value, str) and value in list(MicrophoneUse) else value
 
 
+class BargeInCommand(_Command):
+    """Choose what the voice of a listener does to an avatar that speaks."""
+
+    type: Literal["barge_in"]
+    policy: BargeIn
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return BargeIn(value) if isinstance(value, str) and value in list(BargeIn) else value
+
+
 CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand | LoraCommand
-Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | MicrophoneCommand | PlainCommand
+AvatarCommand = MicrophoneCommand | BargeInCommand
+Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | AvatarCommand | PlainCommand
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from streaming.live.pacing import LookAhead
 from streaming.live.session_state import AvatarState, SessionState
+from streaming.speech.barge_in import BargeIn
 from streaming.speech.speech_queue import MicrophoneUse
+from streaming.speech.voice_activity import Detector
 from streaming.take.take_file import CueLine
 
 
@@ -125,6 +127,10 @@ class StatusEvent(_Event):
     """What an avatar does; only an avatar has this and the fields that follow."""
     use: MicrophoneUse | None = None
     """What the microphone is used for."""
+    barge_in: BargeIn | None = None
+    """What the voice of a listener does to an avatar that speaks."""
+    detector: Detector | None = None
+    """What detects the voice of a listener."""
     epoch: int | None = None
     """Interruptions so far."""
     level: int | None = None
@@ -228,6 +234,13 @@ class AvatarEvent(_Event):
     state: AvatarState
 
 
+class ListenerEvent(_Event):
+    """Tells that somebody begins or ends to speak into the microphone of an avatar's session."""
+
+    type: Literal["listener"] = "listener"
+    speaks: bool
+
+
 class InterruptedEvent(_Event):
     """Tells that an avatar was interrupted."""
 
@@ -291,6 +304,7 @@ Event = (
     | RecordingEvent
     | PhaseEvent
     | AvatarEvent
+    | ListenerEvent
     | InterruptedEvent
     | MetersEvent
     | LineEvent

@@ -21,6 +21,7 @@ from studio_server import serving
 from test_hostile import png_of
 
 from models.driving_signal import RATE
+from streaming.speech.detectors import best_detector
 
 GHOST = "0" * 32
 
@@ -53,6 +54,36 @@ def test_sound_files_of_every_kind_are_spoken(avatar: tuple[str, dict[str, str]]
     got = httpx.post(f"{url}/audio", content=bodies[body](), headers=key)
     assert got.status_code == 202, got.text
     assert got.json()["seconds"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("policy", "detector"), [(None, None), ("duck", "energy"), ("ignore", "silero")])
+def test_a_session_listens_as_it_was_asked_to(server: str, policy: str | None, detector: str | None) -> None:
+    asked = {name: value for name, value in (("barge_in", policy), ("detector", detector)) if value is not None}
+    session = begin(server, **asked)
+    url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+    try:
+        status = httpx.get(url).json()
+        assert (status["barge_in"], status["detector"]) == (policy or "stop", detector or best_detector())
+        command = {"id": 1, "type": "barge_in", "policy": "duck"}
+        assert httpx.post(f"{url}/control", json=command, headers=key).status_code == 202
+        assert httpx.get(url).json()["barge_in"] == "duck"
+    finally:
+        httpx.delete(url, headers=key)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"model": "pocket-avatar", "barge_in": "shout"}, "barge_in"),
+        ({"model": "pocket-avatar", "detector": "ears"}, "detector"),
+        ({"model": "pocket", "barge_in": "duck"}, "for an avatar"),
+        ({"model": "pocket", "detector": "energy"}, "for an avatar"),
+    ],
+)
+def test_listening_that_cannot_be_had_is_refused(server: str, asked: dict[str, str], why: str) -> None:
+    got = httpx.post(f"{server}/api/sessions", json=asked)
+    assert got.status_code in (400, 422)
+    assert why in got.json()["error"]
 
 
 BAD = {

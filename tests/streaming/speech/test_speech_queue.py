@@ -11,10 +11,11 @@ from speakers import as_samples, tone
 
 from models.driving_signal import RATE as GATE_RATE
 from models.pocket.world.portrait.tts import Speaker, random_sentence, random_voice, room_tone, speak
+from streaming.speech.energy_gate import EnergyGate
 from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.speech_queue import BEFORE_ONSET, MicrophoneUse, SpeechQueue, SpeechQueueError
 from streaming.speech.utterance import Utterance
-from streaming.speech.vad import BLOCK, VoiceActivityDetector
+from streaming.speech.voice_activity import BLOCK
 
 CHUNK = 12 * FRAME
 
@@ -121,7 +122,7 @@ def test_a_quiet_live_voice_is_brought_to_the_level_of_speech() -> None:
 
 def opened(sound: np.ndarray, *, echo: bool = False) -> np.ndarray:
     """Return whether the gate is open, for every block of 20 ms."""
-    gate, out = VoiceActivityDetector(), []
+    gate, out = EnergyGate(), []
     for block in as_samples(np.clip(sound, -1, 1))[: len(sound) // BLOCK * BLOCK].reshape(-1, BLOCK):
         gate.hear(block, echo=echo)
         out.append(gate.open)
@@ -187,7 +188,7 @@ def test_a_note_that_is_held_for_five_seconds_is_a_voice() -> None:
 
 def test_speech_is_found_over_the_echo_of_the_avatar_only_if_it_goes_on() -> None:
     def over(said: np.ndarray) -> list[bool]:
-        gate, out = VoiceActivityDetector(), []
+        gate, out = EnergyGate(), []
         for number, block in enumerate(as_samples(said).reshape(-1, BLOCK)):
             gate.hear(block, echo=number >= 50)
             out.append(gate.over_echo)

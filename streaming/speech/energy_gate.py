@@ -13,15 +13,14 @@ from collections import deque
 
 import numpy as np
 
-from streaming.speech.fullband import Samples
+from streaming.speech.voice_activity import Block, Detector, Gate
 
-BLOCK = 320  # samples: 20 ms at 16 kHz
 OVER_FLOOR = 10.0  # dB by which speech exceeds the room
 LOWEST = -48.0  # dBFS below which no sound counts as speech, however quiet the room
 HYSTERESIS = 6.0  # dB below the threshold from which the level counts as a pause
 OPENS_AFTER = 3  # blocks in a row: 60 ms, so that a click opens nothing
 CLOSES_AFTER = 15  # blocks: 300 ms, longer than any pause inside a sentence
-ECHO = 6.0  # dB added to the threshold while the avatar speaks, for the echo that the browser leaves
+ECHO = 6.0  # dB added to the threshold while the avatar speaks, for the echo that is left
 OPENS_AFTER_IN_ECHO = 8  # blocks: 160 ms
 FLOOR_RISES = 0.04  # dB a block (2 dB a second); the floor falls at once
 GAPS_WITHIN = 75  # blocks: 1.5 s, within which speech has at least one gap
@@ -30,39 +29,43 @@ OPEN_FLOOR_RISES = (
 )
 
 
-class VoiceActivityDetector:
-    """Decide block by block whether there is speech; `open` holds the newest decision."""
+class EnergyGate:
+    """Detect what is louder than the room (VoiceActivityDetector)."""
+
+    kind = Detector.ENERGY
 
     def __init__(self) -> None:
-        self.open = False
+        """Begin in a room of unknown loudness."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the room and what was heard."""
         self.level = -120.0  # dBFS of the newest block
+        self._gate = Gate(opens_after=OPENS_AFTER, opens_in_echo=OPENS_AFTER_IN_ECHO, closes_after=CLOSES_AFTER)
         self._floor = -70.0
         self._newest: deque[float] = deque(maxlen=GAPS_WITHIN)  # levels
-        self._loud = self._quiet = 0  # blocks in a row
-        self._echo = False
 
-    def hear(self, block: Samples, *, echo: bool) -> bool:
-        """Take a block ([320] int16, 16 kHz), and return whether speech begins with it; `echo`: the avatar speaks."""
-        power = float(np.square(block.astype(np.float64) / 32768).mean())
-        self.level = 10 * math.log10(max(power, 1e-12))
-        self._newest.append(self.level)
-        if echo and not self._echo:
-            self._loud = 0
-        self._echo = echo
-        threshold = max(LOWEST, self._floor + OVER_FLOOR) + (ECHO if echo else 0.0)
-        self._loud = self._loud + 1 if self.level > threshold else 0
-        quietest, rises = (min(self._newest), OPEN_FLOOR_RISES) if self.open else (self.level, FLOOR_RISES)
-        self._floor = max(-90.0, min(quietest, self._floor + rises))
-        if self.open:
-            self._quiet = 0 if self.level > threshold - HYSTERESIS else self._quiet + 1
-            self.open = self._quiet < CLOSES_AFTER
-            return False
-        if self._loud < (OPENS_AFTER_IN_ECHO if echo else OPENS_AFTER):
-            return False
-        self.open, self._quiet = True, 0
-        return True
+    @property
+    def open(self) -> bool:
+        """Return the newest decision."""
+        return self._gate.open
 
     @property
     def over_echo(self) -> bool:
         """Return whether speech has lasted long enough over the avatar's own sound to interrupt it."""
-        return self.open and self._echo and self._loud >= OPENS_AFTER_IN_ECHO
+        return self._gate.over_echo
+
+    def hear(self, block: Block, *, echo: bool) -> bool:
+        """Take a block, and return whether speech begins with it; `echo`: the avatar speaks meanwhile."""
+        self.level = level_of(block)
+        self._newest.append(self.level)
+        threshold = max(LOWEST, self._floor + OVER_FLOOR) + (ECHO if echo else 0.0)
+        quietest, rises = (min(self._newest), OPEN_FLOOR_RISES) if self.open else (self.level, FLOOR_RISES)
+        self._floor = max(-90.0, min(quietest, self._floor + rises))
+        return self._gate.step(loud=self.level > threshold, quiet=self.level <= threshold - HYSTERESIS, echo=echo)
+
+
+def level_of(block: Block) -> float:
+    """Return the level of a block, dBFS, root mean square; silence is at −120."""
+    power = float(np.square(block.astype(np.float64) / 32768).mean())
+    return 10 * math.log10(max(power, 1e-12))
