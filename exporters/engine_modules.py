@@ -15,6 +15,7 @@ from models.cache_protocol import Cache, EngineCache, Visible
 from models.checkpoints.assemble import Model
 from models.codecs.stream import Memory
 from models.codecs.tiny import TinyCodec
+from models.cue import CueError
 from models.rope import Rotation
 from models.time_grid import FRAMES_PER_LATENT
 from models.transformer import CausalWanTransformer, TextState
@@ -106,6 +107,10 @@ class EngineTransformer:
             in_torch = TextState(text.embeddings, tuple((k.to(own), v.to(own)) for k, v in text.layers))
             self._torch(latents.to(own), timestep, in_torch, rotation, _AsStored(cache, self.dtype), head=head)
             return None
+        if timestep.ndim > 1:
+            raise CueError(
+                "this engine has one noise level for a chunk, and a clean image needs two: use --engine torch"
+            )
         past_keys, past_values = cache.past()
         text_keys, text_values = self._stacked(text)
         outputs = self._buffers(latents[:1], len(rotation.cos))

@@ -17,42 +17,20 @@ Equivalent to LongLive's shifting cache (2509.22622); un-rotated anchors as in I
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from models.cache_pass import Pass, Span, spans_of
 from models.cache_protocol import KeysValues, Visible
 from models.cache_shape import AnchorPolicy, CacheShape
 from models.cache_snapshot import Anchor, CacheSnapshot, Piece
+from models.ring_places import RingPlaces
 from models.rope import Rotation, rotation
 from models.tensor_copies import copied
 
 SINK, REFERENCE = "sink", "reference"  # names of anchors
-
-
-@dataclass(frozen=True)
-class Span:
-    """Hold a run of neighbouring latents of the buffer; `source` is their place in the pass that writes them."""
-
-    start: int
-    stop: int
-    source: int = 0
-
-
-@dataclass
-class Pass:
-    """Hold a forward pass under way: what it writes where, what it may see, and what it leaves behind."""
-
-    first: int  # coordinate of its first latent
-    writes: list[Span]
-    visible: list[Span]
-    coordinates: tuple[int, ...]  # of the visible latents, in the buffer's order
-    past: list[Span]  # visible, and not written by the pass
-    leaves: range = range(0)  # coordinates of the latents in the ring that are past once it is over
-    anchor: str | None = None  # the anchor that its first latents become
-    latents: int = 0  # how many of them do
-    captured: list[KeysValues] = field(default_factory=list)  # keys before rotation and values, layer by layer
 
 
 class RingCache:
@@ -65,18 +43,16 @@ class RingCache:
     def __init__(self, shape: CacheShape, policy: AnchorPolicy, device: torch.device, dtype: torch.dtype) -> None:
         self.shape, self.policy, self.device = shape, policy, device
         self.anchors: dict[str, Anchor] = {}
-        self.origin = 0  # coordinate of the first latent that the cache counts from: the start, a cut, a new sink
-        self._past = range(0)  # coordinates of the visible latents of the ring
-        self._pieces: list[Piece] = []  # what lies there, pass by pass
+        self._pieces: list[Piece] = []  # what lies in the ring, pass by pass
         self._latent_bytes = shape.values_per_latent * dtype.itemsize  # keys and values of one latent
         sink_at = shape.knot + (1 if shape.reference else 0)
         self._at = {REFERENCE: shape.knot, SINK: sink_at}
-        self._ring_at = sink_at + shape.sink
-        size = (shape.batch, (self._ring_at + shape.ring) * shape.tokens, shape.heads, shape.head_dim)
+        self._ring = RingPlaces(sink_at + shape.sink, shape.ring, shape.sink)
+        size = (shape.batch, (sink_at + shape.sink + shape.ring) * shape.tokens, shape.heads, shape.head_dim)
         self._keys = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
         self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
-        # anchors as they lie in the buffer, and the coordinate that their first latent has there
-        self._placed: dict[str, tuple[int, Anchor]] = {}
+        # anchors as they lie in the buffer, and the coordinates that their latents have there
+        self._placed: dict[str, tuple[tuple[float, ...], Anchor]] = {}
         self._pass: Pass | None = None
         self._gathered: KeysValues | None = None  # the past of the pass under way, once it was asked for
 
@@ -88,22 +64,26 @@ class RingCache:
     # -- passes --------------------------------------------------------------------------------------------------
 
     def begin(self, first: int, latents: int, *, clean: bool = False) -> Rotation:
-        """Begin a pass over the chunk of `latents` latents at coordinate `first`.
+        """Begin a pass over the chunk of `latents` latents from `first` on.
 
         A clean pass leaves what later chunks see; others leave nothing and carry the knot behind the chunk. ValueError
         for one of these while keys of the past are missing.
         """
         if self.keys_missing and not clean:
             raise ValueError("the past was restored without its keys; a recache makes them anew before the next chunk")
-        self._keep(range(max(self._past.start, first + latents - self.shape.ring), self._past.stop))
+        if clean:
+            self._ring.drop_before_shot(first)
+        self._ring.make_room(first, latents)
+        self._drop_pieces()
         return self._begin(first, latents, knot=0 if clean else self.shape.knot, clean=clean)
 
     def begin_recache(self, first: int, latents: int) -> Rotation:
-        """Begin a clean pass over the newest `latents` latents, from coordinate `first` on, that writes them anew.
+        """Begin a clean pass over the newest `latents` latents, from `first` on, that writes them anew.
 
-        They see each other and the sink. From the origin on, the first of them become the sink again.
+        They see each other and the sinks. From the origin on, the first of them become the sink again.
         """
-        self._keep(range(0))
+        self._ring.visible = {latent: at for latent, at in self._kept_shot().items() if latent < first}
+        self._drop_pieces()
         if first == self.origin:
             self.anchors.pop(SINK, None)
         return self._begin(first, latents, knot=0, clean=True)
@@ -112,30 +92,33 @@ class RingCache:
         """Begin a clean pass over the one latent of an image, which sees nothing else and becomes the reference."""
         own = Span(self._at[REFERENCE], self._at[REFERENCE] + 1)
         self._pass, self._gathered = Pass(0, [own], [own], (0,), [], anchor=REFERENCE, latents=1), None
-        return self._rotation(0, 1)
+        return self._rotation((0,))
 
     def _begin(self, first: int, latents: int, *, knot: int, clean: bool) -> Rotation:
-        places = [self._place_of(c) for c in range(first, first + latents)] + list(range(knot))
-        coordinates = dict(zip(places, range(first, first + latents + knot), strict=True))
-        past = {self._place_of(c): c for c in self._past}
+        own = range(first, first + latents)
+        in_take = self._ring.places(own)
+        coordinates = tuple(self._ring.coordinate(latent) for latent in own)
+        coordinates += tuple(coordinates[-1] + 1 + i for i in range(knot))
+        places = in_take + list(range(knot))
+        past = {place: self._ring.coordinate(latent) for latent, place in self._ring.visible.items()}
         if SINK in self.anchors:
-            past |= self._place_sink(self._past.start if self._past else first, first + latents + knot - 1)
+            past |= self._place_sink(min(past.values(), default=coordinates[0]), coordinates[-1])
         if REFERENCE in self.anchors:
             past |= self._place_reference(first + latents - 1)
-        seen = coordinates | past
+        seen = dict(zip(places, coordinates, strict=True)) | past
         into_sink = max(0, self.origin + self.shape.sink - first)  # more than `latents` where the sink is still longer
         self._pass = Pass(
             first,
-            writes=_spans(places),
-            visible=_spans(sorted(seen)),
+            writes=spans_of(places),
+            visible=spans_of(sorted(seen)),
             coordinates=tuple(seen[place] for place in sorted(seen)),
-            past=_spans(sorted(past)),
+            past=spans_of(sorted(past)),
         )
         self._gathered = None
         if clean:
-            self._pass.leaves = range(first + min(into_sink, latents), first + latents)
+            self._pass.leaves = dict(list(zip(own, in_take, strict=True))[into_sink:])
             self._pass.anchor, self._pass.latents = SINK if into_sink else None, min(into_sink, latents)
-        return self._rotation(first, latents + knot)
+        return self._rotation(coordinates)
 
     def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         """Write a layer's new keys (before rotation) and values in place and return all that it sees, as a view."""
@@ -170,28 +153,49 @@ class RingCache:
         if done.anchor is not None:
             self._capture(done.anchor, Anchor(tuple(done.captured), done.first, done.latents))
         if done.leaves:
-            self._past = range(self._past.start if self._past else done.leaves.start, done.leaves.stop)
+            leaves = list(done.leaves)
+            self._ring.hold(leaves, done.leaves.values())
             step = self.shape.grid.chunk  # as much as the next chunk will overwrite, so that its copies go whole
-            self._pieces += [Piece(c, min(step, done.leaves.stop - c)) for c in done.leaves[::step]]
+            self._pieces += [Piece(c, min(step, leaves[-1] + 1 - c)) for c in leaves[::step]]
+            self._ring.keep_shot(range(done.first, leaves[-1] + 1))
 
     # -- what happens at a switch or a cut ------------------------------------------------------------------------
 
     def keep_newest(self) -> None:
         """Drop the past but for its newest latent, and keep the anchors: a flush."""
-        self._keep(self._past[-1:])
+        self._ring.keep(list(self._ring.visible)[-1:])
+        self._drop_pieces()
 
     def clear(self, origin: int) -> None:
-        """Forget everything but the reference; the chunk at coordinate `origin` comes next."""
-        self._keep(range(0))
+        """Forget everything but the reference; the latent `origin` comes next."""
+        self._ring.clear(origin)
+        self._drop_pieces()
         self.anchors.pop(SINK, None)
-        self.origin = origin
+
+    def begin_shot(self, first: int, latents: int) -> None:
+        """Begin a shot with the chunk of `latents` latents from `first` on, in a cache that has a rule for it."""
+        assert self.shape.shots is not None, "a shot in a cache whose cuts drop the past"
+        self._ring.begin_shot(first, latents, self.shape.shots)
+
+    def kept_before(self, first: int) -> int:
+        """Return how many latents before `first` are kept of the newest shot."""
+        return sum(latent < first for latent in self._kept_shot())
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     @property
+    def origin(self) -> int:
+        """Return the number of the latent that the cache counts from: the start, a cut, a new sink."""
+        return self._ring.origin
+
+    @property
     def past_latents(self) -> range:
-        """Return the coordinates of the latents in the ring that the next pass sees."""
-        return self._past
+        """Return the latents in the ring that the next pass sees: the newest that follow each other.
+
+        Those that are kept of a shot before them are not among them, unless their keys are missing.
+        """
+        held = self._latents_of_pieces()
+        return self._ring.newest_run(latent for latent in self._kept_shot() if latent in held)
 
     @property
     def chunk_bytes(self) -> int:
@@ -206,43 +210,66 @@ class RingCache:
     @property
     def keys_missing(self) -> bool:
         """Return whether latents of the ring are visible whose keys a snapshot left out; a recache makes them anew."""
-        return bool(self._past) and (not self._pieces or self._pieces[0].first > self._past.start)
+        return not self._ring.visible.keys() <= self._latents_of_pieces()
 
     def snapshot(self, *, keys: bool = True) -> CacheSnapshot:
-        """Copy what no earlier snapshot holds yet; the rest is shared. Without `keys` the ring is left out."""
-        past = (self._past.start, self._past.stop)
-        if not keys:
-            return CacheSnapshot(dict(self.anchors), (), past, self.origin, self.policy)
+        """Copy what no earlier snapshot holds yet; the rest is shared.
+
+        Without `keys` the ring is left out, but for what is kept of a shot: no latents are held to make it anew.
+        """
+        visible, kept = self._ring.visible, self._kept_shot()
+        pieces = []
         for i, piece in enumerate(self._pieces):
-            if not piece.layers:
-                spans = _spans([self._place_of(c) for c in range(piece.first, piece.stop)])
+            latents = range(piece.first, piece.stop)
+            if not piece.layers and (keys or any(latent in kept for latent in latents)):
+                spans = spans_of([visible[latent] for latent in latents])
                 pairs = zip(self._keys, self._values, strict=True)
-                kept = copied([self._read(t, spans) for pair in pairs for t in pair])
-                self._pieces[i] = replace(piece, layers=tuple(zip(kept[::2], kept[1::2], strict=True)))
-        return CacheSnapshot(dict(self.anchors), tuple(self._pieces), past, self.origin, self.policy)
+                read = copied([self._read(t, spans) for pair in pairs for t in pair])
+                self._pieces[i] = piece = replace(piece, layers=tuple(zip(read[::2], read[1::2], strict=True)))
+            if keys or any(latent in kept for latent in latents):
+                pieces.append(piece)
+        past = (min(visible), max(visible) + 1) if visible else (0, 0)
+        places = tuple(visible.items()) if self.shape.shots else None
+        return CacheSnapshot(
+            dict(self.anchors),
+            tuple(pieces),
+            past,
+            self.origin,
+            self.policy,
+            places=places,
+            shots=self._ring.shots,
+        )
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Take up exactly the keys and values of the moment of the snapshot, none of the ring if it left them out."""
-        self.anchors, self.origin, self._placed = dict(snapshot.anchors), snapshot.origin, {}
+        self.anchors, self._placed = dict(snapshot.anchors), {}
         self.policy = snapshot.policy
-        self._past, self._pieces, n = range(*snapshot.past), list(snapshot.pieces), self.shape.tokens
+        self._ring.clear(snapshot.origin)
+        self._ring.shots = snapshot.shots
+        past = range(*snapshot.past)
+        places = dict(snapshot.places or zip(past, self._ring.places(past), strict=True))
+        self._ring.hold(places.keys(), places.values())
+        self._pieces, n = list(snapshot.pieces), self.shape.tokens
         for piece in self._pieces:
-            for c in range(piece.first, piece.stop):  # newer pieces overwrite what the ring no longer shows
-                place, source = self._place_of(c) * n, (c - piece.first) * n
+            for latent in (c for c in range(piece.first, piece.stop) if c in self._ring.visible):
+                place, source = self._ring.visible[latent] * n, (latent - piece.first) * n
                 for (k, v), keys, values in zip(piece.layers, self._keys, self._values, strict=True):
                     keys[:, place : place + n] = k[:, source : source + n]
                     values[:, place : place + n] = v[:, source : source + n]
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _rotation(self, first: int, latents: int) -> Rotation:
+    def _rotation(self, coordinates: tuple[float, ...]) -> Rotation:
         s = self.shape
-        return rotation(range(first, first + latents), s.rows, s.columns, s.head_dim, self.device)
+        return rotation(coordinates, s.rows, s.columns, s.head_dim, self.device)
 
-    def _place_of(self, coordinate: int) -> int:
-        """Return where in the buffer a latent of the take lies, in latents."""
-        after = coordinate - self.origin - self.shape.sink
-        return self._ring_at + (after if after < 0 else after % self.shape.ring)
+    def _kept_shot(self) -> dict[int, int]:
+        """Return the visible latents that are kept of the newest shot, and their places."""
+        kept = range(*self._ring.shots.kept)
+        return {latent: place for latent, place in self._ring.visible.items() if latent in kept}
+
+    def _latents_of_pieces(self) -> set[int]:
+        return {latent for piece in self._pieces for latent in range(piece.first, piece.stop)}
 
     def _read(self, buffer: Tensor, spans: list[Span]) -> Tensor:
         """Return the tokens of the spans: a view, but for the few chunks after a flush."""
@@ -250,10 +277,15 @@ class RingCache:
         parts = [buffer[:, s.start * n : s.stop * n] for s in spans] or [buffer[:, :0]]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def _keep(self, past: range) -> None:
-        """Let go of all of the ring but the latents at the coordinates `past`."""
-        self._past = past
-        self._pieces = [p for p in self._pieces if past and p.stop > past.start]
+    def _drop_pieces(self) -> None:
+        """Let go of what is not visible any more; pieces that were copied stay whole, as snapshots share them."""
+        pieces: list[Piece] = []
+        for piece in self._pieces:
+            shown = [latent for latent in range(piece.first, piece.stop) if latent in self._ring.visible]
+            whole = piece.layers or len(shown) == piece.latents
+            runs = [piece] if whole else [Piece(run.start, run.stop - run.start) for run in spans_of(shown)]
+            pieces += runs if shown else []
+        self._pieces = pieces
 
     def _capture(self, name: str, anchor: Anchor) -> None:
         """Make an anchor of what a pass has captured; a sink that was begun by an earlier chunk grows by it."""
@@ -264,44 +296,35 @@ class RingCache:
             layers = tuple((torch.cat([a[0], b[0]], 1), torch.cat([a[1], b[1]], 1)) for a, b in pairs)
             anchor = Anchor(layers, begun.captured_at, begun.latents + anchor.latents)
         self.anchors[name] = anchor
-        if begun is None or (placed is not None and placed[0] == begun.captured_at and placed[1] is begun):
-            self._placed[name] = (anchor.captured_at, anchor)  # passes have written it rotated to where it was captured
+        if begun is None or (placed is not None and placed[0] == self._captured_at(begun) and placed[1] is begun):
+            self._placed[name] = (self._captured_at(anchor), anchor)  # passes have written it rotated to where it was
 
-    def _place_sink(self, oldest: int, newest: int) -> dict[int, int]:
+    def _captured_at(self, anchor: Anchor) -> tuple[float, ...]:
+        """Return the coordinates that an anchor's latents had when it was captured."""
+        return tuple(self._ring.coordinate(anchor.captured_at + i) for i in range(anchor.latents))
+
+    def _place_sink(self, oldest: float, newest: float) -> dict[int, float]:
         """Rotate the sink to where its policy puts it, given the oldest past latent and the newest of the pass."""
         sink = self.anchors[SINK]
-        first = {
-            AnchorPolicy.FIXED: sink.captured_at,
-            AnchorPolicy.TRAILING: oldest - sink.latents,
-            AnchorPolicy.AHEAD: newest + self.shape.gap,
-        }[self.policy]
-        return self._place(SINK, first)
+        if self.policy is AnchorPolicy.FIXED:
+            return self._place(SINK, self._captured_at(sink))
+        first = oldest - sink.latents if self.policy is AnchorPolicy.TRAILING else newest + self.shape.gap
+        return self._place(SINK, tuple(first + i for i in range(sink.latents)))
 
-    def _place_reference(self, newest: int) -> dict[int, int]:
+    def _place_reference(self, newest: int) -> dict[int, float]:
         """Rotate the reference to where its rule puts it, given the newest latent of the current chunk."""
         rule, grid, knot = self.shape.reference, self.shape.grid, self.shape.knot
         assert rule is not None, "a reference in a cache without a place for it"
         newest_of_first = self.origin + (grid.chunk if self.origin else grid.first_chunk) - 1
-        return self._place(REFERENCE, rule.coordinate(newest + knot, newest_of_first + knot))
+        return self._place(REFERENCE, (rule.coordinate(newest + knot, newest_of_first + knot),))
 
-    def _place(self, name: str, first: int) -> dict[int, int]:
-        """Have an anchor in the buffer, rotated from coordinate `first` on; return its coordinates by place."""
+    def _place(self, name: str, coordinates: tuple[float, ...]) -> dict[int, float]:
+        """Have an anchor in the buffer, rotated to these coordinates of its latents; return them by place."""
         anchor, at, n = self.anchors[name], self._at[name], self.shape.tokens
         placed = self._placed.get(name)
-        if placed is None or placed[0] != first or placed[1] is not anchor:
-            turn, place = self._rotation(first, anchor.latents), slice(at * n, (at + anchor.latents) * n)
+        if placed is None or placed[0] != coordinates or placed[1] is not anchor:
+            turn, place = self._rotation(coordinates), slice(at * n, (at + anchor.latents) * n)
             for (k, v), keys, values in zip(anchor.layers, self._keys, self._values, strict=True):
                 keys[:, place], values[:, place] = turn(k), v
-            self._placed[name] = (first, anchor)
-        return {at + i: first + i for i in range(anchor.latents)}
-
-
-def _spans(places: list[int]) -> list[Span]:
-    """Join neighbouring places, in the order given; `source` counts along that order."""
-    spans: list[Span] = []
-    for source, place in enumerate(places):
-        if spans and place == spans[-1].stop:
-            spans[-1] = replace(spans[-1], stop=place + 1)
-        else:
-            spans.append(Span(place, place + 1, source))
-    return spans
+            self._placed[name] = (coordinates, anchor)
+        return {at + i: c for i, c in enumerate(coordinates)}

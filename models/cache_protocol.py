@@ -22,7 +22,7 @@ class Visible:
 
     keys: Tensor
     values: Tensor
-    coordinates: tuple[int, ...] = ()
+    coordinates: tuple[float, ...] = ()
 
 
 class Cache(Protocol):

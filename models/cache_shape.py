@@ -68,6 +68,24 @@ class StepKeys:
 
 
 @dataclass(frozen=True)
+class ShotRule:
+    """Say what a cut does in a model that goes on from the shot before it (LongLive 2.0).
+
+    The take's sink stays, and so does the first chunk of the newest shot, up to as many latents as the sink has; other
+    chunks leave the window as they grow old.
+    """
+
+    offset: float = 0.0  # latents by which all coordinates from the cut on lie further from those before
+    sink: bool = True  # whether the first chunk of the newest shot stays
+    fresh: bool = False  # whether a shot's first chunk is the last one to see chunks of the shot before
+    prefix: str = ""  # begins the prompt of a shot's first chunk
+
+    def __post_init__(self) -> None:
+        if self.offset < 0:
+            raise ValueError(f"a cut moves time on by 0 or more latents, not by {self.offset}")
+
+
+@dataclass(frozen=True)
 class CacheShape:
     """Hold the sizes of a cache. `window` counts the latents of sink, past and current chunk."""
 
@@ -81,7 +99,8 @@ class CacheShape:
     sink: int  # the first latents of a take that stay, 0 … window - chunk
     knot: int = 0  # latents denoised past the end of a chunk, on top of the window
     reference: ReferenceRule | None = None  # place for a reference, on top of the window
-    batch: int = 1  # takes that run in step, a row each
+    batch: int = 1  # takes that run in step, a row each; twice as many where a second prompt guides them
+    shots: ShotRule | None = None  # how cuts go on from the shot before; None: they drop the past
     gap: int = 2  # latents from the newest one to a sink that is `ahead`
 
     def __post_init__(self) -> None:

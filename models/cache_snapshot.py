@@ -20,7 +20,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Piece:
-    """Hold latents of the ring that one pass wrote: coordinate of the first, how many, and copies of every layer.
+    """Hold latents of the ring that one pass wrote: number of the first, how many, and copies of every layer.
 
     Keys are rotated at their absolute coordinate. `layers` is empty until a snapshot has asked for the copies.
     """
@@ -31,7 +31,7 @@ class Piece:
 
     @property
     def stop(self) -> int:
-        """Return the coordinate behind its last latent."""
+        """Return the number behind its last latent."""
         return self.first + self.latents
 
 
@@ -46,6 +46,16 @@ class SlotTurn:
 
 
 @dataclass(frozen=True)
+class Shots:
+    """Hold what cuts left behind that go on from the shot before; a cache without any has an empty one."""
+
+    kept: tuple[int, int] = (0, 0)  # latents of the newest shot that never leave: first, and behind the last
+    coming: tuple[int, int] = (0, 0)  # of a shot that has begun and whose first chunk is not committed
+    fresh: bool = False  # whether that commit drops what is older
+    offsets: tuple[tuple[int, float], ...] = ()  # latent from which on its coordinate lies so much further
+
+
+@dataclass(frozen=True)
 class CacheSnapshot:
     """Hold all that a cache shows to later passes; neighbouring snapshots share what neither wrote.
 
@@ -55,7 +65,9 @@ class CacheSnapshot:
 
     anchors: Mapping[str, Anchor]
     pieces: tuple[Piece, ...]  # oldest first
-    past: tuple[int, int]  # coordinates of the visible latents of the ring: first, and behind the last
+    past: tuple[int, int]  # visible latents of the ring: the first, and behind the last
     origin: int
     policy: AnchorPolicy
     turns: tuple[SlotTurn, ...] = ()
+    places: tuple[tuple[int, int], ...] | None = None  # visible latents and their places; None: as their numbers say
+    shots: Shots = Shots()

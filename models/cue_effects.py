@@ -35,14 +35,18 @@ def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts:
     the scales of LoRAs (`models.lora`). CueError if a cue cannot be followed.
     """
     changed = False
+    if state.announced and state.prompt is not None:
+        state.text, state.announced = prompts.text(state.prompt), False
     if ends_scene(state, cues):
         archive.end_scene(state)
     for cue in cues:
         match cue:
             case Prompt():
                 changed = _prompt(state, cue, prompts) or changed
-            case Cut():
+            case Cut() if config.shots is None:
                 begin_scene(state)
+            case Cut():
+                _begin_shot(config, state)
             case Start():
                 if state.index:
                     begin_scene(state)
@@ -60,6 +64,8 @@ def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts:
         moved = replace(state.blend, done=state.blend.done + 1)
         state.text, changed = prompts.embedded(*moved.mixed()), True
         state.blend = moved if moved.done < moved.chunks else None
+    elif config.shots is not None and config.shots.prefix and any(isinstance(cue, Cut) for cue in cues):
+        _announce(config.shots.prefix, state, prompts)
     return changed and bool(state.recent)
 
 
@@ -75,6 +81,21 @@ def begin_scene(state: TakeState) -> None:
     state.codec.reset(hold=state.index > 0)
     state.forget_latents()
     state.knot = state.pinned = state.given = None
+
+
+def _begin_shot(config: RolloutConfig, state: TakeState) -> None:
+    """Begin a shot that goes on from the one before; at a take's start there is nothing to cut."""
+    if state.index > state.cache.origin:
+        state.cache.begin_shot(state.index, config.grid.length(state.index))
+        state.knot = state.pinned = state.given = None
+
+
+def _announce(prefix: str, state: TakeState, prompts: PromptMemory) -> None:
+    """Have the next chunk drawn under its prompt with a prefix, which the model was trained to find before a shot."""
+    if state.index > state.cache.origin and state.prompt is not None:
+        texts = [state.prompt] if isinstance(state.prompt, str) else state.prompt
+        marked = tuple(prefix + text for text in texts)
+        state.text, state.announced = prompts.text(marked[0] if isinstance(state.prompt, str) else marked), True
 
 
 def _prompt(state: TakeState, cue: Prompt, prompts: PromptMemory) -> bool:

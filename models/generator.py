@@ -13,7 +13,7 @@ from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
 from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
-from models.cue import Cue, CueError, LoraScale, OnLora, OnSwitch, Prompt, Recache, Reference, Start
+from models.cue import Cue, CueError, Cut, LoraScale, OnLora, OnSwitch, Prompt, Recache, Reference, Start
 from models.errors import UserError
 from models.lora import MergedLoras, rescaled
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
@@ -25,6 +25,7 @@ from models.source import Footage, Given
 from models.state import TakeState
 from models.step_cache import StepCache
 from models.transformer import TextState, Transformer, masks, with_mask
+from models.unipc import UniPC
 
 
 class SizeError(UserError, ValueError):
@@ -50,8 +51,9 @@ class Generator:
         """
         self.config, self.transformer, self.codec = config, transformer, codec
         self.device, self.dtype, self.stride = transformer.device, transformer.dtype, codec.stride
-        self._prompts, self._decoder = PromptMemory(encode_text, transformer, emphasis, loras), decoder or codec
-        self.loras = loras
+        negative = config.negative_prompt if config.guided else None
+        self._prompts = PromptMemory(encode_text, transformer, emphasis, loras, negative)
+        self.loras, self._decoder = loras, decoder or codec
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """Return the same networks, rolled out in another way."""
@@ -98,7 +100,8 @@ class Generator:
             sink=c.sink,
             knot=c.knot,
             reference=c.reference,
-            batch=len(seeds),
+            batch=len(seeds) * (2 if c.guided else 1),
+            shots=c.shots,
         )
         steps = len(c.schedule.sigmas)
         return TakeState(
@@ -181,29 +184,62 @@ class Generator:
         """
         schedule, gradients = self._schedule(state), torch.is_grad_enabled()
         x = noise = self.noise(state, 0)
-        pins = pin.pins_of(state.pinned, followed, x)
+        pins = pin.pins_of(state.pinned, followed, x, clean=self.config.clean_pins)
         if followed is not None:
             schedule, level = source.steps_over(self.config, schedule, followed)
             x = sampler.renoised(pin.lengthened(followed.latents, x), noise, level)
-        elif state.pinned is not None:
+        elif state.pinned is not None and self.config.start_noise < 1:
             schedule = source.started(schedule, self.config.start_noise)
             x = sampler.renoised(pin.lengthened(state.pinned, x), noise, schedule.sigmas[0])
         given = 0 if state.knot is None else state.knot.shape[2]
+        clean = state.pinned.shape[2] if self.config.clean_pins and state.pinned is not None else 0
         sigmas, told = schedule.sigmas[:steps], schedule.timesteps[:steps]
+        solver = UniPC(sigmas) if self.config.solver == "unipc" else None
         for step, (sigma, timestep) in enumerate(zip(sigmas, told, strict=True), 1):
             before_step()
             if state.knot is not None:
                 x = knot.pin(x, state.knot, noise, 0.0 if masks(self.transformer) else sigma)
             x = pin.held(pins, x, noise, sigma)
-            latents, at = with_mask(self.transformer, x, given), torch.tensor([float(timestep)], device=self.device)
+            latents, at = with_mask(self.transformer, x, given), self._timesteps(timestep, clean, x.shape[2])
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
-                prediction = self.transformer(latents, at, text, rotation, cache, drive=drive)
-                assert prediction is not None, "a pass with a head predicts"
-                x = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
-            if step < len(sigmas):
+                prediction = self._predicted(latents, at, text, rotation, cache, drive)
+                x0 = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
+            if step == len(sigmas):
+                x = x0
+            elif solver is not None:
+                x = solver.step(x, x0)
+            else:
                 noise = self.noise(state, step)
-                x = sampler.renoised(x, noise, sigmas[step])
+                x = sampler.renoised(x0, noise, sigmas[step])
         return pin.kept(pins, x)
+
+    def _timesteps(self, told: float, clean: int, latents: int) -> Tensor:
+        """Return a timestep as the network is told it: [1], or [1, latents], 0 for the first `clean` of them."""
+        return torch.tensor(
+            [[0.0] * clean + [told] * (latents - clean)] if clean else [float(told)], device=self.device
+        )
+
+    def _predicted(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text: TextState,
+        rotation: Rotation,
+        cache: EngineCache,
+        drive: Tensor | None,
+    ) -> Tensor:
+        """Return the network's prediction, led away from the one under the negative prompt in a model that is guided.
+
+        Both are drawn in one pass: the second half of the rows is the negative prompt's.
+        """
+        if self.config.guided:
+            latents = latents.repeat(2, 1, 1, 1, 1)
+        prediction = self.transformer(latents, timestep, text, rotation, cache, drive=drive)
+        assert prediction is not None, "a pass with a head predicts"
+        if not self.config.guided:
+            return prediction
+        wanted, unwanted = prediction.chunk(2)
+        return unwanted + self.config.guidance * (wanted - unwanted)
 
     def fuse_knot(self, state: TakeState, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fuse the first latents of a denoised chunk with the knot that it started from; return both and how far apart.
@@ -273,7 +309,8 @@ class Generator:
         if not recache.replaces_commit(state, cues):
             recache.commit(self.transformer, state)
         ways = [OnSwitch(state.on_lora)] if self._reweighted(state, cues) else []
-        ways += [state.on_switch] if cue_effects.apply(self.config, state, cues, self._prompts) else []
+        changed = cue_effects.apply(self.config, state, cues, self._prompts)
+        ways += [state.on_switch] if changed and not any(isinstance(cue, Cut) for cue in cues) else []
         if scene is not None:
             own = not any(isinstance(cue, Prompt) for cue in cues)
             recall.bring_back(self.config, self.transformer, state, scene, self._prompts if own else None)

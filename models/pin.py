@@ -22,26 +22,27 @@ class Pin:
 
     latents: Tensor
     where: Tensor
+    clean: bool = False  # whether it is given to the network as it is, at every noise level
 
 
-def pins_of(image: Tensor | None, followed: Given | None, x: Tensor) -> list[Pin]:
+def pins_of(image: Tensor | None, followed: Given | None, x: Tensor, *, clean: bool = False) -> list[Pin]:
     """Return what is pinned in a chunk `x` [batch, C, F, h, w]: a source around a region, an image [batch, C, k, h, w].
 
-    The image is pinned in all of its latents, from the chunk's first one on, and comes last.
+    The image is pinned in all of its latents, from the chunk's first one on, and comes last; `clean` as it is.
     """
     pins: list[Pin] = []
     if followed is not None and followed.kept is not None:
         pins.append(Pin(lengthened(followed.latents, x), followed.kept))
     if image is not None:
         number = torch.arange(x.shape[2], device=x.device).view(1, 1, -1, 1, 1)
-        pins.append(Pin(lengthened(image, x), number < image.shape[2]))
+        pins.append(Pin(lengthened(image, x), number < image.shape[2], clean))
     return pins
 
 
 def held(pins: Sequence[Pin], x: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """Return the chunk with what is pinned at noise level `sigma`."""
     for pin in pins:
-        x = torch.where(pin.where, renoised(pin.latents, noise, sigma), x)
+        x = torch.where(pin.where, pin.latents if pin.clean else renoised(pin.latents, noise, sigma), x)
     return x
 
 

@@ -36,8 +36,13 @@ class PromptMemory:
         transformer: Transformer,
         emphasis: EmphasisReader = no_emphasis,
         loras: MergedLoras | None = None,
+        negative: str | None = None,
     ) -> None:
-        """Remember prompts for the weights of `transformer`, into which `loras` are merged."""
+        """Remember prompts for the weights of `transformer`, into which `loras` are merged.
+
+        Where there is a `negative` prompt, a text has rows of it behind its own, as many.
+        """
+        self._negative = negative
         self.encode, self.emphasis, self._transformer, self._loras = encode, emphasis, transformer, loras
         self._known: dict[
             tuple[str | tuple[str, ...], tuple[LoraScale, ...]], TextState
@@ -63,8 +68,10 @@ class PromptMemory:
             if text == prompt:
                 return self.embedded(other.embeddings, other.emphasis)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        embeddings = self.encode(prompts).to(self._transformer.device, self._transformer.dtype)
-        return self.embedded(embeddings, self.emphasis(prompts))
+        asked = [prompts] if self._negative is None else [prompts, [self._negative] * len(prompts)]
+        embeddings = torch.cat([self.encode(texts) for texts in asked])
+        factors = self.emphasis([text for texts in asked for text in texts])
+        return self.embedded(embeddings.to(self._transformer.device, self._transformer.dtype), factors)
 
     def embedded(self, embeddings: Tensor, emphasis: Tensor | None = None) -> TextState:
         """Return keys and values for text embeddings [n, L, text_dim], which are not remembered.

@@ -88,6 +88,7 @@ def recache(config: RolloutConfig, transformer: Transformer, state: TakeState) -
         state.cache.clear(state.index - latents)
     else:
         latents = config.window - config.sink
+        latents -= state.cache.kept_before(state.index - latents)
     _write_newest(transformer, state, latents, state.cache.begin_recache(state.index - latents, latents))
 
 
@@ -104,11 +105,12 @@ def renew(transformer: Transformer, state: TakeState) -> None:
 
 def replaces_commit(state: TakeState, cues: Sequence[Cue]) -> bool:
     """Return whether these cues, landing on the next chunk, recompute or drop what a commit would write now."""
-    if any(isinstance(cue, Cut | Start | Recall) for cue in cues):
+    cut, goes_on = any(isinstance(cue, Cut) for cue in cues), state.cache.shape.shots is not None
+    if any(isinstance(cue, Start | Recall) for cue in cues) or (cut and not goes_on):
         return True
     parameters = [cue for cue in cues if isinstance(cue, Parameter)]
     changes = any(isinstance(cue, Prompt) and cue.text != state.prompt for cue in cues) or state.blend is not None
-    ways = [on_switch_with(state, cues)] if changes else []
+    ways = [on_switch_with(state, cues)] if changes and not cut else []
     if rescaled(state.loras, [cue for cue in cues if isinstance(cue, LoraScale)]) != state.loras:
         asked = [value for cue in parameters if isinstance(value := cue.parsed(), OnLora)]
         ways.append(OnSwitch(asked[-1] if asked else state.on_lora))
@@ -132,6 +134,8 @@ def write_cache(
 ) -> None:
     """Run the clean pass that the cache has begun, over latents [batch, C, F, h, w] that `drive` moved."""
     assert state.text is not None, "a clean pass before the first prompt"
+    if state.cache.shape.batch > len(latents):  # the negative prompt's rows lie behind the prompt's
+        latents = latents.repeat(2, 1, 1, 1, 1)
     timestep, known = torch.zeros(1, device=transformer.device), with_mask(transformer, latents, latents.shape[2])
     transformer(known, timestep, state.text, rotation, state.cache, drive=drive, head=False)
     state.cache.end()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.cache_shape import AnchorPolicy, ReferenceRule, StepKeys
+from models.cache_shape import AnchorPolicy, ReferenceRule, ShotRule, StepKeys
 from models.cue import OnSwitch, SinkOnSwitch, StartBy
-from models.sampler import Prediction, Schedule
+from models.sampler import Prediction, Schedule, Solver
 from models.time_grid import TimeGrid
 
 WITHOUT_CLEAN_PASS = (OnSwitch.NONE, OnSwitch.CLEAR)  # what a prompt change can do where no pass makes keys anew
@@ -49,6 +49,16 @@ class RolloutConfig:
     # warp of the table in which the first step over a source is looked up, the others staying as they are; None: over a
     # source all steps are lower, in the same proportions
     source_shift: float | None = None
+    solver: Solver = "renoise"
+    clean_pins: bool = False  # the network is given a pinned image as it is, at a timestep of its own, which is 0
+    shots: ShotRule | None = None  # how a cut goes on from the shot before; None: it drops the past
+    guidance: float = 1.0  # by how much the prompt leads away from `negative_prompt`; 1: not at all, in half the time
+    negative_prompt: str = ""
+
+    @property
+    def guided(self) -> bool:
+        """Return whether every pass runs under the negative prompt too."""
+        return self.guidance != 1
 
     @property
     def grid(self) -> TimeGrid:
@@ -74,6 +84,10 @@ class RolloutConfig:
             restart = self.step_keys.restart
             if restart is not None and restart < self.window:
                 raise ValueError(f"coordinates restart behind the window of {self.window} latents, not at {restart}")
+        if self.solver == "unipc" and any(s.sigmas[0] >= 1 for s in (self.schedule, self.first_schedule) if s):
+            raise ValueError(f"UniPC begins below the noise level 1, not at {self.schedule.sigmas[0]:g}")
+        if self.shots is not None:
+            self._check_shots(self.shots)
         if not 0 <= self.knot <= self.chunk:
             raise ValueError(f"a knot has 0 to {self.chunk} latents, not {self.knot}")
         if self.fusion is not None and (len(self.fusion) != self.knot or not all(0 <= w <= 1 for w in self.fusion)):
@@ -82,4 +96,14 @@ class RolloutConfig:
             raise ValueError(
                 f"a first chunk that starts from a reference has at least the knot's {self.knot} latents, "
                 f"not {self.grid.first_chunk}"
+            )
+
+    def _check_shots(self, rule: ShotRule) -> None:
+        if rule.fresh and not (rule.sink and self.sink):
+            raise ValueError("a shot that begins afresh has a sink, and so has the take")
+        own = min(self.sink, self.chunk) if rule.sink else 0
+        if self.window < self.sink + own + self.chunk:
+            raise ValueError(
+                f"a window of {self.window} latents has no room for sinks of {self.sink} and {own} latents and a chunk "
+                f"of {self.chunk}"
             )

@@ -44,8 +44,8 @@ def _spatial(height: int, width: int, pairs: int) -> Tensor:
     return torch.cat([rows, columns], -1).reshape(height * width, 2 * pairs)
 
 
-def rotation(coordinates: Sequence[int], height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
-    """Return the rotation of latents of height x width tokens at `coordinates` (temporal index, any integer)."""
+def rotation(coordinates: Sequence[float], height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
+    """Return the rotation of latents of height x width tokens at `coordinates` (temporal index, any number)."""
     spatial_pairs = head_dim // 6
     spatial = _spatial(height, width, spatial_pairs)
     temporal = _angles(torch.tensor(coordinates, dtype=torch.float64), head_dim // 2 - 2 * spatial_pairs)

@@ -1,12 +1,14 @@
 """Sample in few steps: a warped schedule, x0 from the prediction, fresh noise between steps.
 
 Flow path x_t = (1 − t)·x0 + t·noise with t = sigma; velocity v = noise − x0, so x0 = x_t − sigma·v.
-Schedule and re-noising follow Self-Forcing (2506.08009) and LongLive (2509.22622).
+Schedule and re-noising follow Self-Forcing (2506.08009) and LongLive (2509.22622); a model whose steps go on with the
+noise that they began with uses `models.unipc` instead.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["velocity", "x0"]
+Solver = Literal["renoise", "unipc"]  # what lies between two steps
 
 
 TABLE = 1000  # entries of a schedule's table, which fall from 1 and end above 0
@@ -55,6 +58,18 @@ class Schedule:
     def looked_up(cls, steps: Sequence[int], shift: float) -> Schedule:
         """Return the schedule of timesteps that are told as they are, each at the nearest sigma of a warped table."""
         return cls(tuple(nearest_sigma(t, shift) for t in steps), tuple(steps))
+
+    @classmethod
+    def even(cls, steps: int, shift: float) -> Schedule:
+        """Return `steps` levels evenly from 0.999 down, 0 left out, warped by `shift` and told in whole numbers.
+
+        It is the schedule of Wan 2.2's UniPC (`FlowUniPCMultistepScheduler`), not that of diffusers' solver.
+        """
+        if steps < 1:
+            raise ValueError(f"there is at least one step, not {steps}")
+        levels = [0.999 * (1 - i / steps) for i in range(steps)]
+        sigmas = tuple(shift * u / (1 + (shift - 1) * u) for u in levels)
+        return cls(sigmas, tuple(math.floor(1000 * sigma) for sigma in sigmas))
 
 
 def nearest_sigma(timestep: float, shift: float) -> float:

@@ -54,6 +54,7 @@ class TakeFields:
     prompt: str | tuple[str, ...] | None = None
     text: TextState | None = None
     blend: Blend | None = None
+    announced: bool = False  # whether `text` has the prefix of a shot's first chunk, which the next chunk has not
     index: int = 0  # latents so far
     prefix: int = 0  # of these, the clean latents at the start that were given and not drawn
     recent: list[Tensor] = field(default_factory=list)  # clean latents of the window since the last cut, a chunk each

@@ -64,7 +64,7 @@ class StepCache(RingCache):
             raise CueError("this model has no clean pass")
         start = self.rule.coordinate(first - self.origin, self.shape.window)
         self._chunk = range(start, start + latents)
-        return self._rotation(start, latents)
+        return self._rotation(tuple(self._chunk))
 
     def begin_recache(self, first: int, latents: int) -> Rotation:
         """Raise CueError: keys are what the steps wrote, and no pass makes them anew."""
@@ -117,7 +117,8 @@ class StepCache(RingCache):
 
     def clear(self, origin: int) -> None:
         """Forget everything; the chunk at latent `origin` comes next, at coordinate 0."""
-        self._turns, self.origin = self._new_turns(), origin
+        super().clear(origin)
+        self._turns = self._new_turns()
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
@@ -137,7 +138,8 @@ class StepCache(RingCache):
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Take up exactly the keys, values and turns of the moment of the snapshot."""
         rows, n = self.shape.batch, self.shape.tokens
-        self.origin, self.policy = snapshot.origin, snapshot.policy
+        super().clear(snapshot.origin)
+        self.policy = snapshot.policy
         self._turns = [list(snapshot.turns[i : i + rows]) for i in range(0, len(snapshot.turns), rows)]
         self._copies = [None] * self.shape.window
         for piece in snapshot.pieces:

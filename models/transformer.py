@@ -120,16 +120,18 @@ class CausalWanTransformer(WanNetwork):
     ) -> Tensor | None:
         """Return the prediction [N, C_out, F, h, w] of one step; None without `head`.
 
-        latents [N, C, F, h, w]; timestep [N] float in 0..1000, the same for every latent of a row; rotation of the
+        latents [N, C, F, h, w]; timestep [N] float in 0..1000, or [N, F], one for each latent; rotation of the
         F·h·w/patch tokens; drive [N, F, T, features], for a model that is driven. A pass without `head` only fills the
         cache, and stops after the last layer's keys and values.
         """
         n, _, frames, height, width = latents.shape
         x = self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
         embedder = self.condition_embedder
-        sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
+        sinusoid = embedder.timesteps_proj(timestep.flatten()).to(embedder.time_embedder.linear_1.weight.dtype)
         time = embedder.time_embedder(sinusoid).to(x.dtype)
         modulation = embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+        if timestep.ndim > 1:
+            time, modulation = (t.unflatten(0, timestep.shape) for t in (time, modulation))
 
         reader = self.driving_attention if drive is not None else None
         driven = None if reader is None else reader.embed(drive)
@@ -144,8 +146,8 @@ class CausalWanTransformer(WanNetwork):
             if reader is not None:
                 x = x + reader(layer, x, driven)
 
-        shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, 1)
-        x = self.proj_out((self.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
+        shift, scale = (self.scale_shift_table + time.unsqueeze(-2)).chunk(2, -2)
+        x = self.proj_out(_modulated(self.norm_out(x.float()), scale, shift).type_as(x))
         pt, ph, pw = self.config.patch_size
         x = x.reshape(n, frames // pt, height // ph, width // pw, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(n, -1, frames, height, width)
@@ -175,8 +177,8 @@ def _heads(attention: WanAttention, x: Tensor) -> Tensor:
 def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys (normalised over the full width before the head split, not rotated) and values."""
     attention = block.attn1
-    shift, scale = (block.scale_shift_table + modulation.float())[:, :2].chunk(2, 1)
-    y = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+    shift, scale = (block.scale_shift_table + modulation.float())[..., :2, :].chunk(2, -2)
+    y = _modulated(block.norm1(x.float()), scale, shift).type_as(x)
     q, k = attention.norm_q(attention.to_q(y)), attention.norm_k(attention.to_k(y))
     return _heads(attention, q), _heads(attention, k), _heads(attention, attention.to_v(y))
 
@@ -185,14 +187,28 @@ def _after_attention(
     block: WanTransformerBlock, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
 ) -> Tensor:
     """Run the rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
-    gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[:, 2:].chunk(4, 1)
-    x = (x.float() + block.attn1.to_out[0](seen.flatten(2)) * gate).type_as(x)
+    gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[..., 2:, :].chunk(4, -2)
+    x = (x.float() + _gated(block.attn1.to_out[0](seen.flatten(2)), gate)).type_as(x)
     attention = block.attn2
     q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
     read = attend(_heads(attention, q), text_keys, text_values)
     x = x + attention.to_out[0](read.flatten(2))
-    y = (block.norm3(x.float()) * (1 + scale) + shift).type_as(x)
-    return (x.float() + block.ffn(y).float() * ff_gate).type_as(x)
+    y = _modulated(block.norm3(x.float()), scale, shift).type_as(x)
+    return (x.float() + _gated(block.ffn(y).float(), ff_gate)).type_as(x)
+
+
+def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift tokens [N, L, D] by [N, 1, D], or latent by latent by [N, F, 1, D]."""
+    if scale.ndim == 3:
+        return x * (1 + scale) + shift
+    return (x.unflatten(1, (scale.shape[1], -1)) * (1 + scale) + shift).flatten(1, 2)
+
+
+def _gated(x: Tensor, gate: Tensor) -> Tensor:
+    """Multiply tokens [N, L, D] by a gate [N, 1, D], or latent by latent by [N, F, 1, D]."""
+    if gate.ndim == 3:
+        return x * gate
+    return (x.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
 
 
 def _text_keys_values(attention: WanAttention, text: Tensor) -> KeysValues:

@@ -1,7 +1,7 @@
 """Rollouts equal the public reference implementations: 1e-4 in float32 or the port is wrong.
 
-The vectors (tests/golden) were computed by LongLive, Causal-Forcing, Self-Forcing and StreamDiffusionV2 with random
-weights.
+The vectors (tests/golden) were computed by LongLive 1 and 2, Causal-Forcing, Self-Forcing and StreamDiffusionV2 with
+random weights.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models import sampler
-from models.cache_shape import AnchorPolicy, StepKeys
+from models.cache_shape import AnchorPolicy, ShotRule, StepKeys
 from models.checkpoints.weight_files import as_diffusers
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
-from models.cue import Follow, OnSwitch, Prompt
+from models.cue import Cue, Cut, Follow, OnSwitch, Prompt
 from models.generator import Generator
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
@@ -44,8 +44,8 @@ def generator_of(golden: dict[str, Tensor], c: dict[str, Any], rollout: RolloutC
         patch_size=(1, 2, 2),
         num_attention_heads=c["heads"],
         attention_head_dim=c["dim"] // c["heads"],
-        in_channels=16,
-        out_channels=16,
+        in_channels=c.get("channels", 16),
+        out_channels=c.get("channels", 16),
         text_dim=c["text_dim"],
         freq_dim=c["freq_dim"],
         ffn_dim=c["ffn"],
@@ -54,7 +54,7 @@ def generator_of(golden: dict[str, Tensor], c: dict[str, Any], rollout: RolloutC
     ).eval()
     weights = {k.removeprefix("weights."): v for k, v in golden.items() if k.startswith("weights.")}
     transformer.load_state_dict(as_diffusers({k.removeprefix("model."): v for k, v in weights.items()}))
-    codec = TinyCodec(TinyCodecConfig(encoder_width=8, decoder_widths=(8, 8, 8, 8)))
+    codec = TinyCodec(TinyCodecConfig(c.get("channels", 16), encoder_width=8, decoder_widths=(8, 8, 8, 8)))
     return Generator(rollout, transformer, lambda p: golden[prompts + p[0]], codec)
 
 
@@ -193,3 +193,66 @@ def test_a_rollout_over_a_source_without_a_clean_pass_equals_streamdiffusionv2(
             state = generator.restore(generator.snapshot(state, keys=False))
     made = torch.cat(latents, 2).transpose(1, 2)
     torch.testing.assert_close(made, golden[f"{name}.out.latents"], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", metadata("longlive2")["rollouts"])
+@pytest.mark.parametrize("commit_at_once", [True, False])
+def test_a_rollout_equals_longlive_2(name: str, commit_at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    golden, facts = load_file(GOLDEN / "longlive2.safetensors"), metadata("longlive2")
+    c, r = facts["config"], facts["rollouts"][name]
+    chunk, cells = c["chunk"], (c["latent_w"], c["latent_h"])
+    schedule = Schedule.even(r.get("steps", 4), c["shift"])
+
+    def recorded(seed: int, number: int, step: int, shape: object, device: object) -> Tensor:
+        assert step == 0, "nothing is noised again"
+        return golden[f"{name}.in.noise"][:, number * chunk : (number + 1) * chunk].transpose(1, 2)
+
+    monkeypatch.setattr(sampler, "noise", recorded)
+    shots = ShotRule(r.get("rope_offset", 0), r.get("multi_shot_sink", False), r.get("shot_clean_recache", False))
+    rollout = RolloutConfig(
+        chunk,
+        c["window"],
+        c["sink"],
+        schedule,
+        "velocity",
+        AnchorPolicy.FIXED,
+        OnSwitch.NONE,
+        solver="unipc",
+        clean_pins=True,
+        shots=shots,
+        guidance=r.get("guidance", 1.0),
+        negative_prompt="N",
+    )
+    generator = generator_of(golden, c, rollout, f"{name}.in.context.")
+    state = generator.new_take(0, 8 * cells[0], 8 * cells[1])
+    if r.get("i2v"):
+        state.pinned = golden[f"{name}.in.image_latent"].transpose(1, 2)
+    latents = []
+    for number in range(r["chunks"]):
+        cut: list[Cue] = [Cut()] if number in r.get("cuts", ()) else []
+        latents.append(generator.draw(state, [*cut, Prompt(r["prompts"][number])]))
+        if commit_at_once:
+            generator.commit(state)
+    made = torch.cat(latents, 2).transpose(1, 2)
+    torch.testing.assert_close(made, golden[f"{name}.out.latents"], atol=TOLERANCE, rtol=0)
+
+
+def test_a_take_of_longlive_2_goes_on_from_a_snapshot_between_its_shots() -> None:
+    golden, facts = load_file(GOLDEN / "longlive2.safetensors"), metadata("longlive2")
+    c = facts["config"]
+    rollout = RolloutConfig(
+        c["chunk"], c["window"], c["sink"], Schedule.even(2, 5.0), "velocity", AnchorPolicy.FIXED, OnSwitch.NONE,
+        solver="unipc", shots=ShotRule(8),
+    )  # fmt: skip
+    generator = generator_of(golden, c, rollout, "cut.in.context.")
+    cues: dict[int, list[Cue]] = {0: [Prompt("A")], 2: [Cut(), Prompt("B")], 3: [Cut()], 7: [Cut(), Prompt("C")]}
+    state = generator.new_take(1, 8 * c["latent_w"], 8 * c["latent_h"])
+    whole = [generator.draw(state, cues.get(i, [])) for i in range(11)]
+    for border in (2, 3, 4, 6, 8):
+        state = generator.new_take(1, 8 * c["latent_w"], 8 * c["latent_h"])
+        for i in range(border):
+            generator.draw(state, cues.get(i, []))
+        generator.commit(state)
+        state = generator.restore(generator.snapshot(state))
+        for i in range(border, 11):
+            assert torch.equal(generator.draw(state, cues.get(i, [])), whole[i]), f"chunk {i} after {border}"

@@ -133,6 +133,7 @@ def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it
     GENERATOR.draw(state, [Prompt(("two", "y"), blend=3)])
     state.driven = [torch.ones(2, 3, 1, 1)]  # only a model that is driven has it
     state.pinned, state.given, state.given_to = torch.ones(2, 4, 1, 6, 4), torch.ones(2, 4, 3, 6, 4), 3
+    state.announced = True
     seen = Encoded(torch.ones(1, 4, 3, 6, 4).half(), 0.5)
     region, memory = Region("10", 1, 2), (torch.ones(1), "Rep", None)
     state.source = Following("a.mp4", 3, 0.5, 1.0, region, memory, torch.ones(1, 2, 2, 3).byte(), seen)
@@ -153,7 +154,14 @@ def test_equality_sees_a_change_of_any_field() -> None:
     state = GENERATOR.new_take(3, 32, 32)
     GENERATOR.draw(state, [Prompt("one"), Parameter("sink_on_switch", "reanchor")])
     take = state.copied()
-    others = {"size": (1, 2), "seeds": (9,), "on_switch": "none", "on_lora": "none", "sink_on_switch": "keep"}
+    others = {
+        "size": (1, 2),
+        "seeds": (9,),
+        "announced": True,
+        "on_switch": "none",
+        "on_lora": "none",
+        "sink_on_switch": "keep",
+    }
     others |= dict.fromkeys((*NEVER_DEFAULT, *OF_CONDITIONS), "another")
     assert set(others) == {f.name for f in dataclasses.fields(TakeFields)}
     for name, value in others.items():
