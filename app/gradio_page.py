@@ -14,7 +14,7 @@ from app.page_folder import PAGE
 # every path that no other page has
 PAGES = (
     ("/avatar", "avatar", "../", ("stage", "avatar")),
-    ("/", "studio", "", ("stage", "studio", "deck", "panel", "phone")),
+    ("/", "studio", "", ("stage", "studio", "deck", "panel", "input", "phone")),
 )
 TITLES = {"studio": "Longtake", "avatar": "Longtake avatar"}
 STYLES = ("tokens", "base", "bar", "gradio")  # of every page, in this order

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import BaseModel
@@ -25,6 +27,14 @@ from streaming.take.take_loras import OfferedLora, use_lora, with_offered
 log = logging.getLogger(__name__)
 
 
+class Strengths(BaseModel):
+    """Tell how far a model's picture can leave a source that it follows, each between 0 and 1."""
+
+    low: float  # below it little changes
+    high: float  # above it the source is ignored
+    usual: float
+
+
 class ModelFacts(BaseModel):
     """Describe a model of the catalog to a viewer who chooses one."""
 
@@ -39,6 +49,8 @@ class ModelFacts(BaseModel):
     disk_mb: int | None  # None while its files are not here
     measured: Speed | None  # speed measured on this machine
     understands: dict[str, list[str]]  # attribute → words; only models with a small vocabulary have any
+    inputs: list[Literal["image", "film", "camera"]]  # that may come in beside text
+    strength: Strengths | None  # of following a film or a camera; None for a model that follows none
 
 
 class ModelLibrary:
@@ -118,11 +130,11 @@ class ModelLibrary:
         return self.engine if loaded.engine else "torch"
 
     def _facts(self, entry: catalog.Entry) -> ModelFacts:
-        disk = disk_bytes(entry, self.folder)
+        disk, scenes = disk_bytes(entry, self.folder), entry.driving_features is None
         return ModelFacts(
             name=entry.name,
             title=entry.title,
-            speaks=entry.driving_features is not None,
+            speaks=not scenes,
             here=disk is not None,
             loaded=entry.name in self._loaded,
             size=f"{entry.size[0]}x{entry.size[1]}",
@@ -131,4 +143,6 @@ class ModelLibrary:
             disk_mb=None if disk is None else round(disk / 1e6),
             measured=self.speeds.of(entry.name, self.device.type),
             understands={n: [w for ways in v for w in ways] for n, v in understands(entry).items()},
+            inputs=["image", "film", "camera"] if scenes else [],
+            strength=Strengths(**asdict(entry.rollout.strength)) if scenes else None,
         )

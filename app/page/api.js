@@ -14,6 +14,17 @@
  * @property {number | null} disk_mb
  * @property {{ fps: number, by: string, on: string } | null} measured its speed on the server
  * @property {Record<string, string[]>} understands attribute -> phrases; empty if it reads any text
+ * @property {InputKind[]} inputs that may come in beside text
+ * @property {{ low: number, high: number, usual: number } | null} strength how far the picture may leave a source
+ */
+
+/** @typedef {"image" | "film" | "camera"} InputKind */
+
+/**
+ * @typedef {object} SessionFile a picture or a film that was uploaded for a session
+ * @property {string} name by which commands name it
+ * @property {"picture" | "film"} kind
+ * @property {string[]} notes on how it was read
  */
 
 /**

@@ -7,6 +7,7 @@ import { HelpSheet } from "./help_sheet.js";
 import { STUDIO_KEYS, actOf } from "./studio_keys.js";
 import { obeyKeys } from "./hotkeys.js";
 import { drawIcons } from "./icons.js";
+import { InputCard } from "./input_card.js";
 import { LoraSliders } from "./lora_sliders.js";
 import { offerLogout } from "./logout.js";
 import { ModelChoice } from "./model_choice.js";
@@ -20,6 +21,7 @@ import { ShareLinks } from "./share_links.js";
 import { Slots } from "./slots.js";
 import { Stage } from "./stage.js";
 import { StudioView } from "./studio_view.js";
+import { TakeActions } from "./take_actions.js";
 import { TakeList } from "./take_list.js";
 import { TakePictures } from "./take_pictures.js";
 import { applyTheme } from "./theme.js";
@@ -31,7 +33,6 @@ import { Tune, withPhrase } from "./tune.js";
 import { WaitingCues } from "./waiting_cues.js";
 
 /** @import { ModelFacts } from "./api.js" */
-/** @import { How } from "./prompt_bar.js" */
 /** @import { ServerEvent } from "./types.js" */
 
 class Studio {
@@ -40,7 +41,7 @@ class Studio {
     this.root = root;
     drawIcons(root);
     applyTheme(part(root, "theme", HTMLButtonElement));
-    this.note = new NoteLine(root, () => this.#say(this.view.now, CUT));
+    this.note = new NoteLine(root, () => this.act.say(this.view.now, CUT));
     this.stage = new Stage(root);
     this.figures = new FigureTable(root);
     this.toast = new Toast(part(root, "toast", HTMLElement));
@@ -59,9 +60,9 @@ class Studio {
     this.options = new SessionOptions(this.client);
     this.waiting = new WaitingCues(this.client);
     this.transport = new Transport(root, this.client);
-    this.prompt = new PromptBar(root, (text, how) => this.#say(text, how));
+    this.prompt = new PromptBar(root, (text, how) => this.act.say(text, how));
     this.slots = new Slots(part(root, "slots", HTMLElement), {
-      play: (text) => this.#say(text, PLAIN),
+      play: (text) => this.act.say(text, PLAIN),
       offer: () => this.view.offerToSlot(),
       kept: (text) => this.client.send({ type: "prepare", text }, { quiet: true }),
     });
@@ -69,7 +70,7 @@ class Studio {
     this.takes = new TakeList(
       root,
       this.pictures,
-      (take) => this.#goOn(take),
+      (take) => this.act.goOn(take),
       (text, bad) => this.note.tell(text, bad),
     );
     this.panels = new Panels(root, () => this.takes.draw());
@@ -83,11 +84,12 @@ class Studio {
         this.prompt.focus();
       },
     });
+    this.inputs = new InputCard(part(root, "inputs", HTMLElement), this.client, this.stage);
     this.models = new ModelChoice(root, (model) => this.#chose(model));
     this.timeline = new Timeline(root);
     this.scenes = new TimelineControl(root, this.timeline, {
       recall: (latent) => this.client.send({ type: "recall", latent }),
-      branch: (latent) => this.#branch(latent),
+      branch: (latent) => this.act.branch(latent),
       edit: (text) => {
         this.prompt.text = text;
         this.prompt.focus();
@@ -99,6 +101,7 @@ class Studio {
     });
     this.help = new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
     this.view = new StudioView(root, this);
+    this.act = new TakeActions(root, this);
     this.#listen();
     this.view.draw();
     offerLogout(root, "").catch(() => {}); // without an answer there is nothing to offer
@@ -108,14 +111,14 @@ class Studio {
   #listen() {
     /** @type {Record<string, () => void>} */
     const clicks = {
-      start: () => this.#begin(),
-      new: () => this.#begin(),
+      start: () => this.act.begin(),
+      new: () => this.act.begin(),
       leave: () => this.client.leaveLine(),
       stop: () => this.client.end(),
       end: () => this.client.end(),
       resume: () => this.client.send({ type: "resume" }),
       socket: () => this.client.connection?.fallBack().catch(() => {}), // a socket that closes is opened again
-      continue: () => this.#goOn(this.view.take),
+      continue: () => this.act.goOn(this.view.take),
       render: () => {
         this.panels.view("takes");
         this.takes.render(this.view.take);
@@ -130,7 +133,7 @@ class Studio {
     obeyKeys(
       (key) => {
         const kept = /^[1-9]$/.test(key) && this.slots.textOf(Number(key));
-        return kept ? () => this.#say(kept, PLAIN) : actOf(this, key);
+        return kept ? () => this.act.say(kept, PLAIN) : actOf(this, key);
       },
       (slot) => {
         const { text, picture } = this.view.offerToSlot();
@@ -151,6 +154,7 @@ class Studio {
     const known = model.understands;
     this.prompt.readBy(Object.keys(known).length ? model.name : "");
     this.tune.offer(model);
+    this.inputs.offer(model, this.models.models);
     this.timeline.known = this.slots.known = this.takes.known = known;
     this.slots.draw();
     if (this.client.session && this.client.model && model.name !== this.client.model) {
@@ -159,61 +163,15 @@ class Studio {
         "New take now",
         () => {
           this.client.end();
-          this.#begin();
+          this.act.begin();
         },
       );
     }
   }
 
-  #begin() {
-    const model = this.models.name;
-    const text = () => this.prompt.textOrPlaying;
-    if (!text()) {
-      this.prompt.focus();
-      return;
-    }
-    const body = () => ({ prompt: text(), model, ...this.options.body });
-    this.waiting.clear();
-    this.client.begin(
-      "api/sessions",
-      body,
-      this.models.loaded ? "starting" : `loading ${model}`,
-      ({ note }) => {
-        this.prompt.remember(text());
-        this.prompt.text = "";
-        if (note) this.note.tell(note, true);
-      },
-    );
-  }
-
-  /**
-   * Continue a take that lies on the server.
-   *
-   * @param {string} take id
-   */
-  async #goOn(take) {
-    this.client.end();
-    if (take !== this.view.take) this.stage.last.kept = false; // the newest frame is another take's
-    await this.client.begin(
-      `api/takes/${take}/continue`,
-      () => ({ look_ahead: this.options.lookAhead }),
-      "going on",
-    );
-    this.root.scrollIntoView();
-  }
-
-  /** @param {number} latent */
-  #branch(latent) {
-    const old = this.view.take;
-    if (this.client.send({ type: "rewind", latent }) === null) return;
-    const time = clock(this.timeline.seconds(latent));
-    this.toast.show(`Branched at ${time}. The old line is in Takes.`, "Back to the old line", () =>
-      this.#goOn(old),
-    );
-  }
-
   #opened() {
     this.waiting.flush();
+    this.inputs.opened();
     // the server encodes the texts of the slots before they are played
     for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
   }
@@ -223,6 +181,7 @@ class Studio {
     this.transport.draw();
     part(this.root, "end", HTMLButtonElement).hidden = !session;
     this.links.draw();
+    this.inputs.sessionChanged();
     if (!session) {
       part(this.root, "viewers", HTMLElement).hidden = true;
       this.loras.offer([]);
@@ -231,31 +190,6 @@ class Studio {
         this.view.keepPicture();
       }
     }
-    this.view.follow();
-  }
-
-  /**
-   * Send a prompt to the running take, or begin or continue one with it.
-   *
-   * @param {string} text
-   * @param {How} how
-   */
-  #say(text, how) {
-    if (!text) return;
-    this.note.begin();
-    const state = this.stage.state;
-    if (this.client.session) {
-      this.waiting.say(text, how);
-    } else if (state === "ended") {
-      this.#goOn(this.view.take);
-      this.waiting.say(text, how);
-    } else {
-      this.prompt.text = text;
-      this.#begin();
-      return;
-    }
-    this.prompt.remember(text);
-    if (this.prompt.text === text) this.prompt.text = "";
     this.view.follow();
   }
 
@@ -276,10 +210,12 @@ class Studio {
         this.view.take = event.take;
         part(this.root, "take", HTMLAnchorElement).href = `api/takes/${event.take}`;
         this.timeline.follow(event);
+        this.inputs.follow(event.take, event.cues);
         this.scenes.drawList();
         break;
       case "status":
         this.view.heardStatus(event);
+        this.inputs.heardStatus(event);
         break;
       case "refused":
         if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it

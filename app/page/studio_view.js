@@ -68,7 +68,7 @@ export class StudioView {
       waits: this.waiting.texts,
       told: this.told,
       seconds,
-      cues: cues.length,
+      cues: cues.filter(({ prompted }) => prompted).length,
       left: this.#left(status),
     });
     this.stage.show(state, words);

@@ -5,8 +5,10 @@ import { make, part } from "./elements.js";
 import { Filmstrip } from "./filmstrip.js";
 import { icon } from "./icons.js";
 import { changeLabel, clock, frameOf } from "./scene_labels.js";
+import { inputLabel, scenesOf, signOf } from "./scenes.js";
 
 /** @import { Phrases } from "./scene_labels.js" */
+/** @import { Scene } from "./scenes.js" */
 /** @import { StatusEvent, TimelineEvent } from "./types.js" */
 
 const STEPS = [1, 2, 5, 10, 30, 60, 300, 600]; // seconds between two marks of the ruler
@@ -28,7 +30,7 @@ export class Timeline {
     this.known = {};
     this.take = "";
     this.fps = 16;
-    /** @type {TimelineEvent["cues"]} that have a prompt */
+    /** @type {Scene[]} */
     this.cues = [];
     /** @type {string[]} prompts that wait to land */
     this.waits = [];
@@ -69,6 +71,8 @@ export class Timeline {
 
   /** @param {number} index of a prompt */
   label(index) {
+    const scene = this.cues[index];
+    if (scene && !scene.prompted) return inputLabel(scene, (latent) => clock(this.seconds(latent)));
     return changeLabel(this.cues[index - 1]?.prompt ?? "", this.cues[index]?.prompt ?? "", this.known);
   }
 
@@ -94,8 +98,8 @@ export class Timeline {
     const blocks = this.cues.map((cue, i) => {
       const from = cue.landed ?? 0;
       const block = make("div", { className: i === now ? "block now" : "block", title: cue.prompt ?? "" });
-      if (cue.cut) block.append(icon("cut"));
-      else if ((cue.blend ?? 1) > 1) block.append(icon("blend"));
+      const sign = signOf(cue);
+      if (sign) block.append(icon(sign));
       block.append(this.label(i));
       block.style.left = share(from);
       block.style.width = share(Math.max((ends[i] ?? from) - from, 0));
@@ -149,23 +153,4 @@ export class Timeline {
     this.drawn = "";
     this.draw();
   }
-}
-
-/**
- * Return the cues that begin a scene, each with the prompt that it is drawn under.
- *
- * @param {TimelineEvent["cues"]} cues
- */
-export function scenesOf(cues) {
-  /** @type {TimelineEvent["cues"]} */
-  const scenes = [];
-  for (const cue of cues) {
-    const { recall } = cue;
-    if (cue.prompt) scenes.push(cue);
-    else if (typeof recall === "number") {
-      const was = scenes.findLast(({ landed }) => (landed ?? 0) <= recall);
-      if (was) scenes.push({ ...cue, prompt: was.prompt, cut: true });
-    }
-  }
-  return scenes;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Runs the settings beside the stage: inputs, look-ahead, seed, memory, and the words that a model knows.
+// Runs the settings beside the stage: look-ahead, seed, memory, and the words that a model knows.
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
@@ -79,13 +79,6 @@ const MEMORY = [
     help: "Where in time the model believes them to be. Trailing keeps long takes steady.",
   },
 ];
-const INPUTS = [
-  ["text", "Text", "text"],
-  ["picture", "Image", "image"],
-  ["film", "Film", "film"],
-  ["camera", "Camera", "camera"],
-];
-
 /**
  * @typedef {object} TuneListener
  * @property {(name: SettingName, value: string) => void} set called when a setting was changed
@@ -100,12 +93,10 @@ export class Tune {
    */
   constructor(element, on) {
     this.on = on;
-    this.inputs = make("div", { className: "card" });
     this.phrases = make("div", { className: "card", hidden: true });
     const memory = make("details", {}, make("summary", { textContent: "Memory: four more" }));
     memory.append(...MEMORY.map((setting) => this.#choice(setting)));
     element.append(
-      this.inputs,
       make(
         "div",
         { className: "card" },
@@ -119,25 +110,11 @@ export class Tune {
   }
 
   /**
-   * Show what a model takes and knows.
+   * Show what a model knows.
    *
    * @param {ModelFacts} model
    */
   offer(model) {
-    const rows = INPUTS.map(([picture = "", label = "", value]) => {
-      const input = make("input", { type: "radio", name: "lt-input", value, ariaLabel: label });
-      input.checked = value === "text";
-      input.disabled = value !== "text";
-      return make("label", {}, input, icon(picture), label);
-    });
-    this.inputs.replaceChildren(
-      make("h2", { textContent: "Input" }),
-      make("div", { className: "segments", role: "radiogroup", ariaLabel: "Input" }, ...rows),
-      make("p", {
-        className: "help",
-        textContent: `Text steers ${model.name} here. Images, films and cameras come in through the API and the command line so far.`,
-      }),
-    );
     const menus = Object.entries(model.understands).map(([name, ways]) => this.#menu(name, ways));
     this.phrases.hidden = !menus.length;
     this.phrases.replaceChildren(

@@ -7,7 +7,7 @@ import { drawIcons, icon } from "./icons.js";
 import { LastFrame } from "./last_frame.js";
 import { clock, frameOf } from "./scene_labels.js";
 import { SessionClient } from "./session_client.js";
-import { scenesOf } from "./timeline.js";
+import { scenesOf } from "./scenes.js";
 
 /** @import { TimelineEvent } from "./types.js" */
 

@@ -76,6 +76,7 @@ def test_every_state_keeps_its_picture_and_has_no_fault(
     until_latent(page, 9)
     page.fill("[data-lt=prompt]", "a large red dragon over the sea")
     page.get_by_role("button", name="dragon").first.wait_for()
+    page.evaluate("document.querySelector('[name=lt-input][value=film]').click()")
     without_faults(page, axe, tmp_path)
     page.click("[data-lt=pause]")
     until_stage(page, "paused")

@@ -1,0 +1,219 @@
+"""Bring pictures, films and a camera into a take from the studio, with pointer, keyboard and by touch."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_page import chromium, needs_chromium
+from films import film
+from page_probe import end, latest, until, until_says
+from playwright.sync_api import Browser, Page, Route
+from studio_browser import open_scene, opened, start, studio_page, until_latent
+from studio_server import ROOT
+from tiny_server import serving_tiny_model
+
+pytestmark = needs_chromium
+FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+NIGHT = ROOT / "app" / "page" / "media" / "scene-star.webp"  # a picture of the model's own world
+DAY = "a large red ball bounces over the meadow by day"
+NEWEST = "probe.latest('timeline').cues.at(-1)"
+# drops a file of the given name, type and content (base64) on an element, as a browser reports it
+DROP = """([selector, name, type, content]) => {
+  const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name, { type }));
+  for (const kind of ["dragover", "drop"]) {
+    const event = new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true });
+    document.querySelector(selector).dispatchEvent(event);
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving_tiny_model(tmp_path_factory.mktemp("inputs"), pages=True) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(*FAKE) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(server: str, browser: Browser) -> Iterator[Page]:
+    with studio_page(browser, server) as page:
+        yield page
+
+
+def dropped(page: Page, selector: str, file: Path, kind: str) -> None:
+    content = base64.b64encode(file.read_bytes()).decode()
+    page.evaluate(DROP, [selector, file.name, kind, content])
+
+
+def way(page: Page, name: str) -> None:
+    """Choose what comes in: Text, Image, Film or Camera."""
+    page.get_by_role("radio", name=name, exact=True).check(force=True)
+
+
+def newest_cue(page: Page) -> dict[str, Any]:
+    return dict(latest(page, "timeline")["cues"][-1])
+
+
+def test_a_picture_that_is_dropped_on_the_stage_begins_a_scene_and_is_shown_small(page: Page, tmp_path: Path) -> None:
+    start(page, DAY)
+    until_latent(page, 6)
+    dropped(page, "[data-lt=stage]", NIGHT, "image/webp")
+    until(page, f"{NEWEST}.start?.endsWith('.files/scene-star.webp')")
+    assert page.inner_text("[data-lt=input] b") == "scene-star.webp"
+    assert page.evaluate("document.querySelector('[data-lt=input] img').naturalWidth") > 0
+    until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent == 'From scene-star.webp'")
+    page.screenshot(path=str(tmp_path / "picture.png"))
+    page.reload()
+    until(page, "document.querySelector('[data-lt=input] img')?.naturalWidth > 0")  # from the take's own files
+    assert page.inner_text("[data-lt=input] b") == "scene-star.webp"
+
+
+def test_a_file_that_is_chosen_before_the_start_waits_for_it(page: Page) -> None:
+    way(page, "Image")
+    page.set_input_files("[data-lt=input-file]", NIGHT)
+    until_says(page, "input", "waits for Start")
+    start(page, DAY)
+    until(page, f"probe.latest('timeline') && {NEWEST}.start?.endsWith('.files/scene-star.webp')")
+    page.click("[data-lt=input-again]")
+    until(page, "probe.latest('timeline').cues.filter((cue) => cue.start).length == 2")
+
+
+def test_a_film_is_followed_or_gone_on_from_and_let_go(page: Page, tmp_path: Path) -> None:
+    film(tmp_path / "walk.mp4", frames=40, fps=16)
+    start(page, DAY)
+    until_latent(page, 6)
+    way(page, "Film")
+    page.set_input_files("[data-lt=input-file]", tmp_path / "walk.mp4")
+    until(page, f"{NEWEST}.source?.endsWith('walk.mp4')")
+    until_says(page, "input", "followed")
+    assert newest_cue(page)["strength"] == 0.4  # the model's usual one
+    slider = page.locator("[data-lt=strength]")
+    assert [slider.get_attribute(name) for name in ("min", "max")] == ["0.3", "0.5"]
+    slider.focus()
+    page.keyboard.press("End")
+    until(page, f"{NEWEST}.strength == 0.5")
+    page.screenshot(path=str(tmp_path / "film.png"))
+    page.get_by_role("radio", name="Go on from its end").check(force=True)
+    until(page, f"{NEWEST}.start?.endsWith('walk.mp4')")
+    assert any(cue.get("source") == "none" for cue in latest(page, "timeline")["cues"])
+    until_says(page, "input", "began with it")
+    page.get_by_role("radio", name="Follow it").check(force=True)
+    until(page, f"{NEWEST}.source?.endsWith('walk.mp4')")
+    page.click("[data-lt=input-stop]")
+    until(page, f"{NEWEST}.source == 'none'")
+    until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent == 'Follows nothing'")
+
+
+def test_the_camera_is_followed_with_a_strength_and_a_part_until_it_is_turned_off(page: Page, tmp_path: Path) -> None:
+    way(page, "Camera")
+    start(page, DAY)
+    until_latent(page, 6)
+    page.click("[data-lt=input-camera]")
+    until(page, f"{NEWEST}.source == 'camera' || {NEWEST}.source?.endsWith('.camera')", 30)
+    until_says(page, "input", "followed")
+    until(page, "document.querySelector('[data-lt=input] video').videoWidth > 0")
+    until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent == 'Follows the camera'")
+
+    page.click("[data-lt=region-draw]")
+    box = page.locator("[data-lt=regions]").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"])
+    page.mouse.up()
+    until(page, f"{NEWEST}.region")
+    parts = [float(part.strip(" %")) for part in newest_cue(page)["region"].split(",")]
+    assert parts == pytest.approx([25, 25, 50, 50], abs=1)
+    page.screenshot(path=str(tmp_path / "camera.png"))
+
+    page.focus("[data-lt=region-left]")  # by keyboard
+    page.keyboard.press("Control+a")
+    page.keyboard.type("60")
+    page.keyboard.press("Enter")
+    until(page, f"{NEWEST}.region?.startsWith('60%')")
+    assert newest_cue(page)["region"].split(",")[2].strip() == "40%"  # no wider than what is left of the picture
+    page.click("[data-lt=region-all]")
+    until(page, f"{NEWEST}.region == '0%, 0%, 100%, 100%'")
+    assert page.is_hidden("[data-lt=regions]")
+    page.click("[data-lt=input-camera]")
+    until(page, f"{NEWEST}.source == 'none'")
+    until(page, "!probe.latest('status').camera")
+    assert page.is_hidden("[data-lt=input]")
+
+
+def test_what_cannot_be_used_is_told_in_one_line(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    start(page, DAY)
+    until_latent(page, 3)
+    dropped(page, "[data-lt=inputs]", tmp_path / "notes.txt", "text/plain")
+    until_says(page, "input-says", "notes.txt: neither a picture nor a film")
+    assert "\n" not in page.inner_text("[data-lt=input-says]")
+    assert "bad" in str(page.get_attribute("[data-lt=input-says]", "class"))
+
+
+def test_inputs_that_a_model_lacks_are_off_and_name_the_models_that_have_them(browser: Browser, server: str) -> None:
+    def lacking(route: Route) -> None:
+        models = route.fetch().json()
+        models[0]["inputs"] = ["image"]
+        route.fulfill(json=models)
+
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    context.route("**/api/models", lacking)
+    page = context.new_page()
+    page.goto(server)
+    page.wait_for_selector("[data-lt=input-help]")
+    until_says(page, "input-help", "pocket takes no film; longlive-1.3b, self-forcing do.")
+    assert page.get_by_role("radio", name="Film").is_disabled()
+    assert page.get_by_role("radio", name="Camera").is_disabled()
+    assert page.get_by_role("radio", name="Image").is_enabled()
+    dropped(page, "[data-lt=inputs]", NIGHT, "video/mp4")
+    until_says(page, "input-says", "pocket takes no film")
+    context.close()
+
+
+def test_on_a_phone_every_input_is_within_reach_of_a_finger(browser: Browser, server: str, tmp_path: Path) -> None:
+    page = opened(browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    start(page, DAY)
+    until_latent(page, 3)
+    page.tap(".views [data-view=tune]")
+    page.get_by_role("radio", name="Camera").tap()
+    page.tap("[data-lt=input-camera]")
+    until_says(page, "input", "followed", 30)
+    sizes = page.evaluate("""[...document.querySelectorAll("[data-lt=inputs] :is(button, input, label.drop)")]
+      .filter((part) => part.offsetParent)
+      .map((part) => (part.type == "radio" ? part.parentElement : part))
+      .map((part) => [part.dataset.lt ?? part.textContent, part.offsetHeight])
+      .filter(([, height]) => height < 44)""")
+    assert sizes == []
+    page.screenshot(path=str(tmp_path / "phone.png"))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.tap("[data-lt=input-stop]")
+    until(page, f"{NEWEST}.source == 'none'")
+    end(page)
+
+
+def test_a_past_scene_is_brought_back_from_its_dialog_and_stands_on_the_timeline(page: Page) -> None:
+    start(page, DAY)
+    until_latent(page, 9)
+    page.fill("[data-lt=prompt]", "a large blue fish drifts left over the sea at night")
+    page.press("[data-lt=prompt]", "Control+Enter")
+    until(page, "probe.latest('timeline').cues.length == 2")
+    until_latent(page, 21)
+    open_scene(page, 0.1)
+    page.click("[data-lt=scene-recall]")
+    until(page, f"typeof {NEWEST}.recall == 'number'")
+    until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent.startsWith('Back to 0:0')")
+    until_says(page, "now", "a large red ball")
+    assert json.dumps(newest_cue(page)["landed"]).isdigit()
