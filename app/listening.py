@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import ssl
 import sys
@@ -44,6 +45,27 @@ def bound(host: str, port: int) -> list[socket.socket]:
             raise ListenError(f"--host {host}: is no address of this machine")
         undo.pop_all()
     return sockets
+
+
+def bound_datagrams(address: str) -> socket.socket:
+    """Return a UDP socket at `PORT` of this machine's own address, or at `HOST:PORT`; raise ListenError if it fails."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[1-9]\d{0,4}", port) or int(port) > 65535:
+        raise ListenError(f"--osc {address[:60]}: is no port such as 9000, and no address such as 0.0.0.0:9000")
+    try:
+        found = socket.getaddrinfo(host.strip("[]") or "127.0.0.1", int(port), type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as e:
+        raise ListenError(f"--osc {address[:60]}: is no address of this machine ({_reason(e)})") from e
+    family, _, _, _, where = found[0]
+    with contextlib.ExitStack() as undo:
+        one = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        try:
+            one.bind(where)
+        except OSError as e:
+            raise ListenError(f"--osc {address[:60]}: cannot be opened ({_reason(e)})") from e
+        one.settimeout(0)
+        undo.pop_all()
+    return one
 
 
 def url(host: str, port: int, *, secure: bool) -> str:

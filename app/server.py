@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import __version__
+from app import __version__, osc_input
 from app.answer_headers import AnswerHeaders
 from app.answer_schemas import ERRORS
 from app.bounded_connections import DescriptorErrors
@@ -39,16 +40,16 @@ from app.services import Services
 from app.settings import Settings
 
 
-def create(services: Services, settings: Settings, *, local: bool = False) -> FastAPI:
+def create(services: Services, settings: Settings, *, local: bool = False, osc: socket.socket | None = None) -> FastAPI:
     """Return the server without the studio page, which `app.gradio_page` mounts.
 
-    `local` is true if the server listens only on this machine's own address.
+    `local` is true if the server listens only on this machine's own address; `osc` is a socket of `app.osc_input`.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(DescriptorErrors())
-        async with services.running():
+        async with services.running(), osc_input.obeying(services, osc):
             yield
 
     app: FastAPI = FastAPIOffline(  # its /docs loads nothing from other sites

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,6 +36,9 @@ def serve(
     public_url: Annotated[
         str | None, typer.Option(help="where browsers find this server behind a proxy: https://example.org/longtake")
     ] = None,
+    osc: Annotated[
+        str | None, typer.Option(help="obey Open Sound Control at this UDP port of this machine, or at HOST:PORT")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -66,6 +70,7 @@ def serve(
     require_folder(folder)
     os.umask(0o077)  # takes, speech and films are for the user of the server alone
     sockets = listening.bound(host, port)
+    control = listening.bound_datagrams(osc) if osc is not None else None
     shown = settings.public or listening.url(host, port, secure=tls_cert is not None)
     print(f"Longtake listens on {shown}", flush=True)
     import uvicorn
@@ -79,7 +84,9 @@ def serve(
     BoundedConnection.proxies = settings.proxies
 
     def build(say: Callable[[str], None]) -> FastAPI:
-        return _studio(settings, folder, device, "torch" if lora else engine, lora or (), say, local=reached is None)
+        return _studio(
+            settings, folder, device, "torch" if lora else engine, lora or (), say, local=reached is None, osc=control
+        )
 
     def stop() -> None:
         server.should_exit = True
@@ -119,6 +126,7 @@ def _studio(
     say: Callable[[str], None],
     *,
     local: bool,
+    osc: socket.socket | None,
 ) -> FastAPI:
     """Import the studio's modules and build it; `say` is called with the name of each part as it loads."""
     say("PyTorch")
@@ -153,6 +161,6 @@ def _studio(
     say("the page")
     from app import gradio_page
 
-    page = gradio_page.mount(server.create(services, settings, local=local))
+    page = gradio_page.mount(server.create(services, settings, local=local, osc=osc))
     say("the model pocket")
     return page

@@ -220,6 +220,9 @@ class Studio {
       case "refused":
         if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it
         break;
+      case "slot":
+        this.#say(this.slots.textOf(event.slot), PLAIN);
+        break;
       case "recording":
         this.transport.drawRecord(event.on ? 0 : null);
         break;

@@ -192,6 +192,14 @@ export interface BargeInCommand {
   policy: BargeIn;
 }
 
+/** Ask the page that controls the session to play the prompt that it keeps in a slot, as a fader or key would. */
+export interface SlotCommand {
+  type: "slot";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  slot: number;
+}
+
 /** Pause, resume, undo the newest cue, record, stop recording, end the take, or interrupt an avatar. */
 export interface PlainCommand {
   type: "pause" | "resume" | "undo" | "record" | "stop_recording" | "end" | "interrupt";
@@ -330,6 +338,13 @@ export interface TakenBackEvent {
   id: number;
 }
 
+/** Asks the page that controls the session to play the prompt that it keeps in a slot. */
+export interface SlotEvent {
+  type: "slot";
+  /** Number of the slot, 1 to 9. */
+  slot: number;
+}
+
 /** Tells a person of a problem; the session goes on. */
 export interface WarningEvent {
   type: "warning";
@@ -422,6 +437,7 @@ export type Command =
   | LookAheadCommand
   | MicrophoneCommand
   | BargeInCommand
+  | SlotCommand
   | PlainCommand;
 
 /** An event that the server sends. */
@@ -435,6 +451,7 @@ export type ServerEvent =
   | LiveEvent
   | ShownEvent
   | TakenBackEvent
+  | SlotEvent
   | WarningEvent
   | RecordingEvent
   | PhaseEvent

@@ -49,6 +49,7 @@ from streaming.transport.commands import (
     PrepareCommand,
     PromptCommand,
     RewindCommand,
+    SlotCommand,
 )
 from streaming.transport.events import (
     AcceptedEvent,
@@ -57,9 +58,11 @@ from streaming.transport.events import (
     PhaseEvent,
     RefusedEvent,
     ShownEvent,
+    SlotEvent,
     StatusEvent,
     TakenBackEvent,
     TimelineEvent,
+    WarningEvent,
 )
 
 log = logging.getLogger(__name__)
@@ -207,6 +210,10 @@ class Session:
         """Call `listener` with every event from now on; the returned function ends that and may be called again."""
         return self._events.subscribe(listener)
 
+    def warn(self, why: str) -> None:
+        """Tell viewers of a problem in a line for a person."""
+        self._events.publish(WarningEvent(why=why))
+
     # -- commands -------------------------------------------------------------------------------------------------
 
     def obey(self, command: Command) -> None:
@@ -231,6 +238,8 @@ class Session:
                 raise ValueError("an avatar is told nothing in words and answers as early as it can; let it speak")
             case RewindCommand(latent=latent):
                 self.producer.rewind(latent)
+            case SlotCommand(slot=slot):
+                self._events.publish(SlotEvent(slot=slot))
             case PrepareCommand(text=text):
                 self._texts.require_room()  # before it is read, which takes time
                 self.model.read_prompt(text)

@@ -175,6 +175,13 @@ class LookAheadCommand(_Command):
         return LookAhead(value) if isinstance(value, str) and value in list(LookAhead) else value
 
 
+class SlotCommand(_Command):
+    """Ask the page that controls the session to play the prompt that it keeps in a slot, as a fader or key would."""
+
+    type: Literal["slot"]
+    slot: Annotated[int, Field(ge=1, le=9)]
+
+
 class PlainCommand(_Command):
     """Pause, resume, undo the newest cue, record, stop recording, end the take, or interrupt an avatar."""
 
@@ -207,7 +214,8 @@ class BargeInCommand(_Command):
 
 CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand | LoraCommand
 AvatarCommand = MicrophoneCommand | BargeInCommand
-Command = CueCommand | PrepareCommand | RewindCommand | LookAheadCommand | AvatarCommand | PlainCommand
+OtherCommand = PrepareCommand | RewindCommand | LookAheadCommand | AvatarCommand | SlotCommand | PlainCommand
+Command = CueCommand | OtherCommand
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 

@@ -199,6 +199,14 @@ class TakenBackEvent(_Event):
     """Number of the command whose cue it was."""
 
 
+class SlotEvent(_Event):
+    """Asks the page that controls the session to play the prompt that it keeps in a slot."""
+
+    type: Literal["slot"] = "slot"
+    slot: int
+    """Number of the slot, 1 to 9."""
+
+
 class WarningEvent(_Event):
     """Tells a person of a problem; the session goes on."""
 
@@ -300,6 +308,7 @@ Event = (
     | LiveEvent
     | ShownEvent
     | TakenBackEvent
+    | SlotEvent
     | WarningEvent
     | RecordingEvent
     | PhaseEvent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,11 +35,12 @@ def serving_tiny_model(
     loras: Sequence[OfferedLora] = (),
     pages: bool = False,
     model: Callable[[], Model] = tiny_model,
+    osc: socket.socket | None = None,
 ) -> Iterator[str]:
     """Serve sessions of a tiny model at an address of this machine, with `pages` the studio too; yield the address."""
     settings: Settings = from_environment(environment or {})
     library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: model())
-    app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL)
+    app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL, osc=osc)
     app = gradio_page.mount(app) if pages else app
     port = free_port()
     web = uvicorn.Server(uvicorn.Config(app, host, port, log_level="error", lifespan="on"))
