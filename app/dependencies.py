@@ -103,14 +103,19 @@ WatchedSession = Annotated[HostedSession, Depends(watched_session)]
 ControlledSession = Annotated[HostedSession, Depends(controlled_session)]
 
 
-async def controlled_avatar(hosted: ControlledSession) -> Avatar:
-    """Return the avatar session of the path if the request carries its key; raise ConflictError if it cannot speak."""
+def avatar_of(hosted: HostedSession) -> Avatar:
+    """Return the avatar of a session; ConflictError if it cannot speak."""
     session = hosted.session
     if session.avatar is None:
         raise ConflictError("only an avatar speaks; this session is none")
     if session.over:
         raise ConflictError(f"the take has {session.state}")
     return session.avatar
+
+
+async def controlled_avatar(hosted: ControlledSession) -> Avatar:
+    """Return the avatar session of the path if the request carries its key; raise ConflictError if it cannot speak."""
+    return avatar_of(hosted)
 
 
 async def known_take(take: str, services: ServicesOf) -> Take:

@@ -42,7 +42,7 @@ _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _FILE = re.compile(r"/api/sessions/[0-9a-f]{32}/files")
 # their routes check the share link, the key or the token, since a key may stand in the body or the query
 _WATCHING = re.compile(
-    rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice)|{PATTERN}/(offer|stream|ice))"
+    rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice|audio)|{PATTERN}/(offer|stream|ice))"
     rf"|wh[ei]p/({PATTERN}|[0-9a-f]{{32}})(/[0-9a-f]{{32}})?)"
 )
 _OFFER = re.compile(r"/(api/sessions/[^/]+/offer|wh[ei]p/[^/]+)")

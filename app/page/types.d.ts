@@ -69,6 +69,16 @@ export interface CueLine {
   landed?: number | null;
 }
 
+/** Tells how much of an utterance was heard. */
+export interface HeardPart {
+  utterance: string;
+  /** Samples that were heard, at the rate of the utterance. */
+  sample: number;
+  seconds: number;
+  /** What its captions say up to there; of the last one as many words as its share of the time. */
+  text: string;
+}
+
 /** Summarise how far the newest 500 chunks were from the knots that were fused into them. */
 export interface KnotFigures {
   median: number;
@@ -390,6 +400,58 @@ export interface InterruptedEvent {
   /** Interruptions so far; speech that was asked for in an earlier epoch is stale. */
   epoch: number;
   why: string;
+  /** The utterances that this ended, in order, with what was heard of each. */
+  heard?: HeardPart[];
+}
+
+/** Answers the start of an utterance on the socket of an avatar's sound. */
+export interface QueuedEvent {
+  type: "queued";
+  utterance: string;
+  /** Samples a second of the sound that follows. */
+  rate: number;
+}
+
+/** Tells that the first sample of an utterance is heard. */
+export interface UtteranceStartedEvent {
+  type: "utterance.started";
+  utterance: string;
+  /** Samples a second in which positions in it are told. */
+  rate: number;
+}
+
+/** Tells four times a second how far an utterance was heard, by what was sent and the viewers' receiver reports. */
+export interface UtteranceSpokenEvent {
+  type: "utterance.spoken";
+  utterance: string;
+  /** Samples that were heard, at the rate of the utterance. */
+  sample: number;
+  seconds: number;
+  /** What its captions say so far. */
+  text: string;
+  /** Viewers that are connected by WebRTC; without any, what was played counts as heard. */
+  viewers: number;
+}
+
+/** Tells that nothing more of an utterance is heard. */
+export interface UtteranceEndedEvent {
+  type: "utterance.ended";
+  utterance: string;
+  /** Samples that were heard, at the rate of the utterance. */
+  sample: number;
+  seconds: number;
+  /** What its captions say up to there. */
+  text: string;
+  why: "complete" | "interrupted" | "replaced" | "cancelled" | "cleared";
+}
+
+/** Tells what is said from now on, as the text of `/say` or the sender of the sound gives it. */
+export interface CaptionEvent {
+  type: "caption";
+  utterance: string;
+  text: string;
+  /** Seconds of the utterance before it. */
+  seconds: number;
 }
 
 /** Tells how well an avatar's mouth follows its sound and how well its face holds, every two seconds. */
@@ -458,6 +520,11 @@ export type ServerEvent =
   | AvatarEvent
   | ListenerEvent
   | InterruptedEvent
+  | QueuedEvent
+  | UtteranceStartedEvent
+  | UtteranceSpokenEvent
+  | UtteranceEndedEvent
+  | CaptionEvent
   | MetersEvent
   | LineEvent
   | CodecEvent;

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.answer_schemas import body_of, file_of
 from app.dependencies import ControlledAvatar, ServicesOf
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, InvalidRequestError, NotFoundError
 from app.request_body import RequestBody
 from models.pocket.world.portrait import tts
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
-from streaming.speech.avatar import Avatar
-from streaming.speech.fullband import RATE, Samples
+from streaming.speech.avatar import Avatar, Place
+from streaming.speech.fullband import RATE
 from streaming.speech.speech_queue import MOST_SECONDS
-from streaming.speech.spoken_text import spoken
+from streaming.speech.spoken_text import speak_into
+from streaming.speech.utterance import Utterance
+from streaming.transport.events import HeardPart
+from streaming.transport.sound_messages import MOST_TEXT, NAME, Name, StartMessage
+from streaming.transport.sound_socket import StreamedUtterance
 
 router = APIRouter()
 
@@ -37,20 +41,33 @@ class Faces(BaseModel):
 class Text(RequestBody):
     """A text that an avatar speaks."""
 
-    text: Annotated[str, Field(min_length=1, max_length=2000)]
+    text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
+    utterance: Name | None = None  # its name; the server gives one if it is absent
+    queue: Place = Place.APPEND
 
 
 class Spoken(BaseModel):
     """The length of a sound that an avatar will speak, and what its file did not hold."""
 
+    utterance: str
     seconds: float
     notes: list[str] = []
 
 
 class Silenced(BaseModel):
-    """The number of interruptions so far."""
+    """The number of interruptions so far, and what was heard of the utterances that this one ended."""
 
     epoch: int
+    heard: list[HeardPart]
+
+
+class Cleared(BaseModel):
+    """The names of utterances that will not be spoken."""
+
+    cleared: list[str]
+
+
+UtteranceName = Annotated[str | None, Query(pattern=NAME)]
 
 
 @router.get("/api/faces")
@@ -70,14 +87,27 @@ def face(look: str) -> Response:
 
 
 @router.post("/api/sessions/{session}/audio", status_code=202, openapi_extra=dict(body_of("application/octet-stream")))
-async def audio(request: Request, avatar: ControlledAvatar, services: ServicesOf) -> Spoken:
-    """Speak a sound file after the sounds that wait; 409 if the avatar is interrupted before the file has arrived."""
+async def audio(
+    request: Request,
+    avatar: ControlledAvatar,
+    services: ServicesOf,
+    queue: Place = Place.APPEND,
+    utterance: UtteranceName = None,
+) -> Spoken:
+    """Speak a sound file after the sounds that wait; 409 if the avatar is interrupted before the file has arrived.
+
+    A body of `audio/pcm; rate=24000` (or 16000, 48000; 16 bits, little-endian, mono) is spoken while it arrives.
+    """
     epoch = avatar.epoch  # before the body, which may take long to arrive
+    if (rate := _pcm_rate(request.headers.get("content-type", ""))) is not None:
+        return await _streamed(request, avatar, StartMessage(type="start", utterance=utterance, rate=rate, queue=queue))
     async with services.speech_order.of(avatar):
         body = io.BytesIO(await request.body())
         async with services.speech_order.decoding:
             sound, notes = await asyncio.to_thread(audio_file.whole, body, MOST_SECONDS)
-        return _say(avatar, sound, epoch, notes)
+        said = Utterance(utterance or avatar.new_name())
+        said.add(sound)
+        return _say(avatar, said, queue, epoch, notes)
 
 
 @router.post("/api/sessions/{session}/say", status_code=202)
@@ -88,20 +118,67 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     epoch = avatar.epoch
     async with services.speech_order.of(avatar):
         async with services.speech_order.decoding:
-            sound = await asyncio.to_thread(spoken, said.text, tts.Speaker())
-        return _say(avatar, sound, epoch)
+            utterance = Utterance(said.utterance or avatar.new_name())
+            await asyncio.to_thread(speak_into, utterance, said.text, tts.Speaker())
+        return _say(avatar, utterance, said.queue, epoch)
+
+
+@router.delete("/api/sessions/{session}/utterances")
+async def clear(avatar: ControlledAvatar) -> Cleared:
+    """Drop the utterances that wait; the one that is being spoken goes on to its end."""
+    return Cleared(cleared=[part.utterance for part in avatar.clear()])
+
+
+@router.delete("/api/sessions/{session}/utterances/{utterance}")
+async def cancel(utterance: str, avatar: ControlledAvatar) -> Cleared:
+    """Drop an utterance, or interrupt it if it is being spoken; 404 if it has ended."""
+    found = avatar.find(utterance)
+    if found is None:
+        raise NotFoundError("no utterance of this name is being spoken or waits")
+    avatar.cancel(found)
+    return Cleared(cleared=[found.name])
 
 
 @router.post("/api/sessions/{session}/interrupt", status_code=202)
 async def interrupt(avatar: ControlledAvatar) -> Silenced:
-    """Silence the avatar at once."""
-    avatar.interrupt("asked to")
-    return Silenced(epoch=avatar.epoch)
+    """Silence the avatar at once, and tell what was heard of what it was saying."""
+    heard = avatar.interrupt("asked to")
+    return Silenced(epoch=avatar.epoch, heard=heard)
 
 
-def _say(avatar: Avatar, sound: Samples, epoch: int, notes: Sequence[str] = ()) -> Spoken:
+def _say(avatar: Avatar, utterance: Utterance, place: Place, epoch: int, notes: Sequence[str] = ()) -> Spoken:
     """Give the avatar a sound that was requested in `epoch`; ConflictError if it was interrupted since."""
     if avatar.epoch != epoch:
         raise ConflictError("the avatar was interrupted before this sound was read")
-    avatar.say(sound)
-    return Spoken(seconds=round(len(sound) / RATE, 2), notes=list(notes))
+    avatar.begin(utterance, place)
+    avatar.commit(utterance)
+    return Spoken(utterance=utterance.name, seconds=round(utterance.arrived / RATE, 2), notes=list(notes))
+
+
+async def _streamed(request: Request, avatar: Avatar, start: StartMessage) -> Spoken:
+    """Speak the body of a request while it arrives; what has arrived is spoken if the sender vanishes."""
+    said = StreamedUtterance(avatar, start)
+    try:
+        async for piece in request.stream():
+            said.add(piece)
+    finally:
+        said.commit()
+    return Spoken(utterance=said.utterance.name, seconds=round(said.samples / start.rate, 2))
+
+
+def _pcm_rate(content_type: str) -> Literal[16000, 24000, 48000] | None:
+    """Return the rate of a body of raw sound; None for a body of another type; InvalidRequestError for a bad one."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if kind != "audio/pcm":
+        return None
+    given = dict(p.partition("=")[::2] for p in parameters)
+    if given.pop("channels", "1") != "1" or set(given) != {"rate"}:
+        raise InvalidRequestError("raw sound is mono: send audio/pcm; rate=24000, with rate 16000, 24000 or 48000")
+    match given["rate"]:
+        case "16000":
+            return 16000
+        case "24000":
+            return 24000
+        case "48000":
+            return 48000
+    raise InvalidRequestError(f"raw sound of rate {given['rate'][:20]}; send it at 16000, 24000 or 48000")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Header, Query, WebSocket
 from starlette.exceptions import HTTPException
 
-from app.dependencies import ServicesOf, watched
+from app.dependencies import ServicesOf, avatar_of, watched
 from models.errors import UserError
+from streaming.transport.sound_socket import SoundSocket
 from streaming.transport.websocket import NOT_PERMITTED, SocketViewer, fitting_reason
 
 router = APIRouter()
@@ -53,6 +54,26 @@ async def stream(
         await SocketViewer(socket, hosted.session, controls).run(dismissed)
     finally:
         services.audience.remove(viewing)
+
+
+@router.websocket("/api/sessions/{session}/audio")
+async def sound(
+    socket: WebSocket,
+    session: str,
+    services: ServicesOf,
+    key: str = "",
+    x_longtake_key: Annotated[str | None, Header()] = None,
+) -> None:
+    """Take an avatar's sound from the holder of the session's key, who need not watch and takes no seat from a page."""
+    try:
+        hosted = services.controlled(session, x_longtake_key or key)
+        avatar = avatar_of(hosted)
+    except UserError as e:
+        await _refuse(socket, NOT_PERMITTED, str(e))
+        return
+    with services.sessions.answering(hosted):
+        await socket.accept()
+        await SoundSocket(socket, hosted.session, avatar).run()
 
 
 async def _refuse(socket: WebSocket, code: int, reason: str) -> None:

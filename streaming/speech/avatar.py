@@ -6,6 +6,7 @@ sounds and microphone → speech queue → live sound → chunks and their sound
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 from models.checkpoints.assemble import Model
@@ -17,17 +18,32 @@ from streaming.live.session_state import AvatarState
 from streaming.speech.barge_in import BargeIn
 from streaming.speech.echo_canceller import EchoFreeDetector
 from streaming.speech.energy_gate import EnergyGate
-from streaming.speech.fullband import RATE, DrivingSamples, Samples
+from streaming.speech.fullband import FRAME, RATE, DrivingSamples, Samples
+from streaming.speech.hearing import Delay, Hearing
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.live_meters import LiveMeters
 from streaming.speech.live_sound import LiveSound
-from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
-from streaming.speech.utterance import Utterance
+from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue, SpeechQueueError
+from streaming.speech.utterance import EndReason, Utterance
 from streaming.speech.voice_activity import VoiceActivityDetector
-from streaming.transport.events import AvatarEvent, Event, InterruptedEvent, ListenerEvent, StatusEvent
+from streaming.transport.events import (
+    AvatarEvent,
+    Event,
+    HeardPart,
+    InterruptedEvent,
+    ListenerEvent,
+    StatusEvent,
+)
 
 GONE = 12  # frames (480 ms) without any samples from the microphone, after which it counts as disconnected
 PAUSE = 8  # silent frames (320 ms) after which the avatar no longer counts as speaking
+
+
+class Place(StrEnum):
+    """Name where an utterance is queued."""
+
+    APPEND = "append"  # after those that wait
+    REPLACE = "replace"  # instead of those that are spoken or wait, which it interrupts
 
 
 class AvatarMaker(Protocol):
@@ -71,7 +87,9 @@ class Avatar:
         self.barge_in = barge_in
         self._played = DrivingSamples()
         self.hears = False  # whether somebody speaks into the microphone
-        self.sound = LiveSound(model, portrait, self.queue, clock)
+        self._hearing = Hearing(tell, clock)
+        self._named = 0  # utterances that were given a name here
+        self.sound = LiveSound(model, portrait, self.queue, self._hearing, clock)
         self.interruptions = Interruptions()
         self.meters = LiveMeters(reader, portrait) if reader is not None else None
         self.state = AvatarState.IDLE
@@ -101,8 +119,67 @@ class Avatar:
 
     def say(self, voice: Samples) -> None:
         """Speak a sound after those that wait; SpeechQueueError if too much would wait."""
-        self.queue.say(voice, Utterance())
+        utterance = Utterance(self.new_name())
+        utterance.add(voice)
+        self.begin(utterance)
+        self.commit(utterance)
+
+    def new_name(self) -> str:
+        """Return a name for an utterance that was not given one."""
+        self._named += 1
+        return f"u{self._named}"
+
+    def begin(self, utterance: Utterance, place: Place = Place.APPEND) -> None:
+        """Speak an utterance, whose samples may follow, at a place among those that wait.
+
+        Raises SpeechQueueError if too much would wait, or if another with its name is being spoken or waits.
+        """
+        if place is Place.REPLACE:
+            self.interrupt("replaced", ending="replaced")
+        if any(other.name == utterance.name for other in self._unfinished()):
+            raise SpeechQueueError(f"an utterance named {utterance.name} is being spoken or waits already")
+        self.queue.begin(utterance)
         self._settle()
+
+    def add(self, utterance: Utterance, voice: Samples) -> None:
+        """Add samples to an utterance that was begun; SpeechQueueError if it has ended or too much would wait."""
+        if utterance.ended is not None:
+            raise SpeechQueueError(f"the utterance {utterance.name} has ended: {utterance.ended}")
+        self.queue.require_room(len(voice))
+        utterance.add(voice)
+        self._settle()
+
+    def commit(self, utterance: Utterance) -> None:
+        """Mark that an utterance has arrived whole."""
+        utterance.open = False
+        if utterance.ended is None:
+            self._hearing.settle(utterance)
+
+    def cancel(self, utterance: Utterance) -> None:
+        """End an utterance; those that wait behind it are spoken, as far as they are not being spoken already."""
+        if utterance.ended is None and utterance.given == 0:
+            self.queue.remove([utterance])
+            self._hearing.end(utterance, "cancelled")
+            self._settle()
+        elif utterance.ended is None:
+            self.interrupt("cancelled", ending="cancelled", only=utterance)
+
+    def clear(self) -> list[HeardPart]:
+        """End the utterances that wait, and return them; the one that is being spoken goes on."""
+        waiting = [u for u in self.queue.utterances if not u.given]
+        self.queue.remove(waiting)
+        ended = [self._hearing.end(u, "cleared") for u in waiting]
+        self._settle()
+        return ended
+
+    def find(self, name: str) -> Utterance | None:
+        """Return the utterance with this name that is being spoken or waits; None if there is none."""
+        return next((u for u in self._unfinished() if u.name == name), None)
+
+    def add_listener(self, delay: Delay) -> Callable[[], None]:
+        """Count a viewer whose connection tells its delay; the returned function ends that, and may be called again."""
+        self._hearing.viewers.add(delay)
+        return lambda: self._hearing.viewers.discard(delay)
 
     def hear(self, sound: Samples) -> None:
         """Take samples ([samples] int16, 48 kHz) from the microphone of the viewer who controls the session.
@@ -119,21 +196,41 @@ class Avatar:
             self.interrupt("somebody speaks", live=not puppet)
         self._settle()
 
-    def interrupt(self, why: str, *, live: bool = True) -> None:
+    def interrupt(
+        self,
+        why: str,
+        *,
+        live: bool = True,
+        ending: EndReason = "interrupted",
+        only: Utterance | None = None,
+    ) -> list[HeardPart]:
         """Silence the avatar from the next frame on; the mouth closes as soon as a closed mouth can be drawn.
 
-        `why` goes into the event. Without `live`, sound that the microphone of a puppet gave is still spoken.
+        Returns what was heard of the utterances that this ends: all, or the one that is `only` to end and those that
+        are being spoken with it. `why` goes into the event, `ending` into those of the utterances. Without `live`,
+        sound that the microphone of a puppet gave is still spoken.
         """
-        self.queue.clear(live=live)
+        queued = self.queue.utterances if only is None else [only]
+        ended = list(dict.fromkeys([*self._hearing.unplayed, *queued]))
+        self.queue.remove(ended)
+        if live:
+            self.queue.forget_microphone()
+        self._hearing.flush()
+        heard = [self._hearing.end(utterance, ending) for utterance in ended if utterance.ended is None]
         if self.interruptions.interrupt(self._playout.next_frame):
             self._playout.hush()
             self._wake()
         # the frame that is being encoded counts as shown before the interruption, although it is reported afterwards
         self._loud, self._interrupted = None, self._playout.released
-        self._tell(InterruptedEvent(frame=self._playout.released, epoch=self.epoch, why=why))
+        self._tell(InterruptedEvent(frame=self._playout.released, epoch=self.epoch, why=why, heard=heard))
         self._settle()
+        return heard
+
+    def _unfinished(self) -> list[Utterance]:
+        return [*self._hearing.unplayed, *self.queue.utterances]
 
     def _shown(self, shown: Shown, number: int) -> None:
+        self._hearing.played(FRAME * (shown.frame + 1))
         if shown.sound.any() and number >= self._interrupted:
             self._loud = number
         if self.queue.detector.open and number - self._listened > GONE:

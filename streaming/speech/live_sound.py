@@ -24,6 +24,7 @@ from streaming.live.clock import Clock
 from streaming.live.playout import Shown
 from streaming.media.opus import SILENCE
 from streaming.speech.fullband import FRAME, REACH, TIMES, Samples, driving_samples
+from streaming.speech.hearing import Hearing
 from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
@@ -35,9 +36,10 @@ LOOK_EVERY = 0.005  # seconds
 class LiveSound:
     """Hand the samples of the speech queue to chunks, and keep them until their frames are released."""
 
-    def __init__(self, model: Model, portrait: Reference, queue: SpeechQueue, clock: Clock) -> None:
-        """Drive `model` with the portrait and the sounds of the queue."""
+    def __init__(self, model: Model, portrait: Reference, queue: SpeechQueue, hearing: Hearing, clock: Clock) -> None:
+        """Drive `model` with the portrait and the sounds of the queue; `hearing` is told where they lie."""
         self._model, self._portrait, self._queue, self._clock = model, portrait, queue, clock
+        self._hearing = hearing
         self._track = Soundtrack()
         self._mute_before = 0  # frame of the take up to which what was given is not heard
         self._drive = PortraitDrive(model, portrait)
@@ -62,10 +64,10 @@ class LiveSound:
 
     def give(self, first: int) -> Samples:
         """Hand the chunk at latent `first` the samples that it needs beyond those given before, and return them."""
-        sound = self._queue.next(self._missing(first)).samples
-        at = self._track.length
-        self._drive.hear(driving_samples(sound, self._track.between(at - REACH, at)))
-        return sound
+        given, at = self._queue.next(self._missing(first)), self._track.length
+        self._hearing.gave(given, at)
+        self._drive.hear(driving_samples(given.samples, self._track.between(at - REACH, at)))
+        return given.samples
 
     def keep(self, sound: Samples) -> None:
         """Keep samples that were given to a chunk; OSError if the file cannot grow, and the file is then closed."""
@@ -80,6 +82,7 @@ class LiveSound:
         silent = max(FRAME * frame, TIMES * self._drive.heard(at)) if at else 0
         self._drive.hush(silent // TIMES)
         self._track.hush(silent)
+        self._hearing.take_back(silent)
         self._mute_before = silent // FRAME
 
     def was_heard(self, frame: int, at: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +43,8 @@ class Given:
     """Hold samples that a chunk is given, and which of them belong to utterances."""
 
     samples: Samples
-    parts: tuple[tuple[int, int, Utterance], ...] = ()  # first sample, number of samples, utterance; in order
+    # first sample, number of samples, utterance, samples of the utterance before them; in order
+    parts: tuple[tuple[int, int, Utterance, int], ...] = ()
 
 
 class SpeechQueue:
@@ -89,28 +91,31 @@ class SpeechQueue:
         """Return whether an utterance is being spoken or waits."""
         return bool(self._utterances)
 
-    def say(self, voice: Samples, utterance: Utterance) -> None:
-        """Queue an utterance that has arrived whole; SpeechQueueError if more than MOST_SECONDS would wait."""
-        if self.waiting + len(voice) > MOST_SECONDS * RATE:
-            raise SpeechQueueError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
-        self.begin(utterance)
-        utterance.add(voice)
-        utterance.open = False
-
     def begin(self, utterance: Utterance) -> None:
-        """Queue an utterance whose samples follow; SpeechQueueError if too many wait."""
+        """Queue an utterance, whose samples may follow; SpeechQueueError if too many wait."""
         if len(self._utterances) >= MOST_UTTERANCES:
             raise SpeechQueueError(f"no more than {MOST_UTTERANCES} utterances may wait to be spoken")
+        self.require_room(utterance.waiting)
         self._utterances.append(utterance)
 
-    def clear(self, *, live: bool = True) -> None:
-        """Drop the utterances; with `live` also what the microphone gave."""
-        for utterance in self._utterances:
-            utterance.end()
-        self._utterances.clear()
-        self._flows = False
-        if live:
-            self._live = np.zeros(0, np.int16)
+    def require_room(self, samples: int) -> None:
+        """Raise SpeechQueueError if more than MOST_SECONDS would wait with so many samples more."""
+        if self.waiting + samples > MOST_SECONDS * RATE:
+            raise SpeechQueueError(f"no more than {MOST_SECONDS} seconds may wait to be spoken")
+
+    @property
+    def utterances(self) -> list[Utterance]:
+        """Return the utterances that are being spoken or wait, in order."""
+        return list(self._utterances)
+
+    def remove(self, utterances: Collection[Utterance]) -> None:
+        """Remove utterances from those that are being spoken or wait."""
+        self._utterances = deque(u for u in self._utterances if u not in utterances)
+        self._flows = self._flows and bool(self._utterances)
+
+    def forget_microphone(self) -> None:
+        """Drop what the microphone gave and was not spoken."""
+        self._live, self._flows = np.zeros(0, np.int16), False
 
     def hear(self, sound: Samples, *, echo: bool) -> bool:
         """Take the next samples of the microphone, and return whether speech began; `echo`: the avatar speaks."""
@@ -151,16 +156,16 @@ class SpeechQueue:
         them, so that the following samples have arrived when the next chunk is drawn, and the delay is as short as
         possible.
         """
-        out, parts, at = np.zeros(n, np.int16), list[tuple[int, int, Utterance]](), 0
+        out, parts, at = np.zeros(n, np.int16), list[tuple[int, int, Utterance, int]](), 0
         while self._utterances and at < n:
             utterance = self._utterances[0]
             dry = utterance.open and utterance.waiting < n - at
             if dry and not self._flows:
                 at = n - utterance.waiting
-            voice = utterance.take(n - at)
+            before, voice = utterance.given, utterance.take(n - at)
             if len(voice):
                 out[at : at + len(voice)] = voice
-                parts.append((at, len(voice), utterance))
+                parts.append((at, len(voice), utterance, before))
                 at += len(voice)
             if utterance.open:
                 self._flows = len(voice) > 0 and at == n

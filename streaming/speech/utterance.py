@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from streaming.speech.fullband import Samples
+from streaming.speech.fullband import RATE, Samples
+
+EndReason = Literal["complete", "interrupted", "replaced", "cancelled", "cleared"]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Hold what is said from a sample (48 kHz) of an utterance on."""
+
+    at: int
+    text: str
 
 
 class Utterance:
-    """Queue the samples of an utterance, which may still be arriving."""
+    """Queue the samples of an utterance, which may still be arriving, and count those that were played and heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, rate: int = RATE) -> None:
+        """Begin without samples; positions are told at `rate`, that of the sound as it was sent."""
+        self.name, self.rate = name, rate
         self.open = True  # whether further samples may arrive
-        self.waiting = 0  # samples at 48 kHz that wait
+        self.ended: EndReason | None = None  # why nothing more of it is heard
+        self.captions: list[Caption] = []  # in order
+        self.arrived = 0  # samples, all at 48 kHz
+        self.waiting = 0
+        self.given = 0  # handed to the soundtrack
+        self.played = 0  # sent to viewers
+        self.heard = 0
         self._pieces: deque[Samples] = deque()
 
     def add(self, voice: Samples) -> None:
         """Append samples at 48 kHz; they are dropped if the utterance is not open."""
         if len(voice) and self.open:
             self._pieces.append(voice)
-            self.waiting += len(voice)
+            self.arrived, self.waiting = self.arrived + len(voice), self.waiting + len(voice)
+
+    def caption(self, text: str) -> None:
+        """Note what the samples that follow say."""
+        self.captions.append(Caption(self.arrived, text))
 
     def take(self, n: int) -> Samples:
         """Remove and return the next n samples, or as many as wait."""
         parts = [np.zeros(0, np.int16)]
         missing = min(n, self.waiting)
-        self.waiting -= missing
+        self.waiting, self.given = self.waiting - missing, self.given + missing
         while missing:
             piece = self._pieces.popleft()
             parts.append(piece[:missing])
@@ -36,7 +61,32 @@ class Utterance:
             missing -= len(parts[-1])
         return np.concatenate(parts)
 
-    def end(self) -> None:
+    def end(self, why: EndReason) -> None:
         """Take no further samples, and drop what waits."""
-        self.open, self.waiting = False, 0
+        self.open, self.waiting, self.ended = False, 0, why
         self._pieces.clear()
+
+    @property
+    def complete(self) -> bool:
+        """Return whether all of it has arrived and was played."""
+        return not self.open and not self.waiting and self.played == self.given
+
+    def own(self, samples: int) -> int:
+        """Convert a number of samples at 48 kHz to the utterance's own rate."""
+        return samples * self.rate // RATE
+
+    def text_until(self, sample: int) -> str:
+        """Return what its captions say up to a sample (48 kHz): of the last one as many words as its share of time."""
+        begun = self.captions[: bisect_right([c.at for c in self.captions], sample)] if sample else []
+        if not begun:
+            return ""
+        *whole, last = begun
+        end = self.captions[len(begun)].at if len(begun) < len(self.captions) else self.arrived
+        words = last.text.split()
+        share = (sample - last.at) / max(1, end - last.at)
+        return " ".join([*(c.text for c in whole), *words[: round(share * len(words))]])
+
+
+def seconds(samples: int) -> float:
+    """Return the length of so many samples at 48 kHz in seconds, to the millisecond below."""
+    return 1000 * samples // RATE / 1000

@@ -14,6 +14,7 @@ from streaming.live.pacing import LookAhead
 from streaming.live.session_state import AvatarState, SessionState
 from streaming.speech.barge_in import BargeIn
 from streaming.speech.speech_queue import MicrophoneUse
+from streaming.speech.utterance import EndReason
 from streaming.speech.voice_activity import Detector
 from streaming.take.take_file import CueLine
 
@@ -249,6 +250,19 @@ class ListenerEvent(_Event):
     speaks: bool
 
 
+class HeardPart(BaseModel):
+    """Tells how much of an utterance was heard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    utterance: str
+    sample: int
+    """Samples that were heard, at the rate of the utterance."""
+    seconds: float
+    text: str
+    """What its captions say up to there; of the last one as many words as its share of the time."""
+
+
 class InterruptedEvent(_Event):
     """Tells that an avatar was interrupted."""
 
@@ -258,6 +272,63 @@ class InterruptedEvent(_Event):
     epoch: int
     """Interruptions so far; speech that was asked for in an earlier epoch is stale."""
     why: str
+    heard: list[HeardPart] = Field(default_factory=list)
+    """The utterances that this ended, in order, with what was heard of each."""
+
+
+class QueuedEvent(_Event):
+    """Answers the start of an utterance on the socket of an avatar's sound."""
+
+    type: Literal["queued"] = "queued"
+    utterance: str
+    rate: int
+    """Samples a second of the sound that follows."""
+
+
+class UtteranceStartedEvent(_Event):
+    """Tells that the first sample of an utterance is heard."""
+
+    type: Literal["utterance.started"] = "utterance.started"
+    utterance: str
+    rate: int
+    """Samples a second in which positions in it are told."""
+
+
+class UtteranceSpokenEvent(_Event):
+    """Tells four times a second how far an utterance was heard, by what was sent and the viewers' receiver reports."""
+
+    type: Literal["utterance.spoken"] = "utterance.spoken"
+    utterance: str
+    sample: int
+    """Samples that were heard, at the rate of the utterance."""
+    seconds: float
+    text: str
+    """What its captions say so far."""
+    viewers: int
+    """Viewers that are connected by WebRTC; without any, what was played counts as heard."""
+
+
+class UtteranceEndedEvent(_Event):
+    """Tells that nothing more of an utterance is heard."""
+
+    type: Literal["utterance.ended"] = "utterance.ended"
+    utterance: str
+    sample: int
+    """Samples that were heard, at the rate of the utterance."""
+    seconds: float
+    text: str
+    """What its captions say up to there."""
+    why: EndReason
+
+
+class CaptionEvent(_Event):
+    """Tells what is said from now on, as the text of `/say` or the sender of the sound gives it."""
+
+    type: Literal["caption"] = "caption"
+    utterance: str
+    text: str
+    seconds: float
+    """Seconds of the utterance before it."""
 
 
 class MetersEvent(_Event):
@@ -315,6 +386,11 @@ Event = (
     | AvatarEvent
     | ListenerEvent
     | InterruptedEvent
+    | QueuedEvent
+    | UtteranceStartedEvent
+    | UtteranceSpokenEvent
+    | UtteranceEndedEvent
+    | CaptionEvent
     | MetersEvent
     | LineEvent
     | CodecEvent

@@ -10,6 +10,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel
 
 from streaming.live.session import Session
 from streaming.speech.fullband import Samples
+from streaming.speech.hearing import RECEIVER_BUFFER
 from streaming.speech.microphone import listen
 from streaming.transport.camera import CAMERA_CODECS, watch_camera
 from streaming.transport.codecs import Codec, chosen, known
@@ -18,6 +19,7 @@ from streaming.transport.control_channel import FAREWELL_SECONDS, ControlChannel
 from streaming.transport.events import LineEvent
 from streaming.transport.offer import NotAnswerableError, Offer, OfferError, Section, Use
 from streaming.transport.tracks import PacketTrack, follow_line, send_sound, send_video
+from streaming.transport.viewer_line import ViewerLine
 
 __all__ = ["BACKLOG", "NotAnswerableError", "OfferError", "Peer"]
 
@@ -47,6 +49,8 @@ class Peer(WebRtcConnection):
         self._track: PacketTrack | None = None
         self._channel: ControlChannel | None = None
         self._line_event: LineEvent | None = None  # the newest
+        self._line: ViewerLine | None = None
+        self._hears_no_more: Callable[[], None] | None = None
         self._listens = self._sees = False  # to the viewer's microphone; the viewer's camera
 
     async def answer(self, sdp: str) -> str:
@@ -66,6 +70,8 @@ class Peer(WebRtcConnection):
                 self._send_film(use.codec)
             elif use.section.kind == "audio" and use.direction != "inactive" and playout.sound is not None:
                 send_sound(self.connection, playout.sound, hears=use.direction == "sendrecv")
+                if self.session.avatar is not None:
+                    self._hears_no_more = self.session.avatar.add_listener(self._hearing_delay)
             elif use.codec is not None:
                 self.connection.addTransceiver(use.section.kind, direction=use.direction)
         self.connection.on("track", self._track_offered)
@@ -77,12 +83,24 @@ class Peer(WebRtcConnection):
         playout = self.session.playout
         broadcast = playout.vp8.broadcast if codec.name == "vp8" else playout.broadcast
         self._track = send_video(self.connection, broadcast, codec.name.upper())
-        line = follow_line(self.connection, self._track, playout.bitrate, playout.fps, codec.name.upper())
+        line = self._line = follow_line(self.connection, self._track, playout.bitrate, playout.fps, codec.name.upper())
         line.events.tell = self._line_changed
         self._spawn(line.run())
 
+    def _hearing_delay(self) -> float | None:
+        """Return the seconds from the sending of sound to its hearing; None while nothing arrives at the viewer."""
+        if self.connection.connectionState != "connected":
+            return None
+        if self._line is None:
+            return RECEIVER_BUFFER
+        if self._line.lost:
+            return None
+        return RECEIVER_BUFFER + (self._line.estimate.round_trip or 0.0) / 2
+
     def left(self) -> None:
-        """End the control channel."""
+        """End the control channel, and count as a listener no more."""
+        if self._hears_no_more is not None:
+            self._hears_no_more()
         if self._channel is not None:
             self._channel.close()
 

@@ -94,6 +94,11 @@ class ViewerLine:
         """Return how many packets and requests are remembered."""
         return len(self._packets) + len(self._asked) + len(self._tasks)
 
+    @property
+    def lost(self) -> bool:
+        """Return whether nothing arrives at the viewer, as far as its reports tell."""
+        return self._viewer.held
+
     # -- what leaves ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:

@@ -50,13 +50,14 @@ def test_an_avatar_is_heard_and_an_interruption_silences_it_within_180_ms(
             silences = []
             for i in range(4):
                 got = await control.post(f"{url}/audio", content=wav(tone(8)))
-                assert got.json() == {"seconds": 8.0, "notes": []}
+                assert got.json() == {"utterance": f"u{i + 1}", "seconds": 8.0, "notes": []}
                 heard = len(viewer.loud)
                 await until(lambda n=heard: len(viewer.loud) > n + 10)
                 assert (await control.get(url)).json()["state"] == "speaking"
                 at = time.monotonic()
                 got = await control.post(f"{url}/interrupt")
-                assert got.json() == {"epoch": i + 1}
+                assert got.json()["epoch"] == i + 1
+                assert [part["utterance"] for part in got.json()["heard"]] == [f"u{i + 1}"]
                 await asyncio.sleep(1.5)
                 silences.append(max([t - at for t in viewer.loud if t > at], default=0))
                 assert (await control.get(url)).json()["state"] == "idle"

@@ -21,7 +21,10 @@ CHUNK = 12 * FRAME
 
 
 def say(queue: SpeechQueue, sound: np.ndarray) -> None:
-    queue.say(as_samples(sound), Utterance())
+    utterance = Utterance("a")
+    utterance.add(as_samples(sound))
+    queue.begin(utterance)
+    utterance.open = False
 
 
 def next_of(queue: SpeechQueue, samples: int) -> np.ndarray:
@@ -40,11 +43,11 @@ def test_sounds_are_spoken_one_after_another_and_silence_follows() -> None:
     assert not queue.reads
 
 
-def test_cleared_sounds_are_not_spoken() -> None:
+def test_removed_sounds_are_not_spoken() -> None:
     queue = SpeechQueue()
     say(queue, tone(5))
     next_of(queue, CHUNK)
-    queue.clear()
+    queue.remove(queue.utterances)
     assert queue.waiting == 0
     assert not next_of(queue, CHUNK).any()
 
