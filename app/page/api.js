@@ -21,9 +21,9 @@
 /** @typedef {"image" | "film" | "camera"} InputKind */
 
 /**
- * @typedef {object} SessionFile a picture or a film that was uploaded for a session
+ * @typedef {object} SessionFile a picture, a film or a LoRA that was uploaded for a session
  * @property {string} name by which commands name it
- * @property {"picture" | "film"} kind
+ * @property {"picture" | "film" | "lora"} kind
  * @property {string[]} notes on how it was read
  */
 

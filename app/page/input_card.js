@@ -22,10 +22,12 @@ export class InputCard {
    * @param {HTMLElement} card
    * @param {SessionClient} client
    * @param {Stage} stage whose picture takes files that are dropped, and shows the part that is drawn
+   * @param {(name: string) => void} lora called with the name of a LoRA that was uploaded
    */
-  constructor(card, client, stage) {
+  constructor(card, client, stage, lora) {
     this.client = client;
     this.files = new SessionFiles(client);
+    this.lora = lora;
     this.take = ""; // id
     /** @type {CueLine[]} */
     this.cues = [];
@@ -132,11 +134,15 @@ export class InputCard {
   }
 
   /**
-   * Use a picture or a film that a person has chosen, dropped or pasted.
+   * Use a picture, a film or a LoRA that a person has chosen, dropped or pasted.
    *
    * @param {File} file
    */
   async bring(file) {
+    if (file.name.endsWith(".safetensors")) {
+      await this.#bringLora(file);
+      return;
+    }
     const kind = file.type.startsWith("video/") ? "film" : "image";
     if (!this.choice.choose(kind)) {
       this.#say(this.choice.lacks(kind), true);
@@ -153,6 +159,19 @@ export class InputCard {
       this.choice.choose(found);
       this.choice.brought = { name: got.name, kind: found };
       this.#use(got.name, found === "film" ? this.choice.use : "start");
+      if (got.notes.length) this.#say(got.notes.join(" · "));
+    });
+  }
+
+  /** @param {File} file */
+  async #bringLora(file) {
+    if (!this.client.session) {
+      this.#say("start a take first; the LoRA is merged while it goes on", true);
+      return;
+    }
+    await this.#attempt(`sending ${file.name}`, async () => {
+      const got = await this.files.send(file);
+      this.lora(got.name);
       if (got.notes.length) this.#say(got.notes.join(" · "));
     });
   }

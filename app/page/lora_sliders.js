@@ -1,35 +1,67 @@
 // @ts-check
-// Shows a slider for every LoRA of the session: moving it changes the LoRA's scale at the next chunk.
+// Shows a slider for every LoRA of the session: moving it changes the LoRA's scale at the next chunk. Takes in others.
 
 import { make } from "./elements.js";
+import { icon } from "./icons.js";
 
 /** @import { CueLine, LoraCommand } from "./types.js" */
 
 const MOST = 2; // scale of a LoRA, in both directions
 
+/**
+ * @typedef {object} LoraListener
+ * @property {(command: Omit<LoraCommand, "id">) => void} send
+ * @property {(file: File) => void} file called with a LoRA of the person's own
+ * @property {(name: string) => string} label returns how a person knows a LoRA
+ */
+
 export class LoraSliders {
   /**
-   * @param {HTMLElement} row that holds the sliders; hidden where a session has no LoRA
-   * @param {(command: Omit<LoraCommand, "id">) => void} send
+   * @param {HTMLElement} card hidden without a session
+   * @param {LoraListener} on
    */
-  constructor(row, send) {
-    this.row = row;
-    this.send = send;
-    /** @type {Map<string, HTMLInputElement>} name -> slider */
+  constructor(card, on) {
+    this.card = card;
+    this.on = on;
+    /** @type {Map<string, { slider: HTMLInputElement, number: HTMLElement }>} name -> slider */
     this.sliders = new Map();
+    this.rows = make("div", { className: "rows" });
+    this.file = make("input", { type: "file", accept: ".safetensors", ariaLabel: "A LoRA of yours" });
+    this.file.dataset.lt = "lora-file";
+    this.file.onchange = () => {
+      const [file] = this.file.files ?? [];
+      this.file.value = "";
+      if (file) on.file(file);
+    };
+    card.append(
+      make("h2", { textContent: "LoRA" }),
+      this.rows,
+      make("label", { className: "drop" }, icon("plus"), "Add a LoRA (safetensors)", this.file),
+      make("p", { className: "help", textContent: "A style on top of the model, from the next chunk on." }),
+    );
   }
 
   /**
    * Offer the LoRAs of a session, all of them off.
    *
-   * @param {string[]} names
+   * @param {string[] | null} names null: there is no session
    */
   offer(names) {
-    this.sliders = new Map(names.map((name) => [name, this.#slider(name)]));
-    this.row.replaceChildren(
-      ...[...this.sliders].map(([name, slider]) => make("label", {}, `${name} `, slider)),
-    );
-    this.row.hidden = !names.length;
+    this.sliders.clear();
+    this.rows.replaceChildren();
+    for (const name of names ?? []) this.#add(name);
+    this.card.hidden = !names;
+  }
+
+  /**
+   * Use a LoRA that was uploaded.
+   *
+   * @param {string} name
+   */
+  use(name) {
+    this.#add(name).valueAsNumber = 1;
+    this.#tell();
+    this.on.send({ type: "lora", name, scale: 1 });
   }
 
   /**
@@ -39,16 +71,38 @@ export class LoraSliders {
    */
   follow(cues) {
     const scales = new Map(cues.flatMap((cue) => cue.lora ?? []).map(scaleOf));
-    for (const [name, slider] of this.sliders)
+    for (const name of scales.keys()) this.#add(name);
+    for (const [name, { slider }] of this.sliders)
       if (!slider.matches(":active")) slider.valueAsNumber = scales.get(name) ?? 0;
+    this.#tell();
   }
 
-  /** @param {string} name */
-  #slider(name) {
-    const range = { type: "range", min: `${-MOST}`, max: `${MOST}`, step: "0.05", value: "0" };
-    const slider = make("input", { ...range, title: `scale of ${name}` });
-    slider.onchange = () => this.send({ type: "lora", name, scale: slider.valueAsNumber });
+  /**
+   * Return the slider of a LoRA, a new one if it has none.
+   *
+   * @param {string} name
+   */
+  #add(name) {
+    const known = this.sliders.get(name);
+    if (known) return known.slider;
+    const slider = make("input", {
+      type: "range",
+      min: `${-MOST}`,
+      max: `${MOST}`,
+      step: "0.05",
+      value: "0",
+    });
+    slider.title = `scale of ${name}`;
+    slider.oninput = () => this.#tell();
+    slider.onchange = () => this.on.send({ type: "lora", name, scale: slider.valueAsNumber });
+    const number = make("output", { className: "number", textContent: "0" });
+    this.rows.append(make("label", {}, make("span", { textContent: this.on.label(name) }), slider, number));
+    this.sliders.set(name, { slider, number });
     return slider;
+  }
+
+  #tell() {
+    for (const { slider, number } of this.sliders.values()) number.textContent = slider.value;
   }
 }
 

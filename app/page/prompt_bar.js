@@ -2,6 +2,7 @@
 // Runs the prompt field: Send, Blend and Cut, what plays now, and the prompts that were sent before.
 
 import { make, part } from "./elements.js";
+import { withEmphasis } from "./emphasis.js";
 import { PromptReading } from "./prompt_reading.js";
 
 /** @import { StageState } from "./stage_state.js" */
@@ -31,6 +32,7 @@ export class PromptBar {
     this.blend = part(root, "blend", HTMLSelectElement);
     this.past = part(root, "past", HTMLElement);
     this.history = part(root, "history", HTMLButtonElement);
+    this.weights = part(root, "weights", HTMLElement);
     /** @type {StageState} */
     this.state = "first";
     this.playing = ""; // the prompt that plays
@@ -61,6 +63,13 @@ export class PromptBar {
       this.#draw();
     });
     this.input.addEventListener("keydown", (e) => this.#key(e));
+    document.addEventListener("selectionchange", () => {
+      const { selectionStart, selectionEnd } = this.input;
+      this.weights.hidden = document.activeElement !== this.input || selectionStart === selectionEnd;
+    });
+    this.weights.onpointerdown = (e) => e.preventDefault(); // the field keeps its selection
+    part(this.weights, "weaker", HTMLButtonElement).onclick = () => this.#weigh(-1);
+    part(this.weights, "stronger", HTMLButtonElement).onclick = () => this.#weigh(1);
     this.history.onclick = () => this.#togglePast(Boolean(this.past.hidden));
     form.addEventListener("focusout", (e) => {
       if (!(e.relatedTarget instanceof Node && form.contains(e.relatedTarget))) this.#togglePast(false);
@@ -160,11 +169,32 @@ export class PromptBar {
 
   /** @param {KeyboardEvent} e */
   #key(e) {
-    if (e.key === "ArrowUp" || e.key === "ArrowDown") this.#browse(e);
+    if (e.key === "ArrowUp" || e.key === "ArrowDown") {
+      if (!e.ctrlKey && !e.metaKey) this.#browse(e);
+      else if (this.#weigh(e.key === "ArrowUp" ? 1 : -1)) e.preventDefault();
+    }
     if (e.key !== "Enter" || e.isComposing) return;
     e.preventDefault();
     e.stopPropagation();
     this.#submit({ blend: e.shiftKey ? Number(this.blend.value) : 1, cut: e.ctrlKey || e.metaKey });
+  }
+
+  /**
+   * Give the selected words more or less emphasis. Returns whether there were any.
+   *
+   * @param {1 | -1} way
+   */
+  #weigh(way) {
+    const { value: text, selectionStart: start, selectionEnd: end } = this.input;
+    const written = withEmphasis({ text, start, end }, way);
+    if (!written) return false;
+    this.input.focus();
+    // as if it was typed, so that the browser's own undo takes it back
+    this.input.setSelectionRange(0, text.length);
+    if (!document.execCommand("insertText", false, written.text)) this.input.value = written.text;
+    this.input.setSelectionRange(written.start, written.end);
+    this.reading.look(this.text);
+    return true;
   }
 
   /**

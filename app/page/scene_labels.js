@@ -1,6 +1,8 @@
 // @ts-check
 // Names scenes briefly, and says what changed from one prompt to the next.
 
+import { withoutEmphasis } from "./emphasis.js";
+
 const SMALL = new Set("a an the of in on at to by over with and is are it its as from into while".split(" "));
 const LONGEST = 4; // words of a label
 
@@ -14,7 +16,7 @@ const LONGEST = 4; // words of a label
  * @returns {Map<string, string>}
  */
 function phrasesIn(text, known) {
-  const whole = ` ${text.toLowerCase()} `;
+  const whole = ` ${withoutEmphasis(text).toLowerCase()} `;
   const found = new Map();
   for (const [attribute, ways] of Object.entries(known)) {
     const [longest] = ways.filter((way) => whole.includes(` ${way} `)).sort((a, b) => b.length - a.length);
@@ -25,7 +27,7 @@ function phrasesIn(text, known) {
 
 /** @param {string} text */
 function words(text) {
-  return text
+  return withoutEmphasis(text)
     .toLowerCase()
     .split(/[^\p{L}\p{N}'-]+/u)
     .filter(Boolean);

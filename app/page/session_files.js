@@ -1,10 +1,10 @@
 // @ts-check
-// Sends a person's pictures and films to the session, and knows their names and pictures, also after a reload.
+// Sends a person's pictures, films and LoRAs to the session, and knows their names and pictures, also after a reload.
 
 /** @import { SessionFile } from "./api.js" */
 /** @import { SessionClient } from "./session_client.js" */
 
-const MOST_MB = 64; // of a file, which the server takes
+const MOST_MB = { picture: 64, lora: 1024 }; // of a picture or film, and of a LoRA, which the server takes
 const KEPT_AS = "longtake.files";
 
 export class SessionFiles {
@@ -24,8 +24,9 @@ export class SessionFiles {
    * @returns {Promise<SessionFile>}
    */
   async send(file) {
-    if (file.size > MOST_MB << 20)
-      throw new Error(`${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; a file has at most ${MOST_MB}`);
+    const most = MOST_MB[file.name.endsWith(".safetensors") ? "lora" : "picture"];
+    if (file.size > most * 2 ** 20)
+      throw new Error(`${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; it may have at most ${most}`);
     /** @type {SessionFile} */
     const got = await this.client.post(`files?name=${encodeURIComponent(file.name.slice(-200) || "file")}`, {
       body: file,

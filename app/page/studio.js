@@ -56,7 +56,6 @@ class Studio {
       measured: (figures) => this.figures.draw(this.client, figures),
       seen: (wait) => this.note.tell(`on screen after ${Math.round(wait)} ms`),
     });
-    this.loras = new LoraSliders(part(root, "loras", HTMLElement), (command) => this.client.send(command));
     this.options = new SessionOptions(this.client);
     this.waiting = new WaitingCues(this.client);
     this.transport = new Transport(root, this.client);
@@ -84,7 +83,14 @@ class Studio {
         this.prompt.focus();
       },
     });
-    this.inputs = new InputCard(part(root, "inputs", HTMLElement), this.client, this.stage);
+    this.inputs = new InputCard(part(root, "inputs", HTMLElement), this.client, this.stage, (name) =>
+      this.loras.use(name),
+    );
+    this.loras = new LoraSliders(part(root, "loras", HTMLElement), {
+      send: (command) => this.client.send(command),
+      file: (file) => this.inputs.bring(file),
+      label: (name) => this.inputs.files.label(name),
+    });
     this.models = new ModelChoice(root, (model) => this.#chose(model));
     this.timeline = new Timeline(root);
     this.scenes = new TimelineControl(root, this.timeline, {
@@ -184,7 +190,7 @@ class Studio {
     this.inputs.sessionChanged();
     if (!session) {
       part(this.root, "viewers", HTMLElement).hidden = true;
-      this.loras.offer([]);
+      this.loras.offer(null);
       if (!this.client.starting) {
         this.waiting.clear();
         this.view.keepPicture();

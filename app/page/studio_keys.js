@@ -12,6 +12,7 @@ export const STUDIO_KEYS = [
   ["Shift+Enter", "blend: turn over several chunks"],
   ["Ctrl+Enter, c", "cut: a new scene at once"],
   ["Arrow up", "earlier prompts"],
+  ["Ctrl+Arrow up, down", "more or less of the selected words"],
   ["1 … 9", "play a slot"],
   ["Alt+1 … 9", "keep the prompt in a slot"],
   ["Space", "pause and resume"],

@@ -15,7 +15,10 @@ from page_probe import end, latest, until, until_says
 from playwright.sync_api import Browser, Page, Route
 from studio_browser import open_scene, opened, start, studio_page, until_latent
 from studio_server import ROOT
+from test_loras import ink
 from tiny_server import serving_tiny_model
+
+from streaming.take.take_loras import OfferedLora
 
 pytestmark = needs_chromium
 FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -36,7 +39,9 @@ DROP = """([selector, name, type, content]) => {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving_tiny_model(tmp_path_factory.mktemp("inputs"), pages=True) as address:
+    folder = tmp_path_factory.mktemp("inputs")
+    offered = OfferedLora("ink.safetensors", ink(folder), 0.5)
+    with serving_tiny_model(folder, pages=True, loras=[offered]) as address:
         yield address
 
 
@@ -217,3 +222,54 @@ def test_a_past_scene_is_brought_back_from_its_dialog_and_stands_on_the_timeline
     until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent.startsWith('Back to 0:0')")
     until_says(page, "now", "a large red ball")
     assert json.dumps(newest_cue(page)["landed"]).isdigit()
+
+
+def test_a_lora_is_turned_by_its_slider_and_another_one_is_added(page: Page, tmp_path: Path) -> None:
+    start(page, DAY)
+    until_latent(page, 3)
+    slider = page.get_by_role("slider", name="ink.safetensors")
+    assert slider.input_value() == "0.5"  # as the server was started with
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    until(page, f"{NEWEST}.lora?.[0] == 'ink.safetensors:0.55'")
+    (tmp_path / "own").mkdir()
+    file = ink(tmp_path / "own", seed=1).rename(tmp_path / "wash.safetensors")
+    page.set_input_files("[data-lt=lora-file]", file)
+    until(page, f"{NEWEST}.lora?.[0].endsWith('.files/wash.safetensors:1')")
+    own = page.get_by_role("slider", name="wash.safetensors")
+    assert own.input_value() == "1"
+    own.focus()
+    page.keyboard.press("Home")
+    until(page, f"{NEWEST}.lora?.[0].endsWith('.files/wash.safetensors:-2')")
+    assert slider.input_value() == "0.55"
+
+
+def test_selected_words_are_given_more_or_less_emphasis_by_keys_and_buttons(page: Page) -> None:
+    field = page.locator("[data-lt=prompt]")
+
+    def emphasised(text: str, start: int, end: int, *keys: str) -> str:
+        field.fill(text)
+        field.evaluate("(field, [start, end]) => field.setSelectionRange(start, end)", [start, end])
+        for key in keys:
+            field.press(key)
+        return str(field.input_value())
+
+    text = "a large red ball"
+    assert emphasised(text, 8, 11, "Control+ArrowUp", "Control+ArrowUp") == "a large (red:1.2) ball"
+    assert emphasised(text, 8, 12, "Control+ArrowDown") == "a large (red:0.9) ball"  # without the space
+    assert emphasised(text, 9, 9, "Control+ArrowUp") == "a large (red:1.1) ball"  # the word at the caret
+    assert emphasised("a (red ball:1.1)", 4, 4, "Control+ArrowDown") == "a red ball"
+    assert emphasised("a (red:2)", 3, 6, "Control+ArrowUp") == "a (red:2)"  # the most there is
+    assert emphasised("a (red:1.2) (blue:1.4) ball", 0, 20, "Control+ArrowUp") == "a (red:1.2) (blue:1.4) ball"
+    assert emphasised(text, 8, 11) == text
+    page.get_by_role("button", name="More of the selected words").click()
+    page.get_by_role("button", name="More of the selected words").click()
+    assert field.input_value() == "a large (red:1.2) ball"
+    page.get_by_role("button", name="Less of the selected words").click()
+    assert field.input_value() == "a large (red:1.1) ball"
+    field.press("Control+z")
+    assert field.input_value() == "a large (red:1.2) ball"
+    name = """(known) => import("/page/scene_labels.js").then((m) => m.sceneLabel("a (red:1.2) ball", known))"""
+    assert (
+        page.evaluate(name, {"subject": ["ball"], "colour": ["red"]}) == "Red ball"
+    )  # the signs are no part of a scene's name
