@@ -20,6 +20,7 @@ from models.checkpoints.weight_files import CheckpointError
 from models.conditions import kept_by_codec
 from models.snapshots import Snapshot
 from models.time_grid import frames_before
+from models.upscaler import Upscaler
 from streaming.media.video_writer import Frames, VideoWriter
 from streaming.render_files import RenderError, RenderFiles
 from streaming.render_report import Report
@@ -43,6 +44,7 @@ from streaming.take.journal import (
 )
 from streaming.take.take_file import CueLine, Take, latent_at
 from streaming.take.take_loras import lora_names
+from streaming.upscaled_pictures import UpscaledPictures
 
 CHUNKS_PER_FRAGMENT = 5
 LITTLE = 22.0  # dB; pocket's codec keeps pictures of its world at 25 to 29
@@ -90,8 +92,9 @@ class Job:
         limit: int | None = None,
         footage: TakeFootage | None = None,
         arrangement: Arrangement = ONE_FACE,
+        upscaler: Upscaler | None = None,
     ) -> None:
-        """Render `take` to the file `out`, its pictures enlarged `scale` times.
+        """Render `take` to the file `out`, its pictures enlarged `scale` times, or by an `upscaler`.
 
         `drive` gives a new drive source for every rollout; `heard` and `portrait` name the sound and the picture that
         it reads: of a render of another sound or picture nothing is taken over. `intent` is what was asked for, and
@@ -103,7 +106,7 @@ class Job:
         self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
         self.take = take.model_copy(update={"cues": [self._footage.hashed(cue) for cue in take.cues]})
         self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
-        self._arrangement = arrangement
+        self._arrangement, self._upscaler = arrangement, upscaler
         self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
         self.chunks = take.chunks(self.grid, self.fps)
@@ -121,6 +124,7 @@ class Job:
             heard=self._heard,
             portrait=self._portrait,
             layout=self._arrangement.name,
+            upscaler=self._upscaler.fingerprint if self._upscaler else None,
         )
 
     def place(self, past: PastRender, report: Report) -> Place | None:
@@ -271,6 +275,7 @@ class Job:
         snapshot = found.snapshot if found else None
         rollout = self._rollout(snapshot)
         head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
+        upscaled = UpscaledPictures(self._upscaler) if self._upscaler else None
         keep: list[JournalLine] = [head, self._intent]
         keep += self._kept(past, found.line.latent) if found else []
         with ExitStack() as files:
@@ -280,7 +285,7 @@ class Job:
                 copy_beginning(self.files.film, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
             for boundary in rollout.until(self.chunks):
-                recorder.add(self._arrangement.shown(boundary.frames, frames_before(boundary.first)))
+                recorder.add(self._shown(boundary.frames, boundary.first, upscaled, report))
                 self._log(boundary, past if found else None, log, report)
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
                 done = self.grid.chunks(rollout.state.index)
@@ -288,13 +293,25 @@ class Job:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
                 progress(boundary, report)
             ending = rollout.ending()
-            recorder.add(
-                self._arrangement.shown(ending, frames_before(rollout.state.index))
-            )  # a fragment of its own behind the last checkpoint: extending the take cuts it off
+            # a fragment of its own behind the last checkpoint: extending the take cuts it off
+            recorder.add(self._shown(ending, rollout.state.index, upscaled, report))
             report.frames += len(ending)
             recorder.end_fragment()
             log.sync()
             report.film_frames = recorder.frames
+        if upscaled is not None:
+            report.upscaled = upscaled.facts()
+            report.warnings += [warning] if (warning := upscaled.warning()) else []
+
+    def _shown(self, frames: Frames, latent: int, upscaled: UpscaledPictures | None, report: Report) -> Frames:
+        """Return frames that begin with those of `latent` as they stand in the film."""
+        shown = self._arrangement.shown(frames, frames_before(latent))
+        if upscaled is None or not len(shown):
+            return shown
+        clock = time.perf_counter()
+        large = upscaled.of(shown)
+        report.add("upscale", time.perf_counter() - clock)
+        return large
 
     def _writer(self, found: Place | None) -> VideoWriter:
         """Open the film so far where it goes on."""

@@ -30,6 +30,7 @@ class Report:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     first_frame_s: float | None = None  # from the start of the render
     wall_s: float = 0.0
+    upscaled: dict[str, str | int | float | None] | None = None  # what an upscaler did, `UpscaledPictures.facts`
 
     def add(self, name: str, seconds: float) -> None:
         """Add the seconds that a part of the work took."""
@@ -49,6 +50,7 @@ class Report:
             **{name: getattr(self, name) for name in names},
             "fps": round(self.frames / drawn, 2) if drawn else 0.0,
             **medians,
+            **({"upscale": self.upscaled} if self.upscaled else {}),
         }
 
 

@@ -27,6 +27,7 @@ MUST_AGREE = {  # facts and parts of the record without which a film would not b
     "heard": "another sound",
     "portrait": "another portrait",
     "layout": "another --layout",
+    "upscaler": "another --upscale",
     "model": "another model",
     "weights": "other weights",
     "codec": "another codec",

@@ -30,6 +30,7 @@ from app.log_output import LogLevel, configure
 if TYPE_CHECKING:
     from models.catalog import Entry
     from models.checkpoints.assemble import Model
+    from models.upscaler import Upscaler
     from streaming.render_resume import Request
     from streaming.take.footage import TakeFootage
     from streaming.take.take_file import Take, TakeFile
@@ -72,6 +73,9 @@ def render(
         FitChoice, typer.Option(help="crop pictures of another shape, or pad them with bars")
     ] = FitChoice.CROP,
     scale: ScaleOption = 1,
+    upscale: Annotated[
+        Path | None, typer.Option(help="or enlarge it with the network in this file (safetensors, .[upscale])")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet (PNG or JPEG)")] = None,
     report: Annotated[Path | None, typer.Option(help="write timings and landed cues (JSON)")] = None,
     model: Annotated[str | None, typer.Option(help="another model than the take names")] = None,
@@ -92,6 +96,8 @@ def render(
         require_input(take)
     require_side_files([out or Path("out.mp4")], take, sheet, report)
     require_picture(sheet)
+    if upscale is not None:
+        _require_upscaler(upscale, scale)
     from streaming.take.take_file import read_take_file
 
     take = _shipped(take) or take
@@ -124,6 +130,7 @@ def render(
     ]
     for request, footage in zip(requests, footages, strict=True):
         footage.check(request.take)
+    upscaler = _upscaler(upscale, device)
     with working(f"loading {entry.name}"):
         loras = any(cue.lora for request in requests for cue in request.take.cues)
         loaded = load_model(entry, device, "torch" if loras and engine == "auto" else engine)
@@ -131,7 +138,7 @@ def render(
         for note in use_loras(loaded, request.take, take.parent):
             print(f"note: {note}", file=sys.stderr)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
-        _render_film(loaded, request, take.parent, footage, film, how)
+        _render_film(loaded, request, take.parent, footage, film, how, upscaler)
 
 
 @dataclass(frozen=True)
@@ -245,7 +252,35 @@ def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
     return request_of(script, entry, files, more=more, start=begin, anew=not how.goes_on)
 
 
-def _render_film(loaded: Model, request: Request, folder: Path, footage: TakeFootage, out: Path, how: _How) -> None:
+def _require_upscaler(upscale: Path, scale: int) -> None:
+    """Raise UserError, before anything is loaded, if an upscaler cannot be used with these options."""
+    from models.checkpoints.upscaler_file import require_spandrel
+
+    require_input(upscale)
+    if scale != 1:
+        raise CommandError("--upscale and --scale both enlarge the picture; say one of them")
+    require_spandrel()
+
+
+def _upscaler(upscale: Path | None, device: str) -> Upscaler | None:
+    """Return the upscaler in a file, on the device that `--device` names; UserError if it is none."""
+    if upscale is None:
+        return None
+    from app.loaded_model import torch_device
+    from models.checkpoints.upscaler_file import load_upscaler
+
+    return load_upscaler(upscale, torch_device(device))
+
+
+def _render_film(
+    loaded: Model,
+    request: Request,
+    folder: Path,
+    footage: TakeFootage,
+    out: Path,
+    how: _How,
+    upscaler: Upscaler | None,
+) -> None:
     """Render a take, whose own files lie in `folder`, to the video `out`, and print notes and a summary."""
     from app.progress_bar import shown
     from streaming.render_job import Job
@@ -253,12 +288,23 @@ def _render_film(loaded: Model, request: Request, folder: Path, footage: TakeFoo
 
     script, sound = request.take, None
     if loaded.entry.driving_features is None:
-        job = Job(script, loaded, out, scale=how.scale, intent=request.intent, limit=request.limit, footage=footage)
+        job = Job(
+            script,
+            loaded,
+            out,
+            scale=how.scale,
+            intent=request.intent,
+            limit=request.limit,
+            footage=footage,
+            upscaler=upscaler,
+        )
     else:
         from streaming.speech.avatar_film import hushed, job_of_take
         from streaming.speech.film_sound import with_sound
 
-        job, sound = job_of_take(loaded, script, folder, out, how.scale, intent=request.intent, limit=request.limit)
+        job, sound = job_of_take(
+            loaded, script, folder, out, how.scale, intent=request.intent, limit=request.limit, upscaler=upscaler
+        )
     changed = _changed_record(script.record or {}, job.record)
     with shown(job) as progress:
         result = job.run(go_on=how.goes_on, restart=how.restart, progress=progress)

@@ -13,6 +13,7 @@ from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.driving_signal import FRAME, RATE, heard_before
 from models.pocket.world.portrait.tts import Speaker, speak
+from models.upscaler import Upscaler
 from streaming.render_files import RenderError
 from streaming.render_job import Job
 from streaming.speech.audio_file import Voice
@@ -80,10 +81,11 @@ def job_of_take(
     *,
     intent: IntentLine | None = None,
     limit: int | None = None,
+    upscaler: Upscaler | None = None,
 ) -> tuple[Job, Path]:
     """Return the render of what an avatar said live, and its sound; RenderError if its files are not in the folder.
 
-    `intent` and `limit` are those of the job.
+    `intent`, `limit` and `upscaler` are those of the job.
     """
     if take.reference is None or take.sound is None:
         raise RenderError(f"{model.entry.name} needs a portrait and a sound: let it speak with longtake avatar")
@@ -102,5 +104,6 @@ def job_of_take(
         portrait=_named(reference),
         intent=intent,
         limit=limit,
+        upscaler=upscaler,
     )
     return job, sound

@@ -46,6 +46,7 @@ class RenderFacts(BaseModel):
     heard: str | None = None  # names the sound that drives it
     portrait: str | None = None  # names the picture that it stays true to
     layout: str | None = None  # how several faces are shown
+    upscaler: str | None = None  # identifies the file of the network that enlarges them instead
 
 
 class HeadLine(_Line):
