@@ -113,6 +113,17 @@ export class Slots {
     for (const card of this.element.children) this.#mark(card);
   }
 
+  /**
+   * Take other slots, such as those of a set list.
+   *
+   * @param {(Slot | null)[]} slots slots 0 to 9
+   */
+  take(slots) {
+    this.slots = slots;
+    this.#store();
+    for (const text of this.kept) this.on.kept(text);
+  }
+
   /** @param {Element} card */
   #mark(card) {
     const text = this.textOf(Number(card.getAttribute("data-slot")));

@@ -3,6 +3,7 @@
 
 import { part, show } from "./elements.js";
 import { FigureTable } from "./figures.js";
+import { offerControllers } from "./controllers.js";
 import { HelpSheet } from "./help_sheet.js";
 import { STUDIO_KEYS, actOf } from "./studio_keys.js";
 import { obeyKeys } from "./hotkeys.js";
@@ -24,6 +25,7 @@ import { StudioView } from "./studio_view.js";
 import { TakeActions } from "./take_actions.js";
 import { TakeList } from "./take_list.js";
 import { TakePictures } from "./take_pictures.js";
+import { Tempo } from "./tempo.js";
 import { applyTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 import { TimelineControl } from "./timeline_control.js";
@@ -107,7 +109,9 @@ class Studio {
     });
     this.help = new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
     this.view = new StudioView(root, this);
+    this.tempo = new Tempo();
     this.act = new TakeActions(root, this);
+    offerControllers(part(root, "tune", HTMLElement), this);
     this.#listen();
     this.view.draw();
     offerLogout(root, "").catch(() => {}); // without an answer there is nothing to offer
@@ -222,12 +226,13 @@ class Studio {
       case "status":
         this.view.heardStatus(event);
         this.inputs.heardStatus(event);
+        this.tempo.follow(...this.view.nextBorder(event, this.scenes.chunk));
         break;
       case "refused":
         if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it
         break;
       case "slot":
-        this.#say(this.slots.textOf(event.slot), PLAIN);
+        this.act.say(this.slots.textOf(event.slot), PLAIN);
         break;
       case "recording":
         this.transport.drawRecord(event.on ? 0 : null);

@@ -120,6 +120,20 @@ export class StudioView {
     viewers.textContent = `${status.viewers - 1} watching`;
   }
 
+  /**
+   * Return when the next chunk border that a cue can land on is shown, and how long a chunk is, both in ms.
+   *
+   * @param {StatusEvent} status
+   * @param {number} chunk latents
+   * @returns {[number, number]}
+   */
+  nextBorder({ latent, playhead }, chunk) {
+    const { timeline } = this;
+    const ahead = timeline.seconds(latent) - playhead / timeline.fps;
+    const length = timeline.seconds(latent + chunk) - timeline.seconds(latent);
+    return [performance.now() + 1000 * ahead, 1000 * length];
+  }
+
   /** Draw what an event or a command may have changed. */
   follow() {
     this.transport.draw();

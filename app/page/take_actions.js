@@ -10,6 +10,7 @@ import { clock } from "./scene_labels.js";
 /** @import { SessionOptions } from "./session_options.js" */
 /** @import { Stage } from "./stage.js" */
 /** @import { StudioView } from "./studio_view.js" */
+/** @import { Tempo } from "./tempo.js" */
 /** @import { Timeline } from "./timeline.js" */
 /** @import { Toast } from "./toast.js" */
 /** @import { WaitingCues } from "./waiting_cues.js" */
@@ -24,6 +25,7 @@ import { clock } from "./scene_labels.js";
  * @property {Stage} stage
  * @property {Timeline} timeline
  * @property {Toast} toast
+ * @property {Tempo} tempo
  * @property {StudioView} view
  * @property {WaitingCues} waiting
  */
@@ -41,6 +43,7 @@ export class TakeActions {
     this.options = parts.options;
     this.prompt = parts.prompt;
     this.stage = parts.stage;
+    this.tempo = parts.tempo;
     this.timeline = parts.timeline;
     this.toast = parts.toast;
     this.view = parts.view;
@@ -110,7 +113,9 @@ export class TakeActions {
     this.note.begin();
     const state = this.stage.state;
     if (this.client.session) {
-      this.waiting.say(text, how);
+      const { wait } = this.tempo;
+      if (wait) setTimeout(() => this.waiting.say(text, how), wait);
+      else this.waiting.say(text, how);
     } else if (state === "ended") {
       this.goOn(this.view.take);
       this.waiting.say(text, how);
