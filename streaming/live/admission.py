@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class HostedSession:
         return measured if self.settled else max(measured, expected)
 
     @property
+    def chunk_cost(self) -> float:
+        """Return the seconds of the device's time that its next chunk will take."""
+        entry = self.session.model.entry
+        return self.factor * entry.rollout.grid.frames / entry.fps
+
+    @property
     def settled(self) -> bool:
         """Return whether chunks with a full window were measured, or nothing was predicted."""
         if self.admission.size is None:
@@ -160,6 +167,7 @@ class SessionRegistry:
                 look_ahead=look_ahead,
                 clock=self._clock,
                 past=past,
+                spare=lambda: self._spare(session),
                 loras=loras,
             )
             return self._begun(session, admission)
@@ -211,6 +219,16 @@ class SessionRegistry:
 
     def _running(self) -> list[HostedSession]:
         return [h for h in self.hosted.values() if not h.session.over]
+
+    def _spare(self, session: Session) -> bool:
+        """Return whether `session` can draw a chunk now before another one has nothing left to show.
+
+        Each of the others has a chunk to draw before that. Those that catch up with their past show nothing.
+        """
+        working = [h for h in self._running() if h.session.state is not SessionState.PAUSED]
+        others = [h.session for h in working if h.session is not session and h.session.producer.catching_up is None]
+        left = min((len(s.playout) / s.playout.fps for s in others), default=math.inf)
+        return sum(h.chunk_cost for h in working) <= left
 
     def _predicted(self, take: Take) -> Admission:
         """Return what is expected of a session of the take, after what running sessions have measured."""

@@ -10,6 +10,7 @@ from models.checkpoints.assemble import Model
 from models.errors import UserError
 from models.time_grid import frames_before
 from streaming.live.camera_recording import CameraRecording
+from streaming.live.catching_up import CatchUpPace
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
 from streaming.live.device_rollout import DeviceRollout
@@ -52,6 +53,7 @@ class ChunkProducer:
         tell: Callable[[Event], None],
         clock: Clock,
         past: TakeHistory | None = None,
+        spare: Callable[[], bool] = lambda: True,
         sound: LiveSound | None = None,
         interruptions: Interruptions | None = None,
         camera: Camera | None = None,
@@ -59,15 +61,16 @@ class ChunkProducer:
         """Draw `take` into `playout`; `tell` gets events.
 
         The take's journal and file are written into `folder` (None: nowhere). With a `past` the take branches at the
-        end of that one: its chunks are drawn anew first, without being shown and as fast as the device allows. A
-        `sound` drives the model, and `interruptions` say when chunks that wait to be shown must be drawn anew.
-        The take may follow a `camera`; what it is given of it is recorded into `folder`.
+        end of that one: its chunks are drawn anew first, without being shown, at the pace that `spare` allows (see
+        `CatchUpPace`). A `sound` drives the model, and `interruptions` say when chunks that wait to be shown must be
+        drawn anew. The take may follow a `camera`; what it is given of it is recorded into `folder`.
         """
         self.history = TakeHistory(new_id(), take, f"{past.id}@{past.length}" if past else None)
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
         self._grid = model.entry.rollout.grid
         self.timings = Timings(self._grid.frames, model.entry.fps)
+        self._pace = CatchUpPace(self._grid.frames / model.entry.fps, spare, clock)
         self.record = record_of(model, model.generator.device, offered_loras(take, model))
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
         size = take.width_height(model.entry.size)
@@ -294,10 +297,17 @@ class ChunkProducer:
             self._writer.give_up(e)
 
     async def _catch_up(self, past: TakeHistory) -> None:
-        """Draw the next chunk of the past with the cues that landed on it, or note that the past is complete."""
+        """Draw the next chunk of the past with the cues that landed on it, or note that the past is complete.
+
+        Return without a chunk if it is too early for one.
+        """
         at = self.history.length
         if at >= past.length:
             self._past = None
+            return
+        if (delay := self._pace.delay()) > 0:
+            await self._clock.wait(self._wake, delay)
+            self._wake.clear()
             return
         own = len(past.take.cues)  # which the rollout lands by itself
         lines = [e for e in past.landed[own:] if e.landed == at]

@@ -81,14 +81,16 @@ class Session:
         look_ahead: LookAhead = LookAhead.SMOOTH,
         clock: Clock = MONOTONIC,
         past: TakeHistory | None = None,
+        spare: Callable[[], bool] = lambda: True,
         avatar: AvatarMaker | None = None,
         loras: Sequence[str] = (),
     ) -> None:
         """Prepare a session of `take`; `start` begins it. Its files are written into `folder` (None: nowhere).
 
-        With a `past`, `take` is how that one began, and the session goes on where that one ended. With an `avatar` the
-        film is driven by the avatar's speech, and drawn anew when the avatar is interrupted. The model forgets the
-        `loras`, which were added to it for this session, when the session ends.
+        With a `past`, `take` is how that one began, and the session goes on where that one ended, after it was drawn
+        anew at the pace that `spare` allows (see `CatchUpPace`). With an `avatar` the film is driven by the avatar's
+        speech, and drawn anew when the avatar is interrupted. The model forgets the `loras`, which were added to it for
+        this session, when the session ends.
         """
         self.id = uuid.uuid4().hex
         self.model = model
@@ -114,6 +116,7 @@ class Session:
             tell=self._events.publish,
             clock=clock,
             past=past,
+            spare=spare,
             sound=self.avatar.sound if self.avatar is not None else None,
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
             camera=self.camera,

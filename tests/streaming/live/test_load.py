@@ -14,6 +14,7 @@ from models.checkpoints.assemble import Model
 from streaming.live.admission import GRACE, MOST_PASSED, Admission, FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
+from streaming.live.session_state import SessionState
 from streaming.live.speed_forecast import SpeedForecast
 from streaming.take.take_file import CueLine, Take
 
@@ -31,7 +32,7 @@ def pocket() -> Model:
 class Running:
     """Stand in for a session that runs."""
 
-    viewers, avatar = 1, None
+    viewers, avatar, state = 1, None, SessionState.LIVE
 
     def __init__(self, factor: float | None) -> None:
         self.real_time_factor, self.model, self.over = factor, pocket(), False
