@@ -73,7 +73,9 @@ class RingCache:
             raise ValueError("the past was restored without its keys; a recache makes them anew before the next chunk")
         if clean:
             self._ring.drop_before_shot(first)
-        self._ring.make_room(first, latents)
+        gone = self._ring.make_room(first, latents)
+        if self.shape.sink_average is not None and len(gone) == self.shape.sink:
+            self._average_sink(gone, self.shape.sink_average)
         self._drop_pieces()
         return self._begin(first, latents, knot=0 if clean else self.shape.knot, clean=clean)
 
@@ -298,6 +300,23 @@ class RingCache:
         self.anchors[name] = anchor
         if begun is None or (placed is not None and placed[0] == self._captured_at(begun) and placed[1] is begun):
             self._placed[name] = (self._captured_at(anchor), anchor)  # passes have written it rotated to where it was
+
+    def _average_sink(self, gone: dict[int, int], share: float) -> None:
+        """Keep `share` of the sink, and take the rest from the latents that have left, at their places in the ring.
+
+        Keys are averaged as they are before rotation (Reward-Forcing).
+        """
+        sink = self.anchors[SINK]
+        turn = self._rotation(tuple(self._ring.coordinate(latent) for latent in gone))
+        back, spans = replace(turn, sin=-turn.sin), spans_of(list(gone.values()))
+        layers = []
+        for (k, v), keys, values in zip(sink.layers, self._keys, self._values, strict=True):
+            evicted = back(self._read(keys, spans)), self._read(values, spans)
+            kept_k, kept_v = (
+                torch.lerp(new.float(), old.float(), share) for old, new in zip((k, v), evicted, strict=True)
+            )
+            layers.append((kept_k.to(k.dtype), kept_v.to(v.dtype)))
+        self.anchors[SINK] = replace(sink, layers=tuple(layers))
 
     def _captured_at(self, anchor: Anchor) -> tuple[float, ...]:
         """Return the coordinates that an anchor's latents had when it was captured."""

@@ -100,6 +100,7 @@ class CacheShape:
     knot: int = 0  # latents denoised past the end of a chunk, on top of the window
     reference: ReferenceRule | None = None  # place for a reference, on top of the window
     batch: int = 1  # takes that run in step, a row each; twice as many where a second prompt guides them
+    sink_average: float | None = None  # share of itself that the sink keeps when as many latents leave the ring
     shots: ShotRule | None = None  # how cuts go on from the shot before; None: they drop the past
     gap: int = 2  # latents from the newest one to a sink that is `ahead`
 

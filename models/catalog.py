@@ -3,69 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Any, Literal
 
+from models import wan_catalog
 from models.cache_shape import AnchorPolicy, ReferenceRule
-from models.cue import StartBy
+from models.catalog_entry import Entry, Source, Weights
 from models.errors import ErrorKind, UserError
 from models.rollout_config import RolloutConfig, StrengthRange
 from models.sampler import Schedule
+from models.wan_catalog import LONGLIVE, SELF_FORCING
 
-
-@dataclass(frozen=True)
-class Source:
-    """Name files of one hub repository, by patterns as in a shell. An empty repo means that they ship in assets/."""
-
-    repo: str
-    files: tuple[str, ...]
-    licence: str
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Say where a transformer's weights lie, below the model's folder."""
-
-    file: str
-    wrapper: str | None = None  # entry of a .pt file
-    lora: str | None = None  # merged in float32
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Describe a model: provenance, architecture, and how it rolls out."""
-
-    name: str
-    title: str
-    sources: tuple[Source, ...]
-    weights: Weights
-    transformer: dict[str, Any]  # settings of models.wan_network.WanConfig
-    text: Literal["words", "umt5"]
-    codec: Literal["tiny", "wan"]
-    rollout: RolloutConfig
-    fps: int
-    size: tuple[int, int]  # default width and height of a frame
-    driving_features: int | None = None  # of a driving token, in a model that is driven
-    stride: int = 8  # pixels of a frame a latent cell stands for
-    notes: str = ""
-
-
-WAN_1_3B: dict[str, Any] = {
-    "patch_size": (1, 2, 2),
-    "num_attention_heads": 12,
-    "attention_head_dim": 128,
-    "in_channels": 16,
-    "out_channels": 16,
-    "text_dim": 4096,
-    "freq_dim": 256,
-    "ffn_dim": 8960,
-    "num_layers": 30,
-    "cross_attn_norm": True,
-}
-WAN_TEXT_AND_CODEC = Source(
-    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", ("vae/*", "text_encoder/*", "tokenizer/*"), licence="Apache-2.0"
-)
-FOUR_STEPS = Schedule.warped((1000, 750, 500, 250), shift=5.0)
+__all__ = ["AVATAR", "ENTRIES", "LONGLIVE", "POCKET", "SELF_FORCING", "Entry", "Source", "Weights", "find"]
 
 POCKET = Entry(
     name="pocket",
@@ -141,61 +88,7 @@ AVATAR = Entry(
     "its model card is assets/pocket-avatar/README.md",
 )
 
-LONGLIVE = Entry(
-    name="longlive-1.3b",
-    title="LongLive 1.0 on Wan 2.1 1.3B: minutes of interactive video, prompt switches by KV recache (2509.22622)",
-    sources=(
-        Source(
-            "Efficient-Large-Model/LongLive-1.3B",
-            ("models/longlive_base.pt", "models/lora.pt"),
-            licence="CC-BY-NC-SA-4.0 on the model card when last seen (the code is Apache-2.0): check before use",
-        ),
-        WAN_TEXT_AND_CODEC,
-    ),
-    weights=Weights("models/longlive_base.pt", wrapper="generator", lora="models/lora.pt"),
-    transformer=WAN_1_3B,
-    text="umt5",
-    codec="wan",
-    rollout=RolloutConfig(
-        chunk=3,
-        window=12,
-        sink=3,
-        schedule=FOUR_STEPS,
-        prediction="velocity",
-        anchor=AnchorPolicy.FIXED,
-        start_by=StartBy.PREFIX,  # its weights have seen no latent held in place
-    ),
-    fps=16,
-    size=(832, 480),
-    notes="trained to 60 s; `anchor: trailing` keeps distances bounded in longer takes",
-)
-
-SELF_FORCING = Entry(
-    name="self-forcing",
-    title="Self-Forcing (DMD) on Wan 2.1 1.3B: the 5-second ancestor (2506.08009)",
-    sources=(
-        Source("gdhe17/Self-Forcing", ("checkpoints/self_forcing_dmd.pt",), licence="Apache-2.0 (repository)"),
-        WAN_TEXT_AND_CODEC,
-    ),
-    weights=Weights("checkpoints/self_forcing_dmd.pt", wrapper="generator_ema"),
-    transformer=WAN_1_3B,
-    text="umt5",
-    codec="wan",
-    rollout=RolloutConfig(
-        chunk=3,
-        window=21,
-        sink=0,
-        schedule=FOUR_STEPS,
-        prediction="velocity",
-        anchor=AnchorPolicy.FIXED,
-        start_by=StartBy.PREFIX,
-    ),
-    fps=16,
-    size=(832, 480),
-    notes="trained on 21 latents; longer takes drift, prefer LongLive for them",
-)
-
-ENTRIES = {e.name: e for e in (POCKET, AVATAR, LONGLIVE, SELF_FORCING)}
+ENTRIES = {e.name: e for e in (POCKET, AVATAR, *wan_catalog.ENTRIES)}
 
 
 class UnknownModelError(UserError, KeyError):

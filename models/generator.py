@@ -101,6 +101,7 @@ class Generator:
             knot=c.knot,
             reference=c.reference,
             batch=len(seeds) * (2 if c.guided else 1),
+            sink_average=c.sink_average,
             shots=c.shots,
         )
         steps = len(c.schedule.sigmas)

@@ -44,12 +44,14 @@ class RingPlaces:
         kept = {*latents, *range(*self.shots.kept)}
         self.visible = {latent: place for latent, place in self.visible.items() if latent in kept}
 
-    def make_room(self, first: int, latents: int) -> None:
-        """Let go of the oldest latents until those from `first` on have room, so many as do not go to the sink."""
+    def make_room(self, first: int, latents: int) -> dict[int, int]:
+        """Let go of the oldest latents until those from `first` on have room, so many as do not go to the sink.
+
+        Returns those that went, and the places that they had.
+        """
         room = self._size - max(0, min(latents, first + latents - self.origin - self._sink))
         evictable = [latent for latent in self.visible if latent not in range(*self.shots.kept)]
-        gone = set(evictable[: max(0, len(self.visible) - room)])
-        self.visible = {latent: place for latent, place in self.visible.items() if latent not in gone}
+        return {latent: self.visible.pop(latent) for latent in evictable[: max(0, len(self.visible) - room)]}
 
     def clear(self, origin: int) -> None:
         """Forget everything; latent `origin` comes next, and time is not moved on any more."""

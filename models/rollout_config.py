@@ -51,6 +51,7 @@ class RolloutConfig:
     source_shift: float | None = None
     solver: Solver = "renoise"
     clean_pins: bool = False  # the network is given a pinned image as it is, at a timestep of its own, which is 0
+    sink_average: float | None = None  # share of itself that the sink keeps when a chunk leaves; None: all, as it is
     shots: ShotRule | None = None  # how a cut goes on from the shot before; None: it drops the past
     guidance: float = 1.0  # by how much the prompt leads away from `negative_prompt`; 1: not at all, in half the time
     negative_prompt: str = ""
@@ -86,6 +87,8 @@ class RolloutConfig:
                 raise ValueError(f"coordinates restart behind the window of {self.window} latents, not at {restart}")
         if self.solver == "unipc" and any(s.sigmas[0] >= 1 for s in (self.schedule, self.first_schedule) if s):
             raise ValueError(f"UniPC begins below the noise level 1, not at {self.schedule.sigmas[0]:g}")
+        if self.sink_average is not None and (self.sink != self.chunk or not 0 <= self.sink_average <= 1):
+            raise ValueError("a sink that is averaged is as long as a chunk, and keeps a share of 0 to 1 of itself")
         if self.shots is not None:
             self._check_shots(self.shots)
         if not 0 <= self.knot <= self.chunk:

@@ -14,7 +14,10 @@ from torch import Tensor
 from models.catalog import Entry
 from models.checkpoints.checkpoint_error import CheckpointError
 from models.checkpoints.components import (
+    Component,
     lora_of,
+    tae_file,
+    tae_of,
     tiny_codec_of,
     tokenizer_of,
     transformer_of,
@@ -26,7 +29,7 @@ from models.checkpoints.model_files import PULLING, missing_files
 from models.checkpoints.weight_files import load_into
 from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec
-from models.codecs.tiny_configs import TINY_CODECS
+from models.codecs.tiny_configs import TAE, TINY_CODECS
 from models.generator import Generator
 from models.lora import MergedLoras
 from models.text.prompt_reading import PromptReading, any_prompt
@@ -56,7 +59,7 @@ class Model:
 
 def folder_of(entry: Entry, models: Path) -> Path:
     """Return the folder of an entry's files: in assets/ if they ship with Longtake, otherwise below `models`."""
-    return ASSETS if all(not s.repo for s in entry.sources) else models / entry.name
+    return ASSETS if all(not s.repo for s in entry.sources) else models / (entry.folder or entry.name)
 
 
 def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
@@ -82,9 +85,13 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
     ready = _ready(transformer, device)
     generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
-    codec_files = sorted((folder / "vae").glob("*.safetensors"))
-    if entry.codec == "tiny":
-        codec_files = [folder / entry.name / "codec.safetensors"]
+    match entry.codec:
+        case "tiny":
+            codec_files = [folder / entry.name / "codec.safetensors"]
+        case "tae":
+            codec_files = [tae_file(entry, folder)]
+        case "wan":
+            codec_files = [folder / "vae"]
     return Model(entry, generator, _fingerprint(weights), text.read, codec=_fingerprint(codec_files))
 
 
@@ -114,12 +121,12 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
     codec: Codec
     if entry.codec == "tiny":
         codec = TinyCodec(TINY_CODECS[entry.name]).to(device, dtype).eval()
+    elif entry.codec == "tae":
+        codec = TinyCodec(TAE[entry.transformer["out_channels"]]).to(device, dtype).eval()
     else:
-        from diffusers import AutoencoderKLWan
+        from models.codecs.wan import WanCodec, random_network
 
-        from models.codecs.wan import WanCodec
-
-        codec = WanCodec(AutoencoderKLWan().to(device, dtype).eval())
+        codec = WanCodec(random_network(entry.transformer["out_channels"]).to(device).eval(), dtype)
     generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
     return Model(entry, generator, "random", any_prompt)
 
@@ -131,16 +138,22 @@ def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWan
 def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Codec:
     if entry.codec == "tiny":
         return load_tiny_codec(folder / entry.name / "codec.safetensors").to(device)
+    if entry.codec == "tae":
+        return _tiny(tae_of(entry, folder)).to(device)
     from models.codecs.wan import WanCodec
 
-    return WanCodec(wan_codec_of(folder / "vae").loaded(dtype).to(device).eval())
+    network = wan_codec_of(folder / "vae").loaded(torch.float32)
+    return WanCodec(network.to(device).eval(), dtype)
 
 
 def load_tiny_codec(file: Path) -> TinyCodec:
     """Load a tiny codec from a safetensors file whose metadata holds its configuration, in float32."""
-    part = tiny_codec_of(file)
+    return _tiny(tiny_codec_of(file))
+
+
+def _tiny(part: Component[TinyCodec]) -> TinyCodec:
     codec = TinyCodec(part.module.config)  # not on the meta device: it has buffers that no file holds
-    load_into(codec, part.tensors, file)
+    load_into(codec, part.tensors, part.path)
     return codec.eval()
 
 
@@ -155,9 +168,7 @@ def _umt5(folder: Path, device: torch.device, dtype: torch.dtype) -> UMT5Text:
 def _fingerprint(files: list[Path]) -> str:
     """Return an identifier of weights: a hash of the files, or of size, beginning and end of large ones."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in files:
-        if file.is_dir():
-            continue
+    for file in (part for path in files for part in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])):
         with file.open("rb") as f:
             size = f.seek(0, 2)
             digest.update(str(size).encode())

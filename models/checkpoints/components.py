@@ -21,6 +21,7 @@ from models.checkpoints.lora_file import read_lora
 from models.checkpoints.training_wrappers import StateDict, note
 from models.checkpoints.weight_files import as_diffusers, check_fit, load_into, read
 from models.codecs.tiny import TinyCodec, TinyCodecConfig
+from models.codecs.tiny_configs import TAE
 from models.text.word_encoder import WordText
 from models.transformer import CausalWanTransformer
 
@@ -117,6 +118,20 @@ def tiny_codec_of(file: Path) -> Component[TinyCodec]:
         config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
         codec = TinyCodec(TinyCodecConfig(**config))
     return Component(codec, tensors, file)
+
+
+def tae_of(entry: Entry, folder: Path) -> Component[TinyCodec]:
+    """Return the tiny codec that stands for the entry's own, from a file in TAEHV's layout."""
+    file = tae_file(entry, folder)
+    with torch.device("meta"):
+        codec = TinyCodec(TAE[entry.transformer["out_channels"]])
+    return Component(codec, read(file), file)
+
+
+def tae_file(entry: Entry, folder: Path) -> Path:
+    """Return the file of the tiny codec that stands for the entry's own."""
+    assert entry.tae is not None, "a model without such a codec"
+    return folder / entry.tae.files[0]
 
 
 def _below(tensors: StateDict, prefix: str) -> StateDict:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from models.catalog import Entry
 from models.checkpoints.checkpoint_error import CheckpointError
-from models.checkpoints.components import lora_of, tiny_codec_of, tokenizer_of, transformer_of, umt5_of, wan_codec_of
+from models.checkpoints.components import (
+    lora_of,
+    tae_of,
+    tiny_codec_of,
+    tokenizer_of,
+    transformer_of,
+    umt5_of,
+    wan_codec_of,
+)
 from models.checkpoints.file_kind import WeightFormat, found
 from models.checkpoints.model_files import PULLING, finished, missing_files
 from models.checkpoints.safetensors_header import read_header
@@ -46,6 +54,9 @@ def verify(entry: Entry, folder: Path, progress: Callable[[str], None]) -> None:
     if entry.codec == "tiny":
         progress("codec")
         tiny_codec_of(folder / entry.name / "codec.safetensors")
+    elif entry.codec == "tae":
+        progress("tae")
+        tae_of(entry, folder)
     else:
         progress("vae")
         wan_codec_of(folder / "vae")

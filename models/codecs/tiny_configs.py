@@ -1,4 +1,4 @@
-"""List the layouts of the tiny codecs that ship with Longtake, by the name of their model."""
+"""List the layouts of the tiny codecs: those that ship with Longtake, and those that stand for Wan's."""
 
 from __future__ import annotations
 
@@ -23,4 +23,6 @@ AVATAR = TinyCodecConfig(
     decoder_scales=(2, 2, 1),
     bounded=True,
 )
+# TAEHV for Wan (madebyollin/taehv), by the channels of its latents: `taew2_1` and `taew2_2`
+TAE = {16: TinyCodecConfig(), 48: TinyCodecConfig(latent_channels=48, patch_size=2)}
 TINY_CODECS = {"pocket": POCKET, "pocket-avatar": AVATAR}

@@ -171,7 +171,7 @@ def test_a_cut_starts_anew_and_time_does_not_shift(codec: Codec) -> None:
 def in_bfloat16(make: Callable[[], Codec]) -> Codec:
     codec = make()
     if isinstance(codec, WanCodec):
-        return WanCodec(codec.network.to(torch.bfloat16))
+        return WanCodec(codec.network, torch.bfloat16)
     assert isinstance(codec, TinyCodec)
     return codec.to(torch.bfloat16)
 

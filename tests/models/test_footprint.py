@@ -9,19 +9,62 @@ import pytest
 import torch
 
 from models import catalog
+from models.cache import RingCache
+from models.cache_shape import CacheShape
+from models.catalog import ENTRIES, Entry
 from models.checkpoints.assemble import ASSETS, load
-from models.checkpoints.footprint import disk_bytes, memory_bytes
+from models.checkpoints.footprint import disk_bytes, footprint, memory_bytes
+from models.codecs.tiny import TinyCodec
+from models.codecs.tiny_configs import TAE
+from models.codecs.wan import random_network
+
+META = torch.device("meta")
 
 
 def test_memory_is_what_the_loaded_weights_take() -> None:
     model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
-    weights = sum(p.numel() * p.element_size() for p in model.generator.transformer.parameters())
-    cache = 2 * 8 * 12 * 64 * 320 * 4  # keys and values of 8 layers, 12 latents of 8x8 tokens
-    assert memory_bytes(catalog.POCKET, 4) == weights + cache
+    transformer, codec = model.generator.transformer, model.generator.codec
+    assert isinstance(codec, TinyCodec)
+    weights = sum(p.numel() * 4 for p in transformer.parameters())
+    cache = 2 * 8 * (12 + 3) * 64 * 320 * 4  # keys and values of 8 layers, 12 latents of 8x8 tokens, the sink twice
+    assert memory_bytes(catalog.POCKET, 4) == weights + cache + sum(p.numel() * 4 for p in codec.parameters())
+
+
+def counted_cache(entry: Entry, dtype: torch.dtype) -> int:
+    """Return the bytes of a cache's buffers and its sink before rotation, made on the meta device."""
+    t, r = entry.transformer, entry.rollout
+    rows, columns = entry.size[1] // entry.stride // 2, entry.size[0] // entry.stride // 2
+    sizes = {"layers": t["num_layers"], "heads": t["num_attention_heads"], "head_dim": t["attention_head_dim"]}
+    shape = CacheShape(rows=rows, columns=columns, grid=r.grid, window=r.window, sink=r.sink, **sizes)
+    cache = RingCache(shape, r.anchor, META, dtype)
+    buffers = sum(t.nbytes for t in (*cache._keys, *cache._values))
+    return buffers + (0 if r.step_keys else cache.anchor_bytes)
+
+
+@pytest.mark.parametrize("name", [n for n in ENTRIES if not n.startswith("pocket")])
+@pytest.mark.parametrize("codec", ["wan", "tae"])
+def test_every_part_is_within_a_tenth_of_what_is_counted_on_the_meta_device(name: str, codec: str) -> None:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    entry, dtype = ENTRIES[name].with_codec(codec), torch.bfloat16
+    found, channels = footprint(entry, 2), entry.transformer["out_channels"]
+    config = UMT5Config(
+        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, is_gated_act=True
+    )
+    with META:
+        text = UMT5EncoderModel(config)
+        tae, wan = TinyCodec(TAE[channels]), random_network(channels)
+    decodes = {id(p) for part in (wan.decoder, wan.post_quant_conv) for p in part.parameters()}
+    of_wan = sum(p.numel() * (2 if id(p) in decodes else 4) for p in wan.parameters())
+    of_tae = sum(p.numel() * 4 for p in tae.parameters())
+    of_text = 2 * sum(p.numel() for p in {id(p): p for p in text.parameters()}.values())
+    assert found.cache == pytest.approx(counted_cache(entry, dtype), rel=0.1)
+    assert found.text_encoder == pytest.approx(of_text, rel=0.1)
+    assert found.codec == pytest.approx(of_wan if codec == "wan" else of_tae, rel=0.1)
 
 
 def test_a_model_that_is_not_in_the_catalog_is_counted_with_what_drives_it() -> None:
-    plain = replace(catalog.AVATAR, name="another", driving_features=None)
+    plain = replace(catalog.AVATAR, driving_features=None)
     model = load(catalog.AVATAR, ASSETS, torch.device("cpu"), torch.float32)
     driving = model.generator.transformer.driving_attention
     assert driving is not None
@@ -30,7 +73,9 @@ def test_a_model_that_is_not_in_the_catalog_is_counted_with_what_drives_it() -> 
 
 
 def test_a_large_model_counts_its_text_encoder() -> None:
-    assert memory_bytes(catalog.LONGLIVE, 2) / 1e9 == pytest.approx(2.8 + 11.4 + 3.5, abs=0.5)
+    parts = footprint(catalog.LONGLIVE, 2)
+    assert parts.text_encoder / 1e9 == pytest.approx(11.4, abs=0.1)
+    assert parts.total / 1e9 == pytest.approx(2.8 + 11.4 + 3.45 + 0.86 + 0.4, abs=0.3)
 
 
 def test_disk_is_that_of_the_files_or_nothing(tmp_path: Path) -> None:
