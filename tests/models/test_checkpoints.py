@@ -13,10 +13,11 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.catalog import POCKET, WAN_1_3B
+from models.catalog import POCKET
 from models.checkpoints.model_files import missing_files
 from models.checkpoints.weight_files import CheckpointError, as_diffusers, load_into, read
 from models.transformer import CausalWanTransformer
+from models.wan_catalog import WAN_1_3B
 
 # diffusers' names → those of Wan's own repository, in the order in which they are applied
 ORIGINAL = [

@@ -8,9 +8,9 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from models.cache_protocol import Visible
-from models.catalog import WAN_1_3B
 from models.rope import Rotation, rotation
 from models.transformer import CausalWanTransformer
+from models.wan_catalog import WAN_1_3B
 
 TINY = {
     "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 24, "in_channels": 5, "out_channels": 4,
