@@ -151,7 +151,11 @@ class TakeFootage:
             path = self._folder / name
         if path is None:
             raise MissingFileError(f"{name}: the take has no folder to look for it in")
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError:  # such as a name that is too long
+            found = False
+        if not found:
             raise MissingFileError(f"{name}: no such file, which the take names")
         return path
 
