@@ -58,9 +58,12 @@ def begin_with(config: RolloutConfig, codec: Codec, state: TakeState, start: Sta
         )
     pixels = torch.frombuffer(bytearray(start.pixels), dtype=torch.uint8)
     frames = pixels.view(-1, start.height, start.width, 3)
-    by = StartBy.PREFIX if start.frames > 1 else start.by or config.start_by
+    by = StartBy.PREFIX if start.frames > 1 or start.kept else start.by or config.start_by
     state.pinned = state.given = None  # of another start that lands on the same chunk
     n = 1
+    if start.kept:
+        _give(state, _newest_of(config, state, start, codec.stride))
+        return
     if by is StartBy.PREFIX:
         most = config.window - config.chunk
         n = _whole_chunks(config.grid, state.index, latents_of(start.frames), most)
@@ -73,6 +76,23 @@ def begin_with(config: RolloutConfig, codec: Codec, state: TakeState, start: Sta
     if by is StartBy.PIN:
         state.pinned = latents
         return
+    _give(state, latents)
+
+
+def _newest_of(config: RolloutConfig, state: TakeState, start: Start, stride: int) -> Tensor:
+    """Return the newest of a film's own latents, as many whole chunks as a chunk can see; CueError if there is none."""
+    cells = (start.height // stride, start.width // stride)
+    kept = torch.frombuffer(bytearray(start.latents), dtype=torch.float32).view(1, -1, start.kept, *cells)
+    grid = config.grid
+    n = _whole_chunks(grid, state.index, start.kept, config.window - config.chunk)
+    if n > start.kept:
+        raise CueError(f"the film has {start.kept} latents, and a chunk has {n}: go on from a longer one")
+    return kept[:, :, start.kept - n :].to(state.cache.device).expand(len(state.seeds), -1, -1, -1, -1)
+
+
+def _give(state: TakeState, latents: Tensor) -> None:
+    """Have clean latents [batch, C, n, h, w], whole chunks, come next instead of drawn ones."""
+    n = latents.shape[2]
     state.given, state.given_to = latents, state.index + n
     if state.index == 0:
         state.prefix = n

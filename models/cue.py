@@ -148,13 +148,17 @@ class Start:
     """Begin with given pictures, at a take's start or as a new scene: an image, or the end of a film to go on from.
 
     The pictures are RGB [frames, H, W, 3] uint8 as bytes, of the take's size. Several are a film, which stands at the
-    beginning of what is drawn; a single one is an image, for which `by` says how (None: as the model does it).
+    beginning of what is drawn; a single one is an image, for which `by` says how (None: as the model does it). Of a
+    film that the same model made, `latents` are its newest clean ones, [1, C, n, h, w] float32 as bytes, whose n is
+    `kept`; they are gone on from instead of pictures that a codec has been through twice.
     """
 
     pixels: bytes = field(repr=False)
     width: int
     height: int
     by: StartBy | None = None
+    latents: bytes = field(default=b"", repr=False)
+    kept: int = 0
 
     def __post_init__(self) -> None:
         if not self.pixels or len(self.pixels) % (3 * self.width * self.height):

@@ -44,7 +44,7 @@ def check_possible(config: RolloutConfig, cues: Sequence[Cue]) -> None:
             raise CueError(f"this model has no clean pass: on_switch and on_lora are none or clear, not {value}")
         if isinstance(value, SinkOnSwitch | AnchorPolicy) or isinstance(cue, Recall | Recache | Reference):
             raise CueError("this model has no clean pass, and so no recall, reference or other place of its sink")
-        if isinstance(cue, Start) and (cue.frames > 1 or cue.by is StartBy.PREFIX):
+        if isinstance(cue, Start) and (cue.frames > 1 or cue.kept or cue.by is StartBy.PREFIX):
             raise CueError("this model has no clean pass: it goes on from no film, and an image is pinned")
 
 

@@ -20,6 +20,11 @@ class RenderError(UserError):
     """Report a render that cannot go on, in one line for a person."""
 
 
+def end_latents(film: Path) -> Path:
+    """Return the path of the clean latents of the end of a film that was rendered."""
+    return film.with_name(f"{film.stem}.render") / "end.safetensors"
+
+
 class RenderFiles:
     """Know the files of the render to one film."""
 
@@ -30,6 +35,7 @@ class RenderFiles:
         self.folder = out.with_name(f"{out.stem}.render")
         self.silent = self.folder / "silent.mp4"  # the film without the sound that was added to it
         self.journal = self.folder / "journal.jsonl"
+        self.latents = end_latents(out)
         self.take = out.with_name(f"{out.stem}.take.yaml")  # what the film was rendered from
 
     @property
@@ -108,7 +114,15 @@ class RenderFiles:
         if self.folder.is_dir():
             sync_folder(self.folder)
         self.tidy(())
-        for path in (self.folder / "lock", self.folder / "said.wav", self.silent, self.partial, self.out, self.take):
+        for path in (
+            self.folder / "lock",
+            self.folder / "said.wav",
+            self.latents,
+            self.silent,
+            self.partial,
+            self.out,
+            self.take,
+        ):
             remove(path)
         with contextlib.suppress(OSError):  # something of another kind lies in it, or it is not there
             self.folder.rmdir()

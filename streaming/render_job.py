@@ -13,7 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from models.checkpoints.assemble import Model
+from models.checkpoints.film_latents import FilmFacts, write_film_latents
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.checkpoints.synced_files import copy_beginning, make_folder, move, remove, write_whole
 from models.checkpoints.weight_files import CheckpointError
@@ -28,7 +31,7 @@ from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
 from streaming.speech.film_sound import with_sound
 from streaming.speech.source_sound import parts_of, write_source_sound
-from streaming.take.footage import TakeFootage
+from streaming.take.footage import TakeFootage, file_hash
 from streaming.take.history import chunk_line
 from streaming.take.journal import (
     VERSION,
@@ -104,6 +107,7 @@ class Job:
         """
         self.model, self.out, self.scale = model, out, scale
         self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
+        self._footage.codec = model.codec
         self.take = take.model_copy(update={"cues": [self._footage.hashed(cue) for cue in take.cues]})
         self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
         self._arrangement, self._upscaler = arrangement, upscaler
@@ -112,6 +116,7 @@ class Job:
         self.chunks = take.chunks(self.grid, self.fps)
         self.record = record_of(model, model.generator.device, lora_names(take))
         length = latent_at(take.length, self.fps)
+        self._newest: Tensor | None = None  # clean latents of the film's end, where a take can go on from them
         self._intent = intent or IntentLine(type="intent", own=length, length=length)
 
     # -- where to begin --------------------------------------------------------------------------------------------
@@ -202,6 +207,7 @@ class Job:
                 landed = self._footage.kept_beside(landed, self.out)
                 write_whole(self.files.take, landed.dumped().encode())
                 report.warnings += self._publish(report.film_frames)
+                self._keep_latents()
                 self.files.thin(finished=True)
         except OSError as e:
             kept = "; what is done is kept, continue with --resume" if self.files.partial.exists() else ""
@@ -217,6 +223,9 @@ class Job:
             if cue.start is None:
                 continue
             start = self._footage.start(cue.start, cue.fit, None)
+            if start.kept:
+                notes.append(f"{cue.start}: gone on from its own latents, which lie beside it")
+                continue
             kept = kept_by_codec(self.model.generator.codec, start)
             name = self.model.entry.name
             little = f", which is little: {name} can show its own world only" if kept < LITTLE else ""
@@ -241,6 +250,14 @@ class Job:
         move(sounding, self.out)
         remove(sound)
         return notes
+
+    def _keep_latents(self) -> None:
+        """Keep the clean latents of the film's end beside it, for takes that go on from it."""
+        if self._newest is None:
+            remove(self.files.latents)
+            return
+        facts = FilmFacts(file_hash(self.out), self.model.codec, self.take.width_height(self.model.entry.size))
+        write_film_latents(self.files.latents, self._newest, facts)
 
     def end(self) -> None:
         """Write that what was asked for is done and was said: until then the same command would only go on with it."""
@@ -296,6 +313,7 @@ class Job:
             # a fragment of its own behind the last checkpoint: extending the take cuts it off
             recorder.add(self._shown(ending, rollout.state.index, upscaled, report))
             report.frames += len(ending)
+            self._newest = rollout.newest_latents()
             recorder.end_fragment()
             log.sync()
             report.film_frames = recorder.frames

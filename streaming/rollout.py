@@ -94,6 +94,7 @@ class Rollout:
         generator, entry = model.generator, model.entry
         width, height = take.width_height(entry.size)
         self._footage = footage or TakeFootage(entry, (width, height))
+        self._footage.codec = model.codec
         seeds = tuple((take.seed + face) % MOST_SEEDS for face in range(faces))
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(seeds, width, height)
         self._landing = take.landing(entry.rollout.grid, entry.fps)
@@ -199,6 +200,17 @@ class Rollout:
     def following(self) -> Following | None:
         """Return the source that the take follows, with what its newest chunk was given; None if it follows none."""
         return self.state.source
+
+    def newest_latents(self) -> Tensor | None:
+        """Return the clean latents that the next chunk could see, [1, C, n, h, w]; None if no take can begin with them.
+
+        That is so where several takes run in step, and where the model stays true to an image.
+        """
+        config, state = self.model.generator.config, self.state
+        if config.reference is not None or config.step_keys is not None or len(state.seeds) > 1 or not state.recent:
+            return None
+        held = sum(chunk.shape[2] for chunk in state.recent)
+        return state.newest(min(held, config.window - config.chunk))
 
     def oldest(self) -> int | None:
         """Return the earliest latent that `go_back` can reach; None before the first boundary."""

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.catalog import Entry
+from models.checkpoints.film_latents import FilmFacts, read_film_latents
 from models.checkpoints.synced_files import make_folder, sync_file
 from models.cue import CueError, Region, Start, StartBy
 from models.errors import UserError
 from models.source import Encoded, Footage
 from models.time_grid import FRAMES_PER_LATENT
 from streaming.media.film_reader import FilmReader, barred
+from streaming.render_files import end_latents
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES
 from streaming.speech.portrait_file import MOST_BYTES, picture_in
@@ -58,6 +60,7 @@ class TakeFootage:
         self._starts: dict[tuple[str, Fit], bytes] = {}
         self._fits: dict[str, Fit] = {}  # of sources
         self._hashes: dict[tuple[str, int, int], str] = {}
+        self.codec: str | None = None  # that of the model, once it is known: a film has latents of its own codec alone
         self.used: set[str] = set()  # names of files of cues that have landed
         self.notes: list[str] = []  # one line each, for a person, on how files were read
 
@@ -78,7 +81,10 @@ class TakeFootage:
             with self.path(name).open("rb") as file:
                 kind = format_name(file.read(HEAD))
             self._starts[key] = self._picture(name, fit) if kind in PICTURES else self._end_of_film(name, fit)
+        own = self._own_latents(self.path(name)) if by is not StartBy.PIN else None
         try:
+            if own is not None:
+                return Start(self._starts[key], *self._size, by, own.numpy().tobytes(), own.shape[2])
             return Start(self._starts[key], *self._size, by)
         except ValueError as e:
             raise CueError(f"{name}: {e}") from None
@@ -186,9 +192,13 @@ class TakeFootage:
                 own = f"{path.stem}-{number}{path.suffix}"
             copied.add(own)
             copy = folder / f"{out.stem}.files" / own
-            make_folder(copy.parent)
-            shutil.copyfile(path, copy)
-            sync_file(copy)
+            copies = {path: copy}
+            if self._own_latents(path) is not None:
+                copies[end_latents(path)] = end_latents(copy)
+            for given, kept in copies.items():
+                make_folder(kept.parent)
+                shutil.copyfile(given, kept)
+                sync_file(kept)
             names[name] = copy.relative_to(folder).as_posix()
         return take.model_copy(update={"cues": [cue.with_names(names) for cue in take.cues]})
 
@@ -202,7 +212,15 @@ class TakeFootage:
         key = name, facts.st_size, facts.st_mtime_ns
         if key not in self._hashes:
             self._hashes[key] = file_hash(path)
-        return self._hashes[key]
+        own = self._own_latents(path)
+        return self._hashes[key] if own is None else with_latents(self._hashes[key], own)
+
+    def _own_latents(self, path: Path) -> Tensor | None:
+        """Return the clean latents of the end of a film that this model's codec has decoded; None of other files."""
+        kept = end_latents(path)
+        if self.codec is None or not kept.is_file():
+            return None
+        return read_film_latents(kept, FilmFacts(file_hash(path), self.codec, self._size))
 
     def _film(self, name: str) -> FilmReader:
         if name not in self._films:
@@ -227,6 +245,11 @@ class TakeFootage:
         width, height = picture.size
         pixels: NDArray[np.uint8] = np.frombuffer(picture.pixels, np.uint8).reshape(height, width, 3)
         return barred(pixels, self._size).tobytes()
+
+
+def with_latents(film: str, latents: Tensor) -> str:
+    """Return a hash of a film, given its file's, and the latents that a take goes on from, as `file_hash` does."""
+    return hashlib.blake2b(film.encode() + latents.numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -190,6 +190,7 @@ def test_leftover_files_are_deleted_and_checkpoints_are_limited(
     render(tmp_path, length=36, resume=True)
     assert [p.name for p in sorted(files.folder.iterdir())] == [
         *(p.name for p in files.checkpoints()),
+        "end.safetensors",
         "journal.jsonl",
         "lock",
     ]

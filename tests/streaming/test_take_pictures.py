@@ -12,17 +12,20 @@ import torch
 from conftest import tiny_model
 from films import film
 from renders import MODEL, KilledError, killed_at
+from safetensors.torch import load_file
 from sessions import async_test, running, say, until
 
+from models import sampler
 from models.cue import CueError
 from models.time_grid import frames_before
 from streaming.live.session import Session
-from streaming.render_files import RenderError
+from streaming.render_files import RenderError, end_latents
 from streaming.render_job import Job
 from streaming.rollout import Rollout
 from streaming.speech.sound_file import SoundFile
 from streaming.take.camera_record import CameraRecorder, RecordError
 from streaming.take.footage import TakeFootage
+from streaming.take.journal import ChunkLine, examine
 from streaming.take.take_file import load, parse
 from streaming.transport.commands import ControlError
 
@@ -64,7 +67,7 @@ def uploaded(session: Session, path: Path) -> str:
     assert session.files is not None
     arriving = session.files.begin()
     arriving.write(path.read_bytes())
-    name = session.files.keep(arriving, *session.files.checked(arriving, path.name)).name
+    name = session.files.keep(arriving, session.files.checked(arriving, path.name)).name
     session.files.drop(arriving)
     return name
 
@@ -236,3 +239,57 @@ async def test_a_session_refuses_what_it_cannot_follow_and_goes_on(folder: Path)
                 say(session, 1, **command)
         at = session.index
         await until(lambda: session.index > at + 3)
+
+
+def kept_of(film: Path) -> torch.Tensor:
+    """Return the latents of the end of a film that lie beside it."""
+    latents = load_file(end_latents(film))["latents"]
+    assert latents.shape[2] == 9  # all that the next chunk sees
+    return latents
+
+
+def test_a_take_that_starts_from_an_own_film_goes_on_as_that_film_is_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise depends on the chunk's number alone, which here counts on, so that an extended film is equal to the bit."""
+    own = "length: {}\nseed: 5\ncues:\n  - prompt: one\n"
+    job(tmp_path, tmp_path / "a.mp4", own.format(9)).run(go_on=False)
+    longer = Rollout(MODEL, parse(own.format(18), "t.yaml"))
+    extended = [longer.model.generator.draw(longer.state, longer.cues_at(longer.state.index)) for _ in range(6)]
+    assert torch.equal(kept_of(tmp_path / "a.mp4"), torch.cat(extended[:3], 2))
+
+    drawn = sampler.noise
+    monkeypatch.setattr(sampler, "noise", lambda seed, chunk, *rest, **how: drawn(seed, chunk + 3, *rest, **how))
+    text = "length: 18\nseed: 5\ncues:\n  - prompt: one\n    start: a.mp4\n"
+    made = job(tmp_path, tmp_path / "b.mp4", text)
+    report = made.run(go_on=False)
+    assert report.warnings == ["a.mp4: gone on from its own latents, which lie beside it"]
+    assert torch.equal(kept_of(tmp_path / "b.mp4"), torch.cat(extended[3:], 2))
+
+
+def test_a_film_that_is_not_its_own_any_more_is_read_as_pictures(tmp_path: Path) -> None:
+    job(tmp_path, tmp_path / "a.mp4", "length: 9\ncues: [{prompt: one}]").run(go_on=False)
+    text = "length: 12\ncues: [{prompt: one, start: a.mp4}]"
+    out = tmp_path / "out" / "b.mp4"
+    out.parent.mkdir()
+    job(tmp_path, out, text).run(go_on=False)
+    kept = load(out.with_name("b.take.yaml"))
+    assert kept.cues[0].start == "b.files/a.mp4"
+    lines = examine(out.with_name("b.render") / "journal.jsonl").lines
+    made = {line.first: line.hash for line in lines if isinstance(line, ChunkLine)}
+    assert hashes(out.with_name("b.take.yaml")) == made  # from the copies beside it
+
+    footage = TakeFootage(MODEL.entry, SIZE, out.parent)
+    footage.codec = MODEL.codec
+    assert footage.start("b.files/a.mp4", "crop", None).kept == 9
+    footage.hashed(kept.cues[0])
+    assert footage.notes == []
+    for change in ("codec", "film"):
+        if change == "codec":
+            footage.codec = "another"
+        else:
+            film(out.parent / "b.files" / "a.mp4", frames=40, fps=16)
+            footage.codec = MODEL.codec
+        assert footage.start("b.files/a.mp4", "crop", None).kept == 0
+    footage.hashed(kept.cues[0])
+    assert footage.notes == ["b.files/a.mp4 is not the file that the take was made with; frames differ"]
