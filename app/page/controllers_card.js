@@ -115,7 +115,7 @@ export class ControllersCard {
         label: "Strength",
         turn: (value) => this.#slide("[data-lt=strength]", value),
       },
-      ...[...loras.sliders].map(([name, slider]) => ({
+      ...[...loras.sliders].map(([name, { slider }]) => ({
         id: `lora ${name}`,
         label: name,
         turn: (/** @type {number} */ value) => slide(slider, value),
