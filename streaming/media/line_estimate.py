@@ -23,7 +23,7 @@ LOSING = 0.1  # share of packets lost, over a few reports, with which a queue th
 HOPELESS = 0.3  # share of packets lost, over a few reports, that a queue too short to be seen must cause
 LONGEST_TRIP = 0.5  # seconds that a round trip without a queue is taken to last at most
 DRAINS = 0.7  # of the queue of the report before: a smaller one is becoming empty
-USED = 0.85  # of the rate; what sends less does not use it
+USED = 0.6  # of the rate; what sends less does not use it
 UNUSED = 15  # reports in a row that find the rate not used, after which more is allowed
 PATIENCE = 3.0  # seconds after a reduction before more is tried
 GROWTH, QUICK_GROWTH, SLOW_GROWTH = 1.08, 1.25, 1.04  # a report
@@ -144,7 +144,8 @@ class LineEstimate:
         return min(2.0, self.queue - QUEUE) if self.queue > 2 * QUEUE else 0.0
 
     def _reduce(self, rate: float, now: float) -> None:
-        if now - self._reduced > PATIENCE:
+        used = self.rate is None or self._sending >= USED * self.rate
+        if used and now - self._reduced > PATIENCE:  # what the film did not send says nothing of the line
             self._before = max(rate, self._sending / 2)
         self._reduced = now
         self._changed = self._packets[-1].number + 1

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ class Simulated:
     queue: float = 1.0  # seconds
     delay: float = 0.05  # seconds, each way
     jitter: float = 0.02
+    uses: float = 1.0  # share of the rate that the film takes, where there is a limit
     estimate: LineEstimate = field(default_factory=lambda: LineEstimate(AMPLE))
     rates: list[float] = field(default_factory=list)  # every second, AMPLE where there is no limit
     waits: list[float] = field(default_factory=list)  # seconds of every packet in front of the bottleneck
@@ -36,7 +38,7 @@ class Simulated:
         while now < seconds:
             now += 0.005
             if now >= max(next_packet, held):
-                sending = min(AMPLE, estimate.rate or AMPLE)
+                sending = AMPLE if estimate.rate is None else min(AMPLE, self.uses * estimate.rate)
                 next_packet = now + 8 * PACKET / sending
                 estimate.sent(number, PACKET, now)
                 wait, capacity = max(0.0, free - now), self.capacity(now)
@@ -72,6 +74,13 @@ def test_the_rate_settles_below_a_bottleneck_without_a_standing_queue(kbit: int,
     packet = 8 * PACKET / (1000 * kbit)
     waits = sorted(line.waits[len(line.waits) // 2 :])
     assert waits[len(waits) // 2] < 0.3 + 2 * packet  # half of the packets hardly wait
+
+
+@pytest.mark.parametrize(("kbit", "queue"), [(24, 1.0), (40, 0.5), (60, 0.5), (60, 1.0)])
+def test_a_film_that_takes_two_thirds_of_what_it_may_comes_to_use_the_line(kbit: int, queue: float) -> None:
+    line = Simulated(lambda _: 1000.0 * kbit, queue=queue, uses=0.65).run(60)
+    used = [min(0.65 * rate, 1000 * kbit) for rate in line.rates[8:]]
+    assert sum(used) / len(used) > 750 * kbit
 
 
 @settings(max_examples=15, deadline=None)
