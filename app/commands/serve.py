@@ -76,8 +76,9 @@ def serve(
     import uvicorn
 
     from app.answer_headers import AnswerHeaders
-    from app.bounded_connections import BoundedConnection, BoundedSocket, raise_descriptors
+    from app.bounded_connections import BoundedConnection, raise_descriptors
     from app.opening import Opening
+    from app.paced_socket import PacedSocket
     from app.security import BODY_LIMIT
 
     raise_descriptors()
@@ -96,7 +97,7 @@ def serve(
         uvicorn.Config(
             AnswerHeaders(opening),
             http=BoundedConnection,
-            ws=BoundedSocket,
+            ws=PacedSocket,
             ws_max_size=BODY_LIMIT,
             proxy_headers=False,  # `app.server` believes those of the proxies that are listed, and no others
             server_header=False,

@@ -15,6 +15,7 @@ import av
 from streaming.live.pacing import TICKS
 
 FRAGMENT = TICKS // 4  # ticks after which a fragment closes
+LONGEST_GAP = TICKS // 2  # ticks between pictures that go on; after longer ones the viewer has skipped to the present
 MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)  # neither turned nor scaled
 START_CODE = re.compile(b"\x00\x00\x01")
 SPS, PPS = 7, 8
@@ -64,6 +65,8 @@ class Fmp4Muxer:
         self._parameters: tuple[bytes, bytes] | None = None
         self._number = 0
         self._samples: list[_Sample] = []
+        self._last = 0  # pts of the newest picture
+        self._gap = self._frame  # ticks between the newest two, which is more where pictures are left out
 
     def add(self, packet: av.Packet) -> Fragment | None:
         """Add a packet; return the fragment that it closes, or None.
@@ -80,11 +83,14 @@ class Fmp4Muxer:
         pts = packet.pts - self._origin
         if self._samples and pts <= self._samples[-1].pts:
             raise ValueError(f"time does not grow: {pts} after {self._samples[-1].pts}")
+        if self._number or self._samples:
+            self._gap = min(pts - self._last, max(self._frame, LONGEST_GAP))
+        self._last = pts
         closed = self.flush() if packet.is_keyframe else None
         # the parameter sets stand in avcC; samples of an avc1 track must not contain them
         data = b"".join(struct.pack(">I", len(u)) + u for u in units if u[0] & 31 not in (SPS, PPS))
         self._samples.append(_Sample(pts, bool(packet.is_keyframe), data))
-        if pts + self._frame - self._samples[0].pts >= FRAGMENT:
+        if pts + self._gap - self._samples[0].pts >= FRAGMENT:
             return closed or self.flush()
         return closed
 
@@ -99,18 +105,23 @@ class Fmp4Muxer:
         if not self._samples:
             return None
         self._number += 1
-        runs = [_Run(1, self._samples, self._frame)] + ([_Run(2, self._blocks, BLOCK)] if self._blocks else [])
+        runs = [_Run(1, self._samples, self._gap)] + ([_Run(2, self._blocks, BLOCK)] if self._blocks else [])
         fragment = Fragment(_fragment(self._number, runs), self._samples[0].keyframe)
         self._samples, self._blocks = [], []
         return fragment
 
     @property
     def _frame(self) -> int:
-        """Return the ticks of a frame: the duration written for a fragment's last frame, as the next is not known."""
+        """Return the ticks of a frame where none is left out.
+
+        What is written for a fragment's last frame is the time between the two frames before, as the next is not known.
+        """
         return TICKS // self.fps
 
     def _begin(self, sps: bytes, pps: bytes) -> None:
-        if self._parameters not in (None, (sps, pps)):
+        # an encode for a slow line may have a lower level, which the first one's parameters cover
+        former = self._parameters or (sps, pps)
+        if (_without_level(former[0]), former[1]) != (_without_level(sps), pps):
             raise ValueError("the stream's parameters have changed")
         if self._parameters is None:
             self._parameters = (sps, pps)
@@ -121,6 +132,11 @@ class Fmp4Muxer:
 def _units(data: bytes) -> list[bytes]:
     """Return the NAL units of an Annex B packet, without the zeros at their ends, which belong to start codes."""
     return [unit.rstrip(b"\x00") for unit in START_CODE.split(data)[1:]]
+
+
+def _without_level(sps: bytes) -> bytes:
+    """Return a sequence parameter set without its level_idc (ITU-T H.264, 7.3.2.1.1)."""
+    return sps[:3] + sps[4:]
 
 
 def _one(units: list[bytes], kind: int) -> bytes:

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streaming.live.session import Session
-from streaming.media.fmp4 import Fmp4Muxer
+from streaming.media.fmp4 import Fmp4Muxer, Fragment
 from streaming.transport.control_channel import ControlChannel
 from streaming.transport.events import CodecEvent
+from streaming.transport.socket_line import SocketLine
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,8 @@ class SocketViewer:
         self._muxer = Fmp4Muxer(
             playout.picture_width, playout.picture_height, playout.fps, sound=playout.sound is not None
         )
-        self._sending = asyncio.Lock()  # codec, initialisation and first fragment are sent without a message between
+        self._opening = asyncio.Lock()  # codec, initialisation and first fragment are sent without a message between
+        self._sending = asyncio.Lock()  # while a slow socket takes the film, sound waits in the broadcast's queue
 
     async def run(self, dismissed: asyncio.Future[str]) -> None:
         """Serve until the session is over or the viewer has left, then close the socket.
@@ -77,25 +80,35 @@ class SocketViewer:
     async def _send_messages(self) -> None:
         while True:
             text = await self._messages.get()
-            async with self._sending:
+            async with self._opening:
                 await self._socket.send_text(text)
             self._messages.task_done()
 
     async def _send_film(self) -> None:
         viewer, begun = self._session.broadcast.join(), False
+        line = SocketLine(viewer, 1.1 * self._session.playout.bitrate)
         try:
             while (packet := await viewer.get()) is not None:
                 fragment = self._muxer.add(packet)
                 if fragment is None:
                     continue
                 async with self._sending:
-                    if not begun:
+                    began = time.monotonic()
+                    if begun:
+                        await self._socket.send_bytes(fragment.data)
+                    else:
                         begun = True
-                        await self._socket.send_text(json.dumps(CodecEvent(codec=self._muxer.codec).wire()))
-                        await self._socket.send_bytes(self._muxer.init)
-                    await self._socket.send_bytes(fragment.data)
+                        await self._begin(fragment)
+                line.sent(len(fragment.data), time.monotonic() - began)
+                self._channel.slow = viewer.line is not None
         finally:
             self._session.broadcast.leave(viewer)
+
+    async def _begin(self, fragment: Fragment) -> None:
+        async with self._opening:
+            await self._socket.send_text(json.dumps(CodecEvent(codec=self._muxer.codec).wire()))
+            await self._socket.send_bytes(self._muxer.init)
+            await self._socket.send_bytes(fragment.data)
 
     async def _collect_sound(self) -> None:
         sound = self._session.playout.sound
@@ -104,7 +117,7 @@ class SocketViewer:
         viewer = sound.join()
         try:
             while (packet := await viewer.get()) is not None:
-                async with self._sending:  # while a slow socket takes the film, sound waits in the broadcast's queue
+                async with self._sending:
                     self._muxer.add_sound(packet)
         finally:
             sound.leave(viewer)

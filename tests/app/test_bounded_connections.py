@@ -23,11 +23,11 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[int]:
+async def listening(app: Any, socket_class: type[BoundedSocket] = BoundedSocket) -> AsyncIterator[int]:
     """Serve an application as `longtake serve` does, and give its port."""
     (socket,) = bound("127.0.0.1", 0)
     server = uvicorn.Server(
-        uvicorn.Config(app, http=BoundedConnection, ws=BoundedSocket, log_config=None, lifespan="off")
+        uvicorn.Config(app, http=BoundedConnection, ws=socket_class, log_config=None, lifespan="off")
     )
     serving = asyncio.create_task(server.serve([socket]))
     try:

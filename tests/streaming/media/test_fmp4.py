@@ -176,3 +176,22 @@ def test_sound_plays_with_its_frame_in_a_film_that_begins_later_than_the_stream(
     times, loud = (np.concatenate(parts) for parts in zip(*heard, strict=True))
     assert times[np.abs(loud).argmax()] == pytest.approx(20 / 25, abs=0.004)
     assert np.allclose(np.diff(times), 1 / 48_000, atol=1e-6)
+
+
+@pytest.mark.parametrize("every", [2, 4, 8])
+def test_decode_times_leave_no_gap_where_pictures_are_left_out(every: int) -> None:
+    _, fragments = muxed(packets(64)[::every])
+    times: list[int] = []
+    for fragment in fragments[1:]:
+        assert not times or decode_time(fragment) == times[-1]
+        times.append(decode_time(fragment) + sum(duration for duration, _, _ in samples_of(fragment)))
+    assert len(times) > 4
+
+
+def test_an_encode_of_a_lower_level_goes_on_in_the_same_stream() -> None:
+    muxer = Fmp4Muxer(256, 256, 25)
+    full, lower = (LiveEncoder(256, 256, 25, bitrate) for bitrate in (1_126_042, 100_000))
+    fragments = [muxer.add(p) for n in range(8) for p in full.encode(picture(n), 3600 * n)]
+    fragments += [muxer.add(p) for n in range(8, 24) for p in lower.encode(picture(n), 3600 * n)]
+    data = muxer.init + b"".join(f.data for f in [*fragments, muxer.flush()] if f is not None)
+    assert len(plays(data)) == 24
