@@ -15,8 +15,10 @@ INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.supervised` finds 
 def render_program(library: ModelLibrary, model: str, take: Path, film: Path) -> Program:
     """Return `longtake render TAKE -o FILM --resume --restart` on the device and engine that run the model here.
 
-    Files of an earlier run are used if possible, else discarded, which loses nothing: the take determines the film.
+    Files of an earlier run are used if possible, else discarded, which loses nothing: the take determines the film. No
+    file of the take is read through a symbolic link.
     """
-    command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film), "--resume", "--restart"]
+    command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film)]
+    command += ["--resume", "--restart", "--no-links"]
     command += ["--device", str(library.device), "--engine", library.engine_of_render(model)]
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

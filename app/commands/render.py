@@ -86,6 +86,9 @@ def render(
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
     lora: LoraOption = None,
+    no_links: Annotated[
+        bool, typer.Option("--no-links", help="refuse files of the take that are symbolic links, as a server does")
+    ] = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Render a take to a video file."""
@@ -101,7 +104,14 @@ def render(
     from streaming.take.take_file import read_take_file
 
     take = _shipped(take) or take
+    if no_links and take.is_symlink():
+        raise CommandError(f"{take.name}: is a symbolic link, and --no-links follows none")
     file = read_take_file(take, switch_at=switch_at or 40)
+    if no_links:
+        from streaming.take.take_links import refuse_links
+
+        for one in file.takes:
+            refuse_links(one, take.parent)
     if switch_at is not None and not file.prompts_only:
         raise CommandError(f"{take.name}: says itself when its cues come; --switch-at is for .jsonl and .txt")
     how = _How(resume, restart, extend, start, scale, sheet, report)

@@ -9,13 +9,15 @@ from app.answer_schemas import file_of
 from app.dependencies import KnownTake, ServicesOf
 from app.errors import NotFoundError
 from streaming.background_renders import Progress
+from streaming.take.take_links import refuse_links
 
 router = APIRouter()
 
 
 @router.post("/api/takes/{take}/render", status_code=202)
 async def render(take: str, script: KnownTake, services: ServicesOf) -> Progress | None:
-    """Render a take as `longtake render` does; asked again, render what was added since."""
+    """Render a take as `longtake render --no-links` does; asked again, render what was added since."""
+    refuse_links(script, services.archive.folder)
     try:
         await services.renders.start(take, script)
     except OSError as e:

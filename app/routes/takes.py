@@ -27,6 +27,7 @@ from streaming.live.pacing import LookAhead
 from streaming.live.session_loras import forget_loras
 from streaming.take.history import JournalSummary, TakeHistory
 from streaming.take.take_file import Take
+from streaming.take.take_links import refuse_links
 from streaming.take.take_loras import changed_loras, lora_names, lora_record, recorded_loras, use_loras
 from streaming.take.uploaded_files import is_uploaded
 
@@ -112,6 +113,7 @@ async def continue_take(
         past = (await asyncio.to_thread(services.archive.told, take)).history
     except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
+    refuse_links(script, services.archive.folder)
     async with _with_its_loras(services, past, script) as names:
         hosted = await services.sessions.create(
             past.take, how.look_ahead, how.ticket, past=past, askers=askers, loras=names

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from limits import RateLimitItemPerMinute
+from PIL import Image
 from studio_app import client_of, studio
 
 from app import gradio_page, security
@@ -292,6 +293,24 @@ def test_no_file_outside_the_data_folder_is_sent_or_written_through_a_link(tmp_p
         assert client.get(f"/api/takes/{'a' * 12}").status_code == 404
         assert [t["id"] for t in client.get("/api/takes").json()] == [take]
     assert secret.read_bytes() == b"secret " * 100
+
+
+def test_a_take_that_names_a_link_is_neither_rendered_nor_continued_by_a_server(tmp_path: Path) -> None:
+    with client_of(studio(tmp_path, local=True, GRACE="600"), base="http://localhost") as client:
+        session = client.post("/api/sessions", json={"prompt": "a red ball", "seed": 5}).json()
+        while not client.get(f"/api/sessions/{session['id']}").json()["timeline"]["cues"]:
+            pass  # the prompt lands with the first chunk
+        client.delete(f"/api/sessions/{session['id']}", headers={"x-longtake-key": session["key"]})
+        takes, take = tmp_path / "takes", session["take"]
+        Image.new("RGB", (32, 32)).save(tmp_path / "outside.png")
+        (takes / "a.png").symlink_to(tmp_path / "outside.png")
+        journal = (takes / f"{take}.jsonl").read_text()
+        (takes / f"{take}.jsonl").write_text(journal.replace('"prompt":', '"start":"a.png","prompt":'))
+        for asked in ("render", "continue"):
+            refused = client.post(f"/api/takes/{take}/{asked}", json={})
+            why = "a.png: is a symbolic link, or lies behind one, which is not followed here"
+            assert (refused.status_code, refused.json()) == (409, {"error": why})
+        assert client.get(f"/api/takes/{take}/render").status_code == 404
 
 
 def test_the_folder_of_takes_is_for_the_server_alone(tmp_path: Path) -> None:
