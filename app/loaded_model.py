@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from app.device_name import DeviceError, require_device
 from models.catalog import Entry
 from models.checkpoints.assemble import Model, folder_of, load, random_model
 from models.checkpoints.folders import engines_folder, models_folder
+from models.lora import LoraError
+from streaming.take.take_file import Take
+from streaming.take.take_loras import held_loras, with_held_loras
 
 
 def torch_device(name: str) -> torch.device:
@@ -42,3 +47,24 @@ def load_model(entry: Entry, device: str, engine: str = "torch", *, random_weigh
     else:
         model = load(entry, folder_of(entry, models_folder()), where, precision_of(where))
     return model if engine == "torch" else chosen(model, engine, engines_folder())
+
+
+def run_with_loras(model: Model, takes: Sequence[Take], engine: str) -> Model:
+    """Return a model, which has read the LoRAs of takes, run by the engine of that name with them merged for good.
+
+    `auto` leaves it in torch where no exported engine has these LoRAs, or the takes change theirs. LoraError if the
+    takes cannot be run by an engine that is asked for, ExportError if there is none with these LoRAs.
+    """
+    from app.engine_choice import chosen
+
+    entry = model.entry
+    held = {held_loras(take, entry.rollout.grid, entry.fps) for take in takes}
+    scales = held.pop() if len(held) == 1 else None
+    if scales is None:
+        if engine == "auto":
+            return model
+        raise LoraError(
+            f"--engine {engine} has its LoRAs merged for good, and these change during the take; use --engine torch"
+        )
+    found = chosen(with_held_loras(model, scales), engine, engines_folder())
+    return found if found.engine else model

@@ -18,11 +18,13 @@ from models import catalog
 from models.checkpoints import assemble
 from models.checkpoints.assemble import Model, folder_of
 from models.checkpoints.footprint import disk_bytes, memory_bytes
+from models.cue import LoraScale
 from models.errors import UserError
+from models.lora import rescaled
 from streaming.live.device import DeviceThread
 from streaming.measured_speeds import MeasuredSpeeds, Speed
 from streaming.take.take_file import Take
-from streaming.take.take_loras import OfferedLora, use_lora, with_offered
+from streaming.take.take_loras import OfferedLora, use_lora, with_held_loras, with_offered
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +89,20 @@ class ModelLibrary:
             if name not in self._loaded:
                 entry = catalog.find(name)
                 folder = folder_of(entry, self.folder)
-                loaded = await self.thread.run(
-                    lambda: self._on_engine(self._load(entry, folder, self.device, self._precision))
-                )
-                self._offered[name] = await self.thread.run(lambda: self._fitting(loaded))
-                self._loaded[name] = loaded
+                loaded, fitting = await self.thread.run(lambda: self._built(entry, folder))
+                self._offered[name], self._loaded[name] = fitting, loaded
         return self._loaded[name]
+
+    def _built(self, entry: catalog.Entry, folder: Path) -> tuple[Model, list[OfferedLora]]:
+        """Load a model and choose its engine, which has the LoRAs of the options for good; return those that it has."""
+        model = self._load(entry, folder, self.device, self._precision)
+        if self.engine == "torch" or not self._given:
+            model = self._on_engine(model)
+            return model, self._fitting(model)
+        fitting = self._fitting(model)
+        scales = rescaled((), [LoraScale(lora.name, lora.scale) for lora in fitting])
+        found = self._on_engine(with_held_loras(model, scales) if scales else model)
+        return (found, [lora for lora in fitting if lora.scale]) if found.engine else (model, fitting)
 
     async def with_loras(self, take: Take) -> Take:
         """Return a take that may use the LoRAs that fit its model, and begins with their scales; errors as `load`."""

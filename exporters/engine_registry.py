@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -78,6 +79,8 @@ def key_of(model: Model, variant: Variant) -> Key:
         "device": f"{device.type} {name}",
         "versions": {p: _version(p) for p in ("torch", "diffusers", *ENGINES[variant.engine].PACKAGES)},
     }
+    if fixed := model.generator.fixed.content:  # left out without any, so that artifacts of earlier releases keep names
+        facts["loras"] = [list(lora) for lora in fixed]
     return Key(facts)
 
 
@@ -110,13 +113,16 @@ def start(model: Model, variant: Variant, store: Store) -> Runners:
         raise ExportError(
             f"engine {variant.engine} runs on {ENGINES[variant.engine].DEVICE}, the model is on {device}: see --device"
         )
+    fixed = model.generator.fixed
     make = f"longtake export {model.entry.name} --engine {variant.engine} --precision {variant.precision}"
+    make += "".join(f" --lora {shlex.quote(f'{lora.name}:{lora.scale:g}')}" for lora in fixed.scales)
+    merged = f" with {fixed} merged" if fixed.scales else ""
     try:
         folder = store.find(key_of(model, variant))
     except ExportError as e:
         raise ExportError(f"{e}; make it anew with: {make}") from e
     if folder is None:
-        raise ExportError(f"no {variant} engine of {model.entry.name} is here; make it with: {make}")
+        raise ExportError(f"no {variant} engine of {model.entry.name}{merged} is here; make it with: {make}")
     return ENGINES[variant.engine].start(model, variant.precision, folder)
 
 

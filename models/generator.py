@@ -15,7 +15,7 @@ from models.codecs.codec import Codec
 from models.codecs.stream import Decoder, DecodeStream
 from models.cue import Cue, CueError, Cut, LoraScale, OnLora, OnSwitch, Prompt, Recache, Reference, Start
 from models.errors import UserError
-from models.lora import MergedLoras, rescaled
+from models.lora import FixedLoras, MergedLoras, rescaled
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -26,6 +26,8 @@ from models.state import TakeState
 from models.step_cache import StepCache
 from models.transformer import TextState, Transformer, masks, with_mask
 from models.unipc import UniPC
+
+NO_LORAS = FixedLoras()
 
 
 class SizeError(UserError, ValueError):
@@ -44,31 +46,61 @@ class Generator:
         decoder: Decoder | None = None,
         emphasis: EmphasisReader = no_emphasis,
         loras: MergedLoras | None = None,
+        fixed: FixedLoras = NO_LORAS,
     ) -> None:
         """Put the networks together; `decoder` stands for the codec's own, where an engine runs it.
 
-        `emphasis` reads what prompts emphasise. `loras` merges LoRAs into the transformer; without it takes have none.
+        `emphasis` reads what prompts emphasise. `loras` merges LoRAs into the transformer; without it takes have those
+        that are `fixed` in its weights.
         """
         self.config, self.transformer, self.codec = config, transformer, codec
         self.device, self.dtype, self.stride = transformer.device, transformer.dtype, codec.stride
         negative = config.negative_prompt if config.guided else None
         self._prompts = PromptMemory(encode_text, transformer, emphasis, loras, negative)
-        self.loras, self._decoder = loras, decoder or codec
+        self.loras, self.fixed, self._decoder = loras, fixed, decoder or codec
 
     def with_config(self, config: RolloutConfig) -> Generator:
         """Return the same networks, rolled out in another way."""
         prompts = self._prompts
         return Generator(
-            config, self.transformer, prompts.encode, self.codec, self._decoder, prompts.emphasis, self.loras
+            config,
+            self.transformer,
+            prompts.encode,
+            self.codec,
+            self._decoder,
+            prompts.emphasis,
+            self.loras,
+            self.fixed,
+        )
+
+    @torch.inference_mode()
+    def with_loras(self, scales: tuple[LoraScale, ...]) -> Generator:
+        """Return the same networks with LoRAs merged for good; this generator is not to be used beside it.
+
+        `scales` are in the order of names, without zeros. CueError if a LoRA was not added.
+        """
+        assert self.loras is not None, "LoRAs are merged into torch's weights, before another engine runs them"
+        self.loras.merge(scales)
+        fixed, prompts = FixedLoras(scales, {lora.name: self.loras.digest(lora.name) for lora in scales}), self._prompts
+        return Generator(
+            self.config,
+            self.transformer,
+            prompts.encode,
+            self.codec,
+            self._decoder,
+            prompts.emphasis,
+            fixed=fixed,
         )
 
     def run_by(self, transformer: Transformer, decoder: Decoder | None = None) -> Generator:
-        """Return the same model, its steps (and the decoding of its codec) run by another engine, without LoRAs.
+        """Return the same model, its steps (and the decoding of its codec) run by another engine.
 
-        An engine holds weights of its own, into which nothing is merged.
+        An engine holds weights of its own, with the LoRAs that are fixed in this generator's and no others.
         """
         decoder, prompts = decoder or self._decoder, self._prompts
-        return Generator(self.config, transformer, prompts.encode, self.codec, decoder, prompts.emphasis)
+        return Generator(
+            self.config, transformer, prompts.encode, self.codec, decoder, prompts.emphasis, fixed=self.fixed
+        )
 
     def text(self, prompt: str | tuple[str, ...]) -> TextState:
         """Return the prompt, or a batch of them, encoded for the present weights; the ones used last are remembered."""
@@ -112,6 +144,7 @@ class Generator:
             codec=self.new_stream(),
             size=(width, height),
             seeds=seeds,
+            loras=self.fixed.scales,
             on_switch=c.on_switch,
             sink_on_switch=c.sink_on_switch,
             on_lora=OnLora.RECACHE if c.step_keys is None else OnLora.NONE,
@@ -282,9 +315,8 @@ class Generator:
         """Have the weights hold the LoRAs of a take: another take may have drawn since."""
         if self.loras is not None:
             self.loras.merge(loras)
-        elif loras:
-            names = ", ".join(lora.name for lora in loras)
-            raise CueError(f"this engine has weights of its own, and takes no LoRA ({names}); use --engine torch")
+        else:
+            self.fixed.require(loras)
 
     def _reweighted(self, state: TakeState, cues: Sequence[Cue]) -> bool:
         """Merge the LoRAs with the scales of the cues, and make the prompt's keys anew; return whether they differ."""

@@ -7,7 +7,7 @@ weights of a module are its pristine ones plus the sum of all changes that hold,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +155,32 @@ class MergedLoras:
         changes = [(c, scale.scale) for scale in asked for c in self._changes[scale.name][parameter]]
         weight.copy_(changed(pristine, changes) if changes else pristine)
         self._merged[parameter] = asked
+
+
+@dataclass(frozen=True)
+class FixedLoras:
+    """Hold the LoRAs that are in a model's weights for good, as in an engine's: its takes have these and no others."""
+
+    scales: tuple[LoraScale, ...] = ()  # in the order of names, without zeros
+    digests: Mapping[str, str] = field(default_factory=dict)  # name → what identifies the content of its file
+
+    def __str__(self) -> str:
+        return ", ".join(f"{lora.name}:{lora.scale:g}" for lora in self.scales)
+
+    @property
+    def content(self) -> list[tuple[str, float]]:
+        """Return what the LoRAs do to weights, whatever they are called: digests and scales, sorted."""
+        return sorted((self.digests[lora.name], lora.scale) for lora in self.scales)
+
+    def require(self, scales: tuple[LoraScale, ...]) -> None:
+        """Raise CueError if a take asks for other LoRAs."""
+        if scales == self.scales:
+            return
+        if not self.scales:
+            names = ", ".join(lora.name for lora in scales)
+            raise CueError(f"this engine has weights of its own, and takes no LoRA ({names}); use --engine torch")
+        asked = str(FixedLoras(scales)) if scales else "none"
+        raise CueError(f"this engine has {self} merged for good, and the take asks for {asked}; use --engine torch")
 
 
 def rescaled(present: Sequence[LoraScale], cues: Sequence[LoraScale]) -> tuple[LoraScale, ...]:

@@ -129,7 +129,8 @@ def render(
     requests, more_notes = _requests(films, entry, how)
     for note in dict.fromkeys(notes + more_notes):
         print(f"note: {note}", file=sys.stderr)
-    from app.loaded_model import load_model
+    from app.engine_choice import require_installed
+    from app.loaded_model import load_model, run_with_loras
     from app.progress_bar import working
     from streaming.take.footage import TakeFootage
     from streaming.take.take_loras import use_loras
@@ -143,10 +144,13 @@ def render(
     upscaler = _upscaler(upscale, device)
     with working(f"loading {entry.name}"):
         loras = any(cue.lora for request in requests for cue in request.take.cues)
-        loaded = load_model(entry, device, "torch" if loras and engine == "auto" else engine)
+        require_installed(engine)
+        loaded = load_model(entry, device, "torch" if loras else engine)
     for request in requests:
         for note in use_loras(loaded, request.take, take.parent):
             print(f"note: {note}", file=sys.stderr)
+    if loras and engine != "torch":
+        loaded = run_with_loras(loaded, [request.take for request in requests], engine)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
         _render_film(loaded, request, take.parent, footage, film, how, upscaler)
 

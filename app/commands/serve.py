@@ -63,8 +63,6 @@ def serve(
         raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
     if insecure and settings.token is not None:
         raise CommandError("--insecure and LONGTAKE_TOKEN exclude each other: leave one of them out")
-    if lora and engine not in ("auto", "torch"):
-        raise CommandError(f"--engine {engine} has weights of its own, and takes no --lora; use --engine torch")
     listening.require_certificate(tls_cert, tls_key)
     folder = data or settings.data
     require_folder(folder)
@@ -85,9 +83,8 @@ def serve(
     BoundedConnection.proxies = settings.proxies
 
     def build(say: Callable[[str], None]) -> FastAPI:
-        return _studio(
-            settings, folder, device, "torch" if lora else engine, lora or (), say, local=reached is None, osc=control
-        )
+        chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
+        return _studio(settings, folder, device, chosen, lora or (), say, local=reached is None, osc=control)
 
     def stop() -> None:
         server.should_exit = True
@@ -140,7 +137,7 @@ def _studio(
     from app.model_library import ModelLibrary
     from app.services import Services
     from streaming.live.device import DeviceThread
-    from streaming.take.take_loras import offered
+    from streaming.take.take_loras import merged_loras, offered
 
     where = torch_device(device)
     if engine not in ("auto", "torch"):  # an engine that is missing is reported now, not by a server that is half up
@@ -149,7 +146,10 @@ def _studio(
 
         require_installed(engine)
         say(f"the engine {engine}")
-        check(load(POCKET, ASSETS, where, torch.float32), engine, settings.engines)
+        model = load(POCKET, ASSETS, where, torch.float32)
+        if loras:
+            model, _ = merged_loras(model, loras)  # an engine has them for good
+        check(model, engine, settings.engines)
     library = ModelLibrary(
         settings.models,
         where,

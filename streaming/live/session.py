@@ -279,6 +279,8 @@ class Session:
             self.model.read_prompt(command.text)  # PromptError if it understands nothing
         if isinstance(command, LoraCommand) and command.name not in (offered := self._offered_loras()):
             there = f"there are {', '.join(offered)}" if offered else "upload one, or start the server with --lora"
+            if self.model.generator.fixed.scales:
+                there = f"this engine has {self.model.generator.fixed} merged for good; use --engine torch to change it"
             raise ValueError(f"no LoRA is called {command.name[:80]!r}; {there}")
         line = command.cue_line()
         if line.source == CAMERA and not self.camera.connected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.checkpoints.assemble import Model
@@ -11,7 +11,8 @@ from models.checkpoints.checkpoint_error import CheckpointError
 from models.checkpoints.lora_file import lora_for, read_lora
 from models.cue import LoraScale
 from models.errors import UserError
-from models.lora import MOST_LORAS, LoraError, MergedLoras
+from models.lora import MOST_LORAS, LoraError, MergedLoras, rescaled
+from models.time_grid import TimeGrid
 from streaming.take.take_file import Take
 
 OF_RECORD = "lora "  # begins the names of a record's entries that identify LoRA files
@@ -30,18 +31,43 @@ def offered_loras(take: Take, model: Model) -> list[str]:
 
 def lora_record(model: Model, names: Sequence[str]) -> dict[str, str | int]:
     """Return the entries of a record that identify these LoRAs, which the model has read; KeyError without them."""
-    loras = model.generator.loras
-    return {} if loras is None else {OF_RECORD + name: loras.digest(name) for name in names}
+    loras, fixed = model.generator.loras, model.generator.fixed.digests
+    read: dict[str, str | int] = {} if loras is None else {OF_RECORD + name: loras.digest(name) for name in names}
+    return read | {OF_RECORD + name: digest for name, digest in fixed.items()}
+
+
+def held_loras(take: Take, grid: TimeGrid, fps: int) -> tuple[LoraScale, ...] | None:
+    """Return the LoRAs that hold from a take's first chunk to its end; None if they change on the way."""
+    held: tuple[LoraScale, ...] = ()
+    for first, cue in take.landing(grid, fps):
+        scales = rescaled(held, [LoraScale.parse(text) for text in cue.lora])
+        if first and scales != held:
+            return None
+        held = scales
+    return held
+
+
+def with_held_loras(model: Model, scales: tuple[LoraScale, ...]) -> Model:
+    """Return a model with LoRAs, which it has read, merged for good; `model` is not to be used beside it."""
+    return replace(model, generator=model.generator.with_loras(scales))
 
 
 def use_loras(model: Model, take: Take, folder: Path) -> list[str]:
     """Let a model merge the LoRAs that a take's cues name, and return notes on them for a person.
 
+    An engine with LoRAs merged for good reads none: CueError unless the take has the same ones throughout.
+
     A name is a path, beside the take in `folder` unless it is absolute; the take's own `loras` say where else its files
     lie. LoraError or CheckpointError, in one line, if the model takes none, a file cannot be read or does not fit.
     """
     notes: list[str] = []
-    names = lora_names(take)
+    names, fixed = lora_names(take), model.generator.fixed
+    if fixed.scales:  # an engine has them
+        held = held_loras(take, model.entry.rollout.grid, model.entry.fps)
+        if held is None:
+            raise LoraError(f"this engine has {fixed} merged for good, and the take changes its LoRAs on the way")
+        fixed.require(held)
+        return notes
     if len(names) > MOST_LORAS:
         raise LoraError(f"the take names {len(names)} LoRAs; {MOST_LORAS} are the most")
     read: list[str] = []
@@ -79,6 +105,17 @@ def use_lora(model: Model, name: str, path: Path) -> tuple[str, ...]:
     found = lora_for(path, loras.parameters, model.entry.name)
     loras.add(name, found.digest, found.changes)
     return found.notes
+
+
+def merged_loras(model: Model, given: Sequence[str]) -> tuple[Model, list[str]]:
+    """Return a model with the LoRAs of `FILE[:SCALE]` options merged for good, and notes; errors as of `offered`."""
+    loras, notes = offered(given), list[str]()
+    for lora in loras:
+        notes += use_lora(model, lora.name, lora.path)
+    scales = rescaled((), [LoraScale(lora.name, lora.scale) for lora in loras])
+    if not scales:
+        raise LoraError("every LoRA has the scale 0, which merges nothing: leave --lora out")
+    return with_held_loras(model, scales), notes
 
 
 def only_used(take: Take) -> Take:

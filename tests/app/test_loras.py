@@ -88,6 +88,7 @@ def test_a_render_with_loras_is_refused_with_other_files(
     )
     refused(run(capsys, *longer, "--lora", file, "--lora", "none.safetensors"), "no such file")
     refused(run(capsys, *longer, "--lora", f"{file}:9"), "between -2 and 2")
+    by_engine = run(capsys, "render", "t.yaml", "-o", "x.mp4", "--lora", f"{file}:0.5", "--engine", "onnx:fp32")
+    refused(by_engine, "no onnx fp32 engine", "longtake export", "--lora ink.safetensors:0.5")
     file.write_bytes(b"PK")
     refused(run(capsys, *longer, "--lora", file), "ink.safetensors")
-    refused(run(capsys, "serve", "--lora", file, "--engine", "onnx"), "takes no --lora; use --engine torch")
