@@ -93,7 +93,7 @@ export class PromptReading {
         return chip;
       }),
     );
-    if (!reading.understood) return [reading.why];
+    if (!reading.understood) return [reading.why, ...chips];
     const words = unknown.map(([word]) => word).join(", ");
     const rest = chips.length ? "Instead:" : "They are skipped.";
     return [`${this.model} does not know ${words}. ${rest}`, ...chips];

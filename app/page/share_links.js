@@ -2,7 +2,7 @@
 // Makes and revokes share links of the session on the page: a link watches and cannot control.
 
 import { messageOf, posted } from "./api.js";
-import { part } from "./elements.js";
+import { make, part } from "./elements.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -30,6 +30,12 @@ export class ShareLinks {
     this.revoke = part(root, "revoke", HTMLButtonElement);
     /** @type {ShareLink | null} the newest link */
     this.link = null;
+    this.code = make("img", { alt: "QR code of the watch link", width: 168, height: 168 });
+    const close = make("button", { type: "button", textContent: "Close" });
+    this.sheet = make("div", { className: "code", hidden: true }, this.code, close);
+    this.sheet.dataset.lt = "qr";
+    close.onclick = () => this.#hideCode();
+    (this.share.closest(".stage") ?? root).append(this.sheet);
     this.share.onclick = () => this.#make().catch((e) => this.tell(messageOf(e), true));
     this.revoke.onclick = () => this.#revoke().catch((e) => this.tell(messageOf(e), true));
   }
@@ -37,6 +43,7 @@ export class ShareLinks {
   /** Show the buttons of a session that has begun, or hide them. */
   draw() {
     if (!this.client.session) this.link = null;
+    if (!this.link) this.#hideCode();
     this.share.hidden = !this.client.session;
     this.shared.hidden = this.revoke.hidden = !this.link;
     if (!this.link) return;
@@ -58,7 +65,28 @@ export class ShareLinks {
     const own = OWN.has(location.hostname)
       ? "; it opens on this machine only, as which the server was reached"
       : "";
+    await this.#showCode();
     this.tell(`the watch link ${this.shared.title}${copied ? "; copied" : ""}${own}`);
+  }
+
+  /** Show the link as a QR code, for a phone that is at hand. */
+  async #showCode() {
+    const { session } = this.client;
+    if (!session || !this.link) return;
+    const root = new URL(this.client.base || ".", document.baseURI).href;
+    const address = `${this.client.base}api/sessions/${session.id}/links/${this.link.number}/qr`;
+    const headers = { "x-longtake-key": session.key ?? "" };
+    const answer = await fetch(`${address}?root=${encodeURIComponent(root)}`, { headers });
+    if (!answer.ok) return; // the link itself is there
+    this.#hideCode();
+    this.code.src = URL.createObjectURL(await answer.blob());
+    this.sheet.hidden = false;
+  }
+
+  #hideCode() {
+    if (this.sheet.hidden) return;
+    this.sheet.hidden = true;
+    URL.revokeObjectURL(this.code.src);
   }
 
   async #revoke() {

@@ -43,5 +43,5 @@ def read(model: str, prompt: Annotated[str, Query(min_length=1, max_length=4000)
     try:
         read = reading(entry, usable)
     except PromptError as e:
-        return Reading(understood=False, why=str(e))
+        return Reading(understood=False, why=str(e), unknown=e.unknown)
     return Reading(understood=True, unknown=read.unknown, notes=list(read.notes))

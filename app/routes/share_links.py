@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from typing import Annotated
 
-from fastapi import APIRouter
+import segno
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from app.answer_schemas import file_of
 from app.audience import MOST_OF_SESSION
 from app.dependencies import ControlledSession, ServicesOf
+from app.errors import NotFoundError
 from app.request_body import RequestBody
 from app.services import Services
 from app.share_links import ShareLink
@@ -47,6 +51,24 @@ async def share(new: NewLink, hosted: ControlledSession, services: ServicesOf) -
 async def links(hosted: ControlledSession, services: ServicesOf) -> list[LinkFacts]:
     """List the share links that are valid now, the oldest first."""
     return [_facts(services, link) for link in services.links.of(hosted.session.id)]
+
+
+@router.get(
+    "/api/sessions/{session}/links/{number}/qr", response_class=Response, responses=file_of("image/svg+xml", 200)
+)
+async def code(
+    number: int,
+    root: Annotated[str, Query(max_length=300, pattern=r"^https?://[!-~]+/$")],
+    hosted: ControlledSession,
+    services: ServicesOf,
+) -> Response:
+    """Draw the address of a link's page as a QR code (ISO/IEC 18004); `root` is the server as its viewers reach it."""
+    link = next((link for link in services.links.of(hosted.session.id) if link.number == number), None)
+    if link is None:
+        raise NotFoundError("no such link, or it is no longer valid")
+    picture = io.BytesIO()
+    segno.make(f"{root}watch/{link.text}", micro=False).save(picture, kind="svg", scale=4, border=4, light="#fff")
+    return Response(picture.getvalue(), media_type="image/svg+xml")
 
 
 @router.delete("/api/sessions/{session}/links/{number}", status_code=204)

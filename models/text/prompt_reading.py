@@ -8,7 +8,7 @@ wordings that are near in meaning.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import UserError
@@ -25,6 +25,11 @@ _LONGEST_WORD = 20  # letters of a word of which misspellings are looked for
 
 class PromptError(UserError):
     """Report a prompt in which a model understands nothing."""
+
+    def __init__(self, text: str, unknown: Mapping[str, list[str]] | None = None) -> None:
+        """Report in the words of `text`; `unknown` maps words as written to wordings near in meaning."""
+        super().__init__(text)
+        self.unknown = dict(unknown or {})
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def read_prompt(prompt: str, known: Collection[str], model: str = "pocket", most
     moves = any(t.attribute == "motion" for t in said)
     unknown = {t.text: _suggestions(t, known) for t in tokens if _is_unknown(t, moves=moves)}
     if not set(words) - GRAMMAR:
-        raise PromptError(_refusal(tokens, unknown, model))
+        raise PromptError(_refusal(tokens, unknown, model), unknown)
     for attribute in WORDINGS:
         values = list(dict.fromkeys(t.meaning for t in said if t.attribute == attribute))
         if len(values) > 1:

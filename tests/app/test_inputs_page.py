@@ -1,4 +1,4 @@
-"""Bring pictures, films and a camera into a take from the studio, with pointer, keyboard and by touch."""
+"""Use the studio's controls with a tiny model, by pointer, keyboard and touch: inputs, LoRAs, emphasis, watch link."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from browser_page import chromium, needs_chromium
 from films import film
-from page_probe import end, latest, until, until_says
+from page_probe import end, latest, shared_link, until, until_says
 from playwright.sync_api import Browser, Page, Route
 from studio_browser import open_scene, opened, start, studio_page, until_latent
 from studio_server import ROOT
@@ -273,3 +275,16 @@ def test_selected_words_are_given_more_or_less_emphasis_by_keys_and_buttons(page
     assert (
         page.evaluate(name, {"subject": ["ball"], "colour": ["red"]}) == "Red ball"
     )  # the signs are no part of a scene's name
+
+
+def test_the_watch_link_is_shown_as_a_qr_code_of_its_address_until_it_is_revoked(page: Page) -> None:
+    start(page, DAY)
+    until_latent(page, 3)
+    page.hover("[data-lt=stage]")
+    address = shared_link(page)
+    until(page, "document.querySelector('[data-lt=qr] img').naturalWidth > 0")
+    picture = np.frombuffer(page.locator("[data-lt=qr] img").screenshot(), np.uint8)
+    read, *_ = cv2.QRCodeDetector().detectAndDecode(cv2.imdecode(picture, cv2.IMREAD_GRAYSCALE))
+    assert read == address
+    page.click("[data-lt=revoke]")
+    page.wait_for_selector("[data-lt=qr]", state="hidden")

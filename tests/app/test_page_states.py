@@ -151,6 +151,10 @@ def test_a_text_without_a_known_word_is_refused_before_it_is_sent_and_a_near_wor
     assert page.is_disabled("[data-lt=send]")
     page.press("[data-lt=prompt]", "Enter")
     assert stage(page) == "first"
+    page.fill("[data-lt=prompt]", "dragon")
+    until_says(page, "reading", "knows no word of 'dragon'")
+    page.get_by_role("button", name=re.compile("dragon fish")).click()
+    assert page.input_value("[data-lt=prompt]") == "fish"
     page.fill("[data-lt=prompt]", "a large red dragon over the sea")
     page.get_by_role("button", name=re.compile("dragon fish")).click()
     assert page.input_value("[data-lt=prompt]") == "a large red fish over the sea"
