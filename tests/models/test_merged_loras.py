@@ -62,6 +62,31 @@ def test_twenty_changes_in_a_row_leave_the_weights_of_a_fresh_merge(
     assert [p.data_ptr() for p in transformer.parameters()] == storage
 
 
+def test_a_lora_is_forgotten_once_it_was_dropped_as_often_as_added_and_the_others_stay() -> None:
+    transformer, loras = with_two()
+    pristine = weights_of(transformer)
+    loras.add("a", "a", fitted(lora_tensors(transformer, 0), transformer.state_dict(), Path("a")).changes)
+    both = (LoraScale("a", 1.0), LoraScale("b", 0.5))
+    loras.merge(both)
+    held = weights_of(transformer)
+    loras.drop("a")
+    assert loras.names == ("a", "b")
+    assert all(torch.equal(p, held[name]) for name, p in transformer.named_parameters())
+    loras.drop("a")
+    assert loras.names == ("b",)
+    with pytest.raises(CueError, match="no LoRA is called 'a'; there are b"):
+        loras.merge(both)
+    fresh, others = with_two()
+    for merging in (loras, others):
+        merging.merge(both[1:])
+    assert all(torch.equal(p, fresh.get_parameter(name)) for name, p in transformer.named_parameters())
+    loras.drop("b")
+    assert all(torch.equal(p, pristine[name]) for name, p in transformer.named_parameters())
+    assert (loras.names, loras.pristine_bytes()) == ((), 0)
+    with pytest.raises(KeyError):
+        loras.drop("b")
+
+
 def test_a_merge_at_a_border_equals_one_at_load() -> None:
     transformer, loras = with_two()
     base = weights_of(transformer)
