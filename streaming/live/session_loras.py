@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from models.checkpoints.assemble import Model
 from models.checkpoints.lora_file import UsableLora
+from models.errors import UserError
 from streaming.live.device import DeviceThread
 
 
@@ -35,8 +36,12 @@ class SessionLoras:
         """Let the session use a LoRA; LoraError if it cannot be merged into the model's weights."""
         loras = self._model.generator.loras
         assert loras is not None, "a file was read for a model that takes no LoRA"
-        await asyncio.to_thread(loras.add, name, lora.digest, lora.changes)
-        self._names.append(name)
+        self._names.append(name)  # first: a request that is given up leaves the thread to add it all the same
+        try:
+            await asyncio.to_thread(loras.add, name, lora.digest, lora.changes)
+        except UserError:
+            self._names.remove(name)
+            raise
 
     async def drop(self, name: str) -> None:
         """Have the model forget a LoRA, if it is one of the session's own."""
@@ -51,13 +56,14 @@ class SessionLoras:
 
 
 async def forget_loras(model: Model, device: DeviceThread, names: Sequence[str]) -> None:
-    """Have a model forget LoRAs that were added to it once each, on the device thread, which holds its weights."""
+    """Have a model forget LoRAs that were added to it, on the device thread, which writes its weights."""
     loras = model.generator.loras
     if loras is None or not names:
         return
 
     def forget() -> None:
         for name in names:
-            loras.drop(name)
+            if name in loras.names:  # not if the request that was to add it was given up
+                loras.drop(name)
 
     await device.run(forget)
