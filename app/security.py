@@ -129,11 +129,11 @@ class Guard:
         """Count a changing request by the session's key or else by address; raise TooManyError beyond the limit."""
         path, reason = _path(scope), "too many requests; wait a little"
         if session is None:
-            if _OFFER.fullmatch(path) and scope["method"] == "POST":
+            if _OFFER.fullmatch(path) and scope.get("method") == "POST":
                 self._rates.count(OFFERS, network_of(_address(scope)), "too many offers; wait a little")
             if path != "/login":  # wrong tokens are counted instead
                 self._rates.count(CHANGES, network_of(_address(scope)), reason)
-        elif scope["method"] != "DELETE" and not path.endswith("/interrupt"):  # stopping something is never limited
+        elif scope.get("method") != "DELETE" and not path.endswith("/interrupt"):  # stopping something is never limited
             self._rates.count(COMMANDS, session, reason)
 
     def _log(self, scope: Scope, refusal: Refusal) -> None:

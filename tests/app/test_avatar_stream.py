@@ -218,6 +218,19 @@ def test_messages_that_cannot_be_obeyed_are_refused_in_a_line_and_the_socket_goe
     asyncio.run(client())
 
 
+def test_the_key_of_a_socket_may_come_as_a_header(server: str) -> None:
+    async def client() -> None:
+        session = await asyncio.to_thread(begin, server)
+        url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+        address = audio_url(url, "").partition("?")[0]
+        async with connect(address, additional_headers=key) as socket:
+            await socket.send('{"type": "start", "utterance": "a"}')
+            assert json.loads(await socket.recv())["type"] == "queued"
+        await asyncio.to_thread(httpx.delete, url, headers=key)
+
+    asyncio.run(client())
+
+
 def test_a_chunked_post_of_raw_sound_is_spoken_while_it_arrives(server: str) -> None:
     session = begin(server)
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}

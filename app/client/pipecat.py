@@ -1,0 +1,260 @@
+"""Give a Pipecat agent a face: a service that speaks through an avatar and tells the agent what was heard of it.
+
+    llm → tts → LongtakeAvatar → assistant context aggregator
+
+Viewers hear and see the avatar from Longtake, by its page, WHEP or WebRTC, so the pipeline needs no output transport of
+its own for the avatar's sound. The text of what was heard takes the place of the text that was synthesised, so that the
+context of an interrupted agent ends where its listener stopped hearing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from pipecat.audio.resamplers.base_audio_resampler import BaseAudioResampler
+from pipecat.audio.utils import create_stream_resampler
+from pipecat.frames.frames import (
+    AggregatedTextFrame,
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InterruptionFrame,
+    LLMAssistantPushAggregationFrame,
+    LLMFullResponseEndFrame,
+    StartFrame,
+    SystemFrame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+    TTSTextFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection
+from pipecat.services.ai_service import AIService
+from pipecat.services.settings import ServiceSettings
+from pipecat.utils.text.base_text_aggregator import TextType
+from websockets.asyncio.client import ClientConnection, connect
+
+RATES = (16_000, 24_000, 48_000)  # samples a second that an avatar takes
+USUAL_RATE = 24_000  # to which sound of another rate is resampled
+PATIENCE = 10.0  # seconds in which an interruption is answered
+Event = dict[str, Any]  # as docs/events.md describes it
+
+
+@dataclass
+class HeardTextFrame(SystemFrame, TTSTextFrame):
+    """Tell words that were heard; a system frame, so that an interruption behind it does not overtake it."""
+
+
+@dataclass
+class _Spoken:
+    """Hold an utterance that was begun and has not ended."""
+
+    name: str
+    append_to_context: bool
+    words: int = 0  # that were heard and told
+
+
+class LongtakeAvatar(AIService):
+    """Speak an agent's sound through the avatar of a Longtake session, and cut its context at what was heard."""
+
+    def __init__(self, address: str, session: str, key: str) -> None:
+        """Use a session that was started at a server, such as `http://127.0.0.1:7860`, and its key."""
+        super().__init__(settings=ServiceSettings(model=None))
+        self._url = f"{address.replace('http', 'ws', 1).rstrip('/')}/api/sessions/{session}/audio"
+        self._headers = {"X-Longtake-Key": key}
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._spoken: deque[_Spoken] = deque()
+        self._held: list[Frame] = []  # that end the agent's turn, until all of it was heard
+        self._text: list[str] = []  # said by the samples that follow
+        self._begun: TTSStartedFrame | None = None  # an utterance whose first sample has not come yet
+        self._streams = False  # whether an utterance was begun and not committed
+        self._resampler: BaseAudioResampler | None = None  # of that utterance, where it needs one
+        self._number = 0  # of utterances
+        self._speaks = False  # whether something is heard
+        self._interruption: asyncio.Future[None] | None = None  # done when the one that was asked for has happened
+        self._quiet = asyncio.Event()  # set while nothing is spoken or waits
+        self._quiet.set()
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Speak sound, keep what belongs to its end until it was heard, and pass on other frames."""
+        await super().process_frame(frame, direction)
+        match frame:
+            case TTSStartedFrame():
+                self._begun = frame
+                await self.push_frame(frame, direction)
+            case TTSAudioRawFrame():
+                await self._say(frame)
+            case TTSTextFrame():
+                return  # a HeardTextFrame takes its place
+            case AggregatedTextFrame(will_be_spoken=True):
+                self._text.append(frame.text)
+                await self.push_frame(frame, direction)
+            case TTSStoppedFrame():
+                await self._commit()
+                await self.push_frame(frame, direction)
+            case InterruptionFrame():
+                await self._interrupt()
+                await self.push_frame(frame, direction)
+            case LLMFullResponseEndFrame() | LLMAssistantPushAggregationFrame() if self._spoken:
+                self._held.append(frame)
+            case _:
+                await self.push_frame(frame, direction)
+
+    async def start(self, frame: StartFrame) -> None:
+        """Connect to the session."""
+        await super().start(frame)
+        self._socket = await connect(self._url, additional_headers=self._headers)
+        self._reader = self.create_task(self._read())
+
+    async def stop(self, frame: EndFrame) -> None:
+        """Wait until all was heard, and disconnect."""
+        await super().stop(frame)
+        await self._quiet.wait()
+        await self._disconnect()
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        """Disconnect."""
+        await super().cancel(frame)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._reader is not None:
+            await self.cancel_task(self._reader)
+            self._reader = None
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+
+    # -- to the avatar --------------------------------------------------------------------------------------------
+
+    async def _say(self, frame: TTSAudioRawFrame) -> None:
+        if frame.num_channels != 1:
+            await self.push_error(error_msg=f"an avatar speaks one channel, and this voice has {frame.num_channels}")
+            return
+        if not self._streams:
+            self._number += 1
+            name = f"pipecat-{self._number}"
+            self._spoken.append(_Spoken(name, self._begun is None or self._begun.append_to_context))
+            self._streams, self._begun = True, None
+            self._quiet.clear()
+            fits = frame.sample_rate in RATES
+            self._resampler = None if fits else create_stream_resampler(clear_after_secs=None)
+            rate = frame.sample_rate if fits else USUAL_RATE
+            await self._send({"type": "start", "utterance": name, "rate": rate})
+        for text in self._text:
+            await self._send({"type": "text", "text": text})
+        self._text.clear()
+        pcm = frame.audio
+        if self._resampler is not None:
+            pcm = await self._resampler.resample(pcm, frame.sample_rate, USUAL_RATE)
+        await self._send_sound(pcm)
+
+    async def _commit(self) -> None:
+        if self._streams:
+            self._streams = False
+            if self._resampler is not None:
+                await self._send_sound(await self._resampler.flush())
+            await self._send({"type": "commit"})
+
+    async def _interrupt(self) -> None:
+        """Silence the avatar, and return once the words that were heard until then are told."""
+        self._text.clear()
+        self._held.clear()
+        self._streams = False
+        if not self._spoken:
+            return
+        self._interruption = asyncio.get_running_loop().create_future()
+        await self._send({"type": "interrupt"})
+        try:
+            await asyncio.wait_for(self._interruption, PATIENCE)
+        except TimeoutError:
+            await self.push_error(error_msg=f"the avatar did not answer an interruption within {PATIENCE:g} s")
+        finally:
+            self._interruption = None
+
+    async def _send_sound(self, pcm: bytes) -> None:
+        if self._socket is not None and pcm:
+            await self._socket.send(pcm)
+
+    async def _send(self, message: Event) -> None:
+        if self._socket is not None:
+            await self._socket.send(json.dumps(message))
+
+    # -- from the avatar ------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        assert self._socket is not None
+        async for message in self._socket:
+            event = json.loads(message)
+            match event["type"]:
+                case "utterance.started":
+                    await self._speak(speaks=True)
+                case "utterance.spoken":
+                    await self._heard(event)
+                case "utterance.ended":
+                    await self._heard(event)
+                    if event["why"] != "interrupted":  # that event has all that it ends
+                        await self._ended(event["utterance"])
+                case "interrupted":
+                    await self._interrupted(event)
+                case "refused":
+                    await self.push_error(error_msg=f"the avatar refused a sound: {event['why']}")
+        if self._spoken:
+            await self.push_error(error_msg="the avatar's session has ended")
+            self._spoken.clear()
+            await self._all_heard()
+
+    async def _heard(self, part: Event) -> None:
+        """Tell the words of an utterance that were heard since the last time."""
+        spoken = next((s for s in self._spoken if s.name == part["utterance"]), None)
+        words = part["text"].split()
+        if spoken is None or len(words) <= spoken.words:
+            return
+        frame = HeardTextFrame(" ".join(words[spoken.words :]), text_type=TextType.WORD)
+        frame.append_to_context = spoken.append_to_context
+        spoken.words = len(words)
+        await self.push_frame(frame)
+
+    async def _ended(self, name: str) -> None:
+        self._spoken = deque(s for s in self._spoken if s.name != name)
+        if not self._spoken:
+            await self._all_heard()
+
+    async def _all_heard(self) -> None:
+        """Tell that nothing is heard any more, and end the turn if the agent has."""
+        await self._speak(speaks=False)
+        held, self._held = self._held, []
+        for frame in held:
+            await self.push_frame(frame)
+        self._quiet.set()
+
+    async def _interrupted(self, event: Event) -> None:
+        """Tell what was heard; an interruption by a listener's voice or a page interrupts the agent as well."""
+        for part in event["heard"]:
+            await self._heard(part)
+        spoke, self._spoken = bool(self._spoken), deque()
+        self._streams = False
+        await self._speak(speaks=False)
+        self._quiet.set()
+        if self._interruption is not None:
+            if not self._interruption.done():
+                self._interruption.set_result(None)
+        elif spoke:
+            self._held.clear()
+            self._text.clear()
+            await self.broadcast_interruption()
+
+    async def _speak(self, *, speaks: bool) -> None:
+        """Tell the pipeline, as an output transport does, that the agent begins or ends to be heard."""
+        if speaks is not self._speaks:
+            self._speaks = speaks
+            await self.broadcast_frame(BotStartedSpeakingFrame if speaks else BotStoppedSpeakingFrame)
