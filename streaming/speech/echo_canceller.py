@@ -16,7 +16,7 @@ from streaming.speech.voice_activity import BLOCK, Block, VoiceActivityDetector
 RATE = 16_000
 PIECE = 160  # samples that AEC3 takes at a time: 10 ms
 FRESH = RATE // 25  # samples before the newest released one at which a microphone that connects stands: a frame
-GONE = RATE // 4  # samples by which released sound may be ahead of the microphone; one that is further back is off
+GONE = RATE // 2  # samples by which released sound may be ahead of the microphone; one that is further back is off
 PATIENCE = RATE // 5  # samples of the microphone that may wait for released sound
 TAIL = RATE  # samples after its last sound for which the avatar may still be heard in the room
 

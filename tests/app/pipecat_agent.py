@@ -141,6 +141,8 @@ async def play(address: str, scene: str) -> dict[str, Any]:
     await worker.queue_frame(EndFrame())
     await asyncio.wait_for(running, 20)
     await viewer.leave()
+    async with httpx.AsyncClient() as client:
+        await client.delete(url, headers={"X-Longtake-Key": started["key"]})
     return told
 
 

@@ -7,11 +7,15 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
 from conftest import tiny_avatar
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,9 +31,11 @@ from streaming.speech import detectors
 from streaming.speech.avatar import Avatar
 from streaming.speech.barge_in import BargeIn
 from streaming.speech.detectors import DetectorError, best_detector, new_detector
-from streaming.speech.fullband import FRAME, RATE, whole_sound
+from streaming.speech.echo_canceller import EchoFreeDetector
+from streaming.speech.fullband import FRAME, RATE, DrivingSamples, quantised, whole_sound
+from streaming.speech.microphone import listen
 from streaming.speech.speech_queue import MicrophoneUse
-from streaming.speech.voice_activity import Detector
+from streaming.speech.voice_activity import BLOCK, Detector
 from streaming.speech.voice_gain import DUCKED, VoiceGain
 from streaming.transport.commands import ControlError, parse
 from streaming.transport.events import Event
@@ -252,6 +258,64 @@ def test_a_microphone_that_was_muted_is_heard_without_the_echo_again() -> None:
             assert len(room.told("interrupted")) == 1
 
     simulated(test)
+
+
+class LossyTrack(MediaStreamTrack):
+    """Give a microphone's sound [samples] int16 in frames of 20 ms, of which `lost` (their numbers) do not arrive."""
+
+    kind = "audio"
+
+    def __init__(self, sound: np.ndarray, lost: set[int], passed: Callable[[int], None] = lambda number: None) -> None:
+        """Call `passed` with the number of each frame when its time has come."""
+        super().__init__()
+        self._sound, self._lost, self._passed = sound, lost, passed
+        self._number = 0
+
+    async def recv(self) -> av.AudioFrame:
+        """Return the next frame that arrives; MediaStreamError at the end of the sound."""
+        while True:
+            number, self._number = self._number, self._number + 1
+            if (number + 1) * PIECE > len(self._sound):
+                raise MediaStreamError
+            self._passed(number)
+            if number in self._lost:
+                continue
+            block = self._sound[number * PIECE : (number + 1) * PIECE]
+            frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, number * PIECE, Fraction(1, RATE)
+            return frame
+
+
+@pytest.mark.asyncio
+async def test_lost_packets_of_a_microphone_are_silent_and_a_long_pause_is_left_out() -> None:
+    sound, heard = np.full(100 * PIECE, 1000, np.int16), list[np.ndarray]()
+    await listen(LossyTrack(sound, {10, 20, 21, *range(50, 80)}), heard.append)
+    blocks = np.concatenate(heard).reshape(-1, PIECE)
+    assert len(blocks) == 70
+    assert [n for n, block in enumerate(blocks) if not block.any()] == [10, 20, 21]
+
+
+@needs_espeak
+@pytest.mark.parametrize("kind", Detector)
+@pytest.mark.asyncio
+async def test_the_echo_of_an_avatar_is_no_speech_where_packets_are_lost(kind: Detector) -> None:
+    played = talk(20, 5, "f2")
+    echo = whole_sound(echo_of(played, 0.15, -20), DRIVING_RATE)
+    lost = {int(n) for n in np.flatnonzero(np.random.default_rng(1).random(1000) < 0.04)}
+    ear, driving, found = EchoFreeDetector(new_detector(kind)), DrivingSamples(), list[bool]()
+    frames = quantised(played)[: 20 * DRIVING_RATE].reshape(-1, 2 * BLOCK)
+
+    def passed(number: int) -> None:
+        if number % 2 == 0:
+            ear.played(frames[number // 2])
+
+    def hear(sound: np.ndarray) -> None:
+        for block in driving.add(sound).reshape(-1, BLOCK):
+            found.append(ear.hear(block, echo=True))
+
+    await listen(LossyTrack(echo, lost, passed), hear)
+    assert len(found) >= 995
+    assert not any(found)
 
 
 # -- detectors ----------------------------------------------------------------------------------------------------
