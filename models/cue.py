@@ -110,17 +110,31 @@ class Seed:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Hold the picture before a chunk while an avatar's sound goes on, because the chunk was not drawn in time.
+
+    The chunk and those after it hear the sound `frames` frames later than before, so that mouth and sound meet.
+    """
+
+    frames: int
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"hold names a number of frames, not {self.frames}")
+
+
+@dataclass(frozen=True)
 class Hush:
     """Interrupt an avatar: of what was heard so far, the chunks from here on hear nothing after frame `frame`.
 
     A knot that was made hearing it goes. Chunks before keep what they heard, so the take can be drawn again.
     """
 
-    frame: int  # of the take
+    frame: int  # of the film, that of the take and the frames held before
 
     def __post_init__(self) -> None:
         if self.frame < 0:
-            raise ValueError(f"hush names a frame of the take, not {self.frame}")
+            raise ValueError(f"hush names a frame of the film, not {self.frame}")
 
 
 @dataclass(frozen=True)
@@ -288,7 +302,9 @@ class Parameter:
         return values(self.value)
 
 
-Cue = Prompt | Cut | Seed | Parameter | Reference | Hush | Recache | Start | Follow | Unfollow | Recall | LoraScale
+Cue = (
+    Prompt | Cut | Seed | Parameter | Reference | Hush | Hold | Recache | Start | Follow | Unfollow | Recall | LoraScale
+)
 
 OTHER_WORDS = {  # of other programs, for what a cue of ours has another word for
     "start_image": "start: picture.png",

@@ -11,6 +11,7 @@ from models.cue import (
     Cue,
     Cut,
     Follow,
+    Hold,
     Hush,
     OnLora,
     OnSwitch,
@@ -56,6 +57,8 @@ def apply(config: RolloutConfig, state: TakeState, cues: Sequence[Cue], prompts:
                 state.source = None
             case Hush():
                 state.knot = None
+            case Hold():
+                pass  # the drive source hears later; the knot stays, so that the picture goes on where it stood
             case Seed(seed):
                 state.seeds = (seed,) * len(state.seeds)
             case Parameter():

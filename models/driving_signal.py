@@ -117,6 +117,7 @@ class DrivingSignal:
         self._speech = np.zeros((0, FEATURES), np.float32)  # of whole frames from `_first` on
         self._first = 0
         self._controls: list[tuple[int, Controls]] = [(0, Controls())]
+        self._holds: list[tuple[int, int]] = [(0, 0)]  # (latent, frames by which it and later ones hear later)
 
     @property
     def ready(self) -> int:
@@ -180,19 +181,33 @@ class DrivingSignal:
         """Set `controls` from `latent` on; controls planned for that latent or a later one are dropped."""
         self._controls = [c for c in self._controls if c[0] < latent] + [(latent, controls)]
 
+    def hold(self, latent: int, frames: int) -> None:
+        """Have `latent` and later ones hear the sound `frames` frames later; holds from there on are dropped."""
+        before = [h for h in self._holds if h[0] < latent] or [(0, 0)]
+        self._holds = [*before, (latent, before[-1][1] + frames)] if frames else before
+
+    def held(self, latent: int) -> int:
+        """Return by how many frames a latent hears the sound later than it would without holds."""
+        return next((frames for start, frames in reversed(self._holds) if start <= latent), 0)
+
     def forget(self, latent: int) -> None:
         """Release what only latents before `latent` hear, so that memory stays bounded in a take without end."""
-        frame = min(max(self._first, FRAMES_PER_LATENT * (latent - 1)), self.heard // FRAME)
+        begin = FRAMES_PER_LATENT * (latent - 1) + self.held(latent)
+        frame = min(max(self._first, begin), self.heard // FRAME)
         self._speech, self._first = self._speech[frame - self._first :].copy(), frame
         current = max(i for i, (start, _) in enumerate(self._controls) if start <= latent)
         self._controls = self._controls[current:]
+        held = max(i for i, (start, _) in enumerate(self._holds) if start <= max(0, latent))
+        self._holds = self._holds[held:]
 
     def latents(self, first: int, n: int) -> Numbers:
         """Return the driving tokens of latents first … first+n−1: [n, 7, 64] float32.
 
-        Tokens 0…5 are the heard frames in order, token 6 is `Controls.token`. Raises ValueError for forgotten latents.
+        All of them hear as much later as latent `first` does. Tokens 0…5 are the heard frames in order, token 6 is
+        `Controls.token`. Raises ValueError for forgotten latents.
         """
-        begin, end = FRAMES_PER_LATENT * (first - 1), FRAMES_PER_LATENT * (first + n - 1) + 2
+        held = self.held(first)
+        begin, end = FRAMES_PER_LATENT * (first - 1) + held, FRAMES_PER_LATENT * (first + n - 1) + 2 + held
         if max(0, begin) < self._first:
             raise ValueError(f"latent {first} has been forgotten; the first frame kept is {self._first}")
         frames = np.full((end - begin, FEATURES), SILENCE, np.float32)

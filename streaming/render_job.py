@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from models.checkpoints.assemble import Model
@@ -302,7 +303,8 @@ class Job:
                 copy_beginning(self.files.film, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
             for boundary in rollout.until(self.chunks):
-                recorder.add(self._shown(boundary.frames, boundary.first, upscaled, report))
+                frames = self._shown(boundary.frames, boundary.first, upscaled, report)
+                recorder.add(np.concatenate([frames, self._held(frames, boundary.first + boundary.latents)]))
                 self._log(boundary, past if found else None, log, report)
                 report.first_frame_s = report.first_frame_s or round(time.perf_counter() - began, 3)
                 done = self.grid.chunks(rollout.state.index)
@@ -330,6 +332,10 @@ class Job:
         large = upscaled.of(shown)
         report.add("upscale", time.perf_counter() - clock)
         return large
+
+    def _held(self, frames: Frames, following: int) -> Frames:
+        """Return the last of these frames as often as the picture is held before the chunk at latent `following`."""
+        return np.repeat(frames[-1:], sum(line.hold or 0 for line in self._landing_on(following)), axis=0)
 
     def _writer(self, found: Place | None) -> VideoWriter:
         """Open the film so far where it goes on."""

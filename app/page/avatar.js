@@ -34,6 +34,9 @@ class AvatarPage {
     this.stage = new AvatarStage(root);
     this.video = part(root, "video", HTMLVideoElement);
     this.state = part(root, "state", HTMLElement);
+    /** @type {AvatarState | "ready" | "ended"} */
+    this.spoken = "ready"; // what the state says
+    this.slow = false; // whether the server says that drawing is too slow
     this.statusLine = part(root, "status", HTMLElement);
     this.note = part(root, "note", HTMLElement);
     this.sync = part(root, "sync", HTMLElement);
@@ -154,6 +157,7 @@ class AvatarPage {
     if (!session) this.toast.hide();
     this.#drawMicrophone();
     this.speech.draw();
+    if (!session) this.slow = false;
     if (!session) this.#showState(this.client.outcome ? "ended" : "ready");
     if (session) {
       this.#offer(session);
@@ -218,6 +222,10 @@ class AvatarPage {
         if (event.why !== "asked to") this.tell(`interrupted: ${event.why}`);
         this.silence.arrives(event.frame, this.client.fps);
         break;
+      case "slow":
+        this.slow = event.slow;
+        this.#showState(this.spoken);
+        break;
       case "meters":
         this.#showMeters(event);
         break;
@@ -233,7 +241,9 @@ class AvatarPage {
 
   /** @param {AvatarState | "ready" | "ended"} state */
   #showState(state) {
-    this.state.textContent = state;
+    this.spoken = state;
+    const slow = this.slow && state !== "ready" && state !== "ended";
+    this.state.textContent = slow ? `${state}, too slow here: the picture stands still at times` : state;
     this.state.className = `state ${state}`;
   }
 

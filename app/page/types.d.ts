@@ -59,8 +59,10 @@ export interface CueLine {
   seed?: number | null;
   /** Settings of the rollout that change, by name. */
   set?: Record<string, string>;
-  /** Frame of the take after which an avatar was interrupted. */
+  /** Frame of the film, held ones included, after which an avatar was interrupted. */
   hush?: number | null;
+  /** Frames for which the picture stood still here while an avatar's sound went on: drawing was too slow. */
+  hold?: number | null;
   /** Make the keys of the visible past anew here, as after a rewind of a model whose keys are not kept. */
   recache?: boolean;
   /** LoRAs with their scales from here on, as `FILE:SCALE`; 0 takes one out, and others keep theirs. */
@@ -292,6 +294,10 @@ export interface StatusEvent {
   level?: number | null;
   /** Seconds of sound that wait to be spoken. */
   to_say_s?: number | null;
+  /** Frames so far for which the picture stood still while the voice went on. */
+  held_frames?: number | null;
+  /** Pictures so far that came too late to be shown. */
+  dropped_frames?: number | null;
 }
 
 /** Answers a command that will be obeyed. */
@@ -454,6 +460,14 @@ export interface CaptionEvent {
   seconds: number;
 }
 
+/** Tells that an avatar's picture begins or ceases to stand still at times, because drawing is too slow here. Its voice goes on in time meanwhile. */
+export interface SlowEvent {
+  type: "slow";
+  slow: boolean;
+  /** Share of the newest five seconds in which the picture stood still. */
+  held: number;
+}
+
 /** Tells how well an avatar's mouth follows its sound and how well its face holds, every two seconds. */
 export interface MetersEvent {
   type: "meters";
@@ -525,6 +539,7 @@ export type ServerEvent =
   | UtteranceSpokenEvent
   | UtteranceEndedEvent
   | CaptionEvent
+  | SlowEvent
   | MetersEvent
   | LineEvent
   | CodecEvent;

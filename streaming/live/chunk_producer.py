@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.text_queue import TextError
 from streaming.live.timings import Timings
-from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_recache, merged, with_recache
+from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_hold, is_recache, merged, with_recache
 from streaming.media.ingest import Camera
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.interruptions import GivenUpError, Interruptions
@@ -84,6 +85,7 @@ class ChunkProducer:
         self._settling: asyncio.Future[None] | None = None  # of the newest chunk whose frames were queued
         self._wake = asyncio.Event()
         self._held, self._over = False, False
+        self._anew: int | None = None  # the latent of a chunk that takes the place of one that was shown
         if sound is not None:
             self._writer.begin_sound(self.history, sound)
         self._rollout = DeviceRollout(device, self._new_rollout)
@@ -202,12 +204,12 @@ class ChunkProducer:
                 continue
             self._leave_ended_record()
             self._landing = self._possible(self._waiting.take(self.look_ahead))
-            lines = merged(self._landing)
-            chunk = await self._draw(lines)
-            if chunk is None:
+            drawn = await self._draw(merged(self._landing))
+            if drawn is None:
                 self._waiting.put_back(self._landing)
                 self._landing = []
                 continue
+            chunk, lines = drawn
             lines = with_recache(lines, chunk)
             self._queue_frames(chunk, lines)
             begun()
@@ -242,7 +244,7 @@ class ChunkProducer:
 
     def _may_draw(self) -> bool:
         # where there is sound, the frames that wait in the playout may be about to be drawn anew
-        unplayed = frames_before(self.history.length) - self._playout.next_frame if self._sound else len(self._playout)
+        unplayed = len(self._playout) if self._sound is None else self._unplayed(self._sound)
         return may_draw(self.look_ahead, unplayed=unplayed, chunk=self._grid.frames, production=self.timings.production)
 
     def _new_rollout(self) -> Rollout:
@@ -256,8 +258,25 @@ class ChunkProducer:
         while self._sound is not None and (frame := self._interruptions.take()) is not None:
             await self._draw_anew(frame, self._sound)
 
-    async def _draw(self, lines: Sequence[CueLine]) -> Chunk | None:
-        """Draw the next chunk, on which these cues land; return None if nothing was drawn.
+    def _unplayed(self, sound: LiveSound) -> int:
+        """Count the frames of an avatar's film that are drawn and still to be shown; below 0 it is late."""
+        length = self.history.length
+        return frames_before(length) + (sound.held(length - 1) if length else 0) - self._playout.next_frame
+
+    def _hold(self, sound: LiveSound, lines: Sequence[CueLine]) -> list[CueLine]:
+        """Return the cue that holds the picture until the next chunk can be drawn, if it will not be drawn in time.
+
+        A chunk that is drawn anew takes its former place.
+        """
+        if self._anew == self.history.length or not self._playout.playing or any(map(is_hold, lines)):
+            return []
+        late = math.ceil(self.timings.lead) - self._unplayed(sound)
+        most = sound.longest_hold(self.history.length)
+        late = late if most is None else min(late, most)
+        return [CueLine(hold=late)] if late > 0 and self.history.length else []
+
+    async def _draw(self, lines: list[CueLine]) -> tuple[Chunk, list[CueLine]] | None:
+        """Draw the next chunk, on which these cues land, and return it with all that did; None if nothing was drawn.
 
         That is so if an interruption or the end made the chunk useless, or a prompt's text cannot be encoded.
         """
@@ -268,7 +287,9 @@ class ChunkProducer:
             )
             if generation != self._interruptions.generation or self._over:
                 return None
-            self._give_sound(self._sound)
+            lines = [*lines, *self._hold(self._sound, lines)]
+            self._sound.give(self.history.length, sum(line.hold or 0 for line in lines))
+        began = self._clock()
         try:
             chunk = await self._rollout.step(lines, self._interruptions.check)
         except GivenUpError:
@@ -276,7 +297,12 @@ class ChunkProducer:
         except TextError as e:
             self._refuse_landing(e)
             return None
-        return chunk if generation == self._interruptions.generation else None
+        if generation != self._interruptions.generation:
+            return None
+        self._anew = None
+        if self.history.length:  # the first chunk is slower
+            self.timings.led(self._clock() - began)
+        return chunk, lines
 
     def _refuse_landing(self, error: TextError) -> None:
         """Drop the prompts that land on the next chunk and cannot be encoded, and say so; other cues still land."""
@@ -287,14 +313,6 @@ class ChunkProducer:
                 if waiting.number is None
                 else RefusedEvent(id=waiting.number, why=str(error))
             )
-
-    def _give_sound(self, sound: LiveSound) -> None:
-        given = sound.give(self.history.length)
-        self._interruptions.gave(given)
-        try:
-            sound.keep(given)
-        except OSError as e:
-            self._writer.give_up(e)
 
     async def _catch_up(self, past: TakeHistory) -> None:
         """Draw the next chunk of the past with the cues that landed on it, or note that the past is complete.
@@ -330,7 +348,7 @@ class ChunkProducer:
         answers = tuple(w.number for w in self._landing if w.number is not None)
         frames = frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers)
         if self._sound is not None:
-            self._playout.redraw(self._sound.with_frames(frames))
+            self._playout.redraw(self._sound.in_film(frames, chunk.first))
         else:
             self._playout.add(frames)
 
@@ -347,7 +365,7 @@ class ChunkProducer:
         self.history.hashes[boundary.first] = boundary.hash
         self.history.length = boundary.first + boundary.latents
         self._writer.chunk(boundary, landed)
-        if landed:
+        if not all(map(is_hold, landed)):
             self._tell(self.timeline())
 
     # -- the way back ---------------------------------------------------------------------------------------------
@@ -368,18 +386,20 @@ class ChunkProducer:
         """Draw anew, from where that is seen soonest, with silence after frame `frame`; the take stays the same."""
         at = self._interruptions.soonest(
             self._grid,
-            next_frame=self._playout.next_frame,
+            next_frame=self._playout.next_frame - sound.held(max(0, self.history.length - 1)),
             production=self.timings.production,
             length=self.history.length,
         )
         await self._rollout.go_back(at)
-        sound.silence(frame, at)
+        sound.silence(frame, at, self._playout.next_frame)
         now = self._clock()
         if at < self.history.length:
+            self._anew = at
             again = [
                 e.model_copy(update={"at": 0, "landed": None})
                 for e in self.history.shortened(at)
-                if not is_recache(e)  # where that is still needed, the rollout adds it
+                # where a recache is still needed, the rollout adds it; holds of chunks behind it are found anew
+                if not is_recache(e) and (not is_hold(e) or e.landed == at)
             ]
             self._waiting.put_back([WaitingCue(line, None, now) for line in again])
             self._writer.redrawn(at)

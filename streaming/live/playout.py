@@ -1,7 +1,8 @@
 """Release a session's frames at the media rate, encode them once and send them to all viewers: the playing half.
 
 Frames are numbered in the order in which they are released, so media time grows even when the take goes back. Where
-there is sound, every frame carries its own: one queue and one clock serve both, so that they cannot drift apart.
+there is sound, every frame is released with its own: one clock serves both, so that they cannot drift apart. The sound
+goes on in time: where a picture was not drawn in time the one before it is held, and one that comes late is dropped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
@@ -36,7 +38,8 @@ class Shown:
     chunk: int  # first latent of its chunk
     cut: bool = False  # whether it is the first frame after a cut, which is encoded as a keyframe
     answers: tuple[int, ...] = ()  # numbers of the commands whose cues this frame is the first to show
-    frame: int = 0  # its number in the take
+    frame: int = 0  # its number in the film: that in the take, and the frames for which an avatar's picture was held
+    held: bool = False  # whether the picture of an earlier frame stands still
     sound: Samples = field(default_factory=lambda: SILENCE)  # [1920] int16 at 48 kHz, where the film has sound
 
 
@@ -44,6 +47,19 @@ def frames_of(chunk: Chunk, *, cut: bool, answers: tuple[int, ...]) -> list[Show
     """Return a chunk's frames in order; the first one carries the cut and the answers to commands."""
     shown = [Shown(picture, chunk.first, frame=n) for n, picture in enumerate(chunk.frames, frames_before(chunk.first))]
     return [replace(shown[0], cut=cut, answers=answers), *shown[1:]]
+
+
+class FilmSound(Protocol):
+    """Give the sound of a film's frames, whether or not their pictures are drawn."""
+
+    def frame(self, number: int) -> Samples:
+        """Return the sound of the frame of the film with this number, [1920] int16."""
+
+    def audible(self, number: int) -> bool:
+        """Return whether the frames from this number on have sound, as far as that is known."""
+
+    def hush(self) -> None:
+        """Silence the frames from now on."""
 
 
 class Playout:
@@ -66,7 +82,10 @@ class Playout:
         self.recording: LiveRecording | None = None
         self.released = 0  # frames so far
         self.playhead = 0  # first latent of the chunk that is on screen
-        self.next_frame = 0  # number in the take of the frame that follows the one on screen
+        self.next_frame = 0  # number in the film of the frame that follows the one on screen
+        self.film_sound: FilmSound | None = None  # with it the sound goes on while pictures are late
+        self.held = self.dropped = 0  # frames for which the picture stood still, and pictures that came too late
+        self._newest = -1  # number of the newest frame that was released with its own picture
         self._encoder, self._freed, self._clock = encoder, freed, clock
         self._watchers: list[Callable[[Shown, int], None]] = []
         self._frames: deque[Shown] = deque()
@@ -109,7 +128,7 @@ class Playout:
     def redraw(self, frames: list[Shown]) -> None:
         """Replace the frames that wait, from the first one's number on; frames whose time has passed are dropped."""
         kept = (f for f in self._frames if f.frame < frames[0].frame)
-        self._frames = deque([*kept, *(f for f in frames if f.frame >= self.next_frame)])
+        self._frames = deque([*kept, *(f for f in frames if f.frame > self._newest)])
         self._wake.set()
 
     def clear(self) -> None:
@@ -117,13 +136,19 @@ class Playout:
         self._frames.clear()
 
     def hush(self) -> None:
-        """Silence the frames that wait; their pictures are still shown."""
-        self._frames = deque(replace(f, sound=SILENCE) for f in self._frames)
+        """Silence the film from the next frame on; the pictures that wait are still shown."""
+        if self.film_sound is not None:
+            self.film_sound.hush()
+
+    @property
+    def playing(self) -> bool:
+        """Return whether frames are released as they are due."""
+        return self._playing
 
     @property
     def audible(self) -> bool:
-        """Return whether a frame that waits has sound."""
-        return any(frame.sound.any() for frame in self.waiting)
+        """Return whether sound follows that was handed over already."""
+        return self.film_sound is not None and self.film_sound.audible(self.next_frame)
 
     def hold(self, *, held: bool) -> None:
         """Hold the picture, and media time with it, or go on with the next frame."""
@@ -140,7 +165,7 @@ class Playout:
         pace: Pace | None = None
         last: Shown | None = None
         while not self._over:
-            if not self._playing or not self._frames:
+            if not self._playing or not self._goes_on(last):
                 pace = pace if self._playing else None
                 await self._clock.wait(self._wake, LOOK_EVERY)
                 self._wake.clear()
@@ -152,11 +177,38 @@ class Playout:
             pace = pace or Pace(self.fps, self.released, self._clock())
             if (delay := pace.due(self.released) - self._clock()) > 0:
                 await self._clock.sleep(delay)
-                if not self._playing or not self._frames:
+                if not self._playing or not self._goes_on(last):
                     continue
             pace = pace.released(self.released, self._clock())
-            last = self._frames.popleft()
+            last = self._next(last)
             await self._show(last)
+
+    def _goes_on(self, last: Shown | None) -> bool:
+        return bool(self._frames) or (self.film_sound is not None and last is not None)
+
+    def _next(self, last: Shown | None) -> Shown:
+        """Remove the frame that is due and return it; with sound of the film, the picture before it if it is late."""
+        if self.film_sound is None:
+            return self._frames.popleft()
+        due, late = self.next_frame, list[Shown]()
+        while self._frames and self._frames[0].frame < due:
+            late.append(self._frames.popleft())
+        self.dropped += len(late)
+        if self._frames and (self._frames[0].frame == due or last is None):
+            shown = self._frames.popleft()
+            self._newest = shown.frame
+        else:
+            newest = late[-1] if late else last
+            assert newest is not None, "nothing is released before the first picture"
+            shown = replace(newest, frame=due, cut=False, answers=(), held=True)
+            self.held += 1
+            self._newest = max(self._newest, late[-1].frame if late else -1)
+        return replace(
+            shown,
+            cut=shown.cut or any(frame.cut for frame in late),
+            answers=(*(answer for frame in late for answer in frame.answers), *shown.answers),
+            sound=self.film_sound.frame(shown.frame),
+        )
 
     async def _show(self, shown: Shown) -> None:
         """Release one frame: encode it, send it, and call the watchers."""

@@ -64,6 +64,7 @@ class TakeWriter:
 
         def write(files: TakeFiles) -> None:
             names = {"reference": f"{history.id}.png", "sound": f"{history.id}.wav"}
+            sound.failed = self.give_up
             sound.keep_in(files.beside(names["reference"]), files.beside(names["sound"]))
             history.take = history.take.model_copy(update=names)
 

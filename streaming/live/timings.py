@@ -17,6 +17,7 @@ class Timings:
         self._chunk_frames, self._fps = chunk_frames, fps
         self._production: deque[float] = deque(maxlen=20)
         self._busy: deque[float] = deque(maxlen=20)
+        self._leads: deque[float] = deque(maxlen=5)
         self._waits: deque[float] = deque(maxlen=200)
         self._apart: deque[float] = deque(maxlen=500)
 
@@ -24,6 +25,10 @@ class Timings:
         """Add a chunk: the seconds until its frames were decoded, and those that its boundary took afterwards."""
         self._production.append(seconds)
         self._busy.append(seconds + settling)
+
+    def led(self, seconds: float) -> None:
+        """Add the seconds from the decision to draw a chunk to its frames, the wait for a shared device included."""
+        self._leads.append(seconds)
 
     def waited(self, seconds: float) -> None:
         """Add the seconds between a command and its first frame."""
@@ -46,6 +51,11 @@ class Timings:
     def production(self) -> float:
         """Return how many frames play while a chunk is drawn; 0 before the first chunk was measured."""
         return statistics.median(self._production) * self._fps if self._production else 0.0
+
+    @property
+    def lead(self) -> float:
+        """Return how many frames play between the decision to draw a chunk and its frames; 0 before the first."""
+        return statistics.median(self._leads) * self._fps if self._leads else 0.0
 
     @property
     def real_time_factor(self) -> float | None:

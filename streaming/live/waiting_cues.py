@@ -111,3 +111,8 @@ def with_recache(lines: list[CueLine], chunk: Chunk) -> list[CueLine]:
 def is_recache(line: CueLine) -> bool:
     """Return whether a cue is a recache alone, which nobody asked for."""
     return line.recache and line == CueLine(recache=True, at=line.at, landed=line.landed)
+
+
+def is_hold(line: CueLine) -> bool:
+    """Return whether a cue holds the picture because drawing was too slow, which nobody asked for."""
+    return line.hold is not None

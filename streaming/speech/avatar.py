@@ -5,6 +5,7 @@ sounds and microphone → speech queue → live sound → chunks and their sound
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
@@ -32,11 +33,16 @@ from streaming.transport.events import (
     HeardPart,
     InterruptedEvent,
     ListenerEvent,
+    SlowEvent,
     StatusEvent,
 )
 
 GONE = 12  # frames (480 ms) without any samples from the microphone, after which it counts as disconnected
 PAUSE = 8  # silent frames (320 ms) after which the avatar no longer counts as speaking
+
+
+WATCHED = 125  # frames (5 s) over which it is told whether drawing is too slow
+SLOW, FAST_AGAIN = 0.1, 0.02  # shares of them for which the picture stands still, from which and down to which it is
 
 
 class Place(StrEnum):
@@ -89,14 +95,19 @@ class Avatar:
         self.hears = False  # whether somebody speaks into the microphone
         self._hearing = Hearing(tell, clock)
         self._named = 0  # utterances that were given a name here
-        self.sound = LiveSound(model, portrait, self.queue, self._hearing, clock)
         self.interruptions = Interruptions()
+        self.sound = LiveSound(
+            model, portrait, self.queue, hearing=self._hearing, interruptions=self.interruptions, clock=clock
+        )
+        playout.film_sound = self.sound
         self.meters = LiveMeters(reader, portrait) if reader is not None else None
         self.state = AvatarState.IDLE
         self._playout, self._tell, self._wake = playout, tell, wake
         playout.watch(self._shown)
         self._loud: int | None = None  # number of the last released frame with sound; None since an interruption
         self._interrupted = 0  # number of the first frame that was released after the newest interruption
+        self._pace: deque[bool] = deque(maxlen=WATCHED)  # whether the picture stood still, of the newest frames
+        self._slow = False
         self._listened = 0  # number of the released frame at which the microphone last gave sound
 
     @property
@@ -114,6 +125,8 @@ class Avatar:
             "epoch": self.epoch,
             "level": round(self.queue.detector.level),
             "to_say_s": round(self.queue.waiting / RATE, 1),
+            "held_frames": self._playout.held,
+            "dropped_frames": self._playout.dropped,
         }
         return status.model_copy(update=facts)
 
@@ -231,6 +244,7 @@ class Avatar:
 
     def _shown(self, shown: Shown, number: int) -> None:
         self._hearing.played(FRAME * (shown.frame + 1))
+        self._watch_pace(shown)
         if shown.sound.any() and number >= self._interrupted:
             self._loud = number
         if self.queue.detector.open and number - self._listened > GONE:
@@ -239,6 +253,14 @@ class Avatar:
         self._settle()
         if self.meters is not None:
             self.meters.add(shown.picture, shown.sound)
+
+    def _watch_pace(self, shown: Shown) -> None:
+        """Tell when drawing becomes too slow for the film, and when it is fast enough again."""
+        self._pace.append(shown.held)
+        share = sum(self._pace) / WATCHED
+        if share > SLOW if not self._slow else share < FAST_AGAIN:
+            self._slow = not self._slow
+            self._tell(SlowEvent(slow=self._slow, held=round(share, 2)))
 
     def _settle(self) -> None:
         """Update the state and the voice's level, and publish events of what has changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import wave
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,15 @@ def _named(portrait: Reference) -> str:
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
     """Return the samples (from, to) of a live take's sound that a chunk heard, but no viewer: it was interrupted."""
     config = model.entry.rollout
+    silent, held = list[tuple[int, int]](), Counter[int]()  # frames held before the chunk at a latent
     landing = take.landing(config.grid, model.entry.fps)
-    return [(FRAME * e.hush, heard_before(at + config.knot)) for at, e in landing if e.hush is not None]
+    for at, line in landing:
+        held[at] += line.hold or 0
+    for at, line in landing:
+        if line.hush is not None:
+            before = sum(frames for latent, frames in held.items() if latent < at)
+            silent.append((FRAME * line.hush, heard_before(at + config.knot) + FRAME * before))
+    return silent
 
 
 def job_of_take(

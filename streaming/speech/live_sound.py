@@ -1,6 +1,9 @@
 """Give each chunk of a live avatar the sound that drives it, and each frame the sound that is played with it.
 
-    speech queue → given to the chunk that is drawn next → frames, each with its own sound → playout
+    speech queue → soundtrack → the chunk that is drawn next hears it; every frame of the film is played with its own
+
+The sound goes on in time, drawn or not: where a chunk comes late, the playout holds the picture and takes the sound of
+the next frame all the same. A chunk that will not be drawn in time hears the sound of the time at which it is shown.
 
 When the avatar is interrupted, the frames that wait are silenced at once. The chunk that will be on screen by the time
 it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face keeps its pose and only
@@ -25,6 +28,7 @@ from streaming.live.playout import Shown
 from streaming.media.opus import SILENCE
 from streaming.speech.fullband import FRAME, REACH, TIMES, Samples, driving_samples
 from streaming.speech.hearing import Hearing
+from streaming.speech.interruptions import Interruptions
 from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import SpeechQueue
@@ -36,12 +40,28 @@ LOOK_EVERY = 0.005  # seconds
 class LiveSound:
     """Hand the samples of the speech queue to chunks, and keep them until their frames are released."""
 
-    def __init__(self, model: Model, portrait: Reference, queue: SpeechQueue, hearing: Hearing, clock: Clock) -> None:
-        """Drive `model` with the portrait and the sounds of the queue; `hearing` is told where they lie."""
+    def __init__(
+        self,
+        model: Model,
+        portrait: Reference,
+        queue: SpeechQueue,
+        *,
+        hearing: Hearing,
+        interruptions: Interruptions,
+        clock: Clock,
+    ) -> None:
+        """Drive `model` with the portrait and the sounds of the queue.
+
+        `hearing` is told where they lie, and `interruptions` whether there is something to silence.
+        """
         self._model, self._portrait, self._queue, self._clock = model, portrait, queue, clock
-        self._hearing = hearing
+        self._hearing, self._interruptions = hearing, interruptions
+        self._unheard: list[Samples] = []  # driving samples that were played before a chunk could hear them
+        self._interrupted = False  # until the chunks that heard what is taken back are to be drawn anew
+        self.failed: Callable[[OSError], None] = lambda error: None  # called when the sound's file cannot grow
         self._track = Soundtrack()
-        self._mute_before = 0  # frame of the take up to which what was given is not heard
+        self._mute_before = 0  # frame of the film up to which what was given is not heard
+        self._loud_until = 0  # frame of the film behind the last one that was given sound
         self._drive = PortraitDrive(model, portrait)
 
     def new_drive(self) -> PortraitDrive:
@@ -62,44 +82,90 @@ class LiveSound:
         while self._queue.awaits(missing) and wanted() and self._clock() < until:
             await self._clock.sleep(LOOK_EVERY)
 
-    def give(self, first: int) -> Samples:
-        """Hand the chunk at latent `first` the samples that it needs beyond those given before, and return them."""
-        given, at = self._queue.next(self._missing(first)), self._track.length
-        self._hearing.gave(given, at)
-        self._drive.hear(driving_samples(given.samples, self._track.between(at - REACH, at)))
-        return given.samples
+    def longest_hold(self, first: int) -> int | None:
+        """Return for how many frames at most the picture may be held before the chunk at latent `first`; None: any.
 
-    def keep(self, sound: Samples) -> None:
-        """Keep samples that were given to a chunk; OSError if the file cannot grow, and the file is then closed."""
-        try:
-            self._track.add(sound)
-        except OSError:
-            self._track.close()
-            raise
+        A chunk that hears later needs more sound. Where that is still to arrive, a longer hold would tear the voice.
+        """
+        if self._queue.arrived is None:
+            return None
+        self._drive.hold(first, 0)
+        return max(0, (self._queue.arrived - self._missing(first)) // FRAME)
 
-    def silence(self, frame: int, at: int) -> None:
-        """Take back the sound after frame `frame` of the take, except what chunks before latent `at` have heard."""
+    def give(self, first: int, hold: int = 0) -> None:
+        """Let the chunk at latent `first` hear what it needs; the picture is held for `hold` frames before it."""
+        self._drive.hold(first, hold)
+        self._extend(self._missing(first))
+        for sound in self._unheard:
+            self._drive.hear(sound)
+        self._unheard = []
+
+    def frame(self, number: int) -> Samples:
+        """Return the sound of a frame of the film, [1920] int16, whether or not its picture is drawn."""
+        if self._interrupted:
+            return SILENCE
+        self._extend(FRAME * (number + 1) - self._track.length)
+        return SILENCE if number < self._mute_before else self._track.frames(number, 1)[0]
+
+    def audible(self, number: int) -> bool:
+        """Return whether sound that was handed over is to be heard from frame `number` of the film on."""
+        return not self._interrupted and self._loud_until > max(number, self._mute_before)
+
+    def hush(self) -> None:
+        """Silence everything that was handed over, until `silence` says which of it the chunks have heard."""
+        self._interrupted = True
+
+    def silence(self, frame: int, at: int, following: int) -> None:
+        """Take back the sound after frame `frame` of the film, except what chunks before latent `at` have heard.
+
+        New sound begins no earlier than frame `following`, the next one to be shown.
+        """
         silent = max(FRAME * frame, TIMES * self._drive.heard(at)) if at else 0
+        unheard = np.concatenate([np.zeros(0, np.int16), *self._unheard])
+        begins = self._track.length // TIMES - len(unheard)
+        self._unheard = [unheard[: max(0, silent // TIMES - begins)]]
         self._drive.hush(silent // TIMES)
         self._track.hush(silent)
         self._hearing.take_back(silent)
-        self._mute_before = silent // FRAME
+        self._mute_before, self._loud_until, self._interrupted = silent // FRAME, 0, False
+        if (missing := FRAME * following - self._track.length) > 0:
+            self._append(np.zeros(missing, np.int16))
 
     def was_heard(self, frame: int, at: int) -> bool:
         """Return whether the chunks before latent `at` have heard sound that begins after frame `frame`."""
         return FRAME * frame < TIMES * self._drive.heard(at)
 
-    def with_frames(self, frames: list[Shown]) -> list[Shown]:
-        """Return consecutive frames of the take, each with its sound."""
-        sounds = self._track.frames(frames[0].frame, len(frames))
-        return [
-            replace(frame, sound=SILENCE if frame.frame < self._mute_before else sound)
-            for frame, sound in zip(frames, sounds, strict=True)
-        ]
+    def held(self, latent: int) -> int:
+        """Return for how many frames the picture was held before the chunk of a latent, from the take's start on."""
+        return self._drive.held(latent)
+
+    def in_film(self, frames: list[Shown], first: int) -> list[Shown]:
+        """Return the frames of the chunk at latent `first`, numbered as in the film, held frames included."""
+        return [replace(frame, frame=frame.frame + self.held(first)) for frame in frames]
 
     def close(self) -> None:
         """Close the sound's file."""
         self._track.close()
+
+    def _extend(self, missing: int) -> None:
+        """Take so many samples from the queue, if any are missing."""
+        if missing <= 0:
+            return
+        given, at = self._queue.next(missing), self._track.length
+        self._hearing.gave(given, at)
+        self._interruptions.gave(given.samples)
+        if given.samples.any():
+            self._loud_until = -(-(at + int(given.samples.nonzero()[0][-1]) + 1) // FRAME)
+        self._append(given.samples)
+
+    def _append(self, sound: Samples) -> None:
+        at = self._track.length
+        self._unheard.append(driving_samples(sound, self._track.between(at - REACH, at)))
+        try:
+            self._track.add(sound)
+        except OSError as e:
+            self._track.close()
+            self.failed(e)
 
     def _missing(self, first: int) -> int:
         return TIMES * self._drive.needs(first) - self._track.length

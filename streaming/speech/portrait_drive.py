@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Hush, Reference
+from models.cue import Cue, Hold, Hush, Reference
 from models.driving_signal import FRAME, DrivingSignal, heard_before
 from models.time_grid import FRAMES_PER_LATENT, latents_showing
 from streaming.speech.audio_file import Sound
@@ -41,22 +41,32 @@ class PortraitDrive:
         """Return what the chunk at latent `first`, on which `cues` land, hears: [1, latents, tokens, features]."""
         drawn = self._config.latents_drawn(first)
         kept = max(0, first - KEPT_CHUNKS * self._config.chunk)
-        while self._signal.ready < first + drawn and (piece := next(self._sound, None)) is not None:
+        self.hold(first, sum(cue.frames for cue in cues if isinstance(cue, Hold)))
+        while self._signal.heard < self.needs(first) and (piece := next(self._sound, None)) is not None:
             self._signal.hear(np.clip(self._gain * piece, -1, 1))
             self._signal.forget(kept)
         self._signal.forget(kept)
         for cue in cues:
             if isinstance(cue, Hush):  # sound that only earlier latents heard may be dropped already
-                self._signal.mute(FRAME * max(cue.frame, FRAMES_PER_LATENT * (first - 1)), self.heard(first))
+                kept_from = FRAMES_PER_LATENT * (first - 1) + self.held(first - 1)
+                self._signal.mute(FRAME * max(cue.frame, kept_from), self.heard(first))
         return torch.from_numpy(self._signal.latents(first, drawn))[None].to(self._device)
 
     def heard(self, latent: int) -> int:
         """Return how many samples the chunks before `latent`, knots included, have heard."""
-        return heard_before(latent + self._config.knot) if latent else 0
+        return heard_before(latent + self._config.knot) + FRAME * self.held(latent - 1) if latent else 0
 
     def needs(self, first: int) -> int:
         """Return how many samples must have been handed over before the chunk at latent `first` is drawn."""
-        return heard_before(first + self._config.latents_drawn(first))
+        return heard_before(first + self._config.latents_drawn(first)) + FRAME * self.held(first)
+
+    def hold(self, first: int, frames: int) -> None:
+        """Have the chunk at latent `first` and later ones hear `frames` frames later; later holds are dropped."""
+        self._signal.hold(first, frames)
+
+    def held(self, latent: int) -> int:
+        """Return for how many frames the picture was held before the chunk of a latent, from the take's start on."""
+        return self._signal.held(latent)
 
     def hear(self, sound: Samples) -> None:
         """Append samples [samples] int16 at 16 kHz."""

@@ -141,13 +141,18 @@ class SpeechQueue:
         self._rest = np.zeros(0, np.int16)
         self._before.clear()
 
+    @property
+    def arrived(self) -> int | None:
+        """Return how many samples wait of a sound that is being spoken and still arrives; None if there is none."""
+        if not self._flows:
+            return None
+        if self._utterances:
+            return self._utterances[0].waiting if self._utterances[0].open else None
+        return len(self._live) if self.detector.open else None
+
     def awaits(self, n: int) -> bool:
         """Return whether a sound that is being spoken is about to get the rest of the next n samples."""
-        if not self._flows:
-            return False
-        if self._utterances:
-            return self._utterances[0].open and self._utterances[0].waiting < n
-        return self.detector.open and len(self._live) < n
+        return self.arrived is not None and self.arrived < n
 
     def next(self, n: int) -> Given:
         """Remove and return the next n samples.

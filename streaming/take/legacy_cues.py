@@ -9,6 +9,7 @@ from models.cue import (
     Cue,
     Cut,
     Follow,
+    Hold,
     Hush,
     LoraScale,
     Parameter,
@@ -40,6 +41,6 @@ def in_version_1(cue: Cue) -> str:
         case Reference():
             digest = hashlib.blake2b(cue.pixels, digest_size=8).hexdigest()
             return f"Reference({cue.width}x{cue.height}, {digest})"
-        case Start() | Follow() | Unfollow() | Recall() | LoraScale():
+        case Hold() | Start() | Follow() | Unfollow() | Recall() | LoraScale():
             return repr(cue)  # which no journal of version 1 has
     assert_never(cue)

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.cue import Cue, Cut, Hush, LoraScale, Parameter, Prompt, Recache, Seed, checked_prompt
+from models.cue import Cue, Cut, Hold, Hush, LoraScale, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
@@ -60,6 +60,9 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+MOST_HELD = 90_000  # frames: an hour
+
+
 class CueLine(PictureCue):
     """Say what happens at a position of a take: at least one of its fields besides `at`, `blend` and `landed`."""
 
@@ -75,7 +78,9 @@ class CueLine(PictureCue):
     set: dict[str, str] = Field(default_factory=dict)
     """Settings of the rollout that change, by name."""
     hush: Annotated[int, Field(ge=0)] | None = None
-    """Frame of the take after which an avatar was interrupted."""
+    """Frame of the film, held ones included, after which an avatar was interrupted."""
+    hold: Annotated[int, Field(ge=1, le=MOST_HELD)] | None = None
+    """Frames for which the picture stood still here while an avatar's sound went on: drawing was too slow."""
     recache: bool = False
     """Make the keys of the visible past anew here, as after a rewind of a model whose keys are not kept."""
     lora: Annotated[list[Annotated[str, Field(max_length=1000)]], BeforeValidator(_listed), Field(max_length=16)] = (
@@ -104,7 +109,7 @@ class CueLine(PictureCue):
     @model_validator(mode="after")
     def _does_something(self) -> CueLine:
         if not self.shows and not self.cues():
-            raise ValueError("a cue needs a prompt, cut, seed, set, hush, recache, lora, start, source or recall")
+            raise ValueError("a cue needs a prompt, cut, seed, set, hush, hold, recache, lora, start, source or recall")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
         return self
@@ -119,6 +124,7 @@ class CueLine(PictureCue):
         cues += [Cut()] if self.cut else []
         cues += self.picture_cues(pictures)
         cues += [Seed(self.seed)] if self.seed is not None else []
+        cues += [Hold(self.hold)] if self.hold is not None else []
         cues += [Hush(self.hush)] if self.hush is not None else []
         cues += [LoraScale.parse(text) for text in self.lora]
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
@@ -169,6 +175,8 @@ class Take(BaseModel):
             raise ValueError("cues: the first cue needs a prompt at 0")
         if self.sound is None and any(e.hush is not None for e in self.cues):
             raise ValueError("cues: hush takes back what was heard; the take names no sound")
+        if self.sound is None and any(e.hold is not None for e in self.cues):
+            raise ValueError("cues: hold lets the sound go on before the picture; the take names no sound")
         return self
 
     def width_height(self, default: tuple[int, int]) -> tuple[int, int]:

@@ -138,6 +138,10 @@ class StatusEvent(_Event):
     """Level of the microphone, dBFS."""
     to_say_s: float | None = None
     """Seconds of sound that wait to be spoken."""
+    held_frames: int | None = None
+    """Frames so far for which the picture stood still while the voice went on."""
+    dropped_frames: int | None = None
+    """Pictures so far that came too late to be shown."""
 
 
 class AcceptedEvent(_Event):
@@ -331,6 +335,18 @@ class CaptionEvent(_Event):
     """Seconds of the utterance before it."""
 
 
+class SlowEvent(_Event):
+    """Tells that an avatar's picture begins or ceases to stand still at times, because drawing is too slow here.
+
+    Its voice goes on in time meanwhile.
+    """
+
+    type: Literal["slow"] = "slow"
+    slow: bool
+    held: float
+    """Share of the newest five seconds in which the picture stood still."""
+
+
 class MetersEvent(_Event):
     """Tells how well an avatar's mouth follows its sound and how well its face holds, every two seconds."""
 
@@ -391,6 +407,7 @@ Event = (
     | UtteranceSpokenEvent
     | UtteranceEndedEvent
     | CaptionEvent
+    | SlowEvent
     | MetersEvent
     | LineEvent
     | CodecEvent

@@ -22,6 +22,7 @@ from streaming.transport.events import (
     PhaseEvent,
     QueuedEvent,
     RefusedEvent,
+    SlowEvent,
     UtteranceEndedEvent,
     UtteranceSpokenEvent,
     UtteranceStartedEvent,
@@ -48,6 +49,7 @@ TOLD = (
     | CaptionEvent
     | InterruptedEvent
     | PhaseEvent
+    | SlowEvent
     | UtteranceEndedEvent
     | UtteranceSpokenEvent
     | UtteranceStartedEvent

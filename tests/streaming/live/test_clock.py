@@ -14,13 +14,13 @@ import pytest
 from clocks import TestClock
 from sessions import until
 
-from models.driving_signal import FRAME
 from streaming.live.clock import MONOTONIC
 from streaming.live.pacing import TICKS
 from streaming.live.playout import LOOK_EVERY, Playout, Shown
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.opus import SoundEncoder
+from streaming.speech.fullband import FRAME
 
 pytestmark = pytest.mark.asyncio
 FPS = 25

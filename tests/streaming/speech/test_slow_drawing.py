@@ -1,0 +1,186 @@
+"""Test in simulated time that an avatar's voice goes on in time where drawing is slow, and what its take records."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import tiny_avatar
+from simulated_time import SimulatedClock, SimulatedLoop
+from speakers import PORTRAIT, TAKE, as_samples, tone
+
+from models.time_grid import TimeGrid, frames_before
+from streaming.live.device import DeviceThread
+from streaming.live.playout import Shown
+from streaming.live.session import Session
+from streaming.rollout import Rollout
+from streaming.speech.avatar import Avatar
+from streaming.speech.avatar_film import job_of_take
+from streaming.speech.fullband import FRAME, RATE
+from streaming.speech.portrait_drive import PortraitDrive
+from streaming.speech.soundtrack import driving_sound
+from streaming.speech.utterance import Utterance
+from streaming.take.take_file import Take
+from streaming.take.take_file import load as load_take
+from streaming.transport.events import Event
+
+CHUNK_SECONDS = 12 / 25
+# seconds that a chunk takes to draw, and again to settle
+SPEEDS = {"half real time": CHUNK_SECONDS, "a little too slow": 0.6 * CHUNK_SECONDS, "fast": 0.15 * CHUNK_SECONDS}
+
+
+class Film:
+    """Keeps the events of a session, and every frame with the simulated time at which it was released."""
+
+    def __init__(self, session: Session) -> None:
+        self.frames: list[tuple[float, Shown]] = []
+        self.events: list[Event] = []
+        session.listen(self.events.append)
+        session.playout.watch(lambda shown, _: self.frames.append((asyncio.get_running_loop().time(), shown)))
+
+    def sound(self) -> np.ndarray:
+        return np.concatenate([shown.sound for _, shown in self.frames])
+
+
+def simulated(drawing: float, folder: Path | None, test: Any) -> Session:
+    """Run a test with a session whose chunks take `drawing` seconds each; return the session, which is closed."""
+    sessions: list[Session] = []
+
+    async def run() -> None:
+        device, model = DeviceThread(), tiny_avatar()
+        avatar = partial(Avatar, model, PORTRAIT, None)
+        session = Session(model, TAKE, device, folder=folder, clock=SimulatedClock(), avatar=avatar)
+        sessions.append(session)
+        film = Film(session)
+        session.start()
+        try:
+            await asyncio.sleep(3)
+            await test(session, session.avatar, film)
+        finally:
+            await session.close()
+            device.close()
+
+    loop = partial(SimulatedLoop, encoding=0.01, drawing=drawing, late=True)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+    return sessions[0]
+
+
+def rendered(take: Take, folder: Path) -> dict[int, str]:
+    model = tiny_avatar()
+    assert take.sound is not None
+    rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, driving_sound(folder / take.sound)))
+    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_the_sound_has_no_gap_and_loses_no_word_however_slow_drawing_is(speed: str) -> None:
+    words = [as_samples(tone(0.4, 300 + 100 * n)) for n in range(6)]
+    said = np.concatenate([np.concatenate([word, np.zeros(RATE // 5, np.int16)]) for word in words])
+
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        avatar.say(said)
+        await asyncio.sleep(8)
+        heard, times = film.sound(), [at for at, _ in film.frames]
+        begin = np.flatnonzero(heard)[0] - 1
+        assert np.array_equal(heard[begin : begin + len(said)], said)
+        assert np.max(np.diff(times[10:])) < 0.06  # a frame with its sound leaves every 40 ms
+        held, dropped = session.playout.held, session.playout.dropped
+        print(f"\n{speed}: {len(times)} frames, held {held}, dropped {dropped}")
+        slow = [event for event in film.events if event.type == "slow"]
+        if speed == "fast":
+            assert (held, dropped, slow) == (0, 0, [])
+        elif speed == "half real time":
+            assert 0.4 * len(times) < held < 0.6 * len(times)
+            assert dropped < 0.05 * len(times)
+            assert [event.slow for event in slow] == [True]
+            assert (session.status().held_frames, session.status().dropped_frames) == (held, dropped)
+
+    simulated(SPEEDS[speed], None, test)
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_a_sound_that_arrives_as_it_is_spoken_has_no_gap_however_slow_drawing_is(speed: str) -> None:
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        utterance, voice = Utterance("a"), as_samples(tone(5))
+        avatar.begin(utterance)
+        for at in range(0, len(voice), RATE // 25):
+            avatar.add(utterance, voice[at : at + RATE // 25])
+            await asyncio.sleep(0.04)
+        avatar.commit(utterance)
+        await asyncio.sleep(3)
+        heard = film.sound()
+        begin = np.flatnonzero(heard)[0] - 1
+        assert np.array_equal(heard[begin : begin + len(voice)], voice)
+        assert len({id(shown.picture) for _, shown in film.frames[100:]}) > 20  # and the picture is not frozen
+
+    simulated(SPEEDS[speed], None, test)
+
+
+def test_pictures_come_with_the_sound_that_drew_them_although_drawing_is_slow(tmp_path: Path) -> None:
+    """Check in the take: the chunk after a hold hears what is played while it is shown, and a render draws the same."""
+
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        avatar.say(as_samples(tone(3)))
+        await asyncio.sleep(3)
+        avatar.say(as_samples(tone(2, 330)))
+        await asyncio.sleep(4)
+        # each frame that is not held stands where its chunk begins, behind all holds up to it
+        holds = [(cue.landed, cue.hold) for cue in session.history.landed if cue.hold]
+        shown = {id(f.picture): f for _, f in reversed(film.frames)}.values()
+        apart = 0
+        for frame in shown:
+            held = sum(frames for latent, frames in holds if latent <= frame.chunk)
+            apart += not 0 <= frame.frame - frames_before(frame.chunk) - held < 12
+        assert len(shown) > 100
+        assert apart <= 3  # until it is known how slow drawing is
+
+    session = simulated(SPEEDS["half real time"], tmp_path, test)
+    take = load_take(tmp_path / f"{session.history.id}.yaml")
+    assert sum(cue.hold or 0 for cue in take.cues) > 50
+    live = session.history.hashes
+    assert rendered(take, tmp_path) == live
+    deaf = take.model_copy(update={"cues": [cue for cue in take.cues if cue.hold is None]})
+    assert rendered(deaf, tmp_path) != live
+
+
+def test_a_render_of_the_take_holds_the_picture_where_the_session_did(tmp_path: Path) -> None:
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        avatar.say(as_samples(tone(2)))
+        await asyncio.sleep(4)
+
+    session = simulated(SPEEDS["half real time"], tmp_path, test)
+    take = load_take(tmp_path / f"{session.history.id}.yaml")
+    job, _ = job_of_take(tiny_avatar(), take, tmp_path, tmp_path / "film.mp4")
+    report = job.run(go_on=False)
+    held = sum(cue.hold or 0 for cue in take.cues if cue.landed is not None)
+    assert report.film_frames == report.frames + held
+    assert held > 20
+
+
+def test_an_interruption_silences_at_once_and_new_speech_is_whole_although_drawing_is_slow(tmp_path: Path) -> None:
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        for round_ in range(4):
+            avatar.say(as_samples(tone(6, 200)))
+            await asyncio.sleep(2.5 + 0.17 * round_)
+            at = len(film.frames)
+            avatar.interrupt("asked to")
+            answer = as_samples(tone(0.8, 900))
+            utterance = Utterance(f"answer {round_}")
+            utterance.add(answer)
+            avatar.begin(utterance)
+            avatar.commit(utterance)
+            await asyncio.sleep(5)
+            heard = film.sound()[FRAME * (at + 1) :]
+            begin = np.flatnonzero(heard)[0] - 1
+            assert np.array_equal(heard[begin : begin + len(answer)], answer), f"in round {round_}"
+            assert not heard[begin + len(answer) :].any()
+            assert (utterance.ended, utterance.heard) == ("complete", len(answer))
+
+    session = simulated(SPEEDS["half real time"], tmp_path, test)
+    take = load_take(tmp_path / f"{session.history.id}.yaml")
+    assert rendered(take, tmp_path) == session.history.hashes
