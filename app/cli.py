@@ -32,6 +32,7 @@ models_app = typer.Typer(help="List, show and pull the models of the catalog.", 
 models_app.command("list", cls=Command)(models.list_models)
 models_app.command("show", cls=Command)(models.show_model)
 models_app.command("pull", cls=Command)(models.pull_model)
+models_app.command("add", cls=Command)(models.add_model)
 app.add_typer(models_app, name="models")
 
 

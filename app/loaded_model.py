@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from app.device_name import DeviceError, require_device
+from app.fitting import Fitting
 from models.catalog import Entry
 from models.checkpoints.assemble import Model, folder_of, load, random_model
 from models.checkpoints.folders import engines_folder, models_folder
@@ -33,19 +34,29 @@ def precision_of(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def load_model(entry: Entry, device: str, engine: str = "torch", *, random_weights: bool = False) -> Model:
+def load_model(
+    entry: Entry,
+    device: str,
+    engine: str = "torch",
+    *,
+    random_weights: bool = False,
+    fitting: Fitting | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Model:
     """Load an entry's weights, or random ones, on the device of that name, and choose the engine that runs it.
 
-    Raises CheckpointError without the files, ExportError without the engine, DeviceError without the device.
+    `fitting` says with which codec and within which memory; `note` is called with what was changed for that. Raises
+    CheckpointError without the files, ExportError without the engine, DeviceError without the device, RoomError without
+    the memory.
     """
     from app.engine_choice import chosen, require_installed
 
     require_installed(engine)
-    where = torch_device(device)
+    where, fits = torch_device(device), fitting or Fitting()
     if random_weights:
-        model = random_model(entry, where, precision_of(where))
+        model = random_model(fits.plan(entry, where, precision_of(where)).entry, where, precision_of(where))
     else:
-        model = load(entry, folder_of(entry, models_folder()), where, precision_of(where))
+        model = fits.load(entry, folder_of(entry, models_folder()), where, precision_of(where), note, load)
     return model if engine == "torch" else chosen(model, engine, engines_folder())
 
 

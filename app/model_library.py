@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel
 
+from app.fitting import Fitting
 from app.loaded_model import precision_of
 from app.vocabulary import understands
 from models import catalog
@@ -66,17 +67,20 @@ class ModelLibrary:
         *,
         engine: str = "auto",
         loras: Sequence[OfferedLora] = (),
+        fitting: Fitting | None = None,
         on_engine: Callable[[Model], Model] = lambda model: model,
-        load: Callable[[catalog.Entry, Path, torch.device, torch.dtype], Model] = assemble.load,
+        load: Callable[[catalog.Entry, Path, torch.device, torch.dtype], Model] | None = None,
     ) -> None:
         """Create an empty library.
 
         `folder` holds the pulled models; `engine` is the value of `--engine`, `on_engine` returns a model that runs on
-        this engine, and `load` reads an entry's files. Models that `loras` fit may merge them.
+        this engine; `fitting` says with which codec and within which memory, and `load` reads an entry's files instead.
+        Models that `loras` fit may merge them.
         """
         self.folder, self.device, self.thread, self.engine = folder, device, thread, engine
         self.speeds = MeasuredSpeeds(folder)
-        self._on_engine, self._load = on_engine, load
+        self.fitting = fitting or Fitting()
+        self._on_engine, self._load = on_engine, load or self._fitted
         self._loaded: dict[str, Model] = {}
         self._loading = asyncio.Lock()
         self._given = tuple(loras)
@@ -92,6 +96,9 @@ class ModelLibrary:
                 loaded, fitting = await self.thread.run(lambda: self._built(entry, folder))
                 self._offered[name], self._loaded[name] = fitting, loaded
         return self._loaded[name]
+
+    def _fitted(self, entry: catalog.Entry, folder: Path, device: torch.device, precision: torch.dtype) -> Model:
+        return self.fitting.load(entry, folder, device, precision, lambda line: log.warning("%s", line), assemble.load)
 
     def _built(self, entry: catalog.Entry, folder: Path) -> tuple[Model, list[OfferedLora]]:
         """Load a model and choose its engine, which has the LoRAs of the options for good; return those that it has."""

@@ -21,4 +21,5 @@ def render_program(library: ModelLibrary, model: str, take: Path, film: Path) ->
     command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film)]
     command += ["--resume", "--restart", "--no-links"]
     command += ["--device", str(library.device), "--engine", library.engine_of_render(model)]
+    command += library.fitting.options
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import archive
+from models.catalog import ENTRIES
 from models.checkpoints.assemble import Model
 from models.cue import Cue, CueError, Follow, Recache, Recall
 from models.recache import replaces_commit
@@ -281,6 +282,12 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _other_window(model: Model) -> dict[str, int]:
+    """Return the window of a model that was shortened to fit into a card's memory."""
+    known, window = ENTRIES.get(model.entry.name), model.generator.config.window
+    return {} if known is None or known.rollout.window == window else {"window": window}
+
+
 def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> dict[str, str | int]:
     """Return the facts that must be equal for a replay to give the same latents; `loras` names those that it uses."""
     return {
@@ -294,5 +301,6 @@ def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> 
         "torch": str(torch.__version__),
         "diffusers": version("diffusers"),
         **model.engine,
+        **_other_window(model),
         **lora_record(model, loras),
     }

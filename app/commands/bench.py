@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from app.commands.options import MOST_ROUNDS, DeviceOption, EngineOption, LogLevelOption
+from app.commands.options import (
+    MOST_ROUNDS,
+    CodecOption,
+    DeviceOption,
+    EngineOption,
+    LogLevelOption,
+    VramOption,
+    fitting_of,
+)
 from app.commands.outputs import require_log
 from app.log_output import LogLevel, configure
 
@@ -22,12 +30,14 @@ def bench(
     device: DeviceOption = "auto",
     log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
     engine: EngineOption = "torch",
+    codec: CodecOption = None,
+    vram: VramOption = None,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Measure how fast a model rolls out here, and append the figures to a log."""
     configure(log_level)
     require_log(log)
-    from models.catalog import find
+    from app.known_models import find
 
     entry = find(name)
     from app.progress_bar import working
@@ -40,8 +50,9 @@ def bench(
         from streaming.measured_speeds import MeasuredSpeeds
         from streaming.take.take_file import size_of
 
-        width_height = size_of(size) if size else entry.size
-        model = load_model(entry, device, engine, random_weights=random_weights)
+        fitting = fitting_of(codec, vram)
+        model = load_model(entry, device, engine, random_weights=random_weights, fitting=fitting)
+        width_height = size_of(size) if size else model.entry.size
         say(f"measuring {chunks} chunks")
         result = benchmark.measure(model, width_height, chunks, text_length(entry))
     text = benchmark.as_markdown(result, model, width_height, random_weights=random_weights)

@@ -27,7 +27,7 @@ def export(
     configure(log_level)
     require_exportable(engine, precision)
     from app.commands.outputs import require_folder
-    from models.catalog import find
+    from app.known_models import find
     from models.checkpoints.folders import engines_folder
 
     entry = find(name)

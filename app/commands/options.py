@@ -15,7 +15,9 @@ import typer
 from app.commands.inputs import require_input
 from app.device_name import require_device
 from app.engine_choice import require_known
+from app.fitting import Fitting
 from app.log_output import LogLevel
+from app.memory_size import parsed_memory
 from models.cue import LoraScale
 
 MOST_SEED = 2**63 - 1  # torch's generators take a signed 64-bit number
@@ -32,6 +34,23 @@ def _device(value: str) -> str:
 def _engine(value: str) -> str:
     require_known(value)
     return value
+
+
+def _codec(value: str | None) -> str | None:
+    if value not in (None, "wan", "tae"):
+        raise typer.BadParameter(f"{value[:40]!r} is no codec; there are wan and tae")
+    return value
+
+
+def _vram(value: str | None) -> str | None:
+    if value is not None:
+        parsed_memory(value)
+    return value
+
+
+def fitting_of(codec: str | None, vram: str | None) -> Fitting:
+    """Return how a model is to be fitted, from the values of both options."""
+    return Fitting(codec, None if vram is None else parsed_memory(vram))
 
 
 def _loras(values: list[str] | None) -> list[str] | None:
@@ -64,6 +83,14 @@ EngineOption = Annotated[
         callback=_engine,
         help="auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8",
     ),
+]
+CodecOption = Annotated[
+    str | None,
+    typer.Option("--codec", callback=_codec, help="wan or tae, the tiny codec that stands for Wan's"),
+]
+VramOption = Annotated[
+    str | None,
+    typer.Option("--vram", metavar="SIZE", callback=_vram, help="fit the model into this much of a card, as in 12GB"),
 ]
 LoraOption = Annotated[
     list[str] | None,

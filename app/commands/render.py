@@ -15,6 +15,7 @@ from app.commands import CommandError
 from app.commands.inputs import require_input
 from app.commands.options import (
     MOST_ROUNDS,
+    CodecOption,
     DeviceOption,
     EngineOption,
     FitChoice,
@@ -23,6 +24,8 @@ from app.commands.options import (
     ScaleOption,
     StartBy,
     StrengthOption,
+    VramOption,
+    fitting_of,
 )
 from app.commands.outputs import require_film, require_folder, require_picture, require_side_files
 from app.log_output import LogLevel, configure
@@ -85,6 +88,8 @@ def render(
     ] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    codec: CodecOption = None,
+    vram: VramOption = None,
     lora: LoraOption = None,
     no_links: Annotated[
         bool, typer.Option("--no-links", help="refuse files of the take that are symbolic links, as a server does")
@@ -122,7 +127,7 @@ def render(
     films = [(pictures.added_to(one), film) for one, film in films]
     for _, film in films:
         require_film(film)
-    from models.catalog import find
+    from app.known_models import find
 
     entry = find(model or films[0][0].model)
     films = [(_with_loras(script, lora or ()), film) for script, film in films]
@@ -145,7 +150,11 @@ def render(
     with working(f"loading {entry.name}"):
         loras = any(cue.lora for request in requests for cue in request.take.cues)
         require_installed(engine)
-        loaded = load_model(entry, device, "torch" if loras else engine)
+        said: list[str] = []
+        chosen, fitting = "torch" if loras else engine, fitting_of(codec, vram)
+        loaded = load_model(entry, device, chosen, fitting=fitting, note=said.append)
+    for note in said:
+        print(f"note: {note}", file=sys.stderr)
     for request in requests:
         for note in use_loras(loaded, request.take, take.parent):
             print(f"note: {note}", file=sys.stderr)

@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands import CommandError
-from app.commands.options import DeviceOption, EngineOption, LogLevelOption, LoraOption, PortOption
+from app.commands.options import (
+    CodecOption,
+    DeviceOption,
+    EngineOption,
+    LogLevelOption,
+    LoraOption,
+    PortOption,
+    VramOption,
+    fitting_of,
+)
 from app.commands.outputs import require_folder
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from app.fitting import Fitting
     from app.settings import Settings
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -42,6 +52,8 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    codec: CodecOption = None,
+    vram: VramOption = None,
     lora: LoraOption = None,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -84,7 +96,8 @@ def serve(
 
     def build(say: Callable[[str], None]) -> FastAPI:
         chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
-        return _studio(settings, folder, device, chosen, lora or (), say, local=reached is None, osc=control)
+        fitting = replace(fitting_of(codec, vram), among_others=True)
+        return _studio(settings, folder, device, chosen, fitting, lora or (), say, local=reached is None, osc=control)
 
     def stop() -> None:
         server.should_exit = True
@@ -120,6 +133,7 @@ def _studio(
     data: Path,
     device: str,
     engine: str,
+    fitting: Fitting,
     loras: Sequence[str],
     say: Callable[[str], None],
     *,
@@ -136,9 +150,11 @@ def _studio(
     from app.loaded_model import torch_device
     from app.model_library import ModelLibrary
     from app.services import Services
+    from models.checkpoints.added import register
     from streaming.live.device import DeviceThread
     from streaming.take.take_loras import merged_loras, offered
 
+    register(settings.models)
     where = torch_device(device)
     if engine not in ("auto", "torch"):  # an engine that is missing is reported now, not by a server that is half up
         from models.catalog import POCKET
@@ -156,6 +172,7 @@ def _studio(
         DeviceThread(),
         engine=engine,
         loras=offered(loras),
+        fitting=fitting,
         on_engine=lambda model: chosen_or_torch(model, engine, settings.engines),
     )
     services = Services.of(settings, library, data)

@@ -62,8 +62,13 @@ def folder_of(entry: Entry, models: Path) -> Path:
     return ASSETS if all(not s.repo for s in entry.sources) else models / (entry.folder or entry.name)
 
 
-def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
-    """Read the files and build the model; raise CheckpointError with one line on what is missing or wrong."""
+def load(
+    entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype, text_on: torch.device | None = None
+) -> Model:
+    """Read the files and build the model; raise CheckpointError with one line on what is missing or wrong.
+
+    A large text encoder runs on the device `text_on` (None: on that of the rest).
+    """
     missing = missing_files(entry, folder)
     if missing == [PULLING]:
         raise CheckpointError(
@@ -74,13 +79,14 @@ def load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
             f"{entry.name}: {folder / missing[0]}{more} is missing; fetch it with: longtake models pull {entry.name}"
+            f"{' --codec tae' if entry.codec == 'tae' else ''}"
         )
     part, words = transformer_of(entry, folder)
     lora = lora_of(entry, folder, part.tensors)
     if lora is not None:
         part = replace(part, tensors=merged(part.tensors, [(lora, 1.0)]))
     transformer = part.loaded(dtype)
-    text = _umt5(folder, device, dtype) if words is None else words.loaded(torch.float32).to(device).eval()
+    text = _umt5(folder, text_on or device, dtype) if words is None else words.loaded(torch.float32).to(device).eval()
     codec = _codec(entry, folder, device, dtype)
     ready = _ready(transformer, device)
     generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))

@@ -61,7 +61,7 @@ def _codec_bytes(entry: Entry, bytes_per_value: int) -> int:
         case "tae":
             return round(4 * TAE_CODECS[entry.transformer["out_channels"]])
         case "wan":
-            decoding, encoding = WAN_CODECS[entry.transformer["out_channels"]]
+            decoding, encoding = WAN_CODECS[48 if entry.transformer["out_channels"] == 48 else 16]
             return round(bytes_per_value * decoding + 4 * encoding)
 
 

@@ -65,18 +65,25 @@ def seems_to_be(tensors: Mapping[str, Tensor]) -> str | None:
     if any(".lora_" in k or "_lora." in k or ".lora." in k for k in tensors):
         return "a LoRA, which goes on top of a model"
     named = {diffusers_name(k): t for k, t in tensors.items()}
-    embedding = named.get("patch_embedding.weight")
-    layers = 1 + max((int(m[1]) for k in named if (m := _BLOCK.match(k))), default=-1)
-    if embedding is not None and embedding.ndim == 5 and layers:
-        width, channels = embedding.shape[:2]
+    if (sizes := sizes_of(named)) is not None:
+        width, layers, channels = sizes
         size = f"{channels} channels in, {layers} layers of width {width}"
         name = _SIZES.get((width, layers, channels))
         added = _added(named)
         what = f"{name} ({size})" if name else f"a Wan model of {size}"
         return f"{what} with {added}" if added else what
-    if embedding is None and (added := _added(named)):
+    if "patch_embedding.weight" not in named and (added := _added(named)):
         return f"a module of {added} alone, without its base model"
     return next((name for key, name in _OTHERS if key in tensors), None)
+
+
+def sizes_of(tensors: Mapping[str, Tensor]) -> tuple[int, int, int] | None:
+    """Return width, layers and channels in of a Wan transformer in diffusers' naming; None if it is none."""
+    embedding = tensors.get("patch_embedding.weight")
+    layers = 1 + max((int(m[1]) for k in tensors if (m := _BLOCK.match(k))), default=-1)
+    if embedding is None or embedding.ndim != 5 or not layers:
+        return None
+    return embedding.shape[0], layers, embedding.shape[1]
 
 
 def _added(names: Collection[str]) -> str:

@@ -106,6 +106,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
         ("export",): {"name": "pocket"},
         ("models", "show"): {"name": "pocket"},
         ("models", "pull"): {"name": "longlive-1.3b"},
+        ("models", "add"): {"weights": "w.pt"},
     }
 
 

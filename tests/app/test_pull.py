@@ -31,6 +31,8 @@ from models.checkpoints.model_files import PULLING, missing_files
 from models.checkpoints.pins import PINS, Pin
 from models.checkpoints.wan_names import original_name
 from models.checkpoints.weight_files import CheckpointError
+from models.codecs.tiny import TinyCodec
+from models.codecs.tiny_configs import TAE
 from models.transformer import CausalWanTransformer
 
 NAME = "longlive-1.3b"
@@ -79,8 +81,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here" / NAME
 
 
-def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
-    argv, sys.argv = sys.argv, ["longtake", "models", *map(str, args)]
+def run(capsys: pytest.CaptureFixture[str], *args: object, licence: bool = True) -> tuple[int, str, str]:
+    accepted = ["--accept-licence"] if args[0] == "pull" and licence else []
+    argv, sys.argv = sys.argv, ["longtake", "models", *map(str, args), *accepted]
     try:
         with pytest.raises(SystemExit) as stop:
             cli.main()
@@ -473,3 +476,26 @@ def test_a_damaged_list_of_known_hashes_is_reported_and_not_ignored(
     here.parent.mkdir(parents=True, exist_ok=True)
     (here.parent / LOCK).write_text(text)
     assert LOCK in refusal(capsys, "pull", NAME, "--from", source)
+
+
+def test_a_licence_that_is_not_free_is_confirmed_once(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path
+) -> None:
+    code, _, err = run(capsys, "pull", NAME, "--from", source, licence=False)
+    assert code == 1
+    assert "CC-BY-NC-SA-4.0" in err
+    assert "say --accept-licence" in err
+    assert not here.exists()
+    assert run(capsys, "pull", NAME, "--from", source)[0] == 0
+    assert run(capsys, "pull", NAME, "--from", source, licence=False)[0] == 0
+
+
+def test_a_model_with_the_tiny_codec_asks_for_its_file(
+    capsys: pytest.CaptureFixture[str], source: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TAE, TINY["out_channels"], TAE[16])
+    assert "holds no taew2_1.pth" in refusal(capsys, "pull", NAME, "--codec", "tae", "--from", source)
+    torch.save(TinyCodec(TAE[16]).state_dict(), source / "taew2_1.pth")
+    shutil.rmtree(source / "wan" / "vae")
+    assert run(capsys, "pull", NAME, "--codec", "tae", "--from", source)[0] == 0
+    assert (here / "taew2_1.pth").is_file()

@@ -1,0 +1,78 @@
+"""Load a model with the codec and within the memory that options name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.memory_size import MemorySizeError
+from models.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.catalog import Entry
+    from models.checkpoints.assemble import Model
+    from models.checkpoints.memory_plan import MemoryPlan
+
+
+class RoomError(UserError):
+    """Report a model that does not fit into a card."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Hold `--codec` and `--vram`: the codec that is asked for, and the bytes of the card; None: as they are."""
+
+    codec: str | None = None
+    room: float | None = None
+    among_others: bool = False  # whether other models are loaded too, those without such a codec with their own
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options of a command that fits a model in the same way."""
+        codec = [] if self.codec is None else ["--codec", self.codec]
+        return codec + ([] if self.room is None else ["--vram", f"{self.room / 1e9:.3f}GB"])
+
+    def plan(self, entry: Entry, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
+        """Return the model as it is to be loaded on a device; RoomError if it does not fit, CodecError for its codec.
+
+        Without `--vram` a card's own memory is the room; a CPU's is not looked at.
+        """
+        import torch
+
+        from models.checkpoints.memory_plan import planned
+
+        if self.room is not None and device.type == "cpu":
+            raise MemorySizeError("--vram is the memory of a card, and this runs on the CPU: leave it out")
+        room = self.room
+        if room is None and device.type == "cuda":
+            room = float(torch.cuda.get_device_properties(device).total_memory)
+        kept = self.codec is None or (self.among_others and entry.tae is None)
+        chosen = entry if self.codec is None or kept else entry.with_codec(self.codec)
+        plan = planned(chosen, float("inf") if room is None else room, dtype.itemsize)
+        if not plan.fits and room is not None:
+            done = "; ".join(plan.notes) or "no part of it can be made smaller"
+            raise RoomError(
+                f"{entry.name} needs {plan.total / 1e9:.1f} GB, and the card has {room / 1e9:.1f} GB, even so: {done}"
+            )
+        return plan
+
+    def load(
+        self,
+        entry: Entry,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        note: Callable[[str], None],
+        load: Callable[..., Model],
+    ) -> Model:
+        """Build the model as it fits by `load`; `note` is called with what was changed for that."""
+        import torch
+
+        plan = self.plan(entry, device, dtype)
+        for line in plan.notes:
+            note(f"{entry.name}: {line}")
+        return load(plan.entry, folder, device, dtype, torch.device("cpu") if plan.text_on_cpu else device)

@@ -1,0 +1,101 @@
+"""Fit a model into a card's memory: text encoder, codec, size of the picture, window, in the order of what they cost.
+
+Weights, keys and values are counted. Working memory (activations, what a codec carries) is an estimate that was not
+measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from models.catalog_entry import Entry
+from models.checkpoints.footprint import Footprint, footprint
+
+WAN_DECODES_IN = 4e9 / (832 * 480)  # bytes a pixel of the picture while Wan's codec decodes a latent; not measured
+TAE_DECODES_IN = 0.4e9 / (832 * 480)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Hold a model as it fits into a card, what it takes there, and what was done to make it fit."""
+
+    entry: Entry
+    text_on_cpu: bool
+    parts: Footprint
+    working: int  # bytes, an estimate
+    notes: tuple[str, ...]
+    fits: bool
+
+    @property
+    def total(self) -> int:
+        """Return the bytes that are needed on the card."""
+        return self.parts.total + self.working
+
+
+def planned(entry: Entry, room: float, bytes_per_value: int) -> MemoryPlan:
+    """Return the model as it fits into `room` bytes of a card, with no more changes than it takes.
+
+    If even all of them are not enough, the plan does not fit.
+    """
+    plan = _plan(entry, bytes_per_value, text_on_cpu=False)
+    for change in (_text_on_cpu, _tae, _smaller, _smaller, _smaller, _shorter):
+        if plan.total <= room:
+            break
+        changed = change(plan, bytes_per_value)
+        if changed is not None:
+            plan = changed
+    return replace(plan, fits=plan.total <= room)
+
+
+def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, notes: tuple[str, ...] = ()) -> MemoryPlan:
+    parts, (width, height) = footprint(entry, bytes_per_value), entry.size
+    if text_on_cpu:
+        parts = replace(parts, text_encoder=0)
+    t, r = entry.transformer, entry.rollout
+    tokens = r.grid.chunk * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
+    activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
+    decoding = (WAN_DECODES_IN if entry.codec == "wan" else TAE_DECODES_IN) * width * height
+    return MemoryPlan(entry, text_on_cpu, parts, round(activations + decoding), notes, fits=True)
+
+
+def _changed(plan: MemoryPlan, entry: Entry, note: str, bytes_per_value: int, *, text_on_cpu: bool) -> MemoryPlan:
+    new = _plan(entry, bytes_per_value, text_on_cpu=text_on_cpu)
+    saved = (plan.total - new.total) / 1e9
+    return replace(new, notes=(*plan.notes, f"{note} ({saved:.1f} GB less)"))
+
+
+def _text_on_cpu(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    if not plan.parts.text_encoder:
+        return None
+    note = "the text encoder runs on the CPU, which a new prompt waits for"
+    return _changed(plan, plan.entry, note, bytes_per_value, text_on_cpu=True)
+
+
+def _tae(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    if plan.entry.codec != "wan" or plan.entry.tae is None:
+        return None
+    entry = plan.entry.with_codec("tae")
+    note = f"the tiny codec {plan.entry.tae.files[0]} stands for Wan's, with fewer details"
+    return _changed(plan, entry, note, bytes_per_value, text_on_cpu=plan.text_on_cpu)
+
+
+def _smaller(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    """Return the plan with pictures a fifth smaller, of whole patches; None if they cannot be."""
+    entry, unit = plan.entry, 2 * plan.entry.stride
+    width, height = (max(unit, round(0.8 * side / unit) * unit) for side in entry.size)
+    if width * height == entry.size[0] * entry.size[1]:
+        return None
+    note = f"pictures of {width}x{height}"
+    return _changed(plan, replace(entry, size=(width, height)), note, bytes_per_value, text_on_cpu=plan.text_on_cpu)
+
+
+def _shorter(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    """Return the plan with a window of the sink and two chunks more; None if it is no longer than that."""
+    r = plan.entry.rollout
+    shots = r.sink if r.shots is not None and r.shots.sink else 0
+    window = r.sink + shots + 2 * r.chunk
+    if window >= r.window:
+        return None
+    note = f"a window of {window} latents instead of {r.window}, so that the picture drifts sooner"
+    entry = replace(plan.entry, rollout=replace(r, window=window))
+    return _changed(plan, entry, note, bytes_per_value, text_on_cpu=plan.text_on_cpu)

@@ -1,0 +1,49 @@
+"""A model is fitted into a card with no more changes than it takes, and each is told with what it saves."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.catalog import ENTRIES, find
+from models.checkpoints.memory_plan import planned
+
+PUBLISHED = [name for name in ENTRIES if not name.startswith("pocket")]
+
+
+def test_a_card_with_room_changes_nothing() -> None:
+    plan = planned(find("longlive-1.3b"), 80e9, 2)
+    assert (plan.entry, plan.text_on_cpu, plan.notes, plan.fits) == (find("longlive-1.3b"), False, (), True)
+
+
+def test_the_text_encoder_goes_first_then_the_codec() -> None:
+    entry = find("longlive-1.3b")
+    first = planned(entry, 14e9, 2)
+    assert first.text_on_cpu
+    assert first.entry.codec == "wan"
+    second = planned(entry, 9e9, 2)
+    assert second.entry.codec == "tae"
+    assert second.entry.size == entry.size
+    assert [note.split(" (")[0] for note in second.notes] == [
+        "the text encoder runs on the CPU, which a new prompt waits for",
+        "the tiny codec taew2_1.pth stands for Wan's, with fewer details",
+    ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("room", [4e9, 6e9, 8e9, 12e9, 16e9, 24e9, 48e9, 80e9])
+def test_every_plan_takes_less_and_can_be_rolled_out(name: str, room: float) -> None:
+    entry = find(name)
+    plan, whole = planned(entry, room, 2), planned(entry, float("inf"), 2)
+    assert plan.fits is (plan.total <= room)
+    assert plan.total <= whole.total
+    assert plan.fits or len(plan.notes) >= 4, "all changes are tried before a card is too small"
+    unit = 2 * entry.stride
+    assert plan.entry.size[0] % unit == plan.entry.size[1] % unit == 0
+    assert plan.entry.rollout.window <= entry.rollout.window  # its own checks have run
+    saved = sum(float(note.rpartition("(")[2].split()[0]) for note in plan.notes)
+    assert saved == pytest.approx((whole.total - plan.total) / 1e9, abs=0.05 * len(plan.notes) + 0.01)
+
+
+@pytest.mark.parametrize(("name", "room"), [("longlive-1.3b", 8e9), ("longlive2-5b", 24e9), ("krea-14b", 48e9)])
+def test_usual_cards_hold_these_models(name: str, room: float) -> None:
+    assert planned(find(name), room, 2).fits
