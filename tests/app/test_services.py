@@ -88,8 +88,8 @@ async def test_a_background_render_runs_on_the_engine_that_runs_the_model_here(t
     programs = [render_program(library, model, tmp_path / "t.yaml", tmp_path / "t.mp4") for model in models]
     assert [p.arguments[-1] for p in programs] == ["onnx:int8", "torch", "auto"]
     assert programs[0].arguments[3:] == [
-        "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--restart", "--device", "cpu",
-        "--engine", "onnx:int8",
+        "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--restart", "--no-links",
+        "--device", "cpu", "--engine", "onnx:int8",
     ]  # fmt: skip
     assert programs[0].environment["LONGTAKE_MODELS"] == str(tmp_path / "models")
     thread.close()
