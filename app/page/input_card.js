@@ -2,17 +2,18 @@
 // Brings a person's own pictures, films and camera into the take, and shows what it began with and follows.
 
 import { messageOf } from "./api.js";
-import { CameraFeed } from "./camera_feed.js";
 import { make, show } from "./elements.js";
+import { takeFiles } from "./file_drops.js";
 import { FollowControls } from "./follow_controls.js";
 import { InputChoice } from "./input_choice.js";
 import { InputPicture } from "./input_picture.js";
 import { inputsOf } from "./input_state.js";
-import { RegionDrawer } from "./region_drawer.js";
 import { SessionFiles } from "./session_files.js";
 
 /** @import { ModelFacts } from "./api.js" */
+/** @import { CameraFeed } from "./camera_feed.js" */
 /** @import { FilmUse } from "./input_choice.js" */
+/** @import { Box, RegionDrawer } from "./region_drawer.js" */
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Stage } from "./stage.js" */
 /** @import { CueLine, StatusEvent } from "./types.js" */
@@ -35,7 +36,10 @@ export class InputCard {
     this.waits = null;
     this.had = false; // whether there was a session
     this.follows = false; // whether the camera is to be followed once its pictures arrive
-    this.camera = new CameraFeed(client, () => this.#cameraChanged());
+    /** @type {CameraFeed | null} null until it is asked for, as few need its script */
+    this.camera = null;
+    /** @type {Promise<RegionDrawer> | null} likewise */
+    this.region = null;
     this.choice = new InputChoice({
       file: (file) => this.bring(file),
       again: () => this.#again(),
@@ -46,10 +50,10 @@ export class InputCard {
       change: (change) => {
         if (this.state.followed) client.send({ type: "source", ...change });
       },
-      draw: () => this.region.toggle(),
-      show: (box) => this.region.show(box),
+      draw: async () => (await this.#drawer()).toggle(),
+      show: (box) => this.#showRegion(box),
     });
-    this.region = new RegionDrawer(stage.element, stage.video, (box) => this.controls.take(box));
+    this.stage = stage;
     this.picture = new InputPicture(() => this.#stop());
     this.says = make("p", { className: "says help", role: "status" });
     this.says.dataset.lt = "input-says";
@@ -61,12 +65,7 @@ export class InputCard {
       this.controls.element,
       this.says,
     );
-    this.#takeDrops(stage.element);
-    this.#takeDrops(card);
-    document.addEventListener("paste", (e) => {
-      const [file] = e.clipboardData?.files ?? [];
-      if (file) this.bring(file);
-    });
+    takeFiles([stage.element, card], (file) => this.bring(file));
     this.draw();
   }
 
@@ -98,7 +97,7 @@ export class InputCard {
     this.cues = cues;
     const { followed } = this.state;
     this.controls.follow(followed);
-    if (!followed) this.region.show(null);
+    if (!followed) this.#showRegion(null);
     this.draw();
   }
 
@@ -107,7 +106,7 @@ export class InputCard {
     const { waits } = this;
     this.waits = null;
     if (waits) this.bring(waits);
-    this.#attempt("", () => this.camera.publish());
+    this.#attempt("", async () => this.camera?.publish());
   }
 
   /** Follow whether there is a session. */
@@ -121,14 +120,14 @@ export class InputCard {
   #ended() {
     this.cues = [];
     this.follows = false;
-    this.region.show(null);
-    if (this.camera.stream) this.camera.close();
+    this.#showRegion(null);
+    if (this.camera?.stream) this.camera.close();
     this.draw();
   }
 
   /** @param {StatusEvent} status */
   heardStatus(status) {
-    if (!this.follows || !this.camera.stream || !status.camera?.width) return;
+    if (!this.follows || !this.camera?.stream || !status.camera?.width) return;
     this.follows = false;
     this.client.send({ type: "source", source: "camera", ...this.controls.chosen });
   }
@@ -205,21 +204,40 @@ export class InputCard {
   #stop() {
     this.waits = null;
     this.#unfollow();
-    if (this.camera.stream) this.camera.close();
+    if (this.camera?.stream) this.camera.close();
     this.draw();
   }
 
-  #toggleCamera() {
-    if (this.camera.stream) this.#stop();
-    else {
-      this.follows = true;
-      this.#say("");
-      this.camera.open();
+  async #toggleCamera() {
+    if (this.camera?.stream) {
+      this.#stop();
+      return;
     }
+    this.follows = true;
+    await this.#attempt("", async () => {
+      const { CameraFeed } = await import("./camera_feed.js");
+      this.camera ??= new CameraFeed(this.client, () => this.#cameraChanged());
+      this.camera.open();
+    });
+  }
+
+  /** @returns {Promise<RegionDrawer>} */
+  #drawer() {
+    this.region ??= import("./region_drawer.js").then(
+      ({ RegionDrawer }) =>
+        new RegionDrawer(this.stage.element, this.stage.video, (box) => this.controls.take(box)),
+    );
+    return this.region;
+  }
+
+  /** @param {Box | null} box */
+  async #showRegion(box) {
+    if (box || this.region) (await this.#drawer()).show(box);
   }
 
   #cameraChanged() {
     const { camera } = this;
+    if (!camera) return;
     if (!camera.stream) {
       this.follows = false;
       if (this.state.followed?.camera) this.#unfollow();
@@ -252,34 +270,17 @@ export class InputCard {
   draw() {
     const { waits, camera, client } = this;
     const { begun, followed } = this.state;
-    this.choice.draw({ live: Boolean(client.session), filming: Boolean(camera.stream) });
+    this.choice.draw({ live: Boolean(client.session), filming: Boolean(camera?.stream) });
     this.controls.element.hidden = !followed && !this.choice.steers;
     this.picture.draw({
-      stream: camera.stream,
-      camera: camera.label,
-      arrives: camera.peer?.connectionState === "connected",
+      stream: camera?.stream ?? null,
+      camera: camera?.label ?? "",
+      arrives: camera?.peer?.connectionState === "connected",
       waits,
       begun,
       followed,
       label: (name) => this.files.label(name),
       address: (name) => this.files.address(name, this.take),
-    });
-  }
-
-  /** @param {HTMLElement} place */
-  #takeDrops(place) {
-    place.addEventListener("dragover", (e) => {
-      if (!e.dataTransfer?.types.includes("Files")) return;
-      e.preventDefault();
-      place.classList.add("drops");
-    });
-    place.addEventListener("dragleave", () => place.classList.remove("drops"));
-    place.addEventListener("drop", (e) => {
-      place.classList.remove("drops");
-      const [file] = e.dataTransfer?.files ?? [];
-      if (!file) return;
-      e.preventDefault();
-      this.bring(file);
     });
   }
 }

@@ -23,6 +23,7 @@ const HELP = {
   film: "Follow: the take moves as the film does. Go on: a new scene goes on from the film's end.",
   camera: "The take moves as the camera's picture does. What it was given is kept beside the take.",
 };
+const MOST_NAMED = 3; // models
 const ACCEPTED = { image: "image/*", film: "video/*" };
 
 /**
@@ -141,8 +142,11 @@ export class InputChoice {
    */
   lacks(way) {
     const others = this.models.filter(({ inputs }) => way !== "text" && inputs.includes(way));
-    const names = others.map(({ name }) => name).join(", ");
-    return `${this.model?.name ?? "this model"} takes no ${way}; ${names ? `${names} ${others.length > 1 ? "do" : "does"}` : "no model here does"}.`;
+    const names = others.slice(0, MOST_NAMED).map(({ name }) => name);
+    const more = others.length - names.length;
+    const all = [...names, ...(more ? [`${more} more`] : [])].join(", ");
+    const which = all ? `${all} ${others.length > 1 ? "do" : "does"}` : "no model here does";
+    return `${this.model?.name ?? "this model"} takes no ${way}; ${which}.`;
   }
 
   /**

@@ -165,7 +165,7 @@ def test_what_cannot_be_used_is_told_in_one_line(page: Page, tmp_path: Path) -> 
     start(page, DAY)
     until_latent(page, 3)
     dropped(page, "[data-lt=inputs]", tmp_path / "notes.txt", "text/plain")
-    until_says(page, "input-says", "notes.txt: neither a picture nor a film")
+    until_says(page, "input-says", "notes.txt: no picture, film or LoRA")
     assert "\n" not in page.inner_text("[data-lt=input-says]")
     assert "bad" in str(page.get_attribute("[data-lt=input-says]", "class"))
 
@@ -181,7 +181,7 @@ def test_inputs_that_a_model_lacks_are_off_and_name_the_models_that_have_them(br
     page = context.new_page()
     page.goto(server)
     page.wait_for_selector("[data-lt=input-help]")
-    until_says(page, "input-help", "pocket takes no film; longlive-1.3b, self-forcing do.")
+    until_says(page, "input-help", "pocket takes no film; longlive-1.3b, self-forcing")
     assert page.get_by_role("radio", name="Film").is_disabled()
     assert page.get_by_role("radio", name="Camera").is_disabled()
     assert page.get_by_role("radio", name="Image").is_enabled()
