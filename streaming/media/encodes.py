@@ -69,7 +69,7 @@ class _Encode:
 
     def aim(self, rung: Rung, full: int) -> PictureEncoder:
         """Return the encoder, set to a rung of a film of `full` bits a second."""
-        aim = rung.bitrate * rung.every  # x264 shares it among all frames, though it is given one of `every`
+        aim = min(full, rung.bitrate * rung.every)  # x264 shares it among all frames, though it gets one of `every`
         if aim > self._opened or aim * ROOM**2 < self._opened:
             self._opened = min(full, ROOM * aim)
             self._encoder = self._encoder.another(self._opened)

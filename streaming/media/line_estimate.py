@@ -64,7 +64,8 @@ class LineEstimate:
         self._heard = 0.0  # when the receiver last said anything
         self._pause = 0.0  # the longest between two reports, slowly forgotten
         self._reduced = -PATIENCE  # when
-        self._changed = 0  # number of the first packet that was sent after the newest reduction
+        self._changed = 0  # number of the first packet that was sent after the newest reduction or silence
+        self._silenced = False  # whether the line was silent since the newest report
         self._before = 0.0  # bits a second that were well carried, or half of what was sent, at the newest reduction
         self._unused = 0  # reports in a row that found the rate not used
         self._sending = 0.0  # bits a second between the newest two reports
@@ -79,7 +80,10 @@ class LineEstimate:
         self._packets.append(_Sent(number, now, self._total))
 
     def heard(self, now: float) -> None:
-        """Note a sign of life that is no report, such as a request for a lost packet."""
+        """Note a sign of life, such as a request for a lost packet; a report is one without this call."""
+        if self.silent(now):
+            self._silenced = True
+            self._changed = self._packets[-1].number + 1 if self._packets else 0
         self._heard = now
 
     def silent(self, now: float) -> bool:
@@ -95,11 +99,11 @@ class LineEstimate:
         position = number - self._packets[0].number if self._packets else -1
         if not 0 <= position < len(self._packets):
             return 0.0
-        silent, last = self.silent(now), self._last
+        self.heard(now)
+        silent, last, self._silenced = self._silenced, self._last, False
         newest = self._packets[position]
         following = self._packets[position + 1] if position + 1 < len(self._packets) else None
         report = self._last = _Report(now, number, newest.total, self._total)
-        self._heard = now
         self.reports += 1
         if silent and last is not None and report.arrived - last.arrived > (report.sent - last.sent) / 2:
             self._pause = now - last.time  # it received all the time, and reports rarely
@@ -124,7 +128,7 @@ class LineEstimate:
         # where the queue was there before the first report, it looks shorter than it is, and only its losses tell of it
         overflows = min(self.queue, queued) > CALM_QUEUE and min(self.loss, lost) > LOSING
         congested = (self.queue > QUEUE and lasts and not drains) or overflows or self.loss > HOPELESS
-        # what was sent before the newest reduction tells nothing of the rate since
+        # what was sent before the newest reduction or silence tells nothing of the rate since
         if congested and last.newest >= self._changed:
             return self._congested(BACK_OFF * arrived * (1 - lost), now)
         self._unused = self._unused + 1 if self.rate is not None and self._sending < USED * self.rate else 0

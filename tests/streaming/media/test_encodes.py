@@ -23,9 +23,9 @@ FPS, BITRATE, TICKS = 16, 300_000, 5625
 class Film:
     """Encode noise for viewers that read at once, and note what each got."""
 
-    def __init__(self) -> None:
+    def __init__(self, bitrate: int = BITRATE) -> None:
         self.broadcast, self.number = Broadcast(), 0
-        self.encodes = Encodes(LiveEncoder(128, 128, FPS, BITRATE), self.broadcast, FPS)
+        self.encodes = Encodes(LiveEncoder(128, 128, FPS, bitrate), self.broadcast, FPS)
         self.encoders: list[set[int]] = []  # of every frame
         self.got: dict[Viewer, list[tuple[int, bool, int]]] = {}  # frame, keyframe, bytes
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,6 +157,17 @@ async def test_slow_viewers_stay_with_their_encode_while_their_lines_change_a_li
             viewer.line = line * float(chance.uniform(0.9, 1.1))
         await film.play(FPS // 2)
     assert [film.keyframes(viewer) for viewer in slow] == before
+
+
+@pytest.mark.parametrize("bitrate", [41_000, BITRATE])
+async def test_a_line_that_becomes_better_costs_no_more_keyframes_than_its_encode_is_opened_anew(bitrate: int) -> None:
+    film = Film(bitrate)
+    viewer = film.join()
+    for line in range(10_000, 60_000, 2_000):
+        viewer.line = float(line)
+        await film.play(FPS)
+    assert len(film.keyframes(viewer)) <= 6
+    assert film.frames(viewer)[-FPS // 2 :] == list(range(film.number - FPS // 2, film.number))
 
 
 async def test_a_viewer_whose_line_is_good_again_goes_back_to_the_full_encode() -> None:

@@ -161,6 +161,26 @@ def test_an_outage_does_not_lower_the_rate_of_the_line_that_comes_back() -> None
     assert set(line.rates) == {AMPLE}
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_losses_of_an_outage_and_a_late_report_beside_them_do_not_lower_the_rate(asks: bool) -> None:
+    estimate, number = LineEstimate(AMPLE), 0
+    for second in range(1, 9):
+        for _ in range(FPS):
+            number += 1
+            estimate.sent(number, PACKET, second + number % FPS / FPS)
+        estimate.reported(number - 2, 0.0, second + 1.0)  # a busy machine: there seems to be a short queue
+    seen = number - 2
+    for n in range(50):
+        estimate.sent(number := number + 1, PACKET, 9 + n / FPS)
+    if asks:
+        estimate.heard(17.0)
+    estimate.reported(seen, 0.0, 17.1)
+    for n in range(8):
+        estimate.sent(number := number + 1, PACKET, 17.2 + n / FPS)
+    estimate.reported(number - 6, 0.94, 17.8)
+    assert estimate.rate is None
+
+
 def test_what_is_remembered_is_bounded_and_reports_about_forgotten_packets_change_nothing() -> None:
     estimate = LineEstimate(AMPLE)
     for number in range(10 * HISTORY):
