@@ -25,6 +25,7 @@ from models.conditions import kept_by_codec
 from models.snapshots import Snapshot
 from models.time_grid import frames_before
 from models.upscaler import Upscaler
+from streaming.arrangement import ONE_FACE, Arrangement
 from streaming.media.video_writer import Frames, VideoWriter
 from streaming.render_files import RenderError, RenderFiles
 from streaming.render_report import Report
@@ -60,23 +61,6 @@ class Place:
 
     line: CheckpointLine
     snapshot: Snapshot
-
-
-def _as_drawn(frames: Frames, first: int) -> Frames:
-    return frames
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """Say how many takes run in step and how their pictures, which stand side by side, become those of the film."""
-
-    name: str | None = None  # of a render in another arrangement nothing is taken over
-    faces: int = 1
-    shown: Callable[[Frames, int], Frames] = _as_drawn
-    """Turn frames [n, H, faces · W, 3] into those of the film; the second argument is the number of the first one."""
-
-
-ONE_FACE = Arrangement()
 
 
 class Job:

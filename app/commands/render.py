@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,14 +27,12 @@ from app.commands.options import (
     fitting_of,
 )
 from app.commands.outputs import require_film, require_folder, require_picture, require_side_files
+from app.commands.render_film import How, render_film, require_upscaler, upscaler_in
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
     from models.catalog import Entry
-    from models.checkpoints.assemble import Model
-    from models.upscaler import Upscaler
     from streaming.render_resume import Request
-    from streaming.take.footage import TakeFootage
     from streaming.take.take_file import Take, TakeFile
 
 
@@ -105,7 +102,7 @@ def render(
     require_side_files([out or Path("out.mp4")], take, sheet, report)
     require_picture(sheet)
     if upscale is not None:
-        _require_upscaler(upscale, scale)
+        require_upscaler(upscale, scale)
     from streaming.take.take_file import read_take_file
 
     take = _shipped(take) or take
@@ -119,7 +116,7 @@ def render(
             refuse_links(one, take.parent)
     if switch_at is not None and not file.prompts_only:
         raise CommandError(f"{take.name}: says itself when its cues come; --switch-at is for .jsonl and .txt")
-    how = _How(resume, restart, extend, start, scale, sheet, report)
+    how = How(resume, restart, extend, start, scale, sheet, report)
     from app.commands.render_pictures import Pictures
 
     pictures = Pictures(image, video, source, strength, region, start_by, fit)
@@ -146,7 +143,7 @@ def render(
     ]
     for request, footage in zip(requests, footages, strict=True):
         footage.check(request.take)
-    upscaler = _upscaler(upscale, device)
+    upscaler = upscaler_in(upscale, device)
     with working(f"loading {entry.name}"):
         loras = any(cue.lora for request in requests for cue in request.take.cues)
         require_installed(engine)
@@ -161,25 +158,7 @@ def render(
     if loras and engine != "torch":
         loaded = run_with_loras(loaded, [request.take for request in requests], engine)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
-        _render_film(loaded, request, take.parent, footage, film, how, upscaler)
-
-
-@dataclass(frozen=True)
-class _How:
-    """Hold the options of a render that apply to each of its films."""
-
-    resume: bool
-    restart: bool
-    extend: str | None
-    start: str | None
-    scale: int
-    sheet: Path | None
-    report: Path | None
-
-    @property
-    def goes_on(self) -> bool:
-        """Return whether the render continues from the files of an earlier one."""
-        return self.resume or self.extend is not None or self.start is not None
+        render_film(loaded, request, take.parent, footage, film, how, upscaler)
 
 
 def _shipped(take: Path) -> Path | None:
@@ -190,7 +169,7 @@ def _shipped(take: Path) -> Path | None:
     return shipped if not take.exists() and take.name == str(take) and shipped.is_file() else None
 
 
-def _all_films(file: TakeFile, out: Path | None, how: _How) -> tuple[list[tuple[Take, Path]], list[str]]:
+def _all_films(file: TakeFile, out: Path | None, how: How) -> tuple[list[tuple[Take, Path]], list[str]]:
     """Return every story with its film in the folder `out`, which is made, and notes; CommandError or OutputError."""
     _refuse_with_all(how)
     folder = out or Path("out")
@@ -231,14 +210,14 @@ def _story_number(story: str | None) -> int | None:
     return int(story)
 
 
-def _refuse_with_all(how: _How) -> None:
+def _refuse_with_all(how: How) -> None:
     single = {"--extend": how.extend, "--from": how.start, "--sheet": how.sheet, "--report": how.report}
     for option, value in single.items():
         if value is not None:
             raise CommandError(f"{option} is for one film; give --story a number instead of all")
 
 
-def _requests(films: list[tuple[Take, Path]], entry: Entry, how: _How) -> tuple[list[Request], list[str]]:
+def _requests(films: list[tuple[Take, Path]], entry: Entry, how: How) -> tuple[list[Request], list[str]]:
     """Return what to render to each film, and what the model will not show of it as notes, without touching a file.
 
     Raises UserError if a film cannot be rendered as asked, or if the model shows nothing of a take.
@@ -256,7 +235,7 @@ def _requests(films: list[tuple[Take, Path]], entry: Entry, how: _How) -> tuple[
     return requests, notes
 
 
-def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
+def _request(script: Take, entry: Entry, out: Path, how: How) -> Request:
     """Return what to render to `out`, given what an earlier render left there, without touching a file.
 
     Raises UserError if options exclude each other or an earlier render would be lost.
@@ -273,93 +252,3 @@ def _request(script: Take, entry: Entry, out: Path, how: _How) -> Request:
     if more == 0:
         raise CommandError("--extend 0 adds nothing; say how much longer, such as 30s")
     return request_of(script, entry, files, more=more, start=begin, anew=not how.goes_on)
-
-
-def _require_upscaler(upscale: Path, scale: int) -> None:
-    """Raise UserError, before anything is loaded, if an upscaler cannot be used with these options."""
-    from models.checkpoints.upscaler_file import require_spandrel
-
-    require_input(upscale)
-    if scale != 1:
-        raise CommandError("--upscale and --scale both enlarge the picture; say one of them")
-    require_spandrel()
-
-
-def _upscaler(upscale: Path | None, device: str) -> Upscaler | None:
-    """Return the upscaler in a file, on the device that `--device` names; UserError if it is none."""
-    if upscale is None:
-        return None
-    from app.loaded_model import torch_device
-    from models.checkpoints.upscaler_file import load_upscaler
-
-    return load_upscaler(upscale, torch_device(device))
-
-
-def _render_film(
-    loaded: Model,
-    request: Request,
-    folder: Path,
-    footage: TakeFootage,
-    out: Path,
-    how: _How,
-    upscaler: Upscaler | None,
-) -> None:
-    """Render a take, whose own files lie in `folder`, to the video `out`, and print notes and a summary."""
-    from app.progress_bar import shown
-    from streaming.render_job import Job
-    from streaming.render_report import contact_sheet, write_report
-
-    script, sound = request.take, None
-    if loaded.entry.driving_features is None:
-        job = Job(
-            script,
-            loaded,
-            out,
-            scale=how.scale,
-            intent=request.intent,
-            limit=request.limit,
-            footage=footage,
-            upscaler=upscaler,
-        )
-    else:
-        from streaming.speech.avatar_film import hushed, job_of_take
-        from streaming.speech.film_sound import with_sound
-
-        job, sound = job_of_take(
-            loaded, script, folder, out, how.scale, intent=request.intent, limit=request.limit, upscaler=upscaler
-        )
-    changed = _changed_record(script.record or {}, job.record)
-    with shown(job) as progress:
-        result = job.run(go_on=how.goes_on, restart=how.restart, progress=progress)
-    result.warnings += changed
-    for note in result.notes():
-        print(f"note: {note}", file=sys.stderr)
-    if sound is not None:
-        for note in with_sound(job.out, sound, out, hushed(script, loaded)):
-            print(f"note: {note}", file=sys.stderr)
-    if how.report:
-        end = job.grid.start(job.chunks)
-        landed = [(first, cue) for first, cue in script.landing(job.grid, job.fps) if first < end]
-        write_report(result, job.record, landed, how.report)
-    if how.sheet:
-        contact_sheet(out, how.sheet)
-    seconds, fps = result.film_frames / job.fps, result.as_json()["fps"]
-    print(f"{out}: {seconds:.1f} s of video, {fps:.0f} fps, first frame after {result.first_frame_s} s")
-    if sound is not None:
-        job.files.discard()
-    else:
-        if said := job.files.said():
-            print(f"note: {said}", file=sys.stderr)
-        job.end()
-
-
-def _changed_record(then: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[str]:
-    """Return a note on the entries of a record that differ, so that a replay may give other latents; else nothing.
-
-    Entries that `then`, the record of an older take, lacks are not compared, and neither are LoRAs that are not used.
-    """
-    from streaming.take.take_loras import OF_RECORD
-
-    used = {k: v for k, v in then.items() if k in now or not k.startswith(OF_RECORD)}
-    differs = [f"{k} {v} → {now.get(k, 'none')}" for k, v in used.items() if now.get(k) != v]
-    return [f"not the record that the take was made under ({', '.join(differs)}); frames may differ"] if differs else []

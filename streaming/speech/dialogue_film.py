@@ -17,8 +17,9 @@ from models.checkpoints.assemble import Model
 from models.cue import Cue, Reference
 from models.driving_signal import FRAME
 from models.pocket.world.portrait.gallery import drawn, face_named
+from streaming.arrangement import Arrangement
 from streaming.media.video_writer import Frames
-from streaming.render_job import Arrangement, Job
+from streaming.render_job import Job
 from streaming.speech.dialogue_file import Dialogue, DialogueError
 from streaming.speech.dialogue_sound import DialogueSound
 from streaming.speech.portrait_drive import PortraitDrive, latents_of

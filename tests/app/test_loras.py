@@ -12,6 +12,7 @@ from conftest import tiny_model
 from loras import lora_file
 from tiny_server import serving_tiny_model, session_of, status_of
 
+from models.checkpoints.assemble import Model
 from models.transformer import CausalWanTransformer
 from streaming.take.take_loras import OfferedLora
 
@@ -92,3 +93,17 @@ def test_a_render_with_loras_is_refused_with_other_files(
     refused(by_engine, "no onnx fp32 engine", "longtake export", "--lora ink.safetensors:0.5")
     file.write_bytes(b"PK")
     refused(run(capsys, *longer, "--lora", file), "ink.safetensors")
+
+
+def test_an_engine_is_exported_with_the_loras_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported: list[Model] = []
+    monkeypatch.setattr("app.loaded_model.load", lambda *_: tiny_model())
+    monkeypatch.setattr("app.engine_choice.export", lambda model, *_: exported.append(model))
+    monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "models"))
+    file = ink(tmp_path)
+    assert run(capsys, "export", "pocket", "--lora", f"{file}:0.5")[0] == 0
+    assert run(capsys, "export", "pocket")[0] == 0
+    assert [str(model.generator.fixed) for model in exported] == ["ink.safetensors:0.5", ""]
+    refused(run(capsys, "export", "pocket", "--lora", f"{file}:0"), "every LoRA has the scale 0")
