@@ -44,6 +44,15 @@ class Text(RequestBody):
     text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
     utterance: Name | None = None  # its name; the server gives one if it is absent
     queue: Place = Place.APPEND
+    language: Annotated[str, Field(max_length=20, pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$")] = tts.Speaker.language
+    voice: Annotated[str, Field(max_length=20, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = tts.Speaker.variant
+    speed: Annotated[int, Field(ge=80, le=300)] = tts.Speaker.speed  # words a minute
+    pitch: Annotated[int, Field(ge=0, le=99)] = tts.Speaker.pitch
+
+    @property
+    def speaker(self) -> tts.Speaker:
+        """Return who speaks the text, as espeak-ng knows it."""
+        return tts.Speaker(self.language, self.voice, self.speed, self.pitch)
 
 
 class Spoken(BaseModel):
@@ -119,7 +128,7 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     async with services.speech_order.of(avatar):
         async with services.speech_order.decoding:
             utterance = Utterance(said.utterance or avatar.new_name())
-            await asyncio.to_thread(speak_into, utterance, said.text, tts.Speaker())
+            await asyncio.to_thread(speak_into, utterance, said.text, said.speaker)
         return _say(avatar, utterance, said.queue, epoch)
 
 

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from models.pocket.world.portrait.tts import Speaker, synthesised
+from models.pocket.world.portrait.tts import Speaker, SpeechSynthesisError, synthesised, variants
 from streaming.speech.fullband import RATE, Samples, whole_sound
 from streaming.speech.utterance import Utterance
 
@@ -32,6 +32,11 @@ def spoken(text: str, speaker: Speaker) -> Samples:
 
 def speak_into(utterance: Utterance, text: str, speaker: Speaker) -> None:
     """Add a text to an utterance, with a caption for each sentence; SpeechSynthesisError if it cannot be spoken."""
+    if speaker.variant not in variants():
+        raise SpeechSynthesisError(
+            f"espeak-ng has no voice {speaker.variant}; there are f1 to f5, m1 to m8 and those of: "
+            "espeak-ng --voices=variant"
+        )
     for number, sentence in enumerate(sentences(text)):
         sound = spoken(sentence, speaker)
         if number:

@@ -1,0 +1,123 @@
+"""Drive an avatar of a Longtake server from an agent: stream its voice, follow what is heard, interrupt it.
+
+The module needs httpx and websockets, and nothing of Longtake that loads a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+Event = dict[str, Any]  # as docs/events.md describes them; `type` tells them apart
+Rate = Literal[16000, 24000, 48000]
+Queue = Literal["append", "replace"]
+
+
+class LongtakeError(Exception):
+    """Report, in one line, what the server refused."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Hold how much of an utterance was heard: samples at its own rate, seconds, and the words so far."""
+
+    utterance: str
+    sample: int
+    seconds: float
+    text: str
+
+
+class AvatarSession:
+    """Speak through one avatar. `events` may be read by one task; all methods belong to one event loop."""
+
+    def __init__(self, server: str, session: dict[str, Any], http: httpx.AsyncClient, socket: ClientConnection) -> None:
+        """Use a session that was started; `avatar_session` does both."""
+        self.id, self.key = str(session["id"]), str(session["key"])
+        self.page = f"{server}/watch/{self.id}"  # where a viewer sees and hears the avatar
+        self._http, self._socket = http, socket
+        self._speaking = asyncio.Lock()
+
+    async def speak(
+        self,
+        pcm: AsyncIterable[bytes],
+        *,
+        rate: Rate = 24000,
+        utterance: str | None = None,
+        text: str | None = None,
+        queue: Queue = "append",
+    ) -> None:
+        """Stream raw sound (PCM of 16 bits, little-endian, mono) as it is made; `text` comes back as its caption.
+
+        Returns once all of it is sent. One utterance is sent at a time; another call waits for it.
+        """
+        start: dict[str, Any] = {"type": "start", "rate": rate, "queue": queue}
+        async with self._speaking:
+            await self._tell(**start, **({} if utterance is None else {"utterance": utterance}))
+            if text is not None:
+                await self._tell(type="text", text=text)
+            async for piece in pcm:
+                await self._socket.send(piece)
+            await self._tell(type="commit")
+
+    async def say(self, text: str, **how: Any) -> str:
+        """Speak a text with the server's voice, and return the utterance's name; `how` as in the HTTP API's `/say`."""
+        return str((await self._asked("POST", "say", {"text": text, **how}))["utterance"])
+
+    async def interrupt(self) -> list[Heard]:
+        """Silence the avatar at once, and return what was heard of each utterance that this ended."""
+        return [Heard(**part) for part in (await self._asked("POST", "interrupt"))["heard"]]
+
+    async def clear(self) -> list[str]:
+        """Drop the utterances that wait, and return their names; the one that is being spoken goes on."""
+        return [str(name) for name in (await self._asked("DELETE", "utterances"))["cleared"]]
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield the server's events until the session has ended."""
+        try:
+            async for message in self._socket:
+                yield json.loads(message)
+        except ConnectionClosed as e:
+            raise LongtakeError(f"the connection to the avatar was lost: {e}") from e
+
+    async def _tell(self, **message: Any) -> None:
+        await self._socket.send(json.dumps(message))
+
+    async def _asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return _answered(await self._http.request(method, f"/api/sessions/{self.id}/{path}", json=body))
+
+
+@asynccontextmanager
+async def avatar_session(server: str, *, token: str | None = None, **how: Any) -> AsyncIterator[AvatarSession]:
+    """Start a session of an avatar and end it afterwards; `how` is what `POST /api/sessions` takes, such as `face`.
+
+    Raises LongtakeError with the server's reason. A busy server is asked again as it says, with the place in line.
+    """
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=server, headers=headers, timeout=60) as http:
+        body: dict[str, Any] = {"model": "pocket-avatar", **how}
+        while (answer := await http.post("/api/sessions", json=body)).status_code == 503:
+            body["ticket"] = answer.json()["error"]["ticket"]
+            await asyncio.sleep(int(answer.headers["Retry-After"]))
+        session = _answered(answer)
+        http.headers["X-Longtake-Key"] = session["key"]
+        try:
+            url = f"ws{server.removeprefix('http')}/api/sessions/{session['id']}/audio"
+            async with connect(url, additional_headers={"X-Longtake-Key": session["key"]}) as socket:
+                yield AvatarSession(server, session, http, socket)
+        finally:
+            await http.delete(f"/api/sessions/{session['id']}")
+
+
+def _answered(answer: httpx.Response) -> dict[str, Any]:
+    if answer.is_error:
+        raise LongtakeError(f"{answer.request.url.path} was answered with {answer.status_code}: {answer.text[:400]}")
+    told: dict[str, Any] = answer.json()
+    return told
