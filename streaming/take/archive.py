@@ -14,6 +14,7 @@ from models.checkpoints.synced_files import AppendedFile, remove, write_whole
 from streaming.media.live_recording import intact_bytes
 from streaming.take import journal
 from streaming.take.history import JournalSummary, replay_journal
+from streaming.take.left_uploads import delete_left_uploads
 from streaming.take.take_file import Take
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,18 @@ class Archive:
 
     def newest(self) -> Iterator[JournalSummary]:
         """Yield the summaries of the `NEWEST` takes written to last, the newest first."""
+        journals = self._newest_journals()
+        known = self._known  # another thread may replace it meanwhile
+        self._known = {p: known[p] for p in journals if p in known}
+        found = (self._read(path) for path in journals)
+        return (told for told in found if told is not None)
+
+    def _newest_journals(self) -> list[Path]:
+        """Return the journals of the `NEWEST` takes, readable or not, the one written to last first."""
         journals = [
             p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem) and self.file(p.name)
         ]
-        journals.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-        known = self._known  # another thread may replace it meanwhile
-        self._known = {p: known[p] for p in journals if p in known}
-        found = (self._read(path) for path in journals[:NEWEST])
-        return (told for told in found if told is not None)
+        return sorted(journals, key=lambda p: p.stat().st_mtime, reverse=True)[:NEWEST]
 
     def changed(self, name: str) -> float:
         """Return when a take was last written to, in seconds of the wall clock."""
@@ -69,7 +74,8 @@ class Archive:
         """Write the missing take files of takes that were cut off, and cut damage off their recordings.
 
         Only the `NEWEST` takes are looked at, so that a start does not read every journal of a large folder. Call it
-        after a start and before any session: it deletes every file that was only partly written.
+        after a start and before any session: it deletes every file that was only partly written, and uploaded files of
+        which no take knows.
         """
         for path in self.folder.glob("*.partial"):
             with contextlib.suppress(OSError):
@@ -80,6 +86,7 @@ class Archive:
                     self.write(told.history.id, told.take())
                     for path in self.recordings(told.history.id):
                         _mend(path)
+        delete_left_uploads(self.folder, [path.stem for path in self._newest_journals()])
 
     def _recovered(self, told: JournalSummary) -> bool:
         """Return whether a take's file is there and is as complete as its journal."""

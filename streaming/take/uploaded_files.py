@@ -21,13 +21,14 @@ from streaming.media.film_reader import FilmReader
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES
 from streaming.speech.portrait_file import picture_in
+from streaming.take.left_uploads import FOLDER_SUFFIX
 from streaming.take.take_loras import loras_of
 
 MOST_BYTES = 64 << 20  # of a picture or a film
 MOST_TOTAL = 256 << 20  # of a session's pictures and films together, those that are arriving included
 MOST_LORA_BYTES = 1 << 30  # of a session's LoRAs together, those that are arriving included
 MOST_FILES = 32  # of a session
-FOLDER_SUFFIX, LORA_SUFFIX = ".files", ".safetensors"
+LORA_SUFFIX = ".safetensors"
 _SUFFIXES = {
     "a PNG picture": ".png",
     "a JPEG picture": ".jpg",

@@ -66,3 +66,34 @@ def test_an_unknown_take_is_neither_found_nor_listed(tmp_path: Path, name: str) 
     with pytest.raises(KeyError):
         Archive(tmp_path).told(name)
     assert list(Archive(tmp_path).newest()) == []
+
+
+def test_uploads_that_a_kill_has_left_behind_are_deleted_at_the_next_start_unless_a_take_names_them(
+    tmp_path: Path,
+) -> None:
+    first, branch, begun, elsewhere = "a" * 12, "b" * 12, "c" * 12, tmp_path / "elsewhere"
+    folder = tmp_path / "takes"
+    elsewhere.mkdir()
+    for take in (first, begun):
+        (folder / f"{take}.files").mkdir(parents=True)
+    for name in ("used.png", "of-branch.png", "in-take-file.mp4", "left.png", "left.mp4"):
+        (folder / f"{first}.files" / name).touch()
+    (folder / f"{begun}.files" / "left.png").touch()
+    (folder / f"{branch}.files").symlink_to(elsewhere)
+    (elsewhere / "mine.png").touch()
+    (folder / "mine.files").mkdir()
+    (folder / "mine.files" / "mine.png").touch()
+    (folder / f"{first}.jsonl").write_text(f'{{"start":"{first}.files/used.png"}}\n{{"torn')
+    (folder / f"{branch}.jsonl").write_text(f'{{"source":"{first}.files/of-branch.png"}}\n')
+    (folder / f"{first}.yaml").write_text(f"cues:\n- source: {first}.files/in-take-file.mp4\n")
+    (folder / f"{begun}.jsonl").touch()  # of a session that was killed before its first chunk
+    Archive(folder).recover()
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert [name for name in left if "files/" in name or "mine" in name] == [
+        "elsewhere/mine.png",
+        f"takes/{first}.files/in-take-file.mp4",
+        f"takes/{first}.files/of-branch.png",
+        f"takes/{first}.files/used.png",
+        "takes/mine.files/mine.png",
+    ]
+    assert not (folder / f"{begun}.files").exists()
