@@ -15,17 +15,19 @@ from weakref import WeakSet
 import aioice
 import aiortc
 from aioice import Candidate
-from aiortc import RTCConfiguration, RTCIceTransport, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCDtlsTransport, RTCIceTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
 from streaming.live.session import Session
 from streaming.transport.candidates import Candidates
 from streaming.transport.ice_restart import RestartableIce, fragment_of
 from streaming.transport.offer import Offer, OfferError, Section, Use
+from streaming.transport.tolerant_transport import tolerate_damage
 
 log = logging.getLogger(__name__)
 
 CONNECTED_WITHIN = 15.0  # seconds after an answer; a peer that is not connected by then never will be
+CLOSED_WITHIN = 3.0  # seconds that a connection has to end by itself
 MOST_RESTARTS = 20  # of ICE: each lets the peer name other addresses for the server to ask
 _LIBRARIES = tuple(str(Path(inspect.getfile(module)).parent) for module in (aiortc, aioice))
 
@@ -61,8 +63,27 @@ class WebRtcConnection:
         self.left()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
-        await self.connection.close()
+        try:
+            async with asyncio.timeout(CLOSED_WITHIN):
+                await self.connection.close()
+        except TimeoutError:
+            await self._force_close()
         self._collect_errors()
+
+    async def _force_close(self) -> None:
+        """End what is left of a connection one part of which does not end.
+
+        aiortc waits for ever for a task of its own that an error has ended, such as that of an absurd receiver report.
+        """
+        log.info("a connection did not end by itself; its parts are ended one by one")
+        sections = self.connection.getTransceivers()
+        stops = [part.stop() for section in sections for part in (section.sender, section.receiver)]
+        _, waiting = await asyncio.wait([asyncio.ensure_future(stop) for stop in stops], timeout=CLOSED_WITHIN)
+        for task in waiting:
+            task.cancel()
+        for secured in self._secured():
+            await secured.stop()
+            await secured.transport.stop()
 
     def left(self) -> None:
         """Do what follows from the end of the connection; called once, before it is closed."""
@@ -151,6 +172,8 @@ class WebRtcConnection:
             told = RTCSessionDescription(offer.for_aiortc(uses), "offer")
             await self.connection.setRemoteDescription(told)
             await self.connection.setLocalDescription(await self.connection.createAnswer())
+            for transport in self._secured():
+                tolerate_damage(transport)
             self._collect_errors()
         except BaseException as e:  # aiortc raises all kinds; a request that is cancelled must leave no viewer behind
             await self.close()
@@ -168,9 +191,13 @@ class WebRtcConnection:
 
     def _transports(self) -> set[RTCIceTransport]:
         """Return the transports of all sections; those of a bundle share one."""
-        found = {t.receiver.transport.transport for t in self.connection.getTransceivers()}
+        return {secured.transport for secured in self._secured()}
+
+    def _secured(self) -> set[RTCDtlsTransport]:
+        """Return what encrypts the transports of all sections."""
+        found = {t.receiver.transport for t in self.connection.getTransceivers()}
         channel = self.connection.sctp
-        return found if channel is None else {*found, channel.transport.transport}
+        return found if channel is None else {*found, channel.transport}
 
     async def _state_changed(self) -> None:
         self._collect_errors()
