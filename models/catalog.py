@@ -101,6 +101,7 @@ def find(name: str) -> Entry:
     """Return the entry of that name, or raise UnknownModelError."""
     if name in ENTRIES:
         return ENTRIES[name]
-    near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
+    begins = [known for known in ENTRIES if name and known.startswith(name)]  # the first of its family, as listed
+    near = begins[:1] or difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ENTRIES)}"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")
