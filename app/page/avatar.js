@@ -294,4 +294,5 @@ function demands(model) {
  */
 export function mount(root) {
   new AvatarPage(root);
+  root.inert = false; // until now a click would have done nothing
 }

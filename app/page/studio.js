@@ -249,4 +249,5 @@ class Studio {
  */
 export function mount(root) {
   new Studio(root);
+  root.inert = false; // until now a click would have done nothing
 }
