@@ -218,7 +218,7 @@ def test_the_level_of_a_ducked_voice_has_no_step(ducked: list[bool]) -> None:
 
 @needs_espeak
 @pytest.mark.parametrize("kind", Detector)
-@pytest.mark.parametrize("delay", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("delay", [0.05, 0.3])
 def test_the_echo_of_an_avatar_is_no_speech_and_a_voice_on_top_of_it_is(kind: Detector, delay: float) -> None:
     played = talk(14, 5, "f2")
     echo = echo_of(played, delay, -20) + at_level(white(14, 9), -60)
@@ -249,10 +249,10 @@ def test_an_avatar_is_not_interrupted_by_its_echo_but_by_a_voice_over_it(delay: 
 def test_a_microphone_that_was_muted_is_heard_without_the_echo_again() -> None:
     async def test() -> None:
         async with listening(best_detector(), echo=-20, delay=0.15) as room:
-            room.avatar.say(monologue(20))
+            room.avatar.say(monologue(12))
+            await room.pass_time(3)
+            await asyncio.sleep(1.5)  # the microphone sends nothing, and the avatar goes on
             await room.pass_time(4)
-            await asyncio.sleep(3)  # the microphone sends nothing, and the avatar goes on
-            await room.pass_time(5)
             assert room.told("interrupted") == []
             await room.pass_time(1, voice_of(3))
             assert len(room.told("interrupted")) == 1
