@@ -101,8 +101,8 @@ def test_a_damaged_sound_gives_a_sound_or_an_error_of_one_line(kind: str) -> Non
     def fuzz(changes: list[tuple[int, bytes]], kept: float) -> None:
         def read() -> None:
             sound, _ = whole(io.BytesIO(damaged(data, changes, kept)), 600)
-            assert np.isfinite(sound).all()
-            assert np.abs(sound).max() <= 1
+            assert sound.dtype == np.int16
+            assert sound.ndim == 1
 
         in_one_line_or_not_at_all(read)
 
