@@ -1,4 +1,4 @@
-"""Where keys are dear, snapshots hold latents, and a take goes on from them with keys that are made anew."""
+"""Snapshots hold latents in place of keys that are dear, and a take goes on from them with keys that are made anew."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -62,17 +61,3 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
         self.call_later(seconds, finish)
         return future
-
-
-class SimulatedClock:
-    """Read the time of the running loop, as `streaming.live.clock.Clock`."""
-
-    def __call__(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)

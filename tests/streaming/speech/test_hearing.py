@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clocks import LoopClock
 from conftest import tiny_avatar
-from simulated_time import SimulatedClock, SimulatedLoop
+from simulated_time import SimulatedLoop
 from speakers import PORTRAIT, TAKE, as_samples, tone
 
 from streaming.live.device import DeviceThread
@@ -30,7 +31,7 @@ def simulated(test: Callable[[Session, Avatar, list[tuple[float, Event]], list[n
 
     async def run() -> None:
         device, model = DeviceThread(), tiny_avatar()
-        session = Session(model, TAKE, device, clock=SimulatedClock(), avatar=partial(Avatar, model, PORTRAIT, None))
+        session = Session(model, TAKE, device, clock=LoopClock(), avatar=partial(Avatar, model, PORTRAIT, None))
         avatar = session.avatar
         assert avatar is not None
         events: list[tuple[float, Event]] = []

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from clocks import LoopClock
 from conftest import tiny_avatar
-from simulated_time import SimulatedClock, SimulatedLoop
+from simulated_time import SimulatedLoop
 from speakers import PORTRAIT, TAKE, as_samples, tone
 
 from streaming.live.device import DeviceThread
@@ -25,7 +26,7 @@ BUSY = {"a slow encoder": (0.035, 0.15), "a slow model": (0.015, 0.6)}  # second
 async def speaking() -> AsyncIterator[tuple[Session, Avatar, list[tuple[int, bool]]]]:
     """Run a session; yield it with its avatar and the number of each frame with whether it had sound."""
     device, model = DeviceThread(), tiny_avatar()
-    session = Session(model, TAKE, device, clock=SimulatedClock(), avatar=partial(Avatar, model, PORTRAIT, None))
+    session = Session(model, TAKE, device, clock=LoopClock(), avatar=partial(Avatar, model, PORTRAIT, None))
     assert session.avatar is not None
     shown: list[tuple[int, bool]] = []
     session.playout.watch(lambda frame, number: shown.append((number, bool(frame.sound.any()))))

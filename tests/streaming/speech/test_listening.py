@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
+from clocks import LoopClock
 from conftest import tiny_avatar
 from hypothesis import given
 from hypothesis import strategies as st
 from rooms import at_level, delays, echo_of, onsets, onsets_in_echo, sentence, spoken_at, talk, white
-from simulated_time import SimulatedClock, SimulatedLoop
+from simulated_time import SimulatedLoop
 from speakers import PORTRAIT, TAKE, as_samples, tone
 
 from models.driving_signal import RATE as DRIVING_RATE
@@ -88,7 +89,7 @@ async def listening(
     """Run a session of a tiny avatar that listens; yield its room once it plays."""
     device, model = DeviceThread(), tiny_avatar()
     avatar = partial(Avatar, model, PORTRAIT, None, detector=new_detector(detector), barge_in=barge_in)
-    session = Session(model, TAKE, device, clock=SimulatedClock(), avatar=avatar)
+    session = Session(model, TAKE, device, clock=LoopClock(), avatar=avatar)
     assert session.avatar is not None
     events: list[Event] = []
     session.listen(events.append)

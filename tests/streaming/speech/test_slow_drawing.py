@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clocks import LoopClock
 from conftest import tiny_avatar
-from simulated_time import SimulatedClock, SimulatedLoop
+from simulated_time import SimulatedLoop
 from speakers import PORTRAIT, TAKE, as_samples, tone
 
 from models.time_grid import TimeGrid, frames_before
@@ -53,7 +54,7 @@ def simulated(drawing: float, folder: Path | None, test: Any) -> Session:
     async def run() -> None:
         device, model = DeviceThread(), tiny_avatar()
         avatar = partial(Avatar, model, PORTRAIT, None)
-        session = Session(model, TAKE, device, folder=folder, clock=SimulatedClock(), avatar=avatar)
+        session = Session(model, TAKE, device, folder=folder, clock=LoopClock(), avatar=avatar)
         sessions.append(session)
         film = Film(session)
         session.start()

@@ -1,4 +1,4 @@
-"""Whoever has connected may send anything with the keys of the connection: nothing fails, and nobody else notices."""
+"""Malformed RTP and RTCP under the valid keys of a connection make nothing fail, and no other viewer notices them."""
 
 from __future__ import annotations
 
