@@ -13,7 +13,9 @@ _redraw = Playout.redraw
 
 
 def flashing(playout: Playout, frames: list[Shown]) -> None:
-    loud = [np.abs(frame.sound).max() > 3000 for frame in frames]
+    sound = playout.film_sound
+    assert sound is not None
+    loud = [np.abs(sound.frame(frame.frame).astype(int)).max() > 3000 for frame in frames]
     _redraw(
         playout,
         [replace(f, picture=np.full_like(f.picture, 255 if on else 0)) for f, on in zip(frames, loud, strict=True)],

@@ -22,7 +22,7 @@ mount(document.querySelector(".longtake"));
 </script>"""
 MODEL: dict[str, Any] = {
     "name": "pocket", "title": "pocket", "speaks": False, "here": True, "loaded": True, "size": "256x256", "fps": 16,
-    "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {},
+    "memory_mb": 1, "disk_mb": 1, "measured": None, "understands": {}, "inputs": ["image", "film", "camera"],
 }  # fmt: skip
 
 
