@@ -29,7 +29,11 @@ def evaluate(
         typer.Option(min=1, max=MOST_ROUNDS, help="chunks between a long stream's prompts; without it one prompt"),
     ] = None,
     returns: Annotated[
-        bool, typer.Option("--return", help="leave a scene for --latents (300) and return to it, by a cut or a recall")
+        bool,
+        typer.Option(
+            "--return",
+            help="leave a scene for --latents (300) and return, by a cut or a recall; goes on with what --out holds",
+        ),
     ] = False,
     before: Annotated[
         Path | None, typer.Option(help="folder of another pocket, laid out as assets/, to compare with")
@@ -54,7 +58,7 @@ def evaluate(
     from app.loaded_model import torch_device
     from models.catalog import POCKET
     from models.checkpoints.assemble import ASSETS, load, load_tiny_codec
-    from models.judge import classifier, evaluation, return_evaluation, train_classifier
+    from models.judge import classifier, evaluation, kept_results, return_evaluation, train_classifier
     from streaming.rollout import record_of
 
     where = torch_device(device)
@@ -62,9 +66,11 @@ def evaluate(
     judge = classifier.load(ASSETS / "judge" / "judge.safetensors")
     if returns:
         stay, trips = latents or 300, return_evaluation.journeys(prompts)
+        record = record_of(model, where)
+        kept = kept_results.KeptResults(folder / "takes", {**record, "latents": stay})
         with Console().status("takes are drawn") as status:
-            found = return_evaluation.measure(model, judge, trips, seeds, stay, status.update)
-        print(return_evaluation.save(folder, found, stay, record_of(model, where)))
+            found = return_evaluation.measure(model, judge, trips, seeds, stay, kept, status.update)
+        print(return_evaluation.save(folder, found, stay, record))
         return
     arms = evaluation.arms(model)
     default = arms[0]
