@@ -24,13 +24,23 @@ log = logging.getLogger(__name__)
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a later request, to the end of the headers
 MOST_OF_ADDRESS = 128  # simultaneous connections; a page needs at most 7
 MOST_CONNECTIONS = 1000
+BACKLOG = 128  # connections that wait to be accepted, and that are accepted before any of them is looked at
 SPARE_DESCRIPTORS = 64  # for files, media and the device
+MOST_REFUSED = 32  # connections at a time that are told why they are refused; further ones are closed without a word
+REFUSED_SECONDS = 1.0  # that a refused connection has to send the request which is answered
 QUIET_SECONDS = 60.0  # between two lines of the log about descriptors
 _open: Counter[str] = Counter()  # connections by address, WebSockets included
+_serving: dict[BoundedConnection, None] = {}  # accepted and without WebSockets, the oldest first
+_refused: set[BoundedConnection] = set()  # that have not been answered
+_BODY = b'{"error":"too many connections are open; try again later"}'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n"
+    b"x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
 
 
 class BoundedConnection(H11Protocol):
-    """Serve one connection as uvicorn does; close it if there are too many or its headers arrive too late."""
+    """Serve one connection as uvicorn does; refuse it if there are too many, close it if its headers are too late."""
 
     proxies: ClassVar[Collection[str]] = ()  # addresses that forward the requests of many clients
 
@@ -46,22 +56,35 @@ class BoundedConnection(H11Protocol):
         self._address = _counted(transport)
         super().connection_made(transport)
         crowded = _open[self._address] > MOST_OF_ADDRESS and self._address not in self.proxies
-        if crowded or _open.total() > most_connections():
-            transport.abort()
+        full = _open.total() > MOST_CONNECTIONS or few_descriptors(transport)
+        if not crowded and (not full or self._takes_a_place()):
+            _serving[self] = None
+            self._expect_headers(HEADER_SECONDS)
+        elif len(_refused) < MOST_REFUSED:
+            _refused.add(self)
+            self._expect_headers(REFUSED_SECONDS)
         else:
-            self._expect_headers()
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Handle bytes of a request, and stop or start the timer for headers."""
+        """Handle bytes of a request, and stop or start the timer for headers; answer 503 if there are too many."""
+        if self in _refused:  # the answer follows a request, since clients do not expect one before
+            _refused.discard(self)
+            self.transport.write(_REFUSAL)
+            self.transport.close()
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._upgraded or (self.cycle is not None and not self.cycle.response_complete):
             self._forget_deadline()
         elif self._deadline is None:
-            self._expect_headers()
+            self._expect_headers(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting the connection, and end its timer."""
         self._forget_deadline()
+        _refused.discard(self)
+        _serving.pop(self, None)
         _uncount(self._address)
         super().connection_lost(exc)
 
@@ -69,10 +92,26 @@ class BoundedConnection(H11Protocol):
         """Hand the connection to a BoundedSocket, which counts it from now on."""
         super().handle_websocket_upgrade(event)
         self._upgraded = True
+        _serving.pop(self, None)
         _uncount(self._address)
 
-    def _expect_headers(self) -> None:
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+    def _takes_a_place(self) -> bool:
+        """Close the oldest idle connection of the address with most of them; False if this one's address has as many.
+
+        So an address that fills the server with connections that ask for nothing keeps no other address out.
+        """
+        idle = (
+            c for c in _serving if c._address not in self.proxies and (c.cycle is None or c.cycle.response_complete)
+        )
+        most = max(idle, key=lambda other: _open[other._address], default=self)
+        if _open[most._address] <= _open[self._address]:
+            return False
+        _serving.pop(most)
+        most.transport.abort()
+        return True
+
+    def _expect_headers(self, seconds: float) -> None:
+        self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
@@ -80,7 +119,7 @@ class BoundedConnection(H11Protocol):
             self._deadline = None
 
     def _give_up(self) -> None:
-        log.info("%s: no whole request within %.0f s; the connection is closed", self._address, HEADER_SECONDS)
+        log.debug("%s: no whole request in time; the connection is closed", self._address)  # there may be thousands
         self.transport.abort()
 
 
@@ -112,16 +151,19 @@ def _uncount(address: str) -> None:
         del _open[address]
 
 
-def most_connections() -> int:
-    """Return the largest number of simultaneous connections that leaves file descriptors for other work."""
-    if sys.platform == "win32":
-        return MOST_CONNECTIONS
+def few_descriptors(transport: Any) -> bool:
+    """Return whether a new connection leaves fewer than SPARE_DESCRIPTORS of the process, or half of a low limit.
+
+    POSIX gives each new descriptor the lowest free number, so that all below the connection's are in use.
+    """
+    connected = transport.get_extra_info("socket")
+    if sys.platform == "win32" or connected is None:
+        return False
     import resource
 
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(8, min(MOST_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = min(SPARE_DESCRIPTORS, most // 2)
+    return most != resource.RLIM_INFINITY and connected.fileno() >= most - spare
 
 
 def raise_descriptors() -> None:
@@ -140,7 +182,7 @@ def raise_descriptors() -> None:
 class DescriptorErrors:
     """Handle the event loop's errors (`loop.set_exception_handler`), logging a lack of descriptors once a minute.
 
-    Without it, asyncio logs a traceback for each connection that it cannot accept, thousands a second.
+    Without it, asyncio logs a traceback for each connection that it cannot accept, BACKLOG a second.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,13 @@
 """Turn errors into HTTP answers of one shape, `{"error": "one line"}`.
 
-The status depends on the `kind` of a UserError; its message is sent without this machine's folders. Any other exception
-is a defect: its traceback is logged, and the caller gets one line.
+The status depends on the `kind` of a UserError; its message is sent without this machine's folders. A lack of file
+descriptors, memory or room on the disk is none of a request's faults, whatever error it led to: 503 or 507. Any other
+exception is a defect: its traceback is logged, and the caller gets one line.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +33,16 @@ STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.NOT_FOUND: 404,
     ErrorKind.CONFLICT: 409,
     ErrorKind.BUSY: 503,
+}
+
+CROWDED = (503, "the server has too many files and connections open; try again later")
+LACKS: Mapping[int, tuple[int, str]] = {
+    errno.EMFILE: CROWDED,
+    errno.ENFILE: CROWDED,
+    errno.ENOBUFS: CROWDED,
+    errno.ENOMEM: (503, "the server has too little memory; try again later"),
+    errno.ENOSPC: (507, "the server's disk is full"),
+    errno.EDQUOT: (507, "the server's disk is full"),
 }
 
 
@@ -72,6 +84,7 @@ def user_message(error: UserError) -> str:
 def add_handlers(app: FastAPI) -> None:
     """Register handlers that answer every error of the API in the same form."""
     app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(OSError, _system_error)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_error)
@@ -88,8 +101,26 @@ async def _defect(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "the server failed; its log says more"}, 500)
 
 
+def lack(error: BaseException | None) -> tuple[int, str] | None:
+    """Return status and message if an error, or one that it was raised from, is a lack of the system's resources."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and error.errno in LACKS:
+            return LACKS[error.errno]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+async def _system_error(request: Request, error: Exception) -> JSONResponse:
+    if (lacking := lack(error)) is None:
+        return await _defect(request, error)
+    log.warning("%s %r met %s", request.method, request.url.path[:200], error)
+    return _answer(request, *lacking)
+
+
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
+    if (lacking := lack(error)) is not None:
+        return _answer(request, *lacking)
     message = user_message(error)
     if isinstance(error, FullError):  # a client stays in line with the ticket
         return _answer(request, 503, {"message": message, "ticket": error.ticket, "place": error.place})

@@ -86,7 +86,7 @@ def serve(
     import uvicorn
 
     from app.answer_headers import AnswerHeaders
-    from app.bounded_connections import BoundedConnection, raise_descriptors
+    from app.bounded_connections import BACKLOG, BoundedConnection, raise_descriptors
     from app.opening import Opening
     from app.paced_socket import PacedSocket
     from app.security import BODY_LIMIT
@@ -109,6 +109,7 @@ def serve(
             http=BoundedConnection,
             ws=PacedSocket,
             ws_max_size=BODY_LIMIT,
+            backlog=BACKLOG,
             proxy_headers=False,  # `app.server` believes those of the proxies that are listed, and no others
             server_header=False,
             log_config=None,  # `configure` has set up its loggers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from studio_app import studio
 from websockets.asyncio.client import connect
 
 from app import bounded_connections, security
-from app.bounded_connections import BoundedConnection, BoundedSocket, DescriptorErrors, most_connections
+from app.bounded_connections import BoundedConnection, BoundedSocket, DescriptorErrors, few_descriptors
 from app.listening import bound
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -37,9 +38,9 @@ async def listening(app: Any, socket_class: type[BoundedSocket] = BoundedSocket)
         await serving
 
 
-async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+async def answer_to(port: int, *parts: bytes, pause: float = 0.0, address: str = "127.0.0.1") -> bytes:
     """Send the parts of a request with a pause before each later one; return all that comes until the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
 
     async def send() -> None:
         for number, part in enumerate(parts):
@@ -109,7 +110,10 @@ async def test_one_address_has_a_bounded_number_of_connections_and_gets_them_bac
     monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 4)
     async with listening(app) as port:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
-        assert await answer_to(port, REQUEST) == b""
+        head, _, body = (await answer_to(port, REQUEST)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 2\r\n" in head
+        assert json.loads(body) == {"error": "too many connections are open; try again later"}
         monkeypatch.setattr(BoundedConnection, "proxies", ("127.0.0.1",))
         closing = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
         assert b"200 OK" in await answer_to(port, closing)  # a proxy speaks for many
@@ -119,6 +123,42 @@ async def test_one_address_has_a_bounded_number_of_connections_and_gets_them_bac
         async with asyncio.timeout(5):
             while b"200 OK" not in await answer_to(port, closing):
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.asyncio
+async def test_a_refused_connection_that_asks_nothing_is_closed_soon_and_few_of_them_wait(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 1)
+    monkeypatch.setattr(bounded_connections, "MOST_REFUSED", 2)
+    monkeypatch.setattr(bounded_connections, "REFUSED_SECONDS", 0.3)
+    async with listening(app) as port:
+        held, *silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert await answer_to(port, REQUEST) == b""
+        for reader, _ in silent:
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert b" 503 " in await answer_to(port, REQUEST)
+        for _, writer in (held, *silent):
+            writer.close()
+
+
+@pytest.mark.asyncio
+async def test_an_address_that_fills_the_server_with_idle_connections_keeps_no_other_out(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_connections, "MOST_CONNECTIONS", 4)
+    closing = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    async with listening(app) as port:
+        greedy = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.3.1", 0)) for _ in range(4)]
+        greedy[1][1].write(REQUEST)  # and waits for another request on the same connection
+        await greedy[1][0].readuntil(b"}")
+        for oldest, _ in greedy[:2]:
+            assert b" 503 " in await answer_to(port, REQUEST, address="127.0.3.1")
+            assert b" 200 OK" in await answer_to(port, closing)
+            assert await asyncio.wait_for(oldest.read(), 5) == b""
+            greedy.append(await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.3.1", 0)))
+        for _, writer in greedy:
+            writer.close()
 
 
 @pytest.mark.asyncio
@@ -137,7 +177,7 @@ async def test_a_web_socket_outlives_the_time_for_headers_and_is_counted_until_i
     async with listening(echo) as port:
         for _ in range(3):  # places are given back
             sockets = [await connect(f"ws://127.0.0.1:{port}") for _ in range(3)]
-            assert await answer_to(port, REQUEST) == b""
+            assert b" 503 " in await answer_to(port, REQUEST)
             await asyncio.sleep(0.4)
             for socket in sockets:
                 await socket.send("still here")
@@ -148,9 +188,24 @@ async def test_a_web_socket_outlives_the_time_for_headers_and_is_counted_until_i
 def test_connections_leave_descriptors_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
-    for limit, most in ((1024, 960), (100, 36), (20, 8), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
+    class Transport:
+        """Has a socket with the newest descriptor."""
+
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        def get_extra_info(self, _: str) -> Transport:
+            return self
+
+        def fileno(self) -> int:
+            return self._number
+
+    for limit, first in ((1024, 960), (200, 136), (20, 10), (1 << 20, (1 << 20) - 64)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert most_connections() == most
+        assert few_descriptors(Transport(first))
+        assert not few_descriptors(Transport(first - 1))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert not few_descriptors(Transport(5000))
 
 
 def test_a_lack_of_descriptors_is_one_line_of_the_log_and_other_errors_keep_their_traceback(

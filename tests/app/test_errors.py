@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import pytest
@@ -9,7 +10,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from app.errors import STATUS, ConflictError, NotAllowedError, NotFoundError, add_handlers
+from app.errors import CROWDED, STATUS, ConflictError, NotAllowedError, NotFoundError, add_handlers
 from app.log_output import LogLevel, configure
 from models.catalog import UnknownModelError
 from models.checkpoints.weight_files import CheckpointError
@@ -19,6 +20,12 @@ from streaming.live.admission import FullError
 
 class Body(BaseModel):
     number: int
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """Return an error as it is after `raise error from cause`."""
+    error.__cause__ = cause
+    return error
 
 
 def answer(error: Exception) -> tuple[int, object]:
@@ -48,6 +55,10 @@ def answer(error: Exception) -> tuple[int, object]:
         (UserError("one\ntwo"), 400, "one"),
         (HTTPException(415, "not this type"), 415, "not this type"),
         (RuntimeError("/srv/secret"), 500, "the server failed; its log says more"),
+        (OSError(errno.EIO, "Input/output error", "/srv/secret"), 500, "the server failed; its log says more"),
+        (OSError(errno.EMFILE, "Too many open files", "/srv/x"), 503, CROWDED[1]),
+        (caused(UserError("not a sound file"), OSError(errno.ENFILE, "File table overflow")), 503, CROWDED[1]),
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/x"), 507, "the server's disk is full"),
     ],
 )
 def test_an_error_is_one_line_with_a_status_of_its_kind(error: Exception, status: int, said: str) -> None:
