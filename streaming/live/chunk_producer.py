@@ -15,7 +15,7 @@ from streaming.live.catching_up import CatchUpPace
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
 from streaming.live.device_rollout import DeviceRollout
-from streaming.live.pacing import LookAhead, may_draw
+from streaming.live.pacing import LookAhead, frames_left, may_draw
 from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.text_queue import TextError
@@ -23,6 +23,7 @@ from streaming.live.timings import Timings
 from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_hold, is_recache, merged, with_recache
 from streaming.media.ingest import Camera
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
+from streaming.speech.early_voice import Redrawn, redrawn
 from streaming.speech.interruptions import GivenUpError, Interruptions
 from streaming.speech.live_sound import LiveSound
 from streaming.take.footage import TakeFootage
@@ -257,6 +258,8 @@ class ChunkProducer:
             await self._branch(self._rewind_to)
         while self._sound is not None and (frame := self._interruptions.take()) is not None:
             await self._draw_anew(frame, self._sound)
+        if self._sound is not None and self._past is None and not self._held:
+            await self._begin_sooner(self._sound)
 
     def _unplayed(self, sound: LiveSound) -> int:
         """Count the frames of an avatar's film that are drawn and still to be shown; below 0 it is late."""
@@ -392,17 +395,46 @@ class ChunkProducer:
         )
         await self._rollout.go_back(at)
         sound.silence(frame, at, self._playout.next_frame)
-        now = self._clock()
         if at < self.history.length:
-            self._anew = at
-            again = [
-                e.model_copy(update={"at": 0, "landed": None})
-                for e in self.history.shortened(at)
-                # where a recache is still needed, the rollout adds it; holds of chunks behind it are found anew
-                if not is_recache(e) and (not is_hold(e) or e.landed == at)
-            ]
-            self._waiting.put_back([WaitingCue(line, None, now) for line in again])
-            self._writer.redrawn(at)
+            self._redraw_from(at)
         silent_from = min([frame, *self._waiting.take_hushes()])  # also of interruptions that have not landed yet
         if sound.was_heard(silent_from, at):
-            self._waiting.put_back([WaitingCue(CueLine(hush=silent_from), None, now)])
+            self._waiting.put_back([WaitingCue(CueLine(hush=silent_from), None, self._clock())])
+
+    def _redraw_from(self, at: int) -> None:
+        """Forget the chunks from latent `at` on, which will be drawn anew with the cues that landed on them."""
+        self._anew = at
+        again = [
+            e.model_copy(update={"at": 0, "landed": None})
+            for e in self.history.shortened(at)
+            # where a recache is still needed, the rollout adds it; holds of chunks behind it are found anew
+            if not is_recache(e) and (not is_hold(e) or e.landed == at)
+        ]
+        self._waiting.put_back([WaitingCue(line, None, self._clock()) for line in again])
+        self._writer.redrawn(at)
+
+    async def _begin_sooner(self, sound: LiveSound) -> None:
+        """Draw the newest chunk anew where a voice that has arrived in silence is then heard sooner."""
+        at = self._grid.start(self._grid.number(max(0, self.history.length - 1)))
+        new = self._redrawn(sound) if at and self._playout.playing else None
+        if new is None or not sound.may_begin_sooner(at, sound.start(at, new.frame), new.further):
+            return
+        generation = self._interruptions.generation
+        await self._rollout.go_back(at)
+        if generation == self._interruptions.generation:
+            sound.begin_sooner(sound.start(at, max(new.frame, self._playout.next_frame)))
+        self._redraw_from(at)
+
+    def _redrawn(self, sound: LiveSound) -> Redrawn | None:
+        """Return what the newest chunk would show if it was drawn anew now; None if that is not known or too slow."""
+        busy, production, chunk = self.timings.real_time_factor, self.timings.production, self._grid.frames
+        if busy is None:
+            return None
+        return redrawn(
+            next_frame=self._playout.next_frame,
+            left=self._unplayed(sound),
+            chunk=chunk,
+            lead=self.timings.lead,
+            settling=busy * chunk - production,
+            ahead=frames_left(self.look_ahead, chunk=chunk, production=production),
+        )

@@ -53,16 +53,23 @@ HEADROOM = 1.25  # times the measured time, as chunks vary
 
 
 def may_draw(look_ahead: LookAhead, *, unplayed: int, chunk: int, production: float) -> bool:
-    """Return whether to draw the next chunk now, which is when at most this many frames are left to play:
+    """Return whether to draw the next chunk now, which then adds its own frames to those left.
+
+    `unplayed` is the number of frames that are decoded and not yet released; the rest is as for `frames_left`.
+    """
+    return unplayed <= frames_left(look_ahead, chunk=chunk, production=production)
+
+
+def frames_left(look_ahead: LookAhead, *, chunk: int, production: float) -> float:
+    """Return how many frames are left to play when the next chunk is begun:
 
     - `instant`: those that play while a chunk is drawn, with headroom; at least a quarter of a chunk, at most one
     - `smooth`: one chunk
     - `lossless`: two chunks
 
-    `unplayed` is the number of frames that are decoded and not yet released, `chunk` the frames of a chunk, and
-    `production` the frames that play while a chunk is drawn (measured seconds times fps; 0 if unknown). The chunk that
-    then begins adds its own frames to those left.
+    `chunk` are the frames of a chunk, and `production` the frames that play while a chunk is drawn (measured seconds
+    times fps; 0 if unknown).
     """
     if look_ahead is LookAhead.INSTANT:
-        return unplayed <= min(chunk, max(production * HEADROOM, chunk * SHORTEST))
-    return unplayed <= (chunk if look_ahead is LookAhead.SMOOTH else 2 * chunk)
+        return min(chunk, max(production * HEADROOM, chunk * SHORTEST))
+    return chunk if look_ahead is LookAhead.SMOOTH else 2 * chunk

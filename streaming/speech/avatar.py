@@ -82,7 +82,7 @@ class Avatar:
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """Speak through a playout; `tell` gets events, and `wake` is called when chunks must be drawn anew.
+        """Speak through a playout; `tell` gets events, and `wake` is called when chunks may have to be drawn anew.
 
         With a `reader` of faces, listeners are told at a low rate how well the mouth follows and the face holds.
         `detector` finds speech in the sound of a microphone (by default an energy gate), without the avatar's echo in
@@ -152,6 +152,7 @@ class Avatar:
         if any(other.name == utterance.name for other in self._unfinished()):
             raise SpeechQueueError(f"an utterance named {utterance.name} is being spoken or waits already")
         self.queue.begin(utterance)
+        self._wake()
         self._settle()
 
     def add(self, utterance: Utterance, voice: Samples) -> None:
@@ -160,11 +161,13 @@ class Avatar:
             raise SpeechQueueError(f"the utterance {utterance.name} has ended: {utterance.ended}")
         self.queue.require_room(len(voice))
         utterance.add(voice)
+        self._wake()
         self._settle()
 
     def commit(self, utterance: Utterance) -> None:
         """Mark that an utterance has arrived whole."""
         utterance.open = False
+        self._wake()
         if utterance.ended is None:
             self._hearing.settle(utterance)
 

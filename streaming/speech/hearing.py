@@ -70,6 +70,16 @@ class Hearing:
         if self._parts:
             self._parts[-1].end = min(self._parts[-1].end, at)
 
+    def given_from(self, at: int) -> list[tuple[int, int, Utterance]] | None:
+        """Return what lies behind sample `at` of the soundtrack, in order: first sample, end, and its utterance.
+
+        None if `at` lies within an utterance.
+        """
+        behind = [part for part in self._parts if part.end > at]
+        if behind and behind[0].begin < at:
+            return None
+        return [(part.begin, part.end, part.utterance) for part in behind]
+
     @property
     def unplayed(self) -> list[Utterance]:
         """Return the utterances of which given samples were not played yet, in order."""

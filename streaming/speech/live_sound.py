@@ -5,6 +5,10 @@
 The sound goes on in time, drawn or not: where a chunk comes late, the playout holds the picture and takes the sound of
 the next frame all the same. A chunk that will not be drawn in time hears the sound of the time at which it is shown.
 
+A voice that arrives in silence is not made to wait for the next chunk: the chunk on screen is drawn anew from the
+snapshot before it, with the same noise and the voice from the frame that follows its drawing. Where the voice arrives
+no faster than it is heard nothing is gained, because a chunk needs all the sound that it hears before it is drawn.
+
 When the avatar is interrupted, the frames that wait are silenced at once. The chunk that will be on screen by the time
 it is drawn anew is drawn from the snapshot before it, with silence and the same noise: the face keeps its pose and only
 the mouth closes. The chunk before may have heard up to 200 ms of the sound that is taken back. Those samples stay in
@@ -14,6 +18,7 @@ sound gives the same latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +36,11 @@ from streaming.speech.hearing import Hearing
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import Soundtrack
-from streaming.speech.speech_queue import SpeechQueue
+from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
 
 PATIENCE = 0.25  # seconds for which a chunk waits for the next samples of a microphone
 LOOK_EVERY = 0.005  # seconds
+WORTHWHILE = 2  # frames by which a voice must be heard sooner for a chunk to be drawn anew
 
 
 class LiveSound:
@@ -115,18 +121,50 @@ class LiveSound:
         """Silence everything that was handed over, until `silence` says which of it the chunks have heard."""
         self._interrupted = True
 
+    def start(self, at: int, frame: int) -> int:
+        """Return the first frame of the film, `frame` or later, whose sound no chunk before latent `at` has heard."""
+        return max(frame, -(-TIMES * self._drive.heard(at) // FRAME), self._mute_before)
+
+    def may_begin_sooner(self, at: int, frame: int, further: float) -> bool:
+        """Return whether a voice is heard sooner if it begins at frame `frame` and latents from `at` are drawn anew.
+
+        So much of it must have arrived that the redrawn chunk has all that it hears and `further` frames are left for
+        the chunk behind it, whose drawing begins earlier for the voice than it would.
+        """
+        begins = FRAME * frame
+        given = self._hearing.given_from(begins)
+        if given is None or self._interrupted or self._queue.use is MicrophoneUse.PUPPET:
+            return False
+        voices = [*(utterance for _, _, utterance in given), *self._queue.utterances]
+        arrived = sum(end - begin for begin, end, _ in given) + self._queue.waiting
+        would_begin = given[0][0] if given else self._track.length
+        if not arrived or would_begin - begins < WORTHWHILE * FRAME or self._track.between(begins, would_begin).any():
+            return False
+        needed = TIMES * self._drive.needs(at) - begins + math.ceil(FRAME * further)
+        return arrived >= needed or not any(utterance.open for utterance in voices)
+
+    def begin_sooner(self, frame: int) -> None:
+        """Take back what was handed over from frame `frame` of the film on, so that it is given again from there.
+
+        Nothing is taken back if a voice is heard at that frame already.
+        """
+        begins = FRAME * frame
+        given = self._hearing.given_from(begins)
+        if given is None:
+            return
+        self._queue.put_back([(utterance, self._track.between(begin, end)) for begin, end, utterance in given])
+        self._take_back(begins)
+        self._loud_until = min(self._loud_until, frame)
+        if (missing := begins - self._track.length) > 0:
+            self._append(np.zeros(missing, np.int16))
+
     def silence(self, frame: int, at: int, following: int) -> None:
         """Take back the sound after frame `frame` of the film, except what chunks before latent `at` have heard.
 
         New sound begins no earlier than frame `following`, the next one to be shown.
         """
         silent = max(FRAME * frame, TIMES * self._drive.heard(at)) if at else 0
-        unheard = np.concatenate([np.zeros(0, np.int16), *self._unheard])
-        begins = self._track.length // TIMES - len(unheard)
-        self._unheard = [unheard[: max(0, silent // TIMES - begins)]]
-        self._drive.hush(silent // TIMES)
-        self._track.hush(silent)
-        self._hearing.take_back(silent)
+        self._take_back(silent)
         self._mute_before, self._loud_until, self._interrupted = silent // FRAME, 0, False
         if (missing := FRAME * following - self._track.length) > 0:
             self._append(np.zeros(missing, np.int16))
@@ -146,6 +184,15 @@ class LiveSound:
     def close(self) -> None:
         """Close the sound's file."""
         self._track.close()
+
+    def _take_back(self, at: int) -> None:
+        """Forget the sound from sample `at` on."""
+        unheard = np.concatenate([np.zeros(0, np.int16), *self._unheard])
+        begins = self._track.length // TIMES - len(unheard)
+        self._unheard = [unheard[: max(0, at // TIMES - begins)]]
+        self._drive.hush(at // TIMES)
+        self._track.hush(at)
+        self._hearing.take_back(at)
 
     def _extend(self, missing: int) -> None:
         """Take so many samples from the queue, if any are missing."""

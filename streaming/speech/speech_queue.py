@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -112,6 +112,14 @@ class SpeechQueue:
         """Remove utterances from those that are being spoken or wait."""
         self._utterances = deque(u for u in self._utterances if u not in utterances)
         self._flows = self._flows and bool(self._utterances)
+
+    def put_back(self, given: Sequence[tuple[Utterance, Samples]]) -> None:
+        """Have samples of utterances wait again that `next` has returned last, in order."""
+        for utterance, voice in reversed(given):
+            utterance.put_back(voice)
+            if utterance.ended is None and utterance not in self._utterances:
+                self._utterances.appendleft(utterance)
+        self._flows = self._flows and not given
 
     def forget_microphone(self) -> None:
         """Drop what the microphone gave and was not spoken."""

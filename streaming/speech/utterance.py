@@ -61,6 +61,13 @@ class Utterance:
             missing -= len(parts[-1])
         return np.concatenate(parts)
 
+    def put_back(self, voice: Samples) -> None:
+        """Have the samples wait again that were taken last; an utterance that has ended forgets them."""
+        self.given -= len(voice)
+        if self.ended is None:
+            self.waiting += len(voice)
+            self._pieces.appendleft(voice)
+
     def end(self, why: EndReason) -> None:
         """Take no further samples, and drop what waits."""
         self.open, self.waiting, self.ended = False, 0, why

@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from clocks import LoopClock
 from conftest import tiny_avatar
-from simulated_time import SimulatedLoop
-from speakers import PORTRAIT, TAKE, as_samples, tone
+from simulated_films import Film, rendered, simulated
+from speakers import as_samples, tone
 
-from models.time_grid import TimeGrid, frames_before
-from streaming.live.device import DeviceThread
-from streaming.live.playout import Shown
+from models.time_grid import frames_before
 from streaming.live.session import Session
-from streaming.rollout import Rollout
 from streaming.speech.avatar import Avatar
 from streaming.speech.avatar_film import job_of_take
 from streaming.speech.fullband import FRAME, RATE
-from streaming.speech.portrait_drive import PortraitDrive
-from streaming.speech.soundtrack import driving_sound
 from streaming.speech.utterance import Utterance
-from streaming.take.take_file import Take
 from streaming.take.take_file import load as load_take
-from streaming.transport.events import Event
 
 CHUNK_SECONDS = 12 / 25
 # seconds that a chunk takes to draw, and again to settle
 SPEEDS = {"half real time": CHUNK_SECONDS, "a little too slow": 0.6 * CHUNK_SECONDS, "fast": 0.15 * CHUNK_SECONDS}
-
-
-class Film:
-    """Keeps the events of a session, and every frame with the simulated time at which it was released."""
-
-    def __init__(self, session: Session) -> None:
-        self.frames: list[tuple[float, Shown]] = []
-        self.events: list[Event] = []
-        session.listen(self.events.append)
-        session.playout.watch(lambda shown, _: self.frames.append((asyncio.get_running_loop().time(), shown)))
-
-    def sound(self) -> np.ndarray:
-        return np.concatenate([shown.sound for _, shown in self.frames])
-
-
-def simulated(drawing: float, folder: Path | None, test: Any) -> Session:
-    """Run a test with a session whose chunks take `drawing` seconds each; return the session, which is closed."""
-    sessions: list[Session] = []
-
-    async def run() -> None:
-        device, model = DeviceThread(), tiny_avatar()
-        avatar = partial(Avatar, model, PORTRAIT, None)
-        session = Session(model, TAKE, device, folder=folder, clock=LoopClock(), avatar=avatar)
-        sessions.append(session)
-        film = Film(session)
-        session.start()
-        try:
-            await asyncio.sleep(3)
-            await test(session, session.avatar, film)
-        finally:
-            await session.close()
-            device.close()
-
-    loop = partial(SimulatedLoop, encoding=0.01, drawing=drawing, late=True)
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(run())
-    return sessions[0]
-
-
-def rendered(take: Take, folder: Path) -> dict[int, str]:
-    model = tiny_avatar()
-    assert take.sound is not None
-    rollout = Rollout(model, take, drive=PortraitDrive(model, PORTRAIT, driving_sound(folder / take.sound)))
-    return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
