@@ -33,6 +33,7 @@ STATUS: Mapping[ErrorKind, int] = {
     ErrorKind.NOT_FOUND: 404,
     ErrorKind.CONFLICT: 409,
     ErrorKind.BUSY: 503,
+    ErrorKind.BAD_GATEWAY: 502,
 }
 
 CROWDED = (503, "the server has too many files and connections open; try again later")

@@ -25,6 +25,7 @@ from streaming.live.session import Session
 from streaming.live.session_state import SessionState
 from streaming.live.speed_forecast import SpeedForecast
 from streaming.speech.portrait_check import installed_face_reader
+from streaming.speech.voices.text_voice import EspeakVoice, TextVoice
 from streaming.take.archive import Archive
 from streaming.take.take_file import Take
 from streaming.transport.camera import CameraPeer
@@ -47,13 +48,16 @@ class Services:
         ice: IceServers | None = None,
         grace: float = GRACE,
         keep_speech: bool = True,
+        voice: TextVoice | None = None,
     ) -> None:
         """Open the data folder, and write the missing take files of takes that a kill interrupted.
 
         A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
-        sound of an avatar is deleted at the end of its session, or now if a kill was in between.
+        sound of an avatar is deleted at the end of its session, or now if a kill was in between. `voice` reads texts
+        (by default espeak-ng).
         """
         self.library, self.ice = library, ice or IceServers()
+        self.voice: TextVoice = voice or EspeakVoice()
         self.archive = Archive(data / "takes")
         self.archive.recover()
         self.sessions = SessionRegistry(
@@ -82,14 +86,15 @@ class Services:
         self.ready = False
 
     @classmethod
-    def of(cls, settings: Settings, library: ModelLibrary, data: Path) -> Services:
-        """Return the services of a server with these settings."""
+    def of(cls, settings: Settings, library: ModelLibrary, data: Path, voice: TextVoice | None = None) -> Services:
+        """Return the services of a server with these settings, and a voice for texts."""
         return cls(
             library,
             data,
             ice=IceServers(settings.ice_servers, settings.turn_secret),
             grace=settings.grace,
             keep_speech=settings.keep_speech,
+            voice=voice,
         )
 
     @functools.cached_property

@@ -22,7 +22,7 @@ from streaming.transport.ice_server import IceServer
 
 TOKEN, ICE, TURN_SECRET = "LONGTAKE_TOKEN", "LONGTAKE_ICE", "LONGTAKE_TURN_SECRET"
 ORIGINS, PROXIES = "LONGTAKE_ORIGINS", "LONGTAKE_PROXIES"
-GRACE, SPEECH = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH"
+GRACE, SPEECH, VOICE_TOKEN = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH", "LONGTAKE_VOICE_TOKEN"
 GRACE_SECONDS = 20  # the default
 MOST_GRACE = 24 * 3600
 OWN_PATHS = ("api", "avatar", "page", "watch", "whep", "login", "logout", "docs", "assets", "static", "gradio_api")
@@ -49,6 +49,7 @@ class Settings:
     grace: float = GRACE_SECONDS  # LONGTAKE_GRACE: seconds that a session outlives its last viewer and command
     keep_speech: bool = True  # LONGTAKE_KEEP_SPEECH: whether an avatar's sound stays after its session
     turn_secret: str | None = None  # LONGTAKE_TURN_SECRET: makes the credentials of TURN servers that have none
+    voice_token: str | None = None  # LONGTAKE_VOICE_TOKEN: for the server that reads texts, if there is one
     public: PublicAddress | None = None  # where browsers reach the server, if not where it listens
 
 
@@ -65,6 +66,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         origins=origins(environment.get(ORIGINS)),
         proxies=proxies(environment.get(PROXIES)),
         grace=grace(environment.get(GRACE)),
+        voice_token=environment.get(VOICE_TOKEN) or None,
         keep_speech=switch(SPEECH, environment.get(SPEECH), default=True),
     )
 

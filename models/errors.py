@@ -14,6 +14,7 @@ class ErrorKind(Enum):
     NOT_ALLOWED = auto()  # the caller has no right to it
     CONFLICT = auto()  # the state of what is asked for does not permit it, as of a model whose files are missing
     BUSY = auto()  # possible later, without any change
+    BAD_GATEWAY = auto()  # a program or server of another maker, which this needs, failed
 
 
 class UserError(Exception):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from app.fitting import Fitting
     from app.settings import Settings
+    from streaming.speech.voices.text_voice import TextVoice
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -49,6 +50,19 @@ def serve(
     osc: Annotated[
         str | None, typer.Option(help="obey Open Sound Control at this UDP port of this machine, or at HOST:PORT")
     ] = None,
+    voice: Annotated[
+        str,
+        typer.Option(
+            help="reads texts for avatars: espeak-ng, hibari (neural, English), an http address that answers "
+            "as OpenAI's /v1/audio/speech, or a command that reads text and writes raw sound: 'piper --output-raw …'"
+        ),
+    ] = "espeak-ng",
+    voice_rate: Annotated[
+        int | None, typer.Option(help="samples a second (16 bits, mono) of a command or an address")
+    ] = None,
+    voice_body: Annotated[
+        str | None, typer.Option(help="""further fields of the requests to an address: '{"model": …, "voice": …}'""")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="folder of takes")] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -63,7 +77,7 @@ def serve(
     LONGTAKE_TURN_SECRET (shared with TURN servers, for credentials that expire), LONGTAKE_ORIGINS (other sites whose
     pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is believed), LONGTAKE_GRACE (seconds that
     a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no: speech is deleted with its session),
-    LONGTAKE_MODELS (folder of models).
+    LONGTAKE_VOICE_TOKEN (for the address of --voice), LONGTAKE_MODELS (folder of models).
     """
     configure(log_level)
     from app import listening
@@ -75,6 +89,9 @@ def serve(
         raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
     if insecure and settings.token is not None:
         raise CommandError("--insecure and LONGTAKE_TOKEN exclude each other: leave one of them out")
+    from app.voice_choice import voice_of
+
+    reader = voice_of(voice, voice_rate, voice_body, settings.voice_token)
     listening.require_certificate(tls_cert, tls_key)
     folder = data or settings.data
     require_folder(folder)
@@ -97,7 +114,9 @@ def serve(
     def build(say: Callable[[str], None]) -> FastAPI:
         chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
         fitting = replace(fitting_of(codec, vram), among_others=True)
-        return _studio(settings, folder, device, chosen, fitting, lora or (), say, local=reached is None, osc=control)
+        return _studio(
+            settings, folder, device, chosen, fitting, lora or (), say, local=reached is None, osc=control, voice=reader
+        )
 
     def stop() -> None:
         server.should_exit = True
@@ -140,6 +159,7 @@ def _studio(
     *,
     local: bool,
     osc: socket.socket | None,
+    voice: TextVoice,
 ) -> FastAPI:
     """Import the studio's modules and build it; `say` is called with the name of each part as it loads."""
     say("PyTorch")
@@ -176,7 +196,7 @@ def _studio(
         fitting=fitting,
         on_engine=lambda model: chosen_or_torch(model, engine, settings.engines),
     )
-    services = Services.of(settings, library, data)
+    services = Services.of(settings, library, data, voice)
     say("the page")
     from app import gradio_page
 

@@ -14,15 +14,15 @@ from app.answer_schemas import body_of, file_of
 from app.dependencies import ControlledAvatar, ServicesOf
 from app.errors import ConflictError, InvalidRequestError, NotFoundError
 from app.request_body import RequestBody
-from models.pocket.world.portrait import tts
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar, Place
 from streaming.speech.fullband import RATE
 from streaming.speech.speech_queue import MOST_SECONDS
-from streaming.speech.spoken_text import speak_into
+from streaming.speech.spoken_text import speak_text
 from streaming.speech.utterance import Utterance
+from streaming.speech.voices.text_voice import VoiceWish
 from streaming.transport.events import HeardPart
 from streaming.transport.sound_messages import MOST_TEXT, NAME, Name, StartMessage
 from streaming.transport.sound_socket import StreamedUtterance
@@ -35,7 +35,8 @@ class Faces(BaseModel):
 
     gallery: list[str]
     attributes: dict[str, list[str]]  # of a designed face → values, the default first
-    speaks_text: bool  # whether espeak-ng is installed here
+    speaks_text: bool  # whether a voice for texts is installed here
+    voice: str  # the kind of that voice: espeak-ng, hibari, command or server
 
 
 class Text(RequestBody):
@@ -44,15 +45,16 @@ class Text(RequestBody):
     text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
     utterance: Name | None = None  # its name; the server gives one if it is absent
     queue: Place = Place.APPEND
-    language: Annotated[str, Field(max_length=20, pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$")] = tts.Speaker.language
-    voice: Annotated[str, Field(max_length=20, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = tts.Speaker.variant
-    speed: Annotated[int, Field(ge=80, le=300)] = tts.Speaker.speed  # words a minute
-    pitch: Annotated[int, Field(ge=0, le=99)] = tts.Speaker.pitch
+    # what the server's voice does not know of these it refuses; espeak-ng knows all
+    language: Annotated[str, Field(max_length=20, pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$")] | None = None
+    voice: Annotated[str, Field(max_length=60, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] | None = None
+    speed: Annotated[int, Field(ge=80, le=300)] | None = None  # words a minute
+    pitch: Annotated[int, Field(ge=0, le=99)] | None = None
 
     @property
-    def speaker(self) -> tts.Speaker:
-        """Return who speaks the text, as espeak-ng knows it."""
-        return tts.Speaker(self.language, self.voice, self.speed, self.pitch)
+    def wish(self) -> VoiceWish:
+        """Return how the text is to be spoken."""
+        return VoiceWish(self.language, self.voice, self.speed, self.pitch)
 
 
 class Spoken(BaseModel):
@@ -80,10 +82,11 @@ UtteranceName = Annotated[str | None, Query(pattern=NAME)]
 
 
 @router.get("/api/faces")
-def faces() -> Faces:
+def faces(services: ServicesOf) -> Faces:
     """List the faces of the gallery, and the attributes of a designed face."""
     attributes = {name: list(values) for name, values in ATTRIBUTES.items()}
-    return Faces(gallery=list(GALLERY), attributes=attributes, speaks_text=tts.installed())
+    voice = services.voice
+    return Faces(gallery=list(GALLERY), attributes=attributes, speaks_text=voice.ready, voice=voice.kind)
 
 
 @router.get("/api/faces/{look}", response_class=Response, responses=file_of("image/png"))
@@ -121,15 +124,17 @@ async def audio(
 
 @router.post("/api/sessions/{session}/say", status_code=202)
 async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spoken:
-    """Speak a text, synthesised by espeak-ng, after the sounds that wait; 501 where espeak-ng is not installed."""
-    if not tts.installed():
+    """Speak a text with the server's voice while it is synthesised; 501 where espeak-ng is not installed, 502 if a
+    program or another server fails to speak it, 409 if the avatar is interrupted meanwhile.
+    """
+    voice, epoch = services.voice, avatar.epoch
+    if not voice.ready:
         raise HTTPException(501, "speaking a text needs the program espeak-ng, which is not installed on the server")
-    epoch = avatar.epoch
     async with services.speech_order.of(avatar):
-        async with services.speech_order.decoding:
-            utterance = Utterance(said.utterance or avatar.new_name())
-            await asyncio.to_thread(speak_into, utterance, said.text, said.speaker)
-        return _say(avatar, utterance, said.queue, epoch)
+        _require_uninterrupted(avatar, epoch)
+        utterance = Utterance(said.utterance or avatar.new_name())
+        await speak_text(avatar, utterance, said.queue, said.text, voice, said.wish)
+        return _spoken(utterance)
 
 
 @router.delete("/api/sessions/{session}/utterances")
@@ -157,10 +162,18 @@ async def interrupt(avatar: ControlledAvatar) -> Silenced:
 
 def _say(avatar: Avatar, utterance: Utterance, place: Place, epoch: int, notes: Sequence[str] = ()) -> Spoken:
     """Give the avatar a sound that was requested in `epoch`; ConflictError if it was interrupted since."""
-    if avatar.epoch != epoch:
-        raise ConflictError("the avatar was interrupted before this sound was read")
+    _require_uninterrupted(avatar, epoch)
     avatar.begin(utterance, place)
     avatar.commit(utterance)
+    return _spoken(utterance, notes)
+
+
+def _require_uninterrupted(avatar: Avatar, epoch: int) -> None:
+    if avatar.epoch != epoch:
+        raise ConflictError("the avatar was interrupted before this sound was read")
+
+
+def _spoken(utterance: Utterance, notes: Sequence[str] = ()) -> Spoken:
     return Spoken(utterance=utterance.name, seconds=round(utterance.arrived / RATE, 2), notes=list(notes))
 
 

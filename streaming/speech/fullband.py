@@ -18,7 +18,7 @@ from models.errors import UserError
 RATE = 48_000  # samples a second, mono: all that Opus carries
 FRAME = RATE // driving_signal.FPS  # samples of a frame
 TIMES = RATE // driving_signal.RATE  # samples of the voice to one that drives the mouth
-RATES = (16_000, 24_000, 48_000)  # of raw PCM
+RATES = (8_000, 48_000)  # samples a second of raw PCM, lowest and highest
 REACH = 96  # samples before a sound on which its driving samples depend
 
 Samples = NDArray[np.int16]  # mono [samples]; at 48 kHz unless said otherwise
@@ -71,9 +71,9 @@ class PcmReader:
     """Turn raw PCM, 16 bit little-endian, mono, in pieces of any number of bytes, into the voice at 48 kHz."""
 
     def __init__(self, rate: int) -> None:
-        """Read `rate` samples a second; PcmError for another rate than 16000, 24000 and 48000."""
-        if rate not in RATES:
-            raise PcmError(f"sound of {rate} samples a second; send {', '.join(map(str, RATES))}")
+        """Read `rate` samples a second; PcmError for fewer than 8000 or more than 48000."""
+        if not RATES[0] <= rate <= RATES[1]:
+            raise PcmError(f"sound of {rate} samples a second; send {RATES[0]} to {RATES[1]}")
         self.rate = rate
         self.samples = 0  # read, at the given rate
         self._odd = b""  # the first half of a sample

@@ -1,14 +1,17 @@
-"""Speak a text for the listeners of an avatar, with a caption for each sentence."""
+"""Speak a text for the listeners of an avatar while it is synthesised, with a caption for each sentence."""
 
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 
 import numpy as np
 
-from models.pocket.world.portrait.tts import Speaker, SpeechSynthesisError, synthesised, variants
+from models.pocket.world.portrait.tts import Speaker, synthesised
+from streaming.speech.avatar import Avatar, Place
 from streaming.speech.fullband import RATE, Samples, whole_sound
 from streaming.speech.utterance import Utterance
+from streaming.speech.voices.text_voice import TextVoice, VoiceError, VoiceWish
 
 PAUSE = 0.25  # seconds between two sentences
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f])[\"')\]\u201d\u00bb]*\s+")
@@ -30,16 +33,33 @@ def spoken(text: str, speaker: Speaker) -> Samples:
     return whole_sound(*synthesised(text, speaker))
 
 
-def speak_into(utterance: Utterance, text: str, speaker: Speaker) -> None:
-    """Add a text to an utterance, with a caption for each sentence; SpeechSynthesisError if it cannot be spoken."""
-    if speaker.variant not in variants():
-        raise SpeechSynthesisError(
-            f"espeak-ng has no voice {speaker.variant}; there are f1 to f5, m1 to m8 and those of: "
-            "espeak-ng --voices=variant"
-        )
-    for number, sentence in enumerate(sentences(text)):
-        sound = spoken(sentence, speaker)
-        if number:
-            utterance.add(np.zeros(round(PAUSE * RATE), np.int16))
-        utterance.caption(sentence)
-        utterance.add(sound)
+async def speak_text(
+    avatar: Avatar, utterance: Utterance, place: Place, text: str, voice: TextVoice, wish: VoiceWish
+) -> None:
+    """Have an avatar speak a text from its first samples on, and return once all of it was synthesised.
+
+    Raises the errors of `TextVoice.speak`, and SpeechQueueError if the avatar is interrupted or too much would wait.
+    What was synthesised before an error is spoken.
+    """
+    begun = False
+    try:
+        for number, sentence in enumerate(sentences(text)):
+            heard = False
+            async with aclosing(voice.speak(sentence, wish)) as sound:
+                async for piece in sound:
+                    if not len(piece):
+                        continue
+                    if not begun:
+                        avatar.begin(utterance, place)
+                        begun = True
+                    if not heard:
+                        if number:
+                            avatar.add(utterance, np.zeros(round(PAUSE * RATE), np.int16))
+                        utterance.caption(sentence)
+                        heard = True
+                    avatar.add(utterance, piece)
+            if not heard:
+                raise VoiceError("the voice gave no sound for this text")
+    finally:
+        if begun:
+            avatar.commit(utterance)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from avatar_client import begin
 from studio_server import serving
+
+from app.client.avatar_session import LongtakeError, avatar_session
 
 PAGE = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
 
@@ -33,6 +37,50 @@ def test_the_example_streams_a_voice_and_is_told_what_was_heard_when_it_interrup
     heard = re.search(r"interrupted story after (\d+\.\d) s: Once", done.stdout)
     assert heard is not None, done.stdout
     assert 2 <= float(heard[1]) < 6
+
+
+VOICE = """
+import struct, sys, time
+text = sys.stdin.read()
+if "broken" in text:
+    sys.exit("the voice has a cold")
+for _ in range(3):  # 300 ms of a square wave, as it is made
+    sys.stdout.buffer.write(struct.pack("<20h", *[4000] * 10, *[-4000] * 10) * 110)
+    sys.stdout.buffer.flush()
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve avatars whose voice is a program."""
+    folder = tmp_path_factory.mktemp("voice")
+    (folder / "voice.py").write_text(VOICE, encoding="utf-8")
+    command = shlex.join([sys.executable, str(folder / "voice.py")])
+    options = ("--tiny", "--voice", command, "--voice-rate", "22050")
+    with serving(folder, *options, program="avatar_server.py") as (address, _):
+        yield address
+
+
+@pytest.mark.asyncio
+async def test_a_program_is_the_voice_of_an_avatar_and_its_sentences_are_captions(speaker: str) -> None:
+    assert httpx.get(f"{speaker}/api/faces").json()["voice"] == "command"
+    captions: list[dict[str, Any]] = []
+    async with avatar_session(speaker, face="ada") as avatar:
+        name = await avatar.say("Good evening. How are you?")
+        async for event in avatar.events():
+            if event["type"] == "caption":
+                captions.append(event)
+            if event["type"] == "utterance.ended":
+                break
+        assert event["why"] == "complete"
+        assert event["seconds"] == pytest.approx(0.3 + 0.25 + 0.3, abs=0.01)  # with a pause between the sentences
+        assert [(c["utterance"], c["text"]) for c in captions] == [(name, "Good evening."), (name, "How are you?")]
+        assert captions[1]["seconds"] == pytest.approx(0.55, abs=0.01)
+        with pytest.raises(LongtakeError, match=r"502.*ended with exit code 1: the voice has a cold"):
+            await avatar.say("This is broken.")
+        with pytest.raises(LongtakeError, match=r"400.*language: this server speaks with the program"):
+            await avatar.say("Good evening.", language="de")
 
 
 def test_the_client_loads_nothing_that_draws() -> None:

@@ -16,7 +16,6 @@ from models import driving_signal
 from streaming.speech.audio_file import read
 from streaming.speech.fullband import (
     RATE,
-    RATES,
     REACH,
     DrivingSamples,
     PcmError,
@@ -34,7 +33,7 @@ def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
 @settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(0, 10**6), max_size=12))
 def test_raw_sound_is_the_same_at_48_khz_however_its_bytes_are_split(rate: int, cuts: list[int]) -> None:
@@ -46,16 +45,17 @@ def test_raw_sound_is_the_same_at_48_khz_however_its_bytes_are_split(rate: int, 
     assert one.samples == many.samples == len(NOISE)
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
 def test_raw_sound_keeps_its_pitch_loudness_and_time(rate: int) -> None:
     reader = PcmReader(rate)
     heard = np.concatenate([reader.add(as_samples(tone(1, 440, rate=rate)).astype("<i2").tobytes()), reader.rest()])
     assert np.abs(heard[2400:-2400] - as_samples(tone(1, 440))[2400:-2400].astype(int)).max() <= 4
 
 
-def test_raw_sound_of_another_rate_is_refused() -> None:
-    with pytest.raises(PcmError, match="44100 samples a second; send 16000, 24000, 48000"):
-        PcmReader(44_100)
+@pytest.mark.parametrize("rate", [7_999, 48_001])
+def test_raw_sound_of_another_rate_is_refused(rate: int) -> None:
+    with pytest.raises(PcmError, match=f"{rate} samples a second; send 8000 to 48000"):
+        PcmReader(rate)
 
 
 @settings(max_examples=30, deadline=None)
