@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from models.errors import UserError
 from models.upscaler import Upscaler
 
 MOST_SCALE = 8
+_TORCHVISION = f"pip install torchvision, of the build of torch {torch.__version__} (with the --index-url it came from)"
 _TRIAL = 64  # pixels: sides of the picture with which a network is tried
 
 
@@ -32,9 +34,16 @@ class UpscaleError(UserError):
 
 
 def require_spandrel() -> None:
-    """Raise UpscaleError with the command that installs it unless spandrel is there; nothing is imported."""
+    """Raise UpscaleError that says what to install unless spandrel and torchvision are there; nothing is imported.
+
+    spandrel imports torchvision for two networks that do not upscale, and cannot be imported without it.
+    """
+    if "spandrel" in sys.modules:
+        return
     if importlib.util.find_spec("spandrel") is None:
         raise UpscaleError("--upscale needs spandrel, which is not installed: pip install -e '.[upscale]'")
+    if importlib.util.find_spec("torchvision") is None:
+        raise UpscaleError(f"--upscale needs torchvision, which is not installed: {_TORCHVISION}")
 
 
 def load_upscaler(path: Path, device: torch.device) -> Upscaler:
@@ -86,7 +95,7 @@ def _described(path: Path, tensors: dict[str, Tensor]) -> Any:
         spandrel = importlib.import_module("spandrel")
     except (ImportError, RuntimeError) as e:  # torchvision of another build than torch raises RuntimeError
         why = str(e).partition("\n")[0][:200]
-        raise UpscaleError(f"--upscale needs spandrel, which cannot be imported ({why}); install torchvision") from e
+        raise UpscaleError(f"--upscale needs spandrel, which cannot be imported ({why}): {_TORCHVISION}") from e
     try:
         return spandrel.ModelLoader().load_from_state_dict(tensors)
     except spandrel.UnsupportedModelError as e:

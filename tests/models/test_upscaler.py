@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,34 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
         load_upscaler(tmp_path / "x.pth", CPU)
 
 
-def test_without_spandrel_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UpscaleError, match=r"pip install -e '.\[upscale\]'"):
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("spandrel", r"needs spandrel, which is not installed: pip install -e '.\[upscale\]'"),
+        (
+            "torchvision",
+            "needs torchvision, which is not installed: pip install torchvision, of the build of torch 2",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_imported(
+    missing: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "spandrel")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(UpscaleError, match=says):
         require_spandrel()
+    assert "spandrel" not in sys.modules
+
+
+@pytest.mark.parametrize("why", [ImportError("No module named 'torchvision'"), RuntimeError("operator nms\nat")])
+def test_a_torchvision_that_does_not_fit_is_said_in_one_line(
+    why: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(name: str) -> None:
+        raise why
+
+    monkeypatch.setattr("importlib.import_module", fails)
+    with pytest.raises(UpscaleError, match=r"cannot be imported .*: pip install torchvision, of the build of") as error:
+        load_upscaler(written(tmp_path, compact(2)), CPU)
+    assert str(error.value).isprintable()
