@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Return what queries [N, Q, heads, d] read from keys and values [N, K, heads, d]: [N, Q, heads, d], unmasked."""
+def attend(queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int] = ()) -> Tensor:
+    """Return what queries [N, Q, heads, d] read from keys and values [N, K, heads, d]: [N, Q, heads, d], unmasked.
+
+    With `lengths`, row by row only that many keys from the first one on are read.
+    """
+    if len(set(lengths)) > 1:
+        rows = zip(queries.split(1), keys.split(1), values.split(1), lengths, strict=True)
+        return torch.cat([attend(q, k[:, :seen], v[:, :seen]) for q, k, v, seen in rows])
     q, k, v = (t.transpose(1, 2) for t in (queries, keys, values))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)

@@ -17,12 +17,13 @@ class Visible:
     """Hold what a layer's queries attend to: rotated keys and values, each [B, S, heads, d].
 
     `coordinates` has the temporal coordinate of every latent among them, in the order of the keys; it is empty where
-    keys come in rotated from outside.
+    keys come in rotated from outside. `lengths` has the keys that each row sees, the first ones; empty: all of them.
     """
 
     keys: Tensor
     values: Tensor
     coordinates: tuple[float, ...] = ()
+    lengths: tuple[int, ...] = ()
 
 
 class Cache(Protocol):

@@ -51,10 +51,12 @@ class StepKeys:
 
     From latent `restart` on, coordinates jump back to the last one of the first window, again and again (None: never).
     A latent of the sink goes when a new one is less like it than the cosine `renew_sink_below` (None: it stays).
+    `batch`: one pass runs all steps, each of another chunk (`models.step_batch`), over keys of their own.
     """
 
     restart: int | None = None
     renew_sink_below: float | None = None
+    batch: bool = False
 
     def __post_init__(self) -> None:
         if self.renew_sink_below is not None and not -1 <= self.renew_sink_below <= 1:

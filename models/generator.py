@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from models import archive, conditions, cue_effects, knot, pin, recache, recall, sampler, source
+from models import archive, conditions, cue_effects, knot, pin, recache, recall, sampler, source, step_batch
 from models.cache import REFERENCE, RingCache
 from models.cache_protocol import EngineCache
 from models.cache_shape import CacheShape
@@ -121,6 +122,8 @@ class Generator:
         _, ph, pw = t.patch_size
         if width % (self.stride * pw) or height % (self.stride * ph) or min(width, height) <= 0:
             raise SizeError(f"size {width}x{height} is not a multiple of {self.stride * pw}x{self.stride * ph}")
+        if c.latents_ahead and len(seeds) > 1:
+            raise CueError("a stream batch draws one take; use one seed")
         shape = CacheShape(
             layers=t.num_layers,
             heads=t.num_attention_heads,
@@ -132,7 +135,7 @@ class Generator:
             sink=c.sink,
             knot=c.knot,
             reference=c.reference,
-            batch=len(seeds) * (2 if c.guided else 1),
+            batch=len(seeds) * c.rows,
             sink_average=c.sink_average,
             shots=c.shots,
         )
@@ -175,8 +178,13 @@ class Generator:
             raise CueError("this model needs an image to stay true to before its first chunk")
         conditions.check_drive(self.transformer, drive)
         n, number = self.config.grid.length(state.index), self.config.grid.number(state.index)
-        followed = self._followed(state, n, footage)
-        if state.given is not None:
+        if state.source is not None:
+            state.source = replace(state.source, read=())
+        batched = self.config.latents_ahead > 0 and state.index > state.cache.origin
+        followed = None if batched else self._followed(state, state.index, footage)
+        if batched:
+            x = self._draw_of_batch(state, state.text, footage, before_step)
+        elif state.given is not None:
             x, rest = state.given[:, :, :n], state.given[:, :, n:]
             state.given, state.disagreement = rest if rest.shape[2] else None, None
         else:
@@ -190,14 +198,51 @@ class Generator:
         archive.keep_chunk(state, number)
         return x
 
-    def _followed(self, state: TakeState, latents: int, footage: Footage | None) -> Given | None:
-        """Return what the source gives for the next chunk; None if none is followed."""
+    def _followed(self, state: TakeState, index: int, footage: Footage | None) -> Given | None:
+        """Return what the source gives for the chunk at latent `index`; None if none is followed."""
+        if index == state.cache.origin:  # chunks of a stream batch that a cut broke off begin anew
+            broken_off = [row.given for row in reversed(state.under_way) if row.given is not None]
+            state.read_ahead = (*broken_off, *state.read_ahead)
+            state.under_way = ()
+        if state.source is None or state.source.newest is None:
+            state.read_ahead = ()
         if state.source is None:
             return None
+        if state.read_ahead:
+            given, *rest = state.read_ahead
+            state.read_ahead = tuple(rest)
+            return given
         if footage is None:
             raise CueError(f"the take follows {state.source.source}, whose frames are not there")
-        state.source, given = source.given(self.codec, state.source, state.index, latents, footage)
+        latents = self.config.grid.length(index)
+        state.source, given = source.given(self.codec, state.source, index, latents, footage)
         return given
+
+    def _draw_of_batch(
+        self, state: TakeState, text: TextState, footage: Footage | None, before_step: Callable[[], None]
+    ) -> Tensor:
+        """Return the next chunk of a stream batch, [1, C, chunk, h, w], with a step made of all that are under way."""
+        cache = state.cache
+        assert isinstance(cache, StepCache), "a stream batch keeps the keys of its steps"
+
+        def predict(latents: Tensor, timesteps: Tensor, firsts: list[int]) -> Tensor:
+            before_step()
+            known = with_mask(self.transformer, latents, 0)
+            rotation = cache.begin_rows(firsts, latents.shape[2])
+            predicted = self.transformer(known, timesteps.to(self.device), text.repeated(len(firsts)), rotation, cache)
+            cache.end()
+            assert predicted is not None, "a pass with a head predicts"
+            return predicted
+
+        x, state.under_way = step_batch.drawn(
+            self.config,
+            state.under_way,
+            state.index,
+            lambda number, step: self.noise(state, step, number),
+            lambda first: self._followed(state, first, footage),
+            predict,
+        )
+        return x
 
     def denoise(
         self,
@@ -264,14 +309,17 @@ class Generator:
     ) -> Tensor:
         """Return the network's prediction, led away from the one under the negative prompt in a model that is guided.
 
-        Both are drawn in one pass: the second half of the rows is the negative prompt's.
+        Both are drawn in one pass: the second half of the rows is the negative prompt's. The first chunk of a stream
+        batch is drawn by itself, alike in all rows.
         """
-        if self.config.guided:
-            latents = latents.repeat(2, 1, 1, 1, 1)
+        if self.config.latents_ahead:
+            text = text.repeated(self.config.rows)
+        if self.config.rows > 1:
+            latents = latents.repeat(self.config.rows, 1, 1, 1, 1)
         prediction = self.transformer(latents, timestep, text, rotation, cache, drive=drive)
         assert prediction is not None, "a pass with a head predicts"
         if not self.config.guided:
-            return prediction
+            return prediction[: len(prediction) // self.config.rows]
         wanted, unwanted = prediction.chunk(2)
         return unwanted + self.config.guidance * (wanted - unwanted)
 
@@ -285,10 +333,13 @@ class Generator:
         held = state.knot.clone()  # an ordinary tensor where gradients pass, though it was made where none did
         return knot.fuse(x, held, self.config.fusion or knot.ramp(held.shape[2]))
 
-    def noise(self, state: TakeState, step: int) -> Tensor:
-        """Return noise of the next chunk and knot, [batch, C, chunk + knot, h, w]; chunks count from the prefix on."""
+    def noise(self, state: TakeState, step: int, number: int | None = None) -> Tensor:
+        """Return noise of the next chunk and knot, [batch, C, chunk + knot, h, w]; chunks count from the prefix on.
+
+        Of a stream batch it is that of chunk `number`.
+        """
         config, grid, (width, height) = self.config, self.config.grid, state.size
-        chunk = grid.number(state.index) - grid.chunks(state.prefix)
+        chunk = (grid.number(state.index) if number is None else number) - grid.chunks(state.prefix)
         channels, cells = self.transformer.config.out_channels, (height // self.stride, width // self.stride)
         shape = (1, channels, grid.length(state.index), *cells)
         noise = [sampler.noise(seed, chunk, step, shape, self.device) for seed in state.seeds]

@@ -62,6 +62,18 @@ class RolloutConfig:
         return self.guidance != 1
 
     @property
+    def rows(self) -> int:
+        """Return the rows of a pass for each take: its steps in a stream batch, two in a model that is guided."""
+        if self.step_keys is not None and self.step_keys.batch:
+            return len(self.schedule.sigmas)
+        return 2 if self.guided else 1
+
+    @property
+    def latents_ahead(self) -> int:
+        """Return how many latents of a source have been read beyond those that are drawn."""
+        return (self.rows - 1) * self.chunk if self.step_keys is not None else 0
+
+    @property
     def grid(self) -> TimeGrid:
         """Return how the model's chunks divide time."""
         return TimeGrid(self.chunk, self.chunk if self.first_chunk is None else self.first_chunk)
@@ -82,6 +94,8 @@ class RolloutConfig:
                     "a model without a clean pass has no recache, flush, recall, knot, reference or prefix: "
                     "its on_switch is none or clear"
                 )
+            if self.step_keys.batch and (self.guided or self.first_schedule is not None):
+                raise ValueError("a stream batch has the same steps for all chunks, and no guidance")
             restart = self.step_keys.restart
             if restart is not None and restart < self.window:
                 raise ValueError(f"coordinates restart behind the window of {self.window} latents, not at {restart}")

@@ -19,7 +19,7 @@ THETA = 10_000.0
 
 @dataclass(frozen=True)
 class Rotation:
-    """Hold cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32."""
+    """Hold cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32, or [B, …] one for each row."""
 
     cos: Tensor
     sin: Tensor

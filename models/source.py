@@ -51,17 +51,32 @@ class Footage(Protocol):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Hold what was read of a source at once, and from which of its frames on."""
+
+    frame: int
+    given: Encoded
+
+
+@dataclass(frozen=True)
 class Following:
     """Hold how a take follows a source, and what its encoder and its controller carry from chunk to chunk."""
 
     source: str
-    since: int  # latent at which its first frame is shown
+    since: int  # latent at which the take began to follow it
     base: float  # strength that was asked for
     strength: float  # of the newest chunk, as the controller has it
     region: Region | None = None  # that is drawn; None: all of the picture
     memory: tuple[Tensor | str | None, ...] | None = None  # of the encoder; None before its first frame
     last: Tensor | None = None  # its newest frame, RGB [1, H, W, 3] uint8
     newest: Encoded | None = None  # what the newest chunk was given
+    begun: int | None = None  # latent that was given its first frame; None before
+    read: tuple[Reading, ...] = ()  # what was read of it for the newest chunk of the take
+
+    def frame(self, latent: int) -> int:
+        """Return the frame of the source that latent `latent` shows first, in a take that has read of it."""
+        assert self.begun is not None, "nothing was read"
+        return frames_before(latent) - frames_before(self.begun)
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,9 @@ def given(codec: Codec, following: Following, index: int, latents: int, footage:
 
     The source's latents are used in the precision of float16, in which they are recorded.
     """
-    first = frames_before(index) - frames_before(following.since)
+    if following.begun is None:  # as in a snapshot of an earlier release, whatever was read
+        following = replace(following, begun=index if following.newest is None else following.since)
+    first = following.frame(index)
     frames = footage.frames(following.source, first, frames_before(index + latents) - frames_before(index))
     if isinstance(frames, Encoded):
         newest, now = frames, following
@@ -122,7 +139,7 @@ def given(codec: Codec, following: Following, index: int, latents: int, footage:
     strength = following.base
     if following.newest is not None:
         strength = controlled(following.base, following.strength, newest.motion)
-    now = replace(now, strength=strength, newest=newest)
+    now = replace(now, strength=strength, newest=newest, read=(*now.read, Reading(first, newest)))
     clean = newest.latents.float()
     return now, Given(clean, strength, _kept(following.region, clean), following.newest is None)
 

@@ -12,7 +12,8 @@ from models.cache import RingCache
 from models.codecs.stream import DecodeStream
 from models.cue import LoraScale, OnLora, OnSwitch, SinkOnSwitch
 from models.kept_scene import KeptScene
-from models.source import Following
+from models.source import Following, Given
+from models.step_batch import UnderWay
 from models.transformer import TextState
 
 
@@ -65,6 +66,8 @@ class TakeFields:
     given: Tensor | None = None  # clean latents that come next instead of drawn ones, [batch, C, n, h, w], whole chunks
     given_to: int = 0  # the latent behind the newest given ones
     source: Following | None = None  # the film or camera that is followed
+    under_way: tuple[UnderWay, ...] = ()  # of a stream batch: chunks between two of their steps, the newest first
+    read_ahead: tuple[Given, ...] = ()  # what the source gave chunks that a cut made begin anew, the oldest first
     scene: int = 0  # latent at which the present scene began: a prompt, a cut, a start or a recall
     archive: tuple[KeptScene, ...] = ()  # what can be recalled, the oldest first
 

@@ -8,10 +8,14 @@ the slot that comes next once the last slot is filled, and the turn moves on aft
 they are counted from the second step of the chunk that filled it. The first step of a chunk therefore overwrites what
 the last step of the chunk before wrote, later steps the next slot: past latents are kept as their first step made them,
 and from its second step on a chunk sees itself twice.
+
+In a stream batch (`models.step_batch`) every step has a row of its own, with its own slots, and its turn moves on with
+every pass; so a row keeps past latents as one and the same step made them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -35,11 +39,16 @@ class StepCache(RingCache):
         self.rule, self.steps = rule, steps
         self._turns = self._new_turns()
         self._copies: list[Piece | None] = [None] * shape.window  # of the slots, as far as a snapshot has made them
-        self._chunk: range | None = None  # temporal coordinates of the chunk under way
+        self._chunks: list[range] = []  # temporal coordinates of the chunk under way, row by row
 
     def _new_turns(self) -> list[list[SlotTurn]]:
         """Return how slots are filled before the first step, layer by layer, a turn for each row."""
-        return [[SlotTurn(steps_left=self.steps)] * self.shape.batch for _ in range(self.shape.layers)]
+        return [[SlotTurn(steps_left=self._steps_in_row)] * self.shape.batch for _ in range(self.shape.layers)]
+
+    @property
+    def _steps_in_row(self) -> int:
+        """Return how many steps of a chunk one row runs: all of them, or one in a stream batch."""
+        return 1 if self.rule.batch else self.steps
 
     @property
     def keeps_steps(self) -> bool:
@@ -62,9 +71,18 @@ class StepCache(RingCache):
         """Begin the steps of the chunk of `latents` latents at latent `first`; CueError for a clean pass."""
         if clean:
             raise CueError("this model has no clean pass")
+        self._chunks = [self._coordinates(first, latents)] * self.shape.batch
+        return self._rotation(tuple(self._chunks[0]))
+
+    def begin_rows(self, firsts: Sequence[int], latents: int) -> Rotation:
+        """Begin a pass in which each row has another chunk of `latents` latents, which begin at these latents."""
+        self._chunks = [self._coordinates(first, latents) for first in firsts]
+        turned = [self._rotation(tuple(chunk)) for chunk in self._chunks]
+        return Rotation(torch.stack([r.cos for r in turned]), torch.stack([r.sin for r in turned]))
+
+    def _coordinates(self, first: int, latents: int) -> range:
         start = self.rule.coordinate(first - self.origin, self.shape.window)
-        self._chunk = range(start, start + latents)
-        return self._rotation(tuple(self._chunk))
+        return range(start, start + latents)
 
     def begin_recache(self, first: int, latents: int) -> Rotation:
         """Raise CueError: keys are what the steps wrote, and no pass makes them anew."""
@@ -76,18 +94,19 @@ class StepCache(RingCache):
 
     def extend(self, layer: int, key: Tensor, value: Tensor, rotation: Rotation) -> Visible:
         """Write a layer's new keys (before rotation) and values into the slots whose turn it is; return the filled."""
-        assert self._chunk is not None, "extend outside a pass"
+        assert self._chunks, "extend outside a pass"
         rotated, tokens, turns = rotation(key), self.shape.tokens, self._turns[layer]
-        for row, turn in enumerate(turns):
-            if len(self._chunk) == 1:
+        for row, (turn, chunk) in enumerate(zip(turns, self._chunks, strict=True)):
+            if len(chunk) == 1:
                 turn = self._with_sink_renewed(turn, layer, row, rotated[row], value[row])
-            turns[row], first = _advanced(turn, self._chunk, self.shape, self.steps)
-            place = slice(first * tokens, (first + len(self._chunk)) * tokens)
+            turns[row], first = _advanced(turn, chunk, self.shape, self._steps_in_row)
+            place = slice(first * tokens, (first + len(chunk)) * tokens)
             self._keys[layer][row, place], self._values[layer][row, place] = rotated[row], value[row]
-            for slot in range(first, first + len(self._chunk)):
+            for slot in range(first, first + len(chunk)):
                 self._copies[slot] = None
-        filled = max(turn.filled for turn in turns) * tokens
-        return Visible(self._keys[layer][:, :filled], self._values[layer][:, :filled])
+        lengths = tuple(turn.filled * tokens for turn in turns)
+        filled = max(lengths)
+        return Visible(self._keys[layer][:, :filled], self._values[layer][:, :filled], lengths=lengths)
 
     def past(self) -> KeysValues:
         """Raise CueError: a step sees what the steps before it wrote, which an engine does not hand out."""
@@ -95,7 +114,7 @@ class StepCache(RingCache):
 
     def end(self) -> None:
         """Close the steps of a chunk."""
-        self._chunk = None
+        self._chunks = []
 
     def _with_sink_renewed(self, turn: SlotTurn, layer: int, row: int, key: Tensor, value: Tensor) -> SlotTurn:
         """Return the turn with a slot of the sink put first, if the new latent [tokens, heads, d] is unlike it."""

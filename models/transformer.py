@@ -31,6 +31,11 @@ class TextState:
     layers: tuple[KeysValues, ...]
     emphasis: Tensor | None = None
 
+    def repeated(self, rows: int) -> TextState:
+        """Return the prompt for `rows` rows of a pass, whose tensors share memory."""
+        layers = tuple((k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers)
+        return TextState(self.embeddings, layers, self.emphasis)
+
 
 class Transformer(Protocol):
     """Run one step for a generator: the module below, or an engine that stands for it."""
@@ -141,7 +146,7 @@ class CausalWanTransformer(WanNetwork):
             visible = cache.extend(layer, k, v, rotation)
             if layer == last and not head:
                 return None
-            seen = attend(rotation(q), visible.keys, visible.values)
+            seen = attend(rotation(q), visible.keys, visible.values, visible.lengths)
             x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
             if reader is not None:
                 x = x + reader(layer, x, driven)

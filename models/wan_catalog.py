@@ -192,6 +192,15 @@ STREAM_DIFFUSION = _on_wan_1_3b(
     notes="made to follow a source: without one it draws from noise alone, which it was not trained for",
     published="58 to 65 fps on four H100",
 )
+STREAM_BATCH = replace(
+    STREAM_DIFFUSION,
+    name="streamdiffusion-v2-batch",
+    title="StreamDiffusionV2 as a stream batch: one pass runs all steps, each of another chunk (2511.07399)",
+    rollout=replace(STREAM_DIFFUSION.rollout, step_keys=StepKeys(restart=50, renew_sink_below=0.2, batch=True)),
+    folder=STREAM_DIFFUSION.name,
+    notes="more frames a second where a pass leaves the card idle; a source is read one chunk ahead of what is drawn",
+    published="",
+)
 KREA = replace(
     LONGLIVE,
     name="krea-14b",
@@ -255,6 +264,7 @@ ENTRIES = (
     MEMFLOW,
     INFINITY_ROPE,
     STREAM_DIFFUSION,
+    STREAM_BATCH,
     KREA,
     LONGLIVE_2,
 )

@@ -46,7 +46,7 @@ def footprint(entry: Entry, bytes_per_value: int, size: tuple[int, int] | None =
     a_latent = 2 * t["num_layers"] * tokens * t["num_attention_heads"] * t["attention_head_dim"]
     return Footprint(
         transformer=bytes_per_value * parameters(entry),
-        cache=bytes_per_value * (2 if r.guided else 1) * latents * a_latent,
+        cache=bytes_per_value * r.rows * latents * a_latent,
         text_encoder=round(bytes_per_value * UMT5_XXL_ENCODER) if entry.text == "umt5" else 0,
         codec=_codec_bytes(entry, bytes_per_value),
     )

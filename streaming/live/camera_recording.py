@@ -20,23 +20,30 @@ class CameraRecording:
     """Keep a record for each stretch over which a take follows the camera, and name it in the cue that began it."""
 
     def __init__(
-        self, camera: Camera | None, size: tuple[int, int], writer: TakeWriter, tell: Callable[[Event], None]
+        self,
+        camera: Camera | None,
+        size: tuple[int, int],
+        latents_ahead: int,
+        writer: TakeWriter,
+        tell: Callable[[Event], None],
     ) -> None:
-        """Record what a take of `size` (width, height) is given of `camera`; without a camera nothing is recorded."""
+        """Record what a take of `size` (width, height) is given of `camera`; without a camera nothing is recorded.
+
+        The model reads its source `latents_ahead` latents ahead of what it has drawn.
+        """
         self.footage = CameraFootage(camera, size) if camera is not None else None
-        self._writer, self._tell = writer, tell
+        self._ahead, self._writer, self._tell = latents_ahead, writer, tell
         self._lost = False
 
-    def recorded(self, take: str, following: Following | None, first: int, landed: list[CueLine]) -> list[CueLine]:
-        """Record what the chunk at latent `first` was given; return its landed cues with the record's name."""
-        if self.footage is None or following is None or following.source != CAMERA or following.newest is None:
+    def recorded(self, take: str, following: Following | None, landed: list[CueLine]) -> list[CueLine]:
+        """Record what was read for the newest chunk; return its landed cues with the record's name."""
+        if self.footage is None or following is None or following.source != CAMERA:
             return landed
         if self.footage.lost and not self._lost:
             self._tell(WarningEvent(why="the camera has gone: its last picture is held until one is connected"))
         self._lost = self.footage.lost
         name = record_name(take, following.since)
-        frame = frames_before(first) - frames_before(following.since)
-        if not self._writer.camera(name, frame, following.newest):
+        if not all(self._writer.camera(name, read.frame, read.given) for read in following.read):
             return landed
         return [e.model_copy(update={"source": name}) if e.source == CAMERA else e for e in landed]
 
@@ -46,7 +53,7 @@ class CameraRecording:
         for cue in branch.landed:
             if cue.landed is not None and cue.source == record_name(left.id, cue.landed):
                 names[cue.source] = record_name(branch.id, cue.landed)
-                frames = frames_before(at) - frames_before(cue.landed)
+                frames = frames_before(at + self._ahead) - frames_before(cue.landed)
                 self._writer.copy_camera(cue.source, names[cue.source], frames)
         branch.landed = [cue.with_names(names) for cue in branch.landed]
 

@@ -77,7 +77,7 @@ class ChunkProducer:
         self._model, self._playout, self._tell, self._clock = model, playout, tell, clock
         size = take.width_height(model.entry.size)
         self._writer = TakeWriter(folder, self.record, tell)
-        self._camera = CameraRecording(camera, size, self._writer, tell)
+        self._camera = CameraRecording(camera, size, model.entry.rollout.latents_ahead, self._writer, tell)
         self.footage = TakeFootage(model.entry, size, folder, camera=self._camera.footage)
         self._sound, self._interruptions = sound, interruptions or Interruptions()
         self._waiting = WaitingCues()
@@ -363,7 +363,7 @@ class ChunkProducer:
                 self.timings.fused(boundary.disagreement)
         own = self.history.take.cues if boundary.first == 0 else []
         landed = [self.footage.hashed(e).model_copy(update={"landed": boundary.first}) for e in [*own, *lines]]
-        landed = self._camera.recorded(self.history.id, self._rollout.following, boundary.first, landed)
+        landed = self._camera.recorded(self.history.id, self._rollout.following, landed)
         self.history.landed += landed
         self.history.hashes[boundary.first] = boundary.hash
         self.history.length = boundary.first + boundary.latents

@@ -80,6 +80,7 @@ LAYOUTS: dict[str, Callable[[Weights, Path], None]] = {
     "memflow": trained("generator"),
     "longlive-infinity": trained("generator"),
     "streamdiffusion-v2": trained("generator"),
+    "streamdiffusion-v2-batch": trained("generator"),
     "krea-14b": lambda weights, file: save_file(original(weights), file),
     "longlive2-5b": bf16,
 }

@@ -25,9 +25,11 @@ from models.codecs.stream import StreamSnapshot
 from models.cue import Cue, Cut, LoraScale, OnLora, Parameter, Prompt, Region, Seed
 from models.dataclass_tree import equal, tensors_of
 from models.lora import LowRank
+from models.sampler import Schedule
 from models.snapshots import Snapshot
-from models.source import Encoded, Following
+from models.source import Encoded, Following, Given, Reading
 from models.state import Blend, TakeFields
+from models.step_batch import UnderWay
 from models.transformer import TextState
 
 CPU = torch.device("cpu")
@@ -35,7 +37,7 @@ GENERATOR = tiny_model(knot=1).generator
 assert GENERATOR.loras is not None
 GENERATOR.loras.add("style", "d", [LowRank("blocks.0.attn1.to_q.weight", torch.ones(1, 48), torch.ones(48, 1), 0.1)])
 NEVER_DEFAULT = ("loras", "prompt", "text", "blend", "index", "prefix", "recent", "driven", "knot", "pending")
-OF_CONDITIONS = ("pinned", "given", "given_to", "source", "scene", "archive")
+OF_CONDITIONS = ("pinned", "given", "given_to", "source", "under_way", "read_ahead", "scene", "archive")
 
 tensors = st.builds(
     lambda seed, shape: torch.randn(shape, generator=torch.Generator().manual_seed(seed)),
@@ -136,7 +138,12 @@ def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it
     state.announced = True
     seen = Encoded(torch.ones(1, 4, 3, 6, 4).half(), 0.5)
     region, memory = Region("10", 1, 2), (torch.ones(1), "Rep", None)
-    state.source = Following("a.mp4", 3, 0.5, 1.0, region, memory, torch.ones(1, 2, 2, 3).byte(), seen)
+    state.source = Following(
+        "a.mp4", 3, 0.5, 1.0, region, memory, torch.ones(1, 2, 2, 3).byte(), seen, 3, (Reading(5, seen),)
+    )
+    given, steps = Given(torch.ones(1, 4, 3, 6, 4), 0.5, None, begins=True), Schedule((0.9, 0.5), (800.0, 500.0))
+    state.under_way = (UnderWay(2, 6, torch.ones(1, 4, 3, 6, 4), torch.ones(1, 4, 3, 6, 4), steps, given),)
+    state.read_ahead = (given,)
     held = {f.name: getattr(state, f.name) for f in dataclasses.fields(TakeFields)}  # before anything is copied
     new = GENERATOR.new_take(0, 32, 32)
     assert not equal(held[name], getattr(new, name))

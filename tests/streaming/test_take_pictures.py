@@ -17,7 +17,6 @@ from sessions import async_test, running, say, until
 
 from models import sampler
 from models.cue import CueError
-from models.time_grid import frames_before
 from streaming.live.session import Session
 from streaming.render_files import RenderError, end_latents
 from streaming.render_job import Job
@@ -210,8 +209,8 @@ def test_a_recorded_camera_gives_the_latents_of_the_take_that_followed_it(tmp_pa
     for boundary in live.until(6):
         made[boundary.first] = boundary.hash
         following = live.state.source
-        if following is not None and following.newest is not None:
-            recorder.add(frames_before(boundary.first) - frames_before(following.since), following.newest)
+        for read in following.read if following is not None else ():
+            recorder.add(read.frame, read.given)
     recorder.close()
     (tmp_path / "t.yaml").write_text(text.format("a.camera"))
     assert hashes(tmp_path / "t.yaml") == made
