@@ -23,6 +23,7 @@ from app.page_folder import PageFiles
 from app.public_path import PublicPath
 from app.routes import (
     avatars,
+    clips,
     files,
     health,
     ingest,
@@ -64,7 +65,8 @@ def create(services: Services, settings: Settings, *, local: bool = False, osc: 
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
     _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
-    modules = (models, sessions, share_links, websocket, watch, ingest, files, avatars, takes, renders, health, login)
+    live = (models, sessions, share_links, websocket, watch, ingest, files, avatars)
+    modules = (*live, takes, clips, renders, health, login)
     for module in modules:
         app.include_router(module.router)
     app.include_router(fallback([module.router for module in modules]))

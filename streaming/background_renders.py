@@ -193,6 +193,13 @@ class BackgroundRenders:
             raise KeyError(name)
         render.task.cancel()
 
+    def forget(self, name: str) -> None:
+        """Forget the render of a take that is deleted; KeyError while it is under way, which `cancel` ends."""
+        render = self._renders.get(name)
+        if render is not None and not render.over:
+            raise KeyError(name)
+        self._renders.pop(name, None)
+
     def progress(self, name: str) -> Progress | None:
         """Return how far a render is; None if the take has neither a render nor a film."""
         render, film = self._renders.get(name), self.film(name).exists()

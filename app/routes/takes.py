@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -25,13 +27,16 @@ from models.time_grid import frames_before
 from streaming.background_renders import Progress
 from streaming.live.pacing import LookAhead
 from streaming.live.session_loras import forget_loras
+from streaming.media.clips import pictures_of
 from streaming.take.history import JournalSummary, TakeHistory
 from streaming.take.take_file import Take
 from streaming.take.take_links import refuse_links
 from streaming.take.take_loras import changed_loras, lora_names, lora_record, recorded_loras, use_loras
+from streaming.take.take_shelf import MOST_NAME, delete_take, name_of, picture_file, rename, write_picture
 from streaming.take.uploaded_files import is_uploaded
 
 router = APIRouter()
+PICTURE_AT = 16  # frames into a film
 
 
 class TakeSummary(BaseModel):
@@ -39,7 +44,9 @@ class TakeSummary(BaseModel):
 
     id: str
     model: str
+    name: str  # that a person gave it; empty if none did
     parent: str | None  # TAKE@LATENT, of a branch
+    parent_seconds: float | None  # into its parent at which it branched; None as for `seconds`
     latents: int
     seconds: float | None  # None for a model that the catalog no longer has
     sound: bool
@@ -48,12 +55,20 @@ class TakeSummary(BaseModel):
     state: Literal["live", "ended", "cut off"]
     render: Progress | None
     recordings: list[int]
+    picture: bool  # whether a small picture of it is kept
+
+
+class TakeChange(RequestBody):
+    """What a person changes of a take."""
+
+    name: Annotated[str, Field(max_length=MOST_NAME)]
 
 
 class Continuation(RequestBody):
     """The choices with which a take is continued."""
 
     look_ahead: LookAheadName = LookAhead.SMOOTH
+    latent: Annotated[int, Field(ge=1)] | None = None  # to branch at, on a chunk border before it; by default the end
     ticket: Annotated[str, Field(max_length=60)] | None = None  # from a 503: keeps the place in line
 
 
@@ -68,6 +83,47 @@ def takes(services: ServicesOf) -> list[TakeSummary]:
 async def take_file(take: str, script: KnownTake) -> PlainTextResponse:
     """Send the take file (YAML), which `longtake render` replays to the same latents."""
     return PlainTextResponse(script.dumped(), headers={"Content-Disposition": f'attachment; filename="{take}.yaml"'})
+
+
+@router.patch("/api/takes/{take}", status_code=204)
+async def rename_take(take: str, change: TakeChange, _: KnownTake, services: ServicesOf) -> None:
+    """Give a take a name, or take it away with an empty one; 507 if the disk does not take it."""
+    try:
+        await asyncio.to_thread(rename, services.archive.folder, take, " ".join(change.name.split()))
+    except OSError as e:
+        raise HTTPException(507, f"the name cannot be written ({e.strerror}); free some space") from None
+
+
+@router.delete("/api/takes/{take}", status_code=204)
+async def delete(take: str, _: KnownTake, services: ServicesOf) -> None:
+    """Delete a take, its film and its recordings; 409 while a session or a render needs it.
+
+    Files of its cues stay while a branch of it needs them.
+    """
+    if any(take in (h.session.history.id, h.session.began_as) for h in services.sessions.hosted.values()):
+        raise ConflictError("this take is live, or a live one began with it; end that first")
+    try:
+        services.renders.forget(take)
+    except KeyError:
+        raise ConflictError("this take is being rendered; cancel that first") from None
+    try:
+        await asyncio.to_thread(delete_take, services.archive.folder, take)
+    except OSError as e:
+        raise HTTPException(500, f"not all of the take could be deleted ({e.strerror})") from None
+
+
+@router.get("/api/takes/{take}/picture", response_class=Response, responses=file_of("image/webp"))
+async def picture(take: str, _: KnownTake, services: ServicesOf) -> FileResponse:
+    """Send a small picture of a take (WebP); one of an older take is made of its film or recording, and kept."""
+    archive = services.archive
+    path = archive.file(picture_file(archive.folder, take).name)
+    film = archive.newest_film(take) if path is None else None
+    if film is not None:
+        await asyncio.to_thread(_picture_from, film, archive.folder, take)
+        path = archive.file(picture_file(archive.folder, take).name)
+    if path is None:
+        raise NotFoundError("there is no picture of this take")
+    return FileResponse(path, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/api/takes/{take}/recordings/{number}", response_class=Response, responses=file_of("video/mp4"))
@@ -113,12 +169,30 @@ async def continue_take(
         past = (await asyncio.to_thread(services.archive.told, take)).history
     except KeyError:  # it runs, and its journal has no chunk yet, or the disk took none
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
+    past = _shortened(past, how.latent)
     refuse_links(script, services.archive.folder)
     async with _with_its_loras(services, past, script) as names:
         hosted = await services.sessions.create(
             past.take, how.look_ahead, how.ticket, past=past, askers=askers, loras=names
         )
         return started(services, hosted)
+
+
+def _shortened(past: TakeHistory, latent: int | None) -> TakeHistory:
+    """Return the past up to the chunk border at or before `latent`; ConflictError if nothing is left of it."""
+    if latent is None or latent >= past.length:
+        return past
+    at = max((first for first in past.hashes if first <= latent), default=0)
+    if at == 0:
+        raise ConflictError("there is nothing before the first chunk; begin a new take with its prompt")
+    return replace(past.branched(at), id=past.id, parent=past.parent)
+
+
+def _picture_from(film: Path, folder: Path, take: str) -> None:
+    """Keep the picture that stands a second into a film, or its last one before that."""
+    frames = list(islice(pictures_of(film), PICTURE_AT))
+    if frames:
+        write_picture(folder, take, frames[-1][0])
 
 
 @contextlib.asynccontextmanager
@@ -152,7 +226,9 @@ def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSum
     return TakeSummary(
         id=history.id,
         model=history.take.model,
+        name=name_of(services.archive.folder, history.id),
         parent=history.parent,
+        parent_seconds=round(frames_before(_branched_at(history)) / fps, 1) if fps and history.parent else None,
         latents=history.length,
         seconds=round(frames_before(history.length) / fps, 1) if fps else None,
         sound=history.take.sound is not None,
@@ -161,7 +237,14 @@ def _summary(services: Services, told: JournalSummary, *, live: bool) -> TakeSum
         state="live" if live else "ended" if told.ended else "cut off",
         render=services.renders.progress(history.id),
         recordings=[int(p.stem.partition("-")[2]) for p in services.archive.recordings(history.id)],
+        picture=services.archive.file(picture_file(services.archive.folder, history.id).name) is not None,
     )
+
+
+def _branched_at(history: TakeHistory) -> int:
+    """Return the latent of its parent at which a branch begins."""
+    latent = (history.parent or "").partition("@")[2]
+    return int(latent) if latent.isdecimal() else 0
 
 
 def _is_plain(path: Path) -> bool:

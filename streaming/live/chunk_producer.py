@@ -86,6 +86,7 @@ class ChunkProducer:
         self._settling: asyncio.Future[None] | None = None  # of the newest chunk whose frames were queued
         self._wake = asyncio.Event()
         self._held, self._over = False, False
+        self._pictured = ""  # the take of which a picture is kept
         self._anew: int | None = None  # the latent of a chunk that takes the place of one that was shown
         if sound is not None:
             self._writer.begin_sound(self.history, sound)
@@ -347,6 +348,9 @@ class ChunkProducer:
             self.timings.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
                 self._tell(LiveEvent(id=waiting.number, latent=chunk.first, frame=self._playout.released + ahead))
+        if chunk.first > 0 and self._pictured != self.history.id:  # the first chunk may still be finding its picture
+            self._pictured = self.history.id
+            self._writer.picture(self.history, chunk.frames[-1])
         own = self.history.take.cues if chunk.first == 0 else []
         answers = tuple(w.number for w in self._landing if w.number is not None)
         frames = frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers)

@@ -11,13 +11,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
+
+import av
 
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.pacing import Pace, pts_of
-from streaming.media.broadcast import Broadcast
+from streaming.live.recent_film import KeptFrame, RecentFilm, kept
+from streaming.media.broadcast import Broadcast, Source
 from streaming.media.encodes import Encodes, PictureEncoder, encoded
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
@@ -75,6 +77,7 @@ class Playout:
         self.fps = fps
         self.broadcast = Broadcast()
         self.vp8 = Vp8Stream(fps)  # the same film, for viewers without H.264
+        self.recent = RecentFilm(fps)
         self.sound = Broadcast() if sound else None
         self.voice_gain = VoiceGain()
         self._sound_encoder = SoundEncoder() if sound else None
@@ -225,8 +228,13 @@ class Playout:
                 self.sound.send(packet)
                 if recording is not None:
                     recording.offer_sound(packet)
-        encode = partial(encoded, jobs, shown.picture, pts)
-        for source, packet in await asyncio.get_running_loop().run_in_executor(None, encode):
+
+        def encode() -> tuple[KeptFrame, list[tuple[Source, av.Packet]]]:
+            return kept(shown.picture, shown.sound), encoded(jobs, shown.picture, pts)
+
+        frame, packets = await asyncio.get_running_loop().run_in_executor(None, encode)
+        self.recent.add(frame)
+        for source, packet in packets:
             self.broadcast.send(packet, source)
             if recording is not None and source is self.broadcast.full:
                 recording.offer(packet)

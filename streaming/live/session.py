@@ -121,6 +121,7 @@ class Session:
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
             camera=self.camera,
         )
+        self.began_as = self.history.id  # the take whose folder holds the uploaded files; `history` may be a branch
         self.files = UploadedFiles(folder, self.history.id, model, (width, height)) if folder is not None else None
         self.loras = SessionLoras(model, device, loras)
         self.producer.record.update(lora_record(model, loras))

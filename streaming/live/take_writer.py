@@ -9,7 +9,7 @@ from pathlib import Path
 from models.source import Encoded
 from streaming.rollout import Boundary
 from streaming.speech.live_sound import LiveSound
-from streaming.take.history import TakeFiles, TakeHistory
+from streaming.take.history import Picture, TakeFiles, TakeHistory
 from streaming.take.journal import Record
 from streaming.take.take_file import CueLine
 from streaming.transport.events import Event, WarningEvent
@@ -33,6 +33,10 @@ class TakeWriter:
     def chunk(self, boundary: Boundary, landed: list[CueLine]) -> None:
         """Write a chunk into the journal, with the cues that landed on it."""
         self._write(lambda files: files.chunk(boundary, landed))
+
+    def picture(self, history: TakeHistory, picture: Picture) -> None:
+        """Keep a small copy of a picture [H, W, 3] RGB of this take for lists of takes."""
+        self._write(lambda files: files.picture(history, picture))
 
     def camera(self, name: str, first: int, given: Encoded) -> bool:
         """Record what a chunk was given of the camera, from frame `first` on; return whether takes are kept on disk."""

@@ -119,6 +119,10 @@ class Archive:
         ]
         return sorted(found, key=lambda p: int(p.stem.partition("-")[2]))
 
+    def newest_film(self, name: str) -> Path | None:
+        """Return the path of a take's rendered film, or of its newest recording; None if there is neither."""
+        return self.file(f"{name}.mp4") or next(reversed(self.recordings(name)), None)
+
     def _read(self, path: Path) -> JournalSummary | None:
         size = path.stat().st_size
         known = self._known.get(path)

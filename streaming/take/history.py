@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.checkpoints.synced_files import sync_file, write_whole
 from models.source import Encoded
 from streaming.rollout import Boundary
@@ -27,6 +30,9 @@ from streaming.take.journal import (
 )
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import only_used
+from streaming.take.take_shelf import write_picture
+
+Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 
 
 def new_id() -> str:
@@ -116,6 +122,10 @@ class TakeFiles:
     def chunk(self, drawn: Boundary, cues: list[CueLine]) -> None:
         """Write a chunk and the cues that landed on it; OSError if the disk did not take this or an earlier write."""
         self._write(*(landed_cue(cue) for cue in cues), chunk_line(drawn))
+
+    def picture(self, history: TakeHistory, picture: Picture) -> None:
+        """Keep a small copy of a picture [H, W, 3] RGB for lists of takes; OSError as in `chunk`."""
+        self._soon(lambda: write_picture(self._folder, history.id, picture))
 
     def redrawn(self, at: int) -> None:
         """Write that the chunks from latent `at` on are discarded and will be drawn anew; OSError as in `chunk`."""
