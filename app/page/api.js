@@ -1,6 +1,8 @@
 // @ts-check
 // Declares the types of the server's HTTP answers, and asks for them.
 
+import { message } from "./messages.js";
+
 /**
  * @typedef {object} ModelFacts a model of the catalog
  * @property {string} name
@@ -100,8 +102,8 @@ export async function ask(url, init) {
   const answer = await fetch(url, init);
   const got = await answer.json().catch(() => ({})); // an empty body, as of a 204, gives {}
   if (answer.ok) return got;
-  const message = got.error?.message ?? got.error ?? `the server answered ${answer.status}`;
-  throw new ApiError(message, answer.status, got.error?.ticket ? got.error : null);
+  const why = got.error?.message ?? got.error ?? message("line.answered", { status: String(answer.status) });
+  throw new ApiError(why, answer.status, got.error?.ticket ? got.error : null);
 }
 
 /**

@@ -11,6 +11,7 @@ import { obeyKeys } from "./hotkeys.js";
 import { drawIcons } from "./icons.js";
 import { LevelMeter } from "./level_meter.js";
 import { offerLogout } from "./logout.js";
+import { decimals, message, named, translate } from "./messages.js";
 import { Microphone } from "./microphone.js";
 import { SessionClient } from "./session_client.js";
 import { ShareLinks } from "./share_links.js";
@@ -29,6 +30,7 @@ class AvatarPage {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
+    translate(root);
     drawIcons(root);
     applyTheme(part(root, "theme", HTMLButtonElement));
     this.stage = new AvatarStage(root);
@@ -115,7 +117,7 @@ class AvatarPage {
   #chose(name, src) {
     this.chosenName = name;
     if (this.client.session) {
-      this.toast.show(`${name} can speak after a new start.`, `Start anew as ${name}`, () => {
+      this.toast.show(message("talk.anew", { name }), message("talk.anew.now", { name }), () => {
         this.client.end();
         this.stage.choose(src);
         this.#begin();
@@ -125,7 +127,7 @@ class AvatarPage {
   }
 
   #pressStart() {
-    if (this.client.leaveLine()) show(this.statusLine, "left the line");
+    if (this.client.leaveLine()) show(this.statusLine, message("line.left"));
     else this.#begin();
   }
 
@@ -133,7 +135,8 @@ class AvatarPage {
     const { session, place } = this.client;
     this.start.hidden = Boolean(session);
     this.end.hidden = !session;
-    this.start.textContent = place === null ? `Start as ${this.chosenName}` : "Leave the line";
+    this.start.textContent =
+      place === null ? message("talk.start.as", { name: this.chosenName }) : message("talk.leave");
   }
 
   #begin() {
@@ -141,7 +144,7 @@ class AvatarPage {
     if (!model) return;
     this.video.muted = false;
     const body = () => ({ model: model.name, ...this.faces.look });
-    const word = model.loaded ? "starting" : `loading ${model.name}`;
+    const word = model.loaded ? message("line.starting") : message("line.loading", { model: model.name });
     this.client.begin("api/sessions", body, word, ({ note }) => {
       if (note) this.tell(note, true);
     });
@@ -187,7 +190,7 @@ class AvatarPage {
     }
     this.#drawMicrophone();
     if (this.microphoneButton.disabled) {
-      this.tell("WebRTC does not get through here: the avatar is heard, but no microphone can be used");
+      this.tell(message("talk.nochannel"));
     }
   }
 
@@ -202,7 +205,7 @@ class AvatarPage {
       if (e.name !== "NotAllowedError") return; // the connection has changed to a socket, which starts playback itself
       this.video.muted = true; // browsers allow sound only after a click or a key
       this.client.connection?.play();
-      this.tell("click the picture to hear it");
+      this.tell(message("line.hear"));
     });
   }
 
@@ -219,7 +222,8 @@ class AvatarPage {
         break;
       case "interrupted":
         this.log.interrupted(event.why);
-        if (event.why !== "asked to") this.tell(`interrupted: ${event.why}`);
+        if (event.why !== "asked to")
+          this.tell(message("talk.interrupted", { why: named("talk.why", event.why) }));
         this.silence.arrives(event.frame, this.client.fps);
         break;
       case "slow":
@@ -243,15 +247,17 @@ class AvatarPage {
   #showState(state) {
     this.spoken = state;
     const slow = this.slow && state !== "ready" && state !== "ended";
-    this.state.textContent = slow ? `${state}, too slow here: the picture stands still at times` : state;
+    const word = named("talk.state", state);
+    this.state.textContent = slow ? message("talk.slow", { state: word }) : word;
     this.state.className = `state ${state}`;
   }
 
   /** @param {MetersEvent} meters */
   #showMeters({ sync, lag_ms, identity }) {
-    const late = `${lag_ms !== null && lag_ms > 0 ? "+" : ""}${lag_ms} ms`;
-    this.sync.textContent = sync === null ? "sync –" : `sync ${sync.toFixed(2)}, ${late}`;
-    this.identity.textContent = `identity ${identity.toFixed(2)}`;
+    const late = `${lag_ms !== null && lag_ms > 0 ? "+" : ""}${lag_ms}`;
+    this.sync.textContent =
+      sync === null ? message("talk.sync") : message("talk.sync.value", { sync: decimals(sync, 2), late });
+    this.identity.textContent = message("talk.identity.value", { identity: decimals(identity, 2) });
   }
 
   /**
@@ -282,9 +288,9 @@ class AvatarPage {
  * @param {ModelFacts | undefined} model
  */
 function demands(model) {
-  if (!model) return "no model here speaks";
-  if (!model.here) return `not here: longtake models pull ${model.name}`;
-  return `${model.name}: ${model.size} at ${model.fps} fps`;
+  if (!model) return message("talk.nospeaker");
+  if (!model.here) return message("talk.pull", { model: model.name });
+  return message("talk.model", { model: model.name, size: model.size, fps: model.fps });
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { ApiError, messageOf, posted } from "./api.js";
 import { part } from "./elements.js";
+import { message } from "./messages.js";
 
 /** @import { ConversationLog } from "./conversation_log.js" */
 /** @import { SessionClient } from "./session_client.js" */
@@ -52,7 +53,7 @@ export class AvatarSpeech {
     this.readsText = reads;
     if (reads) return;
     this.text.disabled = true;
-    this.text.placeholder = "text needs the program espeak-ng on the server";
+    this.text.placeholder = message("talk.text.none");
   }
 
   /** Enable what a session permits. */
@@ -69,7 +70,7 @@ export class AvatarSpeech {
     this.text.placeholder = ""; // the example is offered once: a second Enter must not say it
     try {
       await this.client.post("say", posted({ text }));
-      this.log.add("typed", text);
+      this.log.add(message("talk.by.typed"), text);
       this.tell("");
     } catch (e) {
       this.text.value ||= text;
@@ -79,11 +80,11 @@ export class AvatarSpeech {
 
   /** @param {File} file of sound */
   async #play(file) {
-    this.tell(`sending ${file.name}`);
+    this.tell(message("talk.sending", { name: file.name }));
     try {
       const { seconds } = await this.client.post("audio", { body: file });
-      this.tell(`${file.name}: ${seconds} s`);
-      this.log.add("sound file", `${file.name}, ${seconds} s`);
+      this.tell(message("talk.sent", { name: file.name, seconds }));
+      this.log.add(message("talk.by.file"), message("talk.said.file", { name: file.name, seconds }));
     } catch (e) {
       this.#tellFailure(e);
     }

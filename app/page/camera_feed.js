@@ -2,6 +2,7 @@
 // Captures a camera and sends it to the session over a connection of its own, by WHIP (RFC 9725).
 
 import { ask, messageOf } from "./api.js";
+import { message, named } from "./messages.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -10,12 +11,7 @@ const HEIGHT = 480;
 const MOST_FPS = 30;
 const GATHERING = 2000; // ms to wait for addresses of a relay
 
-/** @type {Record<string, string>} */
-const REFUSALS = {
-  NotAllowedError: "the camera was not allowed",
-  NotFoundError: "there is no camera",
-  NotReadableError: "the camera is in use by another program",
-};
+const REFUSALS = "camera.refused"; // messages by the name of an error
 
 export class CameraFeed {
   /**
@@ -37,7 +33,7 @@ export class CameraFeed {
 
   /** Return what the browser calls the camera. */
   get label() {
-    return this.stream?.getVideoTracks()[0]?.label || "camera";
+    return this.stream?.getVideoTracks()[0]?.label || message("camera.label");
   }
 
   /** Turn the camera on, and send it if there is a session. */
@@ -45,7 +41,7 @@ export class CameraFeed {
     if (this.stream || this.asking) return;
     this.why = "";
     if (!navigator.mediaDevices) {
-      this.#fail(new Error("a browser gives its camera only to HTTPS or localhost"));
+      this.#fail(new Error(message("camera.insecure")));
       return;
     }
     this.asking = true;
@@ -58,7 +54,7 @@ export class CameraFeed {
       this.stream = await navigator.mediaDevices.getUserMedia({ video });
       for (const track of this.stream.getTracks()) {
         track.contentHint = "motion";
-        track.onended = () => this.#fail(new Error("the camera is gone"));
+        track.onended = () => this.#fail(new Error(message("camera.gone")));
       }
       this.changed();
       await this.publish();
@@ -84,8 +80,7 @@ export class CameraFeed {
       if (peer !== this.peer) return;
       if (peer.connectionState === "connected") this.changed();
       // another camera may have taken its place, so it is not connected anew without being asked to
-      if (["failed", "closed"].includes(peer.connectionState))
-        this.#fail(new Error("the camera's connection has ended; turn it on again"));
+      if (["failed", "closed"].includes(peer.connectionState)) this.#fail(new Error(message("camera.ended")));
     };
     peer.addTransceiver(stream.getVideoTracks()[0], { direction: "sendonly", streams: [stream] });
     await peer.setLocalDescription();
@@ -96,7 +91,7 @@ export class CameraFeed {
       body: peer.localDescription?.sdp,
     });
     if (!answer.ok)
-      throw new Error((await answer.json().catch(() => ({}))).error ?? "the camera was not taken");
+      throw new Error((await answer.json().catch(() => ({}))).error ?? message("camera.nottaken"));
     const location = new URL(answer.headers.get("location") ?? "", answer.url).href;
     if (peer !== this.peer) {
       this.#leave(location); // it was turned off meanwhile
@@ -119,7 +114,7 @@ export class CameraFeed {
 
   /** @param {unknown} error */
   #fail(error) {
-    this.why = (error instanceof DOMException && REFUSALS[error.name]) || messageOf(error);
+    this.why = error instanceof DOMException ? named(REFUSALS, error.name, error.message) : messageOf(error);
     this.close();
   }
 

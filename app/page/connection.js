@@ -4,6 +4,7 @@
 
 import { Candidates } from "./candidates.js";
 import { FragmentPlayer, mediaSource } from "./fragment_player.js";
+import { message } from "./messages.js";
 
 /** @import { Session } from "./api.js" */
 /** @import { PresentedFrames } from "./presented_frames.js" */
@@ -148,7 +149,7 @@ export class Connection {
     this.#drop();
     const Source = mediaSource();
     if (!Source) {
-      this.on.ended("WebRTC does not get through, and this browser plays no stream without it");
+      this.on.ended(message("line.nostream"));
       return;
     }
     this.frames.begin();
@@ -185,7 +186,7 @@ export class Connection {
         opened(undefined);
       };
       socket.onclose = (e) => {
-        failed(e.code === 1008 ? new Gone(e.reason) : new Error(e.reason || "the socket was closed"));
+        failed(e.code === 1008 ? new Gone(e.reason) : new Error(e.reason || message("line.closed")));
         if (this.socket === socket && !this.returning) this.#returnToSession();
       };
     });
@@ -198,7 +199,7 @@ export class Connection {
     this.#drop();
     this.on.lost();
     const until = performance.now() + KEPT_FOR;
-    let why = "the connection was lost";
+    let why = message("line.lost");
     while (why && !this.over && performance.now() < until) {
       await new Promise((done) => setTimeout(done, RETRY_AFTER));
       try {
@@ -224,7 +225,7 @@ export class Connection {
    */
   async sendSound(track) {
     if (this.sender) await this.sender.replaceTrack(track);
-    else if (track) throw new Error("this connection takes no microphone");
+    else if (track) throw new Error(message("line.nomicrophone"));
   }
 
   /** Start playback. A browser may refuse it until the first click or key; that is no failure. */

@@ -2,6 +2,7 @@
 // Offers controllers, tempo and set lists, whose scripts are loaded once they are asked for or were used before.
 
 import { make } from "./elements.js";
+import { message } from "./messages.js";
 
 /** @import { Playing } from "./controllers_card.js" */
 
@@ -14,7 +15,11 @@ const KEPT_AS = "longtake.controllers"; // "1" once MIDI was connected here
  * @param {Playing} playing
  */
 export function offerControllers(panel, playing) {
-  const card = make("details", { className: "card" }, make("summary", { textContent: "Play it live" }));
+  const card = make(
+    "details",
+    { className: "card" },
+    make("summary", { textContent: message("live.title") }),
+  );
   card.dataset.lt = "controllers";
   panel.append(card);
   let loaded = false;

@@ -5,6 +5,7 @@ import { messageOf, posted } from "./api.js";
 import { ControlBindings } from "./control_bindings.js";
 import { make } from "./elements.js";
 import { GamepadInput } from "./gamepad_input.js";
+import { decimals, message } from "./messages.js";
 import { MidiInput } from "./midi_input.js";
 import { PLAIN } from "./prompt_bar.js";
 import { read, save } from "./set_list.js";
@@ -50,7 +51,7 @@ export class ControllersCard {
     );
     const heard = (/** @type {string} */ source, /** @type {number} */ value) => {
       this.bindings.heard(source, value);
-      this.newest.textContent = `${source}: ${value.toFixed(2)}`;
+      this.newest.textContent = `${source}: ${decimals(value, 2)}`;
     };
     const told = (/** @type {string} */ words) => {
       this.state.textContent = words;
@@ -59,14 +60,14 @@ export class ControllersCard {
     this.pads = new GamepadInput(heard, told);
     this.state = make("p", {
       className: "help",
-      textContent: "Connect MIDI, or press a button of a gamepad.",
+      textContent: message("live.first"),
     });
     this.state.role = "status";
     this.newest = make("span", { className: "help number" });
     this.list = make("ul", { className: "bindings" });
     const connect = make("button", {
       type: "button",
-      textContent: "Connect MIDI",
+      textContent: message("live.connect"),
     });
     connect.dataset.lt = "midi";
     connect.onclick = () => {
@@ -97,22 +98,22 @@ export class ControllersCard {
     const { act, loras, prompt, slots, transport } = this.playing;
     const slot = (/** @type {number} */ number) => ({
       id: `slot ${number}`,
-      label: `Slot ${number}`,
+      label: message("live.slot", { slot: number }),
       press: () => act.say(slots.textOf(number), PLAIN),
     });
     return [
       ...Array.from({ length: SLOTS }, (_, i) => slot(i + 1)),
-      { id: "send", label: "Send", press: () => prompt.send.click() },
-      { id: "blend", label: "Blend", press: () => prompt.turn.click() },
-      { id: "cut", label: "Cut", press: () => prompt.cut.click() },
-      { id: "reroll", label: "Reroll", press: () => transport.reroll.click() },
-      { id: "undo", label: "Undo", press: () => transport.undo.click() },
-      { id: "pause", label: "Pause", press: () => transport.togglePause() },
-      { id: "record", label: "Record", press: () => transport.record.click() },
-      { id: "tap", label: "Tap the tempo", press: () => this.#tap() },
+      { id: "send", label: message("prompt.send"), press: () => prompt.send.click() },
+      { id: "blend", label: message("prompt.blend"), press: () => prompt.turn.click() },
+      { id: "cut", label: message("prompt.cut"), press: () => prompt.cut.click() },
+      { id: "reroll", label: message("deck.reroll"), press: () => transport.reroll.click() },
+      { id: "undo", label: message("deck.undo"), press: () => transport.undo.click() },
+      { id: "pause", label: message("deck.pause"), press: () => transport.togglePause() },
+      { id: "record", label: message("deck.record"), press: () => transport.record.click() },
+      { id: "tap", label: message("live.tap.tempo"), press: () => this.#tap() },
       {
         id: "strength",
-        label: "Strength",
+        label: message("follow.strength"),
         turn: (value) => this.#slide("[data-lt=strength]", value),
       },
       ...[...loras.sliders].map(([name, { slider }]) => ({
@@ -139,16 +140,16 @@ export class ControllersCard {
       const sources = bindings.sourcesOf(id);
       const learn = make("button", {
         type: "button",
-        textContent: learning ? "Press or move it" : "Learn",
+        textContent: message(learning ? "live.learning" : "live.learn"),
       });
       learn.dataset.learn = id;
       learn.ariaPressed = String(learning);
-      learn.ariaLabel = `${label}: ${learn.textContent}`;
+      learn.ariaLabel = message("live.learn.of", { label, word: learn.textContent ?? "" });
       learn.onclick = () => bindings.learn(id);
       const forget = make("button", {
         type: "button",
-        textContent: "Forget",
-        ariaLabel: `${label}: forget`,
+        textContent: message("live.forget"),
+        ariaLabel: message("live.forget.of", { label }),
       });
       forget.hidden = !sources.length;
       forget.onclick = () => bindings.forget(id);
@@ -167,10 +168,10 @@ export class ControllersCard {
 
   #tempo() {
     const { tempo } = this.playing;
-    const tap = make("button", { type: "button", textContent: "Tap" });
+    const tap = make("button", { type: "button", textContent: message("live.tap") });
     tap.dataset.lt = "tap";
     tap.onclick = () => this.#tap();
-    this.bpm = make("output", { className: "number", textContent: "no tempo" });
+    this.bpm = make("output", { className: "number", textContent: message("live.notempo") });
     this.bpm.dataset.lt = "bpm";
     const on = make("input", { type: "checkbox" });
     on.dataset.lt = "onbeat";
@@ -181,11 +182,10 @@ export class ControllersCard {
     return make(
       "div",
       { className: "setting" },
-      make("div", { className: "row" }, tap, this.bpm, make("label", {}, on, " Prompts land on the beat")),
+      make("div", { className: "row" }, tap, this.bpm, make("label", {}, on, message("live.onbeat"))),
       make("p", {
         className: "help",
-        textContent:
-          "Pictures turn where a chunk begins. A prompt waits for the chunk that begins nearest to a beat.",
+        textContent: message("live.beat.note"),
       }),
     );
   }
@@ -198,15 +198,17 @@ export class ControllersCard {
   #drawTempo() {
     const { bpm, off, on } = this.playing.tempo;
     if (!this.bpm) return;
-    const near = on && bpm ? `, ${Math.round(off)} ms off` : "";
-    this.bpm.textContent = bpm ? `${bpm.toFixed(1)} beats a minute${near}` : "no tempo";
+    const beats = decimals(bpm, 1);
+    if (!bpm) this.bpm.textContent = message("live.notempo");
+    else if (on) this.bpm.textContent = message("live.bpm.off", { bpm: beats, ms: Math.round(off) });
+    else this.bpm.textContent = message("live.bpm", { bpm: beats });
   }
 
   #files() {
     const { client, note, slots, tempo } = this.playing;
     const keep = make("button", {
       type: "button",
-      textContent: "Save set list",
+      textContent: message("live.save"),
     });
     keep.dataset.lt = "savelist";
     keep.onclick = () =>
@@ -231,23 +233,23 @@ export class ControllersCard {
         this.bindings.take(list.bindings);
         if (list.bpm) tempo.set(list.bpm, performance.now());
         this.#drawTempo();
-        note.tell(`${chosen.name}: ${list.slots.filter(Boolean).length} slots`);
+        note.tell(message("live.opened", { name: chosen.name, n: list.slots.filter(Boolean).length }));
       } catch (error) {
         note.tell(messageOf(error), true);
       }
     };
     const open = make("button", {
       type: "button",
-      textContent: "Open set list",
+      textContent: message("live.open"),
     });
     open.dataset.lt = "openlist";
     open.onclick = () => file.click();
     const output = make("button", {
       type: "button",
-      textContent: "Output window",
+      textContent: message("live.output"),
     });
     output.dataset.lt = "output";
-    output.title = "The picture alone, for a second screen";
+    output.title = message("live.output.note");
     output.onclick = () => openOutput(client).catch((error) => note.tell(messageOf(error), true));
     return make("div", { className: "row wraps" }, keep, open, file, output);
   }
@@ -272,9 +274,9 @@ function slide(slider, value) {
  * @param {SessionClient} client
  */
 async function openOutput(client) {
-  if (!client.session) throw new Error("start a take first");
+  if (!client.session) throw new Error(message("live.output.first"));
   const opened = window.open("", "longtake-output", "popup,width=960,height=960"); // at once, or it is blocked
-  if (!opened) throw new Error("the browser has blocked the window; permit pop-ups of this page");
+  if (!opened) throw new Error(message("live.output.blocked"));
   /** @type {ShareLink} */
   const link = await client.post("links", posted({ minutes: 720, viewers: 1 }));
   opened.location.href = `${client.base}${link.watch}?clean`;

@@ -2,6 +2,7 @@
 // Lists what an avatar was given to say, the newest last, and where it was interrupted.
 
 import { make } from "./elements.js";
+import { message, moment, named } from "./messages.js";
 
 export class ConversationLog {
   /** @param {HTMLElement} list */
@@ -16,7 +17,7 @@ export class ConversationLog {
    * @param {string} text
    */
   add(how, text) {
-    const time = new Date().toLocaleTimeString([], { timeStyle: "short" });
+    const time = moment(new Date(), { timeStyle: "short" });
     const row = make(
       "li",
       {},
@@ -35,6 +36,11 @@ export class ConversationLog {
   interrupted(why) {
     const newest = this.list.lastElementChild;
     if (!newest || newest.querySelector(".why")) return;
-    newest.append(make("div", { className: "by why", textContent: `interrupted: ${why}` }));
+    newest.append(
+      make("div", {
+        className: "by why",
+        textContent: message("talk.interrupted", { why: named("talk.why", why) }),
+      }),
+    );
   }
 }

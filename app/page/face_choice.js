@@ -2,6 +2,7 @@
 // Chooses what an avatar looks like: a face of the gallery, a designed face, or a picture.
 
 import { make, part } from "./elements.js";
+import { message, named } from "./messages.js";
 
 /** @import { FaceFacts } from "./api.js" */
 /** @typedef {{ face: string } | { portrait: string }} Look part of the POST that begins a session; the portrait is a base64 PNG */
@@ -47,8 +48,8 @@ export class FaceChoice {
     if (first) this.chose(called(first), this.#picture(first));
     const menus = Object.entries(attributes).map(([name, values]) => {
       const select = make("select", { name, onchange: () => this.#design() });
-      select.append(...values.map((value) => new Option(value, value)));
-      return make("label", {}, name.replace("_", " "), select);
+      select.append(...values.map((value) => new Option(named(`face.${name}`, value), value)));
+      return make("label", {}, named("face", name), select);
     });
     this.designer.replaceChildren(...menus);
   }
@@ -86,8 +87,8 @@ export class FaceChoice {
     const chosen = [...this.designer.querySelectorAll("select")];
     const face = chosen.map(({ name, value }) => `${name}=${value}`).join(",");
     this.look = { face };
-    this.#draw(this.#button("your design", this.#picture(face), this.look));
-    this.chose("your design", this.#picture(face));
+    this.#draw(this.#button(message("talk.design.yours"), this.#picture(face), this.look));
+    this.chose(message("talk.design.yours"), this.#picture(face));
   }
 
   /**
@@ -98,13 +99,13 @@ export class FaceChoice {
   async #upload(file) {
     const picture = await createImageBitmap(file).catch(() => null);
     if (!picture) {
-      this.tell("this is not a picture that the browser can read", true);
+      this.tell(message("talk.nopicture"), true);
       return;
     }
     const url = cropped(picture, this.size).toDataURL("image/png");
     this.look = { portrait: url.slice(url.indexOf(",") + 1) };
     this.#draw(this.#button(file.name, url, this.look));
-    this.chose("your picture", url);
+    this.chose(message("talk.own.yours"), url);
   }
 }
 
@@ -120,7 +121,7 @@ function cropped(picture, size) {
   const [w, h] = [picture.width * scale, picture.height * scale];
   const canvas = make("canvas", { width, height });
   const pen = canvas.getContext("2d");
-  if (!pen) throw new Error("this browser cannot draw on a canvas");
+  if (!pen) throw new Error(message("talk.nocanvas"));
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h);
   return canvas;

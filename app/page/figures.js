@@ -2,6 +2,7 @@
 // Shows what was measured: one line over the picture, which unfolds to a table.
 
 import { make, part } from "./elements.js";
+import { decimals, message, named } from "./messages.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Figures } from "./stream_measures.js" */
@@ -10,7 +11,7 @@ const ENOUGH = 5; // prompts from which a slowest one in twenty means something
 
 /** @param {number} ms */
 function seconds(ms) {
-  return `${(ms / 1000).toFixed(1)} s`;
+  return message("figures.seconds", { seconds: decimals(ms / 1000, 1) });
 }
 
 /**
@@ -30,10 +31,11 @@ function quantile(waits, share) {
  */
 export function waitWords(waits) {
   const newest = waits.at(-1);
-  if (newest === undefined) return ["–", "no prompt yet"];
-  if (waits.length < ENOUGH) return [seconds(newest), `newest of ${waits.length}`];
-  const slow = `median ${seconds(quantile(waits, 0.5))}, 95 of 100 within ${seconds(quantile(waits, 0.95))}`;
-  return [seconds(newest), `newest of ${waits.length}; ${slow}`];
+  if (newest === undefined) return ["–", message("figures.wait.none")];
+  if (waits.length < ENOUGH)
+    return [seconds(newest), message("figures.wait.newest", { count: waits.length })];
+  const [median, slow] = [seconds(quantile(waits, 0.5)), seconds(quantile(waits, 0.95))];
+  return [seconds(newest), message("figures.wait.all", { count: waits.length, median, slow })];
 }
 
 /**
@@ -45,24 +47,30 @@ export function waitWords(waits) {
  */
 function rows({ status, fps, times, connection, model }, { playedFps, kbits, roundTrip }) {
   const made = status?.generated_fps ?? null;
-  const faster = made && fps ? `${(made / fps).toFixed(1)} times what is played` : "";
-  const trip = roundTrip === null ? "" : `round trip ${Math.round(roundTrip)} ms`;
+  const faster = made && fps ? message("figures.made.faster", { times: decimals(made / fps, 1) }) : "";
+  const trip = roundTrip === null ? "" : message("figures.trip", { ms: Math.round(roundTrip) });
   /** @type {[string, string, string][]} */
   const all = [
-    ["Made", made === null ? "–" : `${made} fps`, faster],
-    ["Played", `${playedFps} fps`, model],
-    ["Prompt to screen", ...waitWords(times.waits)],
+    [message("figures.made"), made === null ? "–" : message("figures.fps", { fps: made }), faster],
+    [message("figures.played"), message("figures.fps", { fps: playedFps }), model],
+    [message("figures.wait"), ...waitWords(times.waits)],
     [
-      "Drawn ahead",
+      message("figures.ahead"),
       status ? seconds(status.buffer_ms) : "–",
-      status ? `look-ahead: ${status.look_ahead}` : "",
+      status
+        ? message("figures.ahead.set", { value: named("tune.look_ahead", status.look_ahead).toLowerCase() })
+        : "",
     ],
     [
-      "Line",
+      message("figures.line"),
       connection?.transport || "–",
-      [kbits === null ? "" : `${kbits} kbit/s`, trip].filter(Boolean).join(", "),
+      [kbits === null ? "" : message("figures.kbits", { kbits }), trip].filter(Boolean).join(", "),
     ],
-    ["Memory held", `${status?.held_mb ?? 0} MB`, "to go back to earlier pictures"],
+    [
+      message("figures.memory"),
+      message("figures.memory.mb", { mb: status?.held_mb ?? 0 }),
+      message("figures.memory.note"),
+    ],
   ];
   return all;
 }
@@ -83,9 +91,9 @@ export class FigureTable {
   draw(client, figures) {
     const wait = client.times.waits.at(-1);
     const words = [
-      `${figures.playedFps} fps`,
-      wait === undefined ? "" : `prompt to screen ${seconds(wait)}`,
-      client.status ? `${seconds(client.status.buffer_ms)} ahead` : "",
+      message("figures.fps", { fps: figures.playedFps }),
+      wait === undefined ? "" : message("figures.line.wait", { wait: seconds(wait) }),
+      client.status ? message("figures.line.ahead", { time: seconds(client.status.buffer_ms) }) : "",
     ];
     this.line.textContent = words.filter(Boolean).join(" · ");
     this.table.replaceChildren(

@@ -3,12 +3,14 @@
 
 import { make } from "./elements.js";
 import { WHOLE } from "./input_state.js";
+import { decimals, message } from "./messages.js";
 
 /** @import { Box } from "./region_drawer.js" */
 /** @import { Followed } from "./input_state.js" */
 /** @import { ModelFacts } from "./api.js" */
 
-const SIDES = ["Left", "Top", "Width", "Height"];
+/** @type {("left" | "top" | "width" | "height")[]} */
+const SIDES = ["left", "top", "width", "height"];
 /** @type {Box} */
 const ALL = [0, 0, 100, 100];
 
@@ -35,23 +37,31 @@ export class FollowControls {
         min: "0",
         max: "100",
         step: "1",
-        ariaLabel: `${side}, per cent`,
+        ariaLabel: message("follow.percent", { side: message(`follow.${side}`) }),
       });
       field.valueAsNumber = ALL[i] ?? 0;
-      field.dataset.lt = `region-${side.toLowerCase()}`;
+      field.dataset.lt = `region-${side}`;
       field.onchange = () => this.#typed();
       return field;
     });
-    this.pen = make("button", { type: "button", textContent: "Draw on the picture", ariaPressed: "false" });
+    this.pen = make("button", { type: "button", textContent: message("follow.draw"), ariaPressed: "false" });
     this.pen.dataset.lt = "region-draw";
     this.pen.onclick = () => {
       this.pen.ariaPressed = String(this.pen.ariaPressed !== "true");
       on.draw();
     };
-    this.whole = make("button", { type: "button", textContent: "All", title: "Draw all of the picture" });
+    this.whole = make("button", {
+      type: "button",
+      textContent: message("follow.all"),
+      title: message("follow.all.note"),
+    });
     this.whole.dataset.lt = "region-all";
     this.whole.onclick = () => this.take(ALL);
-    const label = make("label", { htmlFor: "lt-strength", className: "name", textContent: "Strength" });
+    const label = make("label", {
+      htmlFor: "lt-strength",
+      className: "name",
+      textContent: message("follow.strength"),
+    });
     this.element = make(
       "div",
       { className: "following" },
@@ -62,22 +72,22 @@ export class FollowControls {
         this.range,
         make("p", {
           className: "help",
-          textContent: "How far the picture may leave the input. Takes effect at the next chunk.",
+          textContent: message("follow.strength.note"),
         }),
       ),
       make(
         "fieldset",
         { className: "setting" },
-        make("legend", { textContent: "Part that is drawn" }),
+        make("legend", { textContent: message("follow.part") }),
         make("div", { className: "row" }, this.pen, this.whole),
         make(
           "div",
           { className: "sides" },
-          ...this.sides.map((field, i) => make("label", {}, SIDES[i] ?? "", field)),
+          ...this.sides.map((field, i) => make("label", {}, message(`follow.${SIDES[i] ?? "left"}`), field)),
         ),
         make("p", {
           className: "help",
-          textContent: "Around it the input stays as it is. In per cent of the picture.",
+          textContent: message("follow.part.note"),
         }),
       ),
     );
@@ -145,7 +155,7 @@ export class FollowControls {
   }
 
   #tell() {
-    const text = this.range.valueAsNumber.toFixed(2);
+    const text = decimals(this.range.valueAsNumber, 2);
     if (this.number.textContent !== text) this.number.textContent = text;
   }
 }

@@ -1,6 +1,8 @@
 // @ts-check
 // Reads gamepads: their buttons, and their sticks as knobs.
 
+import { message } from "./messages.js";
+
 const STILL = 0.04; // change of a stick that does not count
 
 export class GamepadInput {
@@ -19,7 +21,7 @@ export class GamepadInput {
   /** Follow gamepads from now on; a browser shows one once a button of it was pressed. */
   open() {
     addEventListener("gamepadconnected", ({ gamepad }) => {
-      this.told(`Gamepad: ${gamepad.id}`);
+      this.told(message("live.gamepad", { name: gamepad.id }));
       if (!this.reading) this.#read();
     });
     if (navigator.getGamepads().some(Boolean)) this.#read();

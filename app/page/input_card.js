@@ -8,6 +8,7 @@ import { FollowControls } from "./follow_controls.js";
 import { InputChoice } from "./input_choice.js";
 import { InputPicture } from "./input_picture.js";
 import { inputsOf } from "./input_state.js";
+import { message } from "./messages.js";
 import { SessionFiles } from "./session_files.js";
 
 /** @import { ModelFacts } from "./api.js" */
@@ -58,7 +59,7 @@ export class InputCard {
     this.says = make("p", { className: "says help", role: "status" });
     this.says.dataset.lt = "input-says";
     card.append(
-      make("h2", { textContent: "Input" }),
+      make("h2", { textContent: message("input.title") }),
       this.choice.ways,
       this.picture.element,
       this.choice.element,
@@ -152,7 +153,7 @@ export class InputCard {
       this.draw();
       return;
     }
-    await this.#attempt(`sending ${file.name}`, async () => {
+    await this.#attempt(message("input.sending", { name: file.name }), async () => {
       const got = await this.files.send(file);
       const found = got.kind === "film" ? "film" : "image";
       this.choice.choose(found);
@@ -165,10 +166,10 @@ export class InputCard {
   /** @param {File} file */
   async #bringLora(file) {
     if (!this.client.session) {
-      this.#say("start a take first; the LoRA is merged while it goes on", true);
+      this.#say(message("input.lorafirst"), true);
       return;
     }
-    await this.#attempt(`sending ${file.name}`, async () => {
+    await this.#attempt(message("input.sending", { name: file.name }), async () => {
       const got = await this.files.send(file);
       this.lora(got.name);
       if (got.notes.length) this.#say(got.notes.join(" · "));

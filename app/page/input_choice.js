@@ -3,26 +3,21 @@
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 
 /** @import { InputKind, ModelFacts } from "./api.js" */
+/** @import { MessageKey } from "./messages.js" */
 
 /** @typedef {"text" | InputKind} Way */
 /** @typedef {"source" | "start"} FilmUse */
 
-/** @type {[Way, string, string][]} */
+/** @type {[Way, MessageKey, string][]} way, its name and its picture */
 const WAYS = [
-  ["text", "Text", "text"],
-  ["image", "Image", "picture"],
-  ["film", "Film", "film"],
-  ["camera", "Camera", "camera"],
+  ["text", "input.text", "text"],
+  ["image", "input.image", "picture"],
+  ["film", "input.film", "film"],
+  ["camera", "input.camera", "camera"],
 ];
-/** @type {Record<Way, string>} */
-const HELP = {
-  text: "Text alone steers. Drop a picture or a film here or on the picture.",
-  image: "A new scene begins with the image at the next chunk; the prompt leads on from there.",
-  film: "Follow: the take moves as the film does. Go on: a new scene goes on from the film's end.",
-  camera: "The take moves as the camera's picture does. What it was given is kept beside the take.",
-};
 const MOST_NAMED = 3; // models
 const ACCEPTED = { image: "image/*", film: "video/*" };
 
@@ -50,27 +45,21 @@ export class InputChoice {
     this.model = null;
     /** @type {ModelFacts[]} */
     this.models = [];
-    this.ways = make("div", { className: "segments", role: "radiogroup", ariaLabel: "Input" });
-    this.file = make("input", { type: "file", ariaLabel: "A file of yours" });
+    this.ways = make("div", { className: "segments", role: "radiogroup", ariaLabel: message("input.title") });
+    this.file = make("input", { type: "file", ariaLabel: message("input.file") });
     this.file.dataset.lt = "input-file";
     this.file.onchange = () => {
       const [file] = this.file.files ?? [];
       this.file.value = ""; // so that the same file can be chosen again
       if (file) on.file(file);
     };
-    this.drop = make(
-      "label",
-      { className: "drop" },
-      icon("download"),
-      "Choose, drop or paste a file",
-      this.file,
-    );
+    this.drop = make("label", { className: "drop" }, icon("download"), message("input.drop"), this.file);
     this.uses = this.#either(
       "lt-use",
-      "How the film is used",
+      message("input.use"),
       [
-        ["source", "Follow it"],
-        ["start", "Go on from its end"],
+        ["source", message("input.use.source")],
+        ["start", message("input.use.start")],
       ],
       (value) => {
         this.use = /** @type {FilmUse} */ (value);
@@ -79,17 +68,17 @@ export class InputChoice {
     );
     this.fits = this.#either(
       "lt-fit",
-      "Another shape is",
+      message("input.fit"),
       [
-        ["crop", "Cropped"],
-        ["pad", "Given bars"],
+        ["crop", message("input.fit.crop")],
+        ["pad", message("input.fit.pad")],
       ],
       (value) => {
         this.fit = /** @type {"crop" | "pad"} */ (value);
         if (this.brought) on.again();
       },
     );
-    this.again = make("button", { type: "button", textContent: "Begin with it again" });
+    this.again = make("button", { type: "button", textContent: message("input.again") });
     this.again.dataset.lt = "input-again";
     this.again.onclick = () => on.again();
     this.camera = make("button", { type: "button" });
@@ -122,7 +111,8 @@ export class InputChoice {
     this.model = model;
     this.models = models;
     if (this.way !== "text" && !model.inputs.includes(this.way)) this.way = "text";
-    const rows = WAYS.map(([way, word, picture]) => {
+    const rows = WAYS.map(([way, name, picture]) => {
+      const word = message(name);
       const input = make("input", { type: "radio", name: "lt-input", value: way, ariaLabel: word });
       input.checked = way === this.way;
       input.disabled = way !== "text" && !model.inputs.includes(way);
@@ -144,9 +134,11 @@ export class InputChoice {
     const others = this.models.filter(({ inputs }) => way !== "text" && inputs.includes(way));
     const names = others.slice(0, MOST_NAMED).map(({ name }) => name);
     const more = others.length - names.length;
-    const all = [...names, ...(more ? [`${more} more`] : [])].join(", ");
-    const which = all ? `${all} ${others.length > 1 ? "do" : "does"}` : "no model here does";
-    return `${this.model?.name ?? "this model"} takes no ${way}; ${which}.`;
+    const all = [...names, ...(more ? [message("input.more", { count: more })] : [])].join(", ");
+    const model = this.model?.name ?? message("input.lacks.this");
+    const lack = way === "text" ? "" : message(`input.lacks.${way}`, { model });
+    if (!all) return message("input.lacks.none", { lack });
+    return message("input.lacks.others", { lack, names: all, n: others.length });
   }
 
   /**
@@ -173,11 +165,13 @@ export class InputChoice {
     this.uses.hidden = way !== "film";
     this.fits.hidden = this.drop.hidden;
     this.again.hidden = this.brought?.kind !== way || this.steers;
-    this.again.textContent = way === "film" ? "Go on from it again" : "Begin with it again";
+    this.again.textContent = message(way === "film" ? "input.again.film" : "input.again");
     this.camera.hidden = way !== "camera";
-    this.camera.textContent = filming ? "Turn the camera off" : "Turn the camera on";
+    this.camera.textContent = message(filming ? "input.camera.off" : "input.camera.on");
     const missing = WAYS.filter(([one]) => one !== "text" && this.model && !this.model.inputs.includes(one));
-    this.help.textContent = [HELP[way], ...missing.map(([one]) => this.lacks(one))].join(" ");
+    this.help.textContent = [message(`input.${way}.help`), ...missing.map(([one]) => this.lacks(one))].join(
+      " ",
+    );
   }
 
   /**

@@ -3,6 +3,7 @@
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 
 /** @import { Followed } from "./input_state.js" */
 /** @import { CueLine } from "./types.js" */
@@ -72,32 +73,38 @@ export class InputPicture {
  */
 function described({ stream, camera, arrives, waits, begun, followed, label, address }, addressOf) {
   if (stream) {
-    const what = followed?.camera ? "followed" : arrives ? "connected" : "on, not sent yet: waits for a take";
-    return { name: camera, what, content: "", film: true, stops: "Turn the camera off" };
+    const what = message(followed?.camera ? "input.followed" : arrives ? "input.connected" : "input.unsent");
+    return { name: camera, what, content: "", film: true, stops: message("input.camera.off") };
   }
   if (waits) {
     const content = addressOf(waits);
     const film = waits.type.startsWith("video/");
-    return { name: waits.name, what: "waits for Start", content, film, stops: `Remove ${waits.name}` };
+    return {
+      name: waits.name,
+      what: message("input.waits"),
+      content,
+      film,
+      stops: message("input.remove", { name: waits.name }),
+    };
   }
   if (followed?.camera) {
-    const what = "followed: its last picture is held until a camera is turned on";
-    return { name: "camera", what, content: "", film: true, stops: "Follow nothing any more" };
+    const what = message("input.held");
+    return { name: message("camera.label"), what, content: "", film: true, stops: message("input.unfollow") };
   }
   if (followed) {
     const content = address(followed.name);
     return {
       name: label(followed.name),
-      what: "followed",
+      what: message("input.followed"),
       content,
       film: true,
-      stops: "Follow nothing any more",
+      stops: message("input.unfollow"),
     };
   }
   if (begun?.start) {
     const content = address(begun.start);
     const film = FILM.test(begun.start);
-    return { name: label(begun.start), what: "the newest scene began with it", content, film, stops: "" };
+    return { name: label(begun.start), what: message("input.began"), content, film, stops: "" };
   }
   return { name: "", what: "", content: "", film: false, stops: "" };
 }
@@ -109,7 +116,12 @@ function described({ stream, camera, arrives, waits, begun, followed, label, add
  */
 function picture(stream, content, film) {
   if (!stream && !film) return make("img", { src: content, alt: "" });
-  const video = make("video", { muted: true, loop: true, playsInline: true, ariaLabel: "the input" });
+  const video = make("video", {
+    muted: true,
+    loop: true,
+    playsInline: true,
+    ariaLabel: message("input.shown"),
+  });
   if (stream) video.srcObject = stream;
   else video.src = content;
   if (stream || !matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => {});

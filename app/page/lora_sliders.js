@@ -3,6 +3,7 @@
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 
 /** @import { CueLine, LoraCommand } from "./types.js" */
 
@@ -26,7 +27,7 @@ export class LoraSliders {
     /** @type {Map<string, { slider: HTMLInputElement, number: HTMLElement }>} name -> slider */
     this.sliders = new Map();
     this.rows = make("div", { className: "rows" });
-    this.file = make("input", { type: "file", accept: ".safetensors", ariaLabel: "A LoRA of yours" });
+    this.file = make("input", { type: "file", accept: ".safetensors", ariaLabel: message("lora.yours") });
     this.file.dataset.lt = "lora-file";
     this.file.onchange = () => {
       const [file] = this.file.files ?? [];
@@ -34,10 +35,10 @@ export class LoraSliders {
       if (file) on.file(file);
     };
     card.append(
-      make("h2", { textContent: "LoRA" }),
+      make("h2", { textContent: message("lora.title") }),
       this.rows,
-      make("label", { className: "drop" }, icon("plus"), "Add a LoRA (safetensors)", this.file),
-      make("p", { className: "help", textContent: "A style on top of the model, from the next chunk on." }),
+      make("label", { className: "drop" }, icon("plus"), message("lora.add"), this.file),
+      make("p", { className: "help", textContent: message("lora.note") }),
     );
   }
 
@@ -92,7 +93,7 @@ export class LoraSliders {
       step: "0.05",
       value: "0",
     });
-    slider.title = `scale of ${name}`;
+    slider.title = message("lora.scale", { name });
     slider.oninput = () => this.#tell();
     slider.onchange = () => this.on.send({ type: "lora", name, scale: slider.valueAsNumber });
     const number = make("output", { className: "number", textContent: "0" });

@@ -2,17 +2,14 @@
 // Runs the microphone's button. The browser asks for permission when it is pressed, not before.
 
 import { messageOf } from "./api.js";
+import { message, named } from "./messages.js";
 
 /** @import { LevelMeter } from "./level_meter.js" */
 /** @import { SessionClient } from "./session_client.js" */
 
 const PROCESSING = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
-/** @type {Record<string, string>} */
-const REFUSALS = {
-  NotAllowedError: "the microphone was not allowed",
-  NotFoundError: "there is no microphone",
-};
+const REFUSALS = "talk.mic.refused"; // messages by the name of an error
 
 export class Microphone {
   /**
@@ -30,7 +27,7 @@ export class Microphone {
     this.stream = null;
     this.asking = false; // whether the browser is asking for permission
     button.onclick = () => {
-      if (this.stream) this.close("the microphone is off");
+      if (this.stream) this.close(message("talk.mic.off"));
       else this.#open();
     };
   }
@@ -38,7 +35,7 @@ export class Microphone {
   async #open() {
     if (this.asking) return; // a second request would open a second capture
     if (!navigator.mediaDevices) {
-      this.tell("a browser gives its microphone only to HTTPS or localhost", true);
+      this.tell(message("talk.mic.insecure"), true);
       return;
     }
     this.asking = true;
@@ -51,14 +48,14 @@ export class Microphone {
       }
       this.stream = stream;
       for (const track of stream.getTracks())
-        track.onended = () => this.close("the microphone is gone", true);
+        track.onended = () => this.close(message("talk.mic.gone"), true);
       await this.send();
       if (this.stream !== stream) return; // the button was pressed again meanwhile
       this.meter.follow(stream);
       this.button.classList.add("on");
       this.tell("");
     } catch (e) {
-      this.close((e instanceof DOMException && REFUSALS[e.name]) || messageOf(e), true);
+      this.close(e instanceof DOMException ? named(REFUSALS, e.name, e.message) : messageOf(e), true);
     } finally {
       this.asking = false;
     }

@@ -1,6 +1,9 @@
 // @ts-check
 // Reads MIDI controllers (Web MIDI): notes, controllers, programs and the pitch wheel of every input.
 
+import { messageOf } from "./api.js";
+import { message } from "./messages.js";
+
 const NOTE_OFF = 0x80;
 const NOTE_ON = 0x90;
 const CONTROLLER = 0xb0;
@@ -54,7 +57,7 @@ export class MidiInput {
   /** Ask for access, and follow every input, also those that are plugged in later. */
   async open() {
     if (!navigator.requestMIDIAccess) {
-      this.told("This browser has no Web MIDI; Chrome, Edge and Firefox have it.");
+      this.told(message("live.nomidi"));
       return;
     }
     try {
@@ -63,13 +66,15 @@ export class MidiInput {
         const inputs = [...access.inputs.values()].filter(({ state }) => state === "connected");
         for (const input of inputs) input.onmidimessage = (message) => this.#take(message.data);
         this.told(
-          inputs.length ? `MIDI: ${inputs.map(({ name }) => name).join(", ")}` : "No MIDI device is there.",
+          inputs.length
+            ? message("live.midi", { names: inputs.map(({ name }) => name).join(", ") })
+            : message("live.nodevice"),
         );
       };
       access.onstatechange = follow;
       follow();
     } catch (error) {
-      this.told(`MIDI is not permitted: ${error instanceof Error ? error.message : error}`);
+      this.told(message("live.refused", { why: messageOf(error) }));
     }
   }
 

@@ -3,6 +3,7 @@
 
 import { ask, messageOf } from "./api.js";
 import { part, show } from "./elements.js";
+import { decimals, message } from "./messages.js";
 
 /** @import { ModelFacts } from "./api.js" */
 
@@ -40,12 +41,7 @@ export class ModelChoice {
       }
     }
     this.models = all.filter((model) => !model.speaks);
-    this.select.replaceChildren(
-      ...this.models.map(
-        (model) =>
-          new Option(`${model.name} · ${model.here ? model.size.replace("x", "×") : "not here"}`, model.name),
-      ),
-    );
+    this.select.replaceChildren(...this.models.map((model) => new Option(choiceOf(model), model.name)));
     this.#choose(this.name);
   }
 
@@ -76,11 +72,22 @@ export class ModelChoice {
  */
 function demands({ name, size, fps, memory_mb, disk_mb, measured }) {
   /** @param {number} mb */
-  const bytes = (mb) => (mb < 1000 ? `${mb} MB` : `${(mb / 1000).toFixed(1)} GB`);
+  const bytes = (mb) => (mb < 1000 ? `${mb} MB` : `${decimals(mb / 1000, 1)} GB`);
   return [
-    `${name} · ${size} at ${fps} fps`,
-    `${bytes(memory_mb)} of memory of its own`,
-    disk_mb === null ? `not here: longtake models pull ${name}` : `${bytes(disk_mb)} on disk`,
-    measured ? `made ${measured.fps} fps here (${measured.by}, ${measured.on})` : "not measured here",
+    message("model.rate", { model: name, size, fps }),
+    message("model.memory", { size: bytes(memory_mb) }),
+    disk_mb === null
+      ? message("model.pull", { model: name })
+      : message("model.disk", { size: bytes(disk_mb) }),
+    measured ? message("model.measured", measured) : message("model.unmeasured"),
   ].join(" · ");
+}
+
+/**
+ * Write a model as one of several.
+ *
+ * @param {ModelFacts} model
+ */
+function choiceOf({ name, here, size }) {
+  return [name, here ? size.replace("x", "×") : message("model.nothere")].join(" · ");
 }

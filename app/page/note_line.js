@@ -2,6 +2,7 @@
 // Tells in one line what became of the newest command, and offers a cut where a picture may stay mixed.
 
 import { part, show } from "./elements.js";
+import { message } from "./messages.js";
 
 /** @import { ServerEvent } from "./types.js" */
 
@@ -34,20 +35,23 @@ export class NoteLine {
         this.tellUnknown(event.not_understood, event.notes ?? []);
         break;
       case "accepted":
-        this.tell("accepted");
+        this.tell(message("note.accepted"));
         break;
       case "live":
-        this.tell(`lands at ${time(event.latent)}`);
+        this.tell(message("note.lands", { time: time(event.latent) }));
         break;
       case "taken_back":
-        this.tell("taken back");
+        this.tell(message("note.takenback"));
         break;
       case "refused":
       case "warning":
         this.tell(event.why, true);
         break;
       case "recording":
-        this.tell(event.on ? "recording" : event.why || "recorded: see Takes", Boolean(event.why));
+        this.tell(
+          event.on ? message("note.recording") : event.why || message("note.recorded"),
+          Boolean(event.why),
+        );
         break;
     }
   }
@@ -65,13 +69,16 @@ export class NoteLine {
    */
   tellUnknown(words, notes) {
     const unknown = Object.entries(words).map(([word, near]) =>
-      near.length ? `${word} (near: ${near.join(", ")})` : word,
+      near.length ? message("note.near", { word, near: near.join(", ") }) : word,
     );
-    const told = [...(unknown.length ? [`not understood: ${unknown.join("; ")}`] : []), ...notes];
+    const told = [
+      ...(unknown.length ? [message("note.unknown", { words: unknown.join("; ") })] : []),
+      ...notes,
+    ];
     if (!told.length) return;
     this.unknown = told.join(" · ");
     this.instead.hidden = !unknown.length;
-    this.instead.title = "If the picture stays mixed with the scene before, begin the scene anew";
-    this.tell("accepted");
+    this.instead.title = message("prompt.instead.note");
+    this.tell(message("note.accepted"));
   }
 }

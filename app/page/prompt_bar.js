@@ -3,6 +3,7 @@
 
 import { make, part } from "./elements.js";
 import { withEmphasis } from "./emphasis.js";
+import { message } from "./messages.js";
 import { PromptReading } from "./prompt_reading.js";
 
 /** @import { StageState } from "./stage_state.js" */
@@ -117,7 +118,13 @@ export class PromptBar {
    */
   offerBlends(chunkSeconds) {
     const chosen = this.blend.value || "4";
-    const options = BLENDS.map((n) => new Option(`${Number((n * chunkSeconds).toFixed(1))} s`, String(n)));
+    const options = BLENDS.map(
+      (n) =>
+        new Option(
+          message("prompt.blend.seconds", { seconds: Number((n * chunkSeconds).toFixed(1)) }),
+          String(n),
+        ),
+    );
     this.blend.replaceChildren(...options);
     this.blend.value = chosen;
   }
@@ -142,16 +149,17 @@ export class PromptBar {
   #draw() {
     const { state, text } = this;
     const steered = STEERED.has(state);
-    this.word.textContent =
+    this.word.textContent = message(
       state === "ended"
-        ? "Continue"
+        ? "prompt.continue"
         : state === "busy"
-          ? "Update"
+          ? "prompt.update"
           : WAITING.has(state)
-            ? "Queue"
+            ? "prompt.queue"
             : steered
-              ? "Send"
-              : "Start";
+              ? "prompt.send"
+              : "prompt.start",
+    );
     const refused = Boolean(this.reading.refusal(text));
     this.send.disabled = refused;
     this.turn.disabled = this.blend.disabled = this.cut.disabled = refused || !steered;
@@ -226,7 +234,7 @@ export class PromptBar {
       };
       return button;
     });
-    this.past.replaceChildren(...(buttons.length ? buttons : ["No prompt was sent yet."]));
+    this.past.replaceChildren(...(buttons.length ? buttons : [message("prompt.history.none")]));
   }
 
   /**

@@ -3,6 +3,7 @@
 
 import { ask } from "./api.js";
 import { make, part } from "./elements.js";
+import { message } from "./messages.js";
 
 /** @import { Reading } from "./api.js" */
 
@@ -88,15 +89,15 @@ export class PromptReading {
     const chips = unknown.flatMap(([word, near]) =>
       near.slice(0, NEAR_SHOWN).map((instead) => {
         const chip = make("button", { type: "button" }, make("s", { textContent: word }), ` ${instead}`);
-        chip.title = `${instead} instead of ${word}`;
+        chip.title = message("prompt.nearword", { near: instead, word });
         chip.onclick = () => this.replace(word, instead);
         return chip;
       }),
     );
     if (!reading.understood) return [reading.why, ...chips];
     const words = unknown.map(([word]) => word).join(", ");
-    const rest = chips.length ? "Instead:" : "They are skipped.";
-    return [`${this.model} does not know ${words}. ${rest}`, ...chips];
+    const key = chips.length ? "prompt.unknown.near" : "prompt.unknown";
+    return [message(key, { model: this.model, words }), ...chips];
   }
 }
 

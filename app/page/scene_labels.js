@@ -2,6 +2,7 @@
 // Names scenes briefly, and says what changed from one prompt to the next.
 
 import { withoutEmphasis } from "./emphasis.js";
+import { decimals, message } from "./messages.js";
 
 const SMALL = new Set("a an the of in on at to by over with and is are it its as from into while".split(" "));
 const LONGEST = 4; // words of a label
@@ -98,7 +99,9 @@ export function changeLabel(before, text, known) {
   const old = phrasesIn(before, known);
   const fresh = phrasesIn(text, known);
   const changed = new Map([...fresh].filter(([name, phrase]) => old.get(name) !== phrase));
-  const gone = [...old].filter(([name]) => !fresh.has(name)).map(([, phrase]) => `no ${bare(phrase)}`);
+  const gone = [...old]
+    .filter(([name]) => !fresh.has(name))
+    .map(([, phrase]) => message("scene.no", { what: bare(phrase) }));
   const { subject } = parts(changed, ["colour", "subject"]);
   const others = [...changed].filter(([name]) => name !== "colour" && name !== "subject");
   const rest =
@@ -107,7 +110,7 @@ export function changeLabel(before, text, known) {
   if (said.length) return capital(said.slice(0, LONGEST).join(" · "));
   const had = new Set(words(before));
   const added = words(text).filter((word) => !had.has(word) && !SMALL.has(word));
-  return added.length ? capital(added.slice(0, LONGEST).join(" ")) : "The same again";
+  return added.length ? capital(added.slice(0, LONGEST).join(" ")) : message("scene.same");
 }
 
 /**
@@ -119,8 +122,7 @@ export function changeLabel(before, text, known) {
 export function clock(seconds, digits = 0) {
   const whole = Math.round(Math.max(0, seconds) * 10 ** digits) / 10 ** digits;
   const minutes = Math.floor(whole / 60);
-  const rest = (whole - 60 * minutes).toFixed(digits);
-  return `${minutes}:${rest.padStart(digits ? digits + 3 : 2, "0")}`;
+  return `${minutes}:${decimals(whole - 60 * minutes, digits, 2)}`;
 }
 
 /**

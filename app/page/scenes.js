@@ -2,6 +2,7 @@
 // Finds the scenes of a take in its cues: a prompt begins one, and so do an image, a film, a camera and a recall.
 
 import { isCamera } from "./input_state.js";
+import { message } from "./messages.js";
 
 /** @import { CueLine } from "./types.js" */
 
@@ -40,10 +41,11 @@ export function scenesOf(cues) {
  * @param {(latent: number) => string} time writes when a latent is shown
  */
 export function inputLabel({ recall, start, source }, time) {
-  if (typeof recall === "number") return `Back to ${time(recall)}`;
-  if (start) return `From ${fileOf(start)}`;
-  if (source === "none") return "Follows nothing";
-  return `Follows ${isCamera(source ?? "") ? "the camera" : fileOf(source ?? "")}`;
+  if (typeof recall === "number") return message("scene.back", { time: time(recall) });
+  if (start) return message("scene.from", { file: fileOf(start) });
+  if (source === "none") return message("scene.follows.nothing");
+  if (isCamera(source ?? "")) return message("scene.follows.camera");
+  return message("scene.follows", { file: fileOf(source ?? "") });
 }
 
 /**

@@ -4,6 +4,7 @@
 import { ApiError, ask, messageOf, posted } from "./api.js";
 import { CommandTimes } from "./command_times.js";
 import { Connection } from "./connection.js";
+import { message, named } from "./messages.js";
 import { PlaceInLine } from "./place_in_line.js";
 import { PresentedFrames } from "./presented_frames.js";
 import { StreamMeasures } from "./stream_measures.js";
@@ -159,7 +160,7 @@ export class SessionClient {
       lost: () => {
         this.measures.forget();
         this.times.interrupt();
-        this.on.told("reconnecting");
+        this.on.told(message("line.reconnecting"));
         this.on.changed();
       },
       ended: (why) => this.#finish(why, true),
@@ -173,7 +174,7 @@ export class SessionClient {
     const { id, key } = this.session;
     const headers = { "x-longtake-key": key ?? "" };
     fetch(`${this.base}api/sessions/${id}`, { method: "DELETE", headers, keepalive: true }).catch(() => {});
-    this.#finish("ended");
+    this.#finish(message("line.ended"));
   }
 
   /** @param {string} why shown to a person */
@@ -228,7 +229,7 @@ export class SessionClient {
    * @param {RequestInit} init
    */
   async #ask(path, init) {
-    if (!this.session) throw new Error("there is no session");
+    if (!this.session) throw new Error(message("line.nosession"));
     const headers = new Headers(init.headers);
     headers.set("x-longtake-key", this.session.key ?? "");
     return ask(`${this.base}api/sessions/${this.session.id}/${path}`, { ...init, headers });
@@ -265,7 +266,7 @@ export class SessionClient {
     }
     this.on.heard(event);
     if (event.type === "phase" && (event.phase === "ended" || event.phase === "failed")) {
-      this.#finish(event.why || event.phase, true);
+      this.#finish(event.why || named("line", event.phase), true);
     }
   }
 

@@ -1,6 +1,8 @@
 // @ts-check
 // Sends a person's pictures, films and LoRAs to the session, and knows their names and pictures, also after a reload.
 
+import { message } from "./messages.js";
+
 /** @import { SessionFile } from "./api.js" */
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -26,7 +28,9 @@ export class SessionFiles {
   async send(file) {
     const most = MOST_MB[file.name.endsWith(".safetensors") ? "lora" : "picture"];
     if (file.size > most * 2 ** 20)
-      throw new Error(`${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; it may have at most ${most}`);
+      throw new Error(
+        message("input.toolarge", { name: file.name, size: Math.ceil(file.size / 2 ** 20), most }),
+      );
     /** @type {SessionFile} */
     const got = await this.client.post(`files?name=${encodeURIComponent(file.name.slice(-200) || "file")}`, {
       body: file,

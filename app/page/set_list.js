@@ -1,6 +1,8 @@
 // @ts-check
 // Reads and writes set lists: the prompts of the slots, the bindings of controllers, and a tempo, in one file.
 
+import { message } from "./messages.js";
+
 /** @import { Slot } from "./slots.js" */
 
 const KIND = "longtake set list";
@@ -29,8 +31,8 @@ export function save(list) {
  * @returns {Promise<SetList>}
  */
 export async function read(file) {
-  if (file.size > MOST_BYTES) throw new Error(`${file.name} is too large for a set list`);
-  const none = new Error(`${file.name} is no set list of Longtake`);
+  if (file.size > MOST_BYTES) throw new Error(message("live.list.large", { name: file.name }));
+  const none = new Error(message("live.list.none", { name: file.name }));
   /** @type {unknown} */
   let data;
   try {

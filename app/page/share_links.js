@@ -3,6 +3,7 @@
 
 import { messageOf, posted } from "./api.js";
 import { make, part } from "./elements.js";
+import { message, moment } from "./messages.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -30,8 +31,8 @@ export class ShareLinks {
     this.revoke = part(root, "revoke", HTMLButtonElement);
     /** @type {ShareLink | null} the newest link */
     this.link = null;
-    this.code = make("img", { alt: "QR code of the watch link", width: 168, height: 168 });
-    const close = make("button", { type: "button", textContent: "Close" });
+    this.code = make("img", { alt: message("share.code"), width: 168, height: 168 });
+    const close = make("button", { type: "button", textContent: message("share.close") });
     this.sheet = make("div", { className: "code", hidden: true }, this.code, close);
     this.sheet.dataset.lt = "qr";
     close.onclick = () => this.#hideCode();
@@ -48,8 +49,8 @@ export class ShareLinks {
     this.shared.hidden = this.revoke.hidden = !this.link;
     if (!this.link) return;
     this.shared.href = this.client.base + this.link.watch;
-    const until = new Date(1000 * this.link.expires).toLocaleTimeString([], { timeStyle: "short" });
-    this.shared.title = `watches until ${until}, ${this.link.viewers} viewers at a time`;
+    const time = moment(new Date(1000 * this.link.expires), { timeStyle: "short" });
+    this.shared.title = message("share.until", { time, n: this.link.viewers });
   }
 
   async #make() {
@@ -62,11 +63,10 @@ export class ShareLinks {
       () => true,
       () => false, // a browser may refuse; the link can be copied by hand
     );
-    const own = OWN.has(location.hostname)
-      ? "; it opens on this machine only, as which the server was reached"
-      : "";
+    const own = OWN.has(location.hostname) ? message("share.own") : "";
     await this.#showCode();
-    this.tell(`the watch link ${this.shared.title}${copied ? "; copied" : ""}${own}`);
+    const about = this.shared.title;
+    this.tell(message(copied ? "share.made.copied" : "share.made", { about }) + own);
   }
 
   /** Show the link as a QR code, for a phone that is at hand. */
@@ -94,6 +94,6 @@ export class ShareLinks {
     await this.client.delete(`links/${this.link.number}`);
     this.link = null;
     this.draw();
-    this.tell("the watch link was revoked");
+    this.tell(message("share.revoked"));
   }
 }

@@ -3,6 +3,7 @@
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 import { briefLabel } from "./scene_labels.js";
 
 /** @import { Phrases } from "./scene_labels.js" */
@@ -146,8 +147,8 @@ export class Slots {
     const card = make("li", { className: slot ? "pad" : "pad empty" });
     card.dataset.slot = String(number);
     if (!slot) {
-      const keep = make("button", { className: "play", title: `Keep the prompt here (Alt+${number})` });
-      keep.append(icon("plus"), `Keep in ${number}`);
+      const keep = make("button", { className: "play", title: message("slots.keep.key", { slot: number }) });
+      keep.append(icon("plus"), message("slots.keep", { slot: number }));
       keep.onclick = () => this.#keepHere(number);
       card.append(keep);
       return card;
@@ -166,8 +167,12 @@ export class Slots {
       this.#toggleMenu(card, number);
     };
     // reached by the context menu key of the card, so that a card is one Tab stop
-    const dots = make("button", { className: "dots", tabIndex: -1, title: "Replace or clear" }, icon("more"));
-    dots.ariaLabel = `Slot ${number}: replace or clear`;
+    const dots = make(
+      "button",
+      { className: "dots", tabIndex: -1, title: message("slots.menu") },
+      icon("more"),
+    );
+    dots.ariaLabel = message("slots.menu.of", { slot: number });
     dots.onclick = () => this.#toggleMenu(card, number);
     card.append(play, dots);
     card.addEventListener("focusout", (e) => {
@@ -194,9 +199,9 @@ export class Slots {
       open.remove();
       return;
     }
-    const replace = make("button", { textContent: "Keep the prompt here" });
+    const replace = make("button", { textContent: message("slots.here") });
     replace.onclick = () => this.#keepHere(number);
-    const clear = make("button", { textContent: "Clear" });
+    const clear = make("button", { textContent: message("slots.clear") });
     clear.onclick = () => this.keep(number, "", "");
     const menu = make("div", { className: "menu" }, replace, clear);
     menu.onkeydown = (e) => {

@@ -1,6 +1,7 @@
 // @ts-check
 // Says in which of nine states the stage is, and what is written over the picture in each.
 
+import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
 
 /** @import { SessionClient } from "./session_client.js" */
@@ -62,39 +63,46 @@ export function wordsOf(state, client, facts) {
   switch (state) {
     case "first":
       return {
-        badge: "Sample",
-        title: "Film without an end",
-        text: "Say what should happen. The picture turns about a second later, and goes on.",
+        badge: message("stage.first.badge"),
+        title: message("stage.first.title"),
+        text: message("stage.first.text"),
       };
     case "starting":
-      return { badge: "Starting", title: "Starting", text: facts.told };
+      return { badge: message("stage.starting"), title: message("stage.starting"), text: facts.told };
     case "busy":
       return {
-        badge: "In line",
-        title: `Place ${client.place} in line`,
-        text: `${facts.told}. Yours starts by itself, with the prompt below.`,
+        badge: message("stage.busy.badge"),
+        title: message("stage.busy.title", { place: client.place ?? 0 }),
+        text: message("stage.busy.text", { told: facts.told }),
       };
     case "live":
-      return { badge: "Live", title: "", text: facts.told };
+      return { badge: message("state.live"), title: "", text: facts.told };
     case "paused": {
       const [next] = facts.waits;
-      const text = next
-        ? `Next: ${next}. It lands on the first picture after Resume.`
-        : "Nothing is lost; Resume goes on.";
-      return { badge: `Paused · ${clock(facts.seconds)}`, title: "Paused", text };
+      const text = next ? message("stage.paused.next", { prompt: next }) : message("stage.paused.text");
+      return {
+        badge: message("stage.paused.badge", { time: clock(facts.seconds) }),
+        title: message("state.paused"),
+        text,
+      };
     }
     case "reconnecting":
       return {
-        badge: "Reconnecting",
-        title: "The line is gone",
-        text: "The take waits on the server; nothing is lost. Trying again: reconnecting.",
+        badge: message("state.reconnecting"),
+        title: message("stage.reconnecting.title"),
+        text: message("stage.reconnecting.text"),
       };
     case "catching":
       return catching(client, facts);
     case "ended":
       return ended(client, facts);
     case "failed":
-      return { badge: "Not started", title: "This did not start", text: facts.told, bad: true };
+      return {
+        badge: message("stage.failed.badge"),
+        title: message("stage.failed.title"),
+        text: facts.told,
+        bad: true,
+      };
   }
 }
 
@@ -105,11 +113,12 @@ export function wordsOf(state, client, facts) {
  */
 function catching({ status }, { left }) {
   const [value, max] = [status?.latent ?? 0, Math.max(status?.catching_up ?? 1, 1)];
-  const time = left === null ? "" : ` About ${Math.max(1, Math.round(left))} s left.`;
+  const time =
+    left === null ? "" : message("stage.catching.left", { seconds: Math.max(1, Math.round(left)) });
   return {
-    badge: "Catching up",
-    title: "Catching up",
-    text: `The past is drawn anew, so that the take goes on exactly where it ended.${time}`,
+    badge: message("stage.catching"),
+    title: message("stage.catching"),
+    text: message("stage.catching.text") + time,
     progress: { value: Math.min(value, max), max },
   };
 }
@@ -120,11 +129,11 @@ function catching({ status }, { left }) {
  * @returns {Words}
  */
 function ended({ outcome }, { take, seconds, cues }) {
-  const what = `${Math.round(seconds)} s, ${cues} ${cues === 1 ? "prompt" : "prompts"}. It lies in Takes.`;
-  const why = outcome?.bad && outcome.why !== "ended" ? `${outcome.why}. ` : "";
+  const what = message("stage.ended.text", { seconds: Math.round(seconds), n: cues });
+  const why = outcome?.bad && outcome.why !== message("line.ended") ? `${outcome.why}. ` : "";
   return {
-    badge: `Ended · ${clock(seconds)}`,
-    title: take || "The take has ended",
+    badge: message("stage.ended.badge", { time: clock(seconds) }),
+    title: take || message("stage.ended.title"),
     text: `${why}${what}`,
     bad: Boolean(why),
   };

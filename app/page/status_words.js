@@ -1,6 +1,8 @@
 // @ts-check
 // Writes the status line of an avatar.
 
+import { message } from "./messages.js";
+
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Figures } from "./stream_measures.js" */
 
@@ -13,13 +15,13 @@
 export function avatarStatus({ phase, connection, status }, { playedFps, roundTrip }) {
   const left = status?.to_say_s;
   const words = [
-    phase || "connecting",
-    connection?.transport || "connecting",
-    status?.generated_fps ? `${status.generated_fps} fps made` : "",
-    `${playedFps} fps played`,
-    status ? `${status.buffer_ms} ms ahead` : "",
-    left ? `${left} s to say` : "",
-    roundTrip === null ? "" : `RTT ${Math.round(roundTrip)} ms`,
+    phase || message("line.connecting"),
+    connection?.transport || message("line.connecting"),
+    status?.generated_fps ? message("line.made", { fps: status.generated_fps }) : "",
+    message("line.played", { fps: playedFps }),
+    status ? message("talk.ahead", { ms: status.buffer_ms }) : "",
+    left ? message("talk.left", { seconds: left }) : "",
+    roundTrip === null ? "" : message("talk.trip", { ms: Math.round(roundTrip) }),
   ];
   return words.filter(Boolean).join(" · ");
 }

@@ -11,6 +11,7 @@ import { drawIcons } from "./icons.js";
 import { InputCard } from "./input_card.js";
 import { LoraSliders } from "./lora_sliders.js";
 import { offerLogout } from "./logout.js";
+import { message, translate } from "./messages.js";
 import { ModelChoice } from "./model_choice.js";
 import { NoteLine } from "./note_line.js";
 import { Panels } from "./panels.js";
@@ -41,6 +42,7 @@ class Studio {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
+    translate(root);
     drawIcons(root);
     applyTheme(part(root, "theme", HTMLButtonElement));
     this.note = new NoteLine(root, () => this.act.say(this.view.now, CUT));
@@ -56,7 +58,7 @@ class Studio {
       heard: (event) => this.#heard(event),
       opened: () => this.#opened(),
       measured: (figures) => this.figures.draw(this.client, figures),
-      seen: (wait) => this.note.tell(`on screen after ${Math.round(wait)} ms`),
+      seen: (wait) => this.note.tell(message("note.onscreen", { ms: Math.round(wait) })),
     });
     this.options = new SessionOptions(this.client);
     this.waiting = new WaitingCues(this.client);
@@ -136,7 +138,7 @@ class Studio {
       help: () => this.help.toggle(),
       keep: () => {
         const { text, picture } = this.view.offerToSlot();
-        if (text) this.note.tell(`kept in slot ${this.slots.keepAnywhere(text, picture)}`);
+        if (text) this.note.tell(message("note.kept", { slot: this.slots.keepAnywhere(text, picture) }));
       },
     };
     for (const [name, act] of Object.entries(clicks)) part(this.root, name, HTMLButtonElement).onclick = act;
@@ -153,9 +155,7 @@ class Studio {
   }
 
   async #load() {
-    await this.models.load((why) =>
-      show(this.stage.facts, `the server's models are not known: ${why}`, true),
-    );
+    await this.models.load((why) => show(this.stage.facts, message("stage.nomodels", { why }), true));
     await this.client.resume().catch(() => {}); // the server has gone meanwhile; Start says so
   }
 
@@ -169,8 +169,8 @@ class Studio {
     this.slots.draw();
     if (this.client.session && this.client.model && model.name !== this.client.model) {
       this.toast.show(
-        `${model.name} draws the next take; this one stays with ${this.client.model}.`,
-        "New take now",
+        message("model.next", { model: model.name, present: this.client.model }),
+        message("model.next.now"),
         () => {
           this.client.end();
           this.act.begin();

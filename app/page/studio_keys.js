@@ -2,29 +2,30 @@
 // Names the keys of the studio, and what they do.
 
 /** @import { HelpSheet } from "./help_sheet.js" */
+/** @import { MessageKey } from "./messages.js" */
 /** @import { PromptBar } from "./prompt_bar.js" */
 /** @import { Stage } from "./stage.js" */
 /** @import { Transport } from "./transport.js" */
 
-/** @type {[string, string][]} */
+/** @type {[MessageKey | string, MessageKey][]} */
 export const STUDIO_KEYS = [
-  ["Enter", "send: turn at the next chunk"],
-  ["Shift+Enter", "blend: turn over several chunks"],
-  ["Ctrl+Enter, c", "cut: a new scene at once"],
-  ["Arrow up", "earlier prompts"],
-  ["Ctrl+Arrow up, down", "more or less of the selected words"],
-  ["1 … 9", "play a slot"],
-  ["Alt+1 … 9", "keep the prompt in a slot"],
-  ["Space", "pause and resume"],
-  ["u", "take back the newest cue"],
-  ["r", "the same prompt with another seed"],
-  ["v", "record what is shown"],
-  ["p", "save this picture"],
-  ["f", "full screen"],
-  ["s", "sharp pixels"],
-  ["/", "to the prompt"],
-  ["?", "this list"],
-  ["Timeline", "arrows a chunk, Page Up and Down five seconds, Home, End, Enter opens the scene"],
+  ["keys.enter", "keys.send"],
+  ["keys.shiftenter", "keys.blend"],
+  ["keys.ctrlenter", "keys.cut"],
+  ["keys.up", "keys.history"],
+  ["keys.ctrlarrows", "keys.weigh"],
+  ["keys.digits", "keys.slot"],
+  ["keys.altdigits", "keys.keep"],
+  ["keys.space", "keys.pause"],
+  ["u", "keys.undo"],
+  ["r", "keys.reroll"],
+  ["v", "keys.record"],
+  ["p", "keys.shot"],
+  ["f", "keys.full"],
+  ["s", "keys.sharp"],
+  ["/", "keys.prompt"],
+  ["?", "keys.help"],
+  ["keys.timeline", "keys.timeline.note"],
 ];
 
 /**

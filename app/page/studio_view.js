@@ -2,6 +2,7 @@
 // Shows on the studio page what a session and its take are doing.
 
 import { part } from "./elements.js";
+import { message } from "./messages.js";
 import { clock, sceneLabel } from "./scene_labels.js";
 import { stateOf, wordsOf } from "./stage_state.js";
 
@@ -51,7 +52,7 @@ export class StudioView {
     this.pictures = parts.pictures;
     this.models = parts.models;
     this.take = ""; // id
-    this.told = "ready"; // newest message about the connection
+    this.told = message("stage.ready"); // newest message about the connection
     this.now = ""; // prompt that plays
     /** @type {{ at: number, latent: number } | null} when the past began to be drawn anew */
     this.catching = null;
@@ -96,10 +97,12 @@ export class StudioView {
     const cue = timeline.cues[index];
     this.now = this.prompt.playing = cue?.prompt ?? "";
     part(this.root, "playing", HTMLElement).hidden = !this.now;
-    part(this.root, "nowword", HTMLElement).textContent = this.client.session ? "Now" : "Last";
+    part(this.root, "nowword", HTMLElement).textContent = message(
+      this.client.session ? "prompt.now" : "prompt.last",
+    );
     part(this.root, "now", HTMLElement).textContent = this.now;
     part(this.root, "since", HTMLElement).textContent = cue
-      ? `since ${clock(timeline.seconds(cue.landed ?? 0))}`
+      ? message("deck.since", { time: clock(timeline.seconds(cue.landed ?? 0)) })
       : "";
     this.slots.mark(this.client.session ? this.now : "", this.waiting.texts);
   }
@@ -117,7 +120,7 @@ export class StudioView {
     this.transport.drawRecord(status.recorded_s);
     const viewers = part(this.root, "viewers", HTMLElement);
     viewers.hidden = status.viewers < 2;
-    viewers.textContent = `${status.viewers - 1} watching`;
+    viewers.textContent = message("bar.watching", { n: status.viewers - 1 });
   }
 
   /**

@@ -1,6 +1,7 @@
 // @ts-check
 // Begins and continues takes on the studio page, branches them, and sends prompts to them.
 
+import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
 
 /** @import { ModelChoice } from "./model_choice.js" */
@@ -63,7 +64,7 @@ export class TakeActions {
     this.client.begin(
       "api/sessions",
       body,
-      this.models.loaded ? "starting" : `loading ${model}`,
+      this.models.loaded ? message("line.starting") : message("line.loading", { model }),
       ({ note }) => {
         this.prompt.remember(text());
         this.prompt.text = "";
@@ -83,7 +84,7 @@ export class TakeActions {
     await this.client.begin(
       `api/takes/${take}/continue`,
       () => ({ look_ahead: this.options.lookAhead }),
-      "going on",
+      message("stage.goingon"),
     );
     this.root.scrollIntoView();
   }
@@ -97,7 +98,7 @@ export class TakeActions {
     const old = this.view.take;
     if (this.client.send({ type: "rewind", latent }) === null) return;
     const time = clock(this.timeline.seconds(latent));
-    this.toast.show(`Branched at ${time}. The old line is in Takes.`, "Back to the old line", () =>
+    this.toast.show(message("scene.branched", { time }), message("scene.branched.back"), () =>
       this.goOn(old),
     );
   }

@@ -4,19 +4,21 @@
 import { ask, messageOf } from "./api.js";
 import { make, part } from "./elements.js";
 import { icon } from "./icons.js";
+import { message, moment } from "./messages.js";
 import { clock, sceneLabel } from "./scene_labels.js";
 
 /** @import { TakeSummary } from "./api.js" */
+/** @import { MessageKey } from "./messages.js" */
 /** @import { Phrases } from "./scene_labels.js" */
 /** @import { TakePictures } from "./take_pictures.js" */
 
 const LOOK_EVERY = 1000; // ms, while the list is shown
 
-/** @type {Record<string, string>} */
+/** @type {Record<string, MessageKey>} */
 const RENDERING = {
-  waiting: "waits for its turn",
-  held: "waits: live comes first",
-  rendering: "rendering",
+  waiting: "takes.render.waiting",
+  held: "takes.render.held",
+  rendering: "takes.render.rendering",
 };
 
 export class TakeList {
@@ -52,7 +54,7 @@ export class TakeList {
       if (shown === this.shown) return; // cards that did not change stay, so that a click meets its button
       this.shown = shown;
       const none = make("p", {
-        textContent: "No takes yet. Each one is kept here from its first picture on.",
+        textContent: message("takes.none"),
       });
       this.list.replaceChildren(...(takes.length ? takes.map((take) => this.#card(take)) : [none]));
     } catch {
@@ -79,17 +81,15 @@ export class TakeList {
       { className: "shown" },
       picture ? make("img", { src: picture, alt: "" }) : icon("film"),
     );
-    const state = { live: "live", "cut off": "cut off", ended: "" }[take.state];
+    const state = { live: message("takes.live"), "cut off": message("takes.cutoff"), ended: "" }[take.state];
     if (state) shown.append(make("span", { className: "tag state", textContent: state }));
     const { seconds } = take;
     if (seconds !== null)
       shown.append(make("span", { className: "tag length number", textContent: clock(seconds) }));
     const [first = ""] = take.prompts;
     const changed = new Date(1000 * take.changed);
-    const when = changed.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    const cues = take.sound
-      ? "an avatar"
-      : `${take.prompts.length} ${take.prompts.length === 1 ? "prompt" : "prompts"}`;
+    const when = moment(changed, { dateStyle: "medium", timeStyle: "short" });
+    const cues = take.sound ? message("takes.avatar") : message("takes.prompts", { n: take.prompts.length });
     const card = make(
       "div",
       { className: "take" },
@@ -111,8 +111,9 @@ export class TakeList {
   /** @param {TakeSummary} take */
   #buttons(take) {
     const buttons = [];
-    if (!take.sound && take.state !== "live") buttons.push(button("Continue", () => this.goOn(take.id)));
-    const download = button("Download", () => {
+    if (!take.sound && take.state !== "live")
+      buttons.push(button(message("takes.continue"), () => this.goOn(take.id)));
+    const download = button(message("takes.download"), () => {
       this.open = this.open === take.id ? "" : take.id;
       this.draw();
     });
@@ -125,18 +126,27 @@ export class TakeList {
   #menu({ id, render, sound, recordings }) {
     const url = `api/takes/${id}`;
     const items = [];
-    if (render?.film) items.push(link("Film", "MP4", `${url}/film`));
+    if (render?.film) items.push(link(message("takes.film"), "MP4", `${url}/film`));
     if (!render || !RENDERING[render.state]) {
       const unfinished = render && render.state !== "done";
       items.push(
-        button(unfinished ? "Go on rendering" : render?.film ? "Render anew" : "Render film", () =>
-          this.render(id),
+        button(
+          message(unfinished ? "takes.render.on" : render?.film ? "takes.render.anew" : "takes.render"),
+          () => this.render(id),
         ),
       );
     }
-    if (sound) items.push(link("Sound", "WAV", `${url}/sound`));
-    items.push(...recordings.map((n) => link(`Recording ${n}`, "as it was shown", `${url}/recordings/${n}`)));
-    items.push(link("Take file", "YAML", url));
+    if (sound) items.push(link(message("takes.sound"), "WAV", `${url}/sound`));
+    items.push(
+      ...recordings.map((n) =>
+        link(
+          message("takes.recording", { number: n }),
+          message("takes.recording.note"),
+          `${url}/recordings/${n}`,
+        ),
+      ),
+    );
+    items.push(link(message("takes.file"), "YAML", url));
     return make("div", { className: "menu" }, ...items);
   }
 
@@ -146,15 +156,17 @@ export class TakeList {
     const doing = RENDERING[render.state];
     if (!doing) {
       if (render.why) return [make("p", { className: "doing bad", textContent: render.why })];
-      return render.film ? [make("p", { className: "doing", textContent: "Film ready, in Download" })] : [];
+      return render.film ? [make("p", { className: "doing", textContent: message("takes.ready") })] : [];
     }
     const { done = 0, chunks = 0 } = render;
-    const share = chunks ? `${Math.round((100 * done) / chunks)} %` : "";
-    const text = ["Film", share, doing, this.#left(id, done, chunks)].filter(Boolean).join(" · ");
+    const share = chunks ? message("takes.share", { percent: Math.round((100 * done) / chunks) }) : "";
+    const text = [message("takes.film"), share, message(doing), this.#left(id, done, chunks)]
+      .filter(Boolean)
+      .join(" · ");
     return [
       make("p", { className: "doing", textContent: text }),
-      make("progress", { max: chunks || 1, value: done, ariaLabel: "rendered so far" }),
-      button("Cancel", () => this.#change(`api/takes/${id}/render`, "DELETE")),
+      make("progress", { max: chunks || 1, value: done, ariaLabel: message("takes.rendered") }),
+      button(message("takes.cancel"), () => this.#change(`api/takes/${id}/render`, "DELETE")),
     ];
   }
 
@@ -170,7 +182,7 @@ export class TakeList {
     if (!seen || !seen.done || done < seen.done) this.renders.set(take, { at: performance.now(), done });
     if (!seen?.done || done <= seen.done) return "";
     const each = (performance.now() - seen.at) / (done - seen.done);
-    return `${clock((each * (chunks - done)) / 1000)} left`;
+    return message("takes.left", { time: clock((each * (chunks - done)) / 1000) });
   }
 
   /**

@@ -2,6 +2,7 @@
 // Lets a person look along the timeline by pointer and keys, and open the scene at a moment. Looking changes nothing.
 
 import { make, part } from "./elements.js";
+import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
 
 /** @import { Timeline } from "./timeline.js" */
@@ -139,19 +140,21 @@ export class TimelineControl {
     const oldest = timeline.status?.oldest ?? null;
     const held = latent === 0 || (oldest !== null && latent >= oldest);
     const reach =
-      oldest === null ? "The start" : `The start and what follows ${clock(timeline.seconds(oldest))}`;
+      oldest === null
+        ? message("scene.reach.start")
+        : message("scene.reach", { time: clock(timeline.seconds(oldest)) });
     const title = `${clock(timeline.seconds(latent), 1)} · ${timeline.label(index)}`;
     this.dialog.replaceChildren(
       make("h2", { textContent: title }),
       make("p", { className: "what soft", textContent: text }),
-      make("p", { className: "help", textContent: held ? "" : `${reach} can still be branched from.` }),
+      make("p", { className: "help", textContent: held ? "" : reach }),
       make(
         "div",
         { className: "row" },
-        this.#button("Bring back this scene", "recall", () => this.on.recall(latent), "go"),
-        this.#button("Branch here", "branch", () => this.on.branch(latent), "", !held),
-        this.#button("Edit its prompt", "edit", () => this.on.edit(text)),
-        this.#button("Close", "close", () => {}, "quiet"),
+        this.#button(message("scene.recall"), "recall", () => this.on.recall(latent), "go"),
+        this.#button(message("scene.branch"), "branch", () => this.on.branch(latent), "", !held),
+        this.#button(message("scene.edit"), "edit", () => this.on.edit(text)),
+        this.#button(message("scene.close"), "close", () => {}, "quiet"),
       ),
     );
     this.#hide();
@@ -196,7 +199,7 @@ export class TimelineControl {
     const draw = (folded) => {
       this.deck.classList.toggle("folded", folded);
       button.ariaExpanded = String(!folded);
-      button.title = folded ? "Show pictures and times" : "Fold the timeline";
+      button.title = message(folded ? "deck.fold.show" : "deck.fold.hide");
       this.timeline.zoom(this.zoomed);
     };
     const kept = localStorage.getItem(KEPT_AS);

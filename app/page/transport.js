@@ -3,6 +3,7 @@
 
 import { part } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 
 /** @import { SessionClient } from "./session_client.js" */
 
@@ -35,16 +36,20 @@ export class Transport {
     const none = !this.client.session;
     for (const button of [this.pause, this.undo, this.reroll, this.record]) button.disabled = none;
     if (none) this.drawRecord(null);
-    const word = this.client.phase === "paused" && !none ? "Resume" : "Pause";
+    const paused = this.client.phase === "paused" && !none;
+    const word = message(paused ? "deck.resume" : "deck.pause");
     if (this.pauseWord.textContent === word) return;
     this.pauseWord.textContent = word;
-    this.pause.querySelector("svg")?.replaceWith(icon(word === "Pause" ? "pause" : "play"));
+    this.pause.querySelector("svg")?.replaceWith(icon(paused ? "play" : "pause"));
   }
 
   /** @param {number | null} seconds of the recording that is running; null if none is */
   drawRecord(seconds) {
     this.recording = seconds !== null;
     this.record.classList.toggle("on", this.recording);
-    this.recordWord.textContent = seconds === null ? "Record" : `Stop ${Math.floor(seconds)} s`;
+    this.recordWord.textContent =
+      seconds === null
+        ? message("deck.record")
+        : message("deck.record.stop", { seconds: Math.floor(seconds) });
   }
 }

@@ -3,6 +3,7 @@
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
+import { message } from "./messages.js";
 
 /** @import { ModelFacts } from "./api.js" */
 /** @import { SetCommand } from "./types.js" */
@@ -21,62 +22,62 @@ import { icon } from "./icons.js";
 /** @type {Setting} */
 const LOOK_AHEAD = {
   name: "look_ahead",
-  label: "Look-ahead",
+  label: message("tune.look_ahead"),
   values: [
-    ["instant", "Instant"],
-    ["smooth", "Smooth"],
-    ["lossless", "Lossless"],
+    ["instant", message("tune.look_ahead.instant")],
+    ["smooth", message("tune.look_ahead.smooth")],
+    ["lossless", message("tune.look_ahead.lossless")],
   ],
   value: "smooth",
-  help: "How much is drawn before it is seen. Less turns sooner, more never stutters.",
+  help: message("tune.look_ahead.note"),
 };
 /** @type {Setting[]} */
 const MEMORY = [
   {
     name: "on_switch",
-    label: "At a new prompt, memory is",
+    label: message("tune.on_switch"),
     values: [
-      ["recache", "Recache"],
-      ["flush", "Flush"],
-      ["none", "None"],
-      ["clear", "Clear"],
-      ["recall", "Recall"],
+      ["recache", message("tune.recache")],
+      ["flush", message("tune.flush")],
+      ["none", message("tune.none")],
+      ["clear", message("tune.clear")],
+      ["recall", message("tune.recall")],
     ],
     value: "recache",
-    help: "Recall brings an earlier scene back when a prompt means it. Recache reads the past anew under the new prompt; Flush keeps the newest picture and the first ones; None keeps all as it is; Clear forgets.",
+    help: message("tune.on_switch.note"),
   },
   {
     name: "on_lora",
-    label: "At another LoRA scale, memory is",
+    label: message("tune.on_lora"),
     values: [
-      ["recache", "Recache"],
-      ["flush", "Flush"],
-      ["none", "None"],
-      ["clear", "Clear"],
+      ["recache", message("tune.recache")],
+      ["flush", message("tune.flush")],
+      ["none", message("tune.none")],
+      ["clear", message("tune.clear")],
     ],
     value: "recache",
-    help: "What happens where a LoRA changes and the prompt stays; the words mean the same as above.",
+    help: message("tune.on_lora.note"),
   },
   {
     name: "sink_on_switch",
-    label: "First pictures",
+    label: message("tune.sink"),
     values: [
-      ["keep", "Keep"],
-      ["reanchor", "Reanchor"],
+      ["keep", message("tune.sink.keep")],
+      ["reanchor", message("tune.sink.reanchor")],
     ],
     value: "keep",
-    help: "What holds the look together. Reanchor lets newer pictures take this place at each prompt.",
+    help: message("tune.sink.note"),
   },
   {
     name: "anchor",
-    label: "First pictures stand",
+    label: message("tune.anchor"),
     values: [
-      ["fixed", "Fixed"],
-      ["trailing", "Trailing"],
-      ["ahead", "Ahead"],
+      ["fixed", message("tune.anchor.fixed")],
+      ["trailing", message("tune.anchor.trailing")],
+      ["ahead", message("tune.anchor.ahead")],
     ],
     value: "trailing",
-    help: "Where in time the model believes them to be. Trailing keeps long takes steady.",
+    help: message("tune.anchor.note"),
   },
 ];
 /**
@@ -94,13 +95,13 @@ export class Tune {
   constructor(element, on) {
     this.on = on;
     this.phrases = make("div", { className: "card", hidden: true });
-    const memory = make("details", {}, make("summary", { textContent: "Memory: four more" }));
+    const memory = make("details", {}, make("summary", { textContent: message("tune.memory") }));
     memory.append(...MEMORY.map((setting) => this.#choice(setting)));
     element.append(
       make(
         "div",
         { className: "card" },
-        make("h2", { textContent: "Settings" }),
+        make("h2", { textContent: message("tune.settings") }),
         this.#choice(LOOK_AHEAD),
         this.#seed(),
         memory,
@@ -118,9 +119,9 @@ export class Tune {
     const menus = Object.entries(model.understands).map(([name, ways]) => this.#menu(name, ways));
     this.phrases.hidden = !menus.length;
     this.phrases.replaceChildren(
-      make("h2", { textContent: `Words that ${model.name} knows` }),
+      make("h2", { textContent: message("tune.words", { model: model.name }) }),
       make("div", { className: "phrases" }, ...menus),
-      make("p", { className: "help", textContent: "A choice goes into the prompt." }),
+      make("p", { className: "help", textContent: message("tune.words.note") }),
     );
   }
 
@@ -157,12 +158,17 @@ export class Tune {
   }
 
   #seed() {
-    const field = make("input", { type: "text", inputMode: "numeric", placeholder: "any", maxLength: 15 });
+    const field = make("input", {
+      type: "text",
+      inputMode: "numeric",
+      placeholder: message("tune.seed.any"),
+      maxLength: 15,
+    });
     field.dataset.lt = "seed";
     field.oninput = () => this.on.seed(/^\s*\d+\s*$/.test(field.value) ? Number(field.value) : null);
     const dice = make(
       "button",
-      { ariaLabel: "Another seed", title: "Another seed", className: "square" },
+      { ariaLabel: message("tune.seed.another"), title: message("tune.seed.another"), className: "square" },
       icon("dice"),
     );
     dice.onclick = () => {
@@ -175,13 +181,12 @@ export class Tune {
       make(
         "label",
         {},
-        make("span", { className: "name", textContent: "Seed" }),
+        make("span", { className: "name", textContent: message("tune.seed") }),
         make("span", { className: "row" }, field, dice),
       ),
       make("p", {
         className: "help",
-        textContent:
-          "The same seed and prompts give the same take. Counts from the next start; Reroll changes it now.",
+        textContent: message("tune.seed.note"),
       }),
     );
   }

@@ -5,6 +5,7 @@
 import { part, show } from "./elements.js";
 import { drawIcons, icon } from "./icons.js";
 import { LastFrame } from "./last_frame.js";
+import { message, translate } from "./messages.js";
 import { clock, frameOf } from "./scene_labels.js";
 import { SessionClient } from "./session_client.js";
 import { scenesOf } from "./scenes.js";
@@ -28,6 +29,7 @@ const sound = part(document, "sound", HTMLButtonElement);
 /** @type {TimelineEvent["cues"]} */
 let cues = [];
 
+translate(document);
 drawIcons(document);
 root.classList.toggle("clean", new URLSearchParams(location.search).has("clean"));
 
@@ -42,23 +44,21 @@ const client = new SessionClient(video, "../", "longtake.watched", {
   },
   opened: () => show(statusLine, ""),
   measured: ({ playedFps }) => {
-    const hear = client.sound && video.muted ? " · click the picture to hear it" : "";
-    show(statusLine, `${client.connection?.transport || "connecting"} · ${playedFps} fps played${hear}`);
+    const words = [
+      client.connection?.transport || message("line.connecting"),
+      message("line.played", { fps: playedFps }),
+    ];
+    if (client.sound && video.muted) words.push(message("line.hear"));
+    show(statusLine, words.join(" · "));
   },
 });
 
 function drawState() {
   const live = client.session && client.connection?.talk;
-  const words = { paused: "Paused", live: "Live" };
   const state = live ? (client.phase === "paused" ? "paused" : "live") : "";
   root.dataset.state = state;
-  word.textContent = state
-    ? words[state]
-    : client.outcome
-      ? "Ended"
-      : client.opened
-        ? "Reconnecting"
-        : "Connecting";
+  const away = client.outcome ? "ended" : client.opened ? "reconnecting" : "connecting";
+  word.textContent = message(`state.${state || away}`);
   if (!live) last.keep();
   last.canvas.hidden = Boolean(live) || !last.kept;
 }
@@ -67,7 +67,7 @@ function drawState() {
 function drawNow(playhead) {
   const cue = cues.findLast(({ landed }) => (landed ?? 0) <= playhead);
   now.textContent = cue?.prompt ?? "";
-  now.title = cue ? `since ${clock(frameOf(cue.landed ?? 0) / (client.fps || 1))}` : "";
+  now.title = cue ? message("deck.since", { time: clock(frameOf(cue.landed ?? 0) / (client.fps || 1)) }) : "";
   drawState();
 }
 
