@@ -105,7 +105,7 @@ class LineEstimate:
         following = self._packets[position + 1] if position + 1 < len(self._packets) else None
         report = self._last = _Report(now, number, newest.total, self._total)
         self.reports += 1
-        if silent and last is not None and report.arrived - last.arrived > (report.sent - last.sent) / 2:
+        if silent and last is not None and (report.arrived - last.arrived) * (1 - lost) > (report.sent - last.sent) / 2:
             self._pause = now - last.time  # it received all the time, and reports rarely
         self._trips.append(now - newest.time)
         self.round_trip = min(*self._trips, LONGEST_TRIP)  # the queue may have been there from the start

@@ -156,6 +156,25 @@ def test_a_receiver_that_reports_rarely_is_not_called_silent_between_its_reports
     assert not estimate.silent(5.0 * 4 + 7)
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_an_outage_is_no_pause_between_reports_so_that_the_next_one_is_noticed_as_soon(asks: bool) -> None:
+    estimate = LineEstimate(AMPLE)
+
+    def reports(seconds: range, lost: float = 0.0) -> None:
+        for second in seconds:
+            estimate.sent(second, PACKET, second)
+            estimate.reported(second, lost if second == seconds[0] else 0.0, second + 0.1)
+
+    reports(range(10))
+    for second in range(10, 18):
+        estimate.sent(second, PACKET, second)
+    assert estimate.silent(17.9)
+    if asks:  # for what it lost, before its first report
+        estimate.heard(17.95)
+    reports(range(18, 21), lost=8 / 9)
+    assert estimate.silent(20.1 + 1.1 * SILENCE)
+
+
 def test_an_outage_does_not_lower_the_rate_of_the_line_that_comes_back() -> None:
     line = Simulated(lambda now: 0.0 if 10 <= now < 18 else 1e8).run(30)
     assert set(line.rates) == {AMPLE}
