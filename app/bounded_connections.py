@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 
 from app.credentials import network_of
 
@@ -27,6 +28,8 @@ MOST_CONNECTIONS = 1000
 BACKLOG = 128  # connections that wait to be accepted, and that are accepted before any of them is looked at
 SPARE_DESCRIPTORS = 64  # for files, media and the device
 MOST_REFUSED = 32  # connections at a time that are told why they are refused; further ones are closed without a word
+MOST_FRAGMENTS = 1024  # of a WebSocket's message: each is remembered, and may hold nothing
+MOST_UNREAD = 1 << 20  # bytes that a WebSocket's client may leave unread before its pings get no more answers
 REFUSED_SECONDS = 1.0  # that a refused connection has to send the request which is answered
 QUIET_SECONDS = 60.0  # between two lines of the log about descriptors
 _open: Counter[str] = Counter()  # connections by address, WebSockets included
@@ -124,7 +127,11 @@ class BoundedConnection(H11Protocol):
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """Serve a WebSocket as uvicorn does, counted among the connections of its address until it ends."""
+    """Serve a WebSocket as uvicorn does, counted among the connections of its address until it ends.
+
+    What a client sends beside whole messages is bounded: fragments, pings whose answers it does not read, and text
+    that is not UTF-8, for which uvicorn logs a traceback.
+    """
 
     def connection_made(self, transport: Any) -> None:
         """Count the connection."""
@@ -135,6 +142,35 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         """Stop counting the connection."""
         _uncount(self._address)
         super().connection_lost(exc)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless too much waits to be read (RFC 6455, section 5.5.3: the newest answer is enough)."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.transport.get_write_buffer_size() < MOST_UNREAD:
+            self.transport.write(pong)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further fragment of a message."""
+        if len(self.frames) < MOST_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._refuse_message(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {MOST_FRAGMENTS} fragments")
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a whole message on."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self._refuse_message(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
+                return
+        super().send_receive_event_to_app()
+
+    def _refuse_message(self, code: CloseCode, reason: str) -> None:
+        self.frames.clear()
+        if not self.close_sent:  # what has arrived together is handled to its end
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
 
 
 def _counted(transport: Any) -> str:

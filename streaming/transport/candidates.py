@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 MOST_CANDIDATES = 16  # of one connection: the server sends several STUN requests to the address of each
 MOST_FOREIGN = 4  # hosts among them that the peer's request did not come from, such as relays
 
+_CARRIERS = [ipaddress.IPv6Network(n) for n in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")]  # of IPv4, in the low bits
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -82,15 +84,23 @@ def _is_usable(words: Sequence[str]) -> bool:
     if not (words[3].isascii() and words[3].isdigit() and words[5].isascii() and words[5].isdigit()):
         return False
     address = _parsed(words[4])
-    if address is None or address.is_multicast or address.is_unspecified:
+    if address is None or "%" in words[4] or address.is_multicast or address.is_unspecified:
         return False
     return 0 < int(words[5]) < 65536
 
 
 def _parsed(text: str) -> IPAddress | None:
-    """Return an address, one of IPv4 that is written as IPv6 as what it is; None for other text."""
+    """Return an address without its zone, one that leads to an address of IPv4 as that; None for other text.
+
+    IPv4 is reached by mapped and compatible addresses (RFC 4291), by 6to4 (RFC 3056) and NAT64 (RFC 6052, RFC 8215), so
+    that each of them could lead into a private network. A zone (RFC 4007) means something to its own machine alone.
+    """
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
+        return address
+    if any(address in network for network in _CARRIERS):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import uvicorn
 from studio_app import studio
 from websockets.asyncio.client import connect
+from websockets.frames import CloseCode, Frame, Opcode
 
 from app import bounded_connections, security
 from app.bounded_connections import BoundedConnection, BoundedSocket, DescriptorErrors, few_descriptors
@@ -26,13 +28,13 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 @asynccontextmanager
 async def listening(app: Any, socket_class: type[BoundedSocket] = BoundedSocket) -> AsyncIterator[int]:
     """Serve an application as `longtake serve` does, and give its port."""
-    (socket,) = bound("127.0.0.1", 0)
+    (listener,) = bound("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(app, http=BoundedConnection, ws=socket_class, log_config=None, lifespan="off")
     )
-    serving = asyncio.create_task(server.serve([socket]))
+    serving = asyncio.create_task(server.serve([listener]))
     try:
-        yield socket.getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
         server.should_exit = True
         await serving
@@ -168,21 +170,93 @@ async def test_a_web_socket_outlives_the_time_for_headers_and_is_counted_until_i
     monkeypatch.setattr(bounded_connections, "HEADER_SECONDS", 0.2)
     monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 3)
 
-    async def echo(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            await send({"type": "websocket.send", "text": message["text"]})
-
     async with listening(echo) as port:
         for _ in range(3):  # places are given back
-            sockets = [await connect(f"ws://127.0.0.1:{port}") for _ in range(3)]
+            viewers = [await connect(f"ws://127.0.0.1:{port}") for _ in range(3)]
             assert b" 503 " in await answer_to(port, REQUEST)
             await asyncio.sleep(0.4)
-            for socket in sockets:
-                await socket.send("still here")
-                assert await socket.recv() == "still here"
-                await socket.close()
+            for viewer in viewers:
+                await viewer.send("still here")
+                assert await viewer.recv() == "still here"
+                await viewer.close()
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
+    """Return a frame as a client sends it."""
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+@asynccontextmanager
+async def raw_socket(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Give the two ends of a WebSocket after its handshake."""
+    end = socket.socket()
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    end.connect(("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=end)
+    writer.write(
+        b"GET /x HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    yield reader, writer
+    writer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(Opcode.TEXT, b"\xff") * 4, CloseCode.INVALID_DATA),
+        (frame(Opcode.TEXT, b"\xc3", fin=False) + frame(Opcode.CONT, b"("), CloseCode.INVALID_DATA),
+        (frame(Opcode.TEXT, fin=False) + frame(Opcode.CONT, fin=False) * 3000, CloseCode.MESSAGE_TOO_BIG),
+        (frame(Opcode.BINARY, fin=False) + frame(Opcode.CONT, fin=False) * 3000, CloseCode.MESSAGE_TOO_BIG),
+        (frame(Opcode.CONT, b"x"), CloseCode.PROTOCOL_ERROR),
+        (frame(Opcode.TEXT, b"a", fin=False) + frame(Opcode.TEXT, b"b"), CloseCode.PROTOCOL_ERROR),
+        (Frame(Opcode.TEXT, b"not masked").serialize(mask=False), CloseCode.PROTOCOL_ERROR),
+    ],
+)
+async def test_a_message_that_is_no_text_or_has_no_end_closes_its_socket(
+    sent: bytes, code: CloseCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(echo) as port, raw_socket(port) as (reader, writer):
+        writer.write(sent)
+        got = await asyncio.wait_for(reader.read(), 10)
+        assert int.from_bytes(got[2:4], "big") == code, got
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.asyncio
+async def test_text_in_fragments_is_put_together() -> None:
+    async with listening(echo) as port, raw_socket(port) as (reader, writer):
+        writer.write(frame(Opcode.TEXT, b"h\xc3", fin=False) + frame(Opcode.PING) + frame(Opcode.CONT, b"\xa9"))
+        assert await asyncio.wait_for(reader.readexactly(2), 10) == b"\x8a\x00"  # the ping is answered in between
+        assert await asyncio.wait_for(reader.readexactly(5), 10) == b"\x81\x03h\xc3\xa9"
+
+
+@pytest.mark.asyncio
+async def test_answers_to_pings_that_are_not_read_take_a_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [0]
+
+    class Watched(BoundedSocket):
+        def handle_ping(self) -> None:
+            super().handle_ping()
+            waiting[0] = max(waiting[0], self.transport.get_write_buffer_size())
+
+    monkeypatch.setattr(bounded_connections, "MOST_UNREAD", 1 << 16)
+    async with listening(echo, Watched) as port, raw_socket(port) as (_, writer):
+        pings = frame(Opcode.PING, bytes(125)) * 1000
+        for _ in range(64):  # 8 MB, of which the kernel holds up to 4
+            writer.write(pings)
+            await writer.drain()
+        writer.write(frame(Opcode.CLOSE))
+    assert (1 << 16) <= waiting[0] < 1 << 20
 
 
 def test_connections_leave_descriptors_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

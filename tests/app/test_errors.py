@@ -112,3 +112,17 @@ def test_other_libraries_show_warnings_alone_and_uvicorn_its_requests_only_for_d
     assert logging.getLogger("uvicorn.access").isEnabledFor(logging.INFO)
     assert logging.getLogger("streaming.transport.peers").isEnabledFor(logging.DEBUG)
     configure(LogLevel.WARNING)
+
+
+def test_the_key_in_a_sockets_address_is_not_in_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure(LogLevel.DEBUG)
+    logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" [accepted]', "::1:5", "/api/sessions/1/stream?key=abc")
+    logging.getLogger("uvicorn.access").info('%s - "%s %s" %d', "::1:5", "GET", "/api/takes?key=abc&x=/y", 200)
+    said = capsys.readouterr().err
+    assert "abc" not in said
+    assert '"WebSocket /api/sessions/1/stream" [accepted]' in said
+    assert '"GET /api/takes" 200' in said
+    configure(LogLevel.WARNING)

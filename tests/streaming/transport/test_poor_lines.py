@@ -38,6 +38,6 @@ def test_the_film_follows_each_line_of_the_table(capsys: pytest.CaptureFixture[s
     assert rows["8 s outage, then clean"]["live_after"] <= 2
     # aiortc's own receiver keeps the lag of each stall, and at times waits for ever though every packet arrived
     for row in (row for row in ROWS if row.down.rate is not None):
-        # the goal is 4 fps at 60 kbit/s; a line of 24 gets every fourth frame of 16 a second, and not all of them arrive
+        # the goal is 4 fps at 60 kbit/s; a line of 24 gets every fourth frame, and not all of them arrive
         assert figures(rows[row.name], "arrived", "fps") >= (4 if row.down.rate >= 60_000 else 3)
         assert figures(rows[row.name], "arrived", "lag") <= 1
