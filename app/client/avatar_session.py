@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 Event = dict[str, Any]  # as docs/events.md describes them; `type` tells them apart
 Rate = Literal[16000, 24000, 48000]
 Queue = Literal["append", "replace"]
+MOST_BYTES = 1 << 16  # that are sent in one message; the server takes twice as many
 
 
 class LongtakeError(Exception):
@@ -35,14 +36,65 @@ class Heard:
     text: str
 
 
+class AvatarSound:
+    """Speak the protocol of an avatar's sound: one utterance is begun, written and committed at a time.
+
+    `events` may be read by one task; all methods belong to one event loop, and raise LongtakeError if the connection
+    is lost.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        """Use a socket that is connected; `avatar_sound` connects one."""
+        self._socket = socket
+
+    async def start(self, *, utterance: str | None = None, rate: Rate = 24000, queue: Queue = "append") -> None:
+        """Begin an utterance, whose samples are written next; the event `queued` tells its name."""
+        named = {} if utterance is None else {"utterance": utterance}
+        await self._tell(type="start", rate=rate, queue=queue, **named)
+
+    async def text(self, text: str) -> None:
+        """Tell what the samples that are written next say; it comes back as a caption when they are heard."""
+        await self._tell(type="text", text=text)
+
+    async def write(self, pcm: bytes) -> None:
+        """Send samples (PCM of 16 bits, little-endian, mono), split anywhere."""
+        for begin in range(0, len(pcm), MOST_BYTES):
+            await self._send(pcm[begin : begin + MOST_BYTES])
+
+    async def commit(self) -> None:
+        """End the utterance: all of it was written."""
+        await self._tell(type="commit")
+
+    async def interrupt(self) -> None:
+        """Silence the avatar at once; the event `interrupted` tells what was heard."""
+        await self._tell(type="interrupt")
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield the server's events until the session has ended."""
+        try:
+            async for message in self._socket:
+                yield json.loads(message)
+        except ConnectionClosed as e:
+            raise LongtakeError(f"the connection to the avatar was lost: {e}") from e
+
+    async def _tell(self, **message: Any) -> None:
+        await self._send(json.dumps(message))
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await self._socket.send(message)
+        except ConnectionClosed as e:
+            raise LongtakeError(f"the connection to the avatar was lost: {e}") from e
+
+
 class AvatarSession:
     """Speak through one avatar. `events` may be read by one task; all methods belong to one event loop."""
 
-    def __init__(self, server: str, session: dict[str, Any], http: httpx.AsyncClient, socket: ClientConnection) -> None:
+    def __init__(self, server: str, session: dict[str, Any], http: httpx.AsyncClient, sound: AvatarSound) -> None:
         """Use a session that was started; `avatar_session` does both."""
         self.id, self.key = str(session["id"]), str(session["key"])
         self.page = f"{server}/watch/{self.id}"  # where a viewer sees and hears the avatar
-        self._http, self._socket = http, socket
+        self._http, self._sound = http, sound
         self._speaking = asyncio.Lock()
 
     async def speak(
@@ -58,14 +110,13 @@ class AvatarSession:
 
         Returns once all of it is sent. One utterance is sent at a time; another call waits for it.
         """
-        start: dict[str, Any] = {"type": "start", "rate": rate, "queue": queue}
         async with self._speaking:
-            await self._tell(**start, **({} if utterance is None else {"utterance": utterance}))
+            await self._sound.start(utterance=utterance, rate=rate, queue=queue)
             if text is not None:
-                await self._tell(type="text", text=text)
+                await self._sound.text(text)
             async for piece in pcm:
-                await self._socket.send(piece)
-            await self._tell(type="commit")
+                await self._sound.write(piece)
+            await self._sound.commit()
 
     async def say(self, text: str, **how: Any) -> str:
         """Speak a text with the server's voice, and return the utterance's name; `how` as in the HTTP API's `/say`."""
@@ -79,19 +130,24 @@ class AvatarSession:
         """Drop the utterances that wait, and return their names; the one that is being spoken goes on."""
         return [str(name) for name in (await self._asked("DELETE", "utterances"))["cleared"]]
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncIterator[Event]:
         """Yield the server's events until the session has ended."""
-        try:
-            async for message in self._socket:
-                yield json.loads(message)
-        except ConnectionClosed as e:
-            raise LongtakeError(f"the connection to the avatar was lost: {e}") from e
-
-    async def _tell(self, **message: Any) -> None:
-        await self._socket.send(json.dumps(message))
+        return self._sound.events()
 
     async def _asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return _answered(await self._http.request(method, f"/api/sessions/{self.id}/{path}", json=body))
+
+
+@asynccontextmanager
+async def avatar_sound(server: str, session: str, key: str) -> AsyncIterator[AvatarSound]:
+    """Connect to the sound of a session that was started; LongtakeError if it has ended or has another key."""
+    url = f"ws{server.rstrip('/').removeprefix('http')}/api/sessions/{session}/audio"
+    try:
+        socket = await connect(url, additional_headers={"X-Longtake-Key": key})
+    except (OSError, WebSocketException) as e:
+        raise LongtakeError(f"the avatar's session cannot be reached: {e}") from e
+    async with socket:
+        yield AvatarSound(socket)
 
 
 @asynccontextmanager
@@ -100,6 +156,7 @@ async def avatar_session(server: str, *, token: str | None = None, **how: Any) -
 
     Raises LongtakeError with the server's reason. A busy server is asked again as it says, with the place in line.
     """
+    server = server.rstrip("/")
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=server, headers=headers, timeout=60) as http:
         body: dict[str, Any] = {"model": "pocket-avatar", **how}
@@ -109,9 +166,8 @@ async def avatar_session(server: str, *, token: str | None = None, **how: Any) -
         session = _answered(answer)
         http.headers["X-Longtake-Key"] = session["key"]
         try:
-            url = f"ws{server.removeprefix('http')}/api/sessions/{session['id']}/audio"
-            async with connect(url, additional_headers={"X-Longtake-Key": session["key"]}) as socket:
-                yield AvatarSession(server, session, http, socket)
+            async with avatar_sound(server, session["id"], session["key"]) as sound:
+                yield AvatarSession(server, session, http, sound)
         finally:
             await http.delete(f"/api/sessions/{session['id']}")
 

@@ -10,10 +10,9 @@ context of an interrupted agent ends where its listener stopped hearing it.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from pipecat.audio.resamplers.base_audio_resampler import BaseAudioResampler
 from pipecat.audio.utils import create_stream_resampler
@@ -38,12 +37,12 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 from pipecat.utils.text.base_text_aggregator import TextType
-from websockets.asyncio.client import ClientConnection, connect
 
-RATES = (16_000, 24_000, 48_000)  # samples a second that an avatar takes
-USUAL_RATE = 24_000  # to which sound of another rate is resampled
+from app.client.avatar_session import AvatarSound, Event, LongtakeError, Rate, avatar_sound
+
+RATES: dict[int, Rate] = {16_000: 16_000, 24_000: 24_000, 48_000: 48_000}  # samples a second that an avatar takes
+USUAL_RATE: Rate = 24_000  # to which sound of another rate is resampled
 PATIENCE = 10.0  # seconds in which an interruption is answered
-Event = dict[str, Any]  # as docs/events.md describes it
 
 
 @dataclass
@@ -66,9 +65,9 @@ class LongtakeAvatar(AIService):
     def __init__(self, address: str, session: str, key: str) -> None:
         """Use a session that was started at a server, such as `http://127.0.0.1:7860`, and its key."""
         super().__init__(settings=ServiceSettings(model=None))
-        self._url = f"{address.replace('http', 'ws', 1).rstrip('/')}/api/sessions/{session}/audio"
-        self._headers = {"X-Longtake-Key": key}
-        self._socket: ClientConnection | None = None
+        self._joining = avatar_sound(address, session, key)
+        self._connection = AsyncExitStack()
+        self._sound: AvatarSound | None = None
         self._reader: asyncio.Task[None] | None = None
         self._spoken: deque[_Spoken] = deque()
         self._held: list[Frame] = []  # that end the agent's turn, until all of it was heard
@@ -112,8 +111,12 @@ class LongtakeAvatar(AIService):
     async def start(self, frame: StartFrame) -> None:
         """Connect to the session."""
         await super().start(frame)
-        self._socket = await connect(self._url, additional_headers=self._headers)
-        self._reader = self.create_task(self._read())
+        try:
+            self._sound = await self._connection.enter_async_context(self._joining)
+        except LongtakeError as e:
+            await self.push_error(error_msg=str(e))
+            return
+        self._reader = self.create_task(self._read(self._sound))
 
     async def stop(self, frame: EndFrame) -> None:
         """Wait until all was heard, and disconnect."""
@@ -130,13 +133,14 @@ class LongtakeAvatar(AIService):
         if self._reader is not None:
             await self.cancel_task(self._reader)
             self._reader = None
-        if self._socket is not None:
-            await self._socket.close()
-            self._socket = None
+        self._sound = None
+        await self._connection.aclose()
 
     # -- to the avatar --------------------------------------------------------------------------------------------
 
     async def _say(self, frame: TTSAudioRawFrame) -> None:
+        if self._sound is None:  # that was reported
+            return
         if frame.num_channels != 1:
             await self.push_error(error_msg=f"an avatar speaks one channel, and this voice has {frame.num_channels}")
             return
@@ -148,70 +152,67 @@ class LongtakeAvatar(AIService):
             self._quiet.clear()
             fits = frame.sample_rate in RATES
             self._resampler = None if fits else create_stream_resampler(clear_after_secs=None)
-            rate = frame.sample_rate if fits else USUAL_RATE
-            await self._send({"type": "start", "utterance": name, "rate": rate})
+            await self._sound.start(utterance=name, rate=RATES.get(frame.sample_rate, USUAL_RATE))
         for text in self._text:
-            await self._send({"type": "text", "text": text})
+            await self._sound.text(text)
         self._text.clear()
         pcm = frame.audio
         if self._resampler is not None:
             pcm = await self._resampler.resample(pcm, frame.sample_rate, USUAL_RATE)
-        await self._send_sound(pcm)
+        await self._sound.write(pcm)
 
     async def _commit(self) -> None:
-        if self._streams:
+        if self._streams and self._sound is not None:
             self._streams = False
             if self._resampler is not None:
-                await self._send_sound(await self._resampler.flush())
-            await self._send({"type": "commit"})
+                await self._sound.write(await self._resampler.flush())
+            await self._sound.commit()
 
     async def _interrupt(self) -> None:
         """Silence the avatar, and return once the words that were heard until then are told."""
         self._text.clear()
         self._held.clear()
         self._streams = False
-        if not self._spoken:
+        if not self._spoken or self._sound is None:
             return
         self._interruption = asyncio.get_running_loop().create_future()
-        await self._send({"type": "interrupt"})
         try:
+            await self._sound.interrupt()
             await asyncio.wait_for(self._interruption, PATIENCE)
         except TimeoutError:
             await self.push_error(error_msg=f"the avatar did not answer an interruption within {PATIENCE:g} s")
         finally:
             self._interruption = None
 
-    async def _send_sound(self, pcm: bytes) -> None:
-        if self._socket is not None and pcm:
-            await self._socket.send(pcm)
-
-    async def _send(self, message: Event) -> None:
-        if self._socket is not None:
-            await self._socket.send(json.dumps(message))
-
     # -- from the avatar ------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        assert self._socket is not None
-        async for message in self._socket:
-            event = json.loads(message)
-            match event["type"]:
-                case "utterance.started":
-                    await self._speak(speaks=True)
-                case "utterance.spoken":
-                    await self._heard(event)
-                case "utterance.ended":
-                    await self._heard(event)
-                    if event["why"] != "interrupted":  # that event has all that it ends
-                        await self._ended(event["utterance"])
-                case "interrupted":
-                    await self._interrupted(event)
-                case "refused":
-                    await self.push_error(error_msg=f"the avatar refused a sound: {event['why']}")
+    async def _read(self, sound: AvatarSound) -> None:
+        try:
+            async for event in sound.events():
+                await self._take_in(event)
+            lost = "the avatar's session has ended"
+        except LongtakeError as e:
+            lost = str(e)
+        self._sound = None
         if self._spoken:
-            await self.push_error(error_msg="the avatar's session has ended")
+            await self.push_error(error_msg=lost)
             self._spoken.clear()
             await self._all_heard()
+
+    async def _take_in(self, event: Event) -> None:
+        match event["type"]:
+            case "utterance.started":
+                await self._speak(speaks=True)
+            case "utterance.spoken":
+                await self._heard(event)
+            case "utterance.ended":
+                await self._heard(event)
+                if event["why"] != "interrupted":  # that event has all that it ends
+                    await self._ended(event["utterance"])
+            case "interrupted":
+                await self._interrupted(event)
+            case "refused":
+                await self.push_error(error_msg=f"the avatar refused a sound: {event['why']}")
 
     async def _heard(self, part: Event) -> None:
         """Tell the words of an utterance that were heard since the last time."""

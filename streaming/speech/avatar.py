@@ -243,7 +243,7 @@ class Avatar:
         return heard
 
     def _unfinished(self) -> list[Utterance]:
-        return [*self._hearing.unplayed, *self.queue.utterances]
+        return [u for u in (*self._hearing.unplayed, *self.queue.utterances) if u.ended is None]
 
     def _shown(self, shown: Shown, number: int) -> None:
         self._hearing.played(FRAME * (shown.frame + 1))

@@ -19,6 +19,7 @@ from streaming.transport.events import (
     CaptionEvent,
     Event,
     InterruptedEvent,
+    ListenerEvent,
     PhaseEvent,
     QueuedEvent,
     RefusedEvent,
@@ -42,12 +43,13 @@ from streaming.transport.sound_messages import (
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 1 << 20  # of a binary message: eleven seconds at 48 kHz
+MOST_BYTES = 128 << 10  # of a binary message: 1.3 seconds at 48 kHz; the server closes a socket that gets more
 MOST_EVENTS = 256  # that may wait to be sent; later ones are dropped, so that a sender that reads nothing holds little
 TOLD = (
     AvatarEvent
     | CaptionEvent
     | InterruptedEvent
+    | ListenerEvent
     | PhaseEvent
     | SlowEvent
     | UtteranceEndedEvent

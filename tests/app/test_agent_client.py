@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,25 @@ async def test_a_program_is_the_voice_of_an_avatar_and_its_sentences_are_caption
         assert event["seconds"] == pytest.approx(0.3 + 0.25 + 0.3, abs=0.01)  # with a pause between the sentences
         assert [(c["utterance"], c["text"]) for c in captions] == [(name, "Good evening."), (name, "How are you?")]
         assert captions[1]["seconds"] == pytest.approx(0.55, abs=0.01)
+        await avatar.speak(whole(b"\1\0" * 200_000), utterance="long")  # more bytes than one message may have
+        async for event in avatar.events():
+            if event["type"] == "utterance.spoken":
+                break
+        (heard,) = await avatar.interrupt()
+        assert (heard.utterance, heard.seconds > 0) == ("long", True)
+        gone = httpx.delete(
+            f"{speaker}/api/sessions/{avatar.id}/utterances/long", headers={"x-longtake-key": avatar.key}
+        )
+        assert gone.status_code == 404  # it has ended, although its last frames are still on their way
         with pytest.raises(LongtakeError, match=r"502.*ended with exit code 1: the voice has a cold"):
             await avatar.say("This is broken.")
         with pytest.raises(LongtakeError, match=r"400.*language: this server speaks with the program"):
             await avatar.say("Good evening.", language="de")
+
+
+async def whole(pcm: bytes) -> AsyncIterator[bytes]:
+    """Yield a sound in one piece."""
+    yield pcm
 
 
 def test_the_client_loads_nothing_that_draws() -> None:
