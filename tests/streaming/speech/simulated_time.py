@@ -28,13 +28,13 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     """Count simulated seconds from 0, and run executors' work on the loop's own thread."""
 
     def __init__(self, *, encoding: float, drawing: float, late: bool) -> None:
-        """Work on the default executor takes `encoding` seconds, on any other `drawing` seconds.
+        """Work on the default executor takes `encoding` seconds, on any other `drawing` seconds, which may be changed.
 
         The function is called at the beginning of that time, or at its end with `late`; its result comes at the end.
         """
         self._selector_in_time = JumpingSelector()
         super().__init__(self._selector_in_time)
-        self._encoding, self._drawing, self._late = encoding, drawing, late
+        self._encoding, self.drawing, self._late = encoding, drawing, late
 
     def time(self) -> float:
         """Return the simulated seconds so far."""
@@ -43,7 +43,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Return a future that holds the result of a call once the simulated time of the work is over."""
         future: asyncio.Future[Any] = self.create_future()
-        seconds = self._encoding if executor is None else self._drawing
+        seconds = self._encoding if executor is None else self.drawing
 
         def outcome() -> Callable[[], None]:
             try:

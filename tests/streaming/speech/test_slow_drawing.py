@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import tiny_avatar
 from simulated_films import Film, rendered, simulated
+from simulated_time import SimulatedLoop
 from speakers import as_samples, tone
 
 from models.time_grid import frames_before
@@ -66,6 +67,28 @@ def test_a_sound_that_arrives_as_it_is_spoken_has_no_gap_however_slow_drawing_is
         assert len({id(shown.picture) for _, shown in film.frames[100:]}) > 20  # and the picture is not frozen
 
     simulated(SPEEDS[speed], None, test)
+
+
+@pytest.mark.parametrize("slower", [0.3])
+def test_a_sound_that_arrives_as_it_is_spoken_stays_whole_when_drawing_becomes_slow(slower: float) -> None:
+    """Check that the picture is held no longer than the sound that has arrived lets the chunk behind it hear."""
+
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        loop, voice, utterance = asyncio.get_running_loop(), as_samples(tone(5)), Utterance("a")
+        assert isinstance(loop, SimulatedLoop)
+        avatar.begin(utterance)
+        for at in range(0, len(voice), RATE // 25):
+            loop.drawing = SPEEDS["fast"] if at < RATE else slower
+            avatar.add(utterance, voice[at : at + RATE // 25])
+            await asyncio.sleep(0.04)
+        avatar.commit(utterance)
+        await asyncio.sleep(3)
+        heard = film.sound()
+        begin = np.flatnonzero(heard)[0] - 1
+        assert np.array_equal(heard[begin : begin + len(voice)], voice)
+        assert session.playout.held > 0
+
+    simulated(SPEEDS["fast"], None, test)
 
 
 def test_pictures_come_with_the_sound_that_drew_them_although_drawing_is_slow(tmp_path: Path) -> None:
