@@ -11,7 +11,7 @@ import ipaddress
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -57,8 +57,17 @@ class Rates:
 class Credentials:
     """Check tokens and logins."""
 
-    def __init__(self, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Require `token`, or no token if it is None; `clock` returns seconds."""
+    def __init__(
+        self,
+        token: str | None,
+        clock: Callable[[], float] = time.monotonic,
+        video_keys: Mapping[str, str] | None = None,
+    ) -> None:
+        """Require `token`, or no token if it is None; `clock` returns seconds.
+
+        `video_keys` (owner → key) permit nothing but `/v1/videos`.
+        """
+        self._video_keys = {owner: _spellings(key) for owner, key in (video_keys or {}).items()}
         self.needed = token is not None
         self._tokens = _spellings(token) if token is not None else []
         self._clock = clock
@@ -81,11 +90,16 @@ class Credentials:
         """Return whether a request carries a login or the right bearer token; raise TooManyError as `accept_token`."""
         if not self.needed or self.holds_login(headers):
             return True
-        for name, value in headers.raw:
-            scheme, _, bearer = value.partition(b" ")
-            if name == b"authorization" and scheme.lower() == b"bearer" and bearer.strip():
-                return self.accept_token(bearer.strip(), address)
-        return False
+        bearer = _bearer(headers)
+        return bearer is not None and self.accept_token(bearer, address)
+
+    def owner(self, headers: Headers) -> str | None:
+        """Return whose key for videos a request carries; None if it carries none."""
+        bearer, found = _bearer(headers) or b"", None
+        for owner, spellings in self._video_keys.items():  # all are compared, whichever is right
+            if any(hmac.compare_digest(bearer, spelling) for spelling in spellings):
+                found = owner
+        return found
 
     def log_in(self) -> str:
         """Create a login and return its random number, which a browser stores as a cookie."""
@@ -111,6 +125,14 @@ class Credentials:
         """End the logins that a request carries."""
         for number in _cookies(headers):
             self._logins.pop(number, None)
+
+
+def _bearer(headers: Headers) -> bytes | None:
+    for name, value in headers.raw:
+        scheme, _, bearer = value.partition(b" ")
+        if name == b"authorization" and scheme.lower() == b"bearer" and bearer.strip():
+            return bearer.strip()
+    return None
 
 
 def network_of(address: str) -> str:

@@ -50,6 +50,13 @@ async def askers_of(connection: HTTPConnection) -> frozenset[str]:
     return frozenset([*networks, *(f"login {number}" for number in credentials.logins(connection.headers))])
 
 
+async def owner_of(connection: HTTPConnection) -> str:
+    """Return whose videos a request may order and see: the name of its key, or nothing for the server's own."""
+    credentials: Credentials = connection.app.state.credentials
+    return credentials.owner(connection.headers) or ""
+
+
+OwnerOf = Annotated[str, Depends(owner_of)]
 AddressOf = Annotated[str | None, Depends(address_of)]
 AskersOf = Annotated[frozenset[str], Depends(askers_of)]
 

@@ -1,4 +1,7 @@
-"""Give errors of mounted applications, such as Gradio's, the shape of all other errors: `{"error": "one line"}`."""
+"""Give errors of mounted applications, such as Gradio's, the shape of all other errors: `{"error": "one line"}`.
+
+Below `/v1` all errors have the shape of OpenAI's: an object with `message`, `type`, `param` and `code`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ def fallback(routers: Sequence[APIRouter]) -> APIRouter:
     router = APIRouter()
     known = [route for one in routers for route in one.routes if isinstance(route, APIRoute)]
 
+    @router.api_route("/v1/{rest:path}", methods=METHODS, include_in_schema=False)
     @router.api_route("/api/{rest:path}", methods=METHODS, include_in_schema=False)
     async def nothing_here(request: Request) -> None:
         others = [route for route in known if route.matches(request.scope)[0] is Match.PARTIAL]
@@ -60,6 +64,8 @@ class ErrorShape:
                 if message.get("more_body", False) and len(body) <= MOST:
                     return
                 shaped = _shaped(bytes(body)) if not message.get("more_body", False) else bytes(body)
+                if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
+                    shaped = _as_openai(shaped, start["status"])
                 if scope["method"] != "HEAD":
                     MutableHeaders(scope=start)["content-length"] = str(len(shaped))
                 await send(start)
@@ -83,3 +89,16 @@ def _shaped(body: bytes) -> bytes:
         return body
     detail = told["detail"]
     return json.dumps({"error": detail if isinstance(detail, str) else "the request is not valid"}).encode()
+
+
+def _as_openai(body: bytes, status: int) -> bytes:
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, TypeError, KeyError):
+        return body
+    if isinstance(error, dict):
+        return body
+    types = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = types.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    code = {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(status)
+    return json.dumps({"error": {"message": error, "type": kind, "param": None, "code": code}}).encode()

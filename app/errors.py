@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from models.errors import ErrorKind, UserError
-from streaming.background_renders import without_folders
+from streaming.background_renders import QuotaError
 from streaming.live.admission import FullError
 from streaming.live.waiting_line import CrowdedLineError
+from streaming.render_process import without_folders
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,25 @@ class ConflictError(UserError):
     """Report a request that the state of its session or take does not permit."""
 
     kind = ErrorKind.CONFLICT
+
+
+class VideoError(UserError):
+    """Report what is wrong with an order, in which field and under which code of the contract."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        """Create the error with one line for a person."""
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+class UnknownVideoError(VideoError):
+    """Report that a key has no video, or a server no model, of this name."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
+class UnsupportedError(VideoError):
+    """Report a part of the contract that is not served."""
 
 
 def validation_message(error: ValidationError | RequestValidationError) -> str:
@@ -123,14 +143,19 @@ async def _user_error(request: Request, error: Exception) -> JSONResponse:
     if (lacking := lack(error)) is not None:
         return _answer(request, *lacking)
     message = user_message(error)
+    if isinstance(error, VideoError):
+        kind = "not_found_error" if error.kind is ErrorKind.NOT_FOUND else "invalid_request_error"
+        facts = {"message": message, "type": kind, "param": error.param, "code": error.code}
+        return _answer(request, STATUS[error.kind], facts)
     if isinstance(error, FullError):  # a client stays in line with the ticket
         return _answer(request, 503, {"message": message, "ticket": error.ticket, "place": error.place})
-    return _answer(request, 429 if isinstance(error, CrowdedLineError) else STATUS[error.kind], message)
+    return _answer(request, 429 if isinstance(error, CrowdedLineError | QuotaError) else STATUS[error.kind], message)
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _answer(request, 422, validation_message(error))
+    status = 400 if request.scope["route"].path.startswith("/v1/") else 422  # as its contract has it
+    return _answer(request, status, validation_message(error))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from app.model_library import ModelLibrary
-from streaming.background_renders import Program
+from streaming.render_process import Program
 
 INSTALLATION = Path(__file__).resolve().parents[1]  # `-m app.supervised` finds this very package from here
 

@@ -27,7 +27,7 @@ from streaming.take.uploaded_files import MOST_LORA_BYTES
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 128 * 1024  # bytes
-SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks
+SOUND_LIMIT = 16 * 1024 * 1024  # bytes of a sound that an avatar speaks, or of an order with a picture
 BODY_SECONDS = 30.0  # total time that the server waits for a request's body
 FILE_LIMIT = MOST_LORA_BYTES + (16 << 10)  # of a file for a session's take, in a form or not; other kinds end before
 SOUND_SECONDS = 300.0  # the same of a sound (at least 0.5 Mbit/s), a picture or a film (2 Mbit/s)
@@ -40,6 +40,8 @@ LOGGED = RateLimitItemPerMinute(10, namespace="logged")  # refused requests of o
 _OPEN = re.compile(rf"/(healthz|readyz|login|logout|watch/{PATTERN}|page/[\w./-]+)")
 _SOUND = re.compile(r"/api/sessions/[0-9a-f]{32}/audio")
 _FILE = re.compile(r"/api/sessions/[0-9a-f]{32}/files")
+_VIDEOS = re.compile(r"/v1/videos(/.*)?")  # what keys for videos permit
+_ORDER = re.compile(r"/v1/videos/?")
 # their routes check the share link, the key or the token, since a key may stand in the body or the query
 _WATCHING = re.compile(
     rf"/(api/sessions/({PATTERN}|[0-9a-f]{{32}}/(offer|stream|ice|audio)|{PATTERN}/(offer|stream|ice))"
@@ -106,7 +108,8 @@ class Guard:
         keyed = session is not None and self._holds_key(session[1], headers.get("x-longtake-key", ""))
         changing = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
         try:
-            free = keyed or _OPEN.fullmatch(path) or _WATCHING.fullmatch(path)
+            free = keyed or _OPEN.fullmatch(path) is not None or _WATCHING.fullmatch(path) is not None
+            free = free or (_VIDEOS.fullmatch(path) is not None and self._credentials.owner(headers) is not None)
             if not free and not self._credentials.accept(headers, address):
                 return Refusal(401, "a token is needed: open /login, or send Authorization: Bearer TOKEN")
             if changing and not self._may_change(headers):
@@ -159,7 +162,8 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
     if scope["type"] != "http":
         return receive
     path, received, complete = _path(scope), 0, False
-    seconds = SOUND_SECONDS if _SOUND.fullmatch(path) else FILE_SECONDS if _FILE.fullmatch(path) else BODY_SECONDS
+    slow = _SOUND.fullmatch(path) or _ORDER.fullmatch(path)
+    seconds = SOUND_SECONDS if slow else FILE_SECONDS if _FILE.fullmatch(path) else BODY_SECONDS
 
     async def bounded() -> Message:
         nonlocal received, complete, seconds
@@ -201,4 +205,4 @@ def _address(scope: Scope) -> str:
 def _body_limit(path: str) -> int:
     if _FILE.fullmatch(path):
         return FILE_LIMIT
-    return SOUND_LIMIT if _SOUND.fullmatch(path) else BODY_LIMIT
+    return SOUND_LIMIT if _SOUND.fullmatch(path) or _ORDER.fullmatch(path) else BODY_LIMIT

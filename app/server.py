@@ -33,6 +33,7 @@ from app.routes import (
     sessions,
     share_links,
     takes,
+    videos,
     watch,
     websocket,
 )
@@ -61,12 +62,12 @@ def create(services: Services, settings: Settings, *, local: bool = False, osc: 
         redoc_url=None,
         redirect_slashes=False,  # a redirect would contain the proxy's internal host name
     )
-    credentials = Credentials(settings.token)
+    credentials = Credentials(settings.token, video_keys=settings.video_keys)
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
     _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
     live = (models, sessions, share_links, websocket, watch, ingest, files, avatars)
-    modules = (*live, takes, clips, renders, health, login)
+    modules = (*live, takes, clips, renders, videos, health, login)
     for module in modules:
         app.include_router(module.router)
     app.include_router(fallback([module.router for module in modules]))

@@ -20,6 +20,7 @@ from app.share_links import ShareLink, ShareLinks, is_link
 from app.speech_request import SpeechOrder
 from models.judge.face_reader import FaceReader
 from streaming.background_renders import BackgroundRenders
+from streaming.job_table import JobTable
 from streaming.live.admission import GRACE, HostedSession, SessionRegistry
 from streaming.live.session import Session
 from streaming.live.session_state import SessionState
@@ -33,6 +34,7 @@ from streaming.transport.connection import WebRtcConnection
 from streaming.transport.ice_server import IceServer
 from streaming.transport.ice_servers import IceServers
 from streaming.transport.peers import Peer
+from streaming.video_files import VideoFiles
 
 FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
 
@@ -73,8 +75,11 @@ class Services:
             for told in self.archive.newest():
                 if not told.ended:
                     self.archive.forget_sound(told.history.id)
+        self._jobs = JobTable(data / "jobs.sqlite")
         self.renders = BackgroundRenders(
             self.archive,
+            self._jobs,
+            VideoFiles(data / "videos"),
             functools.partial(render_program, library),
             device=library.device.type,
             watched=self._watched,
@@ -198,7 +203,7 @@ class Services:
             await self.library.load("pocket")
             await self.renders.go_on()
             self.ready = True
-            tasks.append(loop.create_task(self.sessions.run()))
+            tasks += [loop.create_task(self.sessions.run()), loop.create_task(self.renders.sweep())]
             yield
         finally:
             self.ready = False
@@ -207,6 +212,7 @@ class Services:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
             await self.renders.close()
+            self._jobs.close()
             self.library.thread.close()
 
     def _watched(self) -> bool:

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,9 +23,24 @@ from streaming.transport.ice_server import IceServer
 TOKEN, ICE, TURN_SECRET = "LONGTAKE_TOKEN", "LONGTAKE_ICE", "LONGTAKE_TURN_SECRET"
 ORIGINS, PROXIES = "LONGTAKE_ORIGINS", "LONGTAKE_PROXIES"
 GRACE, SPEECH, VOICE_TOKEN = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH", "LONGTAKE_VOICE_TOKEN"
+VIDEO_KEYS = "LONGTAKE_VIDEO_KEYS"
+LEAST_KEY = 16  # characters
 GRACE_SECONDS = 20  # the default
 MOST_GRACE = 24 * 3600
-OWN_PATHS = ("api", "avatar", "page", "watch", "whep", "login", "logout", "docs", "assets", "static", "gradio_api")
+OWN_PATHS = (
+    "api",
+    "v1",
+    "avatar",
+    "page",
+    "watch",
+    "whep",
+    "login",
+    "logout",
+    "docs",
+    "assets",
+    "static",
+    "gradio_api",
+)
 
 
 class SettingsError(UserError):
@@ -50,6 +65,7 @@ class Settings:
     keep_speech: bool = True  # LONGTAKE_KEEP_SPEECH: whether an avatar's sound stays after its session
     turn_secret: str | None = None  # LONGTAKE_TURN_SECRET: makes the credentials of TURN servers that have none
     voice_token: str | None = None  # LONGTAKE_VOICE_TOKEN: for the server that reads texts, if there is one
+    video_keys: Mapping[str, str] = field(default_factory=dict)  # LONGTAKE_VIDEO_KEYS: owner → key for /v1/videos
     public: PublicAddress | None = None  # where browsers reach the server, if not where it listens
 
 
@@ -68,6 +84,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         grace=grace(environment.get(GRACE)),
         voice_token=environment.get(VOICE_TOKEN) or None,
         keep_speech=switch(SPEECH, environment.get(SPEECH), default=True),
+        video_keys=video_keys(environment.get(VIDEO_KEYS), environment.get(TOKEN)),
     )
 
 
@@ -122,6 +139,21 @@ def grace(text: str | None) -> float:
     if not 1 <= seconds <= MOST_GRACE:
         raise SettingsError(f"{GRACE} must be a number of seconds from 1 to {MOST_GRACE}, not {text!r}")
     return seconds
+
+
+def video_keys(text: str | None, token: str | None) -> dict[str, str]:
+    """Parse NAME:KEY pairs separated by spaces or commas; raise SettingsError for a key that could be guessed."""
+    keys: dict[str, str] = {}
+    for word in _words(text):
+        name, colon, key = word.partition(":")
+        if not colon or not re.fullmatch(r"[\w-]{1,40}", name, re.ASCII) or name in keys:
+            raise SettingsError(f"{VIDEO_KEYS} must be pairs such as alice:KEY bob:KEY, each name once")
+        if len(key) < LEAST_KEY or not key.isprintable():
+            raise SettingsError(f"{VIDEO_KEYS}: the key of {name} needs at least {LEAST_KEY} characters")
+        if key in keys.values() or key == token:
+            raise SettingsError(f"{VIDEO_KEYS}: the key of {name} is another's too, or {TOKEN}")
+        keys[name] = key
+    return keys
 
 
 def switch(name: str, text: str | None, *, default: bool) -> bool:

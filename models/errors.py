@@ -26,5 +26,15 @@ class UserError(Exception):
 
     kind: ClassVar[ErrorKind] = ErrorKind.INVALID
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the error as it is, for another process; exceptions are else made anew from their message alone."""
+        return _again, (type(self), self.args, dict(self.__dict__))
+
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__  # not KeyError's, which puts it in quotes
+
+
+def _again(kind: type[UserError], arguments: tuple[object, ...], facts: dict[str, object]) -> UserError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(facts)
+    return error

@@ -77,7 +77,8 @@ def serve(
     LONGTAKE_TURN_SECRET (shared with TURN servers, for credentials that expire), LONGTAKE_ORIGINS (other sites whose
     pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is believed), LONGTAKE_GRACE (seconds that
     a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no: speech is deleted with its session),
-    LONGTAKE_VOICE_TOKEN (for the address of --voice), LONGTAKE_MODELS (folder of models).
+    LONGTAKE_VOICE_TOKEN (for the address of --voice), LONGTAKE_VIDEO_KEYS (NAME:KEY pairs that order films by
+    /v1/videos), LONGTAKE_MODELS (folder of models).
     """
     configure(log_level)
     from app import listening

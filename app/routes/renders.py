@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 from app.answer_schemas import file_of
 from app.dependencies import KnownTake, ServicesOf
 from app.errors import NotFoundError
-from streaming.background_renders import Progress
+from streaming.render_progress import Progress
 from streaming.take.take_links import refuse_links
 
 router = APIRouter()

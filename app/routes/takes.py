@@ -24,10 +24,10 @@ from app.services import Services
 from models import catalog
 from models.errors import UserError
 from models.time_grid import frames_before
-from streaming.background_renders import Progress
 from streaming.live.pacing import LookAhead
 from streaming.live.session_loras import forget_loras
 from streaming.media.clips import pictures_of
+from streaming.render_progress import Progress
 from streaming.take.history import JournalSummary, TakeHistory
 from streaming.take.take_file import Take
 from streaming.take.take_links import refuse_links
@@ -103,11 +103,10 @@ async def delete(take: str, _: KnownTake, services: ServicesOf) -> None:
     if any(take in (h.session.history.id, h.session.began_as) for h in services.sessions.hosted.values()):
         raise ConflictError("this take is live, or a live one began with it; end that first")
     try:
-        services.renders.forget(take)
+        await services.renders.forget(take)
+        await asyncio.to_thread(delete_take, services.archive.folder, take)
     except KeyError:
         raise ConflictError("this take is being rendered; cancel that first") from None
-    try:
-        await asyncio.to_thread(delete_take, services.archive.folder, take)
     except OSError as e:
         raise HTTPException(500, f"not all of the take could be deleted ({e.strerror})") from None
 

@@ -12,12 +12,15 @@ import psutil
 import pytest
 from conftest import tiny_model
 
-from streaming import background_renders
-from streaming.background_renders import BackgroundRenders, Program, without_folders
+from streaming import render_process
+from streaming.background_renders import BackgroundRenders
+from streaming.job_table import JobTable
 from streaming.render_files import RenderError
 from streaming.render_job import Job
+from streaming.render_process import Program, without_folders
 from streaming.take.archive import Archive
 from streaming.take.take_file import CueLine, Take
+from streaming.video_files import VideoFiles
 
 NAME = "0123456789ab"
 TAKE = Take(model="pocket", seed=5, length=1, cues=[CueLine(prompt="one")])
@@ -37,7 +40,8 @@ def renders(
     def program(model: str, take: Path, film: Path) -> Program:
         return Program([sys.executable, "-c", code, str(take), str(film)], folder, {})
 
-    return BackgroundRenders(Archive(folder / "takes"), program, device=device, watched=watched)
+    archive, table, videos = Archive(folder / "takes"), JobTable(folder / "jobs.sqlite"), VideoFiles(folder / "videos")
+    return BackgroundRenders(archive, table, videos, program, device=device, watched=watched)
 
 
 def state(rendering: BackgroundRenders) -> str | None:
@@ -65,7 +69,7 @@ async def test_a_render_that_succeeds_is_done_and_has_a_film(tmp_path: Path) -> 
 async def test_on_a_gpu_a_render_is_stopped_while_a_session_has_viewers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_renders, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(render_process, "POLL_SECONDS", 0.02)
     watched = [True]
     rendering = renders(tmp_path, "import time; time.sleep(60)", device="cuda", watched=lambda: watched[0])
     before = set(psutil.Process().children())

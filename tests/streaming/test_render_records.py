@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from streaming.background_renders import ANOTHER, MOST_TRIES, BackgroundRenders, Program
+from streaming.background_renders import ANOTHER, MOST_TRIES, BackgroundRenders
+from streaming.job_table import JobTable
 from streaming.render_files import RenderFiles
-from streaming.render_records import RenderRecord, RenderRecords
+from streaming.render_process import Program
+from streaming.render_records import RenderRecord
 from streaming.take.archive import Archive
 from streaming.take.take_file import CueLine, Take
+from streaming.video_files import VideoFiles
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,7 +32,8 @@ def server(folder: Path, code: str) -> BackgroundRenders:
     def program(model: str, take: Path, film: Path) -> Program:
         return Program([sys.executable, "-c", code, str(take), str(film)], folder, {})
 
-    return BackgroundRenders(Archive(folder / "takes"), program, device="cpu", watched=lambda: False)
+    archive, table, videos = Archive(folder / "takes"), JobTable(folder / "jobs.sqlite"), VideoFiles(folder / "videos")
+    return BackgroundRenders(archive, table, videos, program, device="cpu", watched=lambda: False)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -44,7 +48,7 @@ def states(renders: BackgroundRenders, *names: str) -> list[str | None]:
 
 
 def asked(folder: Path) -> dict[str, str]:
-    return {name: record.state for name, record in RenderRecords(Archive(folder / "takes")).read().items()}
+    return {job.name: job.state for job in JobTable(folder / "jobs.sqlite").read()}
 
 
 async def test_what_was_asked_for_is_rendered_by_the_next_server_in_its_order(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ async def test_a_render_with_which_servers_are_killed_again_and_again_waits_for_
     await killed[0].start(FIRST, TAKE)
     for number, one in enumerate(killed):
         await one.go_on() if number else None
-        await until(lambda n=number: RenderRecords(Archive(tmp_path / "takes")).read()[FIRST].tries == n + 1)
+        await until(lambda n=number: [job.tries for job in JobTable(tmp_path / "jobs.sqlite").read()] == [n + 1])
     last = server(tmp_path, RENDERS)
     await last.go_on()
     progress = last.progress(FIRST)
@@ -137,9 +141,10 @@ async def test_records_that_cannot_be_read_and_takes_that_are_gone_do_not_keep_a
     tmp_path: Path,
 ) -> None:
     archive = Archive(tmp_path / "takes")
-    records = RenderRecords(archive)
-    records.write(FIRST, RenderRecord(state="asked", asked=1.0, model="pocket", chunks=3))
-    records.write(SECOND, RenderRecord(state="asked", asked=2.0, model="gone", chunks=3))
+    earlier = {FIRST: RenderRecord(state="asked", asked=1.0, model="pocket", chunks=3)}
+    earlier[SECOND] = RenderRecord(state="asked", asked=2.0, model="gone", chunks=3)
+    for name, record in earlier.items():
+        (archive.folder / f"{name}.render.json").write_text(record.model_dump_json())
     archive.write(SECOND, TAKE)
     (archive.folder / f"{THIRD}.render.json").write_text('{"state": "asked"')
     renders = server(tmp_path, RENDERS)
