@@ -15,7 +15,7 @@ from app.services import Services
 from app.settings import Settings
 from app.share_links import ShareLink, is_link
 from streaming.live.admission import HostedSession
-from streaming.speech.avatar import Avatar
+from streaming.speech.any_avatar import AnyAvatar
 from streaming.take.take_file import Take
 
 # every function here is a coroutine, so that requests keep their order: FastAPI runs plain functions in a thread pool
@@ -110,8 +110,8 @@ WatchedSession = Annotated[HostedSession, Depends(watched_session)]
 ControlledSession = Annotated[HostedSession, Depends(controlled_session)]
 
 
-def avatar_of(hosted: HostedSession) -> Avatar:
-    """Return the avatar of a session; ConflictError if it cannot speak."""
+def avatar_of(hosted: HostedSession) -> AnyAvatar:
+    """Return the avatar, or the dialogue, of a session; ConflictError if it cannot speak."""
     session = hosted.session
     if session.avatar is None:
         raise ConflictError("only an avatar speaks; this session is none")
@@ -120,7 +120,7 @@ def avatar_of(hosted: HostedSession) -> Avatar:
     return session.avatar
 
 
-async def controlled_avatar(hosted: ControlledSession) -> Avatar:
+async def controlled_avatar(hosted: ControlledSession) -> AnyAvatar:
     """Return the avatar session of the path if the request carries its key; raise ConflictError if it cannot speak."""
     return avatar_of(hosted)
 
@@ -130,5 +130,5 @@ async def known_take(take: str, services: ServicesOf) -> Take:
     return await services.take(take)
 
 
-ControlledAvatar = Annotated[Avatar, Depends(controlled_avatar)]
+ControlledAvatar = Annotated[AnyAvatar, Depends(controlled_avatar)]
 KnownTake = Annotated[Take, Depends(known_take)]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from weakref import WeakKeyDictionary
 
 from app.credentials import TooManyError
-from streaming.speech.avatar import Avatar
+from streaming.speech.avatar import HasEpoch
 
 AT_ONCE = 2  # sounds decoded or synthesised at the same time
 MOST_WAITING = 32  # requests of one avatar, each of which holds a connection and the beginning of its body
@@ -23,11 +23,11 @@ class SpeechOrder:
 
     def __init__(self) -> None:
         self.decoding = asyncio.Semaphore(AT_ONCE)
-        self._locks: WeakKeyDictionary[Avatar, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
+        self._locks: WeakKeyDictionary[HasEpoch, tuple[int, asyncio.Lock]] = WeakKeyDictionary()
         self._waiting: Counter[int] = Counter()  # by id of the avatar; its entry is removed with its last request
 
     @contextlib.asynccontextmanager
-    async def of(self, avatar: Avatar) -> AsyncIterator[None]:
+    async def of(self, avatar: HasEpoch) -> AsyncIterator[None]:
         """Hold the avatar's lock, from the arrival of a request until its sound is handed over.
 
         Raises TooManyError at once if MOST_WAITING requests of the avatar wait or are served.
@@ -42,7 +42,7 @@ class SpeechOrder:
             self._waiting[id(avatar)] -= 1
             self._waiting += Counter()  # removes entries that are zero
 
-    def _lock(self, avatar: Avatar) -> asyncio.Lock:
+    def _lock(self, avatar: HasEpoch) -> asyncio.Lock:
         epoch, lock = self._locks.get(avatar, (-1, asyncio.Lock()))
         if epoch != avatar.epoch:
             lock = asyncio.Lock()

@@ -131,6 +131,7 @@ class Hush:
     """
 
     frame: int  # of the film, that of the take and the frames held before
+    speaker: str | None = None  # of a dialogue, whose other faces go on; None: all
 
     def __post_init__(self) -> None:
         if self.frame < 0:

@@ -128,7 +128,7 @@ class Job:
             report.warnings.append("nothing to continue from; rendering from the start")
             return None
         report.warnings += [note for note in (past.damage, past.other_record(self.record)) if note]
-        rollout = self._rollout(None)
+        rollout = self.rollout(None)
         own = self.grid.start(self.chunks)
         end = shared_latents(
             self.grid, lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)), past.length(self.grid)
@@ -141,7 +141,8 @@ class Job:
             report.warnings.append(f"the take differs from what was rendered from latent {end} on")
         return self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
 
-    def _rollout(self, snapshot: Snapshot | None) -> Rollout:
+    def rollout(self, snapshot: Snapshot | None = None) -> Rollout:
+        """Return the rollout that draws the take, from its start or a snapshot."""
         faces = self._arrangement.faces
         return Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage, faces=faces)
 
@@ -275,7 +276,7 @@ class Job:
         progress: Callable[[Boundary, Report], None],
     ) -> None:
         snapshot = found.snapshot if found else None
-        rollout = self._rollout(snapshot)
+        rollout = self.rollout(snapshot)
         head = HeadLine(type="take", version=VERSION, record=self.record, render=self._facts())
         upscaled = UpscaledPictures(self._upscaler) if self._upscaler else None
         keep: list[JournalLine] = [head, self._intent]

@@ -61,6 +61,8 @@ export interface CueLine {
   set?: Record<string, string>;
   /** Frame of the film, held ones included, after which an avatar was interrupted. */
   hush?: number | null;
+  /** The speaker of a dialogue who was interrupted; all of them if absent. */
+  speaker?: string | null;
   /** Frames for which the picture stood still here while an avatar's sound went on: drawing was too slow. */
   hold?: number | null;
   /** Make the keys of the visible past anew here, as after a rewind of a model whose keys are not kept. */
@@ -239,6 +241,8 @@ export interface HelloEvent {
   sound: boolean;
   /** LoRAs that the command `lora` may name. */
   loras: string[];
+  /** Speakers of a dialogue, in the order of their faces; empty elsewhere. */
+  speakers?: string[];
 }
 
 /** Lists the cues of the present take; sent at the start, when cues land and when the take branches. */
@@ -294,6 +298,8 @@ export interface StatusEvent {
   level?: number | null;
   /** Seconds of sound that wait to be spoken. */
   to_say_s?: number | null;
+  /** Speakers of a dialogue that speak now or are about to. */
+  speaking?: string[] | null;
   /** Frames so far for which the picture stood still while the voice went on. */
   held_frames?: number | null;
   /** Pictures so far that came too late to be shown. */
@@ -390,6 +396,8 @@ export interface PhaseEvent {
 export interface AvatarEvent {
   type: "avatar";
   state: AvatarState;
+  /** Name of the speaker in a dialogue; absent where the state is that of all, and elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells that somebody begins or ends to speak into the microphone of an avatar's session. */
@@ -408,6 +416,8 @@ export interface InterruptedEvent {
   why: string;
   /** The utterances that this ended, in order, with what was heard of each. */
   heard?: HeardPart[];
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Answers the start of an utterance on the socket of an avatar's sound. */
@@ -424,6 +434,8 @@ export interface UtteranceStartedEvent {
   utterance: string;
   /** Samples a second in which positions in it are told. */
   rate: number;
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells four times a second how far an utterance was heard, by what was sent and the viewers' receiver reports. */
@@ -437,6 +449,8 @@ export interface UtteranceSpokenEvent {
   text: string;
   /** Viewers that are connected by WebRTC; without any, what was played counts as heard. */
   viewers: number;
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells that nothing more of an utterance is heard. */
@@ -449,6 +463,8 @@ export interface UtteranceEndedEvent {
   /** What its captions say up to there. */
   text: string;
   why: "complete" | "interrupted" | "replaced" | "cancelled" | "cleared";
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells what is said from now on, as the text of `/say` or the sender of the sound gives it. */
@@ -458,6 +474,8 @@ export interface CaptionEvent {
   text: string;
   /** Seconds of the utterance before it. */
   seconds: number;
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells that an avatar's picture begins or ceases to stand still at times, because drawing is too slow here. Its voice goes on in time meanwhile. */
@@ -477,6 +495,8 @@ export interface MetersEvent {
   sync: number | null;
   /** Milliseconds by which the mouth lags behind the sound; null where too little was said. */
   lag_ms: number | null;
+  /** Name of the speaker in a dialogue; absent elsewhere. */
+  speaker?: string | null;
 }
 
 /** Tells how this connection's film follows its line: when its state changes, and its figures every two seconds. */

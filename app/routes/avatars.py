@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -18,11 +19,13 @@ from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar, Place
+from streaming.speech.dialogue_file import usual_voices
 from streaming.speech.fullband import RATE
 from streaming.speech.speech_queue import MOST_SECONDS
 from streaming.speech.spoken_text import speak_text
 from streaming.speech.utterance import Utterance
 from streaming.speech.voices.text_voice import VoiceWish
+from streaming.take.speakers import SPEAKER_NAME, SpeakerName
 from streaming.transport.events import HeardPart
 from streaming.transport.sound_messages import MOST_TEXT, NAME, Name, StartMessage
 from streaming.transport.sound_socket import StreamedUtterance
@@ -45,6 +48,7 @@ class Text(RequestBody):
     text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
     utterance: Name | None = None  # its name; the server gives one if it is absent
     queue: Place = Place.APPEND
+    speaker: SpeakerName | None = None  # of a dialogue, whose first speaks if it is absent
     # what the server's voice does not know of these it refuses; espeak-ng knows all
     language: Annotated[str, Field(max_length=20, pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$")] | None = None
     voice: Annotated[str, Field(max_length=60, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] | None = None
@@ -79,6 +83,7 @@ class Cleared(BaseModel):
 
 
 UtteranceName = Annotated[str | None, Query(pattern=NAME)]
+Speaking = Annotated[str | None, Query(pattern=SPEAKER_NAME)]  # a speaker of a dialogue
 
 
 @router.get("/api/faces")
@@ -105,21 +110,23 @@ async def audio(
     services: ServicesOf,
     queue: Place = Place.APPEND,
     utterance: UtteranceName = None,
+    speaker: Speaking = None,
 ) -> Spoken:
     """Speak a sound file after the sounds that wait; 409 if the avatar is interrupted before the file has arrived.
 
     A body of `audio/pcm; rate=24000` (or 16000, 48000; 16 bits, little-endian, mono) is spoken while it arrives.
     """
-    epoch = avatar.epoch  # before the body, which may take long to arrive
+    face = avatar.speaker(speaker)
+    epoch = face.epoch  # before the body, which may take long to arrive
     if (rate := _pcm_rate(request.headers.get("content-type", ""))) is not None:
-        return await _streamed(request, avatar, StartMessage(type="start", utterance=utterance, rate=rate, queue=queue))
-    async with services.speech_order.of(avatar):
+        return await _streamed(request, face, StartMessage(type="start", utterance=utterance, rate=rate, queue=queue))
+    async with services.speech_order.of(face.conversation):
         body = io.BytesIO(await request.body())
         async with services.speech_order.decoding:
             sound, notes = await asyncio.to_thread(audio_file.whole, body, MOST_SECONDS)
-        said = Utterance(utterance or avatar.new_name())
+        said = Utterance(utterance or face.new_name())
         said.add(sound)
-        return _say(avatar, said, queue, epoch, notes)
+        return _say(face, said, queue, epoch, notes)
 
 
 @router.post("/api/sessions/{session}/say", status_code=202)
@@ -127,13 +134,17 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     """Speak a text with the server's voice while it is synthesised; 501 where espeak-ng is not installed, 502 if a
     program or another server fails to speak it, 409 if the avatar is interrupted meanwhile.
     """
-    voice, epoch = services.voice, avatar.epoch
+    voice, face = services.voice, avatar.speaker(said.speaker)
+    epoch = face.epoch
     if not voice.ready:
         raise HTTPException(501, "speaking a text needs the program espeak-ng, which is not installed on the server")
-    async with services.speech_order.of(avatar):
-        _require_uninterrupted(avatar, epoch)
-        utterance = Utterance(said.utterance or avatar.new_name())
-        await speak_text(avatar, utterance, said.queue, said.text, voice, said.wish)
+    wish = said.wish
+    if wish.voice is None and avatar.speakers and voice.kind == "espeak-ng":
+        wish = replace(wish, voice=usual_voices(avatar.speakers)[(said.speaker or avatar.speakers[0]).casefold()])
+    async with services.speech_order.of(face.conversation):
+        _require_uninterrupted(face, epoch)
+        utterance = Utterance(said.utterance or face.new_name())
+        await speak_text(face, utterance, said.queue, said.text, voice, wish)
         return _spoken(utterance)
 
 
@@ -154,9 +165,10 @@ async def cancel(utterance: str, avatar: ControlledAvatar) -> Cleared:
 
 
 @router.post("/api/sessions/{session}/interrupt", status_code=202)
-async def interrupt(avatar: ControlledAvatar) -> Silenced:
-    """Silence the avatar at once, and tell what was heard of what it was saying."""
-    heard = avatar.interrupt("asked to")
+async def interrupt(avatar: ControlledAvatar, speaker: Speaking = None) -> Silenced:
+    """Silence the avatar at once, or one speaker of a dialogue, and tell what was heard of what it was saying."""
+    silenced = avatar if speaker is None else avatar.speaker(speaker)
+    heard = silenced.interrupt("asked to")
     return Silenced(epoch=avatar.epoch, heard=heard)
 
 

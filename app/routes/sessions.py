@@ -33,6 +33,7 @@ from streaming.live.pacing import LookAhead
 from streaming.speech.barge_in import BargeIn, Listening
 from streaming.speech.portrait_check import DRAWS, Trial
 from streaming.speech.voice_activity import Detector
+from streaming.take.speakers import MOST_SPEAKERS, LayoutName, SpeakerName, TakeSpeaker
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_notes import require_drawable
 from streaming.transport import commands
@@ -47,6 +48,14 @@ Viewer = Annotated[str, Field(min_length=16, max_length=64)]
 router = APIRouter()
 
 
+class NewSpeaker(RequestBody):
+    """Name a speaker of a dialogue, and choose a face: by default that of the gallery with the name."""
+
+    name: SpeakerName
+    face: Annotated[str, Field(max_length=400)] | None = None
+    portrait: Annotated[Base64Bytes, Field(strict=False)] | None = None
+
+
 class NewSession(RequestBody):
     """The choices with which a session is started."""
 
@@ -54,6 +63,9 @@ class NewSession(RequestBody):
     model: Annotated[str, Field(max_length=60)] = "pocket"
     face: Annotated[str, Field(max_length=400)] | None = None  # of an avatar: ada, or hair=curly,skin=deep
     portrait: Annotated[Base64Bytes, Field(strict=False)] | None = None  # or a picture file, base64
+    # of a dialogue: who speaks, instead of face and portrait, and whether all are shown or the film cuts to the speaker
+    speakers: Annotated[list[NewSpeaker], Field(min_length=2, max_length=MOST_SPEAKERS)] | None = None
+    layout: LayoutName | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     size: Annotated[str, Field(max_length=12)] | None = None  # WIDTHxHEIGHT in pixels
     look_ahead: LookAheadName = LookAhead.SMOOTH
@@ -115,6 +127,8 @@ async def create_session(new: NewSession, services: ServicesOf, askers: AskersOf
         take = await services.library.with_loras(take)
         hosted = await services.sessions.create(take, new.look_ahead, new.ticket, askers=askers)
         return started(services, hosted, "; ".join(notes) or None)
+    if new.speakers is not None:
+        return await _create_dialogue(new, new.speakers, take, services, askers)
     size = take.width_height(entry.size)
     portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
     listening = Listening(new.barge_in or BargeIn.STOP, new.detector)
@@ -123,6 +137,25 @@ async def create_session(new: NewSession, services: ServicesOf, askers: AskersOf
     )
     doubt = await _portrait_note(services, hosted, portrait.reference) if new.portrait is not None else None
     notes = [*portrait.notes, *([doubt] if doubt else [])]
+    return started(services, hosted, "; ".join(notes) or None)
+
+
+async def _create_dialogue(
+    new: NewSession, speakers: list[NewSpeaker], take: Take, services: Services, askers: frozenset[str]
+) -> StartedSession:
+    """Start a session in which several faces speak in turn."""
+    size = take.width_height(catalog.find(take.model).size)
+    portraits: dict[str, Reference] = {}
+    notes: list[str] = []
+    for one in speakers:
+        face = one.face if one.face is not None or one.portrait is not None else one.name.casefold()
+        portrait = await asyncio.to_thread(portrait_for, face, one.portrait, size)  # may take a while
+        portraits[one.name] = portrait.reference
+        notes += [f"{one.name}: {note}" for note in portrait.notes]
+    listening = Listening(new.barge_in or BargeIn.STOP, new.detector)
+    hosted = await services.sessions.create_dialogue(
+        take, portraits, services.face_reader, new.ticket, askers=askers, listening=listening
+    )
     return started(services, hosted, "; ".join(notes) or None)
 
 
@@ -174,6 +207,10 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
         raise InvalidRequestError(f"face and portrait are for an avatar, and {entry.name} is none; leave them out")
     if entry.driving_features is None and (new.barge_in is not None or new.detector is not None):
         raise InvalidRequestError(f"barge_in and detector are for an avatar, and {entry.name} is none; leave them out")
+    if entry.driving_features is None and (new.speakers is not None or new.layout is not None):
+        raise InvalidRequestError(f"speakers and layout are for an avatar, and {entry.name} is none; leave them out")
+    if new.speakers is not None and (new.face is not None or new.portrait is not None):
+        raise InvalidRequestError("face and portrait are of one avatar; a dialogue's speakers have their own")
     prompt = AVATAR_PROMPT if entry.driving_features is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")
@@ -184,7 +221,8 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
         raise InvalidRequestError(str(e)) from None
     try:
         cue = CueLine(prompt=prompt, set={str(k): v for k, v in new.set.items()})
-        take = Take(model=entry.name, seed=seed, size=new.size, length=1, cues=[cue])
+        named = [TakeSpeaker(name=one.name) for one in new.speakers] if new.speakers is not None else None
+        take = Take(model=entry.name, seed=seed, size=new.size, length=1, speakers=named, layout=new.layout, cues=[cue])
     except ValidationError as e:
         raise InvalidRequestError(validation_message(e)) from None
     width, height = take.width_height(entry.size)

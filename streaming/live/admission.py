@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,11 @@ from streaming.live.session_state import AvatarState, SessionState
 from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
 from streaming.live.waiting_line import WaitingLine
 from streaming.measured_speeds import Size
+from streaming.speech.any_avatar import AvatarMaker
 from streaming.speech.avatar import Avatar
 from streaming.speech.barge_in import Listening
 from streaming.speech.detectors import best_detector, new_detector
+from streaming.speech.live_dialogue import LiveDialogue
 from streaming.take.history import TakeHistory
 from streaming.take.take_file import Take
 
@@ -183,10 +185,48 @@ class SessionRegistry:
         listening: Listening = Listening(),  # noqa: B008 (it is frozen)
     ) -> HostedSession:
         """Start a session of an avatar with this portrait; errors as from `create`, and DetectorError."""
+
+        def maker(model: Model) -> AvatarMaker:
+            return partial(Avatar, model, portrait, reader, detector=detector, barge_in=listening.barge_in)
+
         detector = await asyncio.to_thread(new_detector, listening.detector or best_detector())  # may load a network
+        return await self._create_speaking(take, maker, ticket, askers)
+
+    async def create_dialogue(
+        self,
+        take: Take,
+        portraits: Mapping[str, Reference],
+        reader: FaceReader | None,
+        ticket: str | None = None,
+        *,
+        askers: Collection[str] = (),
+        listening: Listening = Listening(),  # noqa: B008 (it is frozen)
+    ) -> HostedSession:
+        """Start a session of the take's speakers with these portraits by name; errors as from `create_avatar`.
+
+        It is admitted as so many sessions as it has faces.
+        """
+
+        def maker(model: Model) -> AvatarMaker:
+            return partial(
+                LiveDialogue,
+                model,
+                portraits,
+                reader,
+                layout=take.layout or "side",
+                detector=detector,
+                barge_in=listening.barge_in,
+            )
+
+        detector = await asyncio.to_thread(new_detector, listening.detector or best_detector())  # may load a network
+        return await self._create_speaking(take, maker, ticket, askers)
+
+    async def _create_speaking(
+        self, take: Take, maker: Callable[[Model], AvatarMaker], ticket: str | None, askers: Collection[str]
+    ) -> HostedSession:
         with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
-            avatar = partial(Avatar, model, portrait, reader, detector=detector, barge_in=listening.barge_in)
+            avatar = maker(model)
             session = Session(model, take, self.device, folder=self.folder, clock=self._clock, avatar=avatar)
             return self._begun(session, admission)
 
@@ -234,13 +274,14 @@ class SessionRegistry:
         """Return what is expected of a session of the take, after what running sessions have measured."""
         for hosted in self._running():
             size, factor = hosted.admission.size, hosted.session.real_time_factor
-            if size is not None and factor is not None and hosted.settled:
+            alone = hosted.session.history.take.faces == 1  # faces in step cost less than they do one by one
+            if alone and size is not None and factor is not None and hosted.settled:
                 self._forecast.measured(hosted.session.model.entry, size, factor)
         entry = ENTRIES.get(take.model)
         if entry is None:  # loading it will tell
             return Admission()
         size = take.width_height(entry.size)
-        factor = self._forecast.factor(entry, size)
+        factor = take.faces * self._forecast.factor(entry, size)
         shown = f"about {entry.fps / factor:.2g} of {entry.fps} frames a second"
         return Admission(size, factor, f"slower than real time here: {shown}" if factor > 1 else "")
 

@@ -24,8 +24,9 @@ from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_hold, is_rec
 from streaming.media.ingest import Camera
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.early_voice import Redrawn, redrawn
-from streaming.speech.interruptions import GivenUpError, Interruptions
+from streaming.speech.interruptions import DrawingInterruptions, GivenUpError, Interruptions
 from streaming.speech.live_sound import LiveSound
+from streaming.speech.session_sound import SessionSound
 from streaming.take.footage import TakeFootage
 from streaming.take.history import TakeHistory, new_id
 from streaming.take.picture_cue import NOTHING
@@ -56,8 +57,8 @@ class ChunkProducer:
         clock: Clock,
         past: TakeHistory | None = None,
         spare: Callable[[], bool] = lambda: True,
-        sound: LiveSound | None = None,
-        interruptions: Interruptions | None = None,
+        sound: SessionSound | None = None,
+        interruptions: DrawingInterruptions | None = None,
         camera: Camera | None = None,
     ) -> None:
         """Draw `take` into `playout`; `tell` gets events.
@@ -79,7 +80,8 @@ class ChunkProducer:
         self._writer = TakeWriter(folder, self.record, tell)
         self._camera = CameraRecording(camera, size, model.entry.rollout.latents_ahead, self._writer, tell)
         self.footage = TakeFootage(model.entry, size, folder, camera=self._camera.footage)
-        self._sound, self._interruptions = sound, interruptions or Interruptions()
+        self._sound = sound
+        self._interruptions: DrawingInterruptions = interruptions or Interruptions()
         self._waiting = WaitingCues()
         self._landing: list[WaitingCue] = []  # on the chunk that is being drawn
         self._rewind_to: int | None = None  # the boundary to go back to before the next chunk, or 0 for the start
@@ -251,7 +253,14 @@ class ChunkProducer:
 
     def _new_rollout(self) -> Rollout:
         drive = self._sound.new_drive() if self._sound is not None else None
-        return Rollout(self._model, self.history.take, drive=drive, keep_mb=SNAPSHOT_BUDGET_MB, footage=self.footage)
+        return Rollout(
+            self._model,
+            self.history.take,
+            drive=drive,
+            keep_mb=SNAPSHOT_BUDGET_MB,
+            footage=self.footage,
+            faces=self.history.take.faces,
+        )
 
     async def _go_back_if_asked(self) -> None:
         """Carry out rewinds, and the interruptions of an avatar, before the next chunk is begun."""
@@ -259,15 +268,15 @@ class ChunkProducer:
             await self._branch(self._rewind_to)
         while self._sound is not None and (frame := self._interruptions.take()) is not None:
             await self._draw_anew(frame, self._sound)
-        if self._sound is not None and self._past is None and not self._held:
+        if isinstance(self._sound, LiveSound) and self._past is None and not self._held:  # turns of a dialogue wait
             await self._begin_sooner(self._sound)
 
-    def _unplayed(self, sound: LiveSound) -> int:
+    def _unplayed(self, sound: SessionSound) -> int:
         """Count the frames of an avatar's film that are drawn and still to be shown; below 0 it is late."""
         length = self.history.length
         return frames_before(length) + (sound.held(length - 1) if length else 0) - self._playout.next_frame
 
-    def _hold(self, sound: LiveSound, lines: Sequence[CueLine]) -> list[CueLine]:
+    def _hold(self, sound: SessionSound, lines: Sequence[CueLine]) -> list[CueLine]:
         """Return the cue that holds the picture until the next chunk can be drawn, if it will not be drawn in time.
 
         A chunk that is drawn anew takes its former place.
@@ -389,7 +398,7 @@ class ChunkProducer:
         await self._rollout.go_back(at)
         self._playout.clear()
 
-    async def _draw_anew(self, frame: int, sound: LiveSound) -> None:
+    async def _draw_anew(self, frame: int, sound: SessionSound) -> None:
         """Draw anew, from where that is seen soonest, with silence after frame `frame`; the take stays the same."""
         at = self._interruptions.soonest(
             self._grid,
@@ -401,9 +410,9 @@ class ChunkProducer:
         sound.silence(frame, at, self._playout.next_frame)
         if at < self.history.length:
             self._redraw_from(at)
-        silent_from = min([frame, *self._waiting.take_hushes()])  # also of interruptions that have not landed yet
-        if sound.was_heard(silent_from, at):
-            self._waiting.put_back([WaitingCue(CueLine(hush=silent_from), None, self._clock())])
+        earlier = self._waiting.take_hushes()  # of interruptions that have not landed yet
+        hushes = sound.hush_cues(frame, at, earlier)
+        self._waiting.put_back([WaitingCue(line, None, self._clock()) for line in hushes])
 
     def _redraw_from(self, at: int) -> None:
         """Forget the chunks from latent `at` on, which will be drawn anew with the cues that landed on them."""

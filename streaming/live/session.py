@@ -31,7 +31,7 @@ from streaming.live.text_queue import TextError, TextQueue
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.ingest import Camera
-from streaming.speech.avatar import AvatarMaker
+from streaming.speech.any_avatar import AvatarMaker
 from streaming.take.history import TakeHistory
 from streaming.take.picture_cue import CAMERA
 from streaming.take.take_file import CueLine, Take
@@ -96,7 +96,7 @@ class Session:
         self.model = model
         self.state, self.failure = SessionState.WARMING, ""
         self._events = EventBus()
-        (width, height), fps = take.width_height(model.entry.size), model.entry.fps
+        (width, height), fps = take.film_size(model.entry.size), model.entry.fps
         encoder = LiveEncoder(width, height, fps, bitrate_for(width, height, fps))
         self.playout = Playout(encoder, fps, freed=lambda: self.producer.wake(), clock=clock, sound=avatar is not None)
         self.playout.watch(self._shown)
@@ -175,6 +175,7 @@ class Session:
             phase=self.state,
             sound=self.playout.sound is not None,
             loras=self._offered_loras(),
+            speakers=self.avatar.speakers if self.avatar is not None else [],
         )
 
     def _offered_loras(self) -> list[str]:
@@ -338,8 +339,8 @@ class Session:
         self._spawn(self.producer.run(self._begun))
         self._spawn(self.playout.run())
         self._spawn(self._texts.run())
-        if self.avatar is not None and self.avatar.meters is not None:
-            self._spawn(self.avatar.meters.run(self._events.publish, lambda: self.viewers > 0))
+        for work in self.avatar.measurements(lambda: self.viewers > 0) if self.avatar is not None else []:
+            self._spawn(work)
 
     async def close(self) -> None:
         """End the session if it runs, and wait until nothing of it is left."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.source import Encoded
 from streaming.rollout import Boundary
-from streaming.speech.live_sound import LiveSound
+from streaming.speech.session_sound import SessionSound
 from streaming.take.history import Picture, TakeFiles, TakeHistory
 from streaming.take.journal import Record
 from streaming.take.take_file import CueLine
@@ -63,14 +63,12 @@ class TakeWriter:
             except OSError as e:
                 self.give_up(e)
 
-    def begin_sound(self, history: TakeHistory, sound: LiveSound) -> None:
-        """Write the portrait, and the sound as it comes, into files beside the take, and name them in the take."""
+    def begin_sound(self, history: TakeHistory, sound: SessionSound) -> None:
+        """Write portraits, and sounds as they come, into files beside the take, and name them in the take."""
 
         def write(files: TakeFiles) -> None:
-            names = {"reference": f"{history.id}.png", "sound": f"{history.id}.wav"}
             sound.failed = self.give_up
-            sound.keep_in(files.beside(names["reference"]), files.beside(names["sound"]))
-            history.take = history.take.model_copy(update=names)
+            history.take = history.take.model_copy(update=sound.keep(history.id, files.beside))
 
         self._write(write)
 

@@ -69,11 +69,11 @@ class WaitingCues:
         removed, self._cues = len(kept) < len(self._cues), kept
         return removed
 
-    def take_hushes(self) -> list[int]:
-        """Remove the cues that silence an avatar, and return the frames from which they do."""
-        frames = [cue.line.hush for cue in self._cues if cue.line.hush is not None]
+    def take_hushes(self) -> list[CueLine]:
+        """Remove the cues that silence an avatar, and return them."""
+        hushes = [cue.line for cue in self._cues if cue.line.hush is not None]
         self._cues = [cue for cue in self._cues if cue.line.hush is None]
-        return frames
+        return hushes
 
 
 def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:

@@ -6,19 +6,21 @@ sounds and microphone → speech queue → live sound → chunks and their sound
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from models.checkpoints.assemble import Model
 from models.cue import Reference
+from models.errors import UserError
 from models.judge.face_reader import FaceReader
 from streaming.live.clock import Clock
-from streaming.live.playout import Playout, Shown
+from streaming.live.playout import Shown
 from streaming.live.session_state import AvatarState
 from streaming.speech.barge_in import BargeIn
 from streaming.speech.echo_canceller import EchoFreeDetector
 from streaming.speech.energy_gate import EnergyGate
+from streaming.speech.face_playout import AvatarPlayout
 from streaming.speech.fullband import FRAME, RATE, DrivingSamples, Samples
 from streaming.speech.hearing import Delay, Hearing
 from streaming.speech.interruptions import Interruptions
@@ -52,18 +54,16 @@ class Place(StrEnum):
     REPLACE = "replace"  # instead of those that are spoken or wait, which it interrupts
 
 
-class AvatarMaker(Protocol):
-    """Make the avatar of a session from the parts of the session, as `functools.partial(Avatar, ...)` does."""
+class NoSpeakerError(UserError):
+    """Report a speaker that was named where there is only one."""
 
-    def __call__(
-        self,
-        *,
-        playout: Playout,
-        tell: Callable[[Event], None],
-        wake: Callable[[], None],
-        clock: Clock,
-    ) -> Avatar:
-        """Return the avatar; the arguments are those of `Avatar`."""
+
+class HasEpoch(Protocol):
+    """Count interruptions; a request that came before the newest one is stale."""
+
+    @property
+    def epoch(self) -> int:
+        """Return the number of interruptions so far."""
 
 
 class Avatar:
@@ -77,7 +77,7 @@ class Avatar:
         *,
         detector: VoiceActivityDetector | None = None,
         barge_in: BargeIn = BargeIn.STOP,
-        playout: Playout,
+        playout: AvatarPlayout,
         tell: Callable[[Event], None],
         wake: Callable[[], None],
         clock: Clock,
@@ -110,6 +110,31 @@ class Avatar:
         self._slow = False
         self._listened = 0  # number of the released frame at which the microphone last gave sound
 
+    def speaker(self, name: str | None) -> Avatar:
+        """Return the avatar; NoSpeakerError if a speaker is named, because it is the only one."""
+        if name is not None:
+            raise NoSpeakerError(f"this session has one face, which has no name; leave the speaker {name[:40]!r} out")
+        return self
+
+    @property
+    def speakers(self) -> list[str]:
+        """Return the names of the speakers of a dialogue: none."""
+        return []
+
+    @property
+    def conversation(self) -> HasEpoch:
+        """Return what this avatar's requests keep their order in: the avatar itself, or the dialogue of its face."""
+        return self
+
+    @property
+    def to_say(self) -> float:
+        """Return the seconds that wait to be spoken."""
+        return self.queue.waiting / RATE
+
+    def measurements(self, watched: Callable[[], bool]) -> list[Coroutine[Any, Any, None]]:
+        """Return what measures the face while `watched()` is true, to be run as tasks; nothing without a reader."""
+        return [self.meters.run(self._tell, watched)] if self.meters is not None else []
+
     @property
     def epoch(self) -> int:
         """Return the number of interruptions so far; a request from an earlier epoch is stale."""
@@ -124,7 +149,7 @@ class Avatar:
             "detector": self.queue.detector.kind,
             "epoch": self.epoch,
             "level": round(self.queue.detector.level),
-            "to_say_s": round(self.queue.waiting / RATE, 1),
+            "to_say_s": round(self.to_say, 1),
             "held_frames": self._playout.held,
             "dropped_frames": self._playout.dropped,
         }
@@ -153,7 +178,7 @@ class Avatar:
             raise SpeechQueueError(f"an utterance named {utterance.name} is being spoken or waits already")
         self.queue.begin(utterance)
         self._wake()
-        self._settle()
+        self.settle()
 
     def add(self, utterance: Utterance, voice: Samples) -> None:
         """Add samples to an utterance that was begun; SpeechQueueError if it has ended or too much would wait."""
@@ -162,7 +187,7 @@ class Avatar:
         self.queue.require_room(len(voice))
         utterance.add(voice)
         self._wake()
-        self._settle()
+        self.settle()
 
     def commit(self, utterance: Utterance) -> None:
         """Mark that an utterance has arrived whole."""
@@ -176,7 +201,7 @@ class Avatar:
         if utterance.ended is None and utterance.given == 0:
             self.queue.remove([utterance])
             self._hearing.end(utterance, "cancelled")
-            self._settle()
+            self.settle()
         elif utterance.ended is None:
             self.interrupt("cancelled", ending="cancelled", only=utterance)
 
@@ -185,7 +210,7 @@ class Avatar:
         waiting = [u for u in self.queue.utterances if not u.given]
         self.queue.remove(waiting)
         ended = [self._hearing.end(u, "cleared") for u in waiting]
-        self._settle()
+        self.settle()
         return ended
 
     def find(self, name: str) -> Utterance | None:
@@ -203,14 +228,19 @@ class Avatar:
         What speech does to a speaking avatar, even if the speech began first, `barge_in` says. The voice of a puppet
         interrupts only a sound that was handed over whole.
         """
+        puppet = self.queue.use is MicrophoneUse.PUPPET
+        if self.takes(sound, speaks=self.state is AvatarState.SPEAKING):
+            self.interrupt("somebody speaks", live=not puppet)
+        self.settle()
+
+    def takes(self, sound: Samples, *, speaks: bool) -> bool:
+        """Take samples of the microphone as `hear` does, and return whether they interrupt, if somebody `speaks`."""
         self._listened = self._playout.released
-        speaks, puppet = self.state is AvatarState.SPEAKING, self.queue.use is MicrophoneUse.PUPPET
         began = self.queue.hear(sound, echo=speaks)
         heard = began or self.queue.detector.over_echo
-        stops = began and self.queue.reads if puppet else heard and self.barge_in is BargeIn.STOP
-        if speaks and stops:
-            self.interrupt("somebody speaks", live=not puppet)
-        self._settle()
+        if self.queue.use is MicrophoneUse.PUPPET:
+            return speaks and began and self.queue.reads
+        return speaks and heard and self.barge_in is BargeIn.STOP
 
     def interrupt(
         self,
@@ -239,7 +269,7 @@ class Avatar:
         # the frame that is being encoded counts as shown before the interruption, although it is reported afterwards
         self._loud, self._interrupted = None, self._playout.released
         self._tell(InterruptedEvent(frame=self._playout.released, epoch=self.epoch, why=why, heard=heard))
-        self._settle()
+        self.settle()
         return heard
 
     def _unfinished(self) -> list[Utterance]:
@@ -252,10 +282,14 @@ class Avatar:
             self._loud = number
         if self.queue.detector.open and number - self._listened > GONE:
             self.queue.hang_up()
-        self._ear.played(self._played.add(shown.sound))
-        self._settle()
+        self._ear.played(self._played.add(self._aloud(shown)))
+        self.settle()
         if self.meters is not None:
             self.meters.add(shown.picture, shown.sound)
+
+    def _aloud(self, shown: Shown) -> Samples:
+        """Return what listeners hear with a frame, whose echo the microphone may hear."""
+        return shown.sound
 
     def _watch_pace(self, shown: Shown) -> None:
         """Tell when drawing becomes too slow for the film, and when it is fast enough again."""
@@ -265,7 +299,7 @@ class Avatar:
             self._slow = not self._slow
             self._tell(SlowEvent(slow=self._slow, held=round(share, 2)))
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Update the state and the voice's level, and publish events of what has changed."""
         playout = self._playout
         hears = self.queue.detector.open
@@ -275,7 +309,7 @@ class Avatar:
         listens = self.queue.use is MicrophoneUse.LISTEN
         playout.voice_gain.ducked = hears and listens and self.barge_in is BargeIn.DUCK
         was_heard = self._loud is not None and playout.released - self._loud <= PAUSE
-        if self.queue.waiting > 0 or was_heard or playout.audible:
+        if self.queue.speaks or was_heard or playout.audible:
             state = AvatarState.SPEAKING
         else:
             state = AvatarState.LISTENING if hears else AvatarState.IDLE

@@ -18,6 +18,7 @@ from models.upscaler import Upscaler
 from streaming.render_files import RenderError
 from streaming.render_job import Job
 from streaming.speech.audio_file import Voice
+from streaming.speech.live_dialogue_film import job_of_live_dialogue
 from streaming.speech.portrait_drive import PortraitDrive, latents_of
 from streaming.speech.portrait_file import portrait_of
 from streaming.speech.soundtrack import driving_sound
@@ -67,7 +68,12 @@ def _named(portrait: Reference) -> str:
 
 
 def hushed(take: Take, model: Model) -> list[tuple[int, int]]:
-    """Return the samples (from, to) of a live take's sound that a chunk heard, but no viewer: it was interrupted."""
+    """Return the samples (from, to) of a live take's sound that a chunk heard, but no viewer: it was interrupted.
+
+    The sound of a dialogue holds only what was heard.
+    """
+    if take.speakers is not None:
+        return []
     config = model.entry.rollout
     silent, held = list[tuple[int, int]](), Counter[int]()  # frames held before the chunk at a latent
     landing = take.landing(config.grid, model.entry.fps)
@@ -95,6 +101,8 @@ def job_of_take(
 
     `intent`, `limit` and `upscaler` are those of the job.
     """
+    if take.speakers is not None:
+        return job_of_live_dialogue(model, take, folder, out, scale, intent=intent, limit=limit, upscaler=upscaler)
     if take.reference is None or take.sound is None:
         raise RenderError(f"{model.entry.name} needs a portrait and a sound: let it speak with longtake avatar")
     portrait, sound = folder / take.reference, folder / take.sound

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,14 @@ SPEEDS, PITCHES = range(80, 301), range(100)  # as `Speaker` has them
 
 # the voices of speakers that choose none: of the gallery's faces their own, of others the first that is left
 GALLERY_VOICES = {"ada": "f2", "bo": "f4", "cem": "m3", "dele": "m1", "elin": "f3", "finn": "m5"}
+
+
+def usual_voices(names: Sequence[str]) -> dict[str, str]:
+    """Return a voice (a variant of espeak-ng) for each of up to six speakers, by name in lower case."""
+    keys = [name.casefold() for name in names]
+    left = [voice for name, voice in GALLERY_VOICES.items() if name not in keys]
+    return {key: GALLERY_VOICES[key] if key in GALLERY_VOICES else left.pop(0) for key in keys}
+
 
 _NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
 _VOICE = re.compile(r"([a-z]{2,8}(?:-[a-z0-9]{1,12})*)(?:\+([A-Za-z0-9]{1,32}))?", re.ASCII)

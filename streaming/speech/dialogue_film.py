@@ -9,17 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import Model
-from models.cue import Cue, Reference
+from models.cue import Reference
 from models.driving_signal import FRAME
 from models.pocket.world.portrait.gallery import drawn, face_named
 from streaming.arrangement import Arrangement
 from streaming.media.video_writer import Frames
 from streaming.render_job import Job
+from streaming.speech.dialogue_drive import DialogueDrive
 from streaming.speech.dialogue_file import Dialogue, DialogueError
 from streaming.speech.dialogue_sound import DialogueSound
 from streaming.speech.portrait_drive import PortraitDrive, latents_of
@@ -32,25 +31,6 @@ class Layout(StrEnum):
 
     SIDE = "side"  # all of them, side by side in the order of the file
     CUT = "cut"  # the one that speaks
-
-
-class DialogueDrive:
-    """Drive takes that run in step, each with its own portrait and sound."""
-
-    def __init__(self, drives: Sequence[PortraitDrive]) -> None:
-        self._drives = drives
-
-    def cues(self, latent: int) -> list[Cue]:
-        """Return the portraits as one reference for latent 0, and nothing for later latents."""
-        references = [cue for drive in self._drives for cue in drive.cues(latent) if isinstance(cue, Reference)]
-        if not references:
-            return []
-        first = references[0]
-        return [Reference(b"".join(reference.pixels for reference in references), first.width, first.height)]
-
-    def drive(self, first: int, cues: Sequence[Cue] = ()) -> Tensor:
-        """Return what each face hears in the chunk at latent `first`: [faces, latents, tokens, features]."""
-        return torch.cat([drive.drive(first, cues) for drive in self._drives])
 
 
 def portraits_of(dialogue: Dialogue, name: str, size: tuple[int, int]) -> list[Portrait]:

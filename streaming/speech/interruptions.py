@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from models.time_grid import TimeGrid, latent_of
 from streaming.speech.fullband import Samples
 
@@ -10,6 +13,23 @@ BARELY = 2  # frames left of a chunk that are too few to draw it anew
 
 class GivenUpError(Exception):
     """End the drawing of a chunk whose content an interruption made useless."""
+
+
+class DrawingInterruptions(Protocol):
+    """Tell the drawing of chunks what interruptions ask of it."""
+
+    @property
+    def generation(self) -> int:
+        """Return the number of interruptions that had sound to silence; a chunk of an earlier one is stale."""
+
+    def take(self) -> int | None:
+        """Return the frame from which to draw anew, once; None if there was no interruption since the last call."""
+
+    def check(self) -> None:
+        """Raise GivenUpError if the chunk being drawn is stale; called from the device thread."""
+
+    def soonest(self, grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
+        """Return the latent from which to draw anew, as `Interruptions.soonest` does."""
 
 
 class Interruptions:
@@ -58,3 +78,29 @@ class Interruptions:
         """
         shown = next_frame + round(production) + BARELY
         return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), length)
+
+
+class JoinedInterruptions:
+    """Join the interruptions of faces that are drawn in step: where one is silenced, all are drawn anew."""
+
+    def __init__(self, faces: Sequence[Interruptions]) -> None:
+        self._faces = faces
+
+    @property
+    def generation(self) -> int:
+        """Return the number of interruptions that had sound to silence, of all faces."""
+        return sum(face.generation for face in self._faces)
+
+    def take(self) -> int | None:
+        """Return the earliest frame from which a face is to be silent, once; None if no face was interrupted."""
+        frames = [frame for face in self._faces if (frame := face.take()) is not None]
+        return min(frames, default=None)
+
+    def check(self) -> None:
+        """Raise GivenUpError if the chunk being drawn is stale for one of the faces."""
+        for face in self._faces:
+            face.check()
+
+    def soonest(self, grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
+        """Return the latent from which to draw anew, as `Interruptions.soonest` does."""
+        return Interruptions.soonest(grid, next_frame=next_frame, production=production, length=length)

@@ -19,7 +19,7 @@ sound gives the same latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from streaming.speech.interruptions import Interruptions
 from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import Soundtrack
 from streaming.speech.speech_queue import MicrophoneUse, SpeechQueue
+from streaming.take.take_file import CueLine
 
 PATIENCE = 0.25  # seconds for which a chunk waits for the next samples of a microphone
 LOOK_EVERY = 0.005  # seconds
@@ -75,6 +76,12 @@ class LiveSound:
         self._drive = PortraitDrive(self._model, self._portrait)
         return self._drive
 
+    def keep(self, take: str, beside: Callable[[str], Path]) -> dict[str, object]:
+        """Write the portrait, and the sound as it is given, beside a take; return the take's fields that name them."""
+        names: dict[str, object] = {"reference": f"{take}.png", "sound": f"{take}.wav"}
+        self.keep_in(beside(f"{take}.png"), beside(f"{take}.wav"))
+        return names
+
     def keep_in(self, portrait: Path, sound: Path) -> None:
         """Write the portrait (PNG), and the sound as it is given (WAV); OSError if the disk does not take it."""
         pixels = np.frombuffer(self._portrait.pixels, np.uint8).reshape(self._portrait.height, self._portrait.width, 3)
@@ -97,6 +104,39 @@ class LiveSound:
             return None
         self._drive.hold(first, 0)
         return max(0, (self._queue.arrived - self._missing(first)) // FRAME)
+
+    @property
+    def length(self) -> int:
+        """Return how many samples were given so far."""
+        return self._track.length
+
+    @property
+    def quiet_from(self) -> int:
+        """Return the frame of the film behind the last one that was given sound."""
+        return self._loud_until
+
+    @property
+    def interrupted(self) -> bool:
+        """Return whether what was given is to be silenced and it is not known yet from which sample on."""
+        return self._interrupted
+
+    @property
+    def speaks(self) -> bool:
+        """Return whether an utterance waits or is being given whose turn it is."""
+        return self._queue.reads and not self._queue.utterances[0].held
+
+    def until(self, first: int, hold: int = 0) -> int:
+        """Return up to which sample the chunk at latent `first` hears if the picture is held before it."""
+        self._drive.hold(first, hold)
+        return TIMES * self._drive.needs(first)
+
+    def extend_to(self, sample: int) -> None:
+        """Take the samples up to `sample` from the queue, as far as they were not taken."""
+        self._extend(sample - self._track.length)
+
+    def loud(self, frame: int) -> bool:
+        """Return whether sound was given for a frame of the film, of the newest ten seconds."""
+        return bool(self._track.frames(frame, 1).any())
 
     def give(self, first: int, hold: int = 0) -> None:
         """Let the chunk at latent `first` hear what it needs; the picture is held for `hold` frames before it."""
@@ -168,6 +208,14 @@ class LiveSound:
         self._mute_before, self._loud_until, self._interrupted = silent // FRAME, 0, False
         if (missing := FRAME * following - self._track.length) > 0:
             self._append(np.zeros(missing, np.int16))
+
+    def hush_cues(self, frame: int, at: int, earlier: Sequence[CueLine]) -> list[CueLine]:
+        """Return the cue that marks sound after frame `frame`, which the chunks before latent `at` have heard, if any.
+
+        `earlier` are such cues that have not landed.
+        """
+        first = min([frame, *(line.hush for line in earlier if line.hush is not None)])
+        return [CueLine(hush=first)] if self.was_heard(first, at) else []
 
     def was_heard(self, frame: int, at: int) -> bool:
         """Return whether the chunks before latent `at` have heard sound that begins after frame `frame`."""

@@ -87,6 +87,12 @@ class SpeechQueue:
         return sum(u.waiting for u in self._utterances) + len(self._live)
 
     @property
+    def speaks(self) -> bool:
+        """Return whether something waits whose turn it is: an utterance, or the sound of a microphone."""
+        due = any(u.waiting for u in self._utterances) and not self._utterances[0].held
+        return due or len(self._live) > 0
+
+    @property
     def reads(self) -> bool:
         """Return whether an utterance is being spoken or waits."""
         return bool(self._utterances)
@@ -170,7 +176,7 @@ class SpeechQueue:
         possible.
         """
         out, parts, at = np.zeros(n, np.int16), list[tuple[int, int, Utterance, int]](), 0
-        while self._utterances and at < n:
+        while self._utterances and not self._utterances[0].held and at < n:
             utterance = self._utterances[0]
             dry = utterance.open and utterance.waiting < n - at
             if dry and not self._flows:

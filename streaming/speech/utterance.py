@@ -29,6 +29,7 @@ class Utterance:
         """Begin without samples; positions are told at `rate`, that of the sound as it was sent."""
         self.name, self.rate = name, rate
         self.open = True  # whether further samples may arrive
+        self.held = False  # whether it waits for its turn: another face of a dialogue speaks before it
         self.ended: EndReason | None = None  # why nothing more of it is heard
         self.captions: list[Caption] = []  # in order
         self.arrived = 0  # samples, all at 48 kHz

@@ -109,6 +109,8 @@ class Archive:
     def forget_sound(self, name: str) -> None:
         """Delete the sound file of a take, which holds an avatar's speech; the take file still names it."""
         remove(self.folder / f"{name}.wav")
+        for spoken in self.folder.glob(f"{name}-*.wav"):  # of the speakers of a dialogue
+            remove(spoken)
 
     def recordings(self, name: str) -> list[Path]:
         """Return the paths of a take's recordings, by number."""

@@ -84,7 +84,7 @@ class TakeFiles:
         self._folder, self._record = folder, record
         self._journal: Journal | None = None
         self._recorders: dict[str, CameraRecorder] = {}
-        self._sound: Path | None = None  # synced before the lines of the chunks that it drives
+        self._sounds: list[Path] = []  # synced before the lines of the chunks that it drives
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="take-files")
         self._waiting = 0  # jobs that have not begun
         self._lock = threading.Lock()
@@ -107,15 +107,14 @@ class TakeFiles:
         take, before = history.take, self._journal
         journal = self._journal = Journal(self._folder / f"{history.id}.jsonl")
         journal.write(head, *past)
-        self._sound = self._folder / take.sound if take.sound else None
+        self._sounds = [self._folder / name for name in take.sounds]
 
         def sync() -> None:
             if before is not None:
                 before.sync()
                 before.close()
-            for name in (take.reference, take.sound):
-                if name is not None:
-                    sync_file(self._folder / name)
+            for name in (*take.portraits, *take.sounds):
+                sync_file(self._folder / name)
 
         self._soon(sync)
 
@@ -184,16 +183,17 @@ class TakeFiles:
 
     def _write(self, *lines: JournalLine) -> None:
         """Write lines at once, for readers to find, and sync them; of a take with sound, once the sound is synced."""
-        journal, sound = self._journal, self._sound
+        journal, sounds = self._journal, self._sounds
         if journal is None:
             return
 
         def write() -> None:
-            if sound is not None:
+            for sound in sounds:
                 sync_file(sound)
+            if sounds:
                 journal.write(*lines)
 
-        if sound is None:
+        if not sounds:
             journal.write(*lines)
         self._soon(write)
 

@@ -29,6 +29,7 @@ from streaming.take.complaints import complaint
 from streaming.take.json_data import json_value
 from streaming.take.picture_cue import CuePictures, PictureCue
 from streaming.take.position import MOST_LATENTS, Length, Position, at_start, latent_at
+from streaming.take.speakers import Beside, LayoutName, TakeSpeaker, require_distinct
 from streaming.take.stories import KEYS, Story, stories_of_json, stories_of_json_lines, story_of_text
 from streaming.take.text_file import TakeError, read_text
 from streaming.take.yaml_data import YamlText
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 TEXTS = frozenset(  # fields that hold text
     {"prompt", "model", "size", "parent", "reference", "sound", "set", "start", "start_by", "source", "region", "fit"}
-    | {"hashes"}
+    | {"hashes", "name", "speaker", "layout"}
 )
 MOST_CUES = 100_000
 
@@ -79,6 +80,8 @@ class CueLine(PictureCue):
     """Settings of the rollout that change, by name."""
     hush: Annotated[int, Field(ge=0)] | None = None
     """Frame of the film, held ones included, after which an avatar was interrupted."""
+    speaker: Annotated[str, Field(max_length=40)] | None = None
+    """The speaker of a dialogue who was interrupted; all of them if absent."""
     hold: Annotated[int, Field(ge=1, le=MOST_HELD)] | None = None
     """Frames for which the picture stood still here while an avatar's sound went on: drawing was too slow."""
     recache: bool = False
@@ -112,6 +115,8 @@ class CueLine(PictureCue):
             raise ValueError("a cue needs a prompt, cut, seed, set, hush, hold, recache, lora, start, source or recall")
         if self.blend > 1 and self.prompt is None:
             raise ValueError("blend goes with a prompt")
+        if self.speaker is not None and self.hush is None:
+            raise ValueError("speaker goes with hush")
         return self
 
     def cues(self, pictures: CuePictures | None = None) -> list[Cue]:
@@ -125,13 +130,12 @@ class CueLine(PictureCue):
         cues += self.picture_cues(pictures)
         cues += [Seed(self.seed)] if self.seed is not None else []
         cues += [Hold(self.hold)] if self.hold is not None else []
-        cues += [Hush(self.hush)] if self.hush is not None else []
+        cues += [Hush(self.hush, self.speaker)] if self.hush is not None else []
         cues += [LoraScale.parse(text) for text in self.lora]
         return cues + ([Prompt(self.prompt, self.blend)] if self.prompt is not None else [])
 
 
 Recorded = Annotated[str, Field(max_length=1000)] | Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Beside = Annotated[str, Field(pattern=r"^[\w-]{1,60}\.(png|wav)$")]  # a file in the take's own folder
 
 
 class _Dumper(yaml.SafeDumper):
@@ -147,7 +151,10 @@ _Dumper.add_representer(str, _text_node)
 
 
 class Take(BaseModel):
-    """Describe a linear run: model, seed, size, length and cues; for an avatar also its portrait and its sound."""
+    """Describe a linear run: model, seed, size, length and cues; for an avatar also its portrait and its sound.
+
+    A dialogue has several speakers, each with a portrait and a sound; its own sound is what was heard of all of them.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -158,6 +165,8 @@ class Take(BaseModel):
     parent: str | None = None
     reference: Beside | None = None
     sound: Beside | None = None
+    speakers: Annotated[list[TakeSpeaker], Field(min_length=2, max_length=6)] | None = None
+    layout: LayoutName | None = None  # of a dialogue: side if absent
     loras: Annotated[dict[str, str], Field(max_length=16)] | None = None  # name → file, of those not beside the take
     cues: Annotated[list[CueLine], Field(max_length=MOST_CUES)]
     record: Annotated[dict[str, Recorded], Field(max_length=100)] | None = None
@@ -177,9 +186,40 @@ class Take(BaseModel):
             raise ValueError("cues: hush takes back what was heard; the take names no sound")
         if self.sound is None and any(e.hold is not None for e in self.cues):
             raise ValueError("cues: hold lets the sound go on before the picture; the take names no sound")
+        if self.speakers is None and self.layout is not None:
+            raise ValueError("layout: arranges the faces of a dialogue; the take names no speakers")
+        require_distinct(self.speakers or [])
+        if self.speakers is not None and self.reference is not None:
+            raise ValueError("reference: the portraits of a dialogue stand with its speakers")
+        known = {speaker.name for speaker in self.speakers or []}
+        if stranger := next((e.speaker for e in self.cues if e.speaker is not None and e.speaker not in known), None):
+            raise ValueError(f"cues: hush names {stranger[:40]!r}, who is no speaker of the take")
         return self
 
+    @property
+    def faces(self) -> int:
+        """Return how many faces the take draws in step: one unless it is a dialogue."""
+        return len(self.speakers) if self.speakers is not None else 1
+
+    @property
+    def sounds(self) -> list[str]:
+        """Return the names of the sound files beside the take."""
+        spoken = [speaker.sound for speaker in self.speakers or []]
+        return [name for name in (self.sound, *spoken) if name is not None]
+
+    @property
+    def portraits(self) -> list[str]:
+        """Return the names of the pictures beside the take that its faces stay true to."""
+        faces = [speaker.reference for speaker in self.speakers or []]
+        return [name for name in (self.reference, *faces) if name is not None]
+
+    def film_size(self, default: tuple[int, int]) -> tuple[int, int]:
+        """Return width and height of the film in pixels: of a dialogue side by side, that of all faces together."""
+        width, height = self.width_height(default)
+        return (width if self.layout == "cut" else width * self.faces), height
+
     def width_height(self, default: tuple[int, int]) -> tuple[int, int]:
+        """Return width and height of what the model draws, of one face where there are several."""
         if self.size is None:
             return default
         return size_of(self.size)

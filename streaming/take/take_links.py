@@ -26,7 +26,7 @@ def refuse_links(take: Take, folder: Path) -> None:
     LoRAs at absolute paths are no names of that folder.
     """
     loras = [(take.loras or {}).get(name, name) for name in lora_names(take)]
-    beside = [name for name in (take.reference, take.sound, *loras) if name is not None and not os.path.isabs(name)]
+    beside = [name for name in (*take.portraits, *take.sounds, *loras) if not os.path.isabs(name)]
     root = folder.resolve()
     for name in [*beside, *(name for cue in take.cues for name in cue.files())]:
         if (root / name).resolve() != Path(os.path.normpath(root / name)):

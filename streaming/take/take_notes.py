@@ -32,9 +32,10 @@ def notes_on(take: Take, entry: Entry) -> list[str]:
     """
     require_drawable(take, entry)
     if entry.driving_features is None:
-        for name, value in (("sound", take.sound), ("reference", take.reference)):
+        for name, value in (("sound", take.sound), ("reference", take.reference), ("speakers", take.speakers)):
             if value is not None:
-                raise TakeError(f"{name}: {value} is for an avatar, and {entry.name} is none; leave it out")
+                what = value if isinstance(value, str) else "a dialogue"
+                raise TakeError(f"{name}: {what} is for an avatar, and {entry.name} is none; leave it out")
     elif any(cue.shows for cue in take.cues):
         raise TakeError(
             f"start, source and recall are for models that draw scenes, and {entry.name} speaks; leave it out"

@@ -50,6 +50,8 @@ class HelloEvent(_Event):
     """Presence of sound in the film."""
     loras: list[str]
     """LoRAs that the command `lora` may name."""
+    speakers: list[str] = Field(default_factory=list)
+    """Speakers of a dialogue, in the order of their faces; empty elsewhere."""
 
 
 class TimelineEvent(_Event):
@@ -138,6 +140,8 @@ class StatusEvent(_Event):
     """Level of the microphone, dBFS."""
     to_say_s: float | None = None
     """Seconds of sound that wait to be spoken."""
+    speaking: list[str] | None = None
+    """Speakers of a dialogue that speak now or are about to."""
     held_frames: int | None = None
     """Frames so far for which the picture stood still while the voice went on."""
     dropped_frames: int | None = None
@@ -245,6 +249,8 @@ class AvatarEvent(_Event):
 
     type: Literal["avatar"] = "avatar"
     state: AvatarState
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent where the state is that of all, and elsewhere."""
 
 
 class ListenerEvent(_Event):
@@ -278,6 +284,8 @@ class InterruptedEvent(_Event):
     why: str
     heard: list[HeardPart] = Field(default_factory=list)
     """The utterances that this ended, in order, with what was heard of each."""
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 class QueuedEvent(_Event):
@@ -296,6 +304,8 @@ class UtteranceStartedEvent(_Event):
     utterance: str
     rate: int
     """Samples a second in which positions in it are told."""
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 class UtteranceSpokenEvent(_Event):
@@ -310,6 +320,8 @@ class UtteranceSpokenEvent(_Event):
     """What its captions say so far."""
     viewers: int
     """Viewers that are connected by WebRTC; without any, what was played counts as heard."""
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 class UtteranceEndedEvent(_Event):
@@ -323,6 +335,8 @@ class UtteranceEndedEvent(_Event):
     text: str
     """What its captions say up to there."""
     why: EndReason
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 class CaptionEvent(_Event):
@@ -333,6 +347,8 @@ class CaptionEvent(_Event):
     text: str
     seconds: float
     """Seconds of the utterance before it."""
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 class SlowEvent(_Event):
@@ -357,6 +373,8 @@ class MetersEvent(_Event):
     """Correlation of mouth and sound; null where too little was said."""
     lag_ms: int | None
     """Milliseconds by which the mouth lags behind the sound; null where too little was said."""
+    speaker: str | None = None
+    """Name of the speaker in a dialogue; absent elsewhere."""
 
 
 LineState = Literal["clear", "reduced", "thinned", "keyframes", "lost"]

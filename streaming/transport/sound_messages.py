@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.errors import UserError
 from streaming.speech.avatar import Place
+from streaming.take.speakers import SpeakerName
 
 NAME = r"^[\w.:-]{1,64}$"  # of an utterance
 Name = Annotated[str, Field(pattern=NAME)]
@@ -33,6 +34,8 @@ class StartMessage(_Message):
     """Samples a second."""
     queue: Place = Place.APPEND
     """`append`: speak it after those that wait. `replace`: interrupt what is spoken, drop what waits, and speak it."""
+    speaker: SpeakerName | None = None
+    """Who says it, in a dialogue; the first speaker, if absent."""
 
 
 class TextMessage(_Message):
@@ -66,6 +69,8 @@ class InterruptMessage(_Message):
     """Silence the avatar at once, and drop what waits."""
 
     type: Literal["interrupt"]
+    speaker: SpeakerName | None = None
+    """The speaker of a dialogue to silence, while the others go on; all of them, if absent."""
 
 
 SoundMessage = StartMessage | TextMessage | CommitMessage | CancelMessage | ClearMessage | InterruptMessage

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from models.errors import UserError
 from streaming.live.session import Session
+from streaming.speech.any_avatar import AnyAvatar
 from streaming.speech.avatar import Avatar
 from streaming.speech.fullband import PcmReader
 from streaming.speech.utterance import Utterance
@@ -87,7 +88,7 @@ class StreamedUtterance:
 class SoundSocket:
     """Serve one sender of sound, which needs no place on the session's page."""
 
-    def __init__(self, socket: WebSocket, session: Session, avatar: Avatar) -> None:
+    def __init__(self, socket: WebSocket, session: Session, avatar: AnyAvatar) -> None:
         """Serve an accepted socket."""
         self._socket, self._session, self._avatar = socket, session, avatar
         self._events: asyncio.Queue[Event] = asyncio.Queue(MOST_EVENTS)
@@ -155,7 +156,7 @@ class SoundSocket:
         match message:
             case StartMessage():
                 self._commit()
-                self._streamed = StreamedUtterance(self._avatar, message)
+                self._streamed = StreamedUtterance(self._avatar.speaker(message.speaker), message)
                 self._tell(QueuedEvent(utterance=self._streamed.utterance.name, rate=message.rate))
             case TextMessage(text=text):
                 self._begun().utterance.caption(text)
@@ -166,8 +167,9 @@ class SoundSocket:
                 self._cancel(name)
             case ClearMessage():
                 self._avatar.clear()
-            case InterruptMessage():
-                self._avatar.interrupt("asked to")
+            case InterruptMessage(speaker=speaker):
+                silenced = self._avatar if speaker is None else self._avatar.speaker(speaker)
+                silenced.interrupt("asked to")
 
     def _begun(self) -> StreamedUtterance:
         if self._streamed is None:
