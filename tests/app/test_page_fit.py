@@ -1,0 +1,141 @@
+"""Show the studio without a session, in English and German: nothing overflows, and axe-core finds no fault."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_page import chromium, needs_chromium
+from page_probe import until_ready
+from playwright.sync_api import Browser, Page, Route
+from studio_browser import until_stage
+from test_page import MOUNT, PAGE, Server
+
+from app.gradio_page import PAGES, STYLES
+
+NPM = shutil.which("npm")
+TOOLS = Path(__file__).resolve().parents[1] / "page"
+pytestmark = [needs_chromium, pytest.mark.skipif(NPM is None, reason="needs Node.js and npm")]
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+FAULTS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.map(
+  ({ id, impact, nodes }) => [id, impact, ...nodes.map((node) => `${node.target}: ${node.failureSummary}`)]))"""
+# what stands out of the window, and buttons whose words do not fit into them
+OVERFLOWS = """() => [...document.querySelectorAll(".longtake *")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  if (!box.width || !one.checkVisibility() || one.closest(".unseen, .ambient, .clipped, .reel")) return false;
+  if (one.matches("button") && one.scrollWidth > one.clientWidth + 1) return true;
+  return box.right > innerWidth + 1 || box.left < -1;
+}).map((one) => `${one.tagName} ${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
+# what a finger presses and is smaller than 44 pixels
+SMALL = """() => [...document.querySelectorAll("button, a.button, select, .segments label, summary")].filter((one) => {
+  const { width, height } = one.getBoundingClientRect();
+  return one.checkVisibility() && width && !one.closest(".unseen") && (height < 43.5 || width < 43.5);
+}).map((one) => `${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
+TAKE: dict[str, Any] = {
+    "id": "20261127-120000-abcd", "seconds": 63.2, "sound": False, "prompts": ["a large red ball over the sea"],
+    "changed": 1.79e9, "state": "cut off", "recordings": [1],
+    "render": {"state": "held", "film": True, "chunks": 9, "done": 4},
+}  # fmt: skip
+
+
+def with_takes(route: Route) -> None:
+    route.fulfill(json=[TAKE, {**TAKE, "id": "20261127-130000-abcd", "state": "live", "render": None}])
+
+
+def in_its_frame(route: Route) -> None:
+    """Send the studio as Gradio frames it: with a title, in a main landmark, with its style sheets."""
+    sheets = "".join(f'<link rel="stylesheet" href="/page/{name}.css">' for name in (*STYLES, *PAGES[-1][3]))
+    studio = (PAGE / "studio.html").read_text(encoding="utf-8")
+    body = (
+        f'<!doctype html><html lang="en"><title>Longtake</title>{sheets}<body class="dark"><main>{studio}</main>{MOUNT}'
+    )
+    route.fulfill(content_type="text/html", body=body)
+
+
+def show_help(page: Page) -> None:
+    page.click("[data-lt=help]")
+
+
+def show_takes(page: Page) -> None:
+    if page.is_visible(".views"):
+        page.click(".views [data-view=takes]")
+    else:
+        page.click("[data-lt=takestab]")
+    page.locator(".take button[aria-expanded]").first.click()
+    page.wait_for_selector(".take .menu")
+
+
+def show_tune(page: Page) -> None:
+    if page.is_visible(".views"):
+        page.click(".views [data-view=tune]")
+    for summary in page.locator(".panel summary").all():
+        summary.click()
+    page.wait_for_selector("[data-lt=savelist]")
+    page.evaluate("document.querySelector('[name=lt-input][value=film]').click()")
+
+
+def wait_in_line(page: Page) -> None:
+    page.click("[data-lt=start]")
+    until_stage(page, "busy")
+
+
+STATES: dict[str, Callable[[Page], None]] = {
+    "first": lambda page: None,
+    "help": show_help,
+    "takes": show_takes,
+    "tune": show_tune,
+    "busy": wait_in_line,
+}
+WORDS = {"first": "Film ohne Ende", "help": "Leertaste", "takes": "Herunterladen", "tune": "Vorlauf", "busy": "Platz 1"}
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the script of axe-core, installed as the lock file names it where it is not there yet."""
+    folder = TOOLS
+    if not (folder / "node_modules" / "axe-core").exists():
+        folder = tmp_path_factory.mktemp("axe")
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(TOOLS / name, folder)
+        subprocess.run([str(NPM), "ci"], cwd=folder, check=True, capture_output=True, timeout=120)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize(("locale", "window"), [("de-DE", PHONE), ("de-DE", WIDE), ("en-US", PHONE)])
+def test_the_studio_fits_and_has_no_fault_in_the_language_of_the_browser(
+    browser: Browser, axe: str, tmp_path: Path, locale: str, window: dict[str, int]
+) -> None:
+    found: dict[str, Any] = {}
+    with browser.new_context(locale=locale, viewport=window, reduced_motion="reduce") as context:  # type: ignore[arg-type]
+        context.route("http://studio.test/**", Server())
+        context.route("http://studio.test/", in_its_frame)
+        context.route("http://studio.test/api/takes", with_takes)
+        for state, enter in STATES.items():
+            page = context.new_page()
+            page.goto("http://studio.test/")
+            until_ready(page)
+            assert page.evaluate("document.documentElement.lang") == locale[:2]
+            enter(page)
+            if locale == "de-DE":
+                assert WORDS[state] in page.inner_text("body")
+            page.evaluate(axe)
+            for theme in ("dark", "light"):
+                page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+                page.evaluate("(dark) => document.documentElement.classList.toggle('dark', dark)", theme == "dark")
+                page.screenshot(path=str(tmp_path / f"{state}-{theme}-{locale}-{window['width']}.png"))
+                found[f"{state} {theme}"] = page.evaluate(FAULTS)
+            found[f"{state} overflows"] = page.evaluate(OVERFLOWS)
+            if window is PHONE:
+                found[f"{state} small"] = page.evaluate(SMALL)
+            page.close()
+    assert {what: faults for what, faults in found.items() if faults} == {}
