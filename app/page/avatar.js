@@ -143,7 +143,7 @@ class AvatarPage {
     const { model } = this;
     if (!model) return;
     this.video.muted = false;
-    const body = () => ({ model: model.name, ...this.faces.look });
+    const body = () => ({ model: model.name, barge_in: this.speech.policy, ...this.faces.look });
     const word = model.loaded ? message("line.starting") : message("line.loading", { model: model.name });
     this.client.begin("api/sessions", body, word, ({ note }) => {
       if (note) this.tell(note, true);
@@ -216,12 +216,13 @@ class AvatarPage {
     switch (event.type) {
       case "status":
         if (event.state) this.#showState(event.state);
+        if (event.barge_in) this.speech.bargeIn.value = event.barge_in; // of a session that was started elsewhere, too
         break;
       case "avatar":
         this.#showState(event.state);
         break;
       case "interrupted":
-        this.log.interrupted(event.why);
+        this.log.interrupted(event.why, event.heard?.at(-1)?.seconds);
         if (event.why !== "asked to")
           this.tell(message("talk.interrupted", { why: named("talk.why", event.why) }));
         this.silence.arrives(event.frame, this.client.fps);

@@ -8,7 +8,7 @@ import { message } from "./messages.js";
 /** @import { ConversationLog } from "./conversation_log.js" */
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Silence } from "./silence.js" */
-/** @import { MicrophoneUse } from "./types.js" */
+/** @import { BargeIn, MicrophoneUse } from "./types.js" */
 
 const CONFLICT = 409; // HTTP status of a sound that was interrupted before it arrived: no failure
 
@@ -30,6 +30,7 @@ export class AvatarSpeech {
     this.sayButton = part(root, "say", HTMLButtonElement);
     this.sound = part(root, "sound", HTMLInputElement);
     this.stopButton = part(root, "interrupt", HTMLButtonElement);
+    this.bargeIn = part(root, "bargein", HTMLSelectElement);
     this.readsText = false;
     /** @type {number | null} of the newest interruption that was sent */
     this.interruptId = null;
@@ -45,6 +46,7 @@ export class AvatarSpeech {
       this.sound.value = "";
       if (file) this.#play(file);
     };
+    this.bargeIn.onchange = () => this.client.send({ type: "barge_in", policy: this.policy });
     for (const radio of this.#uses()) radio.onchange = () => this.tellUse();
   }
 
@@ -54,6 +56,11 @@ export class AvatarSpeech {
     if (reads) return;
     this.text.disabled = true;
     this.text.placeholder = message("talk.text.none");
+  }
+
+  /** What the voice of a listener does to an avatar that speaks. */
+  get policy() {
+    return /** @type {BargeIn} */ (this.bargeIn.value);
   }
 
   /** Enable what a session permits. */

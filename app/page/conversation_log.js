@@ -2,7 +2,7 @@
 // Lists what an avatar was given to say, the newest last, and where it was interrupted.
 
 import { make } from "./elements.js";
-import { message, moment, named } from "./messages.js";
+import { decimals, message, moment, named } from "./messages.js";
 
 export class ConversationLog {
   /** @param {HTMLElement} list */
@@ -32,15 +32,16 @@ export class ConversationLog {
    * Mark the newest entry as not said to its end.
    *
    * @param {string} why
+   * @param {number} [seconds] of it that were heard
    */
-  interrupted(why) {
+  interrupted(why, seconds) {
     const newest = this.list.lastElementChild;
     if (!newest || newest.querySelector(".why")) return;
-    newest.append(
-      make("div", {
-        className: "by why",
-        textContent: message("talk.interrupted", { why: named("talk.why", why) }),
-      }),
-    );
+    const reason = named("talk.why", why);
+    const textContent =
+      seconds === undefined
+        ? message("talk.interrupted", { why: reason })
+        : message("talk.interrupted.heard", { why: reason, seconds: decimals(seconds, 1) });
+    newest.append(make("div", { className: "by why", textContent }));
   }
 }

@@ -162,6 +162,24 @@ def test_a_share_link_plays_the_sound_and_asks_for_no_microphone(
     viewer.close()
 
 
+POLICY = """async () => {
+  const { id } = JSON.parse(sessionStorage.getItem("longtake.avatar"));
+  return (await (await fetch(`../api/sessions/${id}`)).json()).barge_in == "POLICY";
+}"""
+
+
+def test_what_a_voice_does_to_the_avatar_is_chosen_and_the_log_says_how_much_was_heard(page: Page, voice: Path) -> None:
+    start(page)
+    page.select_option("[data-lt=bargein]", "ignore")
+    until(page, POLICY.replace("POLICY", "ignore"))
+    page.reload()
+    until(page, "document.querySelector('[data-lt=bargein]')?.value == 'ignore'")
+    page.set_input_files("[data-lt=sound]", voice)
+    until_louder(page, -40)
+    page.keyboard.press("Escape")
+    until_says(page, "log", "interrupted after")
+
+
 def test_a_reloaded_page_continues_its_session(page: Page) -> None:
     start(page)
     take = page.get_attribute("[data-lt=take]", "href")
