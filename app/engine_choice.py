@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.artifacts import ExportError, Store
-from exporters.asked_engine import ENGINE_NAMES, Asked
+from exporters.asked_engine import ENGINE_NAMES, TORCH, Asked
 
 if TYPE_CHECKING:
     from exporters.engine_modules import Variant
     from models.checkpoints.assemble import Model
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Read a model from its files: `exact` as engines are made from it, `in_torch` in the precision of torch here.
+
+    `precision` names the latter, and is empty where the two are the same.
+    """
+
+    exact: Callable[[], Model]
+    in_torch: Callable[[], Model]
+    precision: str = ""
 
 
 def require_known(engine: str) -> None:
@@ -37,18 +50,40 @@ def require_installed(engine: str) -> None:
         require(asked.engine)
 
 
-def chosen(model: Model, engine: str, folder: Path) -> Model:
+def runs_in_torch(engine: str) -> bool:
+    """Return whether the value of `--engine` says that torch runs models."""
+    return Asked.parse(engine).engine == TORCH
+
+
+def torch_beside(engine: str, folder: Path) -> str:
+    """Return the value of `--engine` by which torch reads a model that this engine may run afterwards."""
+    parts = Asked.parse(engine)
+    engines = parts.engine != "auto" or Store(folder).names()  # they are made from float32
+    return engine if parts.engine == TORCH else "torch:fp32" if engines else TORCH
+
+
+def torch_precision(engine: str) -> str | None:
+    """Return the precision, fp32 or bf16, that the value of `--engine` sets for torch; None if it sets none."""
+    asked = Asked.parse(engine)
+    return asked.precision if asked.engine == TORCH else None
+
+
+def chosen(read: Readings, engine: str, folder: Path) -> Model:
     """Return the model with the engine that `--engine` names, and print its name; raise ExportError if it fails."""
-    from exporters.engine_selection import choose
+    asked, store = Asked.parse(engine), Store(folder)
+    if asked.engine == TORCH or (asked.engine == "auto" and not store.names()):
+        return read.in_torch()
+    from exporters.engine_selection import InTorch, choose
 
-    return choose(model, Asked.parse(engine), Store(folder), _say)
+    return choose(read.exact(), asked, store, _say, InTorch(read.in_torch, read.precision))
 
 
-def chosen_or_torch(model: Model, engine: str, folder: Path) -> Model:
+def chosen_or_torch(read: Readings, engine: str, folder: Path) -> Model:
     """Return the model as `chosen` does, but in torch, with the reason printed, if it has no such engine."""
     try:
-        return chosen(model, engine, folder)
+        return chosen(read, engine, folder)
     except ExportError as e:
+        model = read.in_torch()
         _say(f"note: {model.entry.name} runs in torch; {e}")
         return model
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +16,9 @@ from models.checkpoints.folders import engines_folder, models_folder
 from models.lora import LoraError
 from streaming.take.take_file import Take
 from streaming.take.take_loras import held_loras, with_held_loras
+
+if TYPE_CHECKING:
+    from app.engine_choice import Readings
 
 
 def torch_device(name: str) -> torch.device:
@@ -29,9 +34,33 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def precision_of(device: torch.device) -> torch.dtype:
-    """Return the precision in which models run on a device: bfloat16 on a GPU, float32 on a CPU."""
+def precision_of(device: torch.device, engine: str = "torch") -> torch.dtype:
+    """Return the precision in which torch runs models on a device, given the value of `--engine`.
+
+    That is what a value such as `torch:bf16` says; otherwise bfloat16 on a GPU and on a CPU that is faster in it, and
+    float32 on other CPUs and for weights that an exported engine is compared with.
+    """
+    from app.bfloat16_speed import bfloat16_pays
+    from app.engine_choice import torch_precision
+
+    asked = torch_precision(engine)
+    faster = asked == "bf16" if asked else device.type == "cuda" or bfloat16_pays()
+    return torch.bfloat16 if faster else torch.float32
+
+
+def exact_precision_of(device: torch.device) -> torch.dtype:
+    """Return the precision of the weights that engines are made from: float32 on a CPU."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def readings(read: Callable[[torch.dtype], Model], device: torch.device, engine: str) -> Readings:
+    """Return the ways to read a model, given `read` and the value of `--engine`; each is read once at most."""
+    from app.engine_choice import Readings
+
+    once = cache(read)
+    exact, runs = exact_precision_of(device), precision_of(device, engine)
+    name = "" if runs == exact else str(runs).removeprefix("torch.")
+    return Readings(lambda: once(exact), lambda: once(runs), name)
 
 
 def load_model(
@@ -53,11 +82,13 @@ def load_model(
 
     require_installed(engine)
     where, fits = torch_device(device), fitting or Fitting()
-    if random_weights:
-        model = random_model(fits.plan(entry, where, precision_of(where)).entry, where, precision_of(where))
-    else:
-        model = fits.load(entry, folder_of(entry, models_folder()), where, precision_of(where), note, load)
-    return model if engine == "torch" else chosen(model, engine, engines_folder())
+
+    def read(precision: torch.dtype) -> Model:
+        if random_weights:
+            return random_model(fits.plan(entry, where, precision).entry, where, precision)
+        return fits.load(entry, folder_of(entry, models_folder()), where, precision, note, load)
+
+    return chosen(readings(read, where, engine), engine, engines_folder())
 
 
 def run_with_loras(model: Model, takes: Sequence[Take], engine: str) -> Model:
@@ -66,7 +97,7 @@ def run_with_loras(model: Model, takes: Sequence[Take], engine: str) -> Model:
     `auto` leaves it in torch where no exported engine has these LoRAs, or the takes change theirs. LoraError if the
     takes cannot be run by an engine that is asked for, ExportError if there is none with these LoRAs.
     """
-    from app.engine_choice import chosen
+    from app.engine_choice import Readings, chosen
 
     entry = model.entry
     held = {held_loras(take, entry.rollout.grid, entry.fps) for take in takes}
@@ -77,5 +108,6 @@ def run_with_loras(model: Model, takes: Sequence[Take], engine: str) -> Model:
         raise LoraError(
             f"--engine {engine} has its LoRAs merged for good, and these change during the take; use --engine torch"
         )
-    found = chosen(with_held_loras(model, scales), engine, engines_folder())
+    merged = with_held_loras(model, scales)
+    found = chosen(Readings(lambda: merged, lambda: merged), engine, engines_folder())
     return found if found.engine else model

@@ -12,8 +12,9 @@ from typing import Literal
 import torch
 from pydantic import BaseModel
 
+from app.engine_choice import Readings, runs_in_torch
 from app.fitting import Fitting
-from app.loaded_model import precision_of
+from app.loaded_model import precision_of, readings
 from app.vocabulary import understands
 from models import catalog
 from models.checkpoints import assemble
@@ -68,14 +69,14 @@ class ModelLibrary:
         engine: str = "auto",
         loras: Sequence[OfferedLora] = (),
         fitting: Fitting | None = None,
-        on_engine: Callable[[Model], Model] = lambda model: model,
+        on_engine: Callable[[Readings], Model] = lambda read: read.in_torch(),
         load: Callable[[catalog.Entry, Path, torch.device, torch.dtype], Model] | None = None,
     ) -> None:
         """Create an empty library.
 
         `folder` holds the pulled models; `engine` is the value of `--engine`, `on_engine` returns a model that runs on
-        this engine; `fitting` says with which codec and within which memory, and `load` reads an entry's files instead.
-        Models that `loras` fit may merge them.
+        this engine, given how it is read; `fitting` says with which codec and within which memory, and `load` reads an
+        entry's files instead. Models that `loras` fit may merge them.
         """
         self.folder, self.device, self.thread, self.engine = folder, device, thread, engine
         self.speeds = MeasuredSpeeds(folder)
@@ -85,7 +86,7 @@ class ModelLibrary:
         self._loading = asyncio.Lock()
         self._given = tuple(loras)
         self._offered: dict[str, list[OfferedLora]] = {}  # model → LoRAs that fit it
-        self._precision = precision_of(device)
+        self._precision = precision_of(device, engine)
 
     async def load(self, name: str) -> Model:
         """Return a model by name; raise UnknownModelError if there is none, CheckpointError without its files."""
@@ -102,13 +103,15 @@ class ModelLibrary:
 
     def _built(self, entry: catalog.Entry, folder: Path) -> tuple[Model, list[OfferedLora]]:
         """Load a model and choose its engine, which has the LoRAs of the options for good; return those that it has."""
-        model = self._load(entry, folder, self.device, self._precision)
-        if self.engine == "torch" or not self._given:
-            model = self._on_engine(model)
+        read = readings(lambda precision: self._load(entry, folder, self.device, precision), self.device, self.engine)
+        if runs_in_torch(self.engine) or not self._given:
+            model = self._on_engine(read)
             return model, self._fitting(model)
+        model = read.exact()
         fitting = self._fitting(model)
         scales = rescaled((), [LoraScale(lora.name, lora.scale) for lora in fitting])
-        found = self._on_engine(with_held_loras(model, scales) if scales else model)
+        merged = with_held_loras(model, scales) if scales else model
+        found = self._on_engine(Readings(lambda: merged, lambda: merged))
         return (found, [lora for lora in fitting if lora.scale]) if found.engine else (model, fitting)
 
     async def with_loras(self, take: Take) -> Take:
@@ -143,8 +146,12 @@ class ModelLibrary:
         """
         loaded = self._loaded.get(name)
         if loaded is None:
-            return "torch" if self.engine == "torch" else "auto"
-        return self.engine if loaded.engine else "torch"
+            return self.engine if runs_in_torch(self.engine) else "auto"
+        if loaded.engine:
+            return self.engine
+        if self.device.type != "cpu":
+            return "torch"
+        return "torch:bf16" if loaded.generator.dtype == torch.bfloat16 else "torch:fp32"
 
     def _facts(self, entry: catalog.Entry) -> ModelFacts:
         disk, scenes = disk_bytes(entry, self.folder), entry.driving_features is None

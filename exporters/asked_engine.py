@@ -9,11 +9,12 @@ from exporters.artifacts import ExportError
 TORCH = "torch"
 ENGINE_NAMES = ("onnx", "openvino", "tensorrt")  # the keys of engine_registry.ENGINES
 PRECISIONS = ("fp32", "fp16", "int8")  # of every engine
+TORCH_PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Hold what `--engine` asks for: auto, torch, an engine, or an engine and its precision as in onnx:int8."""
+    """Hold what `--engine` asks for: auto, torch, an engine, or one with its precision as in onnx:int8."""
 
     engine: str
     precision: str | None = None
@@ -24,8 +25,9 @@ class Asked:
         engine, colon, precision = text.partition(":")
         if engine not in ("auto", TORCH, *ENGINE_NAMES):
             raise ExportError(f"there is no engine {engine!r}; there are auto, {TORCH}, {', '.join(ENGINE_NAMES)}")
-        if colon and engine not in ENGINE_NAMES:
+        if colon and engine == "auto":
             raise ExportError(f"{engine} has no precisions to choose, not {precision!r}")
-        if colon and precision not in PRECISIONS:
-            raise ExportError(f"engine {engine} knows {', '.join(PRECISIONS)}, not {precision!r}")
+        known = TORCH_PRECISIONS if engine == TORCH else PRECISIONS
+        if colon and precision not in known:
+            raise ExportError(f"engine {engine} knows {', '.join(known)}, not {precision!r}")
         return cls(engine, precision or None)

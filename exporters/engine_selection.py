@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.artifacts import ExportError, Key, Store, read_json, write_json
@@ -16,14 +18,24 @@ from models.checkpoints.assemble import Model
 TIMED = 3  # chunks of every engine
 
 
-def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
+@dataclass(frozen=True)
+class InTorch:
+    """Give a model as torch runs it fastest, in another precision than the one that engines are made from."""
+
+    load: Callable[[], Model]
+    precision: str = ""  # empty: in the same one
+
+
+def choose(model: Model, asked: Asked, store: Store, say: Say, in_torch: InTorch | None = None) -> Model:
     """Return the model, run by the engine that was asked for; say in one line which that is.
 
-    `auto` looks among the engines that were exported and whose parity is good; an engine without a precision among
-    that engine's. A pinned engine with a precision runs in any case, or ExportError says what is missing.
+    Engines are found by the weights of `model`; `in_torch` gives the model that is returned where torch runs it. `auto`
+    looks among the engines that were exported and whose parity is good; an engine without a precision among that
+    engine's. A pinned engine with a precision runs in any case, or ExportError says what is missing.
     """
+    plain = in_torch or InTorch(lambda: model)
     if asked.engine == TORCH:
-        return model
+        return plain.load()
     if asked.precision:
         variant = Variant(asked.engine, asked.precision)
         found = with_engine(model, start(model, variant, store))
@@ -32,32 +44,32 @@ def choose(model: Model, asked: Asked, store: Store, say: Say) -> Model:
     here = [v for v in exported(model, store) if asked.engine in ("auto", v.engine)]
     if asked.engine != "auto" and not here:
         start(model, Variant(asked.engine, "int8"), store)  # says what is missing, and how to make it
-    return _fastest(model, here, store, say, pinned=asked.engine != "auto")
+    return _fastest(model, plain, here, store, say, pinned=asked.engine != "auto")
 
 
-def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinned: bool) -> Model:
+def _fastest(model: Model, plain: InTorch, here: list[Variant], store: Store, say: Say, *, pinned: bool) -> Model:
     good = [v for v in here if is_good(model, v, store)]
     if pinned and not good and here:
         asked = ", ".join(map(str, here))
         say(f"note: the parity of {asked} was not measured or is not good; it runs because it was asked for")
         good = here
     if not good:
-        return model
+        return plain.load()
     names = {str(v): v for v in good}
-    memory = store.folder / f"choice-{_name([key_of(model, v) for v in good], pinned=pinned)}.json"
+    memory = store.folder / f"choice-{_name([key_of(model, v) for v in good], plain.precision, pinned=pinned)}.json"
     known, started = read_json(memory), {}
     if not isinstance(known, dict) or known.get("engine") not in {TORCH, *names}:
         started = _started(model, good, store, say)
         if not started:
             if pinned:
                 raise ExportError(f"none of {', '.join(names)} can be started; make it anew with longtake export")
-            return model
-        known = _timed(model, started, pinned=pinned)
+            return plain.load()
+        known = _timed(plain.load(), started, pinned=pinned)
         if len(started) == len(good):  # an engine that failed today may start tomorrow, and was then never timed
             _remember(memory, known, say)
     if known["engine"] == TORCH:
         say(f"engine: {TORCH}, none of {', '.join(names)} is faster here")
-        return model
+        return plain.load()
     winner = names[known["engine"]]
     try:
         found = started.get(str(winner)) or with_engine(model, start(model, winner, store))
@@ -68,8 +80,8 @@ def _fastest(model: Model, here: list[Variant], store: Store, say: Say, *, pinne
         say(f"note: {e}")
         if not rest:
             say(f"engine: {TORCH}")
-            return model
-        return _fastest(model, rest, store, say, pinned=pinned)
+            return plain.load()
+        return _fastest(model, plain, rest, store, say, pinned=pinned)
     say(f"engine: {winner}, {known['speed']:.1f}x {TORCH}")
     return found
 
@@ -109,6 +121,6 @@ def is_good(model: Model, variant: Variant, store: Store) -> bool:
     )
 
 
-def _name(keys: list[Key], *, pinned: bool) -> str:
-    text = json.dumps([[k.name for k in keys], pinned])
+def _name(keys: list[Key], precision: str, *, pinned: bool) -> str:
+    text = json.dumps([[k.name for k in keys], pinned, *([precision] if precision else [])])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.attention import attend
 from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DrivingAttention
 from models.rope import Rotation
-from models.wan_network import WanAttention, WanConfig, WanNetwork, WanTransformerBlock
+from models.wan_network import FloatLayerNorm, WanAttention, WanConfig, WanNetwork, WanTransformerBlock
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class CausalWanTransformer(WanNetwork):
             time, modulation = (t.unflatten(0, timestep.shape) for t in (time, modulation))
 
         reader = self.driving_attention if drive is not None else None
-        driven = None if reader is None else reader.embed(drive)
+        driven = None if reader is None or drive is None else reader.embed(drive.to(x.dtype))
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.layers()):
             q, k, v = self._before_attention(block, x, modulation)
@@ -152,7 +153,7 @@ class CausalWanTransformer(WanNetwork):
                 x = x + reader(layer, x, driven)
 
         shift, scale = (self.scale_shift_table + time.unsqueeze(-2)).chunk(2, -2)
-        x = self.proj_out(_modulated(self.norm_out(x.float()), scale, shift).type_as(x))
+        x = self.proj_out(_normalised(self.norm_out, x, scale, shift))
         pt, ph, pw = self.config.patch_size
         x = x.reshape(n, frames // pt, height // ph, width // pw, pt, ph, pw, -1).permute(0, 7, 1, 4, 2, 5, 3, 6)
         return x.reshape(n, -1, frames, height, width)
@@ -183,7 +184,7 @@ def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor)
     """Return queries, keys (normalised over the full width before the head split, not rotated) and values."""
     attention = block.attn1
     shift, scale = (block.scale_shift_table + modulation.float())[..., :2, :].chunk(2, -2)
-    y = _modulated(block.norm1(x.float()), scale, shift).type_as(x)
+    y = _normalised(block.norm1, x, scale, shift)
     q, k = attention.norm_q(attention.to_q(y)), attention.norm_k(attention.to_k(y))
     return _heads(attention, q), _heads(attention, k), _heads(attention, attention.to_v(y))
 
@@ -193,27 +194,34 @@ def _after_attention(
 ) -> Tensor:
     """Run the rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
     gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[..., 2:, :].chunk(4, -2)
-    x = (x.float() + _gated(block.attn1.to_out[0](seen.flatten(2)), gate)).type_as(x)
+    x = _with_gated(x, block.attn1.to_out[0](seen.flatten(2)), gate)
     attention = block.attn2
     q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
     read = attend(_heads(attention, q), text_keys, text_values)
     x = x + attention.to_out[0](read.flatten(2))
-    y = _modulated(block.norm3(x.float()), scale, shift).type_as(x)
-    return (x.float() + _gated(block.ffn(y).float(), ff_gate)).type_as(x)
+    y = _normalised(block.norm3, x, scale, shift)
+    return _with_gated(x, block.ffn(y), ff_gate)
 
 
-def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Scale and shift tokens [N, L, D] by [N, 1, D], or latent by latent by [N, F, 1, D]."""
+def _normalised(norm: FloatLayerNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Normalise tokens [N, L, D] in float32, then scale and shift them by [1, 1, D], or by [N, F, 1, D] a latent."""
+    if scale.shape[:-1].numel() == 1:  # in one pass over the tokens
+        return F.layer_norm(
+            x.float(), x.shape[-1:], 1 + scale.flatten().float(), shift.flatten().float(), norm.eps
+        ).type_as(x)
+    y = norm(x.float())
     if scale.ndim == 3:
-        return x * (1 + scale) + shift
-    return (x.unflatten(1, (scale.shape[1], -1)) * (1 + scale) + shift).flatten(1, 2)
+        return torch.addcmul(shift, y, 1 + scale).type_as(x)
+    return torch.addcmul(shift, y.unflatten(1, (scale.shape[1], -1)), 1 + scale).flatten(1, 2).type_as(x)
 
 
-def _gated(x: Tensor, gate: Tensor) -> Tensor:
-    """Multiply tokens [N, L, D] by a gate [N, 1, D], or latent by latent by [N, F, 1, D]."""
+def _with_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    """Add to tokens x [N, L, D] the tokens y times a gate [N, 1, D], or [N, F, 1, D], one for each latent."""
     if gate.ndim == 3:
-        return x * gate
-    return (x.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
+        return torch.addcmul(x.float(), y.float(), gate).type_as(x)
+    latents = (gate.shape[1], -1)
+    sums = torch.addcmul(x.float().unflatten(1, latents), y.float().unflatten(1, latents), gate)
+    return sums.flatten(1, 2).type_as(x)
 
 
 def _text_keys_values(attention: WanAttention, text: Tensor) -> KeysValues:

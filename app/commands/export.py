@@ -39,7 +39,8 @@ def export(
         from app.loaded_model import load_model
 
         variant = engine_choice.exportable(engine, precision)
-        model = load_model(entry, engine_choice.home_of(variant) if device == "auto" else device)
+        where = engine_choice.home_of(variant) if device == "auto" else device
+        model = load_model(entry, where, "torch:fp32" if where == "cpu" else "torch")
         if lora:
             from streaming.take.take_loras import merged_loras
 

@@ -81,7 +81,7 @@ EngineOption = Annotated[
     typer.Option(
         "--engine",
         callback=_engine,
-        help="auto, torch, onnx, openvino, tensorrt, or one with its precision, such as onnx:int8",
+        help="auto, torch, onnx, openvino, tensorrt, or one with its precision: torch:fp32, torch:bf16, onnx:int8",
     ),
 ]
 CodecOption = Annotated[

@@ -131,9 +131,10 @@ def render(
     requests, more_notes = _requests(films, entry, how)
     for note in dict.fromkeys(notes + more_notes):
         print(f"note: {note}", file=sys.stderr)
-    from app.engine_choice import require_installed
+    from app.engine_choice import require_installed, runs_in_torch, torch_beside
     from app.loaded_model import load_model, run_with_loras
     from app.progress_bar import working
+    from models.checkpoints.folders import engines_folder
     from streaming.take.footage import TakeFootage
     from streaming.take.take_loras import use_loras
 
@@ -148,14 +149,14 @@ def render(
         loras = any(cue.lora for request in requests for cue in request.take.cues)
         require_installed(engine)
         said: list[str] = []
-        chosen, fitting = "torch" if loras else engine, fitting_of(codec, vram)
+        chosen, fitting = torch_beside(engine, engines_folder()) if loras else engine, fitting_of(codec, vram)
         loaded = load_model(entry, device, chosen, fitting=fitting, note=said.append)
     for note in said:
         print(f"note: {note}", file=sys.stderr)
     for request in requests:
         for note in use_loras(loaded, request.take, take.parent):
             print(f"note: {note}", file=sys.stderr)
-    if loras and engine != "torch":
+    if loras and not runs_in_torch(engine):
         loaded = run_with_loras(loaded, [request.take for request in requests], engine)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
         render_film(loaded, request, take.parent, footage, film, how, upscaler)

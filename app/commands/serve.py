@@ -168,7 +168,7 @@ def _studio(
 
     say("the server")
     from app import server
-    from app.engine_choice import check, chosen_or_torch, require_installed
+    from app.engine_choice import check, chosen_or_torch, require_installed, runs_in_torch
     from app.loaded_model import torch_device
     from app.model_library import ModelLibrary
     from app.services import Services
@@ -178,7 +178,8 @@ def _studio(
 
     register(settings.models)
     where = torch_device(device)
-    if engine not in ("auto", "torch"):  # an engine that is missing is reported now, not by a server that is half up
+    # an engine that is missing is reported now, not by a server that is half up
+    if engine != "auto" and not runs_in_torch(engine):
         from models.catalog import POCKET
         from models.checkpoints.assemble import ASSETS, load
 
@@ -195,7 +196,7 @@ def _studio(
         engine=engine,
         loras=offered(loras),
         fitting=fitting,
-        on_engine=lambda model: chosen_or_torch(model, engine, settings.engines),
+        on_engine=lambda read: chosen_or_torch(read, engine, settings.engines),
     )
     services = Services.of(settings, library, data, voice)
     say("the page")

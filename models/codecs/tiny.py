@@ -131,6 +131,11 @@ class TinyCodec(nn.Module, Codec):
     def stride(self) -> int:
         return self.config.spatial_stride
 
+    @property
+    def decodes_in(self) -> torch.dtype:
+        """Return the precision of the decoder; the encoder always runs in float32, as what it loses stays lost."""
+        return next(self.decoder.parameters()).dtype
+
     def encode(self, frames: Tensor) -> Tensor:
         """Encode a clip [B, T, 3, H, W] in 0..1, T a multiple of 4, to normalised latents [B, C, T/4, H/s, W/s].
 
@@ -152,7 +157,7 @@ class TinyCodec(nn.Module, Codec):
         At the start of a stream the first three frames stand before time zero; the caller drops them.
         """
         b = latents.shape[0]
-        x = (latents * self.std + self.mean).to(self.mean.dtype).transpose(1, 2).flatten(0, 1)
+        x = (latents * self.std + self.mean).to(self.decodes_in).transpose(1, 2).flatten(0, 1)
         x, fresh = _run(self.decoder, x, b, memory)
         return F.pixel_shuffle(x, self.config.patch_size).unflatten(0, (b, -1)), fresh
 

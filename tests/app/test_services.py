@@ -86,7 +86,7 @@ async def test_a_background_render_runs_on_the_engine_that_runs_the_model_here(t
     await library.load("pocket-avatar")  # it has no such engine, and runs in torch
     models = ("pocket", "pocket-avatar", "longlive-1.3b")  # the last was not loaded yet, and may lack the engine
     programs = [render_program(library, model, tmp_path / "t.yaml", tmp_path / "t.mp4") for model in models]
-    assert [p.arguments[-1] for p in programs] == ["onnx:int8", "torch", "auto"]
+    assert [p.arguments[-1] for p in programs] == ["onnx:int8", "torch:fp32", "auto"]
     assert programs[0].arguments[3:] == [
         "render", str(tmp_path / "t.yaml"), "-o", str(tmp_path / "t.mp4"), "--resume", "--restart", "--no-links",
         "--device", "cpu", "--engine", "onnx:int8",

@@ -14,7 +14,7 @@ from exporters.artifacts import ExportError, Store, write_json
 from exporters.asked_engine import ENGINE_NAMES, Asked
 from exporters.engine_modules import Variant
 from exporters.engine_registry import ENGINES, build, key_of
-from exporters.engine_selection import choose
+from exporters.engine_selection import InTorch, choose
 from exporters.parity import Adherence, Timing
 from models.checkpoints.assemble import Model
 
@@ -156,6 +156,19 @@ def test_torch_stays_where_nothing_is_faster_or_nothing_was_exported(
     assert chosen(store, "torch") == ({}, [])
 
 
+def test_engines_are_compared_with_torch_in_the_precision_in_which_it_runs(
+    store: Store, clock: dict[str, float]
+) -> None:
+    judged(store, FP32, good=True)
+    fast, said = tiny_model(), list[str]()
+    in_bfloat16 = InTorch(lambda: fast, "bfloat16")
+    assert choose(tiny_model(), Asked.parse("auto"), store, said.append, in_bfloat16).engine["precision"] == "fp32"
+    clock["torch"] = 0.5  # it was slower in float32, and that was remembered apart
+    assert chosen(store)[0] == {}
+    assert choose(tiny_model(), Asked.parse("auto"), store, said.append, in_bfloat16).engine["precision"] == "fp32"
+    assert choose(tiny_model(), Asked.parse("torch"), store, said.append, in_bfloat16) is fast
+
+
 def test_a_damaged_engine_is_passed_over_by_auto_and_refused_when_pinned(store: Store, clock: dict[str, float]) -> None:
     judged(store, FP32, good=True)
     assert chosen(store)[0]["precision"] == "fp32"
@@ -172,7 +185,8 @@ def test_a_damaged_engine_is_passed_over_by_auto_and_refused_when_pinned(store: 
     [
         ("opennx", "there is no engine 'opennx'"),
         ("onnx:int4", "engine onnx knows fp32, fp16, int8, not 'int4'"),
-        ("torch:int8", "torch has no precisions to choose, not 'int8'"),
+        ("torch:int8", "engine torch knows fp32, bf16, not 'int8'"),
+        ("auto:bf16", "auto has no precisions to choose, not 'bf16'"),
     ],
 )
 def test_what_is_no_engine_is_refused_in_one_line(text: str, reason: str) -> None:

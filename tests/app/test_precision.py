@@ -1,0 +1,94 @@
+"""Torch runs models in the precision that is faster on this processor, or in the one that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+
+from app import loaded_model
+from app.bfloat16_speed import bfloat16_pays
+from app.loaded_model import load_model, precision_of
+from app.model_library import ModelLibrary
+from exporters.parity import psnr
+from models.catalog import AVATAR, POCKET
+from models.codecs.tiny import TinyCodec
+from models.cue import Prompt
+from models.pocket.world.portrait.gallery import GALLERY, drawn
+from models.transformer import CausalWanTransformer
+from streaming.live.device import DeviceThread
+from streaming.rollout import Rollout, record_of
+from streaming.speech.portrait_drive import PortraitDrive
+from streaming.take.take_file import CueLine, Take
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("engine", "pays", "precision"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("torch", True, torch.bfloat16),
+        ("torch", False, torch.float32),
+        ("torch:fp32", True, torch.float32),
+        ("torch:bf16", False, torch.bfloat16),
+    ],
+)
+def test_the_precision_is_the_one_asked_for_or_the_faster_one(
+    monkeypatch: pytest.MonkeyPatch, engine: str, pays: bool, precision: torch.dtype
+) -> None:
+    bfloat16_pays.cache_clear()
+    monkeypatch.setattr("app.bfloat16_speed.bfloat16_pays", lambda: pays)
+    assert precision_of(CPU, engine) is precision
+
+
+def test_whether_bfloat16_pays_is_measured_once() -> None:
+    bfloat16_pays.cache_clear()
+    assert bfloat16_pays() is bfloat16_pays()
+    assert bfloat16_pays.cache_info().misses == 1
+
+
+def test_frames_in_bfloat16_look_like_those_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded_model, "engines_folder", lambda: Path("nowhere"))
+    films = {}
+    for engine in ("torch:fp32", "torch:bf16"):
+        model = load_model(POCKET, "cpu", engine)
+        codec = model.generator.codec
+        assert isinstance(codec, TinyCodec)
+        assert next(codec.encoder.parameters()).dtype is torch.float32
+        state = model.generator.new_take(5, 64, 64)
+        latents = model.generator.draw(state, [Prompt("a large red ball bounces over the meadow by day")])
+        films[engine] = latents, state.codec.decode(latents)
+        assert record_of(model, CPU)["precision"] == {"torch:fp32": "float32", "torch:bf16": "bfloat16"}[engine]
+    (exact, plain), (rounded, fast) = films.values()
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.05
+    assert psnr(plain, fast) > 30
+
+
+def test_an_avatar_is_driven_in_bfloat16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded_model, "engines_folder", lambda: Path("nowhere"))
+    films = []
+    for engine in ("torch:fp32", "torch:bf16"):
+        model = load_model(AVATAR, "cpu", engine)
+        take = Take(model=AVATAR.name, cues=[CueLine(prompt="a face")])
+        rollout = Rollout(model, take, drive=PortraitDrive(model, drawn(GALLERY["ada"])))
+        rollout.step()
+        films.append(torch.from_numpy(np.stack(rollout.settle().frames)))
+    assert psnr(*films) > 25
+
+
+@pytest.mark.asyncio
+async def test_a_background_render_draws_in_the_precision_of_its_server(tmp_path: Path) -> None:
+    model, thread = tiny_model(), DeviceThread()
+    assert isinstance(model.generator.transformer, CausalWanTransformer)
+    model.generator.transformer.to(torch.bfloat16)
+    model = replace(model, generator=model.generator.with_config(model.generator.config))
+    library = ModelLibrary(tmp_path, CPU, thread, load=lambda *_: model)
+    await library.load("pocket")
+    assert library.engine_of_render("pocket") == "torch:bf16"
+    thread.close()
