@@ -13,11 +13,10 @@ import av
 import httpx
 import psutil
 import pytest
-import torch
 from studio_server import serving
 
+from app.loaded_model import load_model
 from models import catalog
-from models.checkpoints.assemble import ASSETS, load
 from models.time_grid import TimeGrid
 from streaming.job_table import JobTable
 from streaming.rollout import Rollout
@@ -72,7 +71,7 @@ def test_after_a_kill_takes_are_listed_downloaded_rendered_and_continued(tmp_pat
         film = httpx.get(f"{address}/api/takes/{take}/recordings/1").content
         assert frames(film) / 16 >= recorded - 0.3  # at most one fragment is lost
         script = parse(httpx.get(f"{address}/api/takes/{take}").text, "take.yaml")
-        model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
+        model = load_model(catalog.POCKET, "cpu")
         assert {b.first: b.hash for b in Rollout(model, script).until(script.chunks(TimeGrid(3, 3), 16))} == played
 
         assert httpx.get(f"{address}/api/takes/{take}/film").status_code == 404

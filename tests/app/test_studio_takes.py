@@ -9,15 +9,14 @@ from pathlib import Path
 import av
 import httpx
 import pytest
-import torch
 from browser_page import chromium, needs_chromium
 from page_probe import PROBE, latest, shared_link, take_of, until, until_says, until_seen
 from playwright.sync_api import Browser, Page
 from studio_browser import open_scene, say, start, studio_page, until_latent
 from studio_server import serving
 
+from app.loaded_model import load_model
 from models import catalog
-from models.checkpoints.assemble import ASSETS, load
 from models.time_grid import TimeGrid
 from streaming.rollout import Rollout
 from streaming.take import journal
@@ -73,7 +72,7 @@ def test_a_take_that_was_rewound_branched_and_rerolled_renders_to_the_same_laten
     assert prompts[0].startswith("a large red ball")
     assert prompts[-1].startswith("a large white star")
     live = {x.first: x.hash for x in journal.read(server[1] / "takes" / f"{line}.jsonl") if x.type == "chunk"}
-    model = load(catalog.POCKET, ASSETS, torch.device("cpu"), torch.float32)
+    model = load_model(catalog.POCKET, "cpu")
     chunks = take.chunks(TimeGrid(3, 3), 16)
     assert chunks >= 12
     assert {b.first: b.hash for b in Rollout(model, take).until(chunks)} == {3 * i: live[3 * i] for i in range(chunks)}
