@@ -9,6 +9,7 @@ import typer
 
 from app.commands.options import (
     MOST_ROUNDS,
+    AgainstOption,
     CodecOption,
     DeviceOption,
     EngineOption,
@@ -30,6 +31,7 @@ def bench(
     device: DeviceOption = "auto",
     log: Annotated[Path, typer.Option(help="Markdown file to append to")] = Path("bench.md"),
     engine: EngineOption = "torch",
+    against: AgainstOption = None,
     codec: CodecOption = None,
     vram: VramOption = None,
     log_level: LogLevelOption = LogLevel.WARNING,
@@ -46,6 +48,7 @@ def bench(
         from app.loaded_model import load_model
         from models.checkpoints.folders import models_folder
         from streaming import benchmark
+        from streaming.benchmark_comparison import compare
         from streaming.chunk_cost import text_length
         from streaming.measured_speeds import MeasuredSpeeds
         from streaming.take.take_file import size_of
@@ -54,8 +57,13 @@ def bench(
         model = load_model(entry, device, engine, random_weights=random_weights, fitting=fitting)
         width_height = size_of(size) if size else model.entry.size
         say(f"measuring {chunks} chunks")
-        result = benchmark.measure(model, width_height, chunks, text_length(entry))
-    text = benchmark.as_markdown(result, model, width_height, random_weights=random_weights)
+        if against is None:
+            result, ratios = benchmark.measure(model, width_height, chunks, text_length(entry)), ""
+        else:
+            other = load_model(entry, device, against, random_weights=random_weights, fitting=fitting)
+            comparison = compare(model, other, width_height, chunks, text_length(entry))
+            result, ratios = comparison.results[-1], comparison.as_line(engine, against) + "\n\n"
+    text = benchmark.as_markdown(result, model, width_height, random_weights=random_weights) + ratios
     size_of_speed = None if width_height == entry.size else width_height
     MeasuredSpeeds(models_folder()).add(
         entry.name, model.generator.device.type, result.end_to_end_fps, "bench", size_of_speed

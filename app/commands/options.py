@@ -36,6 +36,10 @@ def _engine(value: str) -> str:
     return value
 
 
+def _engine_if_any(value: str | None) -> str | None:
+    return None if value is None else _engine(value)
+
+
 def _codec(value: str | None) -> str | None:
     if value not in (None, "wan", "tae"):
         raise typer.BadParameter(f"{value[:40]!r} is no codec; there are wan and tae")
@@ -83,6 +87,10 @@ EngineOption = Annotated[
         callback=_engine,
         help="auto, torch, onnx, openvino, tensorrt, or one with its precision: torch:fp32, torch:bf16, onnx:int8",
     ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option("--against", metavar="ENGINE", callback=_engine_if_any, help="measure this engine too, in turns"),
 ]
 CodecOption = Annotated[
     str | None,

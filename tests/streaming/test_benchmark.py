@@ -8,8 +8,9 @@ import pytest
 from conftest import tiny_model
 
 from models.cache import RingCache
+from models.checkpoints.assemble import Model
 from models.rope import Rotation
-from streaming import benchmark
+from streaming import benchmark, benchmark_comparison
 
 
 def test_a_recache_is_measured_apart_from_denoising(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +27,21 @@ def test_a_recache_is_measured_apart_from_denoising(monkeypatch: pytest.MonkeyPa
     assert result.median["denoise"] < 0.2  # of all chunks, those with a switch included
     assert all(low >= 0 for low, _ in result.spread.values())
     assert "| recache | 2" in benchmark.as_markdown(result, tiny_model(), (32, 32), random_weights=True)
+
+
+def test_two_engines_are_measured_in_turns_and_compared_by_the_medians_of_their_ratios(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fast, slow, order = tiny_model(), tiny_model(), []
+    speeds = {id(fast): iter((20.0, 30.0, 44.0)), id(slow): iter((10.0, 10.0, 11.0))}
+
+    def measured(model: Model, size: object, chunks: int, text_length: int) -> benchmark.Result:
+        order.append(model is fast)
+        fps = next(speeds[id(model)])
+        parts = dict.fromkeys(benchmark.PARTS, 1 / fps)
+        return benchmark.Result(parts, {}, 2 * fps, fps, 0.0, 0.0, 1.0)
+
+    monkeypatch.setattr(benchmark_comparison, "measure", measured)
+    line = benchmark_comparison.compare(fast, slow, (32, 32), 4, 6).as_line("torch:bf16", "torch:fp32")
+    assert order == [True, False, False, True, True, False]
+    assert "torch:bf16 against torch:fp32, 3 rounds in turns: end to end 3.00x (2.00 – 4.00), loop 3.00x" in line
