@@ -25,13 +25,14 @@ class Pace:
         """Return the monotonic time (seconds) at which frame number `frame` is due."""
         return self.time + (frame - self.frame) / self.fps
 
-    def released(self, frame: int, now: float) -> Pace:
-        """Return the pace after `frame` has left at `now`: a new one only if the frame was late beyond the tolerance.
+    def released(self, frame: int, now: float, tolerance: float = TOLERANCE) -> Pace:
+        """Return the pace after `frame` has left at `now`: a new one only if it was more than `tolerance` frames late.
 
         After a stall the late frame becomes the anchor, so the frames that piled up behind it are shown at the media
-        rate. If this is called for every frame, two in a row are never closer than `1 - TOLERANCE` frames.
+        rate. If this is called for every frame, two in a row are never closer than `1 - tolerance` frames; within a
+        tolerance above 1 late frames are caught up.
         """
-        late = now - self.due(frame) > TOLERANCE / self.fps
+        late = now - self.due(frame) > tolerance / self.fps
         return replace(self, frame=frame, time=now) if late else self
 
 

@@ -17,7 +17,7 @@ import av
 
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
-from streaming.live.pacing import Pace, pts_of
+from streaming.live.pacing import TOLERANCE, Pace, pts_of
 from streaming.live.recent_film import KeptFrame, RecentFilm, kept
 from streaming.media.broadcast import Broadcast, Source
 from streaming.media.encodes import Encodes, PictureEncoder, encoded
@@ -30,6 +30,9 @@ from streaming.speech.fullband import Samples
 from streaming.speech.voice_gain import VoiceGain
 
 LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
+# A film with sound catches up after a stall, since sound that waits is sound that comes ever later.
+CAUGHT_UP = 1.0  # seconds; after a longer stall the film goes on from there
+PICTURES_LATE = 2.0  # frames; beyond that pictures are left out until the sound is in time again
 
 
 @dataclass(frozen=True)
@@ -182,9 +185,12 @@ class Playout:
                 await self._clock.sleep(delay)
                 if not self._playing or not self._goes_on(last):
                     continue
-            pace = pace.released(self.released, self._clock())
+            now = self._clock()
+            late = self.fps * (now - pace.due(self.released))
+            caught_up = self.film_sound is None or late <= PICTURES_LATE
+            pace = pace.released(self.released, now, TOLERANCE if self.film_sound is None else CAUGHT_UP * self.fps)
             last = self._next(last)
-            await self._show(last)
+            await self._show(last, seen=caught_up or last.cut or bool(last.answers))
 
     def _goes_on(self, last: Shown | None) -> bool:
         return bool(self._frames) or (self.film_sound is not None and last is not None)
@@ -213,15 +219,18 @@ class Playout:
             sound=self.film_sound.frame(shown.frame),
         )
 
-    async def _show(self, shown: Shown) -> None:
-        """Release one frame: encode it, send it, and call the watchers."""
+    async def _show(self, shown: Shown, *, seen: bool = True) -> None:
+        """Release one frame: encode it, send it, and call the watchers; its sound alone unless it is to be `seen`."""
         shown = replace(shown, sound=self.voice_gain.apply(shown.sound))
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
         self.next_frame = shown.frame + 1
         self._freed()
         recording = self.recording
         waits = recording is not None and recording.waiting
-        jobs = self._encodes.due(number, cut=shown.cut, recording=recording is not None, recording_waits=waits)
+        if seen:
+            jobs = self._encodes.due(number, cut=shown.cut, recording=recording is not None, recording_waits=waits)
+        else:
+            jobs, self.dropped = [], self.dropped + 1
         pts = pts_of(number, self.fps)
         if self.sound is not None and self._sound_encoder is not None:
             for packet in self._sound_encoder.encode(shown.sound, number):
@@ -238,6 +247,7 @@ class Playout:
             self.broadcast.send(packet, source)
             if recording is not None and source is self.broadcast.full:
                 recording.offer(packet)
-        await self.vp8.send(shown.picture, number, cut=shown.cut)
+        if seen:
+            await self.vp8.send(shown.picture, number, cut=shown.cut)
         for watcher in self._watchers:
             watcher(shown, number)

@@ -157,3 +157,66 @@ async def test_a_pause_stops_media_time_and_is_followed_by_no_burst(monkeypatch:
     steps = [b - a for (a, _), (b, _) in itertools.pairwise(pictures.sent)]
     assert steps.pop(20) > 9
     assert min(steps) > 0.5 / FPS
+
+
+class Tone:
+    """Give the sound of a film that never ends."""
+
+    def frame(self, number: int) -> np.ndarray:
+        return np.full(FRAME, 1000, np.int16)
+
+    def audible(self, number: int) -> bool:
+        return True
+
+    def hush(self) -> None:
+        """Go on all the same."""
+
+
+@pytest.mark.parametrize(("encoding", "share"), [(0.06, 0.0), (0.16, 0.5)], ids=["at times", "for most pictures"])
+async def test_sound_stays_in_time_where_encoding_is_too_slow_and_pictures_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, encoding: float, share: float
+) -> None:
+    asyncio.get_running_loop().set_default_executor(InlineExecutor())
+    clock = TestClock()
+
+    class SlowEncoder(NullEncoder):
+        def encode(self, picture: np.ndarray, pts: int, *, keyframe: bool = False) -> list[av.Packet]:
+            clock.works(encoding)  # up to so many seconds, of the 0.04 that a frame has
+            return super().encode(picture, pts, keyframe=keyframe)
+
+    playout = Playout(SlowEncoder(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
+    assert playout.sound is not None
+    sounds, pictures = (Sent(b, clock, monkeypatch) for b in (playout.sound, playout.broadcast))
+    playout.film_sound = Tone()
+    playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(60 * FPS))
+    playout.watch(lambda shown, number: playout.end() if number >= 60 * FPS - 1 else None)
+    playout.hold(held=False)
+    await playout.run()
+    late = [time - pts / TICKS for time, pts in sounds.sent]
+    assert max(late) - min(late) < 0.3
+    assert playout.dropped == 60 * FPS - len(pictures.sent)
+    assert share * 60 * FPS <= playout.dropped < 60 * FPS / 1.2
+
+
+async def test_after_a_stall_the_sound_is_in_time_again_and_a_long_one_moves_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asyncio.get_running_loop().set_default_executor(InlineExecutor())
+    clock, stalls = TestClock(), {100: 0.8, 600: 5.0}
+    playout = Playout(NullEncoder(clock), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
+    assert playout.sound is not None
+    sounds = Sent(playout.sound, clock, monkeypatch)
+    playout.film_sound = Tone()
+    playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(1000))
+
+    def watch(shown: Shown, number: int) -> None:
+        clock.now += stalls.get(number, 0.0)
+        if number >= 999:
+            playout.end()
+
+    playout.watch(watch)
+    playout.hold(held=False)
+    await playout.run()
+    late = [time - pts / TICKS for time, pts in sounds.sent[::2]]
+    assert late[300] - late[50] < 0.05
+    assert 4 < late[900] - late[50] < 5.1
