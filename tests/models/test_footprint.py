@@ -35,7 +35,7 @@ def counted_cache(entry: Entry, dtype: torch.dtype) -> int:
     t, r = entry.transformer, entry.rollout
     rows, columns = entry.size[1] // entry.stride // 2, entry.size[0] // entry.stride // 2
     sizes = {"layers": t["num_layers"], "heads": t["num_attention_heads"], "head_dim": t["attention_head_dim"]}
-    shape = CacheShape(rows=rows, columns=columns, grid=r.grid, window=r.window, sink=r.sink, **sizes)
+    shape = CacheShape(rows=rows, columns=columns, grid=r.grid, window=r.window, sink=r.sink, batch=r.rows, **sizes)
     cache = RingCache(shape, r.anchor, META, dtype)
     buffers = sum(t.nbytes for t in (*cache._keys, *cache._values))
     return buffers + (0 if r.step_keys else cache.anchor_bytes)
