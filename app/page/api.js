@@ -42,6 +42,10 @@ import { message } from "./messages.js";
 /**
  * @typedef {object} TakeSummary a take of the data folder
  * @property {string} id
+ * @property {string} name that a person gave it; empty if none did
+ * @property {string | null} parent TAKE@LATENT, of a branch
+ * @property {number | null} parent_seconds into its parent at which it branched
+ * @property {boolean} picture whether the server keeps a small picture of it
  * @property {number | null} seconds
  * @property {boolean} sound whether it has sound, as an avatar's take
  * @property {string[]} prompts
@@ -100,10 +104,27 @@ export class ApiError extends Error {
  */
 export async function ask(url, init) {
   const answer = await fetch(url, init);
-  const got = await answer.json().catch(() => ({})); // an empty body, as of a 204, gives {}
-  if (answer.ok) return got;
+  if (!answer.ok) throw await errorOf(answer);
+  return answer.json().catch(() => ({})); // an empty body, as of a 204, gives {}
+}
+
+/**
+ * Fetch a file; throws an ApiError if the server refuses.
+ *
+ * @param {string} url
+ * @param {RequestInit} [init]
+ */
+export async function fetchFile(url, init) {
+  const answer = await fetch(url, init);
+  if (!answer.ok) throw await errorOf(answer);
+  return answer.blob();
+}
+
+/** @param {Response} answer that refuses */
+async function errorOf(answer) {
+  const got = await answer.json().catch(() => ({}));
   const why = got.error?.message ?? got.error ?? message("line.answered", { status: String(answer.status) });
-  throw new ApiError(why, answer.status, got.error?.ticket ? got.error : null);
+  return new ApiError(why, answer.status, got.error?.ticket ? got.error : null);
 }
 
 /**

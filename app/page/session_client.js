@@ -1,7 +1,7 @@
 // @ts-check
 // Begins or joins a session on the server, finds it again after a reload, sends commands, measures and ends it.
 
-import { ApiError, ask, messageOf, posted } from "./api.js";
+import { ApiError, ask, fetchFile, messageOf, posted } from "./api.js";
 import { CommandTimes } from "./command_times.js";
 import { Connection } from "./connection.js";
 import { message, named } from "./messages.js";
@@ -222,6 +222,18 @@ export class SessionClient {
    */
   async delete(path) {
     await this.#ask(path, { method: "DELETE" });
+  }
+
+  /**
+   * Fetch a file of the session, with its key; throws an ApiError if the server refuses.
+   *
+   * @param {string} path below the session's own
+   * @returns {Promise<Blob>}
+   */
+  async file(path) {
+    if (!this.session) throw new Error(message("line.nosession"));
+    const { id, key } = this.session;
+    return fetchFile(`${this.base}api/sessions/${id}/${path}`, { headers: { "x-longtake-key": key ?? "" } });
   }
 
   /**

@@ -17,6 +17,7 @@ import { NoteLine } from "./note_line.js";
 import { Panels } from "./panels.js";
 import { CUT, PLAIN, PromptBar } from "./prompt_bar.js";
 import { clock } from "./scene_labels.js";
+import { SavedMoments } from "./saved_moments.js";
 import { SessionOptions } from "./session_options.js";
 import { SessionClient } from "./session_client.js";
 import { ShareLinks } from "./share_links.js";
@@ -109,6 +110,7 @@ class Studio {
       this.note.tell(text, bad);
       this.toast.show(text);
     });
+    this.moments = new SavedMoments(root, this.client, (text, bad) => this.note.tell(text, bad));
     this.help = new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
     this.view = new StudioView(root, this);
     this.tempo = new Tempo();

@@ -4,6 +4,7 @@
 /** @import { HelpSheet } from "./help_sheet.js" */
 /** @import { MessageKey } from "./messages.js" */
 /** @import { PromptBar } from "./prompt_bar.js" */
+/** @import { SavedMoments } from "./saved_moments.js" */
 /** @import { Stage } from "./stage.js" */
 /** @import { Transport } from "./transport.js" */
 
@@ -21,6 +22,7 @@ export const STUDIO_KEYS = [
   ["r", "keys.reroll"],
   ["v", "keys.record"],
   ["p", "keys.shot"],
+  ["l", "keys.last"],
   ["f", "keys.full"],
   ["s", "keys.sharp"],
   ["/", "keys.prompt"],
@@ -31,11 +33,11 @@ export const STUDIO_KEYS = [
 /**
  * Return what a key does; undefined: nothing.
  *
- * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: HelpSheet }} studio
+ * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: HelpSheet, moments: SavedMoments }} studio
  * @param {string} key
  * @returns {(() => void) | undefined}
  */
-export function actOf({ transport, prompt, stage, help }, key) {
+export function actOf({ transport, prompt, stage, help, moments }, key) {
   /** @type {Record<string, () => void>} */
   const acts = {
     " ": () => transport.togglePause(),
@@ -43,6 +45,7 @@ export function actOf({ transport, prompt, stage, help }, key) {
     "?": () => help.toggle(),
     c: () => prompt.cut.click(),
     f: () => stage.fullScreen(),
+    l: () => moments.film.click(),
     p: () => stage.snapshot(),
     r: () => transport.reroll.click(),
     s: () => stage.video.classList.toggle("sharp"),

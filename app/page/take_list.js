@@ -1,11 +1,13 @@
 // @ts-check
-// Shows the takes of the server as cards, also interrupted ones, to continue, render and download them.
+// Shows the takes of the server as cards, also interrupted ones, to open, continue, render and download them.
 
 import { ask, messageOf } from "./api.js";
 import { make, part } from "./elements.js";
 import { icon } from "./icons.js";
 import { message, moment } from "./messages.js";
-import { clock, sceneLabel } from "./scene_labels.js";
+import { clock } from "./scene_labels.js";
+import { branchedFrom, familyOf, nameOf, parentOf, rootOf } from "./take_family.js";
+import { TakeSheet, filmOf } from "./take_sheet.js";
 
 /** @import { TakeSummary } from "./api.js" */
 /** @import { MessageKey } from "./messages.js" */
@@ -34,14 +36,22 @@ export class TakeList {
     this.tell = tell;
     this.panel = part(root, "takes", HTMLElement);
     this.list = part(root, "list", HTMLElement);
-    /** @type {Phrases} */
-    this.known = {};
+    this.sheet = new TakeSheet(part(root, "onetake", HTMLDialogElement), {
+      goOn,
+      render: (take) => this.render(take),
+      changed: () => this.draw(),
+    });
     this.asking = false;
     this.shown = ""; // the takes that are listed, as JSON
     this.open = ""; // the take whose menu is open
     /** @type {Map<string, { at: number, done: number }>} take -> when its render was first seen, and how far it was */
     this.renders = new Map();
     setInterval(() => this.draw(), LOOK_EVERY);
+  }
+
+  /** @param {Phrases} known phrases by which scenes are named */
+  set known(known) {
+    this.sheet.known = known;
   }
 
   async draw() {
@@ -56,7 +66,12 @@ export class TakeList {
       const none = make("p", {
         textContent: message("takes.none"),
       });
-      this.list.replaceChildren(...(takes.length ? takes.map((take) => this.#card(take)) : [none]));
+      this.sheet.takes = takes;
+      // the newest family first, and in it every branch behind its parent
+      const ordered = new Set(
+        takes.map((take) => rootOf(take, takes)).flatMap((root) => familyOf(root, takes)),
+      );
+      this.list.replaceChildren(...(takes.length ? [...ordered].map((take) => this.#card(take)) : [none]));
     } catch {
       // the server cannot be reached; the stage says so
     } finally {
@@ -75,18 +90,23 @@ export class TakeList {
 
   /** @param {TakeSummary} take */
   #card(take) {
-    const picture = this.pictures.of(take.id);
+    const { known } = this.sheet;
+    const name = nameOf(take, known);
+    const picture = take.picture ? `api/takes/${take.id}/picture` : this.pictures.of(take.id);
     const shown = make(
-      "div",
-      { className: "shown" },
-      picture ? make("img", { src: picture, alt: "" }) : icon("film"),
+      "button",
+      { className: "shown", title: message(filmOf(take) ? "takes.open.film" : "takes.open.none") },
+      picture ? make("img", { src: picture, alt: "", loading: "lazy" }) : icon("film"),
     );
+    shown.ariaLabel = message("takes.open", { name });
+    shown.onclick = () => this.sheet.open(take);
+    if (filmOf(take)) shown.append(make("span", { className: "tag plays" }, icon("play")));
     const state = { live: message("takes.live"), "cut off": message("takes.cutoff"), ended: "" }[take.state];
     if (state) shown.append(make("span", { className: "tag state", textContent: state }));
     const { seconds } = take;
     if (seconds !== null)
       shown.append(make("span", { className: "tag length number", textContent: clock(seconds) }));
-    const [first = ""] = take.prompts;
+    const parent = this.sheet.takes.find(({ id }) => id === parentOf(take));
     const changed = new Date(1000 * take.changed);
     const when = moment(changed, { dateStyle: "medium", timeStyle: "short" });
     const cues = take.sound ? message("takes.avatar") : message("takes.prompts", { n: take.prompts.length });
@@ -96,16 +116,33 @@ export class TakeList {
       shown,
       make("div", {
         className: "what clipped",
-        textContent: sceneLabel(first, this.known),
+        textContent: name,
         title: take.prompts.join("\n"),
       }),
       make("div", { className: "when", textContent: `${when} · ${cues}` }),
+      ...(parent ? [this.#branch(take, parent)] : []),
       ...this.#rendering(take),
       make("div", { className: "row" }, ...this.#buttons(take)),
     );
+    if (parent) card.classList.add("branched");
     card.dataset.take = take.id;
     if (this.open === take.id) card.append(this.#menu(take));
     return card;
+  }
+
+  /**
+   * @param {TakeSummary} take
+   * @param {TakeSummary} parent
+   */
+  #branch(take, parent) {
+    const line = make("div", { className: "when branch" }, icon("branch"));
+    line.append(
+      make("span", {
+        className: "clipped",
+        textContent: branchedFrom(take, nameOf(parent, this.sheet.known)),
+      }),
+    );
+    return line;
   }
 
   /** @param {TakeSummary} take */
@@ -126,7 +163,19 @@ export class TakeList {
   #menu({ id, render, sound, recordings }) {
     const url = `api/takes/${id}`;
     const items = [];
-    if (render?.film) items.push(link(message("takes.film"), "MP4", `${url}/film`));
+    if (render?.film) {
+      items.push(link(message("takes.film"), "MP4", `${url}/film`));
+      if (!sound)
+        for (const scale of [2, 4])
+          items.push(
+            link(
+              message("takes.film.scaled", { scale }),
+              message("takes.resampled"),
+              `${url}/film/${scale}x`,
+            ),
+          );
+    }
+    if (render?.film || recordings.length) items.push(link("GIF", message("takes.gif.note"), `${url}/gif`));
     if (!render || !RENDERING[render.state]) {
       const unfinished = render && render.state !== "done";
       items.push(
