@@ -118,6 +118,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.model, self.viewers = tiny_model(), 1
+        self.history = SimpleNamespace(take=TAKE)
 
 
 async def place(sessions: SessionRegistry, ticket: str | None = None) -> tuple[str, int]:

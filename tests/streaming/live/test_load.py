@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -34,7 +35,8 @@ class Running:
 
     viewers, avatar, state = 1, None, SessionState.LIVE
 
-    def __init__(self, factor: float | None) -> None:
+    def __init__(self, factor: float | None, take: Take) -> None:
+        self.history = SimpleNamespace(take=take)
         self.real_time_factor, self.model, self.over = factor, pocket(), False
         self.index = 300  # latents
 
@@ -53,7 +55,7 @@ class Server:
 
     async def ask(self, size: int, ticket: str | None = None) -> FullError | Running:
         """Ask for a session; return it, or why it waits."""
-        take = Take(model="pocket", size=f"{size}x{size}", length=1, cues=[CueLine(prompt="a red ball")])
+        take = self._take(size)
         try:
             await self.sessions.create(take, LookAhead.SMOOTH, ticket)
         except FullError as full:
@@ -62,8 +64,11 @@ class Server:
             return self.host(size, FACTORS[size])
         raise AssertionError("a session without a model")
 
+    def _take(self, size: int) -> Take:
+        return Take(model="pocket", size=f"{size}x{size}", length=1, cues=[CueLine(prompt="a red ball")])
+
     def host(self, size: int, factor: float | None) -> Running:
-        session: Any = Running(factor)
+        session: Any = Running(factor, self._take(size))
         admission = Admission((size, size), FACTORS[size])
         self.sessions.hosted[str(len(self.sessions.hosted))] = HostedSession(session, "key", 0.0, admission)
         return cast(Running, session)
