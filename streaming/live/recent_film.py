@@ -30,7 +30,10 @@ class KeptFrame:
 
 
 def kept(picture: Picture, sound: Samples) -> KeptFrame:
-    """Compress a picture [H, W, 3] RGB. Measured: 0.2 ms for 128x128 and 5 ms for 832x480 on one core."""
+    """Compress a picture [H, W, 3] RGB, on any thread; OpenCV lets other threads run meanwhile.
+
+    Measured on one core: 0.3 ms for 128x128 and 7 ms for 832x480; 0.6 ms and 11 to 19 ms where the machine is busy.
+    """
     how = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], how)
     return KeptFrame(jpeg.tobytes(), sound)
@@ -40,7 +43,8 @@ class RecentFilm:
     """Hold the newest frames of a film, at most KEPT_SECONDS of them.
 
     They are compressed one by one and not taken from the stream, which has a keyframe only when a viewer needs one,
-    and whose rate follows slow lines. 10 s of 128x128 take about 1 MB, of 832x480 about 16 MB.
+    and whose rate follows slow lines. Measured for 10 s at 16 frames a second: 1.4 MB of 128x128, and of 832x480 15 MB
+    of a film without grain, 68 MB with noise of 10 steps of 256 in it.
     """
 
     def __init__(self, fps: int) -> None:
