@@ -66,7 +66,7 @@ export class TakeList {
       const none = make("p", {
         textContent: message("takes.none"),
       });
-      this.sheet.takes = takes;
+      this.sheet.update(takes);
       // the newest family first, and in it every branch behind its parent
       const ordered = new Set(
         takes.map((take) => rootOf(take, takes)).flatMap((root) => familyOf(root, takes)),
@@ -136,12 +136,7 @@ export class TakeList {
    */
   #branch(take, parent) {
     const line = make("div", { className: "when branch" }, icon("branch"));
-    line.append(
-      make("span", {
-        className: "clipped",
-        textContent: branchedFrom(take, nameOf(parent, this.sheet.known)),
-      }),
-    );
+    line.append(make("span", { textContent: branchedFrom(take, nameOf(parent, this.sheet.known)) }));
     return line;
   }
 

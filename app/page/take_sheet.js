@@ -44,13 +44,28 @@ export class TakeSheet {
     this.known = {};
     /** @type {TakeSummary[]} */
     this.takes = [];
+    /** @type {HTMLElement | null} */
+    this.waiting = null; // stands where the film of the open take will play
+    this.shown = ""; // id of the open take
     dialog.addEventListener("close", () => dialog.replaceChildren()); // no film plays on unseen
+  }
+
+  /**
+   * Know the takes as they are now; the film of the open one is shown once it is ready.
+   *
+   * @param {TakeSummary[]} takes
+   */
+  update(takes) {
+    this.takes = takes;
+    const take = takes.find(({ id }) => id === this.shown);
+    if (this.waiting?.isConnected && take && filmOf(take)) this.waiting.replaceWith(this.#player(take));
   }
 
   /** @param {TakeSummary} take */
   open(take) {
     const title = make("h2", { textContent: nameOf(take, this.known), className: "grow clipped" });
     const family = familyOf(take, this.takes);
+    this.shown = take.id;
     this.dialog.replaceChildren(
       make(
         "div",
@@ -82,7 +97,7 @@ export class TakeSheet {
     }
     const render = take.render;
     const busy = render && ["waiting", "rendering", "held"].includes(render.state);
-    return make(
+    this.waiting = make(
       "div",
       { className: "film empty" },
       ...(take.picture ? [make("img", { src: `api/takes/${take.id}/picture`, alt: "" })] : []),
@@ -98,6 +113,7 @@ export class TakeSheet {
             }),
           ]),
     );
+    return this.waiting;
   }
 
   /**
@@ -202,10 +218,7 @@ export class TakeSheet {
    * @param {TakeSummary} take
    */
   #askToDelete(row, take) {
-    const told = make("span", {
-      className: "grow",
-      textContent: message("take.delete.question"),
-    });
+    const told = make("span", { className: "question", textContent: message("take.delete.question") });
     const keep = this.#button(message("take.keep"), "take-keep", () => this.open(take));
     const gone = this.#button(
       message("take.gone"),

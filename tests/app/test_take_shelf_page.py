@@ -77,7 +77,9 @@ def test_a_take_is_opened_played_renamed_compared_with_its_branch_and_deleted(pa
     film(data / "takes" / f"{branch}.mp4", frames=90, fps=16, size=64)
 
     ours = page.locator(f"[data-take='{branch}']")
-    ours.get_by_text("from A large red ball").or_(ours.locator(".branch")).first.wait_for()
+    ours.locator(".branch").wait_for()
+    for one in (card, ours):
+        one.locator(".plays").wait_for()
     card.get_by_role("button", name="Open ").click()
     dialog = page.locator("[data-lt=onetake]")
     until(page, "document.querySelector('[data-lt=onetake] video').currentTime > 0")

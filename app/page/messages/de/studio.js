@@ -355,7 +355,7 @@ export const MESSAGES = {
   "takes.open.film": "Abspielen, umbenennen, vergleichen",
   "takes.open.none": "Öffnen",
   "takes.film.scaled": "Film {scale}x",
-  "takes.resampled": "hochgerechnet",
+  "takes.resampled": "skaliert",
   "takes.gif.note": "erste 10 s",
   "take.label": "Take",
   "take.from": "von {name}",
