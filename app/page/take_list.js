@@ -93,13 +93,14 @@ export class TakeList {
     const { known } = this.sheet;
     const name = nameOf(take, known);
     const picture = take.picture ? `api/takes/${take.id}/picture` : this.pictures.of(take.id);
-    const shown = make(
+    const open = make(
       "button",
-      { className: "shown", title: message(filmOf(take) ? "takes.open.film" : "takes.open.none") },
+      { title: message(filmOf(take) ? "takes.open.film" : "takes.open.none") },
       picture ? make("img", { src: picture, alt: "", loading: "lazy" }) : icon("film"),
     );
-    shown.ariaLabel = message("takes.open", { name });
-    shown.onclick = () => this.sheet.open(take);
+    open.ariaLabel = message("takes.open", { name });
+    open.onclick = () => this.sheet.open(take);
+    const shown = make("div", { className: "shown" }, open); // the tags are no part of the button's name
     if (filmOf(take)) shown.append(make("span", { className: "tag plays" }, icon("play")));
     const state = { live: message("takes.live"), "cut off": message("takes.cutoff"), ended: "" }[take.state];
     if (state) shown.append(make("span", { className: "tag state", textContent: state }));

@@ -37,6 +37,7 @@ SMALL = """() => [...document.querySelectorAll("button, a.button, select, .segme
 }).map((one) => `${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
 TAKE: dict[str, Any] = {
     "id": "20261127-120000-abcd", "seconds": 63.2, "sound": False, "prompts": ["a large red ball over the sea"],
+    "name": "", "parent": None, "parent_seconds": None, "picture": False,
     "changed": 1.79e9, "state": "cut off", "recordings": [1],
     "render": {"state": "held", "film": True, "chunks": 9, "done": 4},
 }  # fmt: skip
