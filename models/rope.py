@@ -26,7 +26,8 @@ class Rotation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate [B, tokens, heads, head_dim]; the arithmetic is float32, the result has x's dtype."""
-        if x.is_cpu and not x.requires_grad:  # one pass over memory instead of seven
+        # one pass over memory instead of seven; compilers and exporters fuse the real one, and know no complex numbers
+        if x.is_cpu and not x.requires_grad and not torch.compiler.is_compiling():
             pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
             return torch.view_as_real(pairs * torch.complex(self.cos, self.sin)).flatten(-2).to(x.dtype)
         even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)

@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import av
-
 from models.time_grid import frames_before
 from streaming.live.clock import Clock
 from streaming.live.pacing import TOLERANCE, Pace, pts_of
-from streaming.live.recent_film import KeptFrame, RecentFilm, kept
-from streaming.media.broadcast import Broadcast, Source
+from streaming.live.recent_film import RecentFilm, kept
+from streaming.media.broadcast import Broadcast
 from streaming.media.encodes import Encodes, PictureEncoder, encoded
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
@@ -237,17 +235,14 @@ class Playout:
                 self.sound.send(packet)
                 if recording is not None:
                     recording.offer_sound(packet)
-
-        def encode() -> tuple[KeptFrame, list[tuple[Source, av.Packet]]]:
-            return kept(shown.picture, shown.sound), encoded(jobs, shown.picture, pts)
-
-        frame, packets = await asyncio.get_running_loop().run_in_executor(None, encode)
-        self.recent.add(frame)
-        for source, packet in packets:
+        # on another thread than the encoding: no viewer waits while a large picture is kept
+        keeping = asyncio.ensure_future(asyncio.to_thread(kept, shown.picture, shown.sound))
+        for source, packet in await asyncio.to_thread(encoded, jobs, shown.picture, pts):
             self.broadcast.send(packet, source)
             if recording is not None and source is self.broadcast.full:
                 recording.offer(packet)
         if seen:
             await self.vp8.send(shown.picture, number, cut=shown.cut)
+        self.recent.add(await keeping)
         for watcher in self._watchers:
             watcher(shown, number)

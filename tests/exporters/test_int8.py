@@ -82,7 +82,7 @@ def test_the_qdq_graph_computes_what_the_imitation_in_torch_says(model: Model, p
         with quantized(transformer_of(model), scales):
             want = step(**one.inputs)[0]
         have = run(graph, one)
-        assert (have - want).norm() / want.norm() < 1e-3  # a value may fall on the other side of a rounding
+        assert (have - want).norm() / want.norm() < 5e-3  # a value may fall on the other side of a rounding
         assert 1e-4 < x0_error(model, one, have) < 0.2  # and it is not the float graph
 
 
