@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from app import __version__
-from app.commands import avatar, bench, evaluate, export, models, render, serve
+from app.commands import avatar, bench, evaluate, export, farm, models, render, serve
 from app.commands.command import Command
 from app.output_streams import as_line, make_unfailing
 from models.errors import UserError
@@ -21,6 +21,7 @@ FAILED, INTERRUPTED = 1, 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command(cls=Command)(render.render)
+app.command(cls=Command)(farm.farm)
 app.command(cls=Command)(avatar.avatar)
 app.command(cls=Command)(serve.serve)
 app.command(cls=Command)(bench.bench)

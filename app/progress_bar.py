@@ -37,6 +37,25 @@ def _spinner() -> str:
 
 
 @contextmanager
+def counting(total: int, what: str) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """Show a progress bar on standard error; yield functions that tell how much is done, and that print a line.
+
+    Lines that begin with `note: ` go to standard error too. Where that is no terminal there is no bar.
+    """
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr if line.startswith("note: ") else sys.stdout, flush=True)
+
+    if not sys.stderr.isatty():
+        yield lambda done: None, say
+        return
+    columns = (TextColumn(f"{{task.completed:.0f}}/{{task.total}} {what}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done), say
+
+
+@contextmanager
 def shown(job: Job) -> Iterator[Callable[[Boundary, Report], None]]:
     """Show a progress bar, and yield the function that `Job.run` calls after every chunk."""
     columns = (

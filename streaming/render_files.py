@@ -10,6 +10,7 @@ from pathlib import Path
 from models.checkpoints.synced_files import remove, sync_folder
 from models.errors import UserError
 
+CHUNKS_PER_FRAGMENT = 5  # of a film, behind each of which there is a checkpoint
 MOST_CHECKPOINTS, MOST_BYTES = 24, 64 << 20  # kept while a film is rendered
 MOST_OF_FINISHED, BYTES_OF_FINISHED = 8, 32 << 20  # kept of a finished one, for --extend and --from
 LEAST_CHECKPOINTS, LEAST_OF_FINISHED = 2, 1  # kept whatever they take: the newest of two may be damaged

@@ -26,8 +26,9 @@ from models.snapshots import Snapshot
 from models.time_grid import frames_before
 from models.upscaler import Upscaler
 from streaming.arrangement import ONE_FACE, Arrangement
+from streaming.film_parts import FilmPart, begin_at
 from streaming.media.video_writer import Frames, VideoWriter
-from streaming.render_files import RenderError, RenderFiles
+from streaming.render_files import CHUNKS_PER_FRAGMENT, RenderError, RenderFiles
 from streaming.render_report import Report
 from streaming.render_resume import BEGIN_ANEW, PastRender, refuse_to_throw_away, shared_latents
 from streaming.rollout import Boundary, DriveSource, Rollout, record_of
@@ -51,7 +52,6 @@ from streaming.take.take_file import CueLine, Take, latent_at
 from streaming.take.take_loras import lora_names
 from streaming.upscaled_pictures import UpscaledPictures
 
-CHUNKS_PER_FRAGMENT = 5
 LITTLE = 22.0  # dB; pocket's codec keeps pictures of its world at 25 to 29
 
 
@@ -81,6 +81,7 @@ class Job:
         footage: TakeFootage | None = None,
         arrangement: Arrangement = ONE_FACE,
         upscaler: Upscaler | None = None,
+        part: FilmPart | None = None,
     ) -> None:
         """Render `take` to the file `out`, its pictures enlarged `scale` times, or by an `upscaler`.
 
@@ -88,7 +89,8 @@ class Job:
         it reads: of a render of another sound or picture nothing is taken over. `intent` is what was asked for, and
         `limit` the latent from which on nothing is taken over (both as `request_of` gives them). `footage` reads the
         pictures and films that the take names. UserError if one of them is not there. With an `arrangement` of several
-        faces, `drive` gives what drives each of them.
+        faces, `drive` gives what drives each of them. With a `part`, only that is drawn of the film, and `out` gets the
+        bytes that the film has there.
         """
         self.model, self.out, self.scale = model, out, scale
         self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
@@ -98,7 +100,8 @@ class Job:
         self._arrangement, self._upscaler = arrangement, upscaler
         self.files = RenderFiles(out)
         self.grid, self.fps = model.entry.rollout.grid, model.entry.fps
-        self.chunks = take.chunks(self.grid, self.fps)
+        self.chunks = take.chunks(self.grid, self.fps) if part is None else part.end
+        self._part, self._first = part, 0 if part is None else self.grid.start(part.first)
         self.record = record_of(model, model.generator.device, lora_names(take))
         length = latent_at(take.length, self.fps)
         self._newest: Tensor | None = None  # clean latents of the film's end, where a take can go on from them
@@ -115,6 +118,7 @@ class Job:
             portrait=self._portrait,
             layout=self._arrangement.name,
             upscaler=self._upscaler.fingerprint if self._upscaler else None,
+            part=self._part.facts if self._part else None,
         )
 
     def place(self, past: PastRender, report: Report) -> Place | None:
@@ -131,7 +135,10 @@ class Job:
         rollout = self.rollout(None)
         own = self.grid.start(self.chunks)
         end = shared_latents(
-            self.grid, lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)), past.length(self.grid)
+            self.grid,
+            lambda at: past.agrees(at, self._landing_on(at), rollout.cues_at(at)),
+            past.length(self.grid),
+            self._first,
         )
         first = past.checkpoints[0].latent if past.checkpoints else 1 if past.chunks else 0
         if first > min(end, own):
@@ -142,9 +149,14 @@ class Job:
         return self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
 
     def rollout(self, snapshot: Snapshot | None = None) -> Rollout:
-        """Return the rollout that draws the take, from its start or a snapshot."""
+        """Return the rollout that draws the take, from its start, the cut of a part or a snapshot."""
         faces = self._arrangement.faces
-        return Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage, faces=faces)
+        rollout = Rollout(self.model, self.take, snapshot, self._drive(), footage=self._footage, faces=faces)
+        if snapshot is None and self._part is not None and self._part.cut:
+            cut = self._part.cut
+            lines = [line for at, line in self.take.landing(self.grid, self.fps) if at < cut]
+            begin_at(self.model.generator, rollout.state, lines, cut)
+        return rollout
 
     def _newest_whole(self, past: PastRender, end: int, report: Report) -> Place | None:
         """Find the newest place up to latent `end` whose film and checkpoint are as they were written."""
@@ -189,6 +201,9 @@ class Job:
                 past = PastRender(self.files)
                 found = self._begin(past, report, go_on=go_on, restart=restart)
                 self._render(past, found, report, began, progress)
+                if self._part is not None:
+                    move(self.files.partial, self.out)
+                    return report
                 landed = self.take.model_copy(update={"record": self.record, "cues": self._landed()})
                 landed = self._footage.kept_beside(landed, self.out)
                 write_whole(self.files.take, landed.dumped().encode())
@@ -288,6 +303,8 @@ class Job:
                 copy_beginning(self.files.film, self.files.partial, found.line.offset)
             recorder = files.enter_context(self._writer(found))
             for boundary in rollout.until(self.chunks):
+                if boundary.first < self._first:  # the part before writes it
+                    continue
                 frames = self._shown(boundary.frames, boundary.first, upscaled, report)
                 recorder.add(np.concatenate([frames, self._held(frames, boundary.first + boundary.latents)]))
                 self._log(boundary, past if found else None, log, report)
@@ -296,6 +313,8 @@ class Job:
                 if done % CHUNKS_PER_FRAGMENT == 0 or done == self.chunks:
                     self._end_fragment(rollout, recorder, log, report, whole=done % CHUNKS_PER_FRAGMENT == 0)
                 progress(boundary, report)
+            if self._part is not None:
+                return
             ending = rollout.ending()
             # a fragment of its own behind the last checkpoint: extending the take cuts it off
             recorder.add(self._shown(ending, rollout.state.index, upscaled, report))
@@ -326,7 +345,8 @@ class Job:
         """Open the film so far where it goes on."""
         path, fps, scale = self.files.partial, self.fps, self.scale
         if found is None:
-            return VideoWriter(path, fps, scale=scale)
+            fragments = 0 if self._part is None else self._part.first // CHUNKS_PER_FRAGMENT
+            return VideoWriter(path, fps, scale=scale, fragments=fragments, frames=frames_before(self._first))
         line = found.line
         return VideoWriter(path, fps, scale=scale, offset=line.offset, fragments=line.fragments, frames=line.frames)
 

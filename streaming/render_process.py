@@ -1,4 +1,4 @@
-"""Run a program that renders a film, with the lowest priority, and stop it while somebody watches on a GPU."""
+"""Run programs that render films, such as with the lowest priority, and stop them while somebody watches on a GPU."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Literal
 
 LOWEST_PRIORITY = 19  # of a POSIX process
 POLL_SECONDS = 0.5
+NOTE = "note: "  # begins a line of a program for a person
 _FOLDERS = re.compile(r"(?<![\w/:.])/\S*/")
 
 
@@ -39,13 +40,18 @@ class Ending:
 
     why: str = ""
     killed: bool = False
+    notes: tuple[str, ...] = ()  # that it printed for a person, one line each
 
 
 class RenderProcesses:
     """Run programs as processes that end with this one."""
 
-    def __init__(self, device: str, watched: Callable[[], bool]) -> None:
-        """Run programs on a device of this type; `watched` says whether any session has viewers."""
+    def __init__(self, device: str, watched: Callable[[], bool], *, priority: int | None = LOWEST_PRIORITY) -> None:
+        """Run programs on a device of this type; `watched` says whether any session has viewers.
+
+        They have this `priority` of a POSIX process; None: that of this one.
+        """
+        self._priority = priority
         self._holds = device != "cpu" and sys.platform != "win32"  # the CPU knows priorities
         self._watched = watched
 
@@ -62,9 +68,9 @@ class RenderProcesses:
             stdout=DEVNULL,
             stderr=PIPE,
         )
-        if sys.platform != "win32":
+        if sys.platform != "win32" and self._priority is not None:
             with contextlib.suppress(ProcessLookupError):  # it may have ended already
-                os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
+                os.setpriority(os.PRIO_PROCESS, process.pid, self._priority)
         holding = asyncio.create_task(self._hold_while_watched(process, tell))
         try:
             assert process.stderr is not None  # `communicate` would end the program's input
@@ -77,8 +83,9 @@ class RenderProcesses:
                     process.kill()
                 await process.wait()
         code = process.returncode or 0
-        why = _reason(code, errors.decode("utf-8", "replace").strip()) if code else ""
-        return Ending(why, killed=code < 0)
+        said = errors.decode("utf-8", "replace").strip()
+        notes = tuple(line.removeprefix(NOTE) for line in said.splitlines() if line.startswith(NOTE))
+        return Ending(_reason(code, said) if code else "", killed=code < 0, notes=notes)
 
     async def _hold_while_watched(self, process: Process, tell: Callable[[Literal["held", "rendering"]], None]) -> None:
         holding = False

@@ -28,6 +28,7 @@ MUST_AGREE = {  # facts and parts of the record without which a film would not b
     "portrait": "another portrait",
     "layout": "another --layout",
     "upscaler": "another --upscale",
+    "part": "another part of the film",
     "model": "another model",
     "weights": "other weights",
     "codec": "another codec",
@@ -193,9 +194,9 @@ def position(text: str, fps: int) -> int:
         raise RenderError(str(e)) from None
 
 
-def shared_latents(grid: TimeGrid, agrees: Callable[[int], bool], end: int) -> int:
-    """Return before which latent all chunks agree, up to `end`."""
-    shared = 0
+def shared_latents(grid: TimeGrid, agrees: Callable[[int], bool], end: int, first: int = 0) -> int:
+    """Return before which latent all chunks from `first` on agree, up to `end`."""
+    shared = first
     while shared < end and agrees(shared):
         shared += grid.length(shared)
     return shared

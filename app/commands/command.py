@@ -14,8 +14,9 @@ class Command(TyperCommand):
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in self.get_params(ctx):
             value = given.get(parameter.name or "")
-            if isinstance(value, str) and (wrong := _wrong(value)):
-                raise typer.BadParameter(wrong, ctx, param_hint=f"'{parameter.opts[-1]}'")
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(one, str) and (wrong := _wrong(one)):
+                    raise typer.BadParameter(wrong, ctx, param_hint=f"'{parameter.opts[-1]}'")
         return super().parse_args(ctx, args)
 
 

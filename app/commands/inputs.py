@@ -21,3 +21,17 @@ def require_input(path: Path, *, folder: bool = False) -> None:
     except OSError as e:
         why = "the name is too long" if e.errno == errno.ENAMETOOLONG else str(e.strerror or e)
     raise InputError(f"{str(path)[:200]}: cannot be read ({why})")
+
+
+def require_take(path: Path) -> None:
+    """Raise InputError unless `path` is a regular file, or a bare word, which may be the name of a take that ships."""
+    if path.name != str(path) or path.suffix:
+        require_input(path)
+
+
+def shipped_take(take: Path) -> Path | None:
+    """Return the file of the take that ships under the name `take`; None if a file lies there or none ships."""
+    from models.checkpoints.assemble import ASSETS
+
+    shipped = ASSETS / "takes" / f"{take}.yaml"
+    return shipped if not take.exists() and take.name == str(take) and shipped.is_file() else None

@@ -11,8 +11,9 @@ from models.errors import UserError
 
 LEAST_FREE = 32_000_000  # bytes: a minute of film, the journal and the newest checkpoint of a small model
 _LONGEST_ENDING = ".silent.partial.take.yaml"  # the longest suffix of a render's working files
-_WORK_ENDINGS = tuple(
-    f"{silent}.{kind}" for silent in ("", ".silent") for kind in ("partial.mp4", "take.yaml", "render")
+_WORK_ENDINGS = (
+    *(f"{silent}.{kind}" for silent in ("", ".silent") for kind in ("partial.mp4", "take.yaml", "render")),
+    ".silent.mp4",
 )
 PICTURES = (".png", ".jpg", ".jpeg")  # of a contact sheet
 
@@ -37,7 +38,7 @@ def require_side_files(films: list[Path], take: Path | None, *sides: Path | None
     The other files are the films, the working files of a render beside them, the take and the other side files.
     """
     taken = {path.resolve() for path in [*films, *([take] if take else [])]}
-    work = {film.with_name(film.stem + ending).resolve() for film in films for ending in _WORK_ENDINGS}
+    work = {path for film in films for path in working_files(film)}
     for side in sides:
         if side is None:
             continue
@@ -50,6 +51,11 @@ def require_side_files(films: list[Path], take: Path | None, *sides: Path | None
         if side.exists() and not side.is_file():
             raise OutputError(f"{side}: is no ordinary file")
         taken.add(place)
+
+
+def working_files(film: Path) -> list[Path]:
+    """Return the files and folders that a render to `film` may make beside it."""
+    return [film.with_name(film.stem + ending).resolve() for ending in _WORK_ENDINGS]
 
 
 def require_apart(out: Path, *inputs: Path | None) -> None:

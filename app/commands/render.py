@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands import CommandError
-from app.commands.inputs import require_input
+from app.commands.inputs import require_take, shipped_take
 from app.commands.options import (
     MOST_ROUNDS,
     CodecOption,
@@ -32,6 +32,7 @@ from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
     from models.catalog import Entry
+    from streaming.film_parts import FilmPart
     from streaming.render_resume import Request
     from streaming.take.take_file import Take, TakeFile
 
@@ -91,21 +92,24 @@ def render(
     no_links: Annotated[
         bool, typer.Option("--no-links", help="refuse files of the take that are symbolic links, as a server does")
     ] = False,
+    part: Annotated[
+        int | None,
+        typer.Option(hidden=True, min=1, max=MOST_ROUNDS, help="only this one of the parts of farm --split-at-cuts"),
+    ] = None,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
     """Render a take to a video file."""
     configure(log_level)
     if story != "all":
         require_film(out or Path("out.mp4"))
-    if take.name != str(take) or take.suffix:  # a bare word may be the name of a take that ships
-        require_input(take)
+    require_take(take)
     require_side_files([out or Path("out.mp4")], take, sheet, report)
     require_picture(sheet)
     if upscale is not None:
         require_upscaler(upscale, scale)
     from streaming.take.take_file import read_take_file
 
-    take = _shipped(take) or take
+    take = shipped_take(take) or take
     if no_links and take.is_symlink():
         raise CommandError(f"{take.name}: is a symbolic link, and --no-links follows none")
     file = read_take_file(take, switch_at=switch_at or 40)
@@ -131,6 +135,7 @@ def render(
     requests, more_notes = _requests(films, entry, how)
     for note in dict.fromkeys(notes + more_notes):
         print(f"note: {note}", file=sys.stderr)
+    part_of_film = None if part is None else _part(requests, entry, part, how)
     from app.engine_choice import require_installed, runs_in_torch, torch_beside
     from app.loaded_model import load_model, run_with_loras
     from app.progress_bar import working
@@ -159,15 +164,7 @@ def render(
     if loras and not runs_in_torch(engine):
         loaded = run_with_loras(loaded, [request.take for request in requests], engine)
     for request, footage, (_, film) in zip(requests, footages, films, strict=True):
-        render_film(loaded, request, take.parent, footage, film, how, upscaler)
-
-
-def _shipped(take: Path) -> Path | None:
-    """Return the file of the take that ships under the name `take`; None if a file lies there or none ships."""
-    from models.checkpoints.assemble import ASSETS
-
-    shipped = ASSETS / "takes" / f"{take}.yaml"
-    return shipped if not take.exists() and take.name == str(take) and shipped.is_file() else None
+        render_film(loaded, request, take.parent, footage, film, how, upscaler, part_of_film)
 
 
 def _all_films(file: TakeFile, out: Path | None, how: How) -> tuple[list[tuple[Take, Path]], list[str]]:
@@ -216,6 +213,18 @@ def _refuse_with_all(how: How) -> None:
     for option, value in single.items():
         if value is not None:
             raise CommandError(f"{option} is for one film; give --story a number instead of all")
+
+
+def _part(requests: Sequence[Request], entry: Entry, number: int, how: How) -> FilmPart:
+    """Return the part of that number, from 1, of the only film; CommandError if it has none, or is to be changed."""
+    from streaming.film_parts import parts_of
+
+    if how.extend is not None or how.start is not None or how.sheet is not None or how.report is not None:
+        raise CommandError("--part is drawn for farm --split-at-cuts; it goes with --resume and --restart alone")
+    parts = parts_of(requests[0].take, entry) if len(requests) == 1 else []
+    if number > len(parts):
+        raise CommandError(f"--part {number}: the film has {len(parts)} parts that can be drawn apart")
+    return parts[number - 1]
 
 
 def _requests(films: list[tuple[Take, Path]], entry: Entry, how: How) -> tuple[list[Request], list[str]]:

@@ -14,6 +14,7 @@ from app.commands.inputs import require_input
 if TYPE_CHECKING:
     from models.checkpoints.assemble import Model
     from models.upscaler import Upscaler
+    from streaming.film_parts import FilmPart
     from streaming.render_resume import Request
     from streaming.take.footage import TakeFootage
 
@@ -64,8 +65,9 @@ def render_film(
     out: Path,
     how: How,
     upscaler: Upscaler | None,
+    part: FilmPart | None = None,
 ) -> None:
-    """Render a take, whose own files lie in `folder`, to the video `out`, and print notes and a summary."""
+    """Render a take, whose own files lie in `folder`, or a part of it, to `out`, and print notes and a summary."""
     from app.progress_bar import shown
     from streaming.render_job import Job
     from streaming.render_report import contact_sheet, write_report
@@ -81,6 +83,7 @@ def render_film(
             limit=request.limit,
             footage=footage,
             upscaler=upscaler,
+            part=part,
         )
     else:
         from streaming.speech.avatar_film import hushed, job_of_take

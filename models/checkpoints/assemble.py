@@ -90,6 +90,12 @@ def load(
     codec = _codec(entry, folder, device, dtype)
     ready = _ready(transformer, device)
     generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))
+    weights, decoded_by = fingerprints(entry, folder)
+    return Model(entry, generator, weights, text.read, codec=decoded_by)
+
+
+def fingerprints(entry: Entry, folder: Path) -> tuple[str, str]:
+    """Return what identifies the weights of an entry and those of its codec; OSError if one of the files is missing."""
     weights = [folder / name for name in (entry.weights.file, entry.weights.lora) if name is not None]
     match entry.codec:
         case "tiny":
@@ -98,7 +104,7 @@ def load(
             codec_files = [tae_file(entry, folder)]
         case "wan":
             codec_files = [folder / "vae"]
-    return Model(entry, generator, _fingerprint(weights), text.read, codec=_fingerprint(codec_files))
+    return _fingerprint(weights), _fingerprint(codec_files)
 
 
 def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:

@@ -90,7 +90,12 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "data" / "models"))
     monkeypatch.setattr("app.loaded_model.load", checked)
-    for work in ("streaming.benchmark.measure", "models.checkpoints.assemble.load", "app.engine_choice.export"):
+    for work in (
+        "app.farm_films.films_of",
+        "streaming.benchmark.measure",
+        "models.checkpoints.assemble.load",
+        "app.engine_choice.export",
+    ):
         monkeypatch.setattr(work, checked)
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: [s.close() for s in sockets])
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
@@ -105,6 +110,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str
         ("bench",): {"--random-weights": ""},
         ("export",): {"name": "pocket"},
         ("models", "show"): {"name": "pocket"},
+        ("farm",): {"takes": "t.yaml", "--out": "farm"},
         ("models", "pull"): {"name": "longlive-1.3b"},
         ("models", "add"): {"weights": "w.pt"},
     }
@@ -179,6 +185,9 @@ def test_refusals_come_before_heavy_imports(tmp_path: Path) -> None:
         ["render", "example", "--device", "bogus"],
         ["render", "example", "--upscale", "none.safetensors"],
         ["render", "example", "--upscale", "speech.mp4", "--scale", "2"],
+        ["farm", "none.yaml", "-o", "out"],
+        ["farm", "example", "-o", "speech.mp4"],
+        ["farm", "example", "-o", "out", "--workers", "0"],
         ["avatar", "--say", "x", "--engine", "onnx:int4"],
         ["avatar", "--dialogue", "none.txt"],
         ["avatar", "--dialogue", "speech.mp4", "--say", "x"],
