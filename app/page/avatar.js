@@ -3,8 +3,10 @@
 
 import { ask, messageOf } from "./api.js";
 import { part, show } from "./elements.js";
+import { AvatarBadge } from "./avatar_badge.js";
 import { AvatarSpeech } from "./avatar_speech.js";
 import { AvatarStage } from "./avatar_stage.js";
+import { Cast } from "./cast.js";
 import { ConversationLog } from "./conversation_log.js";
 import { FaceChoice } from "./face_choice.js";
 import { obeyKeys } from "./hotkeys.js";
@@ -22,7 +24,7 @@ import { applyTheme } from "./theme.js";
 import { Toast } from "./toast.js";
 
 /** @import { FaceFacts, ModelFacts, Session } from "./api.js" */
-/** @import { AvatarState, MetersEvent, ServerEvent } from "./types.js" */
+/** @import { MetersEvent, ServerEvent } from "./types.js" */
 
 const BASE = "../";
 
@@ -35,10 +37,7 @@ class AvatarPage {
     applyTheme(part(root, "theme", HTMLButtonElement));
     this.stage = new AvatarStage(root);
     this.video = part(root, "video", HTMLVideoElement);
-    this.state = part(root, "state", HTMLElement);
-    /** @type {AvatarState | "ready" | "ended"} */
-    this.spoken = "ready"; // what the state says
-    this.slow = false; // whether the server says that drawing is too slow
+    this.badge = new AvatarBadge(part(root, "state", HTMLElement));
     this.statusLine = part(root, "status", HTMLElement);
     this.note = part(root, "note", HTMLElement);
     this.sync = part(root, "sync", HTMLElement);
@@ -49,7 +48,6 @@ class AvatarPage {
     this.record = part(root, "record", HTMLAnchorElement);
     /** @type {ModelFacts | undefined} */
     this.model = undefined;
-    this.chosenName = "Ada";
     this.joined = false;
     /** @param {string} text */
     const tell = (text, bad = false) => show(this.note, text, bad);
@@ -67,7 +65,8 @@ class AvatarPage {
     this.log = new ConversationLog(part(root, "log", HTMLElement));
     this.speech = new AvatarSpeech(root, this.client, this.silence, this.log, tell);
     this.tabs = new TabPair(root, "talk", "face");
-    this.faces = new FaceChoice(root, BASE, tell, (name, src) => this.#chose(name, src));
+    this.faces = new FaceChoice(root, BASE, tell, (face) => this.cast.wear(face));
+    this.cast = new Cast(root, this.faces, (src) => this.#chose(src));
     this.links = new ShareLinks(root, this.client, (text, bad) => {
       tell(text, bad);
       this.toast.show(text);
@@ -109,15 +108,14 @@ class AvatarPage {
   // -- start and end -------------------------------------------------------------------------------------
 
   /**
-   * Show a face that was chosen; while another one is live, offer to start anew with it.
+   * Show the faces that were chosen; while others are live, offer to start anew with them.
    *
-   * @param {string} name
-   * @param {string} src address of its picture
+   * @param {string} src address of their picture
    */
-  #chose(name, src) {
-    this.chosenName = name;
+  #chose(src) {
+    const { names: name, size: n } = this.cast;
     if (this.client.session) {
-      this.toast.show(message("talk.anew", { name }), message("talk.anew.now", { name }), () => {
+      this.toast.show(message("talk.anew", { n, name }), message("talk.anew.now", { n, name }), () => {
         this.client.end();
         this.stage.choose(src);
         this.#begin();
@@ -133,17 +131,18 @@ class AvatarPage {
 
   #drawStart() {
     const { session, place } = this.client;
+    const { names: name, size: n } = this.cast;
     this.start.hidden = Boolean(session);
     this.end.hidden = !session;
-    this.start.textContent =
-      place === null ? message("talk.start.as", { name: this.chosenName }) : message("talk.leave");
+    const word = n ? message("talk.start.as", { n, name }) : message("talk.start");
+    this.start.textContent = place === null ? word : message("talk.leave");
   }
 
   #begin() {
     const { model } = this;
     if (!model) return;
     this.video.muted = false;
-    const body = () => ({ model: model.name, barge_in: this.speech.policy, ...this.faces.look });
+    const body = () => ({ model: model.name, barge_in: this.speech.policy, ...this.cast.body });
     const word = model.loaded ? message("line.starting") : message("line.loading", { model: model.name });
     this.client.begin("api/sessions", body, word, ({ note }) => {
       if (note) this.tell(note, true);
@@ -160,12 +159,13 @@ class AvatarPage {
     if (!session) this.toast.hide();
     this.#drawMicrophone();
     this.speech.draw();
-    if (!session) this.slow = false;
-    if (!session) this.#showState(this.client.outcome ? "ended" : "ready");
     if (session) {
       this.#offer(session);
       return;
     }
+    this.badge.rest(this.client.outcome ? "ended" : "ready");
+    this.stage.endCaption();
+    this.log.settle();
     this.silence.end();
     this.microphone.close();
     this.heardLevel.follow(null);
@@ -214,25 +214,34 @@ class AvatarPage {
   /** @param {ServerEvent} event */
   #heard(event) {
     switch (event.type) {
+      case "hello":
+        this.speech.offerSpeakers(event.speakers ?? []);
+        break;
       case "status":
-        if (event.state) this.#showState(event.state);
+        if (event.state) this.badge.take(event.state, event.speaking ?? []);
         if (event.barge_in) this.speech.bargeIn.value = event.barge_in; // of a session that was started elsewhere, too
         break;
       case "avatar":
-        this.#showState(event.state);
+        this.badge.heard(event);
+        break;
+      case "caption":
+        this.stage.showCaption(event);
+        break;
+      case "utterance.ended":
+        this.stage.endCaption(event.utterance);
         break;
       case "interrupted":
-        this.log.interrupted(event.why, event.heard?.at(-1)?.seconds);
+        this.speech.stopped();
+        this.log.interrupted(event.why, event.heard ?? []);
         if (event.why !== "asked to")
           this.tell(message("talk.interrupted", { why: named("talk.why", event.why) }));
         this.silence.arrives(event.frame, this.client.fps);
         break;
       case "slow":
-        this.slow = event.slow;
-        this.#showState(this.spoken);
+        this.badge.lag(event.slow);
         break;
       case "meters":
-        this.#showMeters(event);
+        if ((event.speaker ?? "") === this.speech.speaker) this.#showMeters(event);
         break;
       case "refused":
         if (event.id === this.speech.interruptId) this.silence.end();
@@ -242,15 +251,6 @@ class AvatarPage {
         this.tell(event.why, true);
         break;
     }
-  }
-
-  /** @param {AvatarState | "ready" | "ended"} state */
-  #showState(state) {
-    this.spoken = state;
-    const slow = this.slow && state !== "ready" && state !== "ended";
-    const word = named("talk.state", state);
-    this.state.textContent = slow ? message("talk.slow", { state: word }) : word;
-    this.state.className = `state ${state}`;
   }
 
   /** @param {MetersEvent} meters */

@@ -2,15 +2,20 @@
 // Sends what an avatar is to say: texts, sound files and the use of the microphone; and interrupts it.
 
 import { ApiError, messageOf, posted } from "./api.js";
+import { linesOf, turnsOf } from "./dialogue_text.js";
 import { part } from "./elements.js";
 import { message } from "./messages.js";
 
 /** @import { ConversationLog } from "./conversation_log.js" */
+/** @import { Turn } from "./dialogue_text.js" */
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Silence } from "./silence.js" */
 /** @import { BargeIn, MicrophoneUse } from "./types.js" */
 
 const CONFLICT = 409; // HTTP status of a sound that was interrupted before it arrived: no failure
+const MOST_TEXT = 2000; // characters of a turn
+const AHEAD = 30; // seconds of a dialogue's turns that wait at the server; the others wait here
+const LOOK_EVERY = 100; // ms
 
 export class AvatarSpeech {
   /**
@@ -31,7 +36,11 @@ export class AvatarSpeech {
     this.sound = part(root, "sound", HTMLInputElement);
     this.stopButton = part(root, "interrupt", HTMLButtonElement);
     this.bargeIn = part(root, "bargein", HTMLSelectElement);
+    this.speakerChoice = part(root, "speaker", HTMLSelectElement);
+    /** @type {string[]} of a dialogue */
+    this.speakers = [];
     this.readsText = false;
+    this.stops = 0; // interruptions so far
     /** @type {number | null} of the newest interruption that was sent */
     this.interruptId = null;
     this.stopButton.onclick = () => this.interrupt();
@@ -58,6 +67,29 @@ export class AvatarSpeech {
     this.text.placeholder = message("talk.text.none");
   }
 
+  /**
+   * Offer the speakers of a dialogue; none for one avatar.
+   *
+   * @param {string[]} speakers in the order of their faces
+   */
+  offerSpeakers(speakers) {
+    if (speakers.join() === this.speakers.join()) return;
+    this.speakers = speakers;
+    this.speakerChoice.replaceChildren(...speakers.map((name) => new Option(name)));
+    this.speakerChoice.hidden = !speakers.length;
+    this.text.maxLength = speakers.length ? MOST_TEXT * 100 : MOST_TEXT;
+    const [first = "", second = ""] = speakers;
+    if (this.readsText)
+      this.text.placeholder = first
+        ? message("talk.text.turns", { first, second })
+        : message("talk.text.hint");
+  }
+
+  /** The speaker of a dialogue who is chosen; empty for one avatar. */
+  get speaker() {
+    return this.speakerChoice.value;
+  }
+
   /** What the voice of a listener does to an avatar that speaks. */
   get policy() {
     return /** @type {BargeIn} */ (this.bargeIn.value);
@@ -73,25 +105,62 @@ export class AvatarSpeech {
   async #say() {
     const text = this.text.value.trim() || this.text.placeholder;
     if (!this.client.session || this.text.disabled || !text) return;
+    /** @type {Turn[]} */
+    let turns = [{ text }];
+    try {
+      if (this.speakers.length) turns = turnsOf(text, this.speakers, this.speaker);
+    } catch (e) {
+      this.tell(messageOf(e), true);
+      return;
+    }
     this.text.value = ""; // at once, so that the next text can be typed while the server answers
     this.text.placeholder = ""; // the example is offered once: a second Enter must not say it
+    this.tell("");
     try {
-      await this.client.post("say", posted({ text }));
-      this.log.add(message("talk.by.typed"), text);
-      this.tell("");
+      const left = await this.#sayInTurn(turns);
+      if (left) this.tell(message("talk.turns.left", { n: left }));
     } catch (e) {
-      this.text.value ||= text;
       this.#tellFailure(e);
     }
+    this.text.value ||= linesOf(turns);
+  }
+
+  /**
+   * Send turns one after the other, and take those that were said out of the list. An interruption ends that, so most
+   * of them wait here and not at the server. Returns how many are left.
+   *
+   * @param {Turn[]} turns
+   */
+  async #sayInTurn(turns) {
+    const { stops } = this;
+    const { session } = this.client;
+    let ahead = 0; // seconds that wait to be said
+    while (turns.length && this.stops === stops && this.client.session === session) {
+      const { status } = this.client;
+      if (ahead > AHEAD) {
+        await new Promise((looked) => setTimeout(looked, LOOK_EVERY));
+        if (this.client.status !== status) ahead = this.client.status?.to_say_s ?? 0;
+        continue;
+      }
+      const [turn] = turns;
+      const { utterance, seconds } = await this.client.post("say", posted(turn));
+      turns.shift();
+      ahead += seconds;
+      this.log.add({ ...turn, how: message("talk.by.typed"), utterance });
+    }
+    return turns.length;
   }
 
   /** @param {File} file of sound */
   async #play(file) {
     this.tell(message("talk.sending", { name: file.name }));
+    const { speaker } = this;
+    const path = speaker ? `audio?speaker=${encodeURIComponent(speaker)}` : "audio";
     try {
-      const { seconds } = await this.client.post("audio", { body: file });
+      const { seconds, utterance } = await this.client.post(path, { body: file });
       this.tell(message("talk.sent", { name: file.name, seconds }));
-      this.log.add(message("talk.by.file"), message("talk.said.file", { name: file.name, seconds }));
+      const text = message("talk.said.file", { name: file.name, seconds });
+      this.log.add({ speaker, how: message("talk.by.file"), text, utterance });
     } catch (e) {
       this.#tellFailure(e);
     }
@@ -105,6 +174,7 @@ export class AvatarSpeech {
   /** Interrupt the avatar: it falls silent here at once, and at the server a round trip later. */
   interrupt() {
     if (!this.client.session) return;
+    this.stopped();
     this.silence.begin();
     this.interruptId = this.client.send({ type: "interrupt" });
     if (this.interruptId !== null) return;
@@ -112,6 +182,11 @@ export class AvatarSpeech {
       this.silence.end();
       this.tell(messageOf(e), true);
     });
+  }
+
+  /** Note that the avatar was interrupted, here or by the server: turns that were not sent yet are kept. */
+  stopped() {
+    this.stops += 1;
   }
 
   #uses() {

@@ -1,8 +1,11 @@
 // @ts-check
-// Runs the stage of an avatar: the chosen face before the start, then its picture, then the newest frame of it.
+// Runs the stage of an avatar: the chosen face before the start, then its picture, then the newest frame of it; and the
+// captions of what it says.
 
-import { part } from "./elements.js";
+import { make, part } from "./elements.js";
 import { LastFrame } from "./last_frame.js";
+
+/** @import { CaptionEvent } from "./types.js" */
 
 const COPY_EVERY = 500; // ms
 
@@ -17,6 +20,8 @@ export class AvatarStage {
       part(root, "last", HTMLCanvasElement),
       part(root, "ambient", HTMLCanvasElement),
     );
+    this.caption = part(root, "caption", HTMLElement);
+    this.captioned = ""; // name of the utterance that the caption is of
     const element = part(root, "stage", HTMLElement);
     part(root, "full", HTMLButtonElement).onclick = () => {
       if (document.fullscreenElement) document.exitFullscreen();
@@ -48,6 +53,25 @@ export class AvatarStage {
     this.chosen.hidden = joined ? Boolean(this.video.videoWidth) || kept : kept || !this.chosen.src;
     if (!joined || this.chosen.hidden) return;
     this.video.addEventListener("playing", () => this.#reveal(), { once: true });
+  }
+
+  /**
+   * Show what is said, and in a dialogue by whom.
+   *
+   * @param {CaptionEvent} event
+   */
+  showCaption({ utterance, speaker, text }) {
+    this.captioned = utterance;
+    this.caption.replaceChildren(...(speaker ? [make("b", { textContent: `${speaker}: ` })] : []), text);
+  }
+
+  /**
+   * Take the caption of an utterance away; without a name any.
+   *
+   * @param {string} [utterance]
+   */
+  endCaption(utterance = this.captioned) {
+    if (utterance === this.captioned) this.caption.replaceChildren();
   }
 
   #reveal() {

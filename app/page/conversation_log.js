@@ -4,44 +4,55 @@
 import { make } from "./elements.js";
 import { decimals, message, moment, named } from "./messages.js";
 
+/** @import { HeardPart } from "./types.js" */
+
 export class ConversationLog {
   /** @param {HTMLElement} list */
   constructor(list) {
     this.list = list;
+    /** @type {Map<string, HTMLElement>} entries of this session that were not interrupted, by their utterances */
+    this.open = new Map();
   }
 
   /**
    * Add what is to be said.
    *
-   * @param {string} how such as "typed"
-   * @param {string} text
+   * @param {object} said
+   * @param {string} said.how such as "typed"
+   * @param {string} said.text
+   * @param {string} said.utterance its name at the server
+   * @param {string} [said.speaker] in a dialogue
    */
-  add(how, text) {
+  add({ how, text, utterance, speaker }) {
     const time = moment(new Date(), { timeStyle: "short" });
     const row = make(
       "li",
       {},
-      make("div", { className: "by", textContent: `${how} · ${time}` }),
+      make("div", { className: "by", textContent: [speaker, how, time].filter(Boolean).join(" · ") }),
       make("span", { className: "said", textContent: text }),
     );
     this.list.append(row);
+    this.open.set(utterance, row);
     row.scrollIntoView({ block: "nearest" });
   }
 
   /**
-   * Mark the newest entry as not said to its end.
+   * Mark the entries that were not said to their end.
    *
    * @param {string} why
-   * @param {number} [seconds] of it that were heard
+   * @param {HeardPart[]} heard what was heard of each utterance
    */
-  interrupted(why, seconds) {
-    const newest = this.list.lastElementChild;
-    if (!newest || newest.querySelector(".why")) return;
+  interrupted(why, heard) {
     const reason = named("talk.why", why);
-    const textContent =
-      seconds === undefined
-        ? message("talk.interrupted", { why: reason })
-        : message("talk.interrupted.heard", { why: reason, seconds: decimals(seconds, 1) });
-    newest.append(make("div", { className: "by why", textContent }));
+    for (const { utterance, seconds } of heard) {
+      const textContent = message("talk.interrupted.heard", { why: reason, seconds: decimals(seconds, 1) });
+      this.open.get(utterance)?.append(make("div", { className: "by", textContent }));
+      this.open.delete(utterance);
+    }
+  }
+
+  /** Forget which utterances the entries are: another session gives the same names. */
+  settle() {
+    this.open.clear();
   }
 }

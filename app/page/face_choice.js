@@ -6,13 +6,14 @@ import { message, named } from "./messages.js";
 
 /** @import { FaceFacts } from "./api.js" */
 /** @typedef {{ face: string } | { portrait: string }} Look part of the POST that begins a session; the portrait is a base64 PNG */
+/** @typedef {{ name: string, src: string, look: Look }} Face a look, what it is called and the address of its picture */
 
 export class FaceChoice {
   /**
    * @param {HTMLElement} root
    * @param {string} base where the server's addresses begin
    * @param {(text: string, bad: boolean) => void} tell shows a message
-   * @param {(name: string, src: string) => void} chose called with the name and the picture of a face that was chosen
+   * @param {(face: Face) => void} chose called with a face that was chosen
    */
   constructor(root, base, tell, chose) {
     this.chose = chose;
@@ -42,16 +43,40 @@ export class FaceChoice {
   offer({ gallery, attributes }, size) {
     this.gallery = gallery;
     this.size = size;
-    const [first] = gallery;
-    if (first) this.look = { face: first };
-    this.#draw();
-    if (first) this.chose(called(first), this.#picture(first));
+    const first = this.other([]);
+    if (first) {
+      this.show(first);
+      this.chose(first);
+    }
     const menus = Object.entries(attributes).map(([name, values]) => {
       const select = make("select", { name, onchange: () => this.#design() });
       select.append(...values.map((value) => new Option(named(`face.${name}`, value), value)));
       return make("label", {}, named("face", name), select);
     });
     this.designer.replaceChildren(...menus);
+  }
+
+  /**
+   * Return the first face of the gallery that is none of these, or the first of all if they are all taken.
+   *
+   * @param {Look[]} taken
+   * @returns {Face | null}
+   */
+  other(taken) {
+    const used = taken.map((look) => ("face" in look ? look.face : ""));
+    const face = this.gallery.find((name) => !used.includes(name)) ?? this.gallery[0];
+    return face ? { name: called(face), src: this.#picture(face), look: { face } } : null;
+  }
+
+  /**
+   * Mark a face as the chosen one.
+   *
+   * @param {Face} face
+   */
+  show({ name, src, look }) {
+    this.look = look;
+    if ("face" in look && this.gallery.includes(look.face)) this.#draw();
+    else this.#draw(this.#button(name, src, look));
   }
 
   /** @param {HTMLButtonElement[]} own button of a face that is not in the gallery, if there is one */
@@ -78,7 +103,7 @@ export class FaceChoice {
     button.onclick = () => {
       this.look = look;
       for (const other of this.faces.children) other.ariaChecked = String(other === button);
-      this.chose(called(title), src);
+      this.chose({ name: called(title), src, look });
     };
     return button;
   }
@@ -86,9 +111,9 @@ export class FaceChoice {
   #design() {
     const chosen = [...this.designer.querySelectorAll("select")];
     const face = chosen.map(({ name, value }) => `${name}=${value}`).join(",");
-    this.look = { face };
-    this.#draw(this.#button(message("talk.design.yours"), this.#picture(face), this.look));
-    this.chose(message("talk.design.yours"), this.#picture(face));
+    const designed = { name: message("talk.design.yours"), src: this.#picture(face), look: { face } };
+    this.show(designed);
+    this.chose(designed);
   }
 
   /**
@@ -105,7 +130,7 @@ export class FaceChoice {
     const url = cropped(picture, this.size).toDataURL("image/png");
     this.look = { portrait: url.slice(url.indexOf(",") + 1) };
     this.#draw(this.#button(file.name, url, this.look));
-    this.chose(message("talk.own.yours"), url);
+    this.chose({ name: message("talk.own.yours"), src: url, look: this.look });
   }
 }
 

@@ -100,6 +100,15 @@ export function decimals(value, digits, whole = 1) {
 }
 
 /**
+ * Write words as a sentence lists them: Ada, Bo and Cem.
+ *
+ * @param {string[]} words
+ */
+export function listed(words) {
+  return new Intl.ListFormat(language).format(words);
+}
+
+/**
  * Write a moment as the language writes it.
  *
  * @param {Date} moment

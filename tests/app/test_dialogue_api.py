@@ -1,9 +1,10 @@
-"""Command a live dialogue over HTTP and the socket of its sound."""
+"""Command a live dialogue over HTTP, the socket of its sound, and the page of an avatar."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 import wave
 from collections.abc import Iterator
 
@@ -11,10 +12,16 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from avatar_browser import avatar_page, start
 from avatar_client import begin, tone, wav
+from browser_page import AUDIBLE, chromium, needs_chromium
+from page_probe import until, until_says
 from studio_server import serving
 from websockets.sync.client import connect
 
+needs_espeak = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="needs espeak-ng: apt-get install espeak-ng"
+)
 SPEAKERS = [{"name": "Ada"}, {"name": "Guest", "face": "hair=curly"}]
 
 
@@ -48,6 +55,70 @@ def test_two_faces_speak_over_http_and_the_socket_and_their_take_holds_what_was_
     with wave.open(io.BytesIO(httpx.get(f"{server}/api/takes/{session['take']}/sound").content)) as file:
         heard = np.frombuffer(file.readframes(file.getnframes()), np.int16)
     assert np.count_nonzero(heard) == pytest.approx(1.1 * file.getframerate(), rel=0.05)
+
+
+@needs_espeak
+def test_a_text_is_said_by_the_speaker_that_its_request_names(server: str) -> None:
+    session = begin(server, speakers=SPEAKERS)
+    url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+    with connect(f"{url}/audio".replace("http", "ws"), additional_headers=key) as socket:
+        for said in ({"speaker": "guest", "text": "Good evening."}, {"text": "Hello."}):
+            got = httpx.post(f"{url}/say", json=said, headers=key, timeout=30)
+            assert got.status_code == 202, got.text
+        captions: list[tuple[str, str]] = []
+        while len(captions) < 2:
+            event = json.loads(socket.recv(timeout=20))
+            if event["type"] == "caption":
+                captions.append((event["speaker"], event["text"]))
+    assert captions == [("Guest", "Good evening."), ("Ada", "Hello.")]
+    got = httpx.post(f"{url}/say", json={"speaker": "bo", "text": "Hello."}, headers=key)
+    assert (got.status_code, got.json()["error"]) == (404, "no speaker is called 'bo'; there are Ada, Guest")
+    httpx.delete(url, headers=key)
+
+
+CAPTIONS = "probe.events.filter(({ type }) => type == 'caption').map(({ speaker, text }) => [speaker, text])"
+RECORD_STATES = """() => {
+  const state = document.querySelector('[data-lt=state]');
+  window.states = [];
+  new MutationObserver(() => states.push(state.textContent)).observe(state, { childList: true });
+}"""
+
+
+@needs_chromium
+@needs_espeak
+def test_two_faces_of_the_page_say_a_pasted_dialogue_in_turn(server: str) -> None:
+    with chromium(AUDIBLE) as browser, avatar_page(browser, server) as page:
+        page.click("[data-lt=add]")
+        page.fill("[data-lt=cast] li:nth-child(2) input", "Bob")
+        page.click("[data-lt=faces] button[title=cem]")
+        until_says(page, "start", "Start with Ada and Bob")
+        with page.expect_request("**/api/sessions") as asked:
+            start(page)
+        speakers = [{"name": "Ada", "face": "ada"}, {"name": "Bob", "face": "cem"}]
+        assert {"speakers": speakers, "layout": "side"}.items() <= json.loads(asked.value.post_data or "{}").items()
+        assert page.evaluate("(({ videoWidth: w, videoHeight: h }) => w == 2 * h)(document.querySelector('video'))")
+        page.evaluate(RECORD_STATES)
+        page.fill("[data-lt=text]", "ada: Good evening.\n# a pause\n\nzed: Who is it?")
+        page.press("[data-lt=text]", "Enter")
+        until_says(page, "note", "line 4, “zed: Who is it?”, names no speaker; begin it with one of Ada, Bob")
+        page.fill("[data-lt=text]", "ada: Good evening.\nBOB: Hello, Ada.")
+        page.press("[data-lt=text]", "Enter")
+        until_says(page, "caption", "Ada: Good evening.")
+        until_says(page, "caption", "Bob: Hello, Ada.")
+        page.select_option("[data-lt=speaker]", "Bob")
+        page.fill("[data-lt=text]", "Note: it is late.")
+        page.press("[data-lt=text]", "Enter")
+        until(page, f"{CAPTIONS}.length == 3")
+        until_says(page, "state", "idle")
+        assert page.evaluate(CAPTIONS) == [
+            ["Ada", "Good evening."],
+            ["Bob", "Hello, Ada."],
+            ["Bob", "Note: it is late."],
+        ]
+        assert {"Ada: speaking", "Bob: speaking"} <= set(page.evaluate("states"))
+        assert page.text_content("[data-lt=caption]") == ""
+        spoken = page.locator("[data-lt=log] .by").all_text_contents()
+        assert [by.split(" · ")[0] for by in spoken] == ["Ada", "Bob", "Bob"]
 
 
 @pytest.mark.parametrize(
