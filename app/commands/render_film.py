@@ -112,7 +112,7 @@ def render_film(
     if sound is not None:
         job.files.discard()
     else:
-        if said := job.files.said():
+        if part is None and (said := job.files.said()):
             print(f"note: {said}", file=sys.stderr)
         job.end()
 

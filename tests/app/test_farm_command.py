@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,8 +78,19 @@ def farm(takes: list[Path], out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "farm", *map(str, takes), "-o", str(out), *more]
 
 
-def renders_of(farming: psutil.Process) -> list[psutil.Process]:
-    return [child for child in farming.children(recursive=True) if "render" in child.cmdline()]
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def renders_of(farming: int, take: Path | None = None) -> list[psutil.Process]:
+    """Return the renders of a farm that are alive, of all of its takes or of one."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process(farming).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # also of one that has just ended
+            words = child.cmdline()
+            if "render" in words and (take is None or str(take) in words):
+                found.append(child)
+    return found
 
 
 @pytest.mark.long
@@ -101,18 +113,17 @@ def test_films_whose_processes_are_killed_and_a_farm_that_is_stopped_end_as_they
     killed: set[int] = set()
     while len(killed) < 3:
         assert farming.poll() is None
-        for child in renders_of(psutil.Process(farming.pid)):
-            if str(takes[0]) in child.cmdline() and child.pid not in killed:
+        for child in renders_of(farming.pid, takes[0]):
+            if child.pid not in killed:
                 time.sleep(3)  # at any moment
                 killed.add(child.pid)
                 child.kill()
         time.sleep(0.1)
-    while not (out / "3.parts").exists() or not renders_of(psutil.Process(farming.pid)):
+    while not (children := renders_of(farming.pid)):
         time.sleep(0.05)
-    children = renders_of(psutil.Process(farming.pid))
     farming.send_signal(signal.SIGTERM)
     assert farming.wait(60) == 143
-    assert [child for child in children if child.is_running()] == []
+    assert [child for child in children if is_alive(child)] == []
     again = farm(takes, out, "--workers", "2", "--split-at-cuts")
     done = subprocess.run(again, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
