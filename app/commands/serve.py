@@ -58,7 +58,8 @@ def serve(
         ),
     ] = "espeak-ng",
     voice_rate: Annotated[
-        int | None, typer.Option(help="samples a second (16 bits, mono) of a command or an address")
+        int | None,
+        typer.Option(min=8000, max=48_000, help="samples a second (16 bits, mono) of a command or an address"),
     ] = None,
     voice_body: Annotated[
         str | None, typer.Option(help="""further fields of the requests to an address: '{"model": …, "voice": …}'""")
@@ -90,15 +91,15 @@ def serve(
         raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")
     if insecure and settings.token is not None:
         raise CommandError("--insecure and LONGTAKE_TOKEN exclude each other: leave one of them out")
-    from app.voice_choice import voice_of
-
-    reader = voice_of(voice, voice_rate, voice_body, settings.voice_token)
     listening.require_certificate(tls_cert, tls_key)
     folder = data or settings.data
     require_folder(folder)
     os.umask(0o077)  # takes, speech and films are for the user of the server alone
     sockets = listening.bound(host, port)
     control = listening.bound_datagrams(osc) if osc is not None else None
+    from app.voice_choice import voice_of  # it imports PyAV, which mistakes in other options need not wait for
+
+    reader = voice_of(voice, voice_rate, voice_body, settings.voice_token)
     shown = settings.public or listening.url(host, port, secure=tls_cert is not None)
     print(f"Longtake listens on {shown}", flush=True)
     import uvicorn

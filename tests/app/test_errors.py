@@ -117,7 +117,9 @@ def test_other_libraries_show_warnings_alone_and_uvicorn_its_requests_only_for_d
 def test_the_key_in_a_sockets_address_is_not_in_the_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for name in ("", "uvicorn", "uvicorn.access", "uvicorn.error"):  # servers of other tests may have set theirs up
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     configure(LogLevel.DEBUG)
     logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" [accepted]', "::1:5", "/api/sessions/1/stream?key=abc")
     logging.getLogger("uvicorn.access").info('%s - "%s %s" %d', "::1:5", "GET", "/api/takes?key=abc&x=/y", 200)
