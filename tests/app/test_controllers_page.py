@@ -79,6 +79,7 @@ def test_a_learned_key_plays_a_slot_and_is_known_after_a_reload(page: Page) -> N
     assert page.evaluate("JSON.parse(localStorage.getItem('longtake.bindings'))") == {"midi 1 note 36": "slot 3"}
     page.reload()
     until_text(page, "[data-lt=controllers] .bindings", "midi 1 note 36")
+    page.wait_for_selector("[data-lt=end]", state="visible")  # the session goes on by itself; only then it can be ended
 
 
 def test_a_gamepad_presses_pause_once_for_each_press(page: Page) -> None:
