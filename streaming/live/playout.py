@@ -243,6 +243,6 @@ class Playout:
                 recording.offer(packet)
         if seen:
             await self.vp8.send(shown.picture, number, cut=shown.cut)
-        self.recent.add(await keeping)
         for watcher in self._watchers:
             watcher(shown, number)
+        self.recent.add(await keeping)
