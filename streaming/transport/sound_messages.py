@@ -35,7 +35,7 @@ class StartMessage(_Message):
     queue: Place = Place.APPEND
     """`append`: speak it after those that wait. `replace`: interrupt what is spoken, drop what waits, and speak it."""
     speaker: SpeakerName | None = None
-    """Who says it, in a dialogue; the first speaker, if absent."""
+    """Name of the speaker who says it, in a dialogue; the first speaker says it if it is absent."""
 
 
 class TextMessage(_Message):
