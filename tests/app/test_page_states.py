@@ -180,6 +180,8 @@ def test_a_click_on_the_timeline_changes_nothing_and_a_branch_has_a_way_back(bro
     page.keyboard.press("Enter")
     page.click("[data-lt=scene-branch]")
     until(page, f"probe.latest('timeline').take != '{line}'")
+    branch = take_of(page)
     page.get_by_role("button", name="Back to the old line").click()
-    until(page, f"probe.latest('timeline').parent?.startsWith('{line}@')", 60)
+    back = f"probe.latest('timeline').take != '{branch}' && probe.latest('timeline').parent?.startsWith('{line}@')"
+    until(page, back, 60)  # both come from the old line; this is another take than the branch
     end(page)

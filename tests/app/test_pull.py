@@ -464,9 +464,15 @@ def test_what_is_not_pinned_is_said_trusted_once_and_compared_from_then_on(
     assert run(capsys, "pull", NAME)[0] == 0  # now this one is known
 
 
-@pytest.mark.parametrize("text", ["sha256:00", "md5:" + "0" * 32, "0" * 64, ""])
+@pytest.mark.parametrize("text", ["sha256:00", "md5:" + "0" * 32, "0" * 64])
 def test_an_expected_hash_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert "--expect" in refusal(capsys, "pull", NAME, "--expect", text)
+
+
+def test_an_empty_expected_hash_is_a_mistake_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "pull", NAME, "--expect", "")
+    assert code == 2
+    assert "--expect" in err
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"b": 1}}'])

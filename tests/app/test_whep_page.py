@@ -52,6 +52,7 @@ def plays(page: Page, more: int = 10) -> dict[str, Any]:
     """Wait for more pictures; return what the connection uses."""
     begun = page.evaluate("figures()").get("frames") or 0
     page.wait_for_function(f"figures().then((f) => f.frames >= {begun + more})", timeout=20_000)
+    page.wait_for_function("figures().then((f) => f.codec)", timeout=20_000)  # for a moment a restart leaves it out
     found: dict[str, Any] = page.evaluate("figures()")
     return found
 
