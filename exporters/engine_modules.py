@@ -132,9 +132,9 @@ class EngineTransformer:
         return None
 
     def _stacked(self, text: TextState) -> tuple[Tensor, Tensor]:
-        """Return a prompt's keys and values, [layers, prompts, T, heads, d] each."""
+        """Return a prompt's keys and values, [layers, prompts, T, heads, d] each, T as the engine was built for."""
         if self._text is None or self._text[0] is not text:
-            keys, values = zip(*text.layers, strict=True)
+            keys, values = zip(*text.in_full().layers, strict=True)
             self._text = text, torch.stack(keys).to(self.dtype), torch.stack(values).to(self.dtype)
         return self._text[1], self._text[2]
 

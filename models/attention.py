@@ -9,13 +9,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int] = ()) -> Tensor:
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int] = (), bias: Tensor | None = None
+) -> Tensor:
     """Return what queries [N, Q, heads, d] read from keys and values [N, K, heads, d]: [N, Q, heads, d], unmasked.
 
-    With `lengths`, row by row only that many keys from the first one on are read.
+    With `lengths`, row by row only that many keys from the first one on are read. `bias` [K], of the queries' type, is
+    added to the logits of all of them.
     """
     if len(set(lengths)) > 1:
         rows = zip(queries.split(1), keys.split(1), values.split(1), lengths, strict=True)
         return torch.cat([attend(q, k[:, :seen], v[:, :seen]) for q, k, v, seen in rows])
     q, k, v = (t.transpose(1, 2) for t in (queries, keys, values))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    mask = None if bias is None else bias.expand(1, 1, 1, -1)
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)

@@ -81,9 +81,10 @@ class PromptMemory:
         text = self._transformer.embed_text(embeddings)
         if emphasis is None:
             return text
-        factors = emphasis.to(embeddings.device, torch.float32)[:, :, None, None]
-        layers = tuple((keys, (values * factors).to(values.dtype)) for keys, values in text.layers)
-        return replace(text, layers=layers, emphasis=factors[:, :, 0, 0])
+        factors = emphasis.to(embeddings.device, torch.float32)
+        of_keys = factors[:, : text.layers[0][0].shape[1], None, None]  # behind them is padding, whose factor is 1
+        layers = tuple((keys, (values * of_keys).to(values.dtype)) for keys, values in text.layers)
+        return replace(text, layers=layers, emphasis=factors)
 
     def completed(self, text: TextState) -> TextState:
         """Return a prompt with its keys and values, which are computed if a snapshot left them out."""

@@ -7,7 +7,7 @@ rotations from explicit temporal coordinates. Reference behaviour: LongLive (250
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,19 +18,41 @@ from models.attention import attend
 from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DrivingAttention
 from models.rope import Rotation
+from models.text.padding import kept_positions, padding_bias
 from models.wan_network import FloatLayerNorm, WanAttention, WanConfig, WanNetwork, WanTransformerBlock
 
 
 @dataclass(frozen=True)
 class TextState:
-    """Hold a prompt for attention: embeddings [1, L, text_dim]; keys and values of each layer [1, L, heads, d].
+    """Hold a prompt for attention: embeddings [1, L, text_dim]; keys and values of each layer [1, K, heads, d].
 
-    The values are already multiplied by the factors of `emphasis`, [1, L] float32; None where nothing is emphasised.
+    Of L positions the first K have keys; where K < L, the rest is padding, for which the last of these keys stand
+    (`models.text.padding`). The values are already multiplied by the factors of `emphasis`, [1, L] float32; None where
+    nothing is emphasised.
     """
 
     embeddings: Tensor
     layers: tuple[KeysValues, ...]
     emphasis: Tensor | None = None
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Return what is added to the logits of the K keys, [K] of their type; None where each stands for itself."""
+        length, (keys, _) = self.embeddings.shape[1], self.layers[0]
+        kept = keys.shape[1]
+        return None if kept == length else padding_bias(length, kept, keys.dtype, keys.device)
+
+    def in_full(self) -> TextState:
+        """Return the prompt with keys and values of all L positions, for an engine that has room for just as many."""
+        missing = self.embeddings.shape[1] - self.layers[0][0].shape[1]
+        layers = tuple(
+            (
+                torch.cat([k, k[:, -1:].expand(-1, missing, -1, -1)], 1),
+                torch.cat([v, v[:, -1:].expand(-1, missing, -1, -1)], 1),
+            )
+            for k, v in self.layers
+        )
+        return replace(self, layers=layers)
 
     def repeated(self, rows: int) -> TextState:
         """Return the prompt for `rows` rows of a pass, whose tensors share memory."""
@@ -59,7 +81,7 @@ class Transformer(Protocol):
         ...
 
     def embed_text(self, embeddings: Tensor) -> TextState:
-        """Return keys and values of every layer for text embeddings [N, L, text_dim]."""
+        """Return keys and values of every layer for text embeddings [N, L, text_dim], padding zero."""
         ...
 
     def __call__(
@@ -109,8 +131,11 @@ class CausalWanTransformer(WanNetwork):
         self._after_attention = torch.compile(_after_attention, dynamic=False)
 
     def embed_text(self, embeddings: Tensor) -> TextState:
-        """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt."""
-        text = self.condition_embedder.text_embedder(embeddings)
+        """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt.
+
+        Positions that are padding in all rows share a few keys.
+        """
+        text = self.condition_embedder.text_embedder(embeddings[:, : kept_positions(embeddings)])
         return TextState(embeddings, tuple(_text_keys_values(block.attn2, text) for block in self.layers()))
 
     def forward(
@@ -141,14 +166,14 @@ class CausalWanTransformer(WanNetwork):
 
         reader = self.driving_attention if drive is not None else None
         driven = None if reader is None or drive is None else reader.embed(drive.to(x.dtype))
-        last = len(self.blocks) - 1
+        last, bias = len(self.blocks) - 1, text.bias
         for layer, block in enumerate(self.layers()):
             q, k, v = self._before_attention(block, x, modulation)
             visible = cache.extend(layer, k, v, rotation)
             if layer == last and not head:
                 return None
             seen = attend(rotation(q), visible.keys, visible.values, visible.lengths)
-            x = self._after_attention(block, x, seen, modulation, *text.layers[layer])
+            x = self._after_attention(block, x, seen, modulation, *text.layers[layer], bias)
             if reader is not None:
                 x = x + reader(layer, x, driven)
 
@@ -190,14 +215,20 @@ def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor)
 
 
 def _after_attention(
-    block: WanTransformerBlock, x: Tensor, seen: Tensor, modulation: Tensor, text_keys: Tensor, text_values: Tensor
+    block: WanTransformerBlock,
+    x: Tensor,
+    seen: Tensor,
+    modulation: Tensor,
+    text_keys: Tensor,
+    text_values: Tensor,
+    text_bias: Tensor | None,
 ) -> Tensor:
     """Run the rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
     gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[..., 2:, :].chunk(4, -2)
     x = _with_gated(x, block.attn1.to_out[0](seen.flatten(2)), gate)
     attention = block.attn2
     q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
-    read = attend(_heads(attention, q), text_keys, text_values)
+    read = attend(_heads(attention, q), text_keys, text_values, bias=text_bias)
     x = x + attention.to_out[0](read.flatten(2))
     y = _normalised(block.norm3, x, scale, shift)
     return _with_gated(x, block.ffn(y), ff_gate)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
-from conftest import tiny_avatar, tiny_model
+from conftest import tiny_avatar, tiny_model, tiny_text
 from exported import EVENTFUL, FP32, INT8, roll, tiny_store
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from models.cache_shape import AnchorPolicy, ReferenceRule
 from models.checkpoints.assemble import Model
 from models.checkpoints.snapshot_file import load_snapshot, save_snapshot
 from models.cue import Cue, Cut, Follow, Parameter, Prompt, Recall, Reference, Region, Start, StartBy, Unfollow
+from models.generator import Generator
 from models.transformer import CausalWanTransformer
 from streaming.rollout import record_of
 
@@ -42,6 +44,19 @@ def in_torch(model: Model) -> Model:
 def test_the_exportable_step_draws_what_the_ring_draws(policy: AnchorPolicy, sink: int) -> None:
     model = tiny_model(policy, sink=sink)
     torch.testing.assert_close(roll(in_torch(model), 26, EVENTFUL), roll(model, 26, EVENTFUL), atol=2e-5, rtol=0)
+
+
+def test_an_engine_reads_a_padded_prompt_as_torch_does_that_keeps_few_of_its_keys() -> None:
+    """An engine's text has as many positions as it was exported with."""
+    model = tiny_model()
+
+    def padded(prompts: list[str]) -> Tensor:
+        return torch.cat([tiny_text(prompts), torch.zeros(len(prompts), 90, 16)], 1)
+
+    generator = Generator(model.generator.config, model.generator.transformer, padded, model.generator.codec)
+    model = replace(model, generator=generator)
+    assert generator.text("one").layers[0][0].shape[1] == 32
+    torch.testing.assert_close(roll(in_torch(model), 8, EVENTFUL), roll(model, 8, EVENTFUL), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("policy", list(AnchorPolicy))
