@@ -231,7 +231,7 @@ class AvatarPage {
         this.stage.endCaption(event.utterance);
         break;
       case "interrupted":
-        this.speech.stopped();
+        this.speech.stopped(event.speaker);
         this.log.interrupted(event.why, event.heard ?? []);
         if (event.why !== "asked to")
           this.tell(message("talk.interrupted", { why: named("talk.why", event.why) }));

@@ -3,7 +3,8 @@
 
 import { ApiError, messageOf, posted } from "./api.js";
 import { linesOf, turnsOf } from "./dialogue_text.js";
-import { part } from "./elements.js";
+import { make, part } from "./elements.js";
+import { icon } from "./icons.js";
 import { message } from "./messages.js";
 
 /** @import { ConversationLog } from "./conversation_log.js" */
@@ -40,7 +41,9 @@ export class AvatarSpeech {
     /** @type {string[]} of a dialogue */
     this.speakers = [];
     this.readsText = false;
-    this.stops = 0; // interruptions so far
+    this.hushList = part(root, "hush", HTMLElement);
+    /** @type {Map<string | undefined, number>} interruptions so far of each speaker; one avatar has no name */
+    this.stops = new Map();
     /** @type {number | null} of the newest interruption that was sent */
     this.interruptId = null;
     this.stopButton.onclick = () => this.interrupt();
@@ -76,7 +79,8 @@ export class AvatarSpeech {
     if (speakers.join() === this.speakers.join()) return;
     this.speakers = speakers;
     this.speakerChoice.replaceChildren(...speakers.map((name) => new Option(name)));
-    this.speakerChoice.hidden = !speakers.length;
+    this.speakerChoice.hidden = this.hushList.hidden = !speakers.length;
+    this.hushList.replaceChildren(...speakers.map((name) => this.#hushButton(name)));
     this.text.maxLength = speakers.length ? MOST_TEXT * 100 : MOST_TEXT;
     const [first = "", second = ""] = speakers;
     if (this.readsText)
@@ -98,7 +102,8 @@ export class AvatarSpeech {
   /** Enable what a session permits. */
   draw() {
     const { session } = this.client;
-    for (const control of [this.stopButton, this.sound]) control.disabled = !session;
+    const hush = this.hushList.querySelectorAll("button");
+    for (const control of [this.stopButton, this.sound, ...hush]) control.disabled = !session;
     this.sayButton.disabled = !session || !this.readsText;
   }
 
@@ -126,28 +131,44 @@ export class AvatarSpeech {
   }
 
   /**
-   * Send turns one after the other, and take those that were said out of the list. An interruption ends that, so most
-   * of them wait here and not at the server. Returns how many are left.
+   * Send turns one after the other, and take those that were said out of the list. Those of a speaker who is
+   * interrupted meanwhile are left, so most turns wait here and not at the server. Returns how many are left.
    *
    * @param {Turn[]} turns
    */
   async #sayInTurn(turns) {
-    const { stops } = this;
+    const before = new Map(this.stops);
     const { session } = this.client;
+    /** @type {Turn[]} */
+    const left = [];
     let ahead = 0; // seconds that wait to be said
-    while (turns.length && this.stops === stops && this.client.session === session) {
+    while (turns.length && this.client.session === session) {
+      const [turn] = turns;
+      if (this.stops.get(turn.speaker) !== before.get(turn.speaker)) {
+        left.push(turn);
+        turns.shift();
+        continue;
+      }
       const { status } = this.client;
       if (ahead > AHEAD) {
         await new Promise((looked) => setTimeout(looked, LOOK_EVERY));
         if (this.client.status !== status) ahead = this.client.status?.to_say_s ?? 0;
         continue;
       }
-      const [turn] = turns;
-      const { utterance, seconds } = await this.client.post("say", posted(turn));
       turns.shift();
-      ahead += seconds;
-      this.log.add({ ...turn, how: message("talk.by.typed"), utterance });
+      try {
+        const { utterance, seconds } = await this.client.post("say", posted(turn));
+        ahead += seconds;
+        this.log.add({ ...turn, how: message("talk.by.typed"), utterance });
+      } catch (e) {
+        left.push(turn);
+        const conflict = e instanceof ApiError && e.status === CONFLICT;
+        if (conflict && this.stops.get(turn.speaker) !== before.get(turn.speaker)) continue;
+        turns.unshift(...left);
+        throw e;
+      }
     }
+    turns.unshift(...left);
     return turns.length;
   }
 
@@ -184,9 +205,31 @@ export class AvatarSpeech {
     });
   }
 
-  /** Note that the avatar was interrupted, here or by the server: turns that were not sent yet are kept. */
-  stopped() {
-    this.stops += 1;
+  /**
+   * Make the button that interrupts one speaker of a dialogue; the turns of the others go on.
+   *
+   * @param {string} name
+   */
+  #hushButton(name) {
+    const button = make("button", { className: "quiet", disabled: !this.client.session }, icon("stop"), name);
+    button.title = button.ariaLabel = message("talk.hush.one", { name });
+    button.onclick = () => {
+      this.stopped(name);
+      const path = `interrupt?speaker=${encodeURIComponent(name)}`;
+      this.client.post(path).catch((e) => this.tell(messageOf(e), true));
+    };
+    return button;
+  }
+
+  /**
+   * Note that a speaker was interrupted, here or by the server, or without a name all: the turns that were not sent yet
+   * are kept.
+   *
+   * @param {string | null} [speaker]
+   */
+  stopped(speaker) {
+    for (const name of speaker ? [speaker] : [undefined, ...this.speakers])
+      this.stops.set(name, (this.stops.get(name) ?? 0) + 1);
   }
 
   #uses() {

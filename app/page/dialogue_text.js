@@ -3,13 +3,19 @@
 
 import { message } from "./messages.js";
 
-/** @typedef {{ text: string, speaker?: string }} Turn a text and who says it; one avatar has no name */
+/**
+ * @typedef {{ text: string, speaker?: string, pause?: number }} Turn a text, who says it (one avatar has no name), and
+ *   the seconds of silence before it if they are not the usual ones
+ */
+
+const MOST_PAUSE = 60; // seconds
 
 /**
  * Read a text as turns. A text of several lines has a speaker in each, as `ada: Good evening.`; so may one line have.
  *
- * Throws an Error that names the first line without a speaker of the dialogue. Lines that are blank are left out, and
- * those that begin with a hash, as in a dialogue's file.
+ * Throws an Error that names the first line that is no turn of a speaker of the dialogue. Lines such as `pause 1.5s`
+ * are the silence before the turn that follows. Lines that are blank are left out, and those that begin with a hash, as
+ * in a dialogue's file.
  *
  * @param {string} text
  * @param {string[]} speakers of the dialogue
@@ -21,15 +27,37 @@ export function turnsOf(text, speakers, chosen) {
   const several = lines.filter((line) => line.trim()).length > 1;
   /** @type {Turn[]} */
   const turns = [];
+  /** @type {number | undefined} seconds before the next turn */
+  let pause;
   for (const [i, line] of lines.entries()) {
     if (!line.trim() || (several && line.trim().startsWith("#"))) continue;
+    const wait = several ? /^pause\s+(\S+)$/.exec(line.trim()) : null;
+    if (wait) {
+      if (pause !== undefined) throw new Error(message("talk.turn.pauses", { n: i + 1 }));
+      pause = secondsOf(wait[1]);
+      if (pause === undefined) throw new Error(message("talk.turn.time", { n: i + 1, most: MOST_PAUSE }));
+      continue;
+    }
     const [, name, words] = /^([^:]*):\s*(.*)$/.exec(line.trim()) ?? [];
     const speaker = speakers.find((known) => known.toLowerCase() === name?.trim().toLowerCase());
-    if (speaker && words) turns.push({ speaker, text: words });
+    if (speaker && words) turns.push({ speaker, text: words, ...(pause === undefined ? {} : { pause }) });
     else if (!several && !speaker) turns.push({ speaker: chosen, text: line.trim() });
     else throw new Error(fault(i + 1, line.trim(), speaker, speakers));
+    pause = undefined;
   }
+  if (pause !== undefined) throw new Error(message("talk.turn.pauses", { n: lines.length }));
   return turns;
+}
+
+/**
+ * Read a length of time such as `1.5s` or `500ms`; undefined if it is none, or too long.
+ *
+ * @param {string} text
+ */
+function secondsOf(text) {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s)$/.exec(text) ?? [];
+  const seconds = Number(number) / (unit === "ms" ? 1000 : 1);
+  return seconds <= MOST_PAUSE ? seconds : undefined;
 }
 
 /**
@@ -51,5 +79,10 @@ function fault(n, line, speaker, speakers) {
  * @param {Turn[]} turns
  */
 export function linesOf(turns) {
-  return turns.map(({ speaker, text }) => (speaker ? `${speaker}: ${text}` : text)).join("\n");
+  return turns
+    .flatMap(({ speaker, text, pause }) => [
+      ...(pause === undefined ? [] : [`pause ${pause}s`]),
+      speaker ? `${speaker}: ${text}` : text,
+    ])
+    .join("\n");
 }

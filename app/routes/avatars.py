@@ -19,7 +19,7 @@ from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
 from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar, Place
-from streaming.speech.dialogue_file import usual_voices
+from streaming.speech.dialogue_file import MOST_PAUSE, usual_voices
 from streaming.speech.fullband import RATE
 from streaming.speech.speech_queue import MOST_SECONDS
 from streaming.speech.spoken_text import speak_text
@@ -47,8 +47,10 @@ class Text(RequestBody):
 
     text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
     utterance: Name | None = None  # its name; the server gives one if it is absent
-    queue: Place = Place.APPEND
+    queue: Annotated[Place, Field(strict=False)] = Place.APPEND  # JSON has no enumerations: read from its name
     speaker: SpeakerName | None = None  # of a dialogue, whose first speaks if it is absent
+    # seconds of silence before it in a dialogue, 0.25 after another speaker if it is absent
+    pause: Annotated[float, Field(ge=0, le=MOST_PAUSE)] | None = None
     # what the server's voice does not know of these it refuses; espeak-ng knows all
     language: Annotated[str, Field(max_length=20, pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$")] | None = None
     voice: Annotated[str, Field(max_length=60, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] | None = None
@@ -136,6 +138,10 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     """
     voice, face = services.voice, avatar.speaker(said.speaker)
     epoch = face.epoch
+    if said.pause is not None and not avatar.speakers:
+        raise InvalidRequestError("a pause is the silence between turns of a dialogue, and this avatar is alone")
+    if said.pause is not None and said.queue is Place.REPLACE:
+        raise InvalidRequestError("a turn that replaces others begins at once: leave out its pause")
     if not voice.ready:
         raise HTTPException(501, "speaking a text needs the program espeak-ng, which is not installed on the server")
     wish = said.wish
@@ -144,6 +150,7 @@ async def say(said: Text, avatar: ControlledAvatar, services: ServicesOf) -> Spo
     async with services.speech_order.of(face.conversation):
         _require_uninterrupted(face, epoch)
         utterance = Utterance(said.utterance or face.new_name())
+        utterance.pause = None if said.pause is None else round(said.pause * RATE)
         await speak_text(face, utterance, said.queue, said.text, voice, wish)
         return _spoken(utterance)
 

@@ -3,7 +3,8 @@
     speech queues (one a face) → live sounds, in turn → chunks of faces in step → one film with one sound
 
 The faces are drawn in step, so their sounds grow together, by the same number of samples. An utterance begins a quarter
-of a second after the last sound of the face that spoke before it, to the sample, whichever chunk that falls into.
+of a second after the last sound of the face that spoke before it, or after its own pause, to the sample, whichever
+chunk that falls into.
 """
 
 from __future__ import annotations
@@ -164,10 +165,9 @@ class JoinedSound:
                     other.extend_to(sample)
             if any(other.speaks for other in lanes):
                 return
-            quiet = max(
-                (FRAME * other.quiet_from + GAP for other in lanes if other.quiet_from and other is not lane), default=0
-            )
-            begins = max(lane.length, quiet)
+            gap = GAP if utterance.pause is None else utterance.pause
+            before = [o for o in lanes if o.quiet_from and (o is not lane or utterance.pause is not None)]
+            begins = max([lane.length, *(FRAME * other.quiet_from + gap for other in before)])
             if begins >= sample:
                 return
             lane.extend_to(begins)

@@ -30,6 +30,7 @@ class Utterance:
         self.name, self.rate = name, rate
         self.open = True  # whether further samples may arrive
         self.held = False  # whether it waits for its turn: another face of a dialogue speaks before it
+        self.pause: int | None = None  # samples of silence before it in a dialogue; None: the usual gap
         self.ended: EndReason | None = None  # why nothing more of it is heard
         self.captions: list[Caption] = []  # in order
         self.arrived = 0  # samples, all at 48 kHz

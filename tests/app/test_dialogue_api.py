@@ -62,7 +62,8 @@ def test_a_text_is_said_by_the_speaker_that_its_request_names(server: str) -> No
     session = begin(server, speakers=SPEAKERS)
     url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
     with connect(f"{url}/audio".replace("http", "ws"), additional_headers=key) as socket:
-        for said in ({"speaker": "guest", "text": "Good evening."}, {"text": "Hello."}):
+        evening, hello = {"speaker": "guest", "text": "Good evening."}, {"text": "Hello.", "pause": 0.5}
+        for said in (evening | {"queue": "replace"}, hello):
             got = httpx.post(f"{url}/say", json=said, headers=key, timeout=30)
             assert got.status_code == 202, got.text
         captions: list[tuple[str, str]] = []
@@ -121,6 +122,40 @@ def test_two_faces_of_the_page_say_a_pasted_dialogue_in_turn(server: str) -> Non
         assert [by.split(" · ")[0] for by in spoken] == ["Ada", "Bob", "Bob"]
 
 
+@needs_chromium
+@needs_espeak
+def test_one_speaker_of_the_page_is_interrupted_and_the_others_turn_goes_on_after_its_pause(server: str) -> None:
+    with chromium(AUDIBLE) as browser, avatar_page(browser, server) as page:
+        page.click("[data-lt=add]")
+        page.check("[data-lt=layouts] input[value=cut]", force=True)
+        with page.expect_request("**/api/sessions") as asked:
+            start(page)
+        assert json.loads(asked.value.post_data or "{}")["layout"] == "cut"
+        assert page.evaluate("(({ videoWidth: w, videoHeight: h }) => w == h)(document.querySelector('video'))")
+        first, second = page.locator("[data-lt=speaker] option").all_text_contents()
+        for text, why in (
+            (f"{first}: Hello.\npause 1s", "line 2: a pause stands before a turn"),
+            (f"pause 1s\npause 1s\n{first}: Hello.", "line 2: a pause stands before a turn"),
+            (f"pause 61s\n{first}: Hello.", "line 1: write pause 1s, pause 1.5s or pause 500ms, up to 60 s"),
+        ):
+            page.fill("[data-lt=text]", text)
+            page.press("[data-lt=text]", "Enter")
+            until_says(page, "note", why)
+        long = "This is a long sentence that goes on and on, " * 3
+        said: list[dict[str, object]] = []
+        page.on("request", lambda r: said.append(json.loads(r.post_data or "{}")) if r.url.endswith("/say") else None)
+        page.fill("[data-lt=text]", f"{first}: {long}.\npause 500ms\n{second}: Hello.\n{first}: Never said.")
+        page.press("[data-lt=text]", "Enter")
+        until(page, "document.querySelectorAll('[data-lt=log] li').length == 3")
+        until_says(page, "state", f"{first}: speaking")
+        page.click(f"[data-lt=hush] button:text-is('{first}')")
+        until_says(page, "caption", f"{second}: Hello.")
+        until_says(page, "state", "idle")
+        assert [(turn["speaker"], turn.get("pause")) for turn in said] == [(first, None), (second, 0.5), (first, None)]
+        marks = [row.count("interrupted after") for row in page.locator("[data-lt=log] li").all_text_contents()]
+        assert marks == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
@@ -136,3 +171,18 @@ def test_a_dialogue_that_cannot_be_is_refused_in_one_line(server: str, asked: di
     assert got.status_code in (400, 404, 422)
     assert why in got.json()["error"]
     assert "\n" not in got.json()["error"]
+
+
+@needs_espeak
+def test_a_pause_that_nothing_stands_before_is_refused_in_one_line(server: str) -> None:
+    for asked, said, why in (
+        ({"speakers": SPEAKERS}, {"pause": 61}, "pause"),
+        ({"speakers": SPEAKERS}, {"pause": 1, "queue": "replace"}, "leave out its pause"),
+        ({"face": "ada"}, {"pause": 1}, "this avatar is alone"),
+    ):
+        session = begin(server, **asked)
+        url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+        got = httpx.post(f"{url}/say", json={"text": "Hello.", **said}, headers=key)
+        assert got.status_code in (400, 422)
+        assert why in got.json()["error"]
+        httpx.delete(url, headers=key)

@@ -24,7 +24,7 @@ from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown
 from streaming.live.session import Session
 from streaming.speech.avatar import Place
-from streaming.speech.face_cut import FaceCut
+from streaming.speech.face_cut import AHEAD, FaceCut
 from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.joined_sound import GAP
 from streaming.speech.live_dialogue import LiveDialogue, UnknownSpeakerError
@@ -52,8 +52,17 @@ class Stage:
         session.listen(self.events.append)
         session.playout.watch(lambda frame, number: self.shown.append(frame))
 
-    def say(self, speaker: str, seconds: float, name: str, hertz: float = 220, place: Place = Place.APPEND) -> None:
+    def say(
+        self,
+        speaker: str,
+        seconds: float,
+        name: str,
+        hertz: float = 220,
+        place: Place = Place.APPEND,
+        pause: float | None = None,
+    ) -> None:
         utterance = Utterance(name)
+        utterance.pause = None if pause is None else round(pause * RATE)
         utterance.caption(f"This is {speaker}.")
         utterance.add(as_samples(tone(seconds, hertz)))
         self.dialogue.speaker(speaker).begin(utterance, place)
@@ -124,6 +133,24 @@ def test_faces_speak_one_after_another_with_a_quarter_of_a_second_between_and_ev
         for speaker, turns in (("ada", 2), ("bo", 1), (None, 1)):
             states = [e.state for e in stage.told("avatar") if e.speaker == speaker]
             assert states == ["speaking", "idle"] * turns
+
+    simulated(test)
+
+
+def test_a_turn_begins_after_its_own_pause_also_behind_its_own_speaker() -> None:
+    async def test(stage: Stage) -> None:
+        stage.say("ada", 0.6, "a", pause=5)  # before the first turn there is nothing to wait for
+        stage.say("bo", 0.7, "b", 330, pause=1.5)
+        stage.say("bo", 0.5, "c", 330, pause=0.8)
+        stage.say("ada", 0.5, "d", pause=0)
+        stage.say("bo", 0.5, "e", 330)
+        await asyncio.sleep(8)
+        spans = loud_spans(stage.sound())
+        gaps = [begin - end for (_, end), (begin, _) in itertools.pairwise(spans)]
+        wanted = [1.5 * RATE, 0.8 * RATE, GAP]  # without a pause two turns are one stretch of sound
+        assert all(gap <= found <= gap + FRAME for gap, found in zip(wanted, gaps, strict=True))
+        assert [round((end - begin) / RATE, 1) for begin, end in spans] == [0.6, 0.7, 1.0, 0.5]
+        assert [e.utterance for e in stage.told("utterance.ended")] == list("abcde")
 
     simulated(test)
 
@@ -201,14 +228,42 @@ def test_what_replaces_silences_all_and_names_are_taken_once() -> None:
     simulated(test)
 
 
-def test_a_film_that_cuts_shows_the_face_that_speaks() -> None:
+def test_a_film_that_cuts_shows_the_face_that_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[int, list[np.ndarray]] = {}  # pictures of both faces by their frame, those that were drawn anew last
+    stages: list[Stage] = []
+
     async def test(stage: Stage) -> None:
-        stage.say("ada", 1.0, "a")
+        stages.append(stage)
+        in_film = stage.dialogue.sound.in_film
+
+        def noted(frames: list[Shown], first: int) -> list[Shown]:
+            arranged = in_film(frames, first)
+            for both, one in zip(frames, arranged, strict=True):
+                drawn.setdefault(one.frame, []).append(both.picture)
+            return arranged
+
+        monkeypatch.setattr(stage.dialogue.sound, "in_film", noted)
+        await asyncio.sleep(1)
         stage.say("bo", 1.0, "b", 330)
-        await asyncio.sleep(5)
-        assert {frame.picture.shape for frame in stage.shown} == {(32, 32, 3)}
+        stage.say("ada", 1.2, "a")
+        stage.say("bo", 0.6, "c", 330)
+        await asyncio.sleep(6)
+        assert [e.speaker for e in stage.told("utterance.started")] == ["bo", "ada", "bo"]
 
     simulated(test, "cut")
+    film = [frame for frame in stages[0].shown if frame.frame in drawn]
+    faces: list[int] = []
+    for frame in film:
+        halves = [np.split(both, 2, axis=1) for both in drawn[frame.frame]]
+        fits = {face for face in (0, 1) if any(np.array_equal(frame.picture, each[face]) for each in halves)}
+        assert len(fits) == 1
+        faces.append(fits.pop())
+    turns = loud_spans(np.concatenate([frame.sound for frame in film]))
+    assert [set(faces[begin // FRAME : -(-end // FRAME)]) for begin, end in turns] == [{1}, {0}, {1}]
+    heard = [bool(frame.sound.any()) for frame in film]
+    cuts = [n for n in range(1, len(faces)) if faces[n] != faces[n - 1]]
+    assert len(cuts) == 3
+    assert all(not heard[n - 1] and any(heard[n : n + AHEAD + 1]) for n in cuts)
 
 
 def test_a_cut_comes_before_the_voice_and_not_while_the_other_speaks() -> None:

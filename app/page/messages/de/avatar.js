@@ -37,6 +37,8 @@ export const MESSAGES = {
   "talk.speaks.note": "der Avatar spricht mit der Stimme am Mikrofon",
   "talk.interrupt": "Unterbrechen",
   "talk.interrupt.key": "Verstummen (Esc oder i)",
+  "talk.hush": "Einen Sprecher unterbrechen",
+  "talk.hush.one": "{name} unterbrechen; was die anderen sagen, geht weiter",
   "talk.text": "was der Avatar sagt",
   "talk.text.hint": "Hallo, ich werde gezeichnet, während ich spreche.",
   "talk.text.none": "Text braucht das Programm espeak-ng auf dem Server",
@@ -88,6 +90,8 @@ export const MESSAGES = {
   "talk.turn.stranger":
     "Zeile {n}, „{line}“, nennt niemanden; davor gehört ein Name ({names}) mit Doppelpunkt",
   "talk.turn.empty": "Zeile {n}: {name} sagt nichts",
+  "talk.turn.pauses": "Zeile {n}: eine Pause steht vor einem Beitrag",
+  "talk.turn.time": "Zeile {n}: schreibe pause 1s, pause 1.5s oder pause 500ms, höchstens {most} s",
   "talk.turns.left": {
     one: "unterbrochen: {n} Beitrag, der nicht gesagt wurde, steht im Textfeld",
     other: "unterbrochen: {n} Beiträge, die nicht gesagt wurden, stehen im Textfeld",

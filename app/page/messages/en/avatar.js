@@ -36,6 +36,8 @@ export const MESSAGES = {
   "talk.speaks.note": "it speaks with your voice",
   "talk.interrupt": "Interrupt",
   "talk.interrupt.key": "Be silent (Esc, or i)",
+  "talk.hush": "Interrupt one speaker",
+  "talk.hush.one": "Interrupt {name}; the turns of the others go on",
   "talk.text": "what it says",
   "talk.text.hint": "Hello, I am drawn as I speak.",
   "talk.text.none": "text needs the program espeak-ng on the server",
@@ -85,6 +87,8 @@ export const MESSAGES = {
   "talk.text.turns": "{first}: Good evening. Did you see the moon?\n{second}: It is huge!",
   "talk.turn.stranger": "line {n}, “{line}”, names no speaker; begin it with one of {names} and a colon",
   "talk.turn.empty": "line {n}: {name} says nothing",
+  "talk.turn.pauses": "line {n}: a pause stands before a turn",
+  "talk.turn.time": "line {n}: write pause 1s, pause 1.5s or pause 500ms, up to {most} s",
   "talk.turns.left": {
     one: "interrupted: {n} turn that was not said is in the text field",
     other: "interrupted: {n} turns that were not said are in the text field",
