@@ -73,6 +73,17 @@ export interface CueLine {
   landed?: number | null;
 }
 
+/** Describe a prompt that waits for its latent. */
+export interface CueToCome {
+  /** Number of the command that asked for it. */
+  id: number;
+  prompt: string;
+  /** Latent that was asked for: it lands on the first chunk from there on. */
+  at: number;
+  blend: number;
+  cut: boolean;
+}
+
 /** Tells how much of an utterance was heard. */
 export interface HeardPart {
   utterance: string;
@@ -91,7 +102,7 @@ export interface KnotFigures {
   leaned: number;
 }
 
-/** Change the prompt at the next chunk: at once, over several chunks, or with a cut. */
+/** Change the prompt at the next chunk or at a later one: at once, over several chunks, or with a cut. */
 export interface PromptCommand {
   type: "prompt";
   /** Number of the command, chosen by its sender; events about the command repeat it. */
@@ -101,6 +112,10 @@ export interface PromptCommand {
   blend?: number;
   /** Begin a new scene, which shares nothing with the picture before. */
   cut?: boolean;
+  /** Latent at which it lands: on the first chunk from there on. Absent: on the next chunk. */
+  at?: number | null;
+  /** Number of a command whose prompt has not landed and is taken back for this one. */
+  replaces?: number | null;
 }
 
 /** Draw with other noise from the next chunk on. */
@@ -182,6 +197,15 @@ export interface RewindCommand {
   latent: number;
 }
 
+/** Take back the cue of a command that has not landed. */
+export interface TakeBackCommand {
+  type: "take_back";
+  /** Number of the command, chosen by its sender; events about the command repeat it. */
+  id: number;
+  /** Number of the command. */
+  cue: number;
+}
+
 /** Choose how far ahead of the playhead chunks are drawn. */
 export interface LookAheadCommand {
   type: "look_ahead";
@@ -245,7 +269,7 @@ export interface HelloEvent {
   speakers?: string[];
 }
 
-/** Lists the cues of the present take; sent at the start, when cues land and when the take branches. */
+/** Lists the cues of the present take; sent at the start, when cues land or wait, and when the take branches. */
 export interface TimelineEvent {
   type: "timeline";
   /** Identifies the take: 12 hexadecimal digits. */
@@ -253,6 +277,8 @@ export interface TimelineEvent {
   /** The take and the latent from which this one branches, as `id@latent`. */
   parent: string | null;
   cues: CueLine[];
+  /** Prompts that wait for a latent, by latent; they are no part of the take before they land. */
+  to_come?: CueToCome[];
 }
 
 /** Tells twice a second where a session is and what it measures. */
@@ -353,7 +379,7 @@ export interface ShownEvent {
   frame: number;
 }
 
-/** Tells that an undo took back a cue that had not landed. */
+/** Tells that a cue which had not landed was taken back or replaced. */
 export interface TakenBackEvent {
   type: "taken_back";
   /** Number of the command whose cue it was. */
@@ -530,6 +556,7 @@ export type Command =
   | LoraCommand
   | PrepareCommand
   | RewindCommand
+  | TakeBackCommand
   | LookAheadCommand
   | MicrophoneCommand
   | BargeInCommand

@@ -32,7 +32,7 @@ from streaming.take.history import TakeHistory, new_id
 from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import offered_loras
-from streaming.transport.events import Event, LiveEvent, RefusedEvent, TimelineEvent, WarningEvent
+from streaming.transport.events import CueToCome, Event, LiveEvent, RefusedEvent, TimelineEvent, WarningEvent
 
 SNAPSHOT_BUDGET_MB = 512
 
@@ -111,18 +111,38 @@ class ChunkProducer:
 
     def timeline(self) -> TimelineEvent:
         """List the cues of the take as it is now."""
-        return TimelineEvent(take=self.history.id, parent=self.history.parent, cues=self.history.landed)
+        to_come = [
+            CueToCome(id=cue.number, prompt=cue.line.prompt, at=cue.at, blend=cue.line.blend, cut=cue.line.cut)
+            for cue in self._waiting.to_come()
+            if cue.number is not None and cue.line.prompt is not None and cue.at is not None
+        ]
+        return TimelineEvent(
+            take=self.history.id, parent=self.history.parent, cues=self.history.landed, to_come=to_come
+        )
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    def land(self, line: CueLine, number: int | None) -> None:
-        """Have a cue of the command `number` land on the next chunk.
+    def land(self, line: CueLine, number: int | None, *, at: int | None = None, replaces: int | None = None) -> None:
+        """Have a cue of the command `number` land on the next chunk, or on the first one from latent `at` on.
 
-        ValueError if too many cues wait, UserError if the cue names something that is not there.
+        It takes the place of the cue of the command that it `replaces`. ValueError if that one does not wait, or if too
+        many do; UserError if the cue names something that is not there.
         """
-        self._rollout.check(line, [w.line for w in (*self._landing, *self._waiting.next(self.look_ahead))])
-        self._waiting.add(WaitingCue(line, number, self._clock()))
+        due = self._waiting.next(self.look_ahead, self.history.length)
+        self._rollout.check(line, [w.line for w in (*self._landing, *due)])
+        if replaces is not None:
+            self._waiting.require(replaces)
+            self._waiting.remove(replaces)
+        self._waiting.add(WaitingCue(line, number, self._clock(), at))
+        if at is not None or replaces is not None:
+            self._tell(self.timeline())
         self.wake()
+
+    def take_back(self, number: int) -> None:
+        """Remove the cue of the command `number`, which has not landed; ValueError if it does not wait."""
+        self._waiting.require(number)
+        self._waiting.remove(number)
+        self._tell(self.timeline())
 
     def rewind(self, latent: int) -> None:
         """Go back to the last boundary at or before `latent` (0: the start) before the next chunk is drawn.
@@ -163,6 +183,7 @@ class ChunkProducer:
         """
         if self._waiting.remove(number):
             self._tell(RefusedEvent(id=number, why=str(error)))
+            self._tell(self.timeline())  # which may have listed it
 
     def wake(self) -> None:
         """Have the loop look again whether to draw, after something has changed."""
@@ -207,7 +228,7 @@ class ChunkProducer:
                 self._wake.clear()
                 continue
             self._leave_ended_record()
-            self._landing = self._possible(self._waiting.take(self.look_ahead))
+            self._landing = self._possible(self._waiting.take(self.look_ahead, self.history.length))
             drawn = await self._draw(merged(self._landing))
             if drawn is None:
                 self._waiting.put_back(self._landing)
@@ -217,19 +238,19 @@ class ChunkProducer:
             lines = with_recache(lines, chunk)
             self._queue_frames(chunk, lines)
             begun()
-            self._settling = asyncio.ensure_future(self._settle(lines))
+            self._settling = asyncio.ensure_future(self._settle(lines, chunk.first + chunk.latents))
             await asyncio.shield(self._settling)
 
-    async def _settle(self, lines: Sequence[CueLine]) -> None:
-        """Bring the chunk whose frames were queued, and on which these cues landed, to its boundary."""
+    async def _settle(self, lines: Sequence[CueLine], end: int) -> None:
+        """Bring the chunk whose frames were queued, and on which these cues landed, to its boundary at latent `end`."""
         # a prompt that waits already will recompute the cache, so the clean pass is left out
-        coming = merged(self._waiting.next(self.look_ahead))
+        coming = merged(self._waiting.next(self.look_ahead, end))
         self._grow(*await self._rollout.settle(coming), lines)
         self._landing = []
 
     def _leave_ended_record(self) -> None:
         """Have the take follow nothing from the next chunk on if what it follows is a record that has ended."""
-        if any(waiting.line.source for waiting in self._waiting.next(self.look_ahead)):
+        if any(waiting.line.source for waiting in self._waiting.next(self.look_ahead, self.history.length)):
             return
         if self._camera.ends(self._rollout.following):
             self._waiting.put_back([WaitingCue(CueLine(source=NOTHING), None, self._clock())])
@@ -354,7 +375,8 @@ class ChunkProducer:
         """Queue the frames of a chunk, on which these cues landed, and tell which commands are live with it."""
         ahead = len(self._playout)
         for waiting in self._landing:
-            self.timings.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
+            if waiting.at is None:
+                self.timings.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
                 self._tell(LiveEvent(id=waiting.number, latent=chunk.first, frame=self._playout.released + ahead))
         if chunk.first > 0 and self._pictured != self.history.id:  # the first chunk may still be finding its picture

@@ -50,6 +50,7 @@ from streaming.transport.commands import (
     PromptCommand,
     RewindCommand,
     SlotCommand,
+    TakeBackCommand,
 )
 from streaming.transport.events import (
     AcceptedEvent,
@@ -243,6 +244,9 @@ class Session:
                 raise ValueError("an avatar is told nothing in words and answers as early as it can; let it speak")
             case RewindCommand(latent=latent):
                 self.producer.rewind(latent)
+            case TakeBackCommand(cue=cue):
+                self.producer.take_back(cue)
+                self._tell_taken_back(cue)
             case SlotCommand(slot=slot):
                 self._events.publish(SlotEvent(slot=slot))
             case PrepareCommand(text=text):
@@ -263,14 +267,18 @@ class Session:
             case PlainCommand(type="stop_recording"):
                 self._recorder.end()
             case PlainCommand(type="undo"):
-                if (number := self.producer.undo()) is not None:  # told after the answer to the undo itself
-                    asyncio.get_running_loop().call_soon(self._events.publish, TakenBackEvent(id=number))
+                if (number := self.producer.undo()) is not None:
+                    self._tell_taken_back(number)
             case MicrophoneCommand() | BargeInCommand() | PlainCommand(type="interrupt"):
                 raise ValueError("only an avatar speaks and listens")
             case PlainCommand():
                 raise ValueError(f"a take that is {self.state} cannot {command.type}")
             case _:
                 self._cue(command)
+
+    def _tell_taken_back(self, number: int) -> None:
+        """Tell that a command's cue was taken back, after the answer to the command that did so."""
+        asyncio.get_running_loop().call_soon(self._events.publish, TakenBackEvent(id=number))
 
     def _refuse(self, number: int, error: TextError) -> None:
         self._events.publish(RefusedEvent(id=number, why=str(error)))
@@ -290,10 +298,14 @@ class Session:
         self._require_own(line)
         if isinstance(command, LoraCommand) and (digest := self.loras.digest(command.name)) is not None:
             line = line.model_copy(update={"hashes": {command.name: digest}})
-        self.producer.land(line, command.id)
+        if not isinstance(command, PromptCommand):
+            self.producer.land(line, command.id)
         if isinstance(command, LoraCommand):
             self._asked.add(command.name)
         if isinstance(command, PromptCommand):
+            self.producer.land(line, command.id, at=command.at, replaces=command.replaces)
+            if command.replaces is not None:
+                self._tell_taken_back(command.replaces)
             self._texts.add(command.text, command.id, partial(self.producer.refuse, command.id))
 
     def _require_own(self, line: CueLine) -> None:

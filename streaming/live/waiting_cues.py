@@ -1,4 +1,4 @@
-"""Queue the cues that were accepted and wait for the next chunk."""
+"""Queue the cues that were accepted and wait for the next chunk, or for a later one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ MOST = 64  # cues that may wait
 
 @dataclass(frozen=True)
 class WaitingCue:
-    """Hold a cue, the number of its command (None: the server asked for it) and the time in seconds when it came."""
+    """Hold a cue, the number of its command (None: the server asked for it) and the time in seconds when it came.
+
+    `at` is a latent: the cue lands on the first chunk from there on (None: on the next one).
+    """
 
     line: CueLine
     number: int | None
     since: float
+    at: int | None = None
 
 
 class WaitingCues:
-    """Queue cues in the order in which they came."""
+    """Queue cues in the order in which they came. `first` is the first latent of the next chunk."""
 
     def __init__(self) -> None:
         self._cues: list[WaitingCue] = []
@@ -33,35 +37,51 @@ class WaitingCues:
         return len(self._cues)
 
     def add(self, cue: WaitingCue) -> None:
-        """Have a cue land on the next chunk; ValueError if too many wait for it."""
+        """Have a cue land; ValueError if too many wait."""
         if len(self._cues) >= MOST:
-            raise ValueError("too many cues wait for the next chunk")
+            raise ValueError("too many cues wait to land")
         self._cues.append(cue)
 
-    def next(self, look_ahead: LookAhead) -> list[WaitingCue]:
-        """Return the cues that land on the next chunk: all, or with `lossless` no more than one prompt."""
-        if look_ahead is not LookAhead.LOSSLESS:
-            return list(self._cues)
-        prompts = (i for i, cue in enumerate(self._cues) if i and cue.line.prompt is not None)
-        return self._cues[: next(prompts, len(self._cues))]
+    def next(self, look_ahead: LookAhead, first: int) -> list[WaitingCue]:
+        """Return the cues that land on the next chunk: all that are due, or with `lossless` no more than one prompt.
 
-    def take(self, look_ahead: LookAhead) -> list[WaitingCue]:
+        Those that were asked for at a latent follow the others, in the order of their latents.
+        """
+        due = sorted((cue for cue in self._cues if (cue.at or 0) <= first), key=lambda cue: cue.at or 0)
+        if look_ahead is not LookAhead.LOSSLESS:
+            return due
+        prompts = (i for i, cue in enumerate(due) if i and cue.line.prompt is not None)
+        return due[: next(prompts, len(due))]
+
+    def take(self, look_ahead: LookAhead, first: int) -> list[WaitingCue]:
         """Remove the cues that land on the next chunk, and return them."""
-        landing = self.next(look_ahead)
-        self._cues = self._cues[len(landing) :]
+        landing = self.next(look_ahead, first)
+        self._cues = [cue for cue in self._cues if not any(cue is one for one in landing)]
         return landing
+
+    def to_come(self) -> list[WaitingCue]:
+        """Return the cues that were asked for at a latent, in the order of their latents."""
+        return sorted((cue for cue in self._cues if cue.at is not None), key=lambda cue: cue.at or 0)
 
     def put_back(self, cues: Sequence[WaitingCue]) -> None:
         """Queue cues before all others, because their chunk was given up or will be drawn anew."""
         self._cues = [*cues, *self._cues]
 
     def undo(self) -> int | None:
-        """Remove the newest cue that came from a command, and return the command's number; None if there is none."""
-        newest = next((cue for cue in reversed(self._cues) if cue.number is not None), None)
+        """Remove the newest cue that came from a command, and return the command's number; None if there is none.
+
+        A cue that was asked for at a latent is not touched.
+        """
+        newest = next((cue for cue in reversed(self._cues) if cue.number is not None and cue.at is None), None)
         if newest is None:
             return None
         self._cues = [cue for cue in self._cues if cue is not newest]
         return newest.number
+
+    def require(self, number: int) -> None:
+        """Raise ValueError unless the cue of the command `number` waits."""
+        if not any(cue.number == number for cue in self._cues):
+            raise ValueError(f"no cue of command {number} waits; it has landed or was taken back")
 
     def remove(self, number: int) -> bool:
         """Remove the cue that came from the command `number`; return whether it waited."""

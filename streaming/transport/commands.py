@@ -17,6 +17,7 @@ from streaming.live.pacing import LookAhead
 from streaming.speech.barge_in import BargeIn
 from streaming.speech.speech_queue import MicrophoneUse
 from streaming.take.picture_cue import FileName, Fit
+from streaming.take.position import MOST_LATENTS
 from streaming.take.take_file import CueLine
 
 MESSAGE_LIMIT = 16_384  # bytes of a message
@@ -39,7 +40,7 @@ class _Command(BaseModel):
 
 
 class PromptCommand(_Command):
-    """Change the prompt at the next chunk: at once, over several chunks, or with a cut."""
+    """Change the prompt at the next chunk or at a later one: at once, over several chunks, or with a cut."""
 
     type: Literal["prompt"]
     text: Annotated[str, Field(min_length=1, max_length=4000)]
@@ -47,6 +48,10 @@ class PromptCommand(_Command):
     """Chunks over which the new prompt takes over."""
     cut: bool = False
     """Begin a new scene, which shares nothing with the picture before."""
+    at: Annotated[int, Field(ge=0, le=MOST_LATENTS)] | None = None
+    """Latent at which it lands: on the first chunk from there on. Absent: on the next chunk."""
+    replaces: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    """Number of a command whose prompt has not landed and is taken back for this one."""
 
     @field_validator("text")
     @classmethod
@@ -163,6 +168,14 @@ class RewindCommand(_Command):
     """A latent not before the status event's `oldest`, or 0 for the start."""
 
 
+class TakeBackCommand(_Command):
+    """Take back the cue of a command that has not landed."""
+
+    type: Literal["take_back"]
+    cue: Annotated[int, Field(ge=0, lt=2**53)]
+    """Number of the command."""
+
+
 class LookAheadCommand(_Command):
     """Choose how far ahead of the playhead chunks are drawn."""
 
@@ -214,7 +227,9 @@ class BargeInCommand(_Command):
 
 CueCommand = PromptCommand | SeedCommand | SetCommand | StartCommand | SourceCommand | RecallCommand | LoraCommand
 AvatarCommand = MicrophoneCommand | BargeInCommand
-OtherCommand = PrepareCommand | RewindCommand | LookAheadCommand | AvatarCommand | SlotCommand | PlainCommand
+OtherCommand = (
+    PrepareCommand | RewindCommand | TakeBackCommand | LookAheadCommand | AvatarCommand | SlotCommand | PlainCommand
+)
 Command = CueCommand | OtherCommand
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 

@@ -54,8 +54,22 @@ class HelloEvent(_Event):
     """Speakers of a dialogue, in the order of their faces; empty elsewhere."""
 
 
+class CueToCome(BaseModel):
+    """Describe a prompt that waits for its latent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    id: int
+    """Number of the command that asked for it."""
+    prompt: str
+    at: int
+    """Latent that was asked for: it lands on the first chunk from there on."""
+    blend: int
+    cut: bool
+
+
 class TimelineEvent(_Event):
-    """Lists the cues of the present take; sent at the start, when cues land and when the take branches."""
+    """Lists the cues of the present take; sent at the start, when cues land or wait, and when the take branches."""
 
     type: Literal["timeline"] = "timeline"
     take: str
@@ -63,6 +77,8 @@ class TimelineEvent(_Event):
     parent: str | None
     """The take and the latent from which this one branches, as `id@latent`."""
     cues: list[CueLine]
+    to_come: list[CueToCome] = Field(default_factory=list)
+    """Prompts that wait for a latent, by latent; they are no part of the take before they land."""
 
     @field_validator("cues")
     @classmethod
@@ -201,7 +217,7 @@ class ShownEvent(_Event):
 
 
 class TakenBackEvent(_Event):
-    """Tells that an undo took back a cue that had not landed."""
+    """Tells that a cue which had not landed was taken back or replaced."""
 
     type: Literal["taken_back"] = "taken_back"
     id: int

@@ -18,7 +18,7 @@ def waiting(*lines: CueLine) -> WaitingCues:
 
 
 def landing(*lines: CueLine) -> list[CueLine]:
-    return merged(waiting(*lines).take(LookAhead.SMOOTH))
+    return merged(waiting(*lines).take(LookAhead.SMOOTH, 0))
 
 
 def test_the_newest_prompt_lands_with_the_cut_of_an_earlier_one() -> None:
@@ -50,22 +50,48 @@ def test_undo_takes_back_the_newest_cue_that_a_command_asked_for() -> None:
     cues = waiting(CueLine(prompt="one"), CueLine(prompt="two"), CueLine(seed=1))
     cues.add(WaitingCue(CueLine(hush=5), None, 3.0))
     assert [cues.undo(), cues.undo()] == [2, 1]
-    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH)] == ["one", None]
+    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH, 0)] == ["one", None]
     assert cues.undo() is None
 
 
 def test_lossless_lands_one_prompt_at_a_time_with_what_came_before_the_next() -> None:
     cues = waiting(CueLine(prompt="one"), CueLine(seed=1), CueLine(prompt="two"), CueLine(seed=2))
-    assert [cue.number for cue in cues.next(LookAhead.LOSSLESS)] == [0, 1]
-    assert [[cue.number for cue in cues.take(LookAhead.LOSSLESS)] for _ in range(3)] == [[0, 1], [2, 3], []]
+    assert [cue.number for cue in cues.next(LookAhead.LOSSLESS, 0)] == [0, 1]
+    assert [[cue.number for cue in cues.take(LookAhead.LOSSLESS, 0)] for _ in range(3)] == [[0, 1], [2, 3], []]
 
 
 def test_cues_of_a_chunk_that_was_given_up_land_before_newer_ones() -> None:
     cues = waiting(CueLine(prompt="one"))
-    given_up = cues.take(LookAhead.SMOOTH)
+    given_up = cues.take(LookAhead.SMOOTH, 0)
     cues.add(WaitingCue(CueLine(prompt="two"), 1, 1.0))
     cues.put_back(given_up)
-    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH)] == ["one", "two"]
+    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH, 0)] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("first", "lands"),
+    [(0, [0]), (3, [0]), (9, [0, 2]), (12, [0, 2, 1]), (99, [0, 2, 1])],
+)
+def test_a_cue_for_a_latent_lands_on_the_first_chunk_from_there_on_behind_those_for_now(
+    first: int, lands: list[int]
+) -> None:
+    cues = waiting(CueLine(prompt="now"))
+    cues.add(WaitingCue(CueLine(prompt="at ten"), 1, 1.0, at=10))
+    cues.add(WaitingCue(CueLine(prompt="at nine"), 2, 2.0, at=9))
+    assert [cue.number for cue in cues.to_come()] == [2, 1]
+    assert [cue.number for cue in cues.next(LookAhead.SMOOTH, first)] == lands
+    assert [cue.number for cue in cues.take(LookAhead.SMOOTH, first)] == lands
+    assert len(cues) == 3 - len(lands)
+
+
+def test_undo_leaves_cues_to_come_alone_and_they_are_removed_by_their_number() -> None:
+    cues = waiting(CueLine(prompt="now"))
+    cues.add(WaitingCue(CueLine(prompt="later"), 1, 1.0, at=30))
+    assert [cues.undo(), cues.undo()] == [0, None]
+    cues.require(1)
+    assert cues.remove(1)
+    with pytest.raises(ValueError, match="command 1 waits"):
+        cues.require(1)
 
 
 def test_a_cue_beyond_the_bound_is_refused() -> None:
