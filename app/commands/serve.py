@@ -175,6 +175,7 @@ def _studio(
     from app.services import Services
     from models.checkpoints.added import register
     from streaming.live.device import DeviceThread
+    from streaming.speech.voices.hibari_voice import HibariVoice
     from streaming.take.take_loras import merged_loras, offered
 
     register(settings.models)
@@ -199,6 +200,9 @@ def _studio(
         fitting=fitting,
         on_engine=lambda read: chosen_or_torch(read, engine, settings.engines),
     )
+    if isinstance(voice, HibariVoice):
+        say("the voice hibari")
+        voice.load()
     services = Services.of(settings, library, data, voice)
     say("the page")
     from app import gradio_page

@@ -21,10 +21,10 @@ from streaming.media.broadcast import Broadcast
 from streaming.media.encodes import Encodes, PictureEncoder, encoded
 from streaming.media.h264 import Picture
 from streaming.media.live_recording import LiveRecording
-from streaming.media.opus import SILENCE, SoundEncoder
+from streaming.media.opus import PACKET, SILENCE, SoundEncoder
 from streaming.media.vp8 import Vp8Stream
 from streaming.rollout import Chunk
-from streaming.speech.fullband import Samples
+from streaming.speech.fullband import FRAME, Samples
 from streaming.speech.voice_gain import VoiceGain
 
 LOOK_EVERY = 0.25  # seconds, while nothing is released, between looks for a viewer that has joined a pause
@@ -93,6 +93,7 @@ class Playout:
         self._encoder, self._freed, self._clock = encoder, freed, clock
         self._watchers: list[Callable[[Shown, int], None]] = []
         self._frames: deque[Shown] = deque()
+        self._rest: tuple[Samples, int] | None = None  # what is still to be sent of the newest sound, and its place
         self._wake = asyncio.Event()
         self._playing, self._over = False, False
 
@@ -140,7 +141,9 @@ class Playout:
         self._frames.clear()
 
     def hush(self) -> None:
-        """Silence the film from the next frame on; the pictures that wait are still shown."""
+        """Silence the film from now on; the pictures that wait are still shown."""
+        if self._rest is not None:
+            self._rest = SILENCE[:PACKET], self._rest[1]
         if self.film_sound is not None:
             self.film_sound.hush()
 
@@ -189,6 +192,10 @@ class Playout:
             pace = pace.released(self.released, now, TOLERANCE if self.film_sound is None else CAUGHT_UP * self.fps)
             last = self._next(last)
             await self._show(last, seen=caught_up or last.cut or bool(last.answers))
+            if self._rest is not None:
+                if (delay := pace.due(self.released) - 0.5 / self.fps - self._clock()) > 0:
+                    await self._clock.sleep(delay)
+                self._send_rest()
 
     def _goes_on(self, last: Shown | None) -> bool:
         return bool(self._frames) or (self.film_sound is not None and last is not None)
@@ -230,11 +237,10 @@ class Playout:
         else:
             jobs, self.dropped = [], self.dropped + 1
         pts = pts_of(number, self.fps)
-        if self.sound is not None and self._sound_encoder is not None:
-            for packet in self._sound_encoder.encode(shown.sound, number):
-                self.sound.send(packet)
-                if recording is not None:
-                    recording.offer_sound(packet)
+        if self.sound is not None:
+            self._send_rest()
+            self._send_sound(shown.sound[:PACKET], number * FRAME)
+            self._rest = shown.sound[PACKET:], number * FRAME + PACKET
         # on another thread than the encoding: no viewer waits while a large picture is kept
         keeping = asyncio.ensure_future(asyncio.to_thread(kept, shown.picture, shown.sound))
         for source, packet in await asyncio.to_thread(encoded, jobs, shown.picture, pts):
@@ -246,3 +252,18 @@ class Playout:
         for watcher in self._watchers:
             watcher(shown, number)
         self.recent.add(await keeping)
+
+    def _send_rest(self) -> None:
+        """Send the second half of a frame's sound, if it was not sent yet."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            self._send_sound(*rest)
+
+    def _send_sound(self, sound: Samples, at: int) -> None:
+        """Send samples, the first of which is sample `at` of what was released."""
+        assert self.sound is not None, "the film has no sound"
+        assert self._sound_encoder is not None, "the film has no sound"
+        for packet in self._sound_encoder.encode(sound, at):
+            self.sound.send(packet)
+            if self.recording is not None:
+                self.recording.offer_sound(packet)

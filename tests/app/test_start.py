@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from command_line import refused, run
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from studio_server import serving
 
 from app import listening
 from app.opening import Opening
@@ -56,6 +58,13 @@ def test_a_server_reports_what_it_is_loading() -> None:
     assert (page.status_code, page.headers["retry-after"]) == (503, "1")
     assert 'fetch("../readyz"' in page.text
     assert client.post("/api/sessions").json() == {"error": "Longtake is starting: loading Longtake"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hibari") is None, reason='needs pip install "longtake[voice]"')
+def test_the_neural_voice_is_loaded_before_the_server_is_ready(tmp_path: Path) -> None:
+    with serving(tmp_path, "--tiny", "--voice", "hibari", program="avatar_server.py"):
+        log = (tmp_path / "serve.log").read_text()
+    assert log.index("loading the voice hibari") < log.index("ready after")
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}])

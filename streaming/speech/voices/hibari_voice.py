@@ -1,7 +1,7 @@
 """Speak with hibari (package hibari-tts, Apache-2.0), a neural voice whose weights come with the package.
 
 One voice of American English, distilled from Kokoro-82M (24 kHz). Measured on one busy core: a second of speech takes
-8 ms, the first sentence half a second more.
+8 ms, the first sentence half a second more, and ten where the package has to come from a busy disk.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class HibariVoice:
     def ready(self) -> bool:
         """Return whether the package is installed."""
         return find_spec("hibari") is not None and find_spec("onnxruntime") is not None
+
+    def load(self) -> None:
+        """Load the network and speak a word unheard, so that the first sentence takes no longer than later ones."""
+        self._synthesised("Hello.", 1.0)
 
     async def speak(self, sentence: str, wish: VoiceWish) -> AsyncGenerator[Samples]:
         """Yield the sentence in one piece."""

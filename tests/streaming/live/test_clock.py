@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clocks import TestClock
+from clocks import LoopClock, TestClock, VirtualTimeLoop
 from sessions import until
 
 from streaming.live.clock import MONOTONIC
@@ -19,10 +19,9 @@ from streaming.live.pacing import TICKS
 from streaming.live.playout import LOOK_EVERY, Playout, Shown
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
-from streaming.media.opus import SoundEncoder
-from streaming.speech.fullband import FRAME
+from streaming.media.opus import SILENCE, SoundEncoder
+from streaming.speech.fullband import FRAME, RATE, Samples
 
-pytestmark = pytest.mark.asyncio
 FPS = 25
 
 
@@ -80,6 +79,7 @@ async def played(minutes: float, jitter: float, monkeypatch: pytest.MonkeyPatch)
     return pictures, sounds, clock
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("minutes", [4, pytest.param(30, marks=pytest.mark.long)])
 async def test_sound_and_picture_do_not_drift_apart(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
     pictures, sounds, clock = await played(minutes, 0.015, monkeypatch)
@@ -96,15 +96,58 @@ async def test_sound_and_picture_do_not_drift_apart(monkeypatch: pytest.MonkeyPa
     assert pts == sorted(set(pts))
 
 
+@pytest.mark.asyncio
 async def test_opus_packets_are_20_ms_apart_and_begin_with_the_lookahead() -> None:
     encoder = SoundEncoder()
     pts = []
     for number in range(2000):
-        pts += [p.pts for p in encoder.encode(np.zeros(FRAME, np.int16), number)]
+        pts += [p.pts for p in encoder.encode(np.zeros(FRAME, np.int16), number * FRAME)]
     assert {b - a for a, b in itertools.pairwise(pts)} == {TICKS // 50}
     assert pts[0] == -585  # the codec looks 6.5 ms ahead (RFC 7845)
 
 
+class Hum:
+    """Hums until it is hushed (FilmSound)."""
+
+    hushed = False
+
+    def frame(self, number: int) -> Samples:
+        at = np.arange(number * FRAME, (number + 1) * FRAME)
+        return SILENCE if self.hushed else (9000 * np.sin(2 * np.pi * 300 * at / RATE)).astype(np.int16)
+
+    def audible(self, number: int) -> bool:
+        return not self.hushed
+
+    def hush(self) -> None:
+        self.hushed = True
+
+
+def test_sound_leaves_20_ms_at_a_time_and_what_has_not_left_is_silenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[float, av.Packet]] = []
+
+    async def test() -> None:
+        clock = LoopClock()
+        playout = Playout(NullEncoder(TestClock()), FPS, freed=lambda: None, clock=clock, sound=True)  # type: ignore[arg-type]
+        playout.film_sound = Hum()
+        monkeypatch.setattr(playout.sound, "send", lambda packet: sent.append((clock(), packet)))
+        playout.add(Shown(np.zeros((32, 32, 3), np.uint8), 0, frame=i) for i in range(20))
+        playout.hold(held=False)
+        running = asyncio.create_task(playout.run())
+        await until(lambda: playout.released == 6)
+        playout.hush()  # after the first half of the sixth frame
+        await until(lambda: playout.released == 12)
+        playout.end()
+        await running
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(test())
+    assert np.diff([at for at, _ in sent]) == pytest.approx(0.02, abs=1e-6)
+    opus = av.CodecContext.create("libopus", "r")
+    loud = [np.abs(block.to_ndarray()).max() > 500 for _, packet in sent for block in opus.decode(packet)]
+    assert sum(loud) == 11 + 1  # packets with the hum, and one with the last 6.5 ms of it: the codec looks ahead
+
+
+@pytest.mark.asyncio
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_five_minutes_on_the_real_clock_do_not_drift(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +174,7 @@ async def test_five_minutes_on_the_real_clock_do_not_drift(monkeypatch: pytest.M
     assert abs(last - first) <= 20
 
 
+@pytest.mark.asyncio
 async def test_a_pause_stops_media_time_and_is_followed_by_no_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = TestClock()
     playout = Playout(NullEncoder(clock), FPS, freed=lambda: None, clock=clock)  # type: ignore[arg-type]
@@ -172,6 +216,7 @@ class Tone:
         """Go on all the same."""
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize(("encoding", "share"), [(0.06, 0.0), (0.16, 0.5)], ids=["at times", "for most pictures"])
 async def test_sound_stays_in_time_where_encoding_is_too_slow_and_pictures_are_left_out(
     monkeypatch: pytest.MonkeyPatch, encoding: float, share: float
@@ -198,6 +243,7 @@ async def test_sound_stays_in_time_where_encoding_is_too_slow_and_pictures_are_l
     assert share * 60 * FPS <= playout.dropped < 60 * FPS / 1.2
 
 
+@pytest.mark.asyncio
 async def test_after_a_stall_the_sound_is_in_time_again_and_a_long_one_moves_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -165,7 +165,7 @@ def test_sound_plays_with_its_frame_in_a_film_that_begins_later_than_the_stream(
     for number in range(60):
         samples = np.zeros(1920, np.int16)
         samples[:60] = 20_000 if number == 30 else 0
-        for packet in sounds.encode(samples, number):
+        for packet in sounds.encode(samples, number * 1920):
             muxer.add_sound(packet)
         if number >= 10 and (fragment := muxer.add(made[number])) is not None:
             data += fragment.data
