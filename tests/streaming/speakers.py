@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clocks import LoopClock
 from conftest import tiny_avatar
 from sessions import until
 
@@ -41,7 +42,8 @@ async def speaking(
 ) -> AsyncIterator[tuple[Session, Avatar, list[Event]]]:
     """Run a session; yield it with its avatar and the events that it has published."""
     device, model = DeviceThread(), tiny_avatar()
-    session = Session(model, TAKE, device, folder=folder, avatar=partial(Avatar, model, PORTRAIT, reader))
+    avatar = partial(Avatar, model, PORTRAIT, reader)
+    session = Session(model, TAKE, device, folder=folder, clock=LoopClock(), avatar=avatar)
     assert session.avatar is not None
     events: list[Event] = []
     session.listen(events.append)
@@ -53,13 +55,18 @@ async def speaking(
         device.close()
 
 
+def now() -> float:
+    """Return the time of the running event loop in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 class Watcher:
     """Note every frame that is released, with the time."""
 
     def __init__(self, session: Session) -> None:
         self.shown: list[tuple[float, Shown]] = []
         self._playout = session.playout
-        session.playout.watch(lambda frame, number: self.shown.append((time.monotonic(), frame)))
+        session.playout.watch(lambda frame, number: self.shown.append((now(), frame)))
 
     def loud(self, since: float = 0.0) -> list[float]:
         """Return when frames with sound were released."""

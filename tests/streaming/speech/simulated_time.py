@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import selectors
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
+from unittest import mock
 
 
 class JumpingSelector(selectors.SelectSelector):
@@ -25,7 +28,11 @@ class JumpingSelector(selectors.SelectSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Count simulated seconds from 0, and run executors' work on the loop's own thread."""
+    """Count simulated seconds from 0, and run executors' work on the loop's own thread.
+
+    What the work measures of itself with `time.perf_counter` is simulated too: on a busy machine it would measure the
+    machine, and sessions decide by it what they draw.
+    """
 
     def __init__(self, *, encoding: float, drawing: float, late: bool) -> None:
         """Work on the default executor takes `encoding` seconds, on any other `drawing` seconds, which may be changed.
@@ -47,7 +54,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
         def outcome() -> Callable[[], None]:
             try:
-                result = func(*args)
+                result = self._measured(seconds, func, *args)
             except Exception as e:
                 error = e
                 return lambda: future.set_exception(error)
@@ -61,3 +68,21 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
         self.call_later(seconds, finish)
         return future
+
+    def _measured(self, seconds: float, func: Callable[..., Any], *args: Any) -> Any:
+        """Call a function, within which the time is first read at its beginning, then half way and at its end."""
+        began = self.time()
+        readings = itertools.chain((began, began + seconds / 2), itertools.repeat(began + seconds))
+        with mock.patch("time.perf_counter", side_effect=readings):
+            return func(*args)
+
+
+def in_simulated_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test on a loop on which a frame is encoded in 10 ms, and a chunk drawn in 40 ms and settled in 40 ms."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=lambda: SimulatedLoop(encoding=0.01, drawing=0.04, late=True)) as runner:
+            runner.run(test(*args, **kwargs))  # type: ignore[arg-type]
+
+    return run

@@ -1,25 +1,26 @@
-"""Test a live avatar: sound leaves with its frames, an interruption silences it at once, its take can be rendered."""
+"""Test a live avatar: sound leaves with its frames, an interruption silences it at once, its take can be rendered.
+
+Time is simulated, so that what is measured does not depend on what else the machine does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 import wave
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from conftest import tiny_avatar
-from speakers import PORTRAIT, Watcher, as_samples, speaking, tone, until
+from simulated_time import SimulatedLoop, in_simulated_time
+from speakers import PORTRAIT, Watcher, as_samples, now, speaking, tone, until
 
-from models.cue import Cue
 from models.knot import DISAGREEMENT
 from models.time_grid import TimeGrid
 from streaming.live.session_state import AvatarState
-from streaming.rollout import Chunk, Rollout
+from streaming.rollout import Rollout
 from streaming.speech.avatar import Avatar
 from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.portrait_drive import PortraitDrive
@@ -31,8 +32,6 @@ from streaming.take.take_file import Take
 from streaming.take.take_file import load as load_take
 from streaming.transport.commands import ControlError, MicrophoneCommand, parse
 
-pytestmark = pytest.mark.asyncio
-
 
 def rendered(take: Take, folder: Path) -> dict[int, str]:
     """Return first latent → hash of every chunk, drawn offline from the files beside the take."""
@@ -42,6 +41,7 @@ def rendered(take: Take, folder: Path) -> dict[int, str]:
     return {b.first: b.hash for b in rollout.until(take.chunks(TimeGrid(3, 3), 25))}
 
 
+@in_simulated_time
 async def test_speech_is_played_once_and_whole_with_the_frames_that_show_it() -> None:
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
@@ -60,6 +60,7 @@ async def test_speech_is_played_once_and_whole_with_the_frames_that_show_it() ->
         assert [e.state for e in events if e.type == "avatar"] == ["speaking", "idle"]
 
 
+@in_simulated_time
 async def test_frames_wait_no_longer_than_a_chunk_and_the_time_to_draw_one() -> None:
     async with speaking() as (session, _, _):
         await until(lambda: session.index >= 9)
@@ -71,6 +72,7 @@ async def test_frames_wait_no_longer_than_a_chunk_and_the_time_to_draw_one() -> 
         assert statistics.mean(ahead) > 2  # and it does not stall
 
 
+@in_simulated_time
 async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, avatar, _):
         watcher = Watcher(session)
@@ -98,6 +100,7 @@ async def test_a_render_of_the_take_and_its_sound_gives_the_same_latents(tmp_pat
     assert told.history.take.sound == take.sound
 
 
+@in_simulated_time
 async def test_a_take_that_is_killed_can_be_rendered_from_its_files(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, avatar, _):
         avatar.say(as_samples(tone(2)))
@@ -112,6 +115,7 @@ async def test_a_take_that_is_killed_can_be_rendered_from_its_files(tmp_path: Pa
         assert rendered(cut, tmp_path) == told.history.hashes
 
 
+@in_simulated_time
 async def test_an_interruption_silences_the_avatar_at_once_and_its_mouth_soon() -> None:
     """Check the goals: silent within 100 ms, drawn with silence within the time of a chunk and 200 ms."""
     silent, closed, chunk = [], [], []
@@ -119,9 +123,9 @@ async def test_an_interruption_silences_the_avatar_at_once_and_its_mouth_soon() 
         watcher = Watcher(session)
         for i in range(8):
             avatar.say(as_samples(tone(6)))
-            await until(lambda: bool(watcher.loud(time.monotonic() - 0.1)))
+            await until(lambda: bool(watcher.loud(now() - 0.1)))
             await watcher.frames(12 + i)
-            at, frame = time.monotonic(), session.playout.next_frame
+            at, frame = now(), session.playout.next_frame
             stale = [f.picture for f in session.playout.waiting]
             avatar.interrupt("asked to")
             await watcher.frames(30)
@@ -142,6 +146,7 @@ async def test_an_interruption_silences_the_avatar_at_once_and_its_mouth_soon() 
     assert max(closed) <= max(chunk) + 0.2 + 0.04  # frames leave every 40 ms
 
 
+@in_simulated_time
 async def test_after_an_interruption_only_the_mouth_changes() -> None:
     """Compare the redrawn chunk with the shown one: its past and its noise are the same."""
     async with speaking() as (session, avatar, _):
@@ -162,6 +167,7 @@ async def test_after_an_interruption_only_the_mouth_changes() -> None:
         assert max(steps[20:]) <= 3 * statistics.quantiles(steps[20:], n=20)[-1] + 1
 
 
+@in_simulated_time
 async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() -> None:
     async with speaking() as (session, avatar, _):
         watcher = Watcher(session)
@@ -180,13 +186,14 @@ async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() ->
 
 
 async def microphone(avatar: Avatar, sound: np.ndarray) -> None:
-    """Send samples as a browser does: 20 ms at a time, in real time."""
-    began = asyncio.get_running_loop().time()
+    """Send samples as a browser does: 20 ms at a time."""
+    began = now()
     for i in range(0, len(sound) - 959, 960):
-        await asyncio.sleep(max(0, began + i / RATE - asyncio.get_running_loop().time()))
+        await asyncio.sleep(max(0, began + i / RATE - now()))
         avatar.hear(as_samples(sound[i : i + 960]))
 
 
+@in_simulated_time
 async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
     """Measure the delay from a sound to the frame that shows it: the median and the worst of one utterance."""
     async with speaking() as (session, avatar, _):
@@ -194,7 +201,7 @@ async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
         watcher = Watcher(session)
         await until(lambda: session.playout.released > 20)
         sweep = (0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 2000, 4 * RATE)) / RATE)).astype(np.float32)
-        began = time.monotonic()
+        began = now()
         await microphone(avatar, np.concatenate([np.zeros(RATE // 4, np.float32), sweep, np.zeros(RATE, np.float32)]))
         await until(lambda: avatar.state is AvatarState.IDLE)
         heard = watcher.sound().astype(float)
@@ -209,6 +216,7 @@ async def test_a_puppet_repeats_its_microphone_without_a_gap_and_soon() -> None:
     assert np.median(late) < 0.48 + 0.2 + 0.3
 
 
+@in_simulated_time
 async def test_an_avatar_goes_on_when_its_microphone_disappears() -> None:
     async with speaking() as (session, avatar, _):
         session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
@@ -222,12 +230,13 @@ async def test_an_avatar_goes_on_when_its_microphone_disappears() -> None:
         await until(lambda: avatar.state is AvatarState.SPEAKING)
 
 
+@in_simulated_time
 async def test_speech_from_the_viewer_interrupts_the_avatar_which_listens() -> None:
     async with speaking() as (session, avatar, events):
         watcher = Watcher(session)
         avatar.say(as_samples(tone(6)))
         await until(lambda: bool(watcher.loud()))
-        began = time.monotonic()
+        began = now()
         await microphone(avatar, tone(0.6, 500))
         interrupted = next(e for e in events if e.type == "interrupted")
         assert interrupted.why == "somebody speaks"
@@ -237,19 +246,21 @@ async def test_speech_from_the_viewer_interrupts_the_avatar_which_listens() -> N
         assert avatar.state is AvatarState.IDLE
 
 
+@in_simulated_time
 async def test_speech_from_the_viewer_that_began_before_the_avatars_interrupts_it_too() -> None:
     async with speaking() as (session, avatar, events):
         await until(lambda: session.playout.released > 5)
         talk = asyncio.create_task(microphone(avatar, tone(2, 500)))
         await until(lambda: avatar.state is AvatarState.LISTENING)
-        began = time.monotonic()
+        began = now()
         avatar.say(as_samples(tone(6)))
         await until(lambda: any(e.type == "interrupted" for e in events), 1)
-        assert 0.1 < time.monotonic() - began < 0.16 + 0.2
+        assert 0.1 < now() - began < 0.16 + 0.2
         assert avatar.state is AvatarState.LISTENING
         talk.cancel()
 
 
+@in_simulated_time
 async def test_a_loud_fan_neither_interrupts_the_avatar_nor_hides_speech_that_does() -> None:
     async with speaking() as (session, avatar, events):
         fan = (10 ** (-45 / 20) * np.random.default_rng(0).standard_normal(10 * RATE)).astype(np.float32)
@@ -264,6 +275,7 @@ async def test_a_loud_fan_neither_interrupts_the_avatar_nor_hides_speech_that_do
         assert [e.why for e in events if e.type == "interrupted"] == ["somebody speaks"]
 
 
+@in_simulated_time
 async def test_a_puppet_is_not_interrupted_by_its_own_voice() -> None:
     async with speaking() as (session, avatar, events):
         session.obey(MicrophoneCommand(id=1, type="microphone", use=MicrophoneUse.PUPPET))
@@ -273,18 +285,14 @@ async def test_a_puppet_is_not_interrupted_by_its_own_voice() -> None:
         assert not [e for e in events if e.type == "interrupted"]
 
 
-async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_simulated_time
+async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on() -> None:
     """Interrupt as a key that is held down does, at intervals shorter than the time that a chunk takes."""
     async with speaking() as (session, avatar, events):
         await until(lambda: session.index >= 6)
-        step = Rollout.step
-
-        def slow(rollout: Rollout, cues: Sequence[Cue] = (), may_go_on: Callable[[], None] = lambda: None) -> Chunk:
-            time.sleep(0.15)
-            may_go_on()
-            return step(rollout, cues, may_go_on)
-
-        monkeypatch.setattr(Rollout, "step", slow)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        loop.drawing = 0.15
         avatar.say(as_samples(tone(20)))
         await until(lambda: avatar.state is AvatarState.SPEAKING and session.playout.audible)
         began, frame = session.index, session.playout.next_frame
@@ -302,6 +310,7 @@ async def test_an_avatar_that_is_interrupted_30_times_a_second_goes_on(monkeypat
         assert avatar.interruptions.generation == generation + 1
 
 
+@in_simulated_time
 async def test_disagreement_of_chunks_with_knots_is_reported_and_recorded(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, _, _):
         await until(lambda: session.index >= 12)
@@ -314,6 +323,7 @@ async def test_disagreement_of_chunks_with_knots_is_reported_and_recorded(tmp_pa
     assert told.leaned == sum(a > DISAGREEMENT for a in apart[1:])
 
 
+@in_simulated_time
 async def test_a_hum_and_a_click_do_not_interrupt() -> None:
     async with speaking() as (_, avatar, events):
         avatar.say(as_samples(tone(3)))
@@ -323,6 +333,7 @@ async def test_a_hum_and_a_click_do_not_interrupt() -> None:
         assert not [e for e in events if e.type == "interrupted"]
 
 
+@in_simulated_time
 async def test_an_avatar_refuses_prompts_rewinds_and_look_ahead() -> None:
     async with speaking() as (session, _, _):
         await until(lambda: session.index >= 6)
@@ -335,6 +346,7 @@ async def test_an_avatar_refuses_prompts_rewinds_and_look_ahead() -> None:
                 session.obey(parse(message))
 
 
+@in_simulated_time
 async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking(tmp_path) as (session, _, events):
         await until(lambda: session.index >= 3)
@@ -351,6 +363,7 @@ async def test_a_full_disk_stops_the_files_and_not_the_avatar(tmp_path: Path, mo
         await until(lambda: session.index >= length + 9)
 
 
+@in_simulated_time
 async def test_an_avatar_reports_sync_and_identity() -> None:
     class Mouth:
         """Read a mouth that is as open as the picture is bright."""
@@ -371,6 +384,7 @@ async def test_an_avatar_reports_sync_and_identity() -> None:
     assert meters[-1].identity == 1
 
 
+@in_simulated_time
 async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (session, avatar, events):
         await until(lambda: session.playout.released > 5)
