@@ -69,10 +69,16 @@ class Fitting:
         note: Callable[[str], None],
         load: Callable[..., Model],
     ) -> Model:
-        """Build the model as it fits by `load`; `note` is called with what was changed for that."""
+        """Build the model as it fits by `load`; `note` is called with what was changed for that.
+
+        On a GPU attention is run from then on by the kernel that is fastest for this model there.
+        """
         import torch
 
+        from app.attention_choice import prefer_fastest
+
         plan = self.plan(entry, device, dtype)
+        prefer_fastest(plan.entry, device, dtype)
         for line in plan.notes:
             note(f"{entry.name}: {line}")
         return load(plan.entry, folder, device, dtype, torch.device("cpu") if plan.text_on_cpu else device)

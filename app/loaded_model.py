@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from app.attention_choice import prefer_fastest
 from app.device_name import DeviceError, require_device
 from app.fitting import Fitting
 from models.catalog import Entry
@@ -85,7 +86,9 @@ def load_model(
 
     def read(precision: torch.dtype) -> Model:
         if random_weights:
-            return random_model(fits.plan(entry, where, precision).entry, where, precision)
+            planned = fits.plan(entry, where, precision).entry
+            prefer_fastest(planned, where, precision)
+            return random_model(planned, where, precision)
         return fits.load(entry, folder_of(entry, models_folder()), where, precision, note, load)
 
     return chosen(readings(read, where, engine), engine, engines_folder())

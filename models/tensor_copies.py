@@ -1,4 +1,4 @@
-"""Copy tensors that are kept for long, out of the way of short-lived ones.
+"""Copy tensors that are kept for long, out of the way of short-lived ones, and bring tensors to the host.
 
 Snapshots live for minutes among activations that live for milliseconds. On one heap they lie scattered between them:
 twice their size was measured, and what they leave behind is not given back. So copies made together share one mapping,
@@ -32,3 +32,17 @@ def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
         place = block[start : start + t.nbytes].view(t.dtype).view(t.shape)
         out.append(place.copy_(t))
     return out
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """Return a tensor in the host's memory, complete; from a CUDA device it is copied into page-locked memory.
+
+    The driver copies straight into such memory, where other memory takes a second copy, and torch keeps it for the next
+    call once nothing uses it any more.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return copy

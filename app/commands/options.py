@@ -79,7 +79,12 @@ def _share(value: float | None) -> float | None:
 
 
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="least severe log messages to show")]
-DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or one such as cuda:1")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", callback=_device, help="auto, cpu, cuda or one such as cuda:1; we have run nothing on a GPU yet"
+    ),
+]
 EngineOption = Annotated[
     str,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.tensor_copies import copied
+from models.tensor_copies import copied, on_host
 from models.time_grid import FRAMES_PER_LATENT
 
 # What a network carries from one call to the next, one entry for every layer that looks back: a tensor, None where it
@@ -58,19 +58,23 @@ class DecodeStream:
         self._memory: Memory | None = None
         self._lead = 1
 
-    @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B, C, F, h, w], normalised, to RGB frames [n, H, B·W, 3] uint8 on the CPU.
 
         Takes that run in step stand side by side, the first one on the left.
         """
+        return on_host(self.frames(latents))
+
+    @torch.inference_mode()
+    def frames(self, latents: Tensor) -> Tensor:
+        """Decode latents as `decode` does, to frames on the device that decodes."""
         begins = self._memory is None
         video, self._memory = self._decoder.decode(latents, self._memory)
         frames = torch.cat(list(video), 3)
         if begins:
             frames = frames[-(FRAMES_PER_LATENT * (latents.shape[2] - 1) + 1) :]
             frames = torch.cat([frames[:1].expand(self._lead, -1, -1, -1), frames[1:]])
-        return frames.float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+        return frames.float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def reset(self, *, hold: bool = False) -> None:
         """Start anew. With `hold` (a cut) the first latent is held for 4 frames, so that time does not shift."""

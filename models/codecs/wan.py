@@ -54,7 +54,7 @@ class WanCodec(Codec):
         self._patch = network.config.patch_size or 1
         self.decodes_in = torch.float32
         if decode_in != torch.float32:
-            self._lower(decode_in)
+            self.lower(decode_in)
 
     @property
     def latent_channels(self) -> int:
@@ -88,7 +88,7 @@ class WanCodec(Codec):
         return (mean.float() - self._mean) / self._std, features
 
     @torch.inference_mode()
-    def _lower(self, dtype: torch.dtype) -> None:
+    def lower(self, dtype: torch.dtype) -> None:
         """Decode in another precision if frames of two random latents stay the same to the eye."""
         make = torch.Generator().manual_seed(0)
         latents = torch.randn(1, self.latent_channels, 2, 8, 8, generator=make).to(self._mean.device)

@@ -1,0 +1,60 @@
+"""Measure chunks whose products are of fewer bits, by torchao: time and error decide whether they are worth it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.device_check.rollouts import PROMPT, Running, built, network_of
+from app.device_check.sizes import Sizes
+from app.device_check.timing import Figures, relative_error, tried
+from models.checkpoints.assemble import Model
+from models.cue import Prompt
+
+
+def quantised(sizes: Sizes, device: torch.device) -> Figures:
+    """Time the main model with the products of its blocks quantised, compiled on CUDA, and the error of a first chunk.
+
+    The error is that of latents against the model in bfloat16, over all their steps.
+    """
+    exact = _first_latents(built(sizes.main.entry, device), sizes)
+    found: Figures = {"goal": sizes.quantised}
+    for name in ("float8 by row", "int8 weights", "float8 weights"):
+        found[name] = tried(partial(_way, name, exact, sizes, device))
+    return found
+
+
+def _way(name: str, exact: torch.Tensor, sizes: Sizes, device: torch.device) -> dict[str, float]:
+    from torchao.quantization import quantize_
+
+    model = built(sizes.main.entry, device)
+    network = network_of(model.generator)
+    for block in network.layers():
+        quantize_(block, _config(name), filter_fn=lambda module, place: isinstance(module, nn.Linear))
+    error = relative_error(_first_latents(model, sizes), exact)
+    if device.type == "cuda":
+        network.compile_blocks()
+    run = Running(model, sizes.main.size)
+    run.fill()
+    weights = sum(p.nbytes for p in network.parameters())
+    return {"fps": round(run.fps(sizes.chunks), 2), "error": round(error, 4), "weights GB": round(weights / 1e9, 3)}
+
+
+def _config(name: str) -> Any:
+    from torchao import quantization as ao
+
+    match name:
+        case "float8 by row":
+            return ao.Float8DynamicActivationFloat8WeightConfig(granularity=ao.PerRow())
+        case "int8 weights":
+            return ao.Int8WeightOnlyConfig()
+        case _:
+            return ao.Float8WeightOnlyConfig()
+
+
+def _first_latents(model: Model, sizes: Sizes) -> torch.Tensor:
+    state = model.generator.new_take(0, *sizes.main.size)
+    return model.generator.draw(state, [Prompt(PROMPT)]).float()
