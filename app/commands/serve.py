@@ -25,6 +25,7 @@ from app.commands.options import (
 )
 from app.commands.outputs import require_folder
 from app.log_output import LogLevel, configure
+from app.shared_heaps import share_heaps
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -82,6 +83,7 @@ def serve(
     /v1/videos), LONGTAKE_MODELS (folder of models).
     """
     configure(log_level)
+    share_heaps()
     from app import listening
     from app.settings import from_environment, public_address
 
