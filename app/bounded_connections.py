@@ -1,13 +1,14 @@
-"""Limit the number of connections to a server, and the time in which a request's headers must arrive.
+"""Limit the number of connections to a server, and the time in which headers must arrive and answers be read.
 
-Without these limits, connections that never finish their headers (slowloris) would stay open until no file descriptor
-is left. The time for a body is bounded by `app.security`.
+Without these limits, connections that never finish their headers (slowloris) or read their answers would stay open
+until no file descriptor is left. The time for a body is bounded by `app.security`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from app.credentials import network_of
 log = logging.getLogger(__name__)
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a later request, to the end of the headers
+UNREAD_SECONDS = 60.0  # for which a client may read nothing of what waits for it, as nginx's send_timeout has it
 MOST_OF_ADDRESS = 128  # simultaneous connections; a page needs at most 7
 MOST_CONNECTIONS = 1000
 BACKLOG = 128  # connections that wait to be accepted, and that are accepted before any of them is looked at
@@ -57,6 +59,7 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Accept the connection unless there are too many, and start the timer for the first request's headers."""
         self._address = _counted(transport)
+        _end_unless_read(transport)
         super().connection_made(transport)
         crowded = _open[self._address] > MOST_OF_ADDRESS and self._address not in self.proxies
         full = _open.total() > MOST_CONNECTIONS or few_descriptors(transport)
@@ -179,6 +182,17 @@ def _counted(transport: Any) -> str:
     address = network_of(peer[0]) if isinstance(peer, tuple) else "?"
     _open[address] += 1
     return address
+
+
+def _end_unless_read(transport: Any) -> None:
+    """Have the kernel end a connection whose client takes nothing of what waits for it for UNREAD_SECONDS.
+
+    That holds for a WebSocket too, and for one that is being closed, which asyncio would keep until all is read. Linux
+    alone knows this (TCP_USER_TIMEOUT, tcp(7)); a client that reads a little now and then goes on.
+    """
+    connected = transport.get_extra_info("socket")
+    if sys.platform == "linux" and connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNREAD_SECONDS))
 
 
 def _uncount(address: str) -> None:

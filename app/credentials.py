@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import ipaddress
+import logging
 import math
 import secrets
 import time
@@ -18,6 +19,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
 
 COOKIE = "longtake_login"
 LOGIN_SECONDS = 7 * 24 * 3600
@@ -84,6 +87,7 @@ class Credentials:
         if any(hmac.compare_digest(offered, token) for token in self._tokens):
             return True
         self._rates.count(WRONG_TOKENS, sender, "too many wrong tokens; wait a minute")
+        log.warning("a wrong token from %s", address)  # no more than are looked at; what was sent may be a password
         return False
 
     def accept(self, headers: Headers, address: str) -> bool:

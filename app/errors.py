@@ -92,9 +92,14 @@ class UnsupportedError(VideoError):
 def validation_message(error: ValidationError | RequestValidationError) -> str:
     """Return the first validation error in one line, without the input, which may be large or no JSON."""
     first: dict[str, Any] = dict(error.errors()[0])
-    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    field = ".".join(field_name(part) for part in first["loc"] if part != "body")
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{field}: {message}" if field else message
+
+
+def field_name(sent: object) -> str:
+    """Return the name of a field as an answer tells it: a client may send any characters, and any number of them."""
+    return "".join(c if c.isprintable() else "?" for c in str(sent)[:40])
 
 
 def user_message(error: UserError) -> str:

@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from app.errors import UnknownVideoError, UnsupportedError, VideoError, validation_message
+from app.errors import UnknownVideoError, UnsupportedError, VideoError, field_name, validation_message
 from app.form_file import is_form
 from models import catalog
 from models.cue import typed_prompt
@@ -112,15 +112,16 @@ async def sent(request: Request, model: type[T]) -> tuple[T, bytes | None]:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if name != "input_reference":
-                    raise VideoError(f"{name[:40]}: is a file, which is not used here", param=name[:40])
+                    shown = field_name(name)
+                    raise VideoError(f"{shown}: is a file, which is not used here", param=shown)
                 picture = await value.read()
             elif keyed := _KEYED.fullmatch(name):
                 inner = values.setdefault(keyed[1], {})
                 if not isinstance(inner, dict) or keyed[2] in inner:
-                    raise VideoError(f"{keyed[1][:40]}: is there twice", param=keyed[1][:40])
+                    raise VideoError(f"{field_name(keyed[1])}: is there twice", param=field_name(keyed[1]))
                 inner[keyed[2]] = value
             elif name in values:
-                raise VideoError(f"{name[:40]}: is there twice", param=name[:40])
+                raise VideoError(f"{field_name(name)}: is there twice", param=field_name(name))
             else:
                 values[name] = value
     else:
@@ -134,7 +135,7 @@ async def sent(request: Request, model: type[T]) -> tuple[T, bytes | None]:
         return model.model_validate(values), picture
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
-        param = str(first["loc"][0])[:40] if first["loc"] else None
+        param = field_name(first["loc"][0]) if first["loc"] else None
         if first["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
             raise VideoError(

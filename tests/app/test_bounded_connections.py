@@ -234,6 +234,54 @@ async def test_a_message_that_is_no_text_or_has_no_end_closes_its_socket(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("size", [1 << 16, 1 << 23], ids=["in parts", "at once"])
+async def test_a_client_that_does_not_read_its_answer_is_disconnected_and_one_that_reads_slowly_is_not(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(bounded_connections, "UNREAD_SECONDS", 1.0)
+    monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 2)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        for rest in range(1 << 23, 0, -size):  # 8 MB, of which the kernel holds up to 4
+            await send({"type": "http.response.body", "body": bytes(size), "more_body": rest > size})
+
+    async def asking(port: int, room: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        end = socket.socket()
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        end.connect(("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=end, limit=1024)
+        writer.write(REQUEST)
+        return reader, writer
+
+    async with listening(large) as port:
+        _, reads_nothing = await asking(port, 1 << 14)
+        slow, writer = await asking(port, 1 << 20)
+        assert b" 503 " in await answer_to(port, REQUEST)
+        got = 0
+        while some := await slow.read(1 << 20):
+            got += len(some)
+            await asyncio.sleep(0.01)
+        assert got > 1 << 23
+        monkeypatch.setattr(bounded_connections, "MOST_OF_ADDRESS", 1)
+        async with asyncio.timeout(20):
+            while b" 503 " in await head_of(port):
+                await asyncio.sleep(0.05)
+        writer.close()
+        reads_nothing.close()
+
+
+async def head_of(port: int) -> bytes:
+    """Return the beginning of an answer, and leave."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    try:
+        return await asyncio.wait_for(reader.read(64), 10)
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.asyncio
 async def test_text_in_fragments_is_put_together() -> None:
     async with listening(echo) as port, raw_socket(port) as (reader, writer):
         writer.write(frame(Opcode.TEXT, b"h\xc3", fin=False) + frame(Opcode.PING) + frame(Opcode.CONT, b"\xa9"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -125,6 +126,30 @@ def test_wrong_tokens_are_limited_by_the_address_of_the_socket_and_told_when_to_
         assert owner.get("/api/takes").status_code == owner.post("/logout").status_code - 103 == 200
         guesser.cookies.update({COOKIE: app.state.credentials.log_in()})  # a login from the same address goes on
         assert guesser.get("/api/takes").status_code == 200
+
+
+def test_each_wrong_token_is_a_line_of_the_log_with_its_address_and_without_the_token(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = studio(tmp_path, TOKEN=TOKEN)
+    with (
+        caplog.at_level(logging.DEBUG, logger="app"),
+        client_of(app, ("198.51.100.7", 1)) as by_header,
+        client_of(app, ("198.51.100.8", 1)) as by_form,
+    ):
+        for number in range(30):
+            by_header.get("/api/takes", headers=bearer(f"guessed-{number}"))
+            by_form.post("/login", data={"token": f"guessed-{number}"})
+        log_in(by_form)
+        by_header.get("/api/takes")
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for address in ("198.51.100.7", "198.51.100.8"):
+        assert said.count(f"a wrong token from {address}") == 20
+    refused = [line for line in said if line.startswith("'/api/takes' from 198.51.100.7 refused: ")]
+    assert len(refused) == 10  # of any kind; later ones are told at the level debug
+    assert len(said) == 50
+    assert "guessed-" not in caplog.text
+    assert TOKEN not in caplog.text
 
 
 def test_an_ipv6_network_counts_as_one_address() -> None:

@@ -119,6 +119,44 @@ async def test_a_render_that_fails_says_why_in_one_line_without_folders(tmp_path
     assert progress.why == "it ended with code 3; start it again to go on"
 
 
+# notes its start beside the film, adds CHUNKS chunks to the journal, and is killed KILLS times
+KILLED = """
+import os, pathlib, signal, sys
+film = pathlib.Path(sys.argv[2])
+starts, log = film.with_suffix(".starts"), film.with_suffix(".render") / "journal.jsonl"
+starts.open("a").write("x")
+if not log.exists():
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text('{"type":"take"}\\n')
+for _ in range(CHUNKS):
+    log.open("a").write('{"type":"chunk","first":0,"hash":"0"}\\n')
+if len(starts.read_text()) <= KILLS:
+    os.kill(os.getpid(), signal.SIGKILL)
+film.write_text("whole")
+"""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("kills", "chunks", "starts", "ends"),
+    [(2, 0, 3, "done"), (6, 1, 7, "done"), (9, 0, 3, "failed")],
+    ids=["twice before it gets on", "again and again", "always before it gets on"],
+)
+async def test_a_render_whose_process_is_killed_goes_on_until_it_was_killed_three_times_in_a_row_without_a_chunk(
+    tmp_path: Path, kills: int, chunks: int, starts: int, ends: str
+) -> None:
+    code = KILLED.replace("KILLS", str(kills)).replace("CHUNKS", str(chunks))
+    rendering = renders(tmp_path, code)
+    await rendering.start(NAME, TAKE)
+    await until(lambda: state(rendering) in ("done", "failed"), 120)  # the processes have the lowest priority
+    progress = rendering.progress(NAME)
+    assert progress is not None
+    assert (progress.state, progress.film) == (ends, ends == "done")
+    assert ("killed 3 times before it got on" in progress.why) is (ends == "failed")
+    assert len(rendering.film(NAME).with_suffix(".starts").read_text()) == starts
+    await rendering.close()
+
+
 @pytest.mark.asyncio
 async def test_after_a_full_disk_the_take_can_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendering = renders(tmp_path, "")
