@@ -34,6 +34,8 @@ from streaming.transport.connection import WebRtcConnection
 from streaming.transport.ice_server import IceServer
 from streaming.transport.ice_servers import IceServers
 from streaming.transport.peers import Peer
+from streaming.transport.publish_target import PublishTarget
+from streaming.transport.publishing import Publishing
 from streaming.video_files import VideoFiles
 
 FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
@@ -51,15 +53,17 @@ class Services:
         grace: float = GRACE,
         keep_speech: bool = True,
         voice: TextVoice | None = None,
+        publish: PublishTarget | None = None,
     ) -> None:
         """Open the data folder, and write the missing take files of takes that a kill interrupted.
 
         A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
         sound of an avatar is deleted at the end of its session, or now if a kill was in between. `voice` reads texts
-        (by default espeak-ng).
+        (by default espeak-ng). The films of all sessions are published to `publish`, if it is given.
         """
         self.library, self.ice = library, ice or IceServers()
         self.voice: TextVoice = voice or EspeakVoice()
+        self.publishing = Publishing(publish, self.ice.own) if publish is not None else None
         self.archive = Archive(data / "takes")
         self.archive.recover()
         self.sessions = SessionRegistry(
@@ -67,6 +71,7 @@ class Services:
             library.thread,
             self.archive.folder,
             grace=grace,
+            begun=self.publishing.begin if self.publishing is not None else lambda _: None,
             ended=self._ended,
             closed=(lambda _: None) if keep_speech else self._forget_speech,
             forecast=SpeedForecast(library.speeds, library.device.type),
@@ -100,6 +105,7 @@ class Services:
             grace=settings.grace,
             keep_speech=settings.keep_speech,
             voice=voice,
+            publish=settings.publish,
         )
 
     @functools.cached_property
@@ -210,6 +216,8 @@ class Services:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.publishing is not None:
+                await self.publishing.close()
             await asyncio.gather(*(p.close() for p in list(self.peers.values())), return_exceptions=True)
             await self.renders.close()
             self._jobs.close()
@@ -227,6 +235,8 @@ class Services:
             other = None if size == entry.size else size
             self.library.speeds.add(entry.name, self.library.device.type, entry.fps / factor, "session", other)
         self.links.forget(session.id)
+        if self.publishing is not None:
+            self.publishing.end(session)
         peers = [p for p in self.peers.values() if p.session is session]
         if peers:
             self._spawn(self._dismiss(peers))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,11 +20,12 @@ from app.origins import Origin, PublicAddress, address_of, origin_of
 from models.checkpoints.folders import engines_folder, models_folder
 from models.errors import UserError
 from streaming.transport.ice_server import IceServer
+from streaming.transport.publish_target import PublishTarget
 
 TOKEN, ICE, TURN_SECRET = "LONGTAKE_TOKEN", "LONGTAKE_ICE", "LONGTAKE_TURN_SECRET"
 ORIGINS, PROXIES = "LONGTAKE_ORIGINS", "LONGTAKE_PROXIES"
 GRACE, SPEECH, VOICE_TOKEN = "LONGTAKE_GRACE", "LONGTAKE_KEEP_SPEECH", "LONGTAKE_VOICE_TOKEN"
-VIDEO_KEYS = "LONGTAKE_VIDEO_KEYS"
+VIDEO_KEYS, PUBLISH_TOKEN = "LONGTAKE_VIDEO_KEYS", "LONGTAKE_PUBLISH_TOKEN"
 LEAST_KEY = 16  # characters
 GRACE_SECONDS = 20  # the default
 MOST_GRACE = 24 * 3600
@@ -66,6 +68,8 @@ class Settings:
     turn_secret: str | None = None  # LONGTAKE_TURN_SECRET: makes the credentials of TURN servers that have none
     voice_token: str | None = None  # LONGTAKE_VOICE_TOKEN: for the server that reads texts, if there is one
     video_keys: Mapping[str, str] = field(default_factory=dict)  # LONGTAKE_VIDEO_KEYS: owner → key for /v1/videos
+    publish_token: str | None = None  # LONGTAKE_PUBLISH_TOKEN: for the receiver of --publish-to
+    publish: PublishTarget | None = None  # where films are published
     public: PublicAddress | None = None  # where browsers reach the server, if not where it listens
 
 
@@ -83,15 +87,16 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         proxies=proxies(environment.get(PROXIES)),
         grace=grace(environment.get(GRACE)),
         voice_token=environment.get(VOICE_TOKEN) or None,
+        publish_token=token(environment.get(PUBLISH_TOKEN), PUBLISH_TOKEN),
         keep_speech=switch(SPEECH, environment.get(SPEECH), default=True),
         video_keys=video_keys(environment.get(VIDEO_KEYS), environment.get(TOKEN)),
     )
 
 
-def token(text: str | None) -> str | None:
+def token(text: str | None, name: str = TOKEN) -> str | None:
     """Return a token, or None for an empty one; raise SettingsError if a header or form would change it."""
     if text and (text != text.strip() or not text.isprintable()):
-        raise SettingsError(f"{TOKEN} must not begin or end with spaces, or hold control characters")
+        raise SettingsError(f"{name} must not begin or end with spaces, or hold control characters")
     return text or None
 
 
@@ -128,6 +133,24 @@ def public_address(text: str | None) -> PublicAddress | None:
     if address.path.partition("/")[2].partition("/")[0] in OWN_PATHS:
         raise SettingsError(f"--public-url: the server has {address.path} as a path of its own; choose another")
     return address
+
+
+def publish_target(text: str | None, token: str | None) -> PublishTarget | None:
+    """Parse `--publish-to`, where None means nowhere; raise SettingsError for what is no address of a receiver."""
+    if text is None:
+        return None
+    try:
+        url = urlsplit(text.replace("{session}", "session"))
+        host = url.hostname if url.port != 0 else None  # ValueError for a port that is none
+    except ValueError:
+        url, host = urlsplit(""), None
+    if url.scheme not in ("http", "https") or not host or re.search(r"[{}\s#]", text.replace("{session}", "")):
+        raise SettingsError(f"--publish-to: {text[:200]!r} is no address such as https://example.org/whip/{{session}}")
+    if "@" in url.netloc:
+        raise SettingsError(f"--publish-to: an address without user and password, please; set {PUBLISH_TOKEN}")
+    if token is not None and not token.isascii():
+        raise SettingsError(f"{PUBLISH_TOKEN} has characters that no header carries; use ASCII")
+    return PublishTarget(text, token)
 
 
 def grace(text: str | None) -> float:

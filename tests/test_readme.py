@@ -13,7 +13,18 @@ import pytest
 from conftest import frame_hash
 
 from app import __version__
-from app.settings import GRACE, ICE, ORIGINS, PROXIES, SPEECH, TOKEN, TURN_SECRET, VIDEO_KEYS, VOICE_TOKEN
+from app.settings import (
+    GRACE,
+    ICE,
+    ORIGINS,
+    PROXIES,
+    PUBLISH_TOKEN,
+    SPEECH,
+    TOKEN,
+    TURN_SECRET,
+    VIDEO_KEYS,
+    VOICE_TOKEN,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,7 +113,7 @@ def test_every_document_that_is_linked_is_there() -> None:
 
 def test_every_variable_of_the_environment_is_listed() -> None:
     listed = re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE)
-    ours = TOKEN, ICE, ORIGINS, PROXIES, GRACE, SPEECH, TURN_SECRET, VIDEO_KEYS, VOICE_TOKEN
+    ours = TOKEN, ICE, ORIGINS, PROXIES, GRACE, SPEECH, TURN_SECRET, VIDEO_KEYS, VOICE_TOKEN, PUBLISH_TOKEN
     assert sorted(listed) == sorted([*ours, "LONGTAKE_MODELS", "XDG_DATA_HOME"])
 
 

@@ -48,6 +48,10 @@ def serve(
     public_url: Annotated[
         str | None, typer.Option(help="where browsers find this server behind a proxy: https://example.org/longtake")
     ] = None,
+    publish_to: Annotated[
+        str | None,
+        typer.Option(help="send each session's film to a WHIP receiver too: https://example.org/whip/{session}"),
+    ] = None,
     osc: Annotated[
         str | None, typer.Option(help="obey Open Sound Control at this UDP port of this machine, or at HOST:PORT")
     ] = None,
@@ -79,15 +83,16 @@ def serve(
     LONGTAKE_TURN_SECRET (shared with TURN servers, for credentials that expire), LONGTAKE_ORIGINS (other sites whose
     pages may use the API), LONGTAKE_PROXIES (addresses whose X-Forwarded-For is believed), LONGTAKE_GRACE (seconds that
     a session outlives its last viewer and command), LONGTAKE_KEEP_SPEECH (no: speech is deleted with its session),
-    LONGTAKE_VOICE_TOKEN (for the address of --voice), LONGTAKE_VIDEO_KEYS (NAME:KEY pairs that order films by
-    /v1/videos), LONGTAKE_MODELS (folder of models).
+    LONGTAKE_VOICE_TOKEN (for the address of --voice), LONGTAKE_PUBLISH_TOKEN (for that of --publish-to),
+    LONGTAKE_VIDEO_KEYS (NAME:KEY pairs that order films by /v1/videos), LONGTAKE_MODELS (folder of models).
     """
     configure(log_level)
     share_heaps()
     from app import listening
-    from app.settings import from_environment, public_address
+    from app.settings import from_environment, public_address, publish_target
 
     settings = replace(from_environment(), public=public_address(public_url))
+    settings = replace(settings, publish=publish_target(publish_to, settings.publish_token))
     reached = public_url or (None if host.lower() in LOCAL else host)
     if reached is not None and settings.token is None and not insecure:
         raise CommandError(f"{reached} can be reached by others: set LONGTAKE_TOKEN, or say --insecure")

@@ -308,6 +308,8 @@ export interface StatusEvent {
   recorded_s: number | null;
   /** The camera that is connected to the session; null if none is. */
   camera?: CameraStatus | null;
+  /** How the film is published, as the newest event of the kind told; absent where it is not published. */
+  publishing?: "waiting" | "connecting" | "live" | "lost" | "refused" | null;
   /** Media time (90 kHz) of the first packet on this WebRTC connection, as RTP counts from a random number. */
   first_pts?: number | null;
   /** What an avatar does; only an avatar has this and the fields that follow. */
@@ -397,6 +399,17 @@ export interface SlotEvent {
 export interface WarningEvent {
   type: "warning";
   why: string;
+}
+
+/** Tells how the film is published to the receiver of `longtake serve --publish-to`. */
+export interface PublishingEvent {
+  type: "publishing";
+  /** `waiting`: another session is published to the same address. `lost`: it is offered again later. `refused`: it is not, in this session. */
+  state: "waiting" | "connecting" | "live" | "lost" | "refused";
+  /** The reason, in a line for a person; empty where there is none. */
+  why: string;
+  /** Seconds after which it is offered again; null where it is not. */
+  retry_s?: number | null;
 }
 
 /** Tells that a recording began or ended. */
@@ -576,6 +589,7 @@ export type ServerEvent =
   | TakenBackEvent
   | SlotEvent
   | WarningEvent
+  | PublishingEvent
   | RecordingEvent
   | PhaseEvent
   | AvatarEvent

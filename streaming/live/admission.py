@@ -128,16 +128,18 @@ class SessionRegistry:
         *,
         clock: Clock = MONOTONIC,
         grace: float = GRACE,
+        begun: Callable[[Session], None] = lambda session: None,
         ended: Callable[[Session], None] = lambda session: None,
         closed: Callable[[Session], None] = lambda session: None,
         forecast: SpeedForecast | None = None,
     ) -> None:
         """Start sessions of the models that `load` returns by name; `forecast` predicts what they take of the device.
 
-        `ended` is called with every session that ends, and `closed` once all of it is written.
+        `begun` is called with every session that runs, `ended` with every one that ends, and `closed` once all of it is
+        written.
         """
         self._load, self.device, self.folder = load, device, folder
-        self._clock, self._grace, self._ended, self._closed = clock, grace, ended, closed
+        self._clock, self._grace, self._tell_begun, self._ended, self._closed = clock, grace, begun, ended, closed
         self.hosted: dict[str, HostedSession] = {}
         self._forecast = forecast or SpeedForecast()
         self._starting: list[Admission] = []  # of sessions that wait for their model to load
@@ -255,6 +257,7 @@ class SessionRegistry:
         hosted = HostedSession(session, secrets.token_urlsafe(24), self._clock(), admission)
         self.hosted[session.id] = hosted
         session.start()
+        self._tell_begun(session)
         return hosted
 
     def _running(self) -> list[HostedSession]:

@@ -57,6 +57,8 @@ from streaming.transport.events import (
     CameraStatus,
     HelloEvent,
     PhaseEvent,
+    PublishingEvent,
+    PublishingState,
     RefusedEvent,
     ShownEvent,
     SlotEvent,
@@ -127,6 +129,7 @@ class Session:
         self.loras = SessionLoras(model, device, loras)
         self.producer.record.update(lora_record(model, loras))
         self._asked: set[str] = set()  # names of uploaded LoRAs that commands have named
+        self._publishing: PublishingState | None = None
         self._recorder = Recorder(self.playout, self._events.publish)
         self._texts = TextQueue(model, device, self._events.publish)
         self._tasks: list[asyncio.Task[None]] = []
@@ -206,6 +209,8 @@ class Session:
             recorded_s=self._recorder.seconds,
             camera=_camera_status(self.camera),
         )
+        if self._publishing is not None:
+            status = status.model_copy(update={"publishing": self._publishing})
         return status if self.avatar is None else self.avatar.with_status(status)
 
     def timeline(self) -> TimelineEvent:
@@ -219,6 +224,11 @@ class Session:
     def warn(self, why: str) -> None:
         """Tell viewers of a problem in a line for a person."""
         self._events.publish(WarningEvent(why=why))
+
+    def tell_publishing(self, event: PublishingEvent) -> None:
+        """Tell viewers, and the status from now on, how the film is published."""
+        self._publishing = event.state
+        self._events.publish(event)
 
     # -- commands -------------------------------------------------------------------------------------------------
 

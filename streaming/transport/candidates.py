@@ -64,8 +64,7 @@ class Candidates:
         host, near = _parsed(text), self._near
         if near is None or host is None or host == near:
             return True
-        hidden = (not host.is_global and near.is_global) or (host.is_loopback and not near.is_loopback)
-        if hidden or (host.is_link_local and not near.is_link_local):
+        if _is_hidden(host, near):
             return False
         if host not in self._foreign and len(self._foreign) >= MOST_FOREIGN:
             return False
@@ -76,6 +75,20 @@ class Candidates:
     def ignored(self) -> bool:
         """Return whether a candidate was left out."""
         return self._ignored
+
+
+def is_out_of_reach(address: str, near: str) -> bool:
+    """Return whether an address is in a private network that a peer at the address `near` cannot reach itself.
+
+    False where either is no address that is known.
+    """
+    host, peer = _parsed(address), _parsed(near)
+    return host is not None and peer is not None and host != peer and _is_hidden(host, peer)
+
+
+def _is_hidden(host: IPAddress, near: IPAddress) -> bool:
+    hidden = (not host.is_global and near.is_global) or (host.is_loopback and not near.is_loopback)
+    return hidden or (host.is_link_local and not near.is_link_local)
 
 
 def _is_usable(words: Sequence[str]) -> bool:

@@ -112,6 +112,9 @@ class CameraStatus(BaseModel):
     """Milliseconds since the newest picture arrived."""
 
 
+PublishingState = Literal["waiting", "connecting", "live", "lost", "refused"]
+
+
 class StatusEvent(_Event):
     """Tells twice a second where a session is and what it measures."""
 
@@ -140,6 +143,8 @@ class StatusEvent(_Event):
     """Seconds of the recording that is running; null if none is."""
     camera: CameraStatus | None = None
     """The camera that is connected to the session; null if none is."""
+    publishing: PublishingState | None = None
+    """How the film is published, as the newest event of the kind told; absent where it is not published."""
     first_pts: int | None = None
     """Media time (90 kHz) of the first packet on this WebRTC connection, as RTP counts from a random number."""
     state: AvatarState | None = None
@@ -237,6 +242,19 @@ class WarningEvent(_Event):
 
     type: Literal["warning"] = "warning"
     why: str
+
+
+class PublishingEvent(_Event):
+    """Tells how the film is published to the receiver of `longtake serve --publish-to`."""
+
+    type: Literal["publishing"] = "publishing"
+    state: PublishingState
+    """`waiting`: another session is published to the same address. `lost`: it is offered again later. `refused`: it is
+    not, in this session."""
+    why: str
+    """The reason, in a line for a person; empty where there is none."""
+    retry_s: float | None = None
+    """Seconds after which it is offered again; null where it is not."""
 
 
 class RecordingEvent(_Event):
@@ -431,6 +449,7 @@ Event = (
     | TakenBackEvent
     | SlotEvent
     | WarningEvent
+    | PublishingEvent
     | RecordingEvent
     | PhaseEvent
     | AvatarEvent

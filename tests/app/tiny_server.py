@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from studio_server import free_port
 from app import gradio_page, server
 from app.model_library import ModelLibrary
 from app.services import Services
-from app.settings import Settings, from_environment
+from app.settings import Settings, from_environment, publish_target
 from models.checkpoints.assemble import Model
 from streaming.live.device import DeviceThread
 from streaming.take.take_loras import OfferedLora
@@ -36,9 +37,11 @@ def serving_tiny_model(
     pages: bool = False,
     model: Callable[[], Model] = tiny_model,
     osc: socket.socket | None = None,
+    publish_to: str | None = None,
 ) -> Iterator[str]:
     """Serve sessions of a tiny model at an address of this machine, with `pages` the studio too; yield the address."""
     settings: Settings = from_environment(environment or {})
+    settings = replace(settings, publish=publish_target(publish_to, settings.publish_token))
     library = ModelLibrary(data, torch.device("cpu"), DeviceThread(), loras=loras, load=lambda *_: model())
     app = server.create(Services.of(settings, library, data), settings, local=host == LOCAL, osc=osc)
     app = gradio_page.mount(app) if pages else app
