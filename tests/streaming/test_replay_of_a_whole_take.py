@@ -21,7 +21,8 @@ from streaming.live.device import DeviceThread
 from streaming.live.session import Session
 from streaming.rollout import Rollout
 from streaming.take.footage import TakeFootage
-from streaming.take.history import TakeHistory
+from streaming.take.history import TakeHistory, replay_journal
+from streaming.take.journal import read
 from streaming.take.take_file import CueLine, Take, load
 from streaming.take.take_loras import OfferedLora, use_lora, use_loras, with_offered
 
@@ -64,8 +65,14 @@ async def went_back(session: Session, number: int, latents: int) -> None:
 
 
 def rendered(folder: Path, history: TakeHistory, fresh: Model) -> dict[int, str]:
-    """Return first latent → hash of every chunk of the take file, rolled out without session and camera."""
+    """Return first latent → hash of every chunk of the take file, rolled out without session and camera.
+
+    The journal of the take must tell the same take and the same hashes.
+    """
     take = load(folder / f"{history.id}.yaml")
+    told = replay_journal(read(folder / f"{history.id}.jsonl"))
+    assert told.take().dumped() == take.dumped()
+    assert told.history.hashes == history.hashes
     use_loras(fresh, take, folder)
     footage = TakeFootage(fresh.entry, fresh.entry.size, folder)
     rollout = Rollout(fresh, take, footage=footage)
@@ -119,6 +126,7 @@ def test_a_start_a_camera_a_recall_loras_and_rewinds_render_to_the_same_latents(
             if recalls:
                 say(session, 7, type="recall", latent=1)
                 await landed(session, cues + 2)
+            second = session.history
             await went_back(session, 8, 2)
             say(session, 9, type="lora", name="style", scale=-0.5)
             await until(lambda: any(cue.lora == ["style:-0.5"] for cue in session.history.landed))
@@ -132,7 +140,7 @@ def test_a_start_a_camera_a_recall_loras_and_rewinds_render_to_the_same_latents(
         assert any((cue.source or "").endswith(".camera") for cue in last.landed)
         assert any(cue.recall is not None for cue in last.landed) is recalls
         assert sum(bool(cue.lora) for cue in last.landed) >= 2
-        for history in (first, last):
+        for history in (first, second, last):
             assert rendered(tmp_path, history, make()) == history.hashes
 
     run()
