@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import wave
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -120,6 +122,50 @@ def test_two_faces_of_the_page_say_a_pasted_dialogue_in_turn(server: str) -> Non
         assert page.text_content("[data-lt=caption]") == ""
         spoken = page.locator("[data-lt=log] .by").all_text_contents()
         assert [by.split(" · ")[0] for by in spoken] == ["Ada", "Bob", "Bob"]
+
+
+# notes, whenever the page shows a frame, which speaker its caption names and the reddest and greenest of the picture
+WATCH = """() => {
+  const video = document.querySelector("video"), copy = document.createElement("canvas");
+  const pen = copy.getContext("2d", { willReadFrequently: true });
+  window.seen = [];
+  const look = () => {
+    pen.drawImage(video, 0, 0, 1, 1);
+    const [red, green] = pen.getImageData(0, 0, 1, 1).data;
+    const state = document.querySelector("[data-lt=state]").textContent;
+    seen.push([state, red > green ? 0 : 1, video.videoWidth / video.videoHeight]);
+    video.requestVideoFrameCallback(look);
+  };
+  video.requestVideoFrameCallback(look);
+}"""
+
+
+@needs_chromium
+@needs_espeak
+def test_the_picture_in_the_browser_is_of_the_speaker_at_each_turn_where_the_film_cuts(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, program="coloured_faces_server.py") as (address, _),
+        chromium(AUDIBLE) as browser,
+        avatar_page(browser, address) as page,
+    ):
+        page.click("[data-lt=add]")
+        page.check("[data-lt=layouts] input[value=cut]", force=True)
+        start(page)
+        first, second = page.locator("[data-lt=speaker] option").all_text_contents()
+        page.evaluate(WATCH)
+        said = "This is said at some length, so that it lasts."
+        page.fill("[data-lt=text]", f"{second}: {said}\n{first}: {said}\n{second}: {said}")
+        page.press("[data-lt=text]", "Enter")
+        until(page, f"{CAPTIONS}.length == 3")
+        until_says(page, "state", "idle")
+        seen = page.evaluate("seen")
+    shown = [face for _, face, _ in seen]
+    turns = [face for face, group in itertools.groupby(shown) if len(list(group)) > 2]
+    assert turns == [0, 1, 0, 1]  # the first one until somebody speaks
+    assert {shape for _, _, shape in seen} == {1}
+    for number, name in enumerate((first, second)):
+        faces = [face for state, face, _ in seen if state == f"{name}: speaking"]
+        assert faces.count(number) > 0.7 * len(faces)  # a turn is told up to half a second before it is heard
 
 
 @needs_chromium
