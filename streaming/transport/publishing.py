@@ -43,7 +43,9 @@ class Publishing:
 
     def end(self, session: Session) -> None:
         """Publish it no more; the receiver is told."""
-        if (task := self._tasks.get(session)) is not None:
+        if (
+            task := self._tasks.get(session)
+        ) is not None and not task.cancelling():  # a second one would cut off DELETE
             task.cancel()
 
     @property
@@ -54,8 +56,8 @@ class Publishing:
     async def close(self) -> None:
         """Publish nothing more, and return when all receivers were told."""
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        for session in list(self._tasks):
+            self.end(session)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _publish(self, session: Session) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from aiortc import RTCConfiguration
 from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI
+from clocks import turn
 from film_receiver import ENDPOINT, TOKEN, FilmReceiver
 from sessions import async_test, running, until
 from speakers import speaking
@@ -68,7 +69,7 @@ async def test_a_film_is_published_from_the_one_encode_and_the_receiver_told_of_
             await until(lambda: states(events) == ["connecting", "live"])
             assert (session.viewers, session.status().publishing) == (1, "live")
             publishes.end(session)
-            await until(lambda: bool(receiver.ended))
+            await turn()  # the receiver is being told when the server ends too
         assert receiver.ended == ["/resource/0"]
         assert receiver.faults == []
         assert session.viewers == 0
