@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.page_folder import PAGE
+from app.standing_page import standing_page
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Opening:
         """Prepare to call `build` in a thread of its own, and `stop` on the event loop if it raises."""
         self._build, self._stop = build, stop
         self._began = time.monotonic()
-        self._page = (PAGE / "opening.html").read_text(encoding="utf-8")
+        self._page = standing_page("opening")
         self._studio: Starlette | None = None
         self._leave = asyncio.Event()
         self.stage = "Longtake"  # what is loading

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from app.answer_schemas import body_of
 from app.credentials import COOKIE, LOGIN_SECONDS, Credentials
-from app.page_folder import PAGE
+from app.standing_page import standing_page
 
 router = APIRouter()
 
@@ -40,7 +40,7 @@ async def login_state(request: Request, credentials: CredentialsOf) -> Login:
 @router.get("/login", response_class=HTMLResponse)
 async def login_page() -> str:
     """Send the page on which a person types the token, or logs out."""
-    return (PAGE / "login.html").read_text(encoding="utf-8")
+    return standing_page("login")
 
 
 @router.post(
