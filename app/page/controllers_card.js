@@ -11,6 +11,7 @@ import { PLAIN } from "./prompt_bar.js";
 import { read, save } from "./set_list.js";
 
 /** @import { Control } from "./control_bindings.js" */
+/** @import { Later } from "./later.js" */
 /** @import { ShareLink } from "./share_links.js" */
 /** @import { LoraSliders } from "./lora_sliders.js" */
 /** @import { NoteLine } from "./note_line.js" */
@@ -26,7 +27,7 @@ import { read, save } from "./set_list.js";
  * @property {HTMLElement} root
  * @property {TakeActions} act
  * @property {SessionClient} client
- * @property {LoraSliders} loras
+ * @property {Later<LoraSliders>} loras
  * @property {NoteLine} note
  * @property {PromptBar} prompt
  * @property {Slots} slots
@@ -116,7 +117,7 @@ export class ControllersCard {
         label: message("follow.strength"),
         turn: (value) => this.#slide("[data-lt=strength]", value),
       },
-      ...[...loras.sliders].map(([name, { slider }]) => ({
+      ...[...(loras.made?.sliders ?? [])].map(([name, { slider }]) => ({
         id: `lora ${name}`,
         label: name,
         turn: (/** @type {number} */ value) => slide(slider, value),

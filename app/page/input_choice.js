@@ -96,6 +96,7 @@ export class InputChoice {
       this.camera,
       this.help,
     );
+    this.#drawWays();
   }
 
   /** Return whether what is chosen is followed, so that strength and part matter. */
@@ -111,16 +112,27 @@ export class InputChoice {
     this.model = model;
     this.models = models;
     if (this.way !== "text" && !model.inputs.includes(this.way)) this.way = "text";
+    this.#drawWays();
+  }
+
+  #drawWays() {
+    const { model } = this;
     const rows = WAYS.map(([way, name, picture]) => {
       const word = message(name);
       const input = make("input", { type: "radio", name: "lt-input", value: way, ariaLabel: word });
       input.checked = way === this.way;
-      input.disabled = way !== "text" && !model.inputs.includes(way);
+      input.disabled = way !== "text" && !model?.inputs.includes(way);
       input.onchange = () => {
         this.way = way;
         this.on.chosen();
       };
-      return make("label", { title: input.disabled ? this.lacks(way) : "" }, input, icon(picture), word);
+      return make(
+        "label",
+        { title: model && input.disabled ? this.lacks(way) : "" },
+        input,
+        icon(picture),
+        word,
+      );
     });
     this.ways.replaceChildren(...rows);
   }

@@ -15,7 +15,23 @@ export class NoteLine {
     this.line = part(root, "note", HTMLElement);
     this.instead = part(root, "instead", HTMLButtonElement);
     this.unknown = ""; // what the model does not understand of the newest prompt
+    /** @type {Map<number, string>} id of a command -> what is told once it is accepted */
+    this.answers = new Map();
+    /** @type {Set<number>} commands that were replaced, of which nothing more is told */
+    this.replaced = new Set();
     this.instead.onclick = cut;
+  }
+
+  /**
+   * Tell a text of its own once a command is accepted.
+   *
+   * @param {number} id
+   * @param {string} text
+   * @param {number} [replaced] the command whose place it takes
+   */
+  answer(id, text, replaced) {
+    this.answers.set(id, text);
+    if (replaced !== undefined) this.replaced.add(replaced);
   }
 
   /** @param {string} text */
@@ -35,13 +51,14 @@ export class NoteLine {
         this.tellUnknown(event.not_understood, event.notes ?? []);
         break;
       case "accepted":
-        this.tell(message("note.accepted"));
+        this.tell(this.answers.get(event.id) ?? message("note.accepted"));
+        this.answers.delete(event.id);
         break;
       case "live":
         this.tell(message("note.lands", { time: time(event.latent) }));
         break;
       case "taken_back":
-        this.tell(message("note.takenback"));
+        if (!this.replaced.delete(event.id)) this.tell(message("note.takenback"));
         break;
       case "refused":
       case "warning":

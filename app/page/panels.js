@@ -6,7 +6,7 @@ import { TabPair } from "./tab_pair.js";
 export class Panels {
   /**
    * @param {HTMLElement} root
-   * @param {() => void} opened called when another panel is shown
+   * @param {(name: "tune" | "takes") => void} opened called with the name of the panel that is shown
    */
   constructor(root, opened) {
     this.root = root;

@@ -3,13 +3,13 @@
 
 import { ApiError, ask, fetchFile, messageOf, posted } from "./api.js";
 import { CommandTimes } from "./command_times.js";
-import { Connection } from "./connection.js";
 import { message, named } from "./messages.js";
 import { PlaceInLine } from "./place_in_line.js";
 import { PresentedFrames } from "./presented_frames.js";
 import { StreamMeasures } from "./stream_measures.js";
 
 /** @import { Session } from "./api.js" */
+/** @import { Connection } from "./connection.js" */
 /** @import { Figures } from "./stream_measures.js" */
 /** @import { Command, ServerEvent, SessionState, StatusEvent } from "./types.js" */
 
@@ -92,6 +92,7 @@ export class SessionClient {
     this.on.told(word);
     this.on.changed();
     try {
+      import("./connection.js").catch(() => {}); // meanwhile; joining asks again and tells why it cannot be had
       const init = posted({ ...body(), ticket: this.line.ticket });
       const session = /** @type {Session} */ (await ask(this.base + path, init));
       sessionStorage.setItem(this.keptAs, JSON.stringify(session));
@@ -149,7 +150,10 @@ export class SessionClient {
     this.place = null;
     this.status = null;
     this.opened = false;
+    this.connection = null;
     this.on.changed();
+    const { Connection } = await import("./connection.js");
+    if (this.session !== session) return; // it was ended meanwhile
     this.connection = new Connection(this.video, this.frames, this.base, session, {
       heard: (event) => this.#heard(event),
       opened: () => {
@@ -199,7 +203,7 @@ export class SessionClient {
   send(command, { quiet = false } = {}) {
     if (!this.session || !this.connection?.talk) return null;
     const id = this.nextId++;
-    this.times.begin(id, command.type, this.phase === "live");
+    if (!("at" in command)) this.times.begin(id, command.type, this.phase === "live"); // else it waits for its time
     if (quiet) this.quiet.add(id);
     this.connection.talk(JSON.stringify({ id, ...command }));
     return id;

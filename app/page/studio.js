@@ -2,14 +2,12 @@
 // Runs the studio page: a prompt, and a take that follows it.
 
 import { part, show } from "./elements.js";
-import { FigureTable } from "./figures.js";
 import { offerControllers } from "./controllers.js";
-import { HelpSheet } from "./help_sheet.js";
 import { STUDIO_KEYS, actOf } from "./studio_keys.js";
 import { obeyKeys } from "./hotkeys.js";
 import { drawIcons } from "./icons.js";
 import { InputCard } from "./input_card.js";
-import { LoraSliders } from "./lora_sliders.js";
+import { Later } from "./later.js";
 import { offerLogout } from "./logout.js";
 import { message, translate } from "./messages.js";
 import { ModelChoice } from "./model_choice.js";
@@ -20,12 +18,10 @@ import { clock } from "./scene_labels.js";
 import { SavedMoments } from "./saved_moments.js";
 import { SessionOptions } from "./session_options.js";
 import { SessionClient } from "./session_client.js";
-import { ShareLinks } from "./share_links.js";
 import { Slots } from "./slots.js";
 import { Stage } from "./stage.js";
 import { StudioView } from "./studio_view.js";
 import { TakeActions } from "./take_actions.js";
-import { TakeList } from "./take_list.js";
 import { TakePictures } from "./take_pictures.js";
 import { Tempo } from "./tempo.js";
 import { applyTheme } from "./theme.js";
@@ -37,6 +33,7 @@ import { Tune, withPhrase } from "./tune.js";
 import { WaitingCues } from "./waiting_cues.js";
 
 /** @import { ModelFacts } from "./api.js" */
+/** @import { Phrases } from "./scene_labels.js" */
 /** @import { ServerEvent } from "./types.js" */
 
 class Studio {
@@ -48,7 +45,8 @@ class Studio {
     applyTheme(part(root, "theme", HTMLButtonElement));
     this.note = new NoteLine(root, () => this.act.say(this.view.now, CUT));
     this.stage = new Stage(root);
-    this.figures = new FigureTable(root);
+    const missing = () => this.note.tell(message("note.unloaded"), true);
+    this.figures = new Later(async () => new (await import("./figures.js")).FigureTable(root), missing);
     this.toast = new Toast(part(root, "toast", HTMLElement));
     this.client = new SessionClient(this.stage.video, "", "longtake.session", {
       told: (text) => {
@@ -58,7 +56,7 @@ class Studio {
       changed: () => this.#sessionChanged(),
       heard: (event) => this.#heard(event),
       opened: () => this.#opened(),
-      measured: (figures) => this.figures.draw(this.client, figures),
+      measured: (figures) => this.figures.use((table) => table.draw(this.client, figures)),
       seen: (wait) => this.note.tell(message("note.onscreen", { ms: Math.round(wait) })),
     });
     this.options = new SessionOptions(this.client);
@@ -71,13 +69,22 @@ class Studio {
       kept: (text) => this.client.send({ type: "prepare", text }, { quiet: true }),
     });
     this.pictures = new TakePictures();
-    this.takes = new TakeList(
-      root,
-      this.pictures,
-      (take) => this.act.goOn(take),
-      (text, bad) => this.note.tell(text, bad),
-    );
-    this.panels = new Panels(root, () => this.takes.draw());
+    /** @type {Phrases} phrases that the chosen model understands */
+    this.known = {};
+    this.takes = new Later(async () => {
+      const { TakeList } = await import("./take_list.js");
+      const list = new TakeList(
+        root,
+        this.pictures,
+        (take) => this.act.goOn(take),
+        (text, bad) => this.note.tell(text, bad),
+      );
+      list.known = this.known;
+      return list;
+    }, missing);
+    this.panels = new Panels(root, (name) => {
+      if (name === "takes") this.takes.use((list) => list.draw());
+    });
     this.tune = new Tune(part(root, "tune", HTMLElement), {
       set: (name, value) => this.options.change(name, value),
       seed: (seed) => {
@@ -89,13 +96,16 @@ class Studio {
       },
     });
     this.inputs = new InputCard(part(root, "inputs", HTMLElement), this.client, this.stage, (name) =>
-      this.loras.use(name),
+      this.loras.use((sliders) => sliders.use(name)),
     );
-    this.loras = new LoraSliders(part(root, "loras", HTMLElement), {
-      send: (command) => this.client.send(command),
-      file: (file) => this.inputs.bring(file),
-      label: (name) => this.inputs.files.label(name),
-    });
+    this.loras = new Later(async () => {
+      const { LoraSliders } = await import("./lora_sliders.js");
+      return new LoraSliders(part(root, "loras", HTMLElement), {
+        send: (command) => this.client.send(command),
+        file: (file) => this.inputs.bring(file),
+        label: (name) => this.inputs.files.label(name),
+      });
+    }, missing);
     this.models = new ModelChoice(root, (model) => this.#chose(model));
     this.timeline = new Timeline(root);
     this.scenes = new TimelineControl(root, this.timeline, {
@@ -105,17 +115,29 @@ class Studio {
         this.prompt.text = text;
         this.prompt.focus();
       },
+      planned: (act) => this.planned.use(act),
     });
-    this.links = new ShareLinks(root, this.client, (text, bad) => {
-      this.note.tell(text, bad);
-      this.toast.show(text);
-    });
+    this.planned = new Later(async () => {
+      const { CuesToCome } = await import("./cues_to_come.js");
+      const { timeline, client, note } = this;
+      const typed = () => this.prompt.textOrPlaying;
+      return new CuesToCome(part(root, "scene", HTMLDialogElement), { timeline, client, note, typed });
+    }, missing);
+    this.links = new Later(async () => {
+      const { ShareLinks } = await import("./share_links.js");
+      return new ShareLinks(root, this.client, (text, bad) => {
+        this.note.tell(text, bad);
+        this.toast.show(text);
+      });
+    }, missing);
     this.moments = new SavedMoments(root, this.client, (text, bad) => this.note.tell(text, bad));
-    this.help = new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
+    this.help = new Later(async () => {
+      const { HelpSheet } = await import("./help_sheet.js");
+      return new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
+    }, missing);
     this.view = new StudioView(root, this);
     this.tempo = new Tempo();
     this.act = new TakeActions(root, this);
-    offerControllers(part(root, "tune", HTMLElement), this);
     this.#listen();
     this.view.draw();
     offerLogout(root, "").catch(() => {}); // without an answer there is nothing to offer
@@ -135,9 +157,9 @@ class Studio {
       continue: () => this.act.goOn(this.view.take),
       render: () => {
         this.panels.view("takes");
-        this.takes.render(this.view.take);
+        this.takes.use((list) => list.render(this.view.take));
       },
-      help: () => this.help.toggle(),
+      help: () => this.help.use((sheet) => sheet.toggle()),
       keep: () => {
         const { text, picture } = this.view.offerToSlot();
         if (text) this.note.tell(message("note.kept", { slot: this.slots.keepAnywhere(text, picture) }));
@@ -158,6 +180,7 @@ class Studio {
 
   async #load() {
     await this.models.load((why) => show(this.stage.facts, message("stage.nomodels", { why }), true));
+    offerControllers(part(this.root, "tune", HTMLElement), this); // below what the model knows, which would move it
     await this.client.resume().catch(() => {}); // the server has gone meanwhile; Start says so
   }
 
@@ -167,7 +190,10 @@ class Studio {
     this.prompt.readBy(Object.keys(known).length ? model.name : "");
     this.tune.offer(model);
     this.inputs.offer(model, this.models.models);
-    this.timeline.known = this.slots.known = this.takes.known = known;
+    this.known = this.timeline.known = this.slots.known = known;
+    this.takes.follow((list) => {
+      list.known = known;
+    });
     this.slots.draw();
     if (this.client.session && this.client.model && model.name !== this.client.model) {
       this.toast.show(
@@ -190,13 +216,16 @@ class Studio {
 
   #sessionChanged() {
     const { session } = this.client;
+    this.timeline.goesOn = Boolean(session);
+    if (!session) this.timeline.toCome = [];
     this.transport.draw();
     part(this.root, "end", HTMLButtonElement).hidden = !session;
-    this.links.draw();
+    if (session) this.links.use((links) => links.draw());
+    else this.links.follow((links) => links.draw());
     this.inputs.sessionChanged();
     if (!session) {
       part(this.root, "viewers", HTMLElement).hidden = true;
-      this.loras.offer(null);
+      this.loras.follow((sliders) => sliders.offer(null));
       if (!this.client.starting) {
         this.waiting.clear();
         this.view.keepPicture();
@@ -212,23 +241,25 @@ class Studio {
     this.note.follow(event, (latent) => clock(this.timeline.seconds(latent), 1));
     switch (event.type) {
       case "hello":
-        this.loras.offer(event.loras);
+        this.loras.use((sliders) => sliders.offer(event.loras));
         this.timeline.fps = event.fps;
-        this.scenes.chunk = event.chunk;
+        this.timeline.chunk = event.chunk;
+        this.timeline.firstChunk = event.first_chunk;
         this.prompt.offerBlends((4 * event.chunk) / event.fps);
         break;
       case "timeline":
-        this.loras.follow(event.cues);
+        this.loras.follow((sliders) => sliders.follow(event.cues));
         this.view.take = event.take;
         part(this.root, "take", HTMLAnchorElement).href = `api/takes/${event.take}`;
         this.timeline.follow(event);
+        if (event.to_come?.length) this.planned.use(() => {});
         this.inputs.follow(event.take, event.cues);
         this.scenes.drawList();
         break;
       case "status":
         this.view.heardStatus(event);
         this.inputs.heardStatus(event);
-        this.tempo.follow(...this.view.nextBorder(event, this.scenes.chunk));
+        this.tempo.follow(...this.view.nextBorder(event, this.timeline.chunk));
         break;
       case "refused":
         if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it

@@ -2,6 +2,7 @@
 // Names the keys of the studio, and what they do.
 
 /** @import { HelpSheet } from "./help_sheet.js" */
+/** @import { Later } from "./later.js" */
 /** @import { MessageKey } from "./messages.js" */
 /** @import { PromptBar } from "./prompt_bar.js" */
 /** @import { SavedMoments } from "./saved_moments.js" */
@@ -33,7 +34,7 @@ export const STUDIO_KEYS = [
 /**
  * Return what a key does; undefined: nothing.
  *
- * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: HelpSheet, moments: SavedMoments }} studio
+ * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: Later<HelpSheet>, moments: SavedMoments }} studio
  * @param {string} key
  * @returns {(() => void) | undefined}
  */
@@ -42,7 +43,7 @@ export function actOf({ transport, prompt, stage, help, moments }, key) {
   const acts = {
     " ": () => transport.togglePause(),
     "/": () => prompt.focus(),
-    "?": () => help.toggle(),
+    "?": () => help.use((sheet) => sheet.toggle()),
     c: () => prompt.cut.click(),
     f: () => stage.fullScreen(),
     l: () => moments.film.click(),

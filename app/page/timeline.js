@@ -9,11 +9,12 @@ import { inputLabel, scenesOf, signOf } from "./scenes.js";
 
 /** @import { Phrases } from "./scene_labels.js" */
 /** @import { Scene } from "./scenes.js" */
-/** @import { StatusEvent, TimelineEvent } from "./types.js" */
+/** @import { CueToCome, StatusEvent, TimelineEvent } from "./types.js" */
 
 const STEPS = [1, 2, 5, 10, 30, 60, 300, 600]; // seconds between two marks of the ruler
 const MARK_WIDTH = 70; // pixels between two marks, at least
-const WAITING_SHARE = 0.12; // of the width, for a prompt that waits
+const ROOM = 0.12; // of the length of a take that goes on, for what is to come
+const BEHIND_LAST = 1.25; // how much further the timeline reaches than the last prompt to come
 
 export class Timeline {
   /** @param {HTMLElement} root */
@@ -34,8 +35,16 @@ export class Timeline {
     this.cues = [];
     /** @type {string[]} prompts that wait to land */
     this.waits = [];
+    /** @type {CueToCome[]} prompts that wait for a latent, by latent */
+    this.toCome = [];
+    /** @type {{ id: number, at: number } | null} where one of them is dragged */
+    this.dragged = null;
+    this.goesOn = false; // whether there is a session, so that something can be asked for at a time to come
+    this.chunk = 3; // latents
+    this.firstChunk = 3; // latents
     /** @type {StatusEvent | null} */
     this.status = null;
+    this.wholeBefore = 0; // latents of the whole width when a drag began
     this.drawn = ""; // what the blocks were drawn from
   }
 
@@ -47,6 +56,59 @@ export class Timeline {
     }
     this.take = event.take;
     this.cues = scenesOf(event.cues);
+    this.toCome = event.to_come ?? [];
+    this.draw();
+  }
+
+  /** Return how many latents the whole width stands for. */
+  get whole() {
+    const room = this.goesOn || this.waits.length ? 1 + ROOM : 1;
+    const last = this.dragged ? 0 : (this.toCome.at(-1)?.at ?? 0);
+    return Math.max(this.length * room, last * BEHIND_LAST, this.dragged ? this.wholeBefore : 0);
+  }
+
+  /**
+   * Return the latent under a pointer; it may lie behind the end of what is drawn.
+   *
+   * @param {number} x of the pointer in the window
+   */
+  latentAt(x) {
+    const box = this.blocks.getBoundingClientRect();
+    return Math.max(0, Math.floor(((x - box.left) / box.width) * this.whole));
+  }
+
+  /**
+   * Return the chunk border nearest to a latent, of those where something can still land.
+   *
+   * @param {number} latent
+   */
+  border(latent) {
+    const { chunk, firstChunk: first } = this;
+    return Math.max(this.status?.latent ?? 0, first + Math.round((latent - first) / chunk) * chunk);
+  }
+
+  /** @param {number} seconds of the take */
+  latentOf(seconds) {
+    return Math.ceil((seconds * this.fps) / 4);
+  }
+
+  /**
+   * Return the prompt that waits for the chunk at a latent.
+   *
+   * @param {number} latent
+   */
+  toComeAt(latent) {
+    return this.toCome.find(({ at }) => at <= latent && latent < at + this.chunk);
+  }
+
+  /**
+   * Show where a prompt to come is dragged; null: nowhere.
+   *
+   * @param {{ id: number, at: number } | null} dragged
+   */
+  drag(dragged) {
+    if (dragged && !this.dragged) this.wholeBefore = this.whole; // the width stands still under the pointer
+    this.dragged = dragged;
     this.draw();
   }
 
@@ -78,8 +140,10 @@ export class Timeline {
 
   draw() {
     const { playhead = 0, oldest = 0 } = this.status ?? {};
-    const room = this.waits.length ? 1 + WAITING_SHARE : 1;
-    const whole = this.length * room;
+    const { whole } = this;
+    const toCome = this.toCome
+      .map((cue) => (cue.id === this.dragged?.id ? { ...cue, at: this.dragged.at } : cue))
+      .sort((a, b) => a.at - b.at);
     /** @param {number} latent */
     const share = (latent) => `${(100 * Math.min(latent, whole)) / whole}%`;
     this.gone.style.width = share(oldest ?? 0);
@@ -87,6 +151,7 @@ export class Timeline {
     const drawn = JSON.stringify([
       this.cues,
       this.waits,
+      toCome,
       Math.round(whole),
       Math.floor(playhead),
       this.known.subject,
@@ -115,7 +180,18 @@ export class Timeline {
         title: next,
       });
       block.style.left = share(this.length);
-      block.style.width = share(this.length * WAITING_SHARE);
+      block.style.width = share(this.length * ROOM);
+      blocks.push(block);
+    }
+    for (const [i, cue] of toCome.entries()) {
+      const block = make("div", {
+        className: "block waits",
+        textContent: changeLabel(toCome[i - 1]?.prompt ?? last, cue.prompt, this.known),
+        title: cue.prompt,
+      });
+      block.dataset.cue = String(cue.id);
+      block.style.left = share(cue.at);
+      block.style.width = share(Math.min((toCome[i + 1]?.at ?? whole) - cue.at, whole * ROOM));
       blocks.push(block);
     }
     this.blocks.replaceChildren(...blocks);

@@ -5,10 +5,14 @@ import { make, part } from "./elements.js";
 import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
 
+/** @import { CuesToCome } from "./cues_to_come.js" */
 /** @import { Timeline } from "./timeline.js" */
+/** @import { CueToCome } from "./types.js" */
 
 const FAR = 5; // seconds of Page Up and Page Down
 const MOST_ZOOM = 16;
+const AHEAD = 60; // seconds behind the end to which the arrow keys go
+const LATER = 10; // seconds behind the end, for which a button asks
 const FOLDED_BELOW = 1000; // pixels of the window's height under which the pictures are folded at first
 const KEPT_AS = "longtake.folded";
 
@@ -17,6 +21,7 @@ const KEPT_AS = "longtake.folded";
  * @property {(latent: number) => void} recall brings the scene back that stood at a latent
  * @property {(latent: number) => void} branch goes back to a latent
  * @property {(text: string) => void} edit puts a prompt into the field
+ * @property {(act: (cues: CuesToCome) => void) => void} planned does something with what is to come
  */
 
 export class TimelineControl {
@@ -32,15 +37,18 @@ export class TimelineControl {
     this.dialog = part(root, "scene", HTMLDialogElement);
     this.deck = part(root, "deck", HTMLElement);
     this.list = part(root, "cues", HTMLElement);
-    this.chunk = 3; // latents
     /** @type {number | null} latent to which the keys have gone; null: the playhead */
     this.cursor = null;
     this.zoomed = 1;
     const { element } = timeline;
-    element.addEventListener("pointermove", (e) => this.#tell(this.#latentAt(e.clientX)));
+    element.addEventListener("pointermove", (e) => this.#tell(timeline.latentAt(e.clientX)));
     element.addEventListener("pointerleave", () => this.#hide());
     element.addEventListener("blur", () => this.#hide());
-    element.onclick = (e) => this.open(this.#latentAt(e.clientX));
+    element.onclick = (e) => {
+      const block = e.target instanceof Element ? e.target.closest("[data-cue]") : null;
+      const cue = timeline.toCome.find(({ id }) => String(id) === block?.getAttribute("data-cue"));
+      this.open(cue?.at ?? timeline.latentAt(e.clientX));
+    };
     element.onkeydown = (e) => this.#key(e);
     this.#zoom(part(root, "wider", HTMLButtonElement), part(root, "closer", HTMLButtonElement));
     this.#fold(part(root, "fold", HTMLButtonElement));
@@ -50,13 +58,41 @@ export class TimelineControl {
   draw() {
     const { element, status, length } = this.timeline;
     const at = this.cursor ?? status?.playhead ?? 0;
-    element.ariaValueMax = String(length);
+    element.ariaValueMax = String(Math.max(length, at));
     element.ariaValueNow = String(at);
-    element.ariaValueText = `${clock(this.timeline.seconds(at))}, ${this.timeline.label(this.timeline.cueAt(at))}`;
+    element.ariaValueText = `${clock(this.timeline.seconds(at))}, ${this.#about(at)}`;
   }
 
-  /** Draw the list of cues, the newest first. */
+  /**
+   * Return what plays at a latent, or will play.
+   *
+   * @param {number} latent
+   */
+  #about(latent) {
+    const { timeline } = this;
+    const cue = timeline.toComeAt(latent);
+    if (cue) return message("cue.label", { prompt: cue.prompt });
+    return latent > timeline.length ? message("cue.free") : timeline.label(timeline.cueAt(latent));
+  }
+
+  /** Draw the list of cues, the newest first, behind those that are to come. */
   drawList() {
+    const { toCome, goesOn } = this.timeline;
+    /**
+     * @param {number} latent
+     * @param {string} label
+     */
+    const planned = (latent, label) => {
+      const time = make("span", {
+        className: "number pale",
+        textContent: clock(this.timeline.seconds(latent)),
+      });
+      const button = make("button", {}, time, make("span", { className: "clipped", textContent: label }));
+      button.onclick = () => this.on.planned((cues) => cues.open(latent));
+      return make("li", { className: "planned" }, button);
+    };
+    const later = this.timeline.length + this.timeline.latentOf(LATER);
+    const coming = toCome.map(({ at, prompt }) => planned(at, message("cue.label", { prompt }))).reverse();
     const rows = this.timeline.cues.map((cue, i) => {
       const at = cue.landed ?? 0;
       const time = make("span", { className: "number pale", textContent: clock(this.timeline.seconds(at)) });
@@ -65,15 +101,8 @@ export class TimelineControl {
       button.onclick = () => this.open(at);
       return make("li", {}, button);
     });
-    this.list.replaceChildren(...rows.reverse());
-  }
-
-  /** @param {number} x of the pointer in the window */
-  #latentAt(x) {
-    const box = this.timeline.blocks.getBoundingClientRect();
-    const { length, waits } = this.timeline;
-    const whole = length * (waits.length ? 1.12 : 1);
-    return Math.max(0, Math.min(length, Math.floor(((x - box.left) / box.width) * whole)));
+    const more = goesOn ? [planned(later, message("cue.more"))] : [];
+    this.list.replaceChildren(...more, ...coming, ...rows.reverse());
   }
 
   /**
@@ -84,14 +113,14 @@ export class TimelineControl {
   #tell(latent) {
     const { timeline } = this;
     const picture = timeline.film.near(latent, 6);
-    const time = `${clock(timeline.seconds(latent), 1)} · ${timeline.label(timeline.cueAt(latent))}`;
+    const time = `${clock(timeline.seconds(latent), 1)} · ${this.#about(latent)}`;
     const copy = picture && make("canvas", { width: picture.width, height: picture.height });
     if (picture) copy?.getContext("2d")?.drawImage(picture, 0, 0);
     this.hover.replaceChildren(...(copy ? [copy] : []), time);
     this.hover.hidden = false;
     const box = timeline.blocks.getBoundingClientRect();
     const deck = this.deck.getBoundingClientRect();
-    const x = box.left - deck.left + (latent / timeline.length) * box.width;
+    const x = box.left - deck.left + Math.min(1, latent / timeline.whole) * box.width;
     const half = this.hover.offsetWidth / 2;
     this.hover.style.left = `${Math.max(half, Math.min(deck.width - half, x))}px`;
   }
@@ -103,13 +132,19 @@ export class TimelineControl {
 
   /** @param {KeyboardEvent} e */
   #key(e) {
-    const { length, status, fps } = this.timeline;
+    const { length, status, fps, goesOn, chunk, toCome } = this.timeline;
     const at = this.cursor ?? status?.playhead ?? 0;
+    const last = goesOn ? Math.max(length + this.timeline.latentOf(AHEAD), toCome.at(-1)?.at ?? 0) : length;
+    const cue = this.timeline.toComeAt(at);
+    if (cue && this.#change(e, cue)) {
+      e.preventDefault();
+      return;
+    }
     const far = (FAR * fps) / 4;
     /** @type {Record<string, number>} */
     const goes = {
-      ArrowLeft: at - this.chunk,
-      ArrowRight: at + this.chunk,
+      ArrowLeft: at - chunk,
+      ArrowRight: at + chunk,
       PageUp: at - far,
       PageDown: at + far,
       Home: 0,
@@ -119,7 +154,7 @@ export class TimelineControl {
     if (e.key === "Enter") this.open(Math.floor(at));
     else if (to === undefined) return;
     else {
-      this.cursor = Math.max(0, Math.min(length, to));
+      this.cursor = Math.max(0, Math.min(last, to));
       this.#tell(this.cursor);
       this.draw();
     }
@@ -127,12 +162,35 @@ export class TimelineControl {
   }
 
   /**
-   * Open the scene at a latent, and offer to bring it back or to branch there.
+   * Move or take back the prompt to come that the keys have gone to. Returns whether the key does so.
+   *
+   * @param {KeyboardEvent} e
+   * @param {CueToCome} cue
+   */
+  #change(e, cue) {
+    const { chunk, status } = this.timeline;
+    const step = { ArrowLeft: -chunk, ArrowRight: chunk }[e.key];
+    if (e.altKey && step) {
+      const to = Math.max(status?.latent ?? 0, cue.at + step);
+      this.cursor = to;
+      this.on.planned((cues) => cues.move(cue, to));
+    } else if (e.key === "Delete" || e.key === "Backspace") this.on.planned((cues) => cues.takeBack(cue));
+    else return false;
+    return true;
+  }
+
+  /**
+   * Open the scene at a latent, and offer to bring it back or to branch there, or what is to come there.
    *
    * @param {number} latent
    */
   open(latent) {
     const { timeline } = this;
+    if (timeline.goesOn && (latent > timeline.length || timeline.toComeAt(latent))) {
+      this.#hide();
+      this.on.planned((cues) => cues.open(latent));
+      return;
+    }
     const index = timeline.cueAt(latent);
     const cue = timeline.cues[index];
     if (!cue?.prompt) return;

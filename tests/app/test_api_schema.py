@@ -14,6 +14,7 @@ from studio_app import client_of, studio
 
 from app import gradio_page, server
 from app.model_library import ModelLibrary
+from app.page_folder import PAGE
 from app.routes.sessions import SessionStatus
 from app.services import Services
 from app.settings import from_environment
@@ -83,10 +84,23 @@ def test_files_of_the_pages_have_the_same_media_type_on_every_machine(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str, media_type: str
 ) -> None:
     monkeypatch.setattr("starlette.responses.guess_type", lambda *_: ("text/plain", None))  # as Windows may have it
-    answer = client.get(f"/page/{name}")
+    answer = client.get(f"/page/{name}", headers={"accept-encoding": "gzip"})
     assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
     again = client.get(f"/page/{name}", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_scripts_are_packed_for_browsers_that_ask_for_it_and_plain_for_others(client: TestClient) -> None:
+    text = (PAGE / "studio.js").read_text(encoding="utf-8")
+    packed = client.get("/page/studio.js", headers={"accept-encoding": "gzip, br"})
+    plain = client.get("/page/studio.js", headers={"accept-encoding": "identity"})
+    part = client.get("/page/studio.js", headers={"accept-encoding": "gzip", "range": "bytes=0-9"})
+    assert packed.text == plain.text == text
+    assert int(packed.headers["content-length"]) < len(text) / 2 < int(plain.headers["content-length"])
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert (part.status_code, part.content) == (206, text.encode()[:10])
+    assert "content-encoding" not in client.get("/page/media/inter.woff2").headers
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from browser_page import chromium, needs_chromium
 from films import film
 from page_probe import end, latest, shared_link, until, until_says
 from playwright.sync_api import Browser, Page, Route
-from studio_browser import open_scene, opened, start, studio_page, until_latent
+from studio_browser import open_scene, opened, start, studio_page, until_latent, until_stage
 from studio_server import ROOT
 from test_loras import ink
 from tiny_server import serving_tiny_model
@@ -224,6 +224,54 @@ def test_a_past_scene_is_brought_back_from_its_dialog_and_stands_on_the_timeline
     until(page, "document.querySelector('[data-lt=blocks] > :last-child').textContent.startsWith('Back to 0:0')")
     until_says(page, "now", "a large red ball")
     assert json.dumps(newest_cue(page)["landed"]).isdigit()
+
+
+def test_a_prompt_is_planned_moved_by_keys_and_drag_changed_and_lands_where_it_waits(page: Page) -> None:
+    night, to_come = "a large blue fish drifts left over the sea at night", "probe.latest('timeline').to_come"
+    start(page, DAY)
+    until_latent(page, 6)
+    page.click("[data-lt=pause]")  # so that the time to come stands still
+    until_stage(page, "paused")
+    page.wait_for_timeout(600)  # a chunk that was being drawn is told by the next status
+    timeline = page.locator("[data-lt=timeline]")
+    for text in (night, "to be taken back"):
+        timeline.focus()
+        for key in ("End", "ArrowRight", "ArrowRight", *(() if text == night else ("PageDown",)), "Enter"):
+            page.keyboard.press(key)
+        page.fill("[data-lt=cue-text]", text)
+        page.click(".planned .go")
+        until(page, f"{to_come}.some(({{ prompt }}) => prompt == '{text}')")
+        until_says(page, "note", "waits for 0:")
+    at = latest(page, "timeline")["to_come"][0]["at"]
+    timeline.focus()
+    for key in ("End", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert f"to come: {night}" in str(timeline.get_attribute("aria-valuetext"))
+    page.keyboard.press("Alt+ArrowRight")
+    until(page, f"{to_come}[0].at == {at + 3}")
+    until_says(page, "note", "now waits for 0:")
+    box = page.locator(".block[data-cue]").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 3, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 30, box["y"] + 5, steps=3)
+    page.mouse.move(box["x"] + 60, box["y"] + 5, steps=3)
+    page.mouse.up()
+    until(page, f"{to_come}[0].at > {at + 3}")
+    assert not page.is_visible("[data-lt=scene]")
+    page.locator(".block[data-cue]").last.click()
+    page.click("[data-lt=cue-gone]")
+    until(page, f"{to_come}.length == 1")
+    page.locator(".block[data-cue]").click()
+    assert page.input_value("[data-lt=cue-text]") == night
+    page.select_option("[data-lt=cue-how]", "cut")
+    page.fill("[data-lt=cue-at]", str(round((4 * (at - 1) + 1) / latest(page, "hello")["fps"], 1)))
+    page.click(".planned .go")
+    until(page, f"{to_come}[0].cut && {to_come}[0].at == {at}")
+    page.click("[data-lt=resume]")
+    until(page, f"{NEWEST}.prompt == '{night}' && {to_come}.length == 0")
+    assert (newest_cue(page)["landed"], newest_cue(page)["cut"]) == (at, True)
+    page.wait_for_selector(".block[data-cue]", state="detached")
 
 
 def test_a_lora_is_turned_by_its_slider_and_another_one_is_added(page: Page, tmp_path: Path) -> None:

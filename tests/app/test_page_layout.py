@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, Page
 from studio_browser import say, until_latent
 from studio_server import serving
 
+from app.page_folder import PAGE
+
 pytestmark = needs_chromium
 HEIGHT = 860
 WINDOWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
@@ -62,6 +64,35 @@ def test_a_page_loads_each_module_once_as_javascript_and_nothing_from_another_ho
     assert len(scripts) == len(set(scripts)) >= 10
     for script in scripts:
         assert httpx.get(script).headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+# of our own files and answers: name, bytes on the line with headers, bytes of the file
+LOADED = """() => performance.getEntriesByType("resource").filter(({ name }) => /[/](page|api)[/]/.test(name))
+  .map(({ name, transferSize, decodedBodySize }) => [name, transferSize, decodedBodySize])"""
+SHIFTS = """{ window.shifted = 0; new PerformanceObserver((list) => {
+  for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) window.shifted += value;
+}).observe({ type: "layout-shift", buffered: true }); }"""
+MOST_BYTES, MOST_REQUESTS, MOST_SHIFT = 250_000, 80, 0.1  # more than 0.1 is felt (web.dev: Cumulative Layout Shift)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_first_look_at_the_studio_is_light_and_stays_where_it_is(browser: Browser, server: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": HEIGHT})
+    page.add_init_script(SHIFTS)
+    page.goto(server)
+    until_ready(page)
+    page.wait_for_load_state("networkidle")
+    loaded, shifted = page.evaluate(LOADED), page.evaluate("shifted")
+    page.close()
+    markup = (PAGE / "studio.html").stat().st_size  # which Gradio sends among its own
+    assert sum(wire for _, wire, _ in loaded) + markup <= MOST_BYTES
+    assert sum(size for name, _, size in loaded if name.endswith((".js", ".css"))) <= MOST_BYTES  # where none is packed
+    assert len(loaded) <= MOST_REQUESTS
+    assert shifted < MOST_SHIFT
+    scripts = {httpx.URL(name).path.rsplit("/", 1)[-1] for name, _, _ in loaded}
+    later = {"connection.js", "take_list.js", "take_sheet.js", "help_sheet.js", "lora_sliders.js", "share_links.js"}
+    assert "studio.js" in scripts
+    assert not scripts & later
 
 
 @pytest.mark.parametrize(("scheme", "width"), WINDOWS)
