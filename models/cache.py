@@ -244,6 +244,7 @@ class RingCache:
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Take up exactly the keys and values of the moment of the snapshot, none of the ring if it left them out."""
+        self._pass, self._gathered = None, None  # of a chunk that was given up
         self.anchors, self._placed = dict(snapshot.anchors), {}
         self.policy = snapshot.policy
         self._ring.clear(snapshot.origin)

@@ -432,10 +432,16 @@ class Generator:
         return snapshot_of(state, keys=keys)
 
     @torch.inference_mode()
-    def restore(self, snapshot: Snapshot) -> TakeState:
+    def restore(self, snapshot: Snapshot, instead_of: TakeState | None = None) -> TakeState:
         """Return a new take that goes on from the snapshot: a rewind, a branch or a fork.
+
+        It takes over the cache and the codec stream of `instead_of`, a take of the same size and seeds that is of no
+        use any more; a cache of its own would be a second one on the device meanwhile.
 
         If the snapshot left keys out (`cache.keys_missing`), the next chunk needs a Recache cue.
         """
         self._merge(snapshot.take.loras)  # for the prompt's keys, where they are computed
-        return restore_into(self.new_take(snapshot.take.seeds, *snapshot.take.size), snapshot, self._prompts)
+        seeds, size = snapshot.take.seeds, snapshot.take.size
+        fits = instead_of is not None and (instead_of.seeds, instead_of.size) == (seeds, size)
+        place = instead_of if instead_of is not None and fits else self.new_take(seeds, *size)
+        return restore_into(place, snapshot, self._prompts)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from models.cue import LoraScale
+from models.dataclass_tree import tensors_of
 from models.lora import MergedLoras
 from models.text.emphasis import read_emphasis
 from models.text.prompt_reading import PromptError
 from models.transformer import TextState, Transformer
 
 REMEMBERED_PROMPTS = 16
+REMEMBERED_BYTES = 256_000_000  # of keys, values and embeddings; the prompt used last is remembered in any case
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
 EmphasisReader = Callable[[list[str]], Tensor | None]  # prompts → factors of text values [n, L]; None: all are 1
@@ -28,7 +30,7 @@ def no_emphasis(prompts: list[str]) -> None:
 
 
 class PromptMemory:
-    """Encode prompts for one transformer and remember the REMEMBERED_PROMPTS used last."""
+    """Encode prompts for one transformer and remember those used last: REMEMBERED_PROMPTS, in REMEMBERED_BYTES."""
 
     def __init__(
         self,
@@ -59,9 +61,14 @@ class PromptMemory:
         if known is None:
             known = self._encoded(prompt)
         self._known[prompt, weights] = known
-        if len(self._known) > REMEMBERED_PROMPTS:
+        while len(self._known) > 1 and (len(self._known) > REMEMBERED_PROMPTS or self.bytes() > REMEMBERED_BYTES):
             del self._known[next(iter(self._known))]
         return known
+
+    def bytes(self) -> int:
+        """Return the memory of the prompts that are remembered; embeddings that two of them share count once."""
+        held = {id(t): t.nbytes for known in self._known.values() for t in tensors_of(known)}
+        return sum(held.values())
 
     def _encoded(self, prompt: str | tuple[str, ...]) -> TextState:
         for (text, _), other in self._known.items():

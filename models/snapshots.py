@@ -51,17 +51,17 @@ def snapshot_of(state: TakeState, *, keys: bool = True) -> Snapshot:
     return Snapshot(take, state.cache.snapshot(keys=keys), state.codec.snapshot(memory=keys))
 
 
-def restore_into(empty: TakeState, snapshot: Snapshot, prompts: PromptMemory) -> TakeState:
-    """Return the take of the snapshot; its cache and codec stream are those of `empty`, a new take of its size.
+def restore_into(place: TakeState, snapshot: Snapshot, prompts: PromptMemory) -> TakeState:
+    """Return the take of the snapshot; its cache and codec stream are those of `place`, a take of its size and seeds.
 
     Left-out keys of the prompt and memory of the codec are computed; those of the ring are missing in the cache.
     """
     take = snapshot.take.copied()
     if take.text is not None:
         take.text = prompts.completed(take.text)
-    empty.cache.restore(snapshot.cache)
-    empty.codec.restore(snapshot.codec, take.newest_chunks(LATENTS_DECODED))
-    return TakeState(cache=empty.cache, codec=empty.codec, **vars(take))
+    place.cache.restore(snapshot.cache)
+    place.codec.restore(snapshot.codec, take.newest_chunks(LATENTS_DECODED))
+    return TakeState(cache=place.cache, codec=place.codec, **vars(take))
 
 
 def keys_are_dear(state: TakeState) -> bool:

@@ -158,6 +158,7 @@ class StepCache(RingCache):
         """Take up exactly the keys, values and turns of the moment of the snapshot."""
         rows, n = self.shape.batch, self.shape.tokens
         super().clear(snapshot.origin)
+        self._chunks = []
         self.policy = snapshot.policy
         self._turns = [list(snapshot.turns[i : i + rows]) for i in range(0, len(snapshot.turns), rows)]
         self._copies = [None] * self.shape.window

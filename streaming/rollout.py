@@ -241,7 +241,7 @@ class Rollout:
             snapshot = self._at(latent)
             if self._held is not None and self._held.index >= snapshot.index:
                 self._held = None
-        self.state, self._drawn = self.model.generator.restore(snapshot), None
+        self.state, self._drawn = self.model.generator.restore(snapshot, self.state), None
         with self._lock:
             if self._snapshots is not None:
                 self._snapshots.drop_after(snapshot.index)

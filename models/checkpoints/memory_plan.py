@@ -1,7 +1,7 @@
 """Fit a model into a card's memory: text encoder, codec, size of the picture, window, in the order of what they cost.
 
-Weights, keys and values are counted. Working memory (activations, what a codec carries) is an estimate that was not
-measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
+Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts) is an
+estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from models.catalog_entry import Entry
 from models.checkpoints.footprint import Footprint, footprint
+from models.prompt_memory import REMEMBERED_BYTES, REMEMBERED_PROMPTS
 
 WAN_DECODES_IN = 4e9 / (832 * 480)  # bytes a pixel of the picture while Wan's codec decodes a latent; not measured
 TAE_DECODES_IN = 0.4e9 / (832 * 480)
@@ -55,7 +56,17 @@ def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, notes: tuple
     tokens = r.grid.chunk * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
     activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
     decoding = (WAN_DECODES_IN if entry.codec == "wan" else TAE_DECODES_IN) * width * height
-    return MemoryPlan(entry, text_on_cpu, parts, round(activations + decoding), notes, fits=True)
+    working = round(activations + decoding) + _prompts(entry, bytes_per_value)
+    return MemoryPlan(entry, text_on_cpu, parts, working, notes, fits=True)
+
+
+def _prompts(entry: Entry, bytes_per_value: int) -> int:
+    """Return the bytes of the prompts that are remembered, if all of them are as long as they can be."""
+    t = entry.transformer
+    positions = 512 if entry.text == "umt5" else 20
+    keys = 2 * t["num_layers"] * t["num_attention_heads"] * t["attention_head_dim"]
+    one = bytes_per_value * positions * (keys + t["text_dim"])
+    return max(one, min(REMEMBERED_PROMPTS * one, REMEMBERED_BYTES))
 
 
 def _changed(plan: MemoryPlan, entry: Entry, note: str, bytes_per_value: int, *, text_on_cpu: bool) -> MemoryPlan:
