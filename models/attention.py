@@ -23,7 +23,8 @@ def attend(
     """
     if len(set(lengths)) > 1:
         rows = zip(queries.split(1), keys.split(1), values.split(1), lengths, strict=True)
-        return torch.cat([attend(q, k[:, :seen], v[:, :seen]) for q, k, v, seen in rows])
+        biases = {seen: None if bias is None else bias[:seen] for seen in lengths}
+        return torch.cat([attend(q, k[:, :seen], v[:, :seen], bias=biases[seen]) for q, k, v, seen in rows])
     q, k, v = (t.transpose(1, 2) for t in (queries, keys, values))
     mask = None if bias is None else bias.expand(1, 1, 1, -1)
     return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)

@@ -48,9 +48,9 @@ def test_cached_clean_passes_equal_one_block_causal_forward() -> None:
 
     real = module.attend
 
-    def masked(q, k, v, lengths=()):  # type: ignore[no-untyped-def]
+    def masked(q, k, v, lengths=(), bias=None):  # type: ignore[no-untyped-def]
         if k.shape[1] != len(block):
-            return real(q, k, v, lengths)
+            return real(q, k, v, lengths, bias)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 

@@ -84,6 +84,13 @@ def test_attention_reads_the_same_as_from_every_position(words: int) -> None:
     assert torch.allclose(found, attend(q, keys, values), atol=1e-6)
 
 
+def test_a_bias_holds_for_rows_of_different_lengths_too() -> None:
+    q, keys, values, bias = torch.randn(2, 3, 2, 8), torch.randn(2, 6, 2, 8), torch.randn(2, 6, 2, 8), torch.randn(6)
+    rows = attend(q, keys, values, lengths=(4, 6), bias=bias)
+    assert torch.equal(rows[:1], attend(q[:1], keys[:1, :4], values[:1, :4], bias=bias[:4]))
+    assert torch.equal(rows[1:], attend(q[1:], keys[1:], values[1:], bias=bias))
+
+
 TAKES: dict[str, Callable[[], dict[int, list[Cue]]]] = {
     "a switch to a longer prompt": lambda: {0: [Prompt("aaaa")], 2: [Prompt("a" * 90)]},
     "a blend over chunks": lambda: {0: [Prompt("a" * 70)], 1: [Prompt("bb", 3)]},
