@@ -435,13 +435,13 @@ class Generator:
     def restore(self, snapshot: Snapshot, instead_of: TakeState | None = None) -> TakeState:
         """Return a new take that goes on from the snapshot: a rewind, a branch or a fork.
 
-        It takes over the cache and the codec stream of `instead_of`, a take of the same size and seeds that is of no
-        use any more; a cache of its own would be a second one on the device meanwhile.
+        It takes over the cache and the codec stream of `instead_of`, a take of the same size and as many seeds that is
+        of no use any more; a cache of its own would be a second one on the device meanwhile.
 
         If the snapshot left keys out (`cache.keys_missing`), the next chunk needs a Recache cue.
         """
         self._merge(snapshot.take.loras)  # for the prompt's keys, where they are computed
         seeds, size = snapshot.take.seeds, snapshot.take.size
-        fits = instead_of is not None and (instead_of.seeds, instead_of.size) == (seeds, size)
+        fits = instead_of is not None and (len(instead_of.seeds), instead_of.size) == (len(seeds), size)
         place = instead_of if instead_of is not None and fits else self.new_take(seeds, *size)
         return restore_into(place, snapshot, self._prompts)

@@ -15,7 +15,7 @@ from models.text.emphasis import read_emphasis
 from models.text.prompt_reading import PromptError
 from models.transformer import TextState, Transformer
 
-REMEMBERED_PROMPTS = 16
+REMEMBERED_PROMPTS = 80  # as many as may be planned in a session, and some
 REMEMBERED_BYTES = 256_000_000  # of keys, values and embeddings; the prompt used last is remembered in any case
 
 TextEncoder = Callable[[list[str]], Tensor]  # prompts → embeddings [n, L, text_dim], padding zero
@@ -58,12 +58,24 @@ class PromptMemory:
         """
         weights = () if self._loras is None else self._loras.active
         known = self._known.pop((prompt, weights), None)
-        if known is None:
-            known = self._encoded(prompt)
+        known = self._encoded(prompt) if known is None else self.completed(known)
         self._known[prompt, weights] = known
-        while len(self._known) > 1 and (len(self._known) > REMEMBERED_PROMPTS or self.bytes() > REMEMBERED_BYTES):
+        while len(self._known) > REMEMBERED_PROMPTS:
             del self._known[next(iter(self._known))]
+        self._save_room()
         return known
+
+    def _save_room(self) -> None:
+        """Forget within REMEMBERED_BYTES, the oldest first: keys and values, which are soon made anew, then prompts."""
+        older = list(self._known)[:-1]
+        for prompt in older:
+            if self.bytes() <= REMEMBERED_BYTES:
+                return
+            self._known[prompt] = replace(self._known[prompt], layers=())
+        for prompt in older:
+            if self.bytes() <= REMEMBERED_BYTES:
+                return
+            del self._known[prompt]
 
     def bytes(self) -> int:
         """Return the memory of the prompts that are remembered; embeddings that two of them share count once."""

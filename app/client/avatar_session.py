@@ -161,7 +161,9 @@ async def avatar_session(server: str, *, token: str | None = None, **how: Any) -
     async with httpx.AsyncClient(base_url=server, headers=headers, timeout=60) as http:
         body: dict[str, Any] = {"model": "pocket-avatar", **how}
         while (answer := await http.post("/api/sessions", json=body)).status_code == 503:
-            body["ticket"] = answer.json()["error"]["ticket"]
+            error = answer.json()["error"]
+            if isinstance(error, dict):  # the device is busy; a server that starts or has too many clients has no line
+                body["ticket"] = error["ticket"]
             await asyncio.sleep(int(answer.headers["Retry-After"]))
         session = _answered(answer)
         http.headers["X-Longtake-Key"] = session["key"]

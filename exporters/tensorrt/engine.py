@@ -69,7 +69,7 @@ def start(model: Model, precision: str, folder: Path) -> Runners:
 def step_profiles(model: Model) -> list[dict[str, tuple[int, ...]]]:
     """Return the shapes of a step's inputs for every (queries, past) pair at the entry's size of picture."""
     c, size, stride = model.generator.transformer.config, model.entry.size, model.generator.stride
-    text = model.generator.text("a red ball by day").layers[0][0].shape[1]
+    text = model.generator.text("a red ball by day").embeddings.shape[1]
     cells, tokens = (size[1] // stride, size[0] // stride), tokens_of(model, size)
     heads, driving = (c.num_attention_heads, c.attention_head_dim), model.generator.transformer.driving_attention
     profiles = []

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from models.text.umt5 import UMT5Text
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+USUAL_WORDS = 100  # positions of a usual prompt that hold a token, where a model without weights is measured
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
 
     def encode(prompts: list[str]) -> Tensor:
         seed = int.from_bytes(hashlib.blake2b(prompts[0].encode(), digest_size=4).digest(), "big")
-        return torch.randn(1, length, entry.transformer["text_dim"], generator=torch.Generator().manual_seed(seed))
+        embedded = torch.randn(1, length, entry.transformer["text_dim"], generator=torch.Generator().manual_seed(seed))
+        embedded[:, USUAL_WORDS:] = 0
+        return embedded
 
     codec: Codec
     if entry.codec == "tiny":

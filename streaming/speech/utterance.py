@@ -12,6 +12,7 @@ import numpy as np
 from streaming.speech.fullband import RATE, Samples
 
 EndReason = Literal["complete", "interrupted", "replaced", "cancelled", "cleared"]
+USUAL_PACE = 2.5  # words a second of speech (150 a minute)
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,21 @@ class Utterance:
         return samples * self.rate // RATE
 
     def text_until(self, sample: int) -> str:
-        """Return what its captions say up to a sample (48 kHz): of the last one as many words as its share of time."""
+        """Return what its captions say up to a sample (48 kHz): of the last one as many words as its share of time.
+
+        How long that one lasts is not known while its samples still arrive: the share of those that have arrived would
+        claim nearly all words of a voice that is sent as fast as it is heard. Then they are counted at USUAL_PACE.
+        """
         begun = self.captions[: bisect_right([c.at for c in self.captions], sample)] if sample else []
         if not begun:
             return ""
         *whole, last = begun
         end = self.captions[len(begun)].at if len(begun) < len(self.captions) else self.arrived
         words = last.text.split()
-        share = (sample - last.at) / max(1, end - last.at)
-        return " ".join([*(c.text for c in whole), *words[: round(share * len(words))]])
+        said = round((sample - last.at) / max(1, end - last.at) * len(words))
+        if self.open and last is self.captions[-1]:
+            said = min(said, round(USUAL_PACE * (sample - last.at) / RATE))
+        return " ".join([*(c.text for c in whole), *words[:said]])
 
 
 def seconds(samples: int) -> float:

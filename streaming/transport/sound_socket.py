@@ -93,6 +93,7 @@ class SoundSocket:
         self._socket, self._session, self._avatar = socket, session, avatar
         self._events: asyncio.Queue[Event] = asyncio.Queue(MOST_EVENTS)
         self._streamed: StreamedUtterance | None = None
+        self._last: Utterance | None = None  # the one that was begun last, which may have been committed
 
     async def run(self) -> None:
         """Serve until the session is over or the sender has left; what it has sent by then is spoken."""
@@ -157,7 +158,8 @@ class SoundSocket:
             case StartMessage():
                 self._commit()
                 self._streamed = StreamedUtterance(self._avatar.speaker(message.speaker), message)
-                self._tell(QueuedEvent(utterance=self._streamed.utterance.name, rate=message.rate))
+                self._last = self._streamed.utterance
+                self._tell(QueuedEvent(utterance=self._last.name, rate=message.rate))
             case TextMessage(text=text):
                 self._begun().utterance.caption(text)
             case CommitMessage():
@@ -182,9 +184,10 @@ class SoundSocket:
             self._streamed = None
 
     def _cancel(self, name: str | None) -> None:
-        utterance = self._begun().utterance if name is None else self._avatar.find(name)
-        if utterance is None:
-            raise SoundMessageError(f"no utterance named {name} is being spoken or waits")
+        utterance = self._last if name is None else self._avatar.find(name)
+        if utterance is None or utterance.ended is not None:
+            which = f"utterance named {name}" if name is not None else "utterance that was begun here"
+            raise SoundMessageError(f"no {which} is being spoken or waits")
         self._avatar.cancel(utterance)
         if self._streamed is not None and self._streamed.utterance is utterance:
             self._streamed = None

@@ -104,6 +104,29 @@ def test_a_streamed_utterance_is_played_whole_and_leaves_the_seat_of_the_page(se
     asyncio.run(client())
 
 
+def test_a_cancel_without_a_name_drops_the_utterance_begun_last_although_it_was_committed(server: str) -> None:
+    async def client() -> None:
+        session = await asyncio.to_thread(begin, server)
+        url, key = f"{server}/api/sessions/{session['id']}", session["key"]
+        async with connect(audio_url(url, key)) as socket:
+            sound = Sound(socket)
+            await sound.tell(type="start", utterance="a", rate=RATE)
+            await sound.send(sweep(2), 9600)
+            await sound.tell(type="start", utterance="b", rate=RATE)
+            await sound.send(sweep(60), 9600)
+            await sound.tell(type="commit")
+            await sound.tell(type="cancel")
+            await until(lambda: any(e["utterance"] == "b" for e in sound.told("utterance.ended")))
+            (b,) = (e for e in sound.told("utterance.ended") if e["utterance"] == "b")
+            assert b["why"] == "cancelled"
+            await sound.tell(type="cancel")
+            await until(lambda: bool(sound.told("refused")))
+            assert sound.told("refused")[0]["why"] == "no utterance that was begun here is being spoken or waits"
+        await asyncio.to_thread(httpx.delete, url, headers={"x-longtake-key": key})
+
+    asyncio.run(client())
+
+
 def test_messages_that_cannot_be_obeyed_are_refused_in_a_line_and_the_socket_goes_on(server: str) -> None:
     async def client() -> None:
         session = await asyncio.to_thread(begin, server)

@@ -16,6 +16,7 @@ from exporters.artifacts import Store
 from exporters.capture import TorchRunner
 from exporters.engine_modules import Runners, Variant, with_engine
 from exporters.engine_registry import build, start
+from exporters.module_files import modules
 from exporters.parity import psnr
 from exporters.rollouts import roll as roll_script
 from exporters.rollouts import script
@@ -56,6 +57,7 @@ def test_an_engine_reads_a_padded_prompt_as_torch_does_that_keeps_few_of_its_key
     generator = Generator(model.generator.config, model.generator.transformer, padded, model.generator.codec)
     model = replace(model, generator=generator)
     assert generator.text("one").layers[0][0].shape[1] == 32
+    assert modules(model, torch.float32).text_length == generator.text("one").embeddings.shape[1]
     torch.testing.assert_close(roll(in_torch(model), 8, EVENTFUL), roll(model, 8, EVENTFUL), atol=2e-5, rtol=0)
 
 

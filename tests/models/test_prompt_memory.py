@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import tiny_model
+import torch
+from conftest import tiny_model, tiny_text
 
 from models import prompt_memory
 from models.dataclass_tree import tensors_of
-from models.prompt_memory import REMEMBERED_PROMPTS
+from models.prompt_memory import REMEMBERED_PROMPTS, PromptMemory
 
 
 def test_the_prompt_used_longest_ago_is_encoded_again_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,20 +26,24 @@ def test_the_prompt_used_longest_ago_is_encoded_again_and_no_other(monkeypatch: 
     assert len(encoded) == before + 1
 
 
-def test_prompts_are_remembered_within_so_many_bytes_and_the_newest_in_any_case(
+def test_what_has_no_room_loses_its_keys_first_and_is_encoded_again_only_where_it_has_no_room_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    generator, encoded = tiny_model().generator, list[int]()
-    real = generator.transformer.embed_text
-    monkeypatch.setattr(generator.transformer, "embed_text", lambda e: encoded.append(0) or real(e))
-    one = sum(t.nbytes for t in tensors_of(generator.text("prompt 0")))
-    monkeypatch.setattr(prompt_memory, "REMEMBERED_BYTES", 2 * one)
-    for i in (1, 2, 1):
-        generator.text(f"prompt {i}")
-    assert len(encoded) == 3
-    generator.text("prompt 0")
-    assert len(encoded) == 4, "three prompts have no room"
+    encoded: list[str] = []
+    memory = PromptMemory(lambda p: encoded.extend(p) or tiny_text(p), tiny_model().generator.transformer)  # type: ignore[func-returns-value]
+    whole = memory.text("prompt 0")
+    one, embeddings = sum(t.nbytes for t in tensors_of(whole)), whole.embeddings.nbytes
+    monkeypatch.setattr(prompt_memory, "REMEMBERED_BYTES", one + 3 * embeddings)
+    for i in (1, 2, 3):
+        memory.text(f"prompt {i}")
+        assert memory.bytes() <= one + 3 * embeddings
+    for i in range(4):
+        again = memory.text(f"prompt {i}")
+    assert len(encoded) == 4, "four prompts have no room with their keys, but as embeddings"
+    torch.testing.assert_close(again.layers, memory.embedded(again.embeddings).layers)
     monkeypatch.setattr(prompt_memory, "REMEMBERED_BYTES", one // 2)
     for _ in range(2):
-        generator.text("prompt 3")
+        memory.text("prompt 5")
     assert len(encoded) == 5, "a prompt in use is not encoded at every chunk"
+    memory.text("prompt 0")
+    assert len(encoded) == 6
