@@ -126,7 +126,7 @@ def test_space_presses_the_focused_button_and_keys_work_after_a_click_on_a_radio
     until_stage(page, "live")
     page.locator("[data-lt=help]").focus()
     page.keyboard.press("Space")
-    assert page.is_visible("[data-lt=sheet]")
+    page.wait_for_selector("[data-lt=sheet]", state="visible")
     assert stage(page) == "live"
     page.keyboard.press("Escape")
     page.get_by_role("radio", name="Instant").check()

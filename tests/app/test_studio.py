@@ -71,7 +71,7 @@ def test_pause_undo_slots_and_help_work_and_unknown_words_are_reported(page: Pag
     assert page.get_attribute("[data-slot='3'] .play", "title") == "a large red dragon beside a unicorn"
     page.locator("[data-lt=pause]").focus()
     page.keyboard.press("?")
-    assert page.is_visible("[data-lt=sheet]")
+    page.wait_for_selector("[data-lt=sheet]", state="visible")
     page.keyboard.press("Escape")
     page.click("[data-lt=resume]")
     until(page, "probe.phase() == 'live'")
