@@ -1,4 +1,4 @@
-"""Threads of a server share few heaps, so that its memory does not grow for as long as it runs."""
+"""Threads of a server share few heaps, so that one thread uses again what another has freed."""
 
 from __future__ import annotations
 
