@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from app.origins import Origin, PublicAddress, address_of, origin_of
@@ -140,13 +140,13 @@ def publish_target(text: str | None, token: str | None) -> PublishTarget | None:
     if text is None:
         return None
     try:
-        url = urlsplit(text.replace("{session}", "session"))
-        host = url.hostname if url.port != 0 else None  # ValueError for a port that is none
-    except ValueError:
-        url, host = urlsplit(""), None
-    if url.scheme not in ("http", "https") or not host or re.search(r"[{}\s#]", text.replace("{session}", "")):
+        url = httpx.URL(text.replace("{session}", "session"))
+        known = url.scheme in ("http", "https") and bool(url.host) and (url.port is None or 0 < url.port < 65536)
+    except (httpx.InvalidURL, UnicodeError):  # UnicodeError is that of IDNA
+        known = False
+    if not known or re.search(r"[{}\s#]", text.replace("{session}", "")):
         raise SettingsError(f"--publish-to: {text[:200]!r} is no address such as https://example.org/whip/{{session}}")
-    if "@" in url.netloc:
+    if url.userinfo:
         raise SettingsError(f"--publish-to: an address without user and password, please; set {PUBLISH_TOKEN}")
     if token is not None and not token.isascii():
         raise SettingsError(f"{PUBLISH_TOKEN} has characters that no header carries; use ASCII")

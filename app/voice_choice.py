@@ -67,9 +67,10 @@ def _command(text: str) -> list[str]:
 def _address(text: str) -> str:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if not url.host:
+        known = bool(url.host)
+    except (httpx.InvalidURL, UnicodeError):  # UnicodeError is that of IDNA
+        known = False
+    if not known:
         raise VoiceChoiceError(f"--voice: {text[:200]!r} is no address such as http://127.0.0.1:8880/v1/audio/speech")
     return str(url)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import httpx
 from aiortc import RTCConfiguration
@@ -34,12 +34,14 @@ class Publishing:
     ) -> None:
         """Publish to a target; `ice` gives the configuration of a connection, `transport` sends HTTP requests."""
         self._target, self._ice, self._transport = target, ice, transport
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by address
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by address, while it is used
         self._tasks: dict[Session, asyncio.Task[None]] = {}
 
     def begin(self, session: Session) -> None:
         """Publish a session's film from now on."""
-        self._tasks[session] = asyncio.get_running_loop().create_task(self._publish(session))
+        task = asyncio.get_running_loop().create_task(self._publish(session))
+        self._tasks[session] = task
+        task.add_done_callback(lambda _: self._tasks.pop(session, None))  # also of a task that never ran
 
     def end(self, session: Session) -> None:
         """Publish it no more; the receiver is told."""
@@ -62,16 +64,15 @@ class Publishing:
 
     async def _publish(self, session: Session) -> None:
         address = self._target.of(session.id)
-        receiver = WhipReceiver(address, self._target.token, self._transport)
         try:
-            if self._turns[address].locked():
+            receiver = WhipReceiver(address, self._target.token, self._transport)
+            turn = self._turns.setdefault(address, asyncio.Lock())
+            if turn.locked():
                 _tell(session, receiver.host, "waiting", "another session is published to the address")
-            async with self._turns[address]:
+            async with turn:
                 await _Publication(session, receiver, self._ice).run()
-        except Exception:
-            log.exception("the film of session %s is no longer published", session.id)
-        finally:
-            self._tasks.pop(session, None)
+        except Exception as e:
+            _tell(session, "", "refused", _fault(session, e))
 
 
 class _Publication:
@@ -80,25 +81,34 @@ class _Publication:
     def __init__(self, session: Session, receiver: WhipReceiver, ice: Callable[[], RTCConfiguration]) -> None:
         self._session, self._receiver, self._ice = session, receiver, ice
         self._sound = True
+        self._live = False  # whether the newest connection came about
         self._pause = SHORTEST_PAUSE
 
     async def run(self) -> None:
-        """Publish; return once the receiver refuses for good."""
+        """Publish; return once the receiver refuses for good, and raise an error that would come with every offer.
+
+        An error that nothing here expects may pass if the machine reports it (OSError), or if the film was live.
+        """
         loop = asyncio.get_running_loop()
         while not self._session.over:
             began, wait = loop.time(), 0.0
             try:
                 why = await self._once()
-            except ReceiverRefusalError as e:
-                _tell(self._session, self._receiver.host, "refused", str(e))
-                return
             except SoundRefusedError:
                 self._sound = False
                 continue
+            except ReceiverRefusalError as e:
+                _tell(self._session, self._receiver.host, "refused", str(e))
+                return
+            except OfferError as e:  # the receiver's answer cannot be used
+                _tell(self._session, self._receiver.host, "refused", f"{self._receiver.host}: {e}")
+                return
             except ReceiverError as e:
                 why, wait = str(e), e.wait
-            except OfferError as e:
-                why = f"{self._receiver.host}: {e}"
+            except Exception as e:
+                if not (self._live or isinstance(e, OSError)):
+                    raise
+                why = _fault(self._session, e)
             if loop.time() - began > SETTLED:
                 self._pause = SHORTEST_PAUSE
             wait, self._pause = max(wait, self._pause), min(2 * self._pause, LONGEST_PAUSE)
@@ -107,6 +117,7 @@ class _Publication:
 
     async def _once(self) -> str:
         """Publish until the connection ends; return why it did."""
+        self._live = False
         _tell(self._session, self._receiver.host, "connecting")
         film = SentFilm(self._session, self._ice(), sound=self._sound)
         accepted: Accepted | None = None
@@ -115,6 +126,7 @@ class _Publication:
             await film.accept(accepted.sdp, accepted.near)
             if not await film.connected():
                 return f"{self._receiver.host} has answered, and no connection came about"
+            self._live = True
             _tell(self._session, self._receiver.host, "live", "" if self._sound else "without sound, which it refused")
             return f"{self._receiver.host}: {await film.ended()}"
         finally:  # also if this is cancelled, as at the end of the session
@@ -123,6 +135,12 @@ class _Publication:
                     log.info("session %s: %s", self._session.id, fault)
             finally:
                 await film.close()
+
+
+def _fault(session: Session, error: Exception) -> str:
+    """Write an error that nothing here expects into the log, and return a line of it for a person."""
+    log.error("publishing session %s: an error in this server", session.id, exc_info=error)
+    return f"an error in this server, which its log describes ({type(error).__name__})"
 
 
 def _tell(session: Session, host: str, state: PublishingState, why: str = "", wait: float | None = None) -> None:

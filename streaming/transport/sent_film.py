@@ -21,6 +21,9 @@ LOOK_EVERY = 0.5  # seconds between two looks whether the receiver is still ther
 SILENT_SECONDS = 4.0  # without a report, after which a receiver that reported before is taken for gone
 
 
+_MEDIA_LINE = re.compile(r"m=(video|audio) (\d{1,5})[ /]")  # the kind and the port, 0 of what is rejected
+
+
 class SoundRefusedError(OfferError):
     """Report a receiver that takes the pictures, and not the sound."""
 
@@ -56,7 +59,7 @@ class SentFilm(WebRtcConnection):
         as `Candidates` says.
         """
         head, *sections = re.split(r"^(?=m=)", answer.replace("\r\n", "\n"), flags=re.MULTILINE)
-        kinds = [section.partition(" ")[0].removeprefix("m=") for section in sections]
+        kinds = [line[1] if (line := _MEDIA_LINE.match(section)) is not None else "" for section in sections]
         if kinds != (["video", "audio"] if self._sound is not None else ["video"]):
             raise OfferError("the answer does not have the sections of the offer")
         if not _receives(sections[0]):
@@ -101,8 +104,9 @@ class SentFilm(WebRtcConnection):
 
 def _receives(section: str) -> bool:
     """Return whether a section of an answer is accepted, and received."""
-    line, _, rest = section.partition("\n")
-    return line.split()[1] != "0" and re.search(r"^a=(sendonly|inactive)$", rest, re.MULTILINE) is None
+    line = _MEDIA_LINE.match(section)
+    accepted = line is not None and int(line[2]) != 0
+    return accepted and re.search(r"^a=(sendonly|inactive)$", section, re.MULTILINE) is None
 
 
 def _kept(section: str, candidates: Candidates) -> list[str]:

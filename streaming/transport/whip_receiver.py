@@ -19,6 +19,8 @@ MOST_REDIRECTS = 3
 LONGEST_WAIT = 300.0  # seconds of a Retry-After that is obeyed
 # the same offer would be refused again: wrong token, wrong address, no codec in common
 _FINAL = {400, 401, 403, 405, 406, 410, 413, 415, 422}
+# what httpx raises for a receiver that is not there, or whose answer is no HTTP; UnicodeError is that of IDNA
+_FAULTS = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 
 
 class ReceiverError(UserError):
@@ -66,7 +68,7 @@ class WhipReceiver:
                 return await self._offered(client, sdp)
         except TimeoutError:
             raise ReceiverError(f"{self.host} does not answer") from None
-        except httpx.HTTPError as e:
+        except _FAULTS as e:
             raise ReceiverError(f"{self.host} cannot be reached ({type(e).__name__})") from None
 
     async def end(self, resource: httpx.URL) -> str:
@@ -74,7 +76,7 @@ class WhipReceiver:
         try:
             async with asyncio.timeout(END_SECONDS), self._client() as client:
                 status = (await client.delete(resource, headers=self._headers)).status_code
-        except (TimeoutError, httpx.HTTPError) as e:
+        except (TimeoutError, *_FAULTS) as e:
             return f"{self.host} was not told of the end ({type(e).__name__})"
         return "" if status < 300 or status == httpx.codes.NOT_FOUND else f"{self.host} answered DELETE with {status}"
 
@@ -91,21 +93,24 @@ class WhipReceiver:
             if answer.status_code in (307, 308) and location:
                 url = await self._led_to(url, location, near)
                 continue
-            self._require_created(answer, body)
+            self._require_created(answer)
             if not location:
                 raise ReceiverRefusalError(f"{self.host} answered without Location, which says how to end")
             return Accepted(body, await self._led_to(url, location, near), near)
         raise ReceiverRefusalError(f"{self.host} redirects more than {MOST_REDIRECTS} times")
 
-    def _require_created(self, answer: httpx.Response, body: str) -> None:
-        """Raise ReceiverError unless an answer says that the film is expected."""
+    def _require_created(self, answer: httpx.Response) -> None:
+        """Raise ReceiverError unless an answer says that the film is expected.
+
+        None of the receiver's own words are repeated, not even its phrase of the status: servers name the path, which
+        may hold a secret ("Cannot POST /whip/stream-key").
+        """
         status, kind = answer.status_code, answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if status == httpx.codes.CREATED and kind == "application/sdp":
             return
         if status == httpx.codes.CREATED:
-            raise ReceiverRefusalError(f"{self.host} answered with {kind[:60] or 'no type'}, not with application/sdp")
-        said = " ".join(word for word in body.split() if word.isprintable())[:200]
-        why = f"{self.host} answered {status} {answer.reason_phrase}".strip() + (f": {said}" if said else "")
+            raise ReceiverRefusalError(f"{self.host} answered 201 with what is not application/sdp")
+        why = f"{self.host} answered {status} {httpx.codes.get_reason_phrase(status)}".strip()
         if status in _FINAL or status < 400:
             raise ReceiverRefusalError(why)
         raise ReceiverError(why, _wait(answer))
@@ -114,9 +119,10 @@ class WhipReceiver:
         """Return the address that a receiver named; ReceiverRefusalError for one where it may not lead."""
         try:
             url = base.join(location)
-        except httpx.InvalidURL:
-            url = httpx.URL("")
-        if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 65536:
+            known = url.scheme in ("http", "https") and bool(url.host) and (url.port is None or 0 < url.port < 65536)
+        except (httpx.InvalidURL, UnicodeError):
+            known = False
+        if not known:
             raise ReceiverRefusalError(f"{self.host} leads to what is no address")
         if base.scheme == "https" and url.scheme != "https":
             raise ReceiverRefusalError(f"{self.host} leads to an address without TLS")
@@ -129,7 +135,7 @@ async def _addresses(url: httpx.URL) -> list[str]:
     """Return the addresses of a host; none if its name is not known."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: a part of the name is too long
         return []
     return [str(address[0]) for *_, address in found]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.settings import SettingsError, from_environment, ice_servers, public_address
+from app.settings import SettingsError, from_environment, ice_servers, public_address, publish_target
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -158,3 +158,35 @@ def test_any_value_of_any_variable_is_read_or_refused_in_one_line_that_names_it(
     except SettingsError as error:
         said = str(error)
     assert said is None or (said.startswith(name) and said.isprintable())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "live.example/whip",
+        "ftp://live.example/whip",
+        "https:///whip",
+        "https://live.example:0/",
+        "https://live.example:99999/",
+        "https://live.example/a b",
+        "https://live.example/{name}",
+        "https://live.example/\x7f",
+        "https://☃.example/",
+        "https://xn--/",
+        "https://1.2.3.999/",
+        "https://user:word@live.example/",
+    ],
+)
+def test_what_is_no_address_of_a_receiver_is_refused_at_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="--publish-to: "):
+        publish_target(text, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:8080/{session}/whip?of={session}", "https://[::1]/", "HTTPS://bücher.example"]
+)
+def test_a_film_is_published_to_the_address_of_its_session(text: str) -> None:
+    target = publish_target(text, "token")
+    assert target is not None
+    assert (target.of("17"), target.token) == (text.replace("{session}", "17"), "token")

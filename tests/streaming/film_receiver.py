@@ -56,7 +56,8 @@ class FilmReceiver:
         self._note(request.headers.get("authorization") == f"Bearer {TOKEN}", "no token")
         if request.method == "DELETE":
             self.ended.append(request.url.path)
-            await self.peers[request.url.path].close()
+            if (peer := self.peers.get(request.url.path)) is not None:
+                await peer.close()
             return httpx.Response(200)
         self._note(request.method == "POST", request.method)
         sdp = request.content.decode()

@@ -202,6 +202,7 @@ async def test_wishes_that_a_voice_cannot_fulfil_are_refused() -> None:
         ("cat", 16_000, "{}", "--voice-body is for a voice at an http address"),
         ("espeak-ng", 16_000, None, "has a rate of its own"),
         ("http://", 16_000, None, "no address"),
+        ("https://xn--/", 16_000, None, "no address"),
         ("http://localhost/", 16_000, "[]", "must be a JSON object"),
         ("http://localhost/", 16_000, '{"input": 1}', "must be a JSON object without `input`"),
     ],
