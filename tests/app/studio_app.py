@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from conftest import tiny_model
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
 
 from app import server
 from app.model_library import ModelLibrary
@@ -34,3 +36,10 @@ def client_of(app: FastAPI, address: tuple[str, int] = PEER, base: str = "http:/
     """Run an application, and give a client at this address that follows no redirects."""
     with TestClient(app, base, client=address, follow_redirects=False) as client:
         yield client
+
+
+@contextmanager
+def socket_of(client: TestClient, address: str) -> Iterator[WebSocketTestSession]:
+    """Connect a WebSocket; when it is left, starlette's client cancels an application that has not ended by itself."""
+    with suppress(CancelledError), client.websocket_connect(address) as socket:
+        yield socket

@@ -14,7 +14,7 @@ from aiortc import RTCPeerConnection
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from studio_app import client_of, studio
+from studio_app import client_of, socket_of, studio
 
 from app import audience
 from app.audience import Audience, AudienceFullError
@@ -200,7 +200,7 @@ def test_a_link_takes_the_place_of_the_id_wherever_a_session_is_watched_and_nowh
     assert played.headers["location"].startswith(f"{link}/")
     resource = f"/whep/{played.headers['location']}"
     assert client.options(f"/whep/{link}").status_code == client.options(resource).status_code == 204
-    with client.websocket_connect(f"/api/sessions/{link}/stream") as socket:
+    with socket_of(client, f"/api/sessions/{link}/stream") as socket:
         hello = socket.receive_json()
         assert (hello["type"], hello["controls"]) == ("hello", False)
         assert whep(client, link, sdp).status_code == 503
@@ -226,7 +226,7 @@ def test_without_a_link_a_sessions_id_watches_with_the_token_or_the_key_alone(
     assert client.get(f"/watch/{name}").status_code == 401
     for query in ("", "?key=wrong", "?key="):
         with (
-            client.websocket_connect(f"/api/sessions/{name}/stream{query}") as socket,
+            socket_of(client, f"/api/sessions/{name}/stream{query}") as socket,
             pytest.raises(WebSocketDisconnect) as closed,
         ):
             socket.receive_json()
@@ -249,7 +249,7 @@ def test_a_full_link_says_so_in_one_line_and_has_room_again_when_a_viewer_leaves
     for refused in (whep(client, link, sdp), client.post(f"/api/sessions/{link}/offer", json={"sdp": sdp})):
         assert (refused.status_code, refused.json()) == (503, {"error": line})
         assert int(refused.headers["retry-after"]) > 0
-    with client.websocket_connect(f"/api/sessions/{link}/stream") as socket, pytest.raises(WebSocketDisconnect) as full:
+    with socket_of(client, f"/api/sessions/{link}/stream") as socket, pytest.raises(WebSocketDisconnect) as full:
         socket.receive_json()
     assert (full.value.code, full.value.reason) == (1013, line)
     assert whep(client, session["id"], sdp, **AUTH).status_code == 201  # the link is full, not the session
@@ -264,7 +264,8 @@ def test_a_page_that_connects_anew_is_not_refused_because_of_its_former_connecti
     for _ in range(3):
         body = {"sdp": sdp, "viewer": "a-page-of-its-own"}
         assert client.post(f"/api/sessions/{link}/offer", json=body).status_code == 200
-    with client.websocket_connect(f"/api/sessions/{link}/stream?viewer=a-page-of-its-own") as socket:
+    address = f"/api/sessions/{link}/stream?viewer=a-page-of-its-own"
+    with socket_of(client, address) as socket:
         assert socket.receive_json()["type"] == "hello"
         assert client.post(f"/api/sessions/{link}/offer", json={"sdp": sdp}).status_code == 503
 
@@ -275,7 +276,7 @@ def test_a_revoked_link_ends_its_viewers_and_is_answered_with_410(
     made = share(viewers=4)
     whep(client, made["link"], sdp)
     path, key = f"/api/sessions/{session['id']}/links", {"x-longtake-key": session["key"]}
-    with client.websocket_connect(f"/api/sessions/{made['link']}/stream") as socket:
+    with socket_of(client, f"/api/sessions/{made['link']}/stream") as socket:
         (listed,) = client.get(path, headers=key).json()
         assert listed == {**made, "watching": 2}
         assert client.delete(f"{path}/{made['number']}", headers=key).status_code == 204
