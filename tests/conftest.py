@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hashlib
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,16 @@ TINY = {
     "cross_attn_norm": True,
 }
 TINY_CODEC = TinyCodecConfig(latent_channels=4, encoder_width=8, decoder_widths=(8, 8, 8, 8))
+
+
+@pytest.fixture(autouse=True)
+def log_goes_to_no_test_before() -> Iterator[None]:
+    """Take away the handlers that a command has set up: they write where its test has captured what it prints."""
+    before = list(logging.getLogger().handlers)
+    yield
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if type(h) is logging.StreamHandler and h not in before]:
+        root.removeHandler(handler)
 
 
 def tiny_text(prompts: list[str]) -> Tensor:

@@ -82,7 +82,9 @@ LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="least sev
 DeviceOption = Annotated[
     str,
     typer.Option(
-        "--device", callback=_device, help="auto, cpu, cuda or one such as cuda:1; we have run nothing on a GPU yet"
+        "--device",
+        callback=_device,
+        help="auto, cpu, cuda or one such as cuda:1; no take was run on a GPU yet",
     ),
 ]
 EngineOption = Annotated[

@@ -13,7 +13,7 @@ COMMAND = """
     python -m app.device_check --results results.jsonl
     python -m app.device_check --page docs/gpu.md --results results.jsonl
 
-runs every stage as a process of its own, in about ten minutes on an H100, and writes this page. It needs torch, numpy
+runs every stage as a process of its own, ends after ten minutes at most, and writes this page. It needs torch, numpy
 and safetensors, and no weights: random ones have the shapes of the published models, which is enough for speed, memory
 and rounding, not for quality. What needs diffusers (Wan's codecs), torchao, SageAttention, PyAV or OpenCV is left out
 without them. `--dry-run` does the same with tiny shapes on a CPU, as a test does.
@@ -39,7 +39,7 @@ def as_page(lines: Sequence[Line]) -> str:
     """Return the page of these results; without any, or from a dry run, it says that there are none of a GPU."""
     kept = [line for line in lines if not line["dry"]]
     if not kept:
-        said = "**Not run on a GPU.** None of the figures of Longtake was measured on one."
+        said = "**Not run on a GPU.** No speed or memory of Longtake was measured on one; pocket was trained on one."
         return f"{TITLE}\n{said}\n{COMMAND}{GOALS}"
     newest = {line["stage"]: line for line in kept}
     about = newest.get("machine", {}).get("found", {})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -37,6 +40,37 @@ def test_the_example_streams_a_voice_and_is_told_what_was_heard_when_it_interrup
     heard = re.search(r"interrupted story after (\d+\.\d) s: Once", done.stdout)
     assert heard is not None, done.stdout
     assert 2 <= float(heard[1]) < 6
+
+
+class Starting(BaseHTTPRequestHandler):
+    """Answer as a server that is starting, and then that it has no such face."""
+
+    answers = ((503, "Longtake is starting"), (400, "there is no such face"))
+
+    def do_POST(self) -> None:
+        status, error = self.answers[self.server.answered]  # type: ignore[attr-defined]
+        self.server.answered += 1  # type: ignore[attr-defined]
+        body = json.dumps({"error": error}).encode()
+        self.send_response(status)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_starting_is_asked_again_although_it_has_no_line_to_stand_in() -> None:
+    with HTTPServer(("127.0.0.1", 0), Starting) as server:
+        server.answered = 0  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(LongtakeError, match="there is no such face"):
+            async with avatar_session(f"http://127.0.0.1:{server.server_port}"):
+                pass
+        server.shutdown()
+    assert server.answered == 2  # type: ignore[attr-defined]
 
 
 VOICE = """

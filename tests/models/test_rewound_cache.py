@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_model
 from rolling import START, roll
 
-from models.cue import Prompt
+from models.cue import Prompt, Seed
 from streaming.rollout import Rollout
 from streaming.take.take_file import CueLine, Take
 
@@ -22,6 +22,19 @@ def test_a_rewind_needs_no_second_cache_and_draws_the_same() -> None:
     assert rollout.state.cache is cache
     assert at == model.entry.rollout.grid.start(3)
     assert [boundary.hash for boundary in rollout.until(6)] == first[3:]
+
+
+def test_a_rewind_behind_another_seed_needs_no_second_cache_either() -> None:
+    generator = tiny_model().generator
+    state = generator.new_take(0, 64, 32)
+    roll(generator, state, 2, START)
+    snapshot = generator.snapshot(state)
+    wanted = roll(generator, generator.restore(snapshot), 2)
+    roll(generator, state, 1, {0: [Seed(7)]})
+    assert state.seeds == (7,)
+    again = generator.restore(snapshot, state)
+    assert again.cache is state.cache
+    assert torch.equal(wanted, roll(generator, again, 2))
 
 
 def test_a_chunk_that_was_given_up_leaves_nothing_in_the_cache_of_the_rewind() -> None:
