@@ -40,9 +40,8 @@ def modules(model: Model, dtype: torch.dtype) -> Modules:
     """Return the torch modules of a model in the type that they are exported in."""
     transformer, codec = model.generator.transformer, model.generator.codec
     assert isinstance(transformer, CausalWanTransformer), "only a torch model can be exported"
-    length = model.generator.text("a red ball by day").embeddings.shape[
-        1
-    ]  # with the padding: an engine reads all of it
+    # an engine reads all positions of a text, its padding too
+    length = model.generator.text("a red ball by day").embeddings.shape[1]
     tiny = codec if isinstance(codec, TinyCodec) else None
     if dtype != transformer.dtype:
         transformer = copy.deepcopy(transformer).to(dtype)
