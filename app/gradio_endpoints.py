@@ -7,6 +7,7 @@ Gradio documents them at /?view=api. They do what the routes of the HTTP API do,
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from streaming.transport.commands import PromptCommand
 WAITING = 64  # calls that may wait for their turn, of all endpoints together
 POLL_SECONDS = 0.5  # between two reports of a render
 _ASKERS = frozenset({"gradio"})  # its calls have places in line together: Gradio does not say who calls
-_numbers = itertools.count(1)  # of commands
+_numbers = itertools.count(secrets.randbelow(2**32) * 2**20)  # of commands, apart from those of other senders
 
 
 def add_endpoints(services: Services) -> None:

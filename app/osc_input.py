@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import logging
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -63,7 +64,7 @@ class _Receiver(asyncio.DatagramProtocol):
 
     def __init__(self, newest: Callable[[], Session | None]) -> None:
         self._newest = newest
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(secrets.randbelow(2**32) * 2**20)  # apart from those of other senders
         self._faders: dict[str, dict[str, Value]] = {}  # address → the newest command that has not been obeyed yet
 
     def datagram_received(self, data: bytes, _: object) -> None:

@@ -30,18 +30,20 @@ export class CuesToCome {
   }
 
   /**
-   * Open what waits for a latent, or a new prompt for it.
+   * Open a prompt that waits, or a new one for a latent.
    *
    * @param {number} latent
+   * @param {CueToCome} [cue]
    */
-  open(latent) {
+  open(latent, cue) {
     const { timeline, dialog } = this;
-    const cue = timeline.toComeAt(latent);
-    const at = cue?.at ?? timeline.border(latent);
+    let at = cue?.at ?? timeline.border(latent);
+    while (!cue && timeline.isTaken(at)) at += timeline.chunk;
     const text = make("textarea", { rows: 3, maxLength: 4000, value: cue?.prompt ?? this.typed() });
     text.dataset.lt = "cue-text";
     const when = make("input", { type: "number", step: "0.1", min: "0" });
-    when.value = timeline.seconds(at).toFixed(1);
+    const written = timeline.seconds(at).toFixed(1);
+    when.value = written;
     when.dataset.lt = "cue-at";
     /** @type {[Manner, string][]} */
     const manners = [
@@ -72,11 +74,22 @@ export class CuesToCome {
         text.focus();
         return;
       }
+      // a time is written less exactly than a latent, so that what was not changed is not read back
+      const latent =
+        when.value === written
+          ? Math.max(timeline.status?.latent ?? 0, at)
+          : timeline.border(timeline.latentOf(Number(when.value)));
+      if (timeline.isTaken(latent, cue)) {
+        when.setCustomValidity(this.#taken(latent));
+        when.reportValidity();
+        return;
+      }
       dialog.close();
       const chosen = /** @type {Manner} */ (how.value);
       const blend = chosen !== "blend" ? 1 : cue && cue.blend > 1 ? cue.blend : BLEND;
-      this.#ask({ prompt, blend, cut: chosen === "cut", at: timeline.latentOf(Number(when.value)) }, cue);
+      this.#ask({ prompt, blend, cut: chosen === "cut", at: latent }, cue);
     };
+    form.oninput = () => when.setCustomValidity("");
     dialog.replaceChildren(form);
     dialog.showModal();
     text.focus();
@@ -89,27 +102,33 @@ export class CuesToCome {
    * @param {CueToCome} [old]
    */
   #ask({ prompt, blend, cut, at }, old) {
-    const border = this.timeline.border(at);
     const id = this.client.send({
       type: "prompt",
       text: prompt,
       blend,
       cut,
-      at: border,
+      at,
       ...(old ? { replaces: old.id } : {}),
     });
-    const time = clock(this.timeline.seconds(border), 1);
+    const time = clock(this.timeline.seconds(at), 1);
     if (id !== null) this.note.answer(id, message(old ? "cue.changed" : "cue.planned", { time }), old?.id);
   }
 
   /**
-   * Move a prompt to another latent.
+   * Move a prompt to another latent, or say that another one waits there.
    *
    * @param {CueToCome} cue
    * @param {number} latent
    */
   move(cue, latent) {
-    if (this.timeline.border(latent) !== cue.at) this.#ask({ ...cue, at: latent }, cue);
+    const at = this.timeline.border(latent);
+    if (this.timeline.isTaken(at, cue)) this.note.tell(this.#taken(at), true);
+    else if (at !== cue.at) this.#ask({ ...cue, at }, cue);
+  }
+
+  /** @param {number} latent */
+  #taken(latent) {
+    return message("cue.taken", { time: clock(this.timeline.seconds(latent), 1) });
   }
 
   /** @param {CueToCome} cue */

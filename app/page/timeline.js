@@ -87,6 +87,19 @@ export class Timeline {
     return Math.max(this.status?.latent ?? 0, first + Math.round((latent - first) / chunk) * chunk);
   }
 
+  /**
+   * Return whether a prompt to come, other than `own`, lands where one for a latent does.
+   *
+   * @param {number} latent
+   * @param {CueToCome} [own]
+   */
+  isTaken(latent, own) {
+    const { chunk, firstChunk: first } = this;
+    /** @param {number} at */
+    const lands = (at) => Math.max(this.status?.latent ?? 0, first + Math.ceil((at - first) / chunk) * chunk);
+    return this.toCome.some(({ id, at }) => id !== own?.id && lands(at) === lands(latent));
+  }
+
   /** @param {number} seconds of the take */
   latentOf(seconds) {
     return Math.ceil((seconds * this.fps) / 4);

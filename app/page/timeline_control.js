@@ -47,7 +47,7 @@ export class TimelineControl {
     element.onclick = (e) => {
       const block = e.target instanceof Element ? e.target.closest("[data-cue]") : null;
       const cue = timeline.toCome.find(({ id }) => String(id) === block?.getAttribute("data-cue"));
-      this.open(cue?.at ?? timeline.latentAt(e.clientX));
+      this.open(cue?.at ?? timeline.latentAt(e.clientX), cue);
     };
     element.onkeydown = (e) => this.#key(e);
     this.#zoom(part(root, "wider", HTMLButtonElement), part(root, "closer", HTMLButtonElement));
@@ -81,18 +81,21 @@ export class TimelineControl {
     /**
      * @param {number} latent
      * @param {string} label
+     * @param {CueToCome} [cue]
      */
-    const planned = (latent, label) => {
+    const planned = (latent, label, cue) => {
       const time = make("span", {
         className: "number pale",
         textContent: clock(this.timeline.seconds(latent)),
       });
       const button = make("button", {}, time, make("span", { className: "clipped", textContent: label }));
-      button.onclick = () => this.on.planned((cues) => cues.open(latent));
+      button.onclick = () => this.on.planned((cues) => cues.open(latent, cue));
       return make("li", { className: "planned" }, button);
     };
     const later = this.timeline.length + this.timeline.latentOf(LATER);
-    const coming = toCome.map(({ at, prompt }) => planned(at, message("cue.label", { prompt }))).reverse();
+    const coming = toCome
+      .map((cue) => planned(cue.at, message("cue.label", { prompt: cue.prompt }), cue))
+      .reverse();
     const rows = this.timeline.cues.map((cue, i) => {
       const at = cue.landed ?? 0;
       const time = make("span", { className: "number pale", textContent: clock(this.timeline.seconds(at)) });
@@ -162,17 +165,23 @@ export class TimelineControl {
   }
 
   /**
-   * Move or take back the prompt to come that the keys have gone to. Returns whether the key does so.
+   * Move or take back the prompt to come that the keys have gone to. Returns whether the key does so. One that is moved
+   * leaps over others.
    *
    * @param {KeyboardEvent} e
    * @param {CueToCome} cue
    */
   #change(e, cue) {
-    const { chunk, status } = this.timeline;
+    const { timeline } = this;
+    const { chunk, status } = timeline;
     const step = { ArrowLeft: -chunk, ArrowRight: chunk }[e.key];
     if (e.altKey && step) {
-      const to = Math.max(status?.latent ?? 0, cue.at + step);
-      this.cursor = to;
+      const soonest = status?.latent ?? 0;
+      let to = timeline.border(cue.at);
+      do to += step;
+      while (to > soonest && timeline.isTaken(to, cue));
+      to = Math.max(soonest, to);
+      if (!timeline.isTaken(to, cue)) this.cursor = to; // else it stays
       this.on.planned((cues) => cues.move(cue, to));
     } else if (e.key === "Delete" || e.key === "Backspace") this.on.planned((cues) => cues.takeBack(cue));
     else return false;
@@ -183,12 +192,13 @@ export class TimelineControl {
    * Open the scene at a latent, and offer to bring it back or to branch there, or what is to come there.
    *
    * @param {number} latent
+   * @param {CueToCome} [planned] what is to come there
    */
-  open(latent) {
+  open(latent, planned = this.timeline.toComeAt(latent)) {
     const { timeline } = this;
-    if (timeline.goesOn && (latent > timeline.length || timeline.toComeAt(latent))) {
+    if (timeline.goesOn && (latent > timeline.length || planned)) {
       this.#hide();
-      this.on.planned((cues) => cues.open(latent));
+      this.on.planned((cues) => cues.open(latent, planned));
       return;
     }
     const index = timeline.cueAt(latent);

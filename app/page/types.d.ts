@@ -112,7 +112,7 @@ export interface PromptCommand {
   blend?: number;
   /** Begin a new scene, which shares nothing with the picture before. */
   cut?: boolean;
-  /** Latent at which it lands: on the first chunk from there on. Absent: on the next chunk. */
+  /** Latent at which it lands: on the first chunk from there on, for which no other may wait. Absent: the next. */
   at?: number | null;
   /** Number of a command whose prompt has not landed and is taken back for this one. */
   replaces?: number | null;
@@ -381,7 +381,7 @@ export interface ShownEvent {
   frame: number;
 }
 
-/** Tells that a cue which had not landed was taken back or replaced. */
+/** Tells that a cue which had not landed was taken back, replaced, or gave way to a newer one on the same chunk. */
 export interface TakenBackEvent {
   type: "taken_back";
   /** Number of the command whose cue it was. */

@@ -20,7 +20,16 @@ from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.text_queue import TextError
 from streaming.live.timings import Timings
-from streaming.live.waiting_cues import WaitingCue, WaitingCues, is_hold, is_recache, merged, with_recache
+from streaming.live.waiting_cues import (
+    WaitingCue,
+    WaitingCues,
+    is_hold,
+    is_recache,
+    kept_of,
+    merged,
+    require_new,
+    with_recache,
+)
 from streaming.media.ingest import Camera
 from streaming.rollout import Boundary, Chunk, Rollout, record_of
 from streaming.speech.early_voice import Redrawn, redrawn
@@ -32,7 +41,15 @@ from streaming.take.history import TakeHistory, new_id
 from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
 from streaming.take.take_loras import offered_loras
-from streaming.transport.events import CueToCome, Event, LiveEvent, RefusedEvent, TimelineEvent, WarningEvent
+from streaming.transport.events import (
+    CueToCome,
+    Event,
+    LiveEvent,
+    RefusedEvent,
+    TakenBackEvent,
+    TimelineEvent,
+    WarningEvent,
+)
 
 SNAPSHOT_BUDGET_MB = 512
 
@@ -125,22 +142,36 @@ class ChunkProducer:
     def land(self, line: CueLine, number: int | None, *, at: int | None = None, replaces: int | None = None) -> None:
         """Have a cue of the command `number` land on the next chunk, or on the first one from latent `at` on.
 
-        It takes the place of the cue of the command that it `replaces`. ValueError if that one does not wait, or if too
-        many do; UserError if the cue names something that is not there.
+        It takes the place of the prompt of the command that it `replaces`. UserError if the cue names something that is
+        not there. ValueError if the prompt to replace does not wait, if another one waits for the same chunk, if a cue
+        of the same number has not landed, or if too many wait. After an error what waits is as before.
         """
         due = self._waiting.next(self.look_ahead, self.history.length)
         self._rollout.check(line, [w.line for w in (*self._landing, *due)])
-        if replaces is not None:
-            self._waiting.require(replaces)
-            self._waiting.remove(replaces)
-        self._waiting.add(WaitingCue(line, number, self._clock(), at))
+        if self._settling is None or self._settling.done():  # else those that land are live, and their numbers free
+            require_new(number, self._landing)
+        old = None if replaces is None else self._waiting.of(replaces)
+        if old is not None and old.line.prompt is None:
+            raise ValueError(f"command {replaces} asked for no prompt; take its cue back instead of replacing it")
+        if at is not None:
+            self._require_free(at, old)
+        self._waiting.add(WaitingCue(line, number, self._clock(), at), old)
         if at is not None or replaces is not None:
             self._tell(self.timeline())
         self.wake()
 
+    def _require_free(self, at: int, old: WaitingCue | None) -> None:
+        """Raise ValueError if a prompt other than `old` waits for the chunk on which one for latent `at` lands."""
+        border = self._grid.border(max(at, self.history.length))
+        for cue in self._waiting.to_come():
+            if cue is not old and self._grid.border(max(cue.at or 0, self.history.length)) == border:
+                raise ValueError(
+                    f"the prompt of command {cue.number} waits for the chunk at latent {border} already; "
+                    "replace it, or ask for another latent"
+                )
+
     def take_back(self, number: int) -> None:
         """Remove the cue of the command `number`, which has not landed; ValueError if it does not wait."""
-        self._waiting.require(number)
         self._waiting.remove(number)
         self._tell(self.timeline())
 
@@ -181,7 +212,7 @@ class ChunkProducer:
 
         One that is landing already is refused with its chunk, or lands if its text can be encoded after all.
         """
-        if self._waiting.remove(number):
+        if self._waiting.refuse(number, error.text):
             self._tell(RefusedEvent(id=number, why=str(error)))
             self._tell(self.timeline())  # which may have listed it
 
@@ -372,9 +403,17 @@ class ChunkProducer:
             self._tell(WarningEvent(why=why))
 
     def _queue_frames(self, chunk: Chunk, lines: Sequence[CueLine]) -> None:
-        """Queue the frames of a chunk, on which these cues landed, and tell which commands are live with it."""
+        """Queue the frames of a chunk, on which these cues landed, and tell which commands are live with it.
+
+        Of commands whose cues gave way to newer ones it is told that they were taken back.
+        """
         ahead = len(self._playout)
+        kept = kept_of(self._landing)
+        live = {w.number for w in kept}
         for waiting in self._landing:
+            if waiting.number is not None and waiting.number not in live:
+                self._tell(TakenBackEvent(id=waiting.number))
+        for waiting in kept:
             if waiting.at is None:
                 self.timings.waited(self._clock() - waiting.since + ahead / self._model.entry.fps)
             if waiting.number is not None:
@@ -383,7 +422,7 @@ class ChunkProducer:
             self._pictured = self.history.id
             self._writer.picture(self.history, chunk.frames[-1])
         own = self.history.take.cues if chunk.first == 0 else []
-        answers = tuple(w.number for w in self._landing if w.number is not None)
+        answers = tuple(w.number for w in kept if w.number is not None)
         frames = frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers)
         if self._sound is not None:
             self._playout.redraw(self._sound.in_film(frames, chunk.first))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from models.cue import LoraScale, Recache
 from streaming.live.pacing import LookAhead
@@ -27,7 +27,10 @@ class WaitingCue:
 
 
 class WaitingCues:
-    """Queue cues in the order in which they came. `first` is the first latent of the next chunk."""
+    """Queue cues in the order in which they came. `first` is the first latent of the next chunk.
+
+    No two of them come from commands of the same number, by which they are replaced and taken back.
+    """
 
     def __init__(self) -> None:
         self._cues: list[WaitingCue] = []
@@ -36,18 +39,26 @@ class WaitingCues:
         """Return how many cues wait."""
         return len(self._cues)
 
-    def add(self, cue: WaitingCue) -> None:
-        """Have a cue land; ValueError if too many wait."""
-        if len(self._cues) >= MOST:
+    def add(self, cue: WaitingCue, old: WaitingCue | None = None) -> None:
+        """Have a cue land, in the place of the `old` one if that is given.
+
+        ValueError, without any effect, if too many would wait or one of a command with the same number does.
+        """
+        require_new(cue.number, self._cues)
+        kept = [one for one in self._cues if one is not old]
+        if old is None and len(kept) >= MOST:  # one for another are no more than before
             raise ValueError("too many cues wait to land")
-        self._cues.append(cue)
+        self._cues = [*kept, cue]
 
     def next(self, look_ahead: LookAhead, first: int) -> list[WaitingCue]:
         """Return the cues that land on the next chunk: all that are due, or with `lossless` no more than one prompt.
 
-        Those that were asked for at a latent follow the others, in the order of their latents.
+        They are in the order in which they came, so that the newest command wins; but of those that were asked for at
+        a latent, as `lossless` lets several become due, the one for the earlier latent comes first.
         """
-        due = sorted((cue for cue in self._cues if (cue.at or 0) <= first), key=lambda cue: cue.at or 0)
+        due = [cue for cue in self._cues if (cue.at or 0) <= first]
+        timed = (cue for cue in self.to_come() if (cue.at or 0) <= first)
+        due = [cue if cue.at is None else next(timed) for cue in due]
         if look_ahead is not LookAhead.LOSSLESS:
             return due
         prompts = (i for i, cue in enumerate(due) if i and cue.line.prompt is not None)
@@ -78,16 +89,23 @@ class WaitingCues:
         self._cues = [cue for cue in self._cues if cue is not newest]
         return newest.number
 
-    def require(self, number: int) -> None:
-        """Raise ValueError unless the cue of the command `number` waits."""
-        if not any(cue.number == number for cue in self._cues):
-            raise ValueError(f"no cue of command {number} waits; it has landed or was taken back")
+    def of(self, number: int) -> WaitingCue:
+        """Return the cue of the command `number`; ValueError if it does not wait."""
+        for cue in self._cues:
+            if cue.number == number:
+                return cue
+        raise ValueError(f"no cue of command {number} waits; it has landed or was taken back")
 
-    def remove(self, number: int) -> bool:
-        """Remove the cue that came from the command `number`; return whether it waited."""
-        kept = [cue for cue in self._cues if cue.number != number]
-        removed, self._cues = len(kept) < len(self._cues), kept
-        return removed
+    def remove(self, number: int) -> None:
+        """Remove the cue of the command `number`; ValueError if it does not wait."""
+        removed = self.of(number)
+        self._cues = [cue for cue in self._cues if cue is not removed]
+
+    def refuse(self, number: int, text: str) -> bool:
+        """Remove the prompt of the command `number` with this text, and return whether it waited."""
+        kept = [cue for cue in self._cues if (cue.number, cue.line.prompt) != (number, text)]
+        refused, self._cues = len(kept) < len(self._cues), kept
+        return refused
 
     def take_hushes(self) -> list[CueLine]:
         """Remove the cues that silence an avatar, and return them."""
@@ -96,23 +114,41 @@ class WaitingCues:
         return hushes
 
 
-def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
-    """Return what lands of cues for one chunk: the newest prompt, seed and scale of a LoRA, with a cut if any asks."""
-    kept: list[CueLine] = []
-    for line in (cue.line for cue in waiting):
+def require_new(number: int | None, cues: Iterable[WaitingCue]) -> None:
+    """Raise ValueError if one of the cues came from a command with this number: events could not tell them apart."""
+    if number is not None and any(cue.number == number for cue in cues):
+        raise ValueError(f"a cue of command {number} waits already; give every command a number of its own")
+
+
+def kept_of(waiting: Sequence[WaitingCue]) -> list[WaitingCue]:
+    """Return those of the cues for one chunk that land, as they land; a newer one takes the place of the others.
+
+    Of prompts, scenes, seeds and scales of a LoRA the newest is kept, and a prompt is a cut if any before it asks.
+    """
+    kept: list[WaitingCue] = []
+    for cue in waiting:
+        line = cue.line
         if line.prompt is not None:
-            cut = line.cut or any(k.cut for k in kept)
-            kept = [k for k in kept if k.prompt is None]
-            kept.append(line.model_copy(update={"cut": cut}))
-        elif line.start is not None or line.recall is not None:  # the newest scene that was asked for
-            kept = [k for k in kept if (k.start, k.recall) == (None, None) or k.prompt is not None] + [line]
-        elif line.seed is not None:
-            kept = [k for k in kept if k.seed is None or k.prompt is not None] + [line]
-        elif line.lora:
-            kept = [k for k in kept if k.prompt is not None or not k.lora or not _names(k) <= _names(line)] + [line]
+            cut = line.cut or any(k.line.cut for k in kept)
+            kept = [k for k in kept if k.line.prompt is None]
+            kept.append(replace(cue, line=line.model_copy(update={"cut": cut})))
         else:
-            kept.append(line)
+            kept = [k for k in kept if k.line.prompt is not None or not _gives_way(k.line, line)] + [cue]
     return kept
+
+
+def _gives_way(old: CueLine, new: CueLine) -> bool:
+    """Return whether a cue without a prompt has no effect if another one without a prompt lands after it."""
+    if new.start is not None or new.recall is not None:  # the newest scene that was asked for
+        return old.start is not None or old.recall is not None
+    if new.seed is not None:
+        return old.seed is not None
+    return bool(new.lora and old.lora) and _names(old) <= _names(new)
+
+
+def merged(waiting: Sequence[WaitingCue]) -> list[CueLine]:
+    """Return what lands of the cues for one chunk."""
+    return [cue.line for cue in kept_of(waiting)]
 
 
 def _names(line: CueLine) -> set[str]:

@@ -49,7 +49,7 @@ class PromptCommand(_Command):
     cut: bool = False
     """Begin a new scene, which shares nothing with the picture before."""
     at: Annotated[int, Field(ge=0, le=MOST_LATENTS)] | None = None
-    """Latent at which it lands: on the first chunk from there on. Absent: on the next chunk."""
+    """Latent at which it lands: on the first chunk from there on, for which no other may wait. Absent: the next."""
     replaces: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     """Number of a command whose prompt has not landed and is taken back for this one."""
 

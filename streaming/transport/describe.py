@@ -89,7 +89,9 @@ def as_markdown(all_of: Protocol) -> str:
         "the WebSocket `/api/sessions/{session}/stream`; `POST /api/sessions/{session}/control` takes the same",
         "commands. Events carry `n`, which counts the events of a connection from 1. A connection begins with `hello`",
         "and `timeline`, and `status` follows twice a second. Every command is answered by `accepted` or `refused`; a",
-        "prompt then is `encoded`, `live` (its chunk is drawn) and `shown` (its first frame is sent).",
+        "prompt then is `encoded`, `live` (its chunk is drawn) and `shown` (its first frame is sent). A cue is refused",
+        "while another one of the same number waits to land; of several for one chunk the newest command wins, and the",
+        "others are `taken_back`.",
     ]
     for title, messages in (("Commands", all_of.commands), ("Events", all_of.events)):
         lines += ["", f"## {title}"]

@@ -222,7 +222,7 @@ class ShownEvent(_Event):
 
 
 class TakenBackEvent(_Event):
-    """Tells that a cue which had not landed was taken back or replaced."""
+    """Tells that a cue which had not landed was taken back, replaced, or gave way to a newer one on the same chunk."""
 
     type: Literal["taken_back"] = "taken_back"
     id: int

@@ -38,6 +38,24 @@ DROP = """([selector, name, type, content]) => {
   }
 }"""
 
+# the timeline with prompts at latents 4, 5 and 12 of a model whose chunk is one latent, and what is asked for with it
+PLANNED = """(() => {
+  const [{ CuesToCome }, { Timeline }, { TimelineControl }] = modules;
+  const timeline = new Timeline(document.body);
+  Object.assign(timeline, { fps: 24, chunk: 1, firstChunk: 1, goesOn: true });
+  timeline.status = { latent: 2, playhead: 4 };
+  const cue = (id, at) => ({ id, at, prompt: `prompt ${id}`, blend: 1, cut: false });
+  timeline.toCome = [cue(1, 4), cue(2, 5), cue(3, 12), cue(4, 12)];
+  const told = [], sent = [];
+  const note = { answer() {}, tell: (text) => told.push(text) };
+  const client = { send: ({ replaces, at, text }) => sent.push([replaces, at, text]) };
+  const dialog = document.querySelector("[data-lt=scene]");
+  const cues = new CuesToCome(dialog, { timeline, client, note, typed: () => "new" });
+  new TimelineControl(document.body, timeline, { planned: (act) => act(cues) });
+  timeline.draw();
+  return { timeline, told, sent, cues, dialog };
+})()"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -272,6 +290,39 @@ def test_a_prompt_is_planned_moved_by_keys_and_drag_changed_and_lands_where_it_w
     until(page, f"{NEWEST}.prompt == '{night}' && {to_come}.length == 0")
     assert (newest_cue(page)["landed"], newest_cue(page)["cut"]) == (at, True)
     page.wait_for_selector(".block[data-cue]", state="detached")
+
+
+def test_a_planned_prompt_is_the_one_that_was_clicked_keeps_its_latent_and_takes_no_other_ones_place(
+    page: Page,
+) -> None:
+    page.evaluate("""async () => {
+      const names = ["cues_to_come", "timeline", "timeline_control"];
+      window.modules = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
+    }""")
+    page.evaluate(f"window.planned = {PLANNED}")
+    page.evaluate("document.querySelector('.block[data-cue=\"4\"]').click()")
+    assert page.input_value("[data-lt=cue-text]") == "prompt 4"  # not that of 3, which is at the same latent
+    page.click("[data-lt=cue-close]")
+    page.evaluate("document.querySelector('.block[data-cue=\"1\"]').click()")
+    assert page.input_value("[data-lt=cue-at]") == "0.5"  # it is 0.54 s, and 0.5 s belongs to latent 3
+    page.fill("[data-lt=cue-text]", "changed")
+    page.click(".planned .go")
+    assert page.evaluate("planned.sent") == [[1, 4, "changed"]]
+    page.evaluate("document.querySelector('.block[data-cue=\"2\"]').click()")
+    page.fill("[data-lt=cue-at]", "0.6")
+    page.click(".planned .go")
+    why = page.eval_on_selector("[data-lt=cue-at]", "(field) => field.validationMessage")
+    assert why.startswith("another prompt waits for 0:00.5 already")
+    page.fill("[data-lt=cue-at]", "0.9")
+    page.click(".planned .go")
+    page.evaluate("planned.cues.move(planned.timeline.toCome[1], 4)")
+    assert page.evaluate("planned.told")[0].startswith("another prompt waits for 0:00.5 already")
+    page.focus("[data-lt=timeline]")
+    page.keyboard.press("Alt+ArrowRight")  # over the one behind it
+    assert page.evaluate("planned.sent.slice(1)") == [[2, 6, "prompt 2"], [1, 6, "prompt 1"]]
+    page.evaluate("planned.cues.open(4)")
+    page.click(".planned .go")  # a new one takes the next chunk that is free
+    assert page.evaluate("planned.sent.at(-1)") == [None, 6, "new"]
 
 
 def test_a_lora_is_turned_by_its_slider_and_another_one_is_added(page: Page, tmp_path: Path) -> None:

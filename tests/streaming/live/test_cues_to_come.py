@@ -55,3 +55,45 @@ async def test_a_cue_that_has_landed_is_neither_replaced_nor_taken_back() -> Non
             say(session, 3, type="take_back", cue=1)
         await until(lambda: session.index >= 9)
         assert [e.prompt for e in session.history.landed] == ["one", "two"]
+
+
+@async_test
+async def test_what_waits_is_told_apart_by_its_number_and_one_prompt_waits_for_a_chunk() -> None:
+    async with running() as (session, _):
+        await until(lambda: session.index >= 3)
+        say(session, 1, type="pause")
+        at = session.index + 30
+        say(session, 2, type="prompt", text="two", at=at)
+        say(session, 3, type="prompt", text="three", at=at + 3)
+        say(session, 4, type="seed", seed=1)
+        waits = listed(session)
+        for refused, why in (
+            ({"number": 2, "at": at + 6}, "command 2 waits already"),
+            ({"number": 2, "at": at + 6, "replaces": 3}, "command 2 waits already"),
+            ({"number": 5, "at": at + 6, "replaces": 4}, "command 4 asked for no prompt"),
+            ({"number": 5, "at": at + 3, "replaces": 2}, "command 3 waits for the chunk at latent"),
+            ({"number": 5, "at": at - 1}, "command 2 waits for the chunk at latent"),
+        ):
+            with pytest.raises(ControlError, match=why):
+                say(session, type="prompt", text="refused", **refused)
+            assert listed(session) == waits
+        say(session, 5, type="prompt", text="five", at=at - 1, replaces=2)
+        assert listed(session) == [(5, "five", at - 1), (3, "three", at + 3)]
+        say(session, 6, type="undo")  # the seed, which waits still
+        say(session, 7, type="take_back", cue=5)
+        assert listed(session) == [(3, "three", at + 3)]
+
+
+@async_test
+async def test_the_newest_command_wins_a_chunk_and_those_that_give_way_are_told_to_be_taken_back() -> None:
+    async with running() as (session, events):
+        await until(lambda: session.index >= 3)
+        say(session, 1, type="pause")
+        say(session, 2, type="prompt", text="planned", at=session.index)
+        say(session, 3, type="seed", seed=1)
+        say(session, 4, type="prompt", text="now")
+        say(session, 5, type="seed", seed=2)
+        say(session, 6, type="resume")
+        await until(lambda: {e.id for e in events if e.type == "shown"} == {4, 5})
+        assert [e.id for e in events if e.type == "live"] == [4, 5]
+        assert [e.id for e in events if e.type == "taken_back"] == [2, 3]

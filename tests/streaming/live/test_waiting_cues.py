@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streaming.live.pacing import LookAhead
-from streaming.live.waiting_cues import MOST, WaitingCue, WaitingCues, merged
+from streaming.live.waiting_cues import MOST, WaitingCue, WaitingCues, kept_of, merged
 from streaming.take.take_file import CueLine
 
 
@@ -88,10 +88,9 @@ def test_undo_leaves_cues_to_come_alone_and_they_are_removed_by_their_number() -
     cues = waiting(CueLine(prompt="now"))
     cues.add(WaitingCue(CueLine(prompt="later"), 1, 1.0, at=30))
     assert [cues.undo(), cues.undo()] == [0, None]
-    cues.require(1)
-    assert cues.remove(1)
+    cues.remove(1)
     with pytest.raises(ValueError, match="command 1 waits"):
-        cues.require(1)
+        cues.remove(1)
 
 
 def test_a_cue_beyond_the_bound_is_refused() -> None:
@@ -99,3 +98,35 @@ def test_a_cue_beyond_the_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="too many cues wait"):
         cues.add(WaitingCue(CueLine(seed=1), 99, 0.0))
     assert len(cues) == MOST
+
+
+def test_one_of_more_cues_than_may_wait_is_still_replaced() -> None:
+    cues = waiting(*(CueLine(prompt=str(i)) for i in range(MOST)))
+    cues.put_back([WaitingCue(CueLine(seed=1), None, 0.0)])  # of a chunk that was given up
+    cues.add(WaitingCue(CueLine(prompt="new"), 99, 1.0), cues.of(5))
+    assert (len(cues), cues.of(99).line.prompt) == (MOST + 1, "new")
+    with pytest.raises(ValueError, match="command 5 waits"):
+        cues.of(5)
+
+
+def test_a_cue_of_a_number_that_waits_is_refused_and_takes_nothing_away() -> None:
+    cues = waiting(CueLine(prompt="one"), CueLine(prompt="two"))
+    for old in (None, cues.of(0), cues.of(1)):
+        with pytest.raises(ValueError, match="command 1 waits already"):
+            cues.add(WaitingCue(CueLine(prompt="again"), 1, 2.0), old)
+    assert [cue.line.prompt for cue in cues.take(LookAhead.SMOOTH, 0)] == ["one", "two"]
+
+
+def test_a_text_error_removes_the_prompt_with_that_text_and_no_other_cue_of_the_number() -> None:
+    cues = waiting(CueLine(seed=1), CueLine(prompt="broken"))
+    assert not cues.refuse(0, "broken")  # the prompt of command 0 has landed, and the number was given again
+    assert cues.refuse(1, "broken")
+    assert len(cues) == 1
+
+
+def test_what_is_asked_for_now_after_a_prompt_to_come_lands_on_the_same_chunk_in_its_place() -> None:
+    cues = waiting(CueLine(seed=1))
+    cues.add(WaitingCue(CueLine(prompt="planned"), 1, 1.0, at=9))
+    cues.add(WaitingCue(CueLine(prompt="now"), 2, 2.0))
+    assert [cue.number for cue in kept_of(cues.next(LookAhead.SMOOTH, 9))] == [0, 2]
+    assert [[c.number for c in cues.take(LookAhead.LOSSLESS, 9)] for _ in range(3)] == [[0], [1], [2]]

@@ -131,6 +131,7 @@ export const MESSAGES = {
   "cue.label": "vorgemerkt: {prompt}",
   "cue.planned": "wartet auf {time}",
   "cue.changed": "wartet jetzt auf {time}",
+  "cue.taken": "auf {time} wartet schon ein anderer Prompt: dort ändern oder eine andere Zeit wählen",
   "scene.label": "Szene",
   "scene.recall": "Diese Szene zurückholen",
   "scene.branch": "Hier abzweigen",

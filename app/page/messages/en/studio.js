@@ -126,6 +126,7 @@ export const MESSAGES = {
   "cue.label": "to come: {prompt}",
   "cue.planned": "waits for {time}",
   "cue.changed": "now waits for {time}",
+  "cue.taken": "another prompt waits for {time} already: change that one, or choose another time",
   "scene.label": "Scene",
   "scene.recall": "Bring back this scene",
   "scene.branch": "Branch here",
