@@ -8,6 +8,7 @@ keys then differ a little from what they were, so a take that goes on has the re
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, replace
 
 from models.cache_snapshot import CacheSnapshot
@@ -19,6 +20,7 @@ from models.tensor_copies import copied
 
 DEAR_BYTES = 32_000_000  # that a chunk writes into cache and codec; beyond that snapshots leave them out
 ANCHORS_HELD = 2  # sinks for which there is room beside the budget where keys are dear: today's, and one before a cut
+TENSOR_BYTES = 1000  # of a tensor object beside its storage: 904 were measured, and an entry in a table
 LATENTS_DECODED = 6  # of the past, decoded again for a codec's memory; the tiny codecs look no further back
 
 
@@ -76,7 +78,7 @@ class Snapshots:
         self.budget = budget_mb * 1e6
         self._room_for_anchors = 0  # bytes, on top of the budget
         self._held: dict[int, Snapshot] = {}
-        self._users: dict[int, int] = {}  # address of a storage → snapshots that hold it
+        self._users: dict[int, int] = {}  # key of a storage or tensor → snapshots that hold it
         self._bytes = 0
 
     def taken(self, state: TakeState) -> Snapshot:
@@ -93,22 +95,22 @@ class Snapshots:
         if snapshot.index in self._held:
             self._drop(snapshot.index)
         self._held[snapshot.index] = snapshot
-        for address, size in _storages(snapshot).items():
-            users = self._users.get(address, 0)
+        for key, size in _parts(snapshot).items():
+            users = self._users.get(key, 0)
             self._bytes += 0 if users else size
-            self._users[address] = users + 1
+            self._users[key] = users + 1
         while len(self._held) > 1 and self._bytes > self.budget + self._room_for_anchors:
             self._drop(min(self._held))
 
     def _drop(self, index: int) -> None:
-        for address, size in _storages(self._held.pop(index)).items():
-            self._users[address] -= 1
-            if not self._users[address]:
-                del self._users[address]
+        for key, size in _parts(self._held.pop(index)).items():
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
                 self._bytes -= size
 
     def bytes(self) -> int:
-        """Return the bytes of memory held; tensors that snapshots share count once."""
+        """Return the bytes of memory held, tensor objects included; what snapshots share counts once."""
         return self._bytes
 
     def oldest(self) -> int | None:
@@ -128,9 +130,15 @@ class Snapshots:
             self._drop(i)
 
 
-def _storages(snapshot: Snapshot) -> dict[int, int]:
-    """Return address and size in bytes of every storage that the snapshot keeps alive.
+def _parts(snapshot: Snapshot) -> dict[int, int]:
+    """Return key and size in bytes of every storage and every tensor object that the snapshot keeps alive.
 
+    A storage counts in whole pages, since copies that are kept have mappings of their own (models.tensor_copies).
     Tensors on `meta`, with which sizes are computed, have no address; each counts as a storage of its own.
     """
-    return {t.untyped_storage().data_ptr() or id(t): t.untyped_storage().nbytes() for t in tensors_of(snapshot)}
+    parts = {}
+    for t in tensors_of(snapshot):
+        storage = t.untyped_storage()
+        parts[storage.data_ptr() or id(t)] = -(-storage.nbytes() // mmap.PAGESIZE) * mmap.PAGESIZE
+        parts[-id(t)] = TENSOR_BYTES  # addresses and identities are positive
+    return parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import tiny_model
@@ -50,6 +51,19 @@ def test_a_budget_drops_the_oldest_and_never_the_newest(model: Model) -> None:
     only.add(held.at(oldest))
     assert held.bytes() == only.bytes()
     assert held.at(10_000).index == oldest
+
+
+def test_all_that_a_process_takes_for_snapshots_is_counted_tensor_objects_included(model: Model) -> None:
+    process, held, counted, taken = psutil.Process(), Snapshots(1000), [], []
+    state = model.generator.new_take(0, 32, 32)
+    for i in range(300):
+        state.codec.decode(model.generator.draw(state, [Prompt("one")] if i == 0 else []))
+        model.generator.commit(state)
+        held.add(model.generator.snapshot(state))
+        if i in (100, 299):
+            counted.append(held.bytes())
+            taken.append(process.memory_info().rss)
+    assert counted[1] - counted[0] >= 0.97 * (taken[1] - taken[0])  # 1.1 times as much; without objects .85
 
 
 def test_a_budget_smaller_than_one_snapshot_keeps_the_newest(model: Model) -> None:
