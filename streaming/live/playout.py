@@ -93,7 +93,9 @@ class Playout:
         self._encoder, self._freed, self._clock = encoder, freed, clock
         self._watchers: list[Callable[[Shown, int], None]] = []
         self._frames: deque[Shown] = deque()
-        self._rest: tuple[Samples, int] | None = None  # what is still to be sent of the newest sound, and its place
+        self.sounded = 0  # sample of the film up to which its sound was sent
+        # what is still to be sent of the newest sound, its place in what was released, and its end in the film
+        self._rest: tuple[Samples, int, int] | None = None
         self._wake = asyncio.Event()
         self._playing, self._over = False, False
 
@@ -143,7 +145,7 @@ class Playout:
     def hush(self) -> None:
         """Silence the film from now on; the pictures that wait are still shown."""
         if self._rest is not None:
-            self._rest = SILENCE[:PACKET], self._rest[1]
+            self._rest[0].fill(0)  # in the film that is kept as well
         if self.film_sound is not None:
             self.film_sound.hush()
 
@@ -226,7 +228,7 @@ class Playout:
 
     async def _show(self, shown: Shown, *, seen: bool = True) -> None:
         """Release one frame: encode it, send it, and call the watchers; its sound alone unless it is to be `seen`."""
-        shown = replace(shown, sound=self.voice_gain.apply(shown.sound))
+        shown = replace(shown, sound=self.voice_gain.apply(shown.sound).copy())  # of its own, see `hush`
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
         self.next_frame = shown.frame + 1
         self._freed()
@@ -239,8 +241,9 @@ class Playout:
         pts = pts_of(number, self.fps)
         if self.sound is not None:
             self._send_rest()
-            self._send_sound(shown.sound[:PACKET], number * FRAME)
-            self._rest = shown.sound[PACKET:], number * FRAME + PACKET
+            end = FRAME * self.next_frame
+            self._send_sound(shown.sound[:PACKET], number * FRAME, end - PACKET)
+            self._rest = shown.sound[PACKET:], number * FRAME + PACKET, end
         # on another thread than the encoding: no viewer waits while a large picture is kept
         keeping = asyncio.ensure_future(asyncio.to_thread(kept, shown.picture, shown.sound))
         for source, packet in await asyncio.to_thread(encoded, jobs, shown.picture, pts):
@@ -259,11 +262,12 @@ class Playout:
         if rest is not None:
             self._send_sound(*rest)
 
-    def _send_sound(self, sound: Samples, at: int) -> None:
-        """Send samples, the first of which is sample `at` of what was released."""
+    def _send_sound(self, sound: Samples, at: int, end: int) -> None:
+        """Send samples: the first is sample `at` of what was released, and they reach up to sample `end` of the film."""
         assert self.sound is not None, "the film has no sound"
         assert self._sound_encoder is not None, "the film has no sound"
         for packet in self._sound_encoder.encode(sound, at):
             self.sound.send(packet)
             if self.recording is not None:
                 self.recording.offer_sound(packet)
+        self.sounded = max(self.sounded, end)  # a frame that is sent once more in a pause ends no earlier

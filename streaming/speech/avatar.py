@@ -21,7 +21,7 @@ from streaming.speech.barge_in import BargeIn
 from streaming.speech.echo_canceller import EchoFreeDetector
 from streaming.speech.energy_gate import EnergyGate
 from streaming.speech.face_playout import AvatarPlayout
-from streaming.speech.fullband import FRAME, RATE, DrivingSamples, Samples
+from streaming.speech.fullband import RATE, DrivingSamples, Samples
 from streaming.speech.hearing import Delay, Hearing
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.live_meters import LiveMeters
@@ -257,12 +257,12 @@ class Avatar:
         sound that the microphone of a puppet gave is still spoken.
         """
         queued = self.queue.utterances if only is None else [only]
-        ended = list(dict.fromkeys([*self._hearing.unplayed, *queued]))
+        self._hearing.flush(self._playout.sounded)
+        ended = [u for u in dict.fromkeys([*self._hearing.unplayed, *queued]) if u.ended is None]
         self.queue.remove(ended)
         if live:
             self.queue.forget_microphone()
-        self._hearing.flush()
-        heard = [self._hearing.end(utterance, ending) for utterance in ended if utterance.ended is None]
+        heard = [self._hearing.end(utterance, ending) for utterance in ended]
         if self.interruptions.interrupt(self._playout.next_frame):
             self._playout.hush()
             self._wake()
@@ -276,7 +276,7 @@ class Avatar:
         return [u for u in (*self._hearing.unplayed, *self.queue.utterances) if u.ended is None]
 
     def _shown(self, shown: Shown, number: int) -> None:
-        self._hearing.played(FRAME * (shown.frame + 1))
+        self._hearing.played(self._playout.sounded)
         self._watch_pace(shown)
         if shown.sound.any() and number >= self._interrupted:
             self._loud = number

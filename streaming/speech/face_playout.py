@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streaming.live.playout import FilmSound, Playout, Shown
+from streaming.speech.fullband import FRAME
 from streaming.speech.voice_gain import VoiceGain
 
 
@@ -27,6 +28,10 @@ class AvatarPlayout(Protocol):
         """Return the number in the film of the frame that follows the one on screen."""
 
     @property
+    def sounded(self) -> int:
+        """Return the sample of the film up to which its sound has left, or will leave whatever is hushed now."""
+
+    @property
     def held(self) -> int:
         """Return for how many frames the picture stood still."""
 
@@ -39,7 +44,7 @@ class AvatarPlayout(Protocol):
         """Return whether sound follows that was handed over already."""
 
     def hush(self) -> None:
-        """Silence the film from the next frame on; the pictures that wait are still shown."""
+        """Silence the film from now on, or from the next frame; the pictures that wait are still shown."""
 
     def watch(self, watcher: Callable[[Shown, int], None]) -> None:
         """Call `watcher` with every frame after it was sent, and with its number among the released frames."""
@@ -64,6 +69,11 @@ class FacePlayout:
     def next_frame(self) -> int:
         """Return the number in the film of the frame that follows the one on screen."""
         return self._playout.next_frame
+
+    @property
+    def sounded(self) -> int:
+        """Return the sample behind the newest frame: the second half of it is the sound of all faces, and leaves."""
+        return FRAME * self.next_frame
 
     @property
     def held(self) -> int:

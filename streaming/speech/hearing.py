@@ -109,8 +109,9 @@ class Hearing:
             if sent.utterance.ended is None:
                 self._heard(sent.utterance, sent.played, arrives=arrives)
 
-    def flush(self) -> None:
-        """Count what is on its way to a viewer as heard: it cannot be taken back any more."""
+    def flush(self, end: int) -> None:
+        """Count what was sent, up to sample `end` of the soundtrack, as heard: it cannot be taken back any more."""
+        self.played(end)
         arrives = not self.viewers or any(delay() is not None for delay in self.viewers)
         for sent in self._sent:
             if arrives and sent.utterance.ended is None:

@@ -1,14 +1,23 @@
-"""Run the server with the tiny avatar, whose picture is white in every frame with loud sound and black in others."""
+"""Run the server with the tiny avatar, whose picture is white in every frame with loud sound and black in others.
+
+With `--half-real-time` a chunk takes twice as long to draw as it lasts.
+"""
 
 from __future__ import annotations
 
+import sys
+import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from avatar_server import main, tiny
 
+from models.generator import Generator
 from streaming.live.playout import Playout, Shown
 
+CHUNK_SECONDS = 12 / 25
+_draw = Generator.draw
 _redraw = Playout.redraw
 
 
@@ -22,7 +31,17 @@ def flashing(playout: Playout, frames: list[Shown]) -> None:
     )
 
 
+def slow(*args: Any, **how: Any) -> Any:
+    until = time.monotonic() + 2 * CHUNK_SECONDS
+    latents = _draw(*args, **how)
+    time.sleep(max(0, until - time.monotonic()))
+    return latents
+
+
 if __name__ == "__main__":
+    if "--half-real-time" in sys.argv:
+        sys.argv.remove("--half-real-time")
+        Generator.draw = slow  # type: ignore[method-assign]
     Playout.redraw = flashing  # type: ignore[method-assign]
     tiny()
     main()

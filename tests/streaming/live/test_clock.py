@@ -17,6 +17,7 @@ from sessions import until
 from streaming.live.clock import MONOTONIC
 from streaming.live.pacing import TICKS
 from streaming.live.playout import LOOK_EVERY, Playout, Shown
+from streaming.live.recent_film import KeptFrame
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.opus import SILENCE, SoundEncoder
@@ -124,6 +125,7 @@ class Hum:
 
 def test_sound_leaves_20_ms_at_a_time_and_what_has_not_left_is_silenced(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[float, av.Packet]] = []
+    kept: list[KeptFrame] = []
 
     async def test() -> None:
         clock = LoopClock()
@@ -135,9 +137,12 @@ def test_sound_leaves_20_ms_at_a_time_and_what_has_not_left_is_silenced(monkeypa
         running = asyncio.create_task(playout.run())
         await until(lambda: playout.released == 6)
         playout.hush()  # after the first half of the sixth frame
+        assert playout.sounded == 5.5 * FRAME
         await until(lambda: playout.released == 12)
         playout.end()
         await running
+        assert playout.sounded == 12 * FRAME
+        kept.extend(playout.recent.last(1))
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(test())
@@ -145,6 +150,8 @@ def test_sound_leaves_20_ms_at_a_time_and_what_has_not_left_is_silenced(monkeypa
     opus = av.CodecContext.create("libopus", "r")
     loud = [np.abs(block.to_ndarray()).max() > 500 for _, packet in sent for block in opus.decode(packet)]
     assert sum(loud) == 11 + 1  # packets with the hum, and one with the last 6.5 ms of it: the codec looks ahead
+    halves = np.concatenate([frame.sound for frame in kept]).reshape(-1, FRAME // 2)
+    assert [bool(half.any()) for half in halves] == [number < 11 for number in range(len(halves))]  # as it was heard
 
 
 @pytest.mark.asyncio
