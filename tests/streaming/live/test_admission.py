@@ -11,11 +11,17 @@ from clocks import TestClock, turn
 from conftest import tiny_model
 from sessions import TAKE
 
-from streaming.live.admission import FullError, HostedSession, SessionRegistry
+from models.catalog import AVATAR
+from streaming.live.admission import Admission, FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session_state import AvatarState, SessionState
+from streaming.live.speed_forecast import SpeedForecast
 from streaming.live.waiting_line import LONGEST_WAIT, MOST_PLACES, MOST_WAITING, TICKET_LIFE, CrowdedLineError
+from streaming.speech.barge_in import Listening
+from streaming.speech.voice_activity import Detector
+from streaming.take.speakers import TakeSpeaker
+from streaming.take.take_file import CueLine, Take
 
 pytestmark = pytest.mark.asyncio
 
@@ -244,4 +250,54 @@ async def test_a_ticket_that_is_shown_for_ever_goes_to_the_end_of_the_line_after
         await place(sessions)
     with pytest.raises(CrowdedLineError, match=f"{MOST_WAITING} requests wait in line"):
         await sessions.create(TAKE, LookAhead.SMOOTH)
+    sessions.device.close()
+
+
+def avatars(faces: int) -> Take:
+    """Return a take of one face or of a dialogue."""
+    speakers = [TakeSpeaker(name=f"face {n}") for n in range(faces)] if faces > 1 else None
+    return Take(model=AVATAR.name, length=1, speakers=speakers, cues=[CueLine(prompt="a portrait speaks")])
+
+
+def beside(faces: int, factor: float) -> SessionRegistry:
+    """Return a registry with a session of so many faces that takes this share of the device, all of it measured."""
+
+    async def load(name: str) -> Any:
+        raise LookupError("admitted")  # as far as these tests go
+
+    forecast = SpeedForecast()
+    forecast.measured(AVATAR, AVATAR.size, 0.3)
+    sessions = SessionRegistry(load, DeviceThread(), clock=TestClock(), forecast=forecast)
+    running = SimpleNamespace(
+        over=False,
+        index=1000,
+        real_time_factor=factor,
+        model=SimpleNamespace(entry=AVATAR),
+        history=SimpleNamespace(take=avatars(faces)),
+    )
+    sessions.hosted["running"] = HostedSession(running, "key", 0.0, Admission(AVATAR.size, factor))  # type: ignore[arg-type]
+    return sessions
+
+
+@pytest.mark.parametrize(("faces", "starts"), [(2, True), (3, False), (6, False)])
+async def test_a_dialogue_is_admitted_as_so_many_sessions_as_it_has_faces(faces: int, starts: bool) -> None:
+    """A face takes 0.3 of the device, as one that runs does."""
+    sessions = beside(1, 0.3)
+    asked = sessions.create_dialogue(avatars(faces), {}, None, listening=Listening(detector=Detector.ENERGY))
+    if starts:
+        with pytest.raises(LookupError, match="admitted"):
+            await asked
+    else:
+        with pytest.raises(FullError, match=f"takes 30% .* would take about {30 * faces}%"):
+            await asked
+    sessions.device.close()
+
+
+@pytest.mark.parametrize(("faces", "factor", "starts"), [(1, 0.5, False), (2, 0.5, True)])
+async def test_what_a_face_takes_is_learnt_from_faces_that_are_alone(faces: int, factor: float, starts: bool) -> None:
+    """Two faces in step take less than twice what one does, so that a dialogue tells nothing of one face."""
+    sessions = beside(faces, factor)
+    asked = sessions.create_avatar(avatars(1), None, None, listening=Listening(detector=Detector.ENERGY))  # type: ignore[arg-type]
+    with pytest.raises(LookupError if starts else FullError, match="admitted" if starts else "would take about 50%"):
+        await asked
     sessions.device.close()
