@@ -118,6 +118,7 @@ class Job:
             portrait=self._portrait,
             layout=self._arrangement.name,
             upscaler=self._upscaler.fingerprint if self._upscaler else None,
+            background=self.take.background,
             part=self._part.facts if self._part else None,
         )
 

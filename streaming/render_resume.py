@@ -29,6 +29,7 @@ MUST_AGREE = {  # facts and parts of the record without which a film would not b
     "layout": "another --layout",
     "upscaler": "another --upscale",
     "part": "another part of the film",
+    "background": "another background",
     "model": "another model",
     "weights": "other weights",
     "codec": "another codec",

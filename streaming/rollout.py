@@ -18,7 +18,9 @@ from torch import Tensor
 from models import archive
 from models.catalog import ENTRIES
 from models.checkpoints.assemble import Model
+from models.checkpoints.matte_file import installed_matte
 from models.cue import Cue, CueError, Follow, Recache, Recall
+from models.matte import Ground, rgb_of
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
 from models.source import Following
@@ -82,7 +84,7 @@ class Rollout:
         footage: TakeFootage | None = None,
         faces: int = 1,
     ) -> None:
-        """Draw `take` with `model`, from `snapshot` if there is one.
+        """Draw `take` with `model`, from `snapshot` if there is one. A background of the take is put behind its faces.
 
         With several `faces` as many takes run in step, in one batch, with the take's seed and those that follow it;
         the reference and the drive of the source are then theirs, one behind the other.
@@ -98,6 +100,8 @@ class Rollout:
         self._footage.codec = model.codec
         seeds = tuple((take.seed + face) % MOST_SEEDS for face in range(faces))
         self.state = generator.restore(snapshot) if snapshot else generator.new_take(seeds, width, height)
+        colour = take.background
+        self._ground = Ground(installed_matte(), rgb_of(colour), faces) if colour is not None else None
         self._landing = take.landing(entry.rollout.grid, entry.fps)
         self._drawn: tuple[Chunk, Tensor] | None = None  # the newest chunk and its latents, until it is settled
         self._snapshots = Snapshots(keep_mb) if keep_mb is not None else None
@@ -140,11 +144,11 @@ class Rollout:
         latents = generator.draw(state, cues, drive, may_go_on, self._footage)
         _wait(generator.device)
         drawn = time.perf_counter()
-        frames = state.codec.decode(latents)
+        frames = self._on_ground(state.codec.decode(latents).numpy())
         seconds = {"draw": drawn - began, "decode": time.perf_counter() - drawn}
         may_go_on()
         apart = None if state.disagreement is None else float(state.disagreement[0])
-        chunk = Chunk(first, latents.shape[2], frames.numpy(), tuple(cues), seconds, apart)
+        chunk = Chunk(first, latents.shape[2], frames, tuple(cues), seconds, apart)
         self._drawn = chunk, latents
         return chunk
 
@@ -184,9 +188,12 @@ class Rollout:
             width, height = self.state.size
             return np.empty((0, height, width * len(self.state.seeds), 3), np.uint8)
         before = codec.snapshot()
-        frames = codec.decode(knot).numpy()
+        frames = self._on_ground(codec.decode(knot).numpy())
         codec.restore(before)
         return frames
+
+    def _on_ground(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return frames if self._ground is None else self._ground.behind(frames)
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot of the take as it is, with its keys."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from app.log_output import LogLevel, configure
 if TYPE_CHECKING:
     from models.checkpoints.assemble import Model
     from streaming.render_job import Job
+    from streaming.speech.portrait_file import Portrait
 
 
 class LayoutChoice(StrEnum):
@@ -44,6 +46,9 @@ def avatar(
         LayoutChoice | None,
         typer.Option("--layout", help="faces of a dialogue side by side, or cut to the speaker  [default: side]"),
     ] = None,
+    background: Annotated[
+        str | None, typer.Option("--background", help="a colour behind the face, such as '#00b140' for a green screen")
+    ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="the video to write")] = Path("avatar.mp4"),
     resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
     restart: Annotated[
@@ -67,6 +72,12 @@ def avatar(
         raise CommandError("--portrait and --face are for one speaker; a dialogue's file names the faces of all")
     if dialogue is None and layout is not None:
         raise CommandError("--layout is for --dialogue")
+    if background is not None:
+        background = background.lower()
+        if not re.fullmatch("#[0-9a-f]{6}", background):
+            raise CommandError(
+                f"--background {background[:40]}: no colour such as '#00b140', which a shell needs in quotes"
+            )
     for file in (audio, portrait, dialogue):
         if file is not None:
             require_input(file)
@@ -78,7 +89,7 @@ def avatar(
 
     if not resume and not restart:
         refuse_to_throw_away(RenderFiles(out.with_name(f"{out.stem}.silent.mp4")), AVATAR)
-    how = _How(out, resume, restart, scale, seed, device, engine)
+    how = _How(out, resume, restart, scale, seed, device, engine, background)
     if dialogue is not None:
         _render_dialogue(dialogue, layout or LayoutChoice.SIDE, how)
     else:
@@ -96,6 +107,14 @@ class _How:
     seed: int
     device: str
     engine: str
+    background: str | None
+
+    def require_separable(self, picture: Portrait) -> None:
+        """Raise PortraitError if a background is asked for and cannot take the place of the portrait's own."""
+        from streaming.speech.portrait_check import require_separable
+
+        if self.background is not None:
+            require_separable(picture.reference)
 
     def loaded(self) -> Model:
         """Return the avatar on the device and engine of the options."""
@@ -116,6 +135,7 @@ def _render_portrait(portrait: Path | None, face: str | None, audio: Path | None
     from streaming.speech.portrait_file import Portrait, portrait_of
 
     picture = portrait_of(portrait, AVATAR.size) if portrait else Portrait(drawn(face_named(face or FIRST)))
+    how.require_separable(picture)
     sound = audio or avatar_film.said(say, how.out)
     voice = voice_in(sound)
     for note in (*picture.notes, *voice.notes):
@@ -123,7 +143,8 @@ def _render_portrait(portrait: Path | None, face: str | None, audio: Path | None
     model = how.loaded()
     if portrait and (why := doubt(model, picture.reference)):
         _note(why)
-    _run(avatar_film.job_of(model, picture.reference, voice, how.out, how.seed, how.scale), sound, how)
+    job = avatar_film.job_of(model, picture.reference, voice, how.out, how.seed, how.scale, background=how.background)
+    _run(job, sound, how)
 
 
 def _render_dialogue(file: Path, layout: LayoutChoice, how: _How) -> None:
@@ -137,6 +158,8 @@ def _render_dialogue(file: Path, layout: LayoutChoice, how: _How) -> None:
 
     dialogue = read_dialogue(file)
     portraits = portraits_of(dialogue, file.name, AVATAR.size)
+    for picture in portraits:
+        how.require_separable(picture)
     with working("speaking") as say:
         sound = spoken_dialogue(dialogue, file.name, say)
     for note in (*dialogue.notes, *(note for portrait in portraits for note in portrait.notes)):
@@ -146,7 +169,9 @@ def _render_dialogue(file: Path, layout: LayoutChoice, how: _How) -> None:
         if role.portrait and (why := doubt(model, picture.reference)):
             _note(f"{role.name}: {why}")
     faces = [picture.reference for picture in portraits]
-    job = job_of_dialogue(model, faces, sound, how.out, Layout(layout.value), how.seed, how.scale)
+    job = job_of_dialogue(
+        model, faces, sound, how.out, Layout(layout.value), how.seed, how.scale, background=how.background
+    )
     sound.write(spoken_file(how.out))
     _run(job, spoken_file(how.out), how)
 

@@ -16,7 +16,7 @@ from app.dependencies import ControlledAvatar, ServicesOf
 from app.errors import ConflictError, InvalidRequestError, NotFoundError
 from app.request_body import RequestBody
 from models.pocket.world.portrait.face import ATTRIBUTES
-from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, drawn, face_named
+from models.pocket.world.portrait.gallery import GALLERY, FaceError, as_png, cut_out_png, drawn, face_named
 from streaming.speech import audio_file
 from streaming.speech.avatar import Avatar, Place
 from streaming.speech.dialogue_file import MOST_PAUSE, usual_voices
@@ -97,12 +97,13 @@ def faces(services: ServicesOf) -> Faces:
 
 
 @router.get("/api/faces/{look}", response_class=Response, responses=file_of("image/png"))
-def face(look: str) -> Response:
-    """Draw a face at rest (PNG): `ada`, or `hair=curly,skin=deep`."""
+def face(look: str, *, alpha: bool = False) -> Response:
+    """Draw a face at rest (PNG): `ada`, or `hair=curly,skin=deep`. With `alpha` nothing is behind it."""
     try:
-        return Response(as_png(drawn(face_named(look[:400]))), media_type="image/png")
+        found = face_named(look[:400])
     except FaceError as e:
         raise NotFoundError(str(e)) from None
+    return Response(cut_out_png(found) if alpha else as_png(drawn(found)), media_type="image/png")
 
 
 @router.post("/api/sessions/{session}/audio", status_code=202, openapi_extra=dict(body_of("application/octet-stream")))

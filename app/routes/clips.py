@@ -14,10 +14,10 @@ from fastapi.responses import StreamingResponse
 
 from app.answer_schemas import file_of
 from app.dependencies import ControlledSession, KnownTake, ServicesOf
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, InvalidRequestError, NotFoundError
 from app.services import Services
 from streaming.live.recent_film import KEPT_SECONDS, KeptFrame
-from streaming.media.clips import MOST_GIF_SECONDS, enlarged, gif_of, mp4_of, pictures_of
+from streaming.media.clips import MOST_GIF_SECONDS, enlarged, gif_of, mp4_of, pictures_of, png_of
 from streaming.take.take_file import Take
 
 router = APIRouter()
@@ -46,6 +46,22 @@ async def last_gif(hosted: ControlledSession, seconds: Seconds = KEPT_SECONDS) -
     async with _making:
         made = await asyncio.to_thread(lambda: gif_of((frame.picture() for frame in frames), fps))
     return _file(made, "image/gif", f"{hosted.session.history.id}-last.gif")
+
+
+@router.get("/api/sessions/{session}/last.png", response_class=Response, responses=file_of("image/png"))
+async def last_picture(hosted: ControlledSession, *, alpha: bool = False) -> Response:
+    """Send the picture that is on screen (PNG); 409 before the first.
+
+    With `alpha` an avatar's face is sent with nothing behind it.
+    """
+    session = hosted.session
+    (newest,) = _recent(session.playout.recent.last(0))[-1:]
+    if alpha and session.avatar is None:
+        raise InvalidRequestError("alpha is for an avatar's face; leave it out")
+    faces = 1 if session.history.take.layout == "cut" else session.history.take.faces
+    async with _making:
+        made = await asyncio.to_thread(lambda: png_of(newest.picture(), faces if alpha else None))
+    return _file(made, "image/png", f"{session.history.id}.png")
 
 
 @router.get("/api/takes/{take}/gif", response_class=Response, responses=file_of("image/gif"))

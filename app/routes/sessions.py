@@ -31,7 +31,8 @@ from models.text.emphasis import parse_emphasis
 from streaming.live.admission import HostedSession
 from streaming.live.pacing import LookAhead
 from streaming.speech.barge_in import BargeIn, Listening
-from streaming.speech.portrait_check import DRAWS, Trial
+from streaming.speech.portrait_check import DRAWS, Trial, require_separable
+from streaming.speech.portrait_file import Portrait
 from streaming.speech.voice_activity import Detector
 from streaming.take.speakers import MOST_SPEAKERS, LayoutName, SpeakerName, TakeSpeaker
 from streaming.take.take_file import CueLine, Take
@@ -66,6 +67,8 @@ class NewSession(RequestBody):
     # of a dialogue: who speaks, instead of face and portrait, and whether all are shown or the film cuts to the speaker
     speakers: Annotated[list[NewSpeaker], Field(min_length=2, max_length=MOST_SPEAKERS)] | None = None
     layout: LayoutName | None = None
+    # of an avatar: the colour that takes the place of what is behind the face, such as #00b140
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     size: Annotated[str, Field(max_length=12)] | None = None  # WIDTHxHEIGHT in pixels
     look_ahead: LookAheadName = LookAhead.SMOOTH
@@ -129,8 +132,7 @@ async def create_session(new: NewSession, services: ServicesOf, askers: AskersOf
         return started(services, hosted, "; ".join(notes) or None)
     if new.speakers is not None:
         return await _create_dialogue(new, new.speakers, take, services, askers)
-    size = take.width_height(entry.size)
-    portrait = await asyncio.to_thread(portrait_for, new.face, new.portrait, size)  # may take a while
+    portrait = await asyncio.to_thread(_portrait, new.face, new.portrait, take)  # may take a while
     listening = Listening(new.barge_in or BargeIn.STOP, new.detector)
     hosted = await services.sessions.create_avatar(
         take, portrait.reference, services.face_reader, new.ticket, askers=askers, listening=listening
@@ -144,12 +146,11 @@ async def _create_dialogue(
     new: NewSession, speakers: list[NewSpeaker], take: Take, services: Services, askers: frozenset[str]
 ) -> StartedSession:
     """Start a session in which several faces speak in turn."""
-    size = take.width_height(catalog.find(take.model).size)
     portraits: dict[str, Reference] = {}
     notes: list[str] = []
     for one in speakers:
         face = one.face if one.face is not None or one.portrait is not None else one.name.casefold()
-        portrait = await asyncio.to_thread(portrait_for, face, one.portrait, size)  # may take a while
+        portrait = await asyncio.to_thread(_portrait, face, one.portrait, take)  # may take a while
         portraits[one.name] = portrait.reference
         notes += [f"{one.name}: {note}" for note in portrait.notes]
     listening = Listening(new.barge_in or BargeIn.STOP, new.detector)
@@ -207,6 +208,8 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
         raise InvalidRequestError(f"face and portrait are for an avatar, and {entry.name} is none; leave them out")
     if entry.driving_features is None and (new.barge_in is not None or new.detector is not None):
         raise InvalidRequestError(f"barge_in and detector are for an avatar, and {entry.name} is none; leave them out")
+    if entry.driving_features is None and new.background is not None:
+        raise InvalidRequestError(f"background is for an avatar, and {entry.name} is none; leave it out")
     if entry.driving_features is None and (new.speakers is not None or new.layout is not None):
         raise InvalidRequestError(f"speakers and layout are for an avatar, and {entry.name} is none; leave them out")
     if new.speakers is not None and (new.face is not None or new.portrait is not None):
@@ -222,7 +225,16 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
     try:
         cue = CueLine(prompt=prompt, set={str(k): v for k, v in new.set.items()})
         named = [TakeSpeaker(name=one.name) for one in new.speakers] if new.speakers is not None else None
-        take = Take(model=entry.name, seed=seed, size=new.size, length=1, speakers=named, layout=new.layout, cues=[cue])
+        take = Take(
+            model=entry.name,
+            seed=seed,
+            size=new.size,
+            length=1,
+            speakers=named,
+            layout=new.layout,
+            background=new.background.lower() if new.background is not None else None,
+            cues=[cue],
+        )
     except ValidationError as e:
         raise InvalidRequestError(validation_message(e)) from None
     width, height = take.width_height(entry.size)
@@ -245,6 +257,14 @@ def started(services: Services, hosted: HostedSession, note: str | None = None) 
         sound=session.playout.sound is not None,
         note="; ".join(notes) or None,
     )
+
+
+def _portrait(face: str | None, picture: bytes | None, take: Take) -> Portrait:
+    """Return the portrait of a face of a take, as `portrait_for` does; PortraitError if it fits no background."""
+    portrait = portrait_for(face, picture, take.width_height(catalog.find(take.model).size))
+    if take.background is not None:
+        require_separable(portrait.reference)
+    return portrait
 
 
 async def _portrait_note(services: Services, hosted: HostedSession, portrait: Reference) -> str | None:

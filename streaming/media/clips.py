@@ -14,7 +14,9 @@ from av.error import FFmpegError
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from models.checkpoints.matte_file import installed_matte
 from models.errors import UserError
+from models.matte import cut_out
 from streaming.media.h264 import Picture, enlargement
 from streaming.media.video_writer import encode_fragment
 
@@ -54,6 +56,18 @@ def mp4_of(pictures: Iterable[Picture], fps: int, sound: Sound | None = None) ->
             film.mux(voice.encode(heard))
             film.mux(voice.encode(None))
     return out.getvalue()
+
+
+def png_of(picture: Picture, faces: int | None = None) -> bytes:
+    """Return a PNG file of a picture [H, W, 3] RGB; of so many `faces` side by side with nothing behind them, if given.
+
+    Its colours are not multiplied by alpha (ISO/IEC 15948).
+    """
+    if faces is None:
+        return bytes(cv2.imencode(".png", picture[..., ::-1])[1])
+    network = installed_matte()
+    cut = np.concatenate([cut_out(network, face) for face in np.split(picture, faces, 1)], 1)
+    return bytes(cv2.imencode(".png", cut[..., [2, 1, 0, 3]])[1])
 
 
 def gif_of(pictures: Iterable[Picture], fps: int) -> bytes:

@@ -44,10 +44,23 @@ def said(text: str, out: Path) -> Path:
     return path
 
 
-def job_of(model: Model, portrait: Reference, voice: Voice, out: Path, seed: int, scale: int = 1) -> Job:
-    """Return the render of a portrait that speaks a voice to its end."""
+def job_of(
+    model: Model,
+    portrait: Reference,
+    voice: Voice,
+    out: Path,
+    seed: int,
+    scale: int = 1,
+    *,
+    background: str | None = None,
+) -> Job:
+    """Return the render of a portrait that speaks a voice to its end, on a `background` such as #00b140 if given."""
     take = Take(
-        model=model.entry.name, seed=seed, length=latents_of(voice.samples), cues=[CueLine(prompt=AVATAR_PROMPT)]
+        model=model.entry.name,
+        seed=seed,
+        length=latents_of(voice.samples),
+        background=background,
+        cues=[CueLine(prompt=AVATAR_PROMPT)],
     )
     silent = out.with_name(f"{out.stem}.silent.mp4")
     return Job(

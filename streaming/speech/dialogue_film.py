@@ -56,13 +56,17 @@ def job_of_dialogue(
     layout: Layout = Layout.SIDE,
     seed: int = 0,
     scale: int = 1,
+    *,
+    background: str | None = None,
 ) -> Job:
     """Return the render of a dialogue to its end, without its sound, for the film `out`.
 
-    Face i is drawn with the seed `seed` + i, hears what speaker i says, and silence while the others speak.
+    A `background` such as #00b140 takes the place of what is behind the faces. Face i is drawn with the seed
+    `seed` + i, hears what speaker i says, and silence while the others speak.
     """
     cues = [CueLine(prompt=AVATAR_PROMPT)]
-    take = Take(model=model.entry.name, seed=seed, length=latents_of(sound.samples), cues=cues)
+    length = latents_of(sound.samples)
+    take = Take(model=model.entry.name, seed=seed, length=length, background=background, cues=cues)
 
     def drive() -> DialogueDrive:
         return DialogueDrive([PortraitDrive(model, face, sound.pieces(i)) for i, face in enumerate(portraits)])

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from models.catalog import AVATAR_PROMPT
 from models.checkpoints.assemble import ASSETS, Model
+from models.checkpoints.matte_file import installed_matte
 from models.checkpoints.weight_files import CheckpointError
 from models.cue import Cue, Prompt, Reference
 from models.driving_signal import RATE, DrivingSignal
 from models.judge import face_reader
 from models.judge.face_reader import FaceReader
+from models.matte import alpha_of, separable
+from streaming.speech.portrait_file import PortraitError
 
 CHUNKS = 2  # chunks of each take, about a second
 DRAWS = 2 * CHUNKS
@@ -30,6 +33,16 @@ def installed_face_reader() -> FaceReader | None:
         return face_reader.load(ASSETS / "judge" / "face.safetensors")
     except CheckpointError:
         return None
+
+
+def require_separable(portrait: Reference) -> None:
+    """Raise PortraitError if the ground of a portrait cannot be told from the person, so that none can replace it."""
+    picture = np.frombuffer(portrait.pixels, np.uint8).reshape(1, portrait.height, portrait.width, 3)
+    if not separable(picture[0], alpha_of(installed_matte(), picture)[0]):
+        raise PortraitError(
+            "background: the ground of this portrait cannot be told from the person; leave background out, or send a "
+            "drawn head and shoulders in front of a calm ground that is seen above both shoulders"
+        )
 
 
 class Trial:

@@ -47,6 +47,7 @@ class RenderFacts(BaseModel):
     portrait: str | None = None  # names the picture that it stays true to
     layout: str | None = None  # how several faces are shown
     upscaler: str | None = None  # identifies the file of the network that enlarges them instead
+    background: str | None = None  # colour behind the faces
     part: tuple[int, int, int] | None = None  # of a film that is drawn in parts: `streaming.film_parts.FilmPart.facts`
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from models.cue import Cue, Cut, Hold, Hush, LoraScale, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
+from models.matte import rgb_of
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
 from streaming.take.complaints import complaint
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 TEXTS = frozenset(  # fields that hold text
     {"prompt", "model", "size", "parent", "reference", "sound", "set", "start", "start_by", "source", "region", "fit"}
-    | {"hashes", "name", "speaker", "layout"}
+    | {"hashes", "name", "speaker", "layout", "background"}
 )
 MOST_CUES = 100_000
 
@@ -167,6 +168,7 @@ class Take(BaseModel):
     sound: Beside | None = None
     speakers: Annotated[list[TakeSpeaker], Field(min_length=2, max_length=6)] | None = None
     layout: LayoutName | None = None  # of a dialogue: side if absent
+    background: str | None = None  # colour behind an avatar's face, such as #00b140; what its portrait shows if absent
     loras: Annotated[dict[str, str], Field(max_length=16)] | None = None  # name → file, of those not beside the take
     cues: Annotated[list[CueLine], Field(max_length=MOST_CUES)]
     record: Annotated[dict[str, Recorded], Field(max_length=100)] | None = None
@@ -176,6 +178,13 @@ class Take(BaseModel):
     def _size(cls, value: str | None) -> str | None:
         if value is not None:
             size_of(value)
+        return value
+
+    @field_validator("background")
+    @classmethod
+    def _colour(cls, value: str | None) -> str | None:
+        if value is not None:
+            rgb_of(value)
         return value
 
     @model_validator(mode="after")

@@ -32,7 +32,12 @@ def notes_on(take: Take, entry: Entry) -> list[str]:
     """
     require_drawable(take, entry)
     if entry.driving_features is None:
-        for name, value in (("sound", take.sound), ("reference", take.reference), ("speakers", take.speakers)):
+        for name, value in (
+            ("sound", take.sound),
+            ("reference", take.reference),
+            ("speakers", take.speakers),
+            ("background", take.background),
+        ):
             if value is not None:
                 what = value if isinstance(value, str) else "a dialogue"
                 raise TakeError(f"{name}: {what} is for an avatar, and {entry.name} is none; leave it out")

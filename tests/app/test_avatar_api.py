@@ -78,12 +78,33 @@ def test_a_session_listens_as_it_was_asked_to(server: str, policy: str | None, d
         ({"model": "pocket-avatar", "detector": "ears"}, "detector"),
         ({"model": "pocket", "barge_in": "duck"}, "for an avatar"),
         ({"model": "pocket", "detector": "energy"}, "for an avatar"),
+        ({"model": "pocket", "background": "#00b140"}, "background is for an avatar"),
+        ({"model": "pocket-avatar", "background": "green"}, "background"),
     ],
 )
-def test_listening_that_cannot_be_had_is_refused(server: str, asked: dict[str, str], why: str) -> None:
+def test_listening_and_backgrounds_that_cannot_be_had_are_refused(server: str, asked: dict[str, str], why: str) -> None:
     got = httpx.post(f"{server}/api/sessions", json=asked)
     assert got.status_code in (400, 422)
     assert why in got.json()["error"]
+
+
+def test_stills_have_alpha_where_it_is_asked_for(server: str, avatar: tuple[str, dict[str, str]]) -> None:
+    def channels(got: httpx.Response) -> int:
+        assert (got.status_code, got.headers["content-type"]) == (200, "image/png"), got.text
+        return cv2.imdecode(np.frombuffer(got.content, np.uint8), cv2.IMREAD_UNCHANGED).shape[2]
+
+    url, key = avatar
+    assert httpx.get(f"{url}/last.png").status_code == 403
+    deadline = time.monotonic() + 60
+    while (first := httpx.get(f"{url}/last.png", headers=key)).status_code == 409 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert channels(first) == 3
+    assert channels(httpx.get(f"{url}/last.png?alpha=true", headers=key)) == 4
+    assert channels(httpx.get(f"{server}/api/faces/ada")) == 3
+    face = httpx.get(f"{server}/api/faces/ada?alpha=true")
+    assert channels(face) == 4
+    alpha = cv2.imdecode(np.frombuffer(face.content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
+    assert (alpha[4, 4], alpha[64, 64]) == (0, 255)
 
 
 BAD = {

@@ -10,7 +10,7 @@ import numpy as np
 from models.cue import Reference
 from models.errors import UserError
 from models.pocket.world.portrait.face import ATTRIBUTES, Face, Pose
-from models.pocket.world.portrait.renderer import SIZE, draw_portrait
+from models.pocket.world.portrait.renderer import SIZE, draw_cut_out, draw_portrait
 
 
 class FaceError(UserError):
@@ -58,6 +58,14 @@ def as_png(reference: Reference) -> bytes:
     """Encode a reference picture as a PNG file."""
     pixels = np.frombuffer(reference.pixels, np.uint8).reshape(reference.height, reference.width, 3)
     return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
+
+
+def cut_out_png(face: Face) -> bytes:
+    """Draw the face at rest with nothing behind it, as a PNG file with alpha."""
+    cut = draw_cut_out(face, np.array([Pose()], np.float32))[0]
+    share = np.maximum(cut[..., 3:], 1) / 255  # PNG's colours are not multiplied by alpha (ISO/IEC 15948)
+    colours = (cut[..., 2::-1] / share).round().clip(0, 255).astype(np.uint8)
+    return bytes(cv2.imencode(".png", np.concatenate([colours, cut[..., 3:]], -1))[1])
 
 
 def drawn(face: Face) -> Reference:

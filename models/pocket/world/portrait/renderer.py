@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.pocket.world.portrait.backdrop import backdrop
-from models.pocket.world.portrait.canvas import Canvas, Points, arc, disc, mixed, smooth
+from models.pocket.world.portrait.canvas import OVERSIZE, Canvas, Points, arc, disc, mixed, smooth
 from models.pocket.world.portrait.face import CLOTHES, EYES, HAIR, SKIN, Colour, Face, Pose
 from models.pocket.world.portrait.hair import COVERS_EARS, Look, hair_behind, hair_in_front
 from models.pocket.world.portrait.head import EYE_AT, EYE_HALF, MOUTH_AT, Head
@@ -34,9 +34,26 @@ class Places(NamedTuple):
 
 def draw_portrait(face: Face, poses: Numbers) -> NDArray[np.uint8]:
     """Draw frames [n, 128, 128, 3] uint8 RGB of a face; `poses` are rows of `Pose` [n, 11] float32."""
+    return _drawn(face, poses, backdrop(face.background))
+
+
+def draw_cut_out(face: Face, poses: Numbers) -> NDArray[np.uint8]:
+    """Draw frames [n, 128, 128, 4] uint8 of a face with nothing behind it: RGB times coverage, and the coverage.
+
+    The coverage is what a black and a white ground leave of their difference (Smith and Blinn, "Blue Screen Matting",
+    SIGGRAPH 1996), so it holds what the antialiasing of the drawing does.
+    """
+    black, white = (
+        _drawn(face, poses, np.full((OVERSIZE * SIZE, OVERSIZE * SIZE, 3), shade, np.uint8)) for shade in (0, 255)
+    )
+    covered = 255 - (white.astype(np.int16) - black).max(-1, keepdims=True)
+    return np.concatenate([black, covered.clip(0, 255).astype(np.uint8)], -1)
+
+
+def _drawn(face: Face, poses: Numbers, behind: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw frames [n, 128, 128, 3] of a face on a picture [256, 256, 3]."""
     frames = np.empty((len(poses), SIZE, SIZE, 3), np.uint8)
     look = Look(HAIR[face.hair_colour], SKIN[face.skin])
-    behind = backdrop(face.background)
     for frame, row in zip(frames, poses, strict=True):
         pose = Pose(*map(float, row))
         canvas = Canvas(behind.copy())
