@@ -263,7 +263,7 @@ class Playout:
             self._send_sound(*rest)
 
     def _send_sound(self, sound: Samples, at: int, end: int) -> None:
-        """Send samples: the first is sample `at` of what was released, and they reach up to sample `end` of the film."""
+        """Send samples up to sample `end` of the film, the first of which is sample `at` of what was released."""
         assert self.sound is not None, "the film has no sound"
         assert self._sound_encoder is not None, "the film has no sound"
         for packet in self._sound_encoder.encode(sound, at):
