@@ -88,6 +88,8 @@ class Playout:
         self.playhead = 0  # first latent of the chunk that is on screen
         self.next_frame = 0  # number in the film of the frame that follows the one on screen
         self.film_sound: FilmSound | None = None  # with it the sound goes on while pictures are late
+        # chooses, as a frame is released, what is seen of its picture, by the frame's number in the film
+        self.seen_of: Callable[[Picture, int], Picture] = lambda picture, _: picture
         self.held = self.dropped = 0  # frames for which the picture stood still, and pictures that came too late
         self._newest = -1  # number of the newest frame that was released with its own picture
         self._encoder, self._freed, self._clock = encoder, freed, clock
@@ -228,7 +230,8 @@ class Playout:
 
     async def _show(self, shown: Shown, *, seen: bool = True) -> None:
         """Release one frame: encode it, send it, and call the watchers; its sound alone unless it is to be `seen`."""
-        shown = replace(shown, sound=self.voice_gain.apply(shown.sound).copy())  # of its own, see `hush`
+        picture = self.seen_of(shown.picture, shown.frame)
+        shown = replace(shown, picture=picture, sound=self.voice_gain.apply(shown.sound).copy())  # its own, see `hush`
         number, self.released, self.playhead = self.released, self.released + 1, shown.chunk
         self.next_frame = shown.frame + 1
         self._freed()

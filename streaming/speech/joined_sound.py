@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from streaming.live.playout import Shown
+from streaming.media.h264 import Picture
 from streaming.media.opus import SILENCE
 from streaming.speech.dialogue_drive import DialogueDrive
 from streaming.speech.face_cut import FaceCut
@@ -110,12 +110,12 @@ class JoinedSound:
         return self._first.held(latent)
 
     def in_film(self, frames: list[Shown], first: int) -> list[Shown]:
-        """Return the frames of the chunk at latent `first` as the layout shows them, numbered as in the film."""
-        numbered = self._first.in_film(frames, first)
-        if self._cut is None:
-            return numbered
-        pictures = self._cut.of(np.stack([shown.picture for shown in numbered]), numbered[0].frame)
-        return [replace(shown, picture=picture) for shown, picture in zip(numbered, pictures, strict=True)]
+        """Return the frames of the chunk at latent `first`, all faces side by side, numbered as in the film."""
+        return self._first.in_film(frames, first)
+
+    def seen_of(self, picture: Picture, frame: int) -> Picture:
+        """Return what the layout shows of a picture [H, faces · W, 3] with a frame of the film, held or drawn."""
+        return picture if self._cut is None else self._cut.of(picture[None], frame)[0]
 
     def close(self) -> None:
         """Close the files of all sounds."""

@@ -142,7 +142,7 @@ class LiveDialogue:
         self._first = next(iter(self.faces.values()))
         self.sound = JoinedSound({name: face.sound for name, face in self.faces.items()}, layout)
         self.interruptions = JoinedInterruptions([face.interruptions for face in self.faces.values()])
-        playout.film_sound = self.sound
+        playout.film_sound, playout.seen_of = self.sound, self.sound.seen_of
         playout.watch(self._shown)
 
     # -- facts -----------------------------------------------------------------------------------------------------

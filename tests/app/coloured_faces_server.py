@@ -16,7 +16,7 @@ _in_film = JoinedSound.in_film
 
 
 def in_film(sound: JoinedSound, frames: list[Shown], first: int) -> list[Shown]:
-    """Arrange the frames of a chunk after each face was painted over."""
+    """Number the frames of a chunk after each face was painted over."""
     return _in_film(sound, [replace(frame, picture=painted(frame.picture)) for frame in frames], first)
 
 

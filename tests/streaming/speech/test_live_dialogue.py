@@ -23,6 +23,7 @@ from models.time_grid import TimeGrid
 from streaming.live.device import DeviceThread
 from streaming.live.playout import Shown
 from streaming.live.session import Session
+from streaming.media.h264 import Picture
 from streaming.speech.avatar import Place
 from streaming.speech.face_cut import AHEAD, FaceCut
 from streaming.speech.fullband import FRAME, RATE
@@ -95,14 +96,16 @@ async def staged(layout: LayoutName, folder: Path | None) -> AsyncIterator[Stage
         device.close()
 
 
-def simulated(test: Callable[[Stage], Any], layout: LayoutName = "side", folder: Path | None = None) -> None:
-    """Run a test with a dialogue of two faces in simulated time, in which a chunk takes 0.15 s to draw."""
+def simulated(
+    test: Callable[[Stage], Any], layout: LayoutName = "side", folder: Path | None = None, drawing: float = 0.15
+) -> None:
+    """Run a test with a dialogue of two faces in simulated time, in which a chunk takes `drawing` seconds."""
 
     async def run() -> None:
         async with staged(layout, folder) as stage:
             await test(stage)
 
-    loop = partial(SimulatedLoop, encoding=0.01, drawing=0.15, late=True)
+    loop = partial(SimulatedLoop, encoding=0.01, drawing=drawing, late=True)
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(run())
 
@@ -228,36 +231,34 @@ def test_what_replaces_silences_all_and_names_are_taken_once() -> None:
     simulated(test)
 
 
-def test_a_film_that_cuts_shows_the_face_that_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: dict[int, list[np.ndarray]] = {}  # pictures of both faces by their frame, those that were drawn anew last
+@pytest.mark.parametrize("drawing", [0.15, 1.2])  # seconds for the 0.48 s of a chunk
+def test_a_film_that_cuts_shows_the_face_that_speaks_also_where_pictures_are_late(drawing: float) -> None:
     stages: list[Stage] = []
 
     async def test(stage: Stage) -> None:
         stages.append(stage)
-        in_film = stage.dialogue.sound.in_film
+        seen_of = stage.session.playout.seen_of
 
-        def noted(frames: list[Shown], first: int) -> list[Shown]:
-            arranged = in_film(frames, first)
-            for both, one in zip(frames, arranged, strict=True):
-                drawn.setdefault(one.frame, []).append(both.picture)
-            return arranged
+        def painted(picture: Picture, frame: int) -> Picture:
+            both = picture.copy()
+            both[:, :32], both[:, 32:] = 0, 255
+            return seen_of(both, frame)
 
-        monkeypatch.setattr(stage.dialogue.sound, "in_film", noted)
-        await asyncio.sleep(1)
+        stage.session.playout.seen_of = painted
+        await asyncio.sleep(3)
+        stage.shown.clear()
+        await asyncio.sleep(0.5)
         stage.say("bo", 1.0, "b", 330)
         stage.say("ada", 1.2, "a")
         stage.say("bo", 0.6, "c", 330)
         await asyncio.sleep(6)
         assert [e.speaker for e in stage.told("utterance.started")] == ["bo", "ada", "bo"]
 
-    simulated(test, "cut")
-    film = [frame for frame in stages[0].shown if frame.frame in drawn]
-    faces: list[int] = []
-    for frame in film:
-        halves = [np.split(both, 2, axis=1) for both in drawn[frame.frame]]
-        fits = {face for face in (0, 1) if any(np.array_equal(frame.picture, each[face]) for each in halves)}
-        assert len(fits) == 1
-        faces.append(fits.pop())
+    simulated(test, "cut", drawing=drawing)
+    film = stages[0].shown
+    assert all(frame.picture.shape == (32, 32, 3) and np.ptp(frame.picture) == 0 for frame in film)
+    assert any(frame.held for frame in film) == (drawing > 0.48)
+    faces = [int(frame.picture.any()) for frame in film]
     turns = loud_spans(np.concatenate([frame.sound for frame in film]))
     assert [set(faces[begin // FRAME : -(-end // FRAME)]) for begin, end in turns] == [{1}, {0}, {1}]
     heard = [bool(frame.sound.any()) for frame in film]
