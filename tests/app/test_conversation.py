@@ -239,5 +239,9 @@ def test_a_long_conversation_keeps_its_pace_and_nothing_of_what_was_said(
     assert max(row["to_say_ms"] for row in rows) <= 100
     assert np.median([r["files"] for r in second]) <= np.median([r["files"] for r in first]) + 2
     assert max(r["rest_mb"] for r in second) - max(r["rest_mb"] for r in first) < 60
-    behind = [np.median([r["sound_behind_ms"] for r in part]) for part in (first, second)]
-    assert behind[1] - behind[0] < 500
+    # a stall of more than a second moves the film for good: it adds to the sum, not to what an utterance waits for
+    print(f"stalls of the machine beyond a second, in all: {rows[-1]['sound_behind_ms'] / 1000:.1f} s")
+    waited = [np.median([r["first_ms"] for r in part]) for part in (first, second)]
+    assert waited[1] - waited[0] < 200
+    apart = [r["sound_behind_ms"] - r["pictures_behind_ms"] for r in second]
+    assert abs(np.median(apart)) < 100
