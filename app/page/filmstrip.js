@@ -1,6 +1,8 @@
 // @ts-check
 // Remembers small pictures of a take as it is shown, and draws them along the timeline.
 
+/** @import { Sight } from "./timeline_blocks.js" */
+
 const SIZE = 56; // pixels of a picture's sides
 const MOST = 400; // pictures; then every second one is forgotten
 
@@ -54,22 +56,27 @@ export class Filmstrip {
   }
 
   /**
-   * Draw the pictures side by side over the whole width of a canvas.
+   * Draw the pictures in sight side by side; the canvas is no wider than they are.
    *
    * @param {HTMLCanvasElement} canvas
    * @param {number} length of the take in latents
+   * @param {Sight} sight
    */
-  draw(canvas, length) {
-    const width = canvas.clientWidth;
-    if (!width) return; // it is folded
+  draw(canvas, length, { from, to, scale }) {
+    if (!canvas.checkVisibility()) return; // it is folded
+    const side = canvas.height;
+    const each = side / scale; // latents under one picture
+    const first = Math.max(0, Math.floor(from / each));
+    const end = Math.ceil(Math.min(to, length) / each);
+    const width = Math.ceil(Math.min(end * side, length * scale)) - first * side;
+    canvas.style.marginLeft = `${first * side}px`;
+    canvas.style.width = `${width}px`;
     if (canvas.width !== width) canvas.width = width;
     const pen = canvas.getContext("2d");
-    const side = canvas.height;
-    const each = (side / width) * length; // latents under one picture
     pen?.clearRect(0, 0, width, side);
-    for (let x = 0; x < width; x += side) {
-      const picture = this.near(((x + side / 2) / width) * length, Math.max(each, 3));
-      if (picture) pen?.drawImage(picture, x, 0, side, side);
+    for (let i = first; i < end; i += 1) {
+      const picture = this.near((i + 0.5) * each, Math.max(each, 3));
+      if (picture) pen?.drawImage(picture, (i - first) * side, 0, side, side);
     }
   }
 }

@@ -1,6 +1,19 @@
 // @ts-check
 // Loads a part of a page when it is first asked for, so that a first look needs no more than it shows.
 
+/**
+ * Return a function that does something at its first call only.
+ *
+ * @param {() => void} act
+ */
+export function once(act) {
+  let done = false;
+  return () => {
+    if (!done) act();
+    done = true;
+  };
+}
+
 /** @template T */
 export class Later {
   /**

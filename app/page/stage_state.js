@@ -4,6 +4,8 @@
 import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
 
+const SLOW = 0.95; // of the frames a second that are played, below which the picture stands still at times
+
 /** @import { SessionClient } from "./session_client.js" */
 
 /**
@@ -76,7 +78,7 @@ export function wordsOf(state, client, facts) {
         text: message("stage.busy.text", { told: facts.told }),
       };
     case "live":
-      return { badge: message("state.live"), title: "", text: facts.told };
+      return { badge: pace(client), title: "", text: facts.told };
     case "paused": {
       const [next] = facts.waits;
       const text = next ? message("stage.paused.next", { prompt: next }) : message("stage.paused.text");
@@ -104,6 +106,16 @@ export function wordsOf(state, client, facts) {
         bad: true,
       };
   }
+}
+
+/**
+ * Say that the take is live, and whether it is drawn more slowly than it is to be played.
+ *
+ * @param {SessionClient} client
+ */
+function pace({ status, fps }) {
+  const made = status?.generated_fps ?? fps;
+  return made < SLOW * fps ? message("stage.slow", { made, fps }) : message("state.live");
 }
 
 /**

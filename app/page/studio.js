@@ -7,7 +7,7 @@ import { STUDIO_KEYS, actOf } from "./studio_keys.js";
 import { obeyKeys } from "./hotkeys.js";
 import { drawIcons } from "./icons.js";
 import { InputCard } from "./input_card.js";
-import { Later } from "./later.js";
+import { Later, once } from "./later.js";
 import { offerLogout } from "./logout.js";
 import { message, translate } from "./messages.js";
 import { ModelChoice } from "./model_choice.js";
@@ -46,7 +46,8 @@ class Studio {
     this.note = new NoteLine(root, () => this.act.say(this.view.now, CUT));
     this.stage = new Stage(root);
     const missing = () => this.note.tell(message("note.unloaded"), true);
-    this.figures = new Later(async () => new (await import("./figures.js")).FigureTable(root), missing);
+    // they are measured again and again, and nobody has asked for them
+    this.figures = new Later(async () => new (await import("./figures.js")).FigureTable(root), once(missing));
     this.toast = new Toast(part(root, "toast", HTMLElement));
     this.client = new SessionClient(this.stage.video, "", "longtake.session", {
       told: (text) => {

@@ -74,6 +74,7 @@ export class TakeList {
       this.list.replaceChildren(...(takes.length ? [...ordered].map((take) => this.#card(take)) : [none]));
     } catch {
       // the server cannot be reached; the stage says so
+      this.renders.clear(); // while it was away nothing was rendered
     } finally {
       this.asking = false;
     }
@@ -201,7 +202,11 @@ export class TakeList {
     const doing = RENDERING[render.state];
     if (!doing) {
       if (render.why) return [make("p", { className: "doing bad", textContent: render.why })];
-      return render.film ? [make("p", { className: "doing", textContent: message("takes.ready") })] : [];
+      if (!render.film) return [];
+      const href = `api/takes/${id}/film`;
+      return [
+        make("a", { className: "button doing", download: "", href, textContent: message("takes.ready") }),
+      ];
     }
     const { done = 0, chunks = 0 } = render;
     const share = chunks ? message("takes.share", { percent: Math.round((100 * done) / chunks) }) : "";

@@ -3,17 +3,20 @@
 
 import { make, part } from "./elements.js";
 import { Filmstrip } from "./filmstrip.js";
-import { icon } from "./icons.js";
 import { changeLabel, clock, frameOf } from "./scene_labels.js";
 import { inputLabel, scenesOf, signOf } from "./scenes.js";
+import { drawBlocks, joinNarrow } from "./timeline_blocks.js";
 
 /** @import { Phrases } from "./scene_labels.js" */
 /** @import { Scene } from "./scenes.js" */
+/** @import { Block, Sight } from "./timeline_blocks.js" */
 /** @import { CueToCome, StatusEvent, TimelineEvent } from "./types.js" */
 
 const STEPS = [1, 2, 5, 10, 30, 60, 300, 600]; // seconds between two marks of the ruler
 const MARK_WIDTH = 70; // pixels between two marks, at least
 const ROOM = 0.12; // of the length of a take that goes on, for what is to come
+const HALF_A_PIXEL = 0.5; // by which what is drawn may be out of place
+const WIDTH_UNSEEN = 400; // pixels that are drawn for while nothing of the timeline is in sight
 const BEHIND_LAST = 1.25; // how much further the timeline reaches than the last prompt to come
 
 export class Timeline {
@@ -45,7 +48,15 @@ export class Timeline {
     /** @type {StatusEvent | null} */
     this.status = null;
     this.wholeBefore = 0; // latents of the whole width when a drag began
+    this.zoomed = 1; // 1: the whole take
+    this.version = 0; // of the cues
+    this.wholeDrawn = 0; // latents of the whole width for which the blocks were drawn
     this.drawn = ""; // what the blocks were drawn from
+    /** @type {{ known: Phrases, labels: Map<string, string> }} labels by the prompt before and the prompt */
+    this.labelled = { known: this.known, labels: new Map() };
+    this.atEnd = true; // whether the end of the take is in sight, and is kept there
+    this.reel.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.draw()).observe(this.reel);
   }
 
   /** @param {TimelineEvent} event */
@@ -56,6 +67,7 @@ export class Timeline {
     }
     this.take = event.take;
     this.cues = scenesOf(event.cues);
+    this.version += 1;
     this.toCome = event.to_come ?? [];
     this.draw();
   }
@@ -147,83 +159,107 @@ export class Timeline {
   /** @param {number} index of a prompt */
   label(index) {
     const scene = this.cues[index];
+    const before = this.cues[index - 1]?.prompt ?? "";
     if (scene && !scene.prompted) return inputLabel(scene, (latent) => clock(this.seconds(latent)));
-    return changeLabel(this.cues[index - 1]?.prompt ?? "", this.cues[index]?.prompt ?? "", this.known);
+    return this.#changed(before, scene?.prompt ?? "");
+  }
+
+  /**
+   * Say what a prompt changes. Comparing two prompts takes a while, so that it is done once.
+   *
+   * @param {string} before
+   * @param {string} prompt
+   */
+  #changed(before, prompt) {
+    const { labels } = this.labelled;
+    const key = `${before}\n${prompt}`;
+    const label = labels.get(key) ?? changeLabel(before, prompt, this.known);
+    labels.set(key, label);
+    return label;
   }
 
   draw() {
     const { playhead = 0, oldest = 0 } = this.status ?? {};
     const { whole } = this;
-    const toCome = this.toCome
-      .map((cue) => (cue.id === this.dragged?.id ? { ...cue, at: this.dragged.at } : cue))
-      .sort((a, b) => a.at - b.at);
+    const width = this.reel.clientWidth || WIDTH_UNSEEN;
+    const scale = (width * this.zoomed) / whole;
     /** @param {number} latent */
     const share = (latent) => `${(100 * Math.min(latent, whole)) / whole}%`;
     this.gone.style.width = share(oldest ?? 0);
     this.head.style.left = share(playhead);
-    const drawn = JSON.stringify([
-      this.cues,
-      this.waits,
-      toCome,
-      Math.round(whole),
-      Math.floor(playhead),
-      this.known.subject,
-    ]);
-    if (drawn === this.drawn) return;
-    this.drawn = drawn;
+    if (Math.abs(whole - this.wholeDrawn) * scale >= HALF_A_PIXEL) this.wholeDrawn = whole;
+    const toCome = this.toCome
+      .map((cue) => (cue.id === this.dragged?.id ? { ...cue, at: this.dragged.at } : cue))
+      .sort((a, b) => a.at - b.at);
     const now = this.cueAt(playhead);
-    const ends = this.cues.map((_, i) => this.cues[i + 1]?.landed ?? this.length);
-    const blocks = this.cues.map((cue, i) => {
-      const from = cue.landed ?? 0;
-      const block = make("div", { className: i === now ? "block now" : "block", title: cue.prompt ?? "" });
-      const sign = signOf(cue);
-      if (sign) block.append(icon(sign));
-      block.append(this.label(i));
-      block.style.left = share(from);
-      block.style.width = share(Math.max((ends[i] ?? from) - from, 0));
-      block.style.setProperty("--hue", String((i * 67 + 210) % 360));
-      return block;
-    });
-    const last = this.cues.at(-1)?.prompt ?? "";
-    const [next] = this.waits;
-    if (next) {
-      const block = make("div", {
-        className: "block waits",
-        textContent: changeLabel(last, next, this.known),
-        title: next,
-      });
-      block.style.left = share(this.length);
-      block.style.width = share(this.length * ROOM);
-      blocks.push(block);
-    }
-    for (const [i, cue] of toCome.entries()) {
-      const block = make("div", {
-        className: "block waits",
-        textContent: changeLabel(toCome[i - 1]?.prompt ?? last, cue.prompt, this.known),
-        title: cue.prompt,
-      });
-      block.dataset.cue = String(cue.id);
-      block.style.left = share(cue.at);
-      block.style.width = share(Math.min((toCome[i + 1]?.at ?? whole) - cue.at, whole * ROOM));
-      blocks.push(block);
-    }
-    this.blocks.replaceChildren(...blocks);
-    this.#drawRuler(whole, share);
-    this.film.draw(this.strip, whole);
-    this.#keepHeadInSight();
+    const page = Math.floor(this.reel.scrollLeft / width);
+    const { version, wholeDrawn, waits, zoomed } = this;
+    const drawn = JSON.stringify([version, wholeDrawn, now, page, width, zoomed, waits, toCome]);
+    if (drawn === this.drawn && this.labelled.known === this.known) return;
+    this.drawn = drawn;
+    if (this.labelled.known !== this.known) this.labelled = { known: this.known, labels: new Map() };
+    // the width of the reel on each side of what is in sight, so that scrolling shows no gap
+    const sight = { from: ((page - 1) * width) / scale, to: ((page + 3) * width) / scale, scale, share };
+    const blocks = [...joinNarrow(this.#past(now), scale), ...this.#coming(toCome)];
+    this.blocks.replaceChildren(...drawBlocks(blocks, sight));
+    this.#drawRuler(sight);
+    this.film.draw(this.strip, whole, sight);
+    this.#keepEndInSight();
   }
 
   /**
-   * @param {number} whole latents over the whole width
-   * @param {(latent: number) => string} share
+   * Return the blocks of the scenes so far.
+   *
+   * @param {number} now number of the one that plays
+   * @returns {Block[]}
    */
-  #drawRuler(whole, share) {
-    const width = this.ruler.clientWidth;
-    if (!width) return; // it is folded
-    const seconds = this.seconds(whole);
-    const step = STEPS.find((one) => (one / seconds) * width >= MARK_WIDTH) ?? 1800;
+  #past(now) {
+    return this.cues.map((cue, i) => ({
+      from: cue.landed ?? 0,
+      to: this.cues[i + 1]?.landed ?? this.length,
+      label: () => this.label(i),
+      title: cue.prompt ?? "",
+      plays: i === now,
+      sign: signOf(cue),
+      hue: (i * 67 + 210) % 360,
+    }));
+  }
+
+  /**
+   * Return the blocks of the prompt that waits to land, and of those that wait for their time.
+   *
+   * @param {CueToCome[]} toCome
+   * @returns {Block[]}
+   */
+  #coming(toCome) {
+    const { length, whole } = this;
+    const last = this.cues.at(-1)?.prompt ?? "";
+    const next = this.waits.slice(0, 1).map((prompt) => ({
+      from: length,
+      to: length * (1 + ROOM),
+      label: () => this.#changed(last, prompt),
+      title: prompt,
+      waits: true,
+    }));
+    const planned = toCome.map((cue, i) => ({
+      from: cue.at,
+      to: Math.min(toCome[i + 1]?.at ?? whole, cue.at + whole * ROOM),
+      label: () => this.#changed(toCome[i - 1]?.prompt ?? last, cue.prompt),
+      title: cue.prompt,
+      waits: true,
+      cue: cue.id,
+    }));
+    return [...next, ...planned];
+  }
+
+  /** @param {Sight} sight */
+  #drawRuler({ from, to, scale, share }) {
+    if (!this.ruler.clientWidth) return; // it is folded
+    const second = (scale * this.fps) / 4; // pixels
+    const step = STEPS.find((one) => one * second >= MARK_WIDTH) ?? 1800;
     const marks = [];
-    for (let at = 0; at <= seconds; at += step) {
+    const end = Math.min(this.seconds(this.whole), this.seconds(to));
+    for (let at = step * Math.floor(this.seconds(from) / step); at <= end; at += step) {
       const mark = make("span", { textContent: clock(at) });
       mark.style.left = share((at * this.fps) / 4);
       marks.push(mark);
@@ -231,13 +267,19 @@ export class Timeline {
     this.ruler.replaceChildren(...marks);
   }
 
-  #keepHeadInSight() {
-    const { scrollWidth, clientWidth } = this.reel;
-    if (scrollWidth > clientWidth + 1 && !this.reel.matches(":hover")) this.reel.scrollLeft = scrollWidth;
+  #scrolled() {
+    const { scrollLeft, scrollWidth, clientWidth } = this.reel;
+    this.atEnd = scrollLeft + clientWidth >= scrollWidth - 1;
+    this.draw();
+  }
+
+  #keepEndInSight() {
+    if (this.atEnd && !this.reel.matches(":hover")) this.reel.scrollLeft = this.reel.scrollWidth;
   }
 
   /** @param {number} zoom 1: the whole take */
   zoom(zoom) {
+    this.zoomed = zoom;
     this.element.style.width = `${100 * zoom}%`;
     this.drawn = "";
     this.draw();

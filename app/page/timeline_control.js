@@ -40,6 +40,8 @@ export class TimelineControl {
     /** @type {number | null} latent to which the keys have gone; null: the playhead */
     this.cursor = null;
     this.zoomed = 1;
+    /** @type {Map<string, HTMLLIElement>} rows of the list by what they were made from */
+    this.rows = new Map();
     const { element } = timeline;
     element.addEventListener("pointermove", (e) => this.#tell(timeline.latentAt(e.clientX)));
     element.addEventListener("pointerleave", () => this.#hide());
@@ -96,16 +98,37 @@ export class TimelineControl {
     const coming = toCome
       .map((cue) => planned(cue.at, message("cue.label", { prompt: cue.prompt }), cue))
       .reverse();
-    const rows = this.timeline.cues.map((cue, i) => {
-      const at = cue.landed ?? 0;
-      const time = make("span", { className: "number pale", textContent: clock(this.timeline.seconds(at)) });
-      const button = make("button", { title: cue.prompt ?? "" }, time);
-      button.append(make("span", { className: "clipped", textContent: this.timeline.label(i) }));
-      button.onclick = () => this.open(at);
-      return make("li", {}, button);
-    });
+    const rows = this.timeline.cues.map((_, i) => this.#row(i));
+    this.rows = new Map(rows);
     const more = goesOn ? [planned(later, message("cue.more"))] : [];
-    this.list.replaceChildren(...more, ...coming, ...rows.reverse());
+    const focused = document.activeElement; // rows are put in again, which takes the focus from them
+    this.list.replaceChildren(...more, ...coming, ...rows.map(([, row]) => row).reverse());
+    if (focused instanceof HTMLElement && this.list.contains(focused)) focused.focus({ preventScroll: true });
+  }
+
+  /**
+   * Return the row of a scene with what it was made from. One that is there already is taken again: an hour has hundreds.
+   *
+   * @param {number} index
+   * @returns {[string, HTMLLIElement]}
+   */
+  #row(index) {
+    const { timeline } = this;
+    const at = timeline.cues[index]?.landed ?? 0;
+    const title = timeline.cues[index]?.prompt ?? "";
+    const label = timeline.label(index);
+    const key = JSON.stringify([at, title, label]);
+    const kept = this.rows.get(key);
+    if (kept) return [key, kept];
+    const time = make("span", { className: "number pale", textContent: clock(timeline.seconds(at)) });
+    const button = make(
+      "button",
+      { title },
+      time,
+      make("span", { className: "clipped", textContent: label }),
+    );
+    button.onclick = () => this.open(at);
+    return [key, make("li", {}, button)];
   }
 
   /**

@@ -71,9 +71,8 @@ def test_a_stranger_makes_a_film_with_two_prompts_and_a_recalled_scene(tmp_path:
         person.click(page.get_by_role("button", name="End", exact=True))
         person.click(page.get_by_role("button", name="Render film"))
         person.sees("Film ready", 600)
-        person.click(page.get_by_text("Download").first)
         with page.expect_download() as film:
-            person.click(page.get_by_role("link", name="Film").first)
+            person.click(page.get_by_role("link", name="Film ready").first)
         film.value.save_as(tmp_path / "film.mp4")
         person.note("the film is there")
         print(*person.diary, sep="\n")

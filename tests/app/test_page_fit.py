@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from browser_page import chromium, needs_chromium
+from page_faults import PHONE, WIDE, axe_script, faults, needs_npm
 from page_probe import until_ready
 from playwright.sync_api import Browser, Page, Route
 from studio_browser import until_stage
@@ -17,24 +15,7 @@ from test_page import MOUNT, PAGE, Server
 
 from app.gradio_page import PAGES, STYLES
 
-NPM = shutil.which("npm")
-TOOLS = Path(__file__).resolve().parents[1] / "page"
-pytestmark = [needs_chromium, pytest.mark.skipif(NPM is None, reason="needs Node.js and npm")]
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-FAULTS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.map(
-  ({ id, impact, nodes }) => [id, impact, ...nodes.map((node) => `${node.target}: ${node.failureSummary}`)]))"""
-# what stands out of the window, and buttons whose words do not fit into them
-OVERFLOWS = """() => [...document.querySelectorAll(".longtake *")].filter((one) => {
-  const box = one.getBoundingClientRect();
-  if (!box.width || !one.checkVisibility() || one.closest(".unseen, .ambient, .clipped, .reel")) return false;
-  if (one.matches("button") && one.scrollWidth > one.clientWidth + 1) return true;
-  return box.right > innerWidth + 1 || box.left < -1;
-}).map((one) => `${one.tagName} ${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
-# what a finger presses and is smaller than 44 pixels
-SMALL = """() => [...document.querySelectorAll("button, a.button, select, .segments label, summary")].filter((one) => {
-  const { width, height } = one.getBoundingClientRect();
-  return one.checkVisibility() && width && !one.closest(".unseen") && (height < 43.5 || width < 43.5);
-}).map((one) => `${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
+pytestmark = [needs_chromium, needs_npm]
 TAKE: dict[str, Any] = {
     "id": "20261127-120000-abcd", "seconds": 63.2, "sound": False, "prompts": ["a large red ball over the sea"],
     "name": "", "parent": None, "parent_seconds": None, "picture": False,
@@ -95,15 +76,8 @@ WORDS = {"first": "Film ohne Ende", "help": "Leertaste", "takes": "Herunterladen
 
 
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the script of axe-core, installed as the lock file names it where it is not there yet."""
-    folder = TOOLS
-    if not (folder / "node_modules" / "axe-core").exists():
-        folder = tmp_path_factory.mktemp("axe")
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(TOOLS / name, folder)
-        subprocess.run([str(NPM), "ci"], cwd=folder, check=True, capture_output=True, timeout=120)
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+def axe() -> str:
+    return axe_script()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +88,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize(("locale", "window"), [("de-DE", PHONE), ("de-DE", WIDE), ("en-US", PHONE)])
 def test_the_studio_fits_and_has_no_fault_in_the_language_of_the_browser(
-    browser: Browser, axe: str, tmp_path: Path, locale: str, window: dict[str, int]
+    browser: Browser, axe: str, locale: str, window: dict[str, int]
 ) -> None:
     found: dict[str, Any] = {}
     with browser.new_context(locale=locale, viewport=window, reduced_motion="reduce") as context:  # type: ignore[arg-type]
@@ -129,14 +103,6 @@ def test_the_studio_fits_and_has_no_fault_in_the_language_of_the_browser(
             enter(page)
             if locale == "de-DE":
                 assert WORDS[state] in page.inner_text("body")
-            page.evaluate(axe)
-            for theme in ("dark", "light"):
-                page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
-                page.evaluate("(dark) => document.documentElement.classList.toggle('dark', dark)", theme == "dark")
-                page.screenshot(path=str(tmp_path / f"{state}-{theme}-{locale}-{window['width']}.png"))
-                found[f"{state} {theme}"] = page.evaluate(FAULTS)
-            found[f"{state} overflows"] = page.evaluate(OVERFLOWS)
-            if window is PHONE:
-                found[f"{state} small"] = page.evaluate(SMALL)
+            found |= faults(page, axe, f"{locale}-{state}")
             page.close()
-    assert {what: faults for what, faults in found.items() if faults} == {}
+    assert found == {}

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browser_page import chromium, needs_chromium
+from page_faults import PHONE, WIDE, axe_script, faults, needs_npm
 from page_probe import end, take_of, until, until_says
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 from studio_browser import open_scene, opened, say, stage, start, until_latent, until_stage
-from studio_server import ROOT, serving
+from studio_server import serving
 
-NPM = shutil.which("npm")
-pytestmark = [needs_chromium, pytest.mark.skipif(NPM is None, reason="needs Node.js and npm")]
-FAULTS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.map(
-  ({ id, impact, nodes }) => [id, impact, ...nodes.map((node) => `${node.target}: ${node.failureSummary}`)]))"""
+pytestmark = [needs_chromium, needs_npm]
 # whether the newest picture is on the stage and is not black
 PICTURE_STAYS = """() => {
   const canvas = document.querySelector("[data-lt=last]"), video = document.querySelector("video");
@@ -31,13 +26,8 @@ PICTURE_STAYS = """() => {
 
 
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Install axe-core as the lock file names it, and return its script."""
-    folder = tmp_path_factory.mktemp("axe")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "tests" / "page" / name, folder)
-    subprocess.run([str(NPM), "ci"], cwd=folder, check=True, capture_output=True, timeout=120)
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+def axe() -> str:
+    return axe_script()
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +42,29 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def without_faults(page: Page, axe: str, folder: Path) -> None:
-    """Check a page with axe-core in both themes, and keep a picture of each."""
-    page.evaluate(axe)
-    for _ in range(2):
-        assert page.evaluate(FAULTS) == []
-        theme = "dark" if page.evaluate("document.body.classList.contains('dark')") else "light"
-        page.screenshot(path=str(folder / f"{stage(page)}-{theme}-{page.viewport_size['width']}.png"))  # type: ignore[index]
-        page.evaluate("document.querySelector('[data-lt=theme]').click()")
-
-
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+@pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
 def test_every_state_keeps_its_picture_and_has_no_fault(
-    browser: Browser, server: str, axe: str, tmp_path: Path, width: int, height: int
+    browser: Browser, server: str, axe: str, window: dict[str, int]
 ) -> None:
     # without motion, so that no colour is on its way to another theme when it is checked
-    page = opened(browser, server, viewport={"width": width, "height": height}, reduced_motion="reduce")
+    page = opened(browser, server, viewport=window, reduced_motion="reduce")
     assert stage(page) == "first"
     assert page.evaluate("document.body.classList.contains('dark')")  # unless chosen otherwise
-    without_faults(page, axe, tmp_path)
+    assert faults(page, axe, "take-first") == {}
     start(page)
     until_stage(page, "live")
     until_latent(page, 9)
     page.fill("[data-lt=prompt]", "a large red dragon over the sea")
     page.get_by_role("button", name="dragon").first.wait_for()
     page.evaluate("document.querySelector('[name=lt-input][value=film]').click()")
-    without_faults(page, axe, tmp_path)
+    assert faults(page, axe, "take-live") == {}
     page.click("[data-lt=pause]")
     until_stage(page, "paused")
     say(page, "a large blue ball over the sea at night")
     until_says(page, "status", "a large blue ball over the sea at night")
     assert page.locator(".block.waits").count() == 1
     assert page.evaluate(PICTURE_STAYS)
-    without_faults(page, axe, tmp_path)
+    assert faults(page, axe, "take-paused") == {}
     page.click("[data-lt=resume]")
     until_stage(page, "live")
     page.evaluate("probe.breakLine()")
@@ -95,7 +75,7 @@ def test_every_state_keeps_its_picture_and_has_no_fault(
     until_stage(page, "ended")
     assert page.evaluate(PICTURE_STAYS)
     assert page.is_visible("[data-lt=continue]")
-    without_faults(page, axe, tmp_path)
+    assert faults(page, axe, "take-ended") == {}
     line = page.get_attribute("[data-lt=take]", "href")
     page.click("[data-lt=continue]")
     until_stage(page, "live", 60)

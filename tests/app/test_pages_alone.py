@@ -1,0 +1,228 @@
+"""Use the pages in a browser without a server: what keys reach, what is announced, and how much work is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser_page import AUDIBLE, chromium, needs_chromium
+from page_faults import PHONE, WIDE
+from page_probe import until, until_says
+from pages_alone import POCKET, PagesAlone, connect, hear, hello, status, timeline
+from playwright.sync_api import Browser, Page
+from studio_browser import until_stage
+
+pytestmark = needs_chromium
+DAY = "a large red ball circles in the middle over the meadow by day"
+TAKE: dict[str, Any] = {
+    "id": "7a4e", "seconds": 63.2, "sound": False, "prompts": [DAY], "name": "", "parent": None, "parent_seconds": None,
+    "picture": False, "changed": 1.79e9, "state": "ended", "recordings": [], "render": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(AUDIBLE) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("alone")
+
+
+@pytest.fixture
+def alone(folder: Path) -> PagesAlone:
+    return PagesAlone(folder)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Yield a window without a page; what the scripts of its pages throw fails the test."""
+    with browser.new_context(viewport=WIDE, reduced_motion="reduce") as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        thrown: list[str] = []
+        page.on("pageerror", lambda e: thrown.append(str(e)))
+        yield page
+        assert thrown == []
+
+
+@pytest.fixture
+def studio(page: Page, alone: PagesAlone) -> Page:
+    """Yield the studio before a take."""
+    alone.open(page)
+    return page
+
+
+def start(page: Page) -> None:
+    """Begin a take that is live."""
+    page.click("[data-lt=start]")
+    connect(page, hello(), timeline({"landed": 0, "prompt": DAY}), status())
+    until_stage(page, "live")
+
+
+def test_a_landing_is_announced_where_a_screen_reader_listens(studio: Page) -> None:
+    start(studio)
+    assert studio.get_attribute("[data-lt=note]", "role") == "status"
+    studio.fill("[data-lt=prompt]", "a large blue fish drifts left over the sea at night")
+    studio.press("[data-lt=prompt]", "Enter")
+    command = studio.evaluate("line.sent.findLast(({ type }) => type === 'prompt')")
+    hear(studio, {"type": "accepted", "id": command["id"]})
+    until_says(studio, "note", "accepted")
+    hear(studio, {"type": "live", "id": command["id"], "latent": 123, "frame": 489})
+    until_says(studio, "note", "lands at 0:30.6")
+
+
+def test_figures_of_a_new_connection_are_never_negative_and_count_prompts_that_moved_pictures_alone(
+    studio: Page,
+) -> None:
+    played, waits, words = studio.evaluate("""async () => {
+      const names = ["stream_measures", "command_times", "figures"];
+      const all = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
+      const [{ StreamMeasures }, { CommandTimes }, { waitWords }] = all;
+      const measures = new StreamMeasures(), rates = [];
+      const counts = [[0, 0, 0], [1000, 16, 9000], [1500, 2, 100], [2500, 18, 9100], [3500, 34, 18100]];
+      for (const [now, frames, bytes] of counts) rates.push(measures.add({ now, frames, bytes, roundTrip: 1 }));
+      const times = new CommandTimes();
+      times.begin(1, "seed", true); // a reroll
+      times.begin(2, "prompt", false); // while it stands still
+      times.begin(3, "prompt", true);
+      const shown = [times.shown(1), times.shown(2), times.shown(3)];
+      times.begin(4, "prompt", true);
+      times.interrupt();
+      return [rates, [...shown, times.shown(4)].map((at) => at !== null), waitWords([1200])];
+    }""")
+    assert [(rate["playedFps"], rate["kbits"]) for rate in played if rate] == [(16, 72), (16, 72), (16, 72)]
+    assert waits == [False, False, True, False]
+    assert words[1] == "newest of 1"  # no slowest one in twenty of one
+
+
+def test_another_model_that_is_chosen_while_live_draws_the_next_take_or_a_new_one_at_once(
+    page: Page, alone: PagesAlone
+) -> None:
+    alone.models = [POCKET, {**POCKET, "name": "causal", "understands": {}, "size": "256x256"}]
+    alone.open(page)
+    start(page)
+    page.select_option("[data-lt=model]", "causal")
+    until_says(page, "toast", "causal draws the next take; this one stays with pocket.")
+    assert page.inner_text(".block") == "Red ball, meadow"  # the take goes on and keeps its names
+    page.get_by_role("button", name="New take now").click()
+    page.wait_for_function("document.querySelector('.longtake').dataset.state == 'starting'")
+    assert [begun["model"] for begun in alone.begun] == ["pocket", "causal"]
+
+
+def test_a_film_is_had_larger_and_a_model_tells_where_it_was_measured_and_what_is_its_own(
+    page: Page, alone: PagesAlone
+) -> None:
+    alone.takes = [{**TAKE, "render": {"state": "done", "film": True}}]
+    alone.open(page)
+    facts = page.inner_text("[data-lt=facts]")
+    assert "84 MB of memory of its own" in facts
+    assert "made 55 fps here (serve, 2 cores)" in facts
+    page.click("[data-lt=takestab]")
+    assert page.get_by_role("link", name="Film ready: download it").get_attribute("href") == "api/takes/7a4e/film"
+    page.get_by_role("button", name="Download").click()
+    for scale in (2, 4):
+        film = page.get_by_role("link", name=f"Film {scale}x")
+        assert film.get_attribute("href") == f"api/takes/7a4e/film/{scale}x"
+
+
+def test_a_part_that_cannot_be_had_is_told_once_if_nobody_asked_for_it(studio: Page) -> None:
+    told = studio.evaluate("""async () => {
+      const { Later, once } = await import("/page/later.js");
+      let told = 0;
+      const part = new Later(() => Promise.reject(new Error("gone")), once(() => told++));
+      for (let i = 0; i < 3; i++) await part.use(() => {});
+      return told;
+    }""")
+    assert told == 1
+
+
+@pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
+def test_an_avatar_shows_its_face_before_the_start_all_its_features_and_how_to_change_it_while_live(
+    page: Page, alone: PagesAlone, window: dict[str, int]
+) -> None:
+    page.set_viewport_size(window)  # type: ignore[arg-type]
+    alone.open(page, "avatar/")
+    until(page, "document.querySelector('[data-lt=chosen]').naturalWidth > 0")
+    assert page.is_visible("[data-lt=chosen]")
+    features = page.locator("[data-lt=designer] select")
+    assert features.count() == 11
+    for feature in features.all():
+        feature.scroll_into_view_if_needed()
+        assert feature.is_visible()
+    page.get_by_text("a photograph is redrawn and changes within seconds").wait_for()
+    page.click("[data-lt=start]")
+    connect(page, hello(model="pocket-avatar", fps=25, sound=True), status(state="idle"))
+    page.click("[data-lt=facetab]")
+    page.get_by_role("radio", name="bo").click()
+    until_says(page, "toast", "Bo can speak after a new start")
+    page.get_by_role("button", name="Start anew as Bo").click()
+    page.wait_for_timeout(0)
+    until(page, "document.querySelector('[data-lt=chosen]').src.endsWith('api/faces/bo')")
+    assert alone.begun[-1]["face"] == "bo"
+
+
+# the timeline of an hour with 720 cues, as the page feeds it; `added` are the blocks that were drawn meanwhile
+HOUR = """(() => {
+  const [{ Timeline }, { TimelineControl }] = modules;
+  const root = document.querySelector(".longtake").cloneNode(true); // the page's own timeline draws on what it was of
+  document.querySelector(".longtake").replaceWith(root);
+  const timeline = new Timeline(root);
+  const control = new TimelineControl(root, timeline, {});
+  const cues = Array.from({ length: 720 }, (_, i) => ({ landed: 20 * i, prompt: `scene ${i}` }));
+  const event = (count) => ({ type: "timeline", take: "hour", parent: null, cues: cues.slice(0, count) });
+  const status = (latent) => ({ latent, playhead: latent - 6, oldest: 0 });
+  const blocks = document.querySelector("[data-lt=blocks]"), added = [];
+  new MutationObserver((all) => added.push(...all.flatMap((one) => [...one.addedNodes]))).observe(blocks, {
+    childList: true,
+  });
+  timeline.status = status(14400);
+  timeline.follow(event(719));
+  control.drawList();
+  return { timeline, control, event, status, blocks, added };
+})()"""
+
+
+def test_an_hour_of_cues_is_drawn_no_finer_than_it_is_seen_and_only_where_it_is_seen(studio: Page) -> None:
+    studio.evaluate("""async () => {
+      const names = ["timeline", "timeline_control"];
+      window.modules = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
+    }""")
+    studio.evaluate(f"window.hour = {HOUR}")
+    count, ends = studio.evaluate("""() => {
+      const { blocks } = hour, all = [...blocks.children].map((block) => block.getBoundingClientRect());
+      return [all.length, [all[0].left, all.at(-1).right].map((x) => x - blocks.getBoundingClientRect().left)];
+    }""")
+    width = studio.evaluate("hour.blocks.clientWidth")
+    assert count <= width / 6 + 1
+    assert ends == pytest.approx([0, width], abs=1)
+    studio.evaluate("""async () => {
+      hour.added.length = 0;
+      hour.timeline.status = hour.status(14401); // a step that nobody can see
+      hour.timeline.draw();
+      await new Promise(requestAnimationFrame);
+    }""")
+    assert studio.evaluate("hour.added.length") == 0
+    assert studio.evaluate("Number.parseFloat(hour.timeline.head.style.left)") == pytest.approx(100 * 14395 / 14401)
+    rows = "document.querySelectorAll('[data-lt=cues] > li')"
+    studio.evaluate(f"window.before = new Set({rows})")
+    studio.evaluate("hour.timeline.follow(hour.event(720)); hour.control.drawList()")
+    assert studio.evaluate(f"[[...{rows}].length, [...{rows}].filter((row) => !before.has(row)).length]") == [720, 1]
+    studio.evaluate("""async () => {
+      hour.timeline.zoom(16);
+      hour.timeline.reel.scrollLeft = hour.timeline.reel.scrollWidth / 2;
+      await new Promise(requestAnimationFrame);
+      await new Promise(requestAnimationFrame);
+    }""")
+    box = studio.locator("[data-lt=reel]").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 14
+    studio.mouse.move(x, y)
+    under = studio.evaluate("([x, y]) => document.elementFromPoint(x, y).textContent", [x, y])
+    assert re.fullmatch(r"3[78]\d", under)
+    assert studio.inner_text("[data-lt=hover]").endswith(under)
+    assert studio.evaluate("hour.blocks.children.length") < 200
