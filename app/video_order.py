@@ -179,7 +179,8 @@ def remixed(take: Take, prompt: str) -> Take:
     """Return the same take with another first prompt; VideoError if it is none."""
     at = next(number for number, cue in enumerate(take.cues) if cue.prompt is not None)
     cue = take.cues[at].model_copy(update={"prompt": _prompt(prompt)})
-    return take.model_copy(update={"cues": [*take.cues[:at], cue, *take.cues[at + 1 :]], "record": None})
+    cues = [*take.cues[:at], cue, *take.cues[at + 1 :]]
+    return take.with_noise().model_copy(update={"cues": cues, "record": None})
 
 
 def extended(take: Take, prompt: str, seconds: str) -> tuple[Take, str]:
@@ -192,7 +193,8 @@ def extended(take: Take, prompt: str, seconds: str) -> tuple[Take, str]:
     if total > MOST_SECONDS:
         raise VideoError(f"seconds: the video would have {total:.0f}, and at most {MOST_SECONDS:.0f}", param="seconds")
     cue = CueLine(at=have, prompt=_prompt(prompt))
-    return take.model_copy(update={"length": length, "cues": [*take.cues, cue], "record": None}), f"{total:g}"
+    changes = {"length": length, "cues": [*take.cues, cue], "record": None}
+    return take.with_noise().model_copy(update=changes), f"{total:g}"
 
 
 def _whole_take(new: NewVideo, picture: bytes | None) -> Ordered:

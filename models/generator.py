@@ -17,6 +17,7 @@ from models.codecs.stream import Decoder, DecodeStream
 from models.cue import Cue, CueError, Cut, LoraScale, OnLora, OnSwitch, Prompt, Recache, Reference, Start
 from models.errors import UserError
 from models.lora import FixedLoras, MergedLoras, rescaled
+from models.noise import Noise, chunk_noise
 from models.prompt_memory import EmphasisReader, PromptMemory, TextEncoder, no_emphasis
 from models.rollout_config import RolloutConfig
 from models.rope import Rotation
@@ -112,10 +113,11 @@ class Generator:
         return DecodeStream(self._decoder)
 
     @torch.inference_mode()
-    def new_take(self, seed: int | tuple[int, ...], width: int, height: int) -> TakeState:
+    def new_take(self, seed: int | tuple[int, ...], width: int, height: int, noise: Noise = Noise.PHILOX) -> TakeState:
         """Return an empty take of width x height pixels; SizeError if that is not whole patches.
 
-        Several seeds give as many takes that run in step, their latents in one batch.
+        Several seeds give as many takes that run in step, their latents in one batch. `noise` says which generator
+        theirs comes from.
         """
         seeds = (seed,) if isinstance(seed, int) else seed
         c, t = self.config, self.transformer.config
@@ -147,6 +149,7 @@ class Generator:
             codec=self.new_stream(),
             size=(width, height),
             seeds=seeds,
+            noise=noise,
             loras=self.fixed.scales,
             on_switch=c.on_switch,
             sink_on_switch=c.sink_on_switch,
@@ -340,14 +343,9 @@ class Generator:
         """
         config, grid, (width, height) = self.config, self.config.grid, state.size
         chunk = (grid.number(state.index) if number is None else number) - grid.chunks(state.prefix)
-        channels, cells = self.transformer.config.out_channels, (height // self.stride, width // self.stride)
-        shape = (1, channels, grid.length(state.index), *cells)
-        noise = [sampler.noise(seed, chunk, step, shape, self.device) for seed in state.seeds]
-        if not config.knot:
-            return torch.cat(noise)
-        shape = (1, channels, config.knot, *cells)
-        ahead = [sampler.noise(seed, chunk, step, shape, self.device, knot=True) for seed in state.seeds]
-        return torch.cat([torch.cat(noise), torch.cat(ahead)], 2)
+        cells = height // self.stride, width // self.stride
+        shape = (self.transformer.config.out_channels, grid.length(state.index), *cells)
+        return chunk_noise(state.noise, state.seeds, chunk, step, shape, self.device, config.knot)
 
     def _schedule(self, state: TakeState) -> Schedule:
         """Return the steps of the next chunk: where nothing was drawn before it, a model may need more of them."""

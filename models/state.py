@@ -12,6 +12,7 @@ from models.cache import RingCache
 from models.codecs.stream import DecodeStream
 from models.cue import LoraScale, OnLora, OnSwitch, SinkOnSwitch
 from models.kept_scene import KeptScene
+from models.noise import Noise
 from models.source import Following, Given
 from models.step_batch import UnderWay
 from models.transformer import TextState
@@ -48,6 +49,7 @@ class TakeFields:
 
     size: tuple[int, int]  # width and height of a frame in pixels
     seeds: tuple[int, ...]  # one for each take that runs in step
+    noise: Noise = Noise.TORCH  # as in snapshots of releases that had no other
     on_switch: OnSwitch
     sink_on_switch: SinkOnSwitch
     on_lora: OnLora = OnLora.RECACHE  # what other LoRA scales do to the cache, where the prompt stays

@@ -96,6 +96,7 @@ class Job:
         self._footage = footage or TakeFootage(model.entry, take.width_height(model.entry.size))
         self._footage.codec = model.codec
         self.take = take.model_copy(update={"cues": [self._footage.hashed(cue) for cue in take.cues]})
+        self._names_noise = take.noise is not None or take.record is not None
         self._drive, self._heard, self._portrait, self._limit = drive, heard, portrait, limit
         self._arrangement, self._upscaler = arrangement, upscaler
         self.files = RenderFiles(out)
@@ -112,6 +113,7 @@ class Job:
     def _facts(self) -> RenderFacts:
         return RenderFacts(
             seed=self.take.seed,
+            noise=self.take.drawn_from.value,
             size=self.take.width_height(self.model.entry.size),
             scale=self.scale,
             heard=self._heard,
@@ -125,9 +127,13 @@ class Job:
     def place(self, past: PastRender, report: Report) -> Place | None:
         """Find the newest whole checkpoint whose past this take shares; None where the render begins at its start.
 
-        `report` gets a note of whatever is passed over. RenderError if what is there is of another take or model.
+        `report` gets a note of whatever is passed over. RenderError if what is there is of another take or model. A
+        take that names no generator of noise keeps that of what is there.
         """
-        if reason := past.cannot_go_on(self._facts(), self.record):
+        facts = self._facts()
+        if not self._names_noise and past.head is not None and past.head.render is not None:
+            facts = facts.model_copy(update={"noise": past.head.render.noise})
+        if reason := past.cannot_go_on(facts, self.record):
             raise RenderError(f"{self.out}: cannot go on, {reason}; {BEGIN_ANEW}")
         if not past.lines:
             report.warnings.append("nothing to continue from; rendering from the start")
@@ -147,7 +153,10 @@ class Job:
             raise RenderError(f"{self.out}: cannot go on, {why}, before anything that was kept; {BEGIN_ANEW}")
         if end < min(own, past.length(self.grid)):
             report.warnings.append(f"the take differs from what was rendered from latent {end} on")
-        return self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
+        found = self._newest_whole(past, min(end, own, *([] if self._limit is None else [self._limit])), report)
+        if found is not None:
+            self.take = self.take.with_noise(found.snapshot.take.noise)
+        return found
 
     def rollout(self, snapshot: Snapshot | None = None) -> Rollout:
         """Return the rollout that draws the take, from its start, the cut of a part or a snapshot."""
@@ -205,7 +214,7 @@ class Job:
                 if self._part is not None:
                     move(self.files.partial, self.out)
                     return report
-                landed = self.take.model_copy(update={"record": self.record, "cues": self._landed()})
+                landed = self.take.with_noise().model_copy(update={"record": self.record, "cues": self._landed()})
                 landed = self._footage.kept_beside(landed, self.out)
                 write_whole(self.files.take, landed.dumped().encode())
                 report.warnings += self._publish(report.film_frames)

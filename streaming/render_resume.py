@@ -28,6 +28,7 @@ MUST_AGREE = {  # facts and parts of the record without which a film would not b
     "portrait": "another portrait",
     "layout": "another --layout",
     "upscaler": "another --upscale",
+    "noise": "noise of another generator",
     "part": "another part of the film",
     "background": "another background",
     "model": "another model",

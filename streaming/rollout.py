@@ -99,7 +99,9 @@ class Rollout:
         self._footage = footage or TakeFootage(entry, (width, height))
         self._footage.codec = model.codec
         seeds = tuple((take.seed + face) % MOST_SEEDS for face in range(faces))
-        self.state = generator.restore(snapshot) if snapshot else generator.new_take(seeds, width, height)
+        self.state = (
+            generator.restore(snapshot) if snapshot else generator.new_take(seeds, width, height, take.drawn_from)
+        )
         colour = take.background
         self._ground = Ground(installed_matte(), rgb_of(colour), faces) if colour is not None else None
         self._landing = take.landing(entry.rollout.grid, entry.fps)

@@ -85,7 +85,7 @@ class ChunkProducer:
         `CatchUpPace`). A `sound` drives the model, and `interruptions` say when chunks that wait to be shown must be
         drawn anew. The take may follow a `camera`; what it is given of it is recorded into `folder`.
         """
-        self.history = TakeHistory(new_id(), take, f"{past.id}@{past.length}" if past else None)
+        self.history = TakeHistory(new_id(), take.with_noise(), f"{past.id}@{past.length}" if past else None)
         self._past, self._differs = past, False
         self.look_ahead = look_ahead
         self._grid = model.entry.rollout.grid

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoints.synced_files import sync_file, write_whole
+from models.noise import Noise
 from models.source import Encoded
 from streaming.rollout import Boundary
 from streaming.take.camera_record import CameraRecord, CameraRecorder
@@ -256,7 +257,8 @@ def replay_journal(lines: Sequence[JournalLine]) -> JournalSummary:
     length = chunks[-1].first + (chunks[-1].latents or 0)
     landed = [cue for cue in cues if cue.landed is not None and cue.landed < length]
     hashes = {chunk.first: chunk.hash for chunk in chunks}
-    history = TakeHistory(head.id, head.take, head.parent, landed, hashes, length)
+    take = head.take.with_noise(Noise.TORCH)  # of an earlier release, if none is named
+    history = TakeHistory(head.id, take, head.parent, landed, hashes, length)
     return JournalSummary(history, head.record, isinstance(lines[-1], EndLine))
 
 

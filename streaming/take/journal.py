@@ -48,6 +48,7 @@ class RenderFacts(BaseModel):
     layout: str | None = None  # how several faces are shown
     upscaler: str | None = None  # identifies the file of the network that enlarges them instead
     background: str | None = None  # colour behind the faces
+    noise: Literal["torch", "philox"] = "torch"  # what draws it; earlier releases had one alone
     part: tuple[int, int, int] | None = None  # of a film that is drawn in parts: `streaming.film_parts.FilmPart.facts`
 
 

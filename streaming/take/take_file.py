@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -24,6 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from models.cue import Cue, Cut, Hold, Hush, LoraScale, Parameter, Prompt, Recache, Seed, checked_prompt
 from models.generator import SizeError
 from models.matte import rgb_of
+from models.noise import Noise
 from models.text.emphasis import parse_emphasis
 from models.time_grid import TimeGrid
 from streaming.take.complaints import complaint
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 TEXTS = frozenset(  # fields that hold text
     {"prompt", "model", "size", "parent", "reference", "sound", "set", "start", "start_by", "source", "region", "fit"}
-    | {"hashes", "name", "speaker", "layout", "background"}
+    | {"hashes", "name", "speaker", "layout", "background", "noise"}
 )
 MOST_CUES = 100_000
 
@@ -161,6 +162,7 @@ class Take(BaseModel):
 
     model: str = "pocket"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    noise: Literal["torch", "philox"] | None = None  # what draws it: see `drawn_from`
     size: str | None = None
     length: Length = "20s"
     parent: str | None = None
@@ -204,6 +206,21 @@ class Take(BaseModel):
         if stranger := next((e.speaker for e in self.cues if e.speaker is not None and e.speaker not in known), None):
             raise ValueError(f"cues: hush names {stranger[:40]!r}, who is no speaker of the take")
         return self
+
+    @property
+    def drawn_from(self) -> Noise:
+        """Return the generator of the take's noise. Takes that earlier releases drew have a record and name none."""
+        if self.noise is not None:
+            return Noise(self.noise)
+        return Noise.PHILOX if self.record is None else Noise.TORCH
+
+    def with_noise(self, noise: Noise | None = None) -> Take:
+        """Return the take with the generator of its noise named, so that it is drawn from it ever after.
+
+        It is `noise` where the take names none; None: what it is drawn from by itself.
+        """
+        named = self.drawn_from if self.noise is not None or noise is None else noise
+        return self.model_copy(update={"noise": named.value})
 
     @property
     def faces(self) -> int:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import replayed
 
+from models.noise import Noise
 from streaming.render_files import RenderError, RenderFiles
 from streaming.render_job import Job
 from streaming.render_report import Report
@@ -18,7 +19,7 @@ from streaming.render_resume import PastRender
 from streaming.take import journal
 from streaming.take.history import replay_journal
 from streaming.take.journal import ChunkLine, EndLine, HeadLine, IntentLine, Journal, JournalLine, landed_cue
-from streaming.take.take_file import CueLine, Take
+from streaming.take.take_file import CueLine, Take, TakeError, load, parse
 
 OLD = Path(__file__).parent / "journals"
 HEAD = HeadLine(type="take", version=2, id="0123456789ab", take=Take(model="tiny", cues=[CueLine(prompt="one é")]))
@@ -102,9 +103,8 @@ def film(tmp_path: Path, **changes: object) -> Job:
     job = Job(take, tiny_model(), tmp_path / "film.mp4")
     job.files.folder.mkdir(exist_ok=True)
     shutil.copy(OLD / "render_v1.jsonl", job.files.journal)
-    Job(take, tiny_model(), tmp_path / "other.mp4").run(
-        go_on=False
-    )  # its film and checkpoint replace the original ones
+    other = Job(take.with_noise(Noise.TORCH), tiny_model(), tmp_path / "other.mp4")
+    other.run(go_on=False)  # its film and checkpoint replace the original ones
     shutil.copy(RenderFiles(tmp_path / "other.mp4").checkpoint(15), job.files.checkpoint(15))
     shutil.copy(tmp_path / "other.mp4", job.files.partial)
     return job
@@ -118,6 +118,23 @@ def test_a_render_goes_on_from_a_checkpoint_of_version_1(tmp_path: Path) -> None
     assert found is not None
     assert (found.line.latent, found.line.offset, found.line.fragments, found.line.frames) == (15, 5556, 1, 57)
     assert found.snapshot.index == 15
+    assert job.take.noise == "torch"  # as what is there, though new takes are drawn from another generator
+
+
+def test_a_take_keeps_the_generator_of_its_noise_and_new_ones_name_theirs(tmp_path: Path) -> None:
+    """A take with a record that names none was drawn by a release that had one alone."""
+    cues = [CueLine(prompt="one")]
+    new, old = Take(cues=cues), Take(cues=cues, record={"model": "pocket"})
+    assert (new.drawn_from, old.drawn_from) == (Noise.PHILOX, Noise.TORCH)
+    assert [parse(take.with_noise().dumped(), "t.yaml").noise for take in (new, old)] == ["philox", "torch"]
+    with pytest.raises(TakeError, match="noise"):
+        parse("noise: mine\ncues:\n  - prompt: one", "t.yaml")
+
+
+def test_a_render_does_not_go_on_with_noise_of_another_generator_than_its_take_names(tmp_path: Path) -> None:
+    job = film(tmp_path, noise="philox")
+    with pytest.raises(RenderError, match="noise of another generator"):
+        job.place(PastRender(job.files), Report())
 
 
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"cues": [CueLine(prompt="another")]}])
@@ -137,5 +154,6 @@ def test_live_and_rendered_takes_have_one_format(tmp_path: Path) -> None:
     assert isinstance(head, HeadLine)
     assert head.version == 2
     assert intent == IntentLine(type="intent", own=6, length=6)
+    assert load(job.files.take).noise == "philox"
     assert [line.type for line in lines] == ["cue", "chunk", "chunk", "end"]
     assert lines[0] == landed_cue(CueLine(prompt="one", landed=0))
