@@ -297,9 +297,11 @@ class Generator:
 
     def _timesteps(self, told: float, clean: int, latents: int) -> Tensor:
         """Return a timestep as the network is told it: [1], or [1, latents], 0 for the first `clean` of them."""
-        return torch.tensor(
-            [[0.0] * clean + [told] * (latents - clean)] if clean else [float(told)], device=self.device
-        )
+        if not clean:
+            return torch.full((1,), float(told), device=self.device)  # filled there: a copy would be waited for
+        at = torch.full((1, latents), float(told), device=self.device)
+        at[:, :clean] = 0
+        return at
 
     def _predicted(
         self,
