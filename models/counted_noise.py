@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
 ROUNDS, LANES = 10, 8  # rounds of Philox; 32-bit words of a block
 _MULTIPLIERS, _WEYL = (0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _LOW = 0xFFFFFFFF
@@ -46,29 +45,42 @@ def by_numpy(key: int, counter: tuple[int, int, int], blocks: int) -> Tensor:
 def by_torch(key: int, counter: tuple[int, int, int], blocks: int, device: torch.device) -> Tensor:
     """Return the words that `by_numpy` does, computed on a device."""
     places = torch.arange(blocks, dtype=torch.int64, device=device)
-    b, c, d = (torch.full_like(places, _signed(word)) for word in counter)
-    halves = [half for word in philox((places, b, c, d), (key, 0)) for half in (word & _LOW, (word >> 32) & _LOW)]
-    return torch.stack(halves, -1).flatten()
+    words = philox(torch.stack([places, *(torch.full_like(places, _signed(word)) for word in counter)]), (key, 0))
+    return torch.stack([words & _LOW, (words >> 32) & _LOW], -1).transpose(0, 1).flatten()
 
 
-def philox(counter: Words, key: tuple[int, int]) -> Words:
-    """Return a block of four random words for each counter; words are int64 tensors that hold unsigned ones."""
-    a, b, c, d = counter
-    first, second = key
-    for _ in range(ROUNDS):
-        (high_a, low_a), (high_c, low_c) = _product(a, _MULTIPLIERS[0]), _product(c, _MULTIPLIERS[1])
-        a, b, c, d = high_c ^ b ^ _signed(first), low_c, high_a ^ d ^ _signed(second), low_a
-        first, second = first + _WEYL[0], second + _WEYL[1]
-    return a, b, c, d
+def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
+    """Return a block of four random words [4, n] for each counter [4, n]; int64 tensors that hold unsigned words.
+
+    A round is the same for the first two words and the last two, so that both go through it together: a small tensor
+    costs a device as much as one of twice its size.
+    """
+    factors, halves, steps = _constants(counter.device)
+    first, second = (_signed(word) for word in key)
+    keys = torch.stack([steps[:, 0] + first, steps[:, 1] + second], 1)
+    left, right = counter[0::2], counter[1::2]
+    for place in range(ROUNDS):
+        high, low = _product(left, factors, halves)
+        left, right = high.flip(0) ^ right ^ keys[place], low.flip(0)
+    return torch.stack([left, right], 1).flatten(0, 1)
 
 
-def _product(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=8)
+def _constants(device: torch.device) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Return Philox's factors [2, 1], their lower and higher halves, and what each round adds to the key [10, 2, 1]."""
+    factors = torch.tensor([[_signed(factor)] for factor in _MULTIPLIERS])
+    halves = torch.tensor([[[factor & _LOW] for factor in _MULTIPLIERS], [[factor >> 32] for factor in _MULTIPLIERS]])
+    steps = torch.tensor([[[_signed(place * step)] for step in _WEYL] for place in range(ROUNDS)])
+    small, large = halves.to(device)
+    return factors.to(device), (small, large), steps.to(device)
+
+
+def _product(word: Tensor, factor: Tensor, halves: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the higher and the lower 64 bits of a product of unsigned words, from products of their halves."""
-    low, high = word & _LOW, (word >> 32) & _LOW
-    small, large = factor & _LOW, factor >> 32
+    (small, large), low, high = halves, word & _LOW, (word >> 32) & _LOW
     middle = high * small + ((low * small >> 32) & _LOW)
     carried = low * large + (middle & _LOW)
-    return high * large + ((middle >> 32) & _LOW) + ((carried >> 32) & _LOW), word * _signed(factor)
+    return high * large + ((middle >> 32) & _LOW) + ((carried >> 32) & _LOW), word * factor
 
 
 def _signed(word: int) -> int:

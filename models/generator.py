@@ -113,7 +113,7 @@ class Generator:
         return DecodeStream(self._decoder)
 
     @torch.inference_mode()
-    def new_take(self, seed: int | tuple[int, ...], width: int, height: int, noise: Noise = Noise.PHILOX) -> TakeState:
+    def new_take(self, seed: int | tuple[int, ...], width: int, height: int, noise: Noise = Noise.TORCH) -> TakeState:
         """Return an empty take of width x height pixels; SizeError if that is not whole patches.
 
         Several seeds give as many takes that run in step, their latents in one batch. `noise` says which generator

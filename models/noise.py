@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from models import sampler
 from models.counted_noise import normal
 
 
 class Noise(StrEnum):
-    """Say which generator a take's noise comes from: that of its time, so that it is drawn again as it was."""
+    """Name the generator of a take's noise, so that an old take is drawn again from the one that it was drawn from."""
 
-    TORCH = "torch"  # torch's Mersenne Twister on the CPU: takes of earlier releases
+    TORCH = "torch"  # torch's Mersenne Twister on the CPU
     PHILOX = "philox"  # by a counter, computed where it is needed
 
 
@@ -27,28 +27,11 @@ def chunk_noise(
     Step 0 starts a chunk, step k > 0 re-noises after it. The noise of a knot is drawn apart, so that a chunk has the
     same noise with and without one.
     """
-    channels, _, *cells = shape
-    rows = torch.stack([noise(kind, seed, chunk, step, shape, device) for seed in seeds])
-    if not knot:
-        return rows
-    ahead = [noise(kind, seed, chunk, step, (channels, knot, *cells), device, knot=True) for seed in seeds]
-    return torch.cat([rows, torch.stack(ahead)], 2)
-
-
-def noise(
-    kind: Noise,
-    seed: int,
-    chunk: int,
-    step: int,
-    shape: tuple[int, ...],
-    device: torch.device,
-    *,
-    knot: bool = False,
-) -> Tensor:
-    """Return standard normal noise [shape] float32 of one take; the same bits on every device."""
+    own, ahead = (1, *shape), (1, shape[0], knot, *shape[2:])
     if kind is Noise.PHILOX:
-        return normal(seed, (chunk, step, int(knot)), shape, device)
-    name = f"{seed}/{chunk}/{step}" + ("/knot" if knot else "")
-    key = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key, "big") >> 1)
-    return torch.randn(tuple(shape), generator=generator).to(device)
+        rows = [normal(seed, (chunk, step, 0), own, device) for seed in seeds]
+        held = [normal(seed, (chunk, step, 1), ahead, device) for seed in seeds] if knot else []
+    else:
+        rows = [sampler.noise(seed, chunk, step, own, device) for seed in seeds]
+        held = [sampler.noise(seed, chunk, step, ahead, device, knot=True) for seed in seeds] if knot else []
+    return torch.cat([torch.cat(rows), torch.cat(held)], 2) if held else torch.cat(rows)

@@ -7,6 +7,7 @@ noise that they began with uses `models.unipc` instead.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,3 +95,17 @@ def predicted_x0(x: Tensor, prediction: Tensor, sigma: float, kind: Prediction) 
 def renoised(x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """Return clean latents brought back to noise level `sigma` with fresh noise."""
     return (1 - sigma) * x0 + sigma * noise
+
+
+def noise(
+    seed: int, chunk: int, step: int, shape: Sequence[int], device: torch.device, *, knot: bool = False
+) -> Tensor:
+    """Return standard normal noise [shape] float32 that depends on (seed, chunk, step) alone, by torch's generator.
+
+    It is drawn on the CPU, so that every device gets the same. Step 0 starts a chunk, step k > 0 re-noises after it.
+    The noise of a knot is drawn apart, so that a chunk has the same noise with and without one.
+    """
+    name = f"{seed}/{chunk}/{step}" + ("/knot" if knot else "")
+    key = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(key, "big") >> 1)
+    return torch.randn(tuple(shape), generator=generator).to(device)

@@ -18,6 +18,7 @@ from models.checkpoints.assemble import USUAL_WORDS, Model, random_model
 from models.cue import Cue, Cut, LoraScale, Prompt
 from models.generator import Generator
 from models.lora import LowRank, MergedLoras
+from models.noise import Noise
 from models.state import TakeState
 from models.transformer import CausalWanTransformer
 
@@ -37,7 +38,7 @@ class Running:
     def __init__(self, model: Model, size: Size) -> None:
         """Begin a take with pictures of `size` (width, height)."""
         self.model, self.device = model, model.generator.device
-        self.state: TakeState = model.generator.new_take(0, *size)
+        self.state: TakeState = model.generator.new_take(0, *size, Noise.PHILOX)  # as takes are
         self.first_frame = seconds(lambda: self.chunk([Prompt(PROMPT)]), self.device)  # kernels are set up meanwhile
 
     def chunk(self, cues: list[Cue] | None = None) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from conftest import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from models.counted_noise import by_numpy, by_torch, normal, normal_of, philox, table_ends
-from models.noise import Noise, noise
+from models.noise import Noise, chunk_noise
 
 CPU = torch.device("cpu")
 WORD = 2**64
+KINDS = (Noise.PHILOX, Noise.TORCH)
 EVER = [
     "0x1.0829860000000p+0",
     "0x1.1b41ca0000000p-1",
@@ -43,16 +43,13 @@ KNOWN_ANSWERS = [
 ]
 
 
-def tensor(word: int) -> Tensor:
-    return torch.from_numpy(np.array([word], np.uint64).view(np.int64))
-
-
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
 def test_philox_gives_the_known_answers(
     counter: tuple[int, int, int, int], key: tuple[int, int], answer: tuple[int, int, int, int]
 ) -> None:
-    a, b, c, d = (tensor(word) for word in counter)
-    assert [int(word) % WORD for word in philox((a, b, c, d), key)] == list(answer)
+    words = np.array([[word, word] for word in counter], np.uint64).view(np.int64)
+    found = philox(torch.from_numpy(words), key)
+    assert [[int(word) % WORD for word in row] for row in found] == [[word, word] for word in answer]
 
 
 words = st.integers(0, WORD - 1)
@@ -105,11 +102,11 @@ def test_a_million_numbers_are_as_normal_as_chance_allows() -> None:
 def test_neighbouring_seeds_chunks_steps_and_knots_have_noise_of_their_own() -> None:
     shape = (4, 3, 40, 40)
     drawn = [
-        noise(Noise.PHILOX, seed, chunk, step, shape, CPU, knot=knot).flatten()
+        normal(seed, (chunk, step, knot), shape, CPU).flatten()
         for seed in (0, 1, 2**63 - 1)
         for chunk in (0, 1, 2)
         for step in (0, 1)
-        for knot in (False, True)
+        for knot in (0, 1)
     ]
     alike = torch.corrcoef(torch.stack(drawn)) - torch.eye(len(drawn))
     assert float(alike.abs().max()) < 5 / math.sqrt(drawn[0].numel())
@@ -122,15 +119,22 @@ def test_the_noise_of_a_longer_shape_begins_with_that_of_a_shorter_one() -> None
 
 def test_noise_keeps_its_bits_for_good() -> None:
     """Takes are drawn again from their seeds: these numbers may never change."""
-    found = noise(Noise.PHILOX, 7, 3, 1, (1, 1, 2, 3), CPU).flatten().tolist()
+    found, old = (chunk_noise(kind, [7], 3, 1, (1, 1, 2, 3), CPU, 0).flatten().tolist() for kind in KINDS)
     assert [value.hex() for value in found] == EVER
-    old = noise(Noise.TORCH, 7, 3, 1, (1, 1, 2, 3), CPU).flatten().tolist()
     assert old == pytest.approx(EVER_OF_TORCH, abs=1e-6)
+
+
+def test_a_chunk_has_the_same_noise_with_and_without_a_knot_and_beside_other_seeds() -> None:
+    for kind in KINDS:
+        alone = chunk_noise(kind, [5], 2, 1, (4, 3, 2, 2), CPU, 0)
+        both = chunk_noise(kind, [4, 5], 2, 1, (4, 3, 2, 2), CPU, 2)
+        assert torch.equal(both[1:, :, :3], alone)
+        assert both.shape == (2, 4, 5, 2, 2)
+        assert both.unique().numel() == both.numel()
 
 
 def test_a_take_is_drawn_from_the_generator_that_it_names() -> None:
     generator = tiny_model(knot=1).generator
-    new, old = (generator.noise(generator.new_take(5, 32, 32, kind), 1) for kind in (Noise.PHILOX, Noise.TORCH))
-    assert torch.equal(new, generator.noise(generator.new_take(5, 32, 32), 1))
-    assert not torch.equal(new, old)
-    assert torch.equal(old[0, :, :3], noise(Noise.TORCH, 5, 0, 1, (4, 3, 4, 4), CPU))
+    new, old = (generator.noise(generator.new_take(5, 32, 32, kind), 1) for kind in KINDS)
+    assert torch.equal(new, chunk_noise(Noise.PHILOX, [5], 0, 1, (4, 3, 4, 4), CPU, 1))
+    assert torch.equal(old, chunk_noise(Noise.TORCH, [5], 0, 1, (4, 3, 4, 4), CPU, 1))

@@ -25,6 +25,7 @@ from models.codecs.stream import StreamSnapshot
 from models.cue import Cue, Cut, LoraScale, OnLora, Parameter, Prompt, Region, Seed
 from models.dataclass_tree import equal, tensors_of
 from models.lora import LowRank
+from models.noise import Noise
 from models.sampler import Schedule
 from models.snapshots import Snapshot
 from models.source import Encoded, Following, Given, Reading
@@ -126,7 +127,7 @@ def test_a_take_that_is_restored_has_every_field_and_goes_on_to_the_bit(chunks: 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(TakeFields)])
 def test_a_rewind_and_a_file_keep_each_field_when_it_is_not_as_a_new_take_has_it(name: str, tmp_path: Path) -> None:
-    state = GENERATOR.new_take((3, 4), 32, 48)
+    state = GENERATOR.new_take((3, 4), 32, 48, Noise.PHILOX)
     other = {"on_switch": "flush", "on_lora": "clear", "sink_on_switch": "reanchor", "anchor": "fixed"}
     settings = [Parameter(setting, value) for setting, value in other.items()]  # type: ignore[arg-type]
     GENERATOR.apply_cues(state, [LoraScale("style", 0.5), Prompt(("one", "x")), *settings])
@@ -164,6 +165,7 @@ def test_equality_sees_a_change_of_any_field() -> None:
     others = {
         "size": (1, 2),
         "seeds": (9,),
+        "noise": "philox",
         "announced": True,
         "on_switch": "none",
         "on_lora": "none",

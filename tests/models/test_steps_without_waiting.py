@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.generator import Generator
+from models.noise import Noise
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
 from models.state import TakeState
@@ -59,7 +60,7 @@ def on_meta(change: Callable[[RolloutConfig], RolloutConfig]) -> Generator:
 
 def steady(generator: Generator) -> TakeState:
     """Return a take whose window is full."""
-    state = generator.new_take(3, 32, 32)
+    state = generator.new_take(3, 32, 32, Noise.PHILOX)
     state.prompt, state.text = "one", generator.text("one")
     for _ in range(5):
         state.append(denoised(generator, state)[:, :, :3], None, 12)

@@ -15,7 +15,7 @@ from renders import MODEL, KilledError, killed_at
 from safetensors.torch import load_file
 from sessions import async_test, running, say, until
 
-from models import noise
+from models.counted_noise import normal
 from models.cue import CueError
 from streaming.live.session import Session
 from streaming.render_files import RenderError, end_latents
@@ -257,9 +257,8 @@ def test_a_take_that_starts_from_an_own_film_goes_on_as_that_film_is_extended(
     extended = [longer.model.generator.draw(longer.state, longer.cues_at(longer.state.index)) for _ in range(6)]
     assert torch.equal(kept_of(tmp_path / "a.mp4"), torch.cat(extended[:3], 2))
 
-    drawn = noise.noise
     monkeypatch.setattr(
-        noise, "noise", lambda kind, seed, chunk, *rest, **how: drawn(kind, seed, chunk + 3, *rest, **how)
+        "models.noise.normal", lambda key, counter, *rest: normal(key, (counter[0] + 3, *counter[1:]), *rest)
     )
     text = "length: 18\nseed: 5\ncues:\n  - prompt: one\n    start: a.mp4\n"
     made = job(tmp_path, tmp_path / "b.mp4", text)
