@@ -68,8 +68,8 @@ def live(page: Page, alone: PagesAlone) -> None:
 
 def unknown_words(page: Page, alone: PagesAlone) -> None:
     live(page, alone)
-    page.fill("[data-lt=prompt]", "a large crimson star sways over the beach at sunset")
-    page.get_by_role("button", name="crimson red").wait_for()
+    page.fill("[data-lt=prompt]", "a large red dragon sways over the sea at sunset")
+    page.get_by_role("button", name="dragon fish").wait_for()
 
 
 def refused(page: Page, alone: PagesAlone) -> None:

@@ -11,7 +11,7 @@ import pytest
 from browser_page import AUDIBLE, chromium, needs_chromium
 from page_faults import PHONE, WIDE
 from page_probe import until, until_says
-from pages_alone import POCKET, PagesAlone, connect, hear, hello, status, timeline
+from pages_alone import ADDRESS, POCKET, PagesAlone, connect, hear, hello, status, timeline
 from playwright.sync_api import Browser, Page
 from studio_browser import until_stage
 
@@ -62,6 +62,47 @@ def start(page: Page) -> None:
     page.click("[data-lt=start]")
     connect(page, hello(), timeline({"landed": 0, "prompt": DAY}), status())
     until_stage(page, "live")
+
+
+# what is in sight and can be pressed, typed into or moved; one of a group of radios or tabs: arrows move between them
+REACHABLE = """() => {
+  const all = [...document.querySelectorAll(
+    ".longtake :is(button, a[href], input, select, textarea, summary, [role=slider])")];
+  return all.filter((one) => one.checkVisibility() && !one.disabled && !one.closest(".dots, [inert]")
+    && !(one.type === "radio" && !one.checked) && !(one.role === "tab" && one.ariaSelected === "false"))
+    .map((one) => one.dataset.reach = String(all.indexOf(one)));
+}"""
+# what Tab has led to, its slot, and whether it can be seen: an ancestor that is shown on hover only would hide it
+FOCUSED = """() => {
+  const one = document.activeElement;
+  const shown = one.closest("label") ?? one; // of a radio or a file the label is drawn
+  return [one.dataset.reach ?? one.tagName, one.closest(".pad")?.dataset.slot ?? "",
+    shown.checkVisibility({ opacityProperty: true, visibilityProperty: true })];
+}"""
+
+
+def test_tab_alone_reaches_everything_in_sight_and_a_slot_costs_one_stop(studio: Page) -> None:
+    start(studio)
+    to_reach = set(studio.evaluate(REACHABLE))
+    assert len(to_reach) > 30
+    studio.evaluate("document.activeElement.blur()")
+    stops: list[tuple[str, str, bool]] = []
+    for _ in range(2 * len(to_reach)):
+        studio.keyboard.press("Tab")
+        stop = tuple(studio.evaluate(FOCUSED))
+        if stop in stops:
+            break
+        stops.append(stop)
+    assert to_reach <= {name for name, _, _ in stops}
+    assert [slot for _, slot, _ in stops if slot] == [str(slot) for slot in range(1, 10)]
+    assert [name for name, _, seen in stops if not seen and name != "BODY"] == []
+    studio.locator("[data-slot='2'] .play").focus()
+    studio.keyboard.press("Shift+F10")  # as the context menu key does
+    studio.evaluate("document.activeElement.dispatchEvent(new MouseEvent('contextmenu', { bubbles: true }))")
+    assert studio.evaluate("document.activeElement.closest('.menu') !== null")
+    studio.locator("[data-lt=theme]").focus()
+    studio.keyboard.press("Enter")
+    assert not studio.evaluate("document.body.classList.contains('dark')")
 
 
 def test_a_landing_is_announced_where_a_screen_reader_listens(studio: Page) -> None:
@@ -128,6 +169,31 @@ def test_a_film_is_had_larger_and_a_model_tells_where_it_was_measured_and_what_i
     for scale in (2, 4):
         film = page.get_by_role("link", name=f"Film {scale}x")
         assert film.get_attribute("href") == f"api/takes/7a4e/film/{scale}x"
+
+
+def test_time_left_of_a_render_is_told_anew_after_a_restart_of_the_server(page: Page, alone: PagesAlone) -> None:
+    render = {"state": "rendering", "film": False, "chunks": 40, "done": 10, "why": None}
+    alone.takes = [{**TAKE, "render": render}]
+    page.clock.install()
+    alone.open(page)
+    page.clock.pause_at("2030-01-01")
+    page.click("[data-lt=takestab]")
+    until_says(page, "list", "25 % · rendering")
+
+    def after(seconds: int, done: int, text: str) -> None:
+        for second in range(seconds):
+            if second == seconds - 1:
+                render["done"] = done
+            with page.expect_response("**/api/takes"):
+                page.clock.run_for(1000)
+        until_says(page, "list", text)
+
+    after(10, 20, "50 % · rendering · 0:20 left")
+    page.route(ADDRESS + "api/takes", lambda route: route.fulfill(status=503, json={"error": "starting"}))
+    after(20, 20, "50 %")
+    page.unroute(ADDRESS + "api/takes")
+    after(1, 22, "55 % · rendering")
+    after(2, 24, "60 % · rendering · 0:16 left")  # a chunk a second, as if it had not been away
 
 
 def test_a_part_that_cannot_be_had_is_told_once_if_nobody_asked_for_it(studio: Page) -> None:
