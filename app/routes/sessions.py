@@ -214,6 +214,8 @@ def first_take(new: NewSession, entry: catalog.Entry) -> Take:
         raise InvalidRequestError(f"speakers and layout are for an avatar, and {entry.name} is none; leave them out")
     if new.speakers is not None and (new.face is not None or new.portrait is not None):
         raise InvalidRequestError("face and portrait are of one avatar; a dialogue's speakers have their own")
+    if entry.driving_features is not None and "look_ahead" in new.model_fields_set:
+        raise InvalidRequestError("look_ahead: an avatar always draws as little ahead as it can; leave it out")
     prompt = AVATAR_PROMPT if entry.driving_features is not None and new.prompt is None else new.prompt or ""
     if not prompt.strip():
         raise InvalidRequestError("a prompt must not be empty")

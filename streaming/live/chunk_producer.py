@@ -460,10 +460,15 @@ class ChunkProducer:
         self._playout.clear()
 
     async def _draw_anew(self, frame: int, sound: SessionSound) -> None:
-        """Draw anew, from where that is seen soonest, with silence after frame `frame`; the take stays the same."""
+        """Draw anew, from where that is seen soonest, without what was to be heard after frame `frame`.
+
+        The take stays the same.
+        """
+        held = sound.held(max(0, self.history.length - 1))
         at = self._interruptions.soonest(
             self._grid,
-            next_frame=self._playout.next_frame - sound.held(max(0, self.history.length - 1)),
+            frame=frame - held,
+            next_frame=self._playout.next_frame - held,
             production=self.timings.production,
             length=self.history.length,
         )

@@ -5,8 +5,9 @@ sounds and microphone → speech queue → live sound → chunks and their sound
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from streaming.speech.barge_in import BargeIn
 from streaming.speech.echo_canceller import EchoFreeDetector
 from streaming.speech.energy_gate import EnergyGate
 from streaming.speech.face_playout import AvatarPlayout
-from streaming.speech.fullband import RATE, DrivingSamples, Samples
+from streaming.speech.fullband import FRAME, RATE, TIMES, DrivingSamples, Samples
 from streaming.speech.hearing import Delay, Hearing
 from streaming.speech.interruptions import Interruptions
 from streaming.speech.live_meters import LiveMeters
@@ -197,13 +198,33 @@ class Avatar:
             self._hearing.settle(utterance)
 
     def cancel(self, utterance: Utterance) -> None:
-        """End an utterance; those that wait behind it are spoken, as far as they are not being spoken already."""
-        if utterance.ended is None and utterance.given == 0:
-            self.queue.remove([utterance])
-            self._hearing.end(utterance, "cancelled")
-            self.settle()
-        elif utterance.ended is None:
-            self.interrupt("cancelled", ending="cancelled", only=utterance)
+        """End an utterance; those before and behind it are spoken.
+
+        One that sounds already is interrupted. Of one that was handed over and does not sound yet the chunks are drawn
+        anew, with what comes behind it in its place.
+        """
+        begins = self._hearing.begins(utterance)
+        sounds = begins is None or begins < FRAME * self._playout.next_frame
+        if utterance.ended is not None:
+            return
+        if utterance.given and sounds:
+            before = itertools.takewhile(lambda other: other is not utterance, self.handed_over)
+            self.interrupt("cancelled", ending="cancelled", only=[*before, utterance])
+            return
+        self.queue.remove([utterance])
+        self._hearing.end(utterance, "cancelled")
+        if begins is not None:
+            at = -(-begins // TIMES) * TIMES
+            self.sound.hush(at)
+            self.sound.give_again(at)
+            self.interruptions.cut(-(-at // FRAME))
+            self._wake()
+        self.settle()
+
+    @property
+    def handed_over(self) -> list[Utterance]:
+        """Return the utterances of which samples were given to the drawing and not played yet, in order."""
+        return self._hearing.unplayed
 
     def clear(self) -> list[HeardPart]:
         """End the utterances that wait, and return them; the one that is being spoken goes on."""
@@ -248,23 +269,25 @@ class Avatar:
         *,
         live: bool = True,
         ending: EndReason = "interrupted",
-        only: Utterance | None = None,
+        only: Sequence[Utterance] | None = None,
     ) -> list[HeardPart]:
         """Silence the avatar from the next frame on; the mouth closes as soon as a closed mouth can be drawn.
 
-        Returns what was heard of the utterances that this ends: all, or the one that is `only` to end and those that
-        are being spoken with it. `why` goes into the event, `ending` into those of the utterances. Without `live`,
-        sound that the microphone of a puppet gave is still spoken.
+        Returns what was heard of the utterances that this ends: all, or those that are `only` to end; what was handed
+        over of those behind them is spoken afterwards. `why` goes into the event, `ending` into those of the
+        utterances. Without `live`, sound that the microphone of a puppet gave is still spoken.
         """
-        queued = self.queue.utterances if only is None else [only]
         self._hearing.flush(self._playout.sounded)
-        ended = [u for u in dict.fromkeys([*self._hearing.unplayed, *queued]) if u.ended is None]
+        ended = self._unfinished() if only is None else [u for u in only if u.ended is None]
+        if only is not None and not ended:
+            return []  # the end of the last one has just left
         self.queue.remove(ended)
         if live:
             self.queue.forget_microphone()
         heard = [self._hearing.end(utterance, ending) for utterance in ended]
         if self.interruptions.interrupt(self._playout.next_frame):
             self._playout.hush()
+            self.sound.give_again(FRAME * self._playout.next_frame)
             self._wake()
         # the frame that is being encoded counts as shown before the interruption, although it is reported afterwards
         self._loud, self._interrupted = None, self._playout.released
@@ -273,7 +296,8 @@ class Avatar:
         return heard
 
     def _unfinished(self) -> list[Utterance]:
-        return [u for u in (*self._hearing.unplayed, *self.queue.utterances) if u.ended is None]
+        known = dict.fromkeys([*self._hearing.unplayed, *self.queue.utterances])
+        return [u for u in known if u.ended is None]
 
     def _shown(self, shown: Shown, number: int) -> None:
         self._hearing.played(self._playout.sounded)

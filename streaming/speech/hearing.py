@@ -63,12 +63,23 @@ class Hearing:
         for begin, n, utterance, before in given.parts:
             self._parts.append(_Part(at + begin, at + begin + n, utterance, before))
 
-    def take_back(self, at: int) -> None:
-        """Forget the samples from sample `at` of the soundtrack on, which will not be played."""
+    def take_back(self, at: int) -> list[tuple[int, int, Utterance]]:
+        """Forget the samples from sample `at` of the soundtrack on, which will not be played.
+
+        Returns the parts that begin there or later, in order: first sample, end, and its utterance.
+        """
+        parts = deque[_Part]()
         while self._parts and self._parts[-1].begin >= at:
-            self._parts.pop()
+            parts.appendleft(self._parts.pop())
         if self._parts:
             self._parts[-1].end = min(self._parts[-1].end, at)
+        return [(part.begin, part.end, part.utterance) for part in parts]
+
+    def begins(self, utterance: Utterance) -> int | None:
+        """Return at which sample of the soundtrack an utterance begins; None if it was not given, or sounds already."""
+        if utterance.played:
+            return None
+        return next((part.begin for part in self._parts if part.utterance is utterance), None)
 
     def given_from(self, at: int) -> list[tuple[int, int, Utterance]] | None:
         """Return what lies behind sample `at` of the soundtrack, in order: first sample, end, and its utterance.

@@ -28,7 +28,7 @@ class DrawingInterruptions(Protocol):
     def check(self) -> None:
         """Raise GivenUpError if the chunk being drawn is stale; called from the device thread."""
 
-    def soonest(self, grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
+    def soonest(self, grid: TimeGrid, *, frame: int, next_frame: int, production: float, length: int) -> int:
         """Return the latent from which to draw anew, as `Interruptions.soonest` does."""
 
 
@@ -46,14 +46,18 @@ class Interruptions:
         self._pending: int | None = None  # frame of the take from which to be silent; None once `take` has returned it
 
     def interrupt(self, frame: int) -> bool:
-        """Interrupt before the take's frame `frame`, and return whether there is sound to silence."""
+        """Interrupt before frame `frame` of the film, and return whether there is sound to silence."""
         self.epoch += 1
         if self._silent:
             return False
         self._silent = True
-        self.generation += 1
-        self._pending = frame if self._pending is None else self._pending
+        self.cut(frame)
         return True
+
+    def cut(self, frame: int) -> None:
+        """Have chunks drawn anew with other sound from frame `frame` of the film on; what is before it is spoken."""
+        self.generation += 1
+        self._pending = frame if self._pending is None else min(frame, self._pending)
 
     def gave(self, sound: Samples) -> None:
         """Note the sound that the next chunk is given."""
@@ -70,13 +74,14 @@ class Interruptions:
             raise GivenUpError
 
     @staticmethod
-    def soonest(grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
+    def soonest(grid: TimeGrid, *, frame: int, next_frame: int, production: float, length: int) -> int:
         """Return the latent from which to draw anew: the start of the chunk that is on screen once it is drawn.
 
         An earlier chunk would be shown already by then, and a chunk that is nearly over leaves no time to draw the
-        next one. `production` frames play while a chunk is drawn; `length` latents of the take exist.
+        next one. Chunks before that of `frame`, from which the sound is another one, stay as they are. `production`
+        frames play while a chunk is drawn; `length` latents of the take exist.
         """
-        shown = next_frame + round(production) + BARELY
+        shown = max(frame, next_frame + round(production) + BARELY)
         return min(max(grid.first_chunk, grid.start(grid.number(latent_of(shown)))), length)
 
 
@@ -101,6 +106,6 @@ class JoinedInterruptions:
         for face in self._faces:
             face.check()
 
-    def soonest(self, grid: TimeGrid, *, next_frame: int, production: float, length: int) -> int:
+    def soonest(self, grid: TimeGrid, *, frame: int, next_frame: int, production: float, length: int) -> int:
         """Return the latent from which to draw anew, as `Interruptions.soonest` does."""
-        return Interruptions.soonest(grid, next_frame=next_frame, production=production, length=length)
+        return Interruptions.soonest(grid, frame=frame, next_frame=next_frame, production=production, length=length)

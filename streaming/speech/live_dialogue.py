@@ -91,6 +91,13 @@ class DialogueFace(Avatar):
         self._dialogue.sound.await_turn(self.name, utterance)
         super().begin(utterance)
 
+    def cancel(self, utterance: Utterance) -> None:
+        """End an utterance; one that was handed over already ends all of its face that were, as turns depend on it."""
+        if utterance.given:
+            self.interrupt("cancelled", ending="cancelled", only=[*self.handed_over, utterance])
+        else:
+            super().cancel(utterance)
+
     def _aloud(self, shown: Shown) -> Samples:
         return self._dialogue.aloud
 

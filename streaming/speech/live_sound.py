@@ -64,10 +64,11 @@ class LiveSound:
         self._model, self._portrait, self._queue, self._clock = model, portrait, queue, clock
         self._hearing, self._interruptions = hearing, interruptions
         self._unheard: list[Samples] = []  # driving samples that were played before a chunk could hear them
-        self._interrupted = False  # until the chunks that heard what is taken back are to be drawn anew
+        # the sample from which what was given is taken back, until it is known what chunks have heard of it; 0: at once
+        self._cut: int | None = None
         self.failed: Callable[[OSError], None] = lambda error: None  # called when the sound's file cannot grow
         self._track = Soundtrack()
-        self._mute_before = 0  # frame of the film up to which what was given is not heard
+        self._muted = 0, 0  # samples (from, to) that chunks have heard and listeners do not
         self._loud_until = 0  # frame of the film behind the last one that was given sound
         self._drive = PortraitDrive(model, portrait)
 
@@ -118,7 +119,7 @@ class LiveSound:
     @property
     def interrupted(self) -> bool:
         """Return whether what was given is to be silenced and it is not known yet from which sample on."""
-        return self._interrupted
+        return self._cut is not None
 
     @property
     def speaks(self) -> bool:
@@ -148,22 +149,33 @@ class LiveSound:
 
     def frame(self, number: int) -> Samples:
         """Return the sound of a frame of the film, [1920] int16, whether or not its picture is drawn."""
-        if self._interrupted:
+        begin, end = FRAME * number, FRAME * (number + 1)
+        if self._cut is None:
+            self._extend(end - self._track.length)
+        elif self._cut <= begin:
             return SILENCE
-        self._extend(FRAME * (number + 1) - self._track.length)
-        return SILENCE if number < self._mute_before else self._track.frames(number, 1)[0]
+        sound = self._track.between(begin, end)
+        for low, high in (self._muted, (end if self._cut is None else self._cut, end)):
+            sound[max(0, low - begin) : max(0, high - begin)] = 0
+        return sound
 
     def audible(self, number: int) -> bool:
         """Return whether sound that was handed over is to be heard from frame `number` of the film on."""
-        return not self._interrupted and self._loud_until > max(number, self._mute_before)
+        loud_until = self._loud_until if self._cut is None else min(self._loud_until, -(-self._cut // FRAME))
+        return loud_until > number
 
-    def hush(self) -> None:
-        """Silence everything that was handed over, until `silence` says which of it the chunks have heard."""
-        self._interrupted = True
+    def hush(self, at: int = 0) -> None:
+        """Silence what was handed over from sample `at` on, until `silence` says which of it the chunks have heard."""
+        self._cut = at if self._cut is None else min(at, self._cut)
+
+    def give_again(self, at: int) -> None:
+        """Have utterances that were handed over from sample `at` on and have not ended wait again, to be given anew."""
+        given = [part for part in self._hearing.take_back(at) if part[2].ended is None]
+        self._queue.put_back([(utterance, self._track.between(begin, end)) for begin, end, utterance in given])
 
     def start(self, at: int, frame: int) -> int:
         """Return the first frame of the film, `frame` or later, whose sound no chunk before latent `at` has heard."""
-        return max(frame, -(-TIMES * self._drive.heard(at) // FRAME), self._mute_before)
+        return max(frame, -(-TIMES * self._drive.heard(at) // FRAME), -(-self._muted[1] // FRAME))
 
     def may_begin_sooner(self, at: int, frame: int, further: float) -> bool:
         """Return whether a voice is heard sooner if it begins at frame `frame` and latents from `at` are drawn anew.
@@ -173,7 +185,7 @@ class LiveSound:
         """
         begins = FRAME * frame
         given = self._hearing.given_from(begins)
-        if given is None or self._interrupted or self._queue.use is MicrophoneUse.PUPPET:
+        if given is None or self.interrupted or self._queue.use is MicrophoneUse.PUPPET:
             return False
         voices = [*(utterance for _, _, utterance in given), *self._queue.utterances]
         arrived = sum(end - begin for begin, end, _ in given) + self._queue.waiting
@@ -193,19 +205,24 @@ class LiveSound:
         if given is None:
             return
         self._queue.put_back([(utterance, self._track.between(begin, end)) for begin, end, utterance in given])
-        self._take_back(begins)
+        self._hearing.take_back(begins)
+        self._forget(begins)
         self._loud_until = min(self._loud_until, frame)
         if (missing := begins - self._track.length) > 0:
             self._append(np.zeros(missing, np.int16))
 
     def silence(self, frame: int, at: int, following: int) -> None:
-        """Take back the sound after frame `frame` of the film, except what chunks before latent `at` have heard.
+        """Take back what `hush` silenced, from frame `frame` of the film on at the latest.
 
-        New sound begins no earlier than frame `following`, the next one to be shown.
+        What chunks before latent `at` have heard of it stays in the soundtrack and is not played. New sound begins no
+        earlier than frame `following`, the next one to be shown.
         """
-        silent = max(FRAME * frame, TIMES * self._drive.heard(at)) if at else 0
-        self._take_back(silent)
-        self._mute_before, self._loud_until, self._interrupted = silent // FRAME, 0, False
+        begin = self._cut or FRAME * frame
+        silent = max(begin, TIMES * self._drive.heard(at)) if at or self._cut else 0
+        self._forget(silent)
+        at_once = begin <= FRAME * following
+        self._loud_until = 0 if at_once else min(self._loud_until, -(-begin // FRAME))
+        self._muted, self._cut = (0 if at_once else begin, silent), None
         if (missing := FRAME * following - self._track.length) > 0:
             self._append(np.zeros(missing, np.int16))
 
@@ -233,14 +250,13 @@ class LiveSound:
         """Close the sound's file."""
         self._track.close()
 
-    def _take_back(self, at: int) -> None:
-        """Forget the sound from sample `at` on."""
+    def _forget(self, at: int) -> None:
+        """Drop the sound from sample `at` on."""
         unheard = np.concatenate([np.zeros(0, np.int16), *self._unheard])
         begins = self._track.length // TIMES - len(unheard)
         self._unheard = [unheard[: max(0, at // TIMES - begins)]]
         self._drive.hush(at // TIMES)
         self._track.hush(at)
-        self._hearing.take_back(at)
 
     def _extend(self, missing: int) -> None:
         """Take so many samples from the queue, if any are missing."""

@@ -79,7 +79,7 @@ SOUND_MESSAGES: TypeAdapter[SoundMessage] = TypeAdapter(Annotated[SoundMessage, 
 
 def parse_sound_message(message: str) -> SoundMessage:
     """Read a message from JSON of at most MESSAGE_LIMIT bytes; SoundMessageError for anything else."""
-    if len(message) > MESSAGE_LIMIT:
+    if len(message.encode(errors="replace")) > MESSAGE_LIMIT:
         raise SoundMessageError(f"a message has at most {MESSAGE_LIMIT} bytes")
     try:
         return SOUND_MESSAGES.validate_json(message)

@@ -80,9 +80,12 @@ def test_a_session_listens_as_it_was_asked_to(server: str, policy: str | None, d
         ({"model": "pocket", "detector": "energy"}, "for an avatar"),
         ({"model": "pocket", "background": "#00b140"}, "background is for an avatar"),
         ({"model": "pocket-avatar", "background": "green"}, "background"),
+        ({"model": "pocket-avatar", "look_ahead": "smooth"}, "look_ahead"),
     ],
 )
-def test_listening_and_backgrounds_that_cannot_be_had_are_refused(server: str, asked: dict[str, str], why: str) -> None:
+def test_choices_that_an_avatar_or_another_model_cannot_have_are_refused(
+    server: str, asked: dict[str, str], why: str
+) -> None:
     got = httpx.post(f"{server}/api/sessions", json=asked)
     assert got.status_code in (400, 422)
     assert why in got.json()["error"]
