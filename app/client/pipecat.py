@@ -77,6 +77,7 @@ class LongtakeAvatar(AIService):
         self._resampler: BaseAudioResampler | None = None  # of that utterance, where it needs one
         self._number = 0  # of utterances
         self._speaks = False  # whether something is heard
+        self._cut = False  # whether sound that is still on its way to the server belongs to an interrupted utterance
         self._interruption: asyncio.Future[None] | None = None  # done when the one that was asked for has happened
         self._quiet = asyncio.Event()  # set while nothing is spoken or waits
         self._quiet.set()
@@ -148,7 +149,7 @@ class LongtakeAvatar(AIService):
             self._number += 1
             name = f"pipecat-{self._number}"
             self._spoken.append(_Spoken(name, self._begun is None or self._begun.append_to_context))
-            self._streams, self._begun = True, None
+            self._streams, self._begun, self._cut = True, None, False
             self._quiet.clear()
             fits = frame.sample_rate in RATES
             self._resampler = None if fits else create_stream_resampler(clear_after_secs=None)
@@ -211,7 +212,7 @@ class LongtakeAvatar(AIService):
                     await self._ended(event["utterance"])
             case "interrupted":
                 await self._interrupted(event)
-            case "refused":
+            case "refused" if not self._cut:
                 await self.push_error(error_msg=f"the avatar refused a sound: {event['why']}")
 
     async def _heard(self, part: Event) -> None:
@@ -243,7 +244,7 @@ class LongtakeAvatar(AIService):
         for part in event["heard"]:
             await self._heard(part)
         spoke, self._spoken = bool(self._spoken), deque()
-        self._streams = False
+        self._streams, self._cut = False, True
         await self._speak(speaks=False)
         self._quiet.set()
         if self._interruption is not None:
