@@ -7,7 +7,7 @@ Rotation: RoFormer (2104.09864), interleaved pairs; axis split h = w = 2·(d // 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,22 +17,31 @@ from torch import Tensor
 THETA = 10_000.0
 
 
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate [B, tokens, heads, head_dim]; the arithmetic is float32, the result has x's dtype."""
+    # one pass over memory instead of seven; compilers and exporters fuse the real one, and know no complex numbers
+    if x.is_cpu and not x.requires_grad and not torch.compiler.is_compiling():
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
+    return turned.flatten(-2).to(x.dtype)
+
+
 @dataclass(frozen=True)
 class Rotation:
-    """Hold cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32, or [B, …] one for each row."""
+    """Hold cosine and sine for a run of tokens, each [tokens, 1, head_dim / 2] float32, or [B, …] one for each row.
+
+    `turn` computes what `rotated` does.
+    """
 
     cos: Tensor
     sin: Tensor
+    turn: Callable[[Tensor, Tensor, Tensor], Tensor] = rotated
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Rotate [B, tokens, heads, head_dim]; the arithmetic is float32, the result has x's dtype."""
-        # one pass over memory instead of seven; compilers and exporters fuse the real one, and know no complex numbers
-        if x.is_cpu and not x.requires_grad and not torch.compiler.is_compiling():
-            pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-            return torch.view_as_real(pairs * torch.complex(self.cos, self.sin)).flatten(-2).to(x.dtype)
-        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-        rotated = torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], -1)
-        return rotated.flatten(-2).to(x.dtype)
+        """Rotate [B, tokens, heads, head_dim]; the result has x's dtype."""
+        return self.turn(x, self.cos, self.sin)
 
 
 def _angles(positions: Tensor, pairs: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from models.attention import attend
 from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DrivingAttention
-from models.rope import Rotation
+from models.rope import Rotation, rotated
 from models.text.padding import kept_positions, padding_bias
 from models.wan_network import FloatLayerNorm, WanAttention, WanConfig, WanNetwork, WanTransformerBlock
 
@@ -123,12 +123,20 @@ class CausalWanTransformer(WanNetwork):
         return found if isinstance(found, DrivingAttention) else None
 
     _before_attention = staticmethod(lambda *inputs: _before_attention(*inputs))
-    _after_attention = staticmethod(lambda *inputs: _after_attention(*inputs))
+    _before_text = staticmethod(lambda *inputs: _before_text(*inputs))
+    _after_text = staticmethod(lambda *inputs: _after_text(*inputs))
+    _turn = staticmethod(rotated)
 
     def compile_blocks(self) -> None:
-        """Compile what lies before and after self-attention in a block, once for all blocks (shapes stay static)."""
-        self._before_attention = torch.compile(_before_attention, dynamic=False)
-        self._after_attention = torch.compile(_after_attention, dynamic=False)
+        """Compile what lies before, between and after the two attentions of a block, once for all blocks.
+
+        Lengths are variables of the compiled code, so that chunks, recaches and first chunks share it. Both attentions
+        stay out of it: their kernels are chosen by what they are given, and a prompt may be of any length.
+        """
+        self._before_attention = torch.compile(_before_attention, dynamic=True)
+        self._before_text = torch.compile(_before_text, dynamic=True)
+        self._after_text = torch.compile(_after_text, dynamic=True)
+        self._turn = torch.compile(rotated, dynamic=True)
 
     def embed_text(self, embeddings: Tensor) -> TextState:
         """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt.
@@ -166,14 +174,15 @@ class CausalWanTransformer(WanNetwork):
 
         reader = self.driving_attention if drive is not None else None
         driven = None if reader is None or drive is None else reader.embed(drive.to(x.dtype))
-        last, bias = len(self.blocks) - 1, text.bias
+        last, bias, turn = len(self.blocks) - 1, text.bias, replace(rotation, turn=self._turn)
         for layer, block in enumerate(self.layers()):
-            q, k, v = self._before_attention(block, x, modulation)
-            visible = cache.extend(layer, k, v, rotation)
+            q, k, v = self._before_attention(block, x, modulation, rotation.cos, rotation.sin)
+            visible = cache.extend(layer, k, v, turn)
             if layer == last and not head:
                 return None
-            seen = attend(rotation(q), visible.keys, visible.values, visible.lengths)
-            x = self._after_attention(block, x, seen, modulation, *text.layers[layer], bias)
+            seen = attend(q, visible.keys, visible.values, visible.lengths)
+            x, q = self._before_text(block, x, seen, modulation)
+            x = self._after_text(block, x, attend(q, *text.layers[layer], bias=bias), modulation)
             if reader is not None:
                 x = x + reader(layer, x, driven)
 
@@ -205,33 +214,30 @@ def _heads(attention: WanAttention, x: Tensor) -> Tensor:
     return x.unflatten(2, (attention.heads, -1))
 
 
-def _before_attention(block: WanTransformerBlock, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys (normalised over the full width before the head split, not rotated) and values."""
+def _before_attention(
+    block: WanTransformerBlock, x: Tensor, modulation: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rotated queries, keys (not rotated; both normalised over the full width before the heads) and values."""
     attention = block.attn1
     shift, scale = (block.scale_shift_table + modulation.float())[..., :2, :].chunk(2, -2)
     y = _normalised(block.norm1, x, scale, shift)
     q, k = attention.norm_q(attention.to_q(y)), attention.norm_k(attention.to_k(y))
-    return _heads(attention, q), _heads(attention, k), _heads(attention, attention.to_v(y))
+    return rotated(_heads(attention, q), cos, sin), _heads(attention, k), _heads(attention, attention.to_v(y))
 
 
-def _after_attention(
-    block: WanTransformerBlock,
-    x: Tensor,
-    seen: Tensor,
-    modulation: Tensor,
-    text_keys: Tensor,
-    text_values: Tensor,
-    text_bias: Tensor | None,
-) -> Tensor:
-    """Run the rest of a block. Every text position is attended to; padding is not masked (Wan was trained so)."""
-    gate, shift, scale, ff_gate = (block.scale_shift_table + modulation.float())[..., 2:, :].chunk(4, -2)
+def _before_text(block: WanTransformerBlock, x: Tensor, seen: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tokens with what self-attention has seen, and their queries to the text."""
+    gate = (block.scale_shift_table + modulation.float())[..., 2:3, :]
     x = _with_gated(x, block.attn1.to_out[0](seen.flatten(2)), gate)
     attention = block.attn2
-    q = attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x)))
-    read = attend(_heads(attention, q), text_keys, text_values, bias=text_bias)
-    x = x + attention.to_out[0](read.flatten(2))
-    y = _normalised(block.norm3, x, scale, shift)
-    return _with_gated(x, block.ffn(y), ff_gate)
+    return x, _heads(attention, attention.norm_q(attention.to_q(block.norm2(x.float()).type_as(x))))
+
+
+def _after_text(block: WanTransformerBlock, x: Tensor, read: Tensor, modulation: Tensor) -> Tensor:
+    """Return what a block makes of tokens that have read the text, padding included (Wan was trained so)."""
+    shift, scale, gate = (block.scale_shift_table + modulation.float())[..., 3:, :].chunk(3, -2)
+    x = x + block.attn2.to_out[0](read.flatten(2))
+    return _with_gated(x, block.ffn(_normalised(block.norm3, x, scale, shift)), gate)
 
 
 def _normalised(norm: FloatLayerNorm, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
