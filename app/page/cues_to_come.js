@@ -164,12 +164,12 @@ export class CuesToCome {
       "pointerup",
       (up) => {
         end();
-        if (!dragged) return;
-        // the click that follows at once would open what lies under the pointer
+        // the click that follows at once would open what lies under the pointer: it is not told on which block it was
         const swallow = (/** @type {MouseEvent} */ click) => click.stopPropagation();
         addEventListener("click", swallow, { capture: true, once: true });
         setTimeout(() => removeEventListener("click", swallow, { capture: true }));
-        this.move(cue, this.#under(cue, from, up));
+        if (dragged) this.move(cue, this.#under(cue, from, up));
+        else this.open(cue.at, cue);
       },
       { signal },
     );

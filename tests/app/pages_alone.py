@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from models.pocket.world.scene import WORDING, vocabulary
 from models.text.prompt_reading import PromptError, read_prompt
 
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
-ADDRESS = "http://pages.test/"
+ADDRESS = "https://pages.test/"  # a browser gives its camera to a safe origin only
 # stands in for connection.js: a test opens and breaks the connection by window.line, and sends events over it
 LINE = """
 export class Connection {
@@ -120,7 +121,9 @@ class PagesAlone:
             look = path.removeprefix("faces/").replace("%3D", "=").replace("%2C", ",")
             route.fulfill(content_type="image/png", body=as_png(drawn(face_named(look))))
         elif path.endswith("/qr"):
-            route.fulfill(content_type="image/svg+xml", body=segno.make(ADDRESS + "watch/abc").svg_inline(scale=6))
+            code = io.BytesIO()
+            segno.make(ADDRESS + "watch/abc").save(code, kind="svg", scale=6)
+            route.fulfill(content_type="image/svg+xml", body=code.getvalue())
         elif path.endswith("/say"):
             route.fulfill(status=202, json={"utterance": "u1", "seconds": 2.4})
         else:

@@ -105,6 +105,14 @@ def test_tab_alone_reaches_everything_in_sight_and_a_slot_costs_one_stop(studio:
     assert not studio.evaluate("document.body.classList.contains('dark')")
 
 
+def test_a_click_anywhere_on_a_prompt_to_come_opens_it(studio: Page) -> None:
+    start(studio)
+    to_come = {"id": 3, "prompt": "the sea at night", "at": 150, "blend": 1, "cut": False}
+    hear(studio, timeline({"landed": 0, "prompt": DAY}, to_come=[to_come]))
+    studio.locator(".block[data-cue]").click()  # its middle is several chunks behind its latent
+    assert studio.input_value("[data-lt=cue-text]") == "the sea at night"
+
+
 def test_a_landing_is_announced_where_a_screen_reader_listens(studio: Page) -> None:
     start(studio)
     assert studio.get_attribute("[data-lt=note]", "role") == "status"
