@@ -125,7 +125,7 @@ def render(
 
     pictures = Pictures(image, video, source, strength, region, start_by, fit)
     films, notes = _all_films(file, out, how) if story == "all" else _one_film(file, story, out)
-    films = [(pictures.added_to(one), film) for one, film in films]
+    films = [(pictures.added_to(one, take.parent), film) for one, film in films]
     for _, film in films:
         require_film(film)
     from app.known_models import find

@@ -31,10 +31,14 @@ class Pictures:
         paths = [path for path in (self.image, self.video, self.source, self._mask) if path is not None]
         return {path.name: path for path in paths}
 
-    def added_to(self, take: Take) -> Take:
-        """Return the take with these options in its first cue; CommandError if they exclude each other."""
+    def added_to(self, take: Take, folder: Path) -> Take:
+        """Return the take, whose own files lie in `folder`, with these options in its first cue.
+
+        CommandError if they exclude each other, or if the take cannot name a file.
+        """
         from pydantic import ValidationError
 
+        from streaming.take.position import at_start
         from streaming.take.take_file import CueLine
 
         if not any((self.image, self.video, self.source, self.strength, self.region, self.start_by)):
@@ -42,9 +46,8 @@ class Pictures:
                 raise CommandError("--fit is for --image, --video or --source")
             return take
         self._check()
-        first = min(
-            range(len(take.cues)), key=lambda i: (take.cues[i].prompt is None, take.cues[i].at not in (0, "0s"))
-        )
+        self._refuse_names_of(take, folder)
+        first = next(i for i, cue in enumerate(take.cues) if cue.prompt is not None and at_start(cue.at))
         cue, changes = take.cues[first], self._changes()
         for name in ("start", "source"):
             if name in changes and name in cue.model_fields_set:
@@ -54,6 +57,21 @@ class Pictures:
         except ValidationError as e:
             raise CommandError(e.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return take.model_copy(update={"cues": [*take.cues[:first], changed, *take.cues[first + 1 :]]})
+
+    def _refuse_names_of(self, take: Take, folder: Path) -> None:
+        """Raise CommandError if a file has a name by which the take means another one, or that a take cannot write."""
+        from streaming.take.picture_cue import CAMERA, NOTHING, checked_name
+
+        for name, path in self.files().items():
+            own = any(name in cue.files() for cue in take.cues)
+            if own and path.resolve() != (folder / name).resolve():
+                raise CommandError(f"{path}: the take names a file {name} of its own; give one of them another name")
+            try:
+                checked_name(name)
+            except ValueError:
+                raise CommandError(f"{str(path)[:200]!r}: a take cannot name this file; give it a plain name") from None
+            if path == self.source and name in (CAMERA, NOTHING):
+                raise CommandError(f"{path}: {name} as a source is no file; rename it")
 
     def _check(self) -> None:
         if self.image is not None and self.video is not None:

@@ -1,0 +1,44 @@
+"""Pictures and films of the command line go into a take's first cue, and never take the place of its own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.commands import CommandError
+from app.commands.options import FitChoice
+from app.commands.render_pictures import Pictures
+from streaming.take.take_file import parse
+
+
+def pictures(**given: Any) -> Pictures:
+    options = dict.fromkeys(("image", "video", "source", "strength", "region", "start_by")) | {"fit": FitChoice.CROP}
+    return Pictures(**(options | given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", ["0", "0ms", "0min", "0:00"])
+def test_a_picture_goes_into_the_prompt_at_the_start_wherever_it_stands_in_the_file(at: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    take = parse(f"cues:\n  - {{at: 6s, prompt: later}}\n  - {{at: {at}, prompt: first}}\n", "t.yaml")
+    added = pictures(image=tmp_path / "a.png").added_to(take, tmp_path)
+    assert [(cue.prompt, cue.start) for cue in added.cues] == [("later", None), ("first", "a.png")]
+
+
+@pytest.mark.parametrize("option", ["image", "source", "region"])
+def test_a_file_with_the_name_of_one_of_the_takes_own_is_refused(option: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    take = parse("cues:\n  - {prompt: first}\n  - {at: 6s, start: a.png}\n", "t.yaml")
+    given = str(tmp_path / "a.png") if option == "region" else tmp_path / "a.png"
+    with pytest.raises(CommandError, match=r"the take names a file a\.png of its own; give one of them another name"):
+        pictures(**{option: given}).added_to(take, tmp_path / "elsewhere")
+    assert pictures(**{option: given, "source": tmp_path / "a.png"}).added_to(take, tmp_path).cues[1] == take.cues[1]
+
+
+@pytest.mark.parametrize("name", ["a:b.png", "a\u202eb.png", "camera", "none"])
+def test_a_file_that_a_take_cannot_name_is_refused_by_its_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CommandError, match=r"a take cannot name this file|as a source is no file") as refused:
+        pictures(source=tmp_path / name).added_to(parse("cues: [{prompt: first}]", "t.yaml"), tmp_path)
+    assert str(refused.value).isprintable()
