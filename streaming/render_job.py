@@ -250,11 +250,12 @@ class Job:
         """
         files, sound = self.files, self.files.folder / "source.wav"
         parts = parts_of(self.take, self.grid, self.fps, frames)
-        notes = write_source_sound(parts, self._footage, frames, self.fps, sound) if parts else None
-        if notes is None:
+        remove(sound)  # of a run that was killed
+        notes = write_source_sound(parts, self._footage, frames, self.fps, sound) if parts else []
+        if not sound.exists():
             move(files.partial, self.out)
             remove(files.silent)
-            return []
+            return notes
         move(files.partial, files.silent)
         sounding = files.folder / "sounding.mp4"
         notes += with_sound(files.silent, sound, sounding)

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from models.errors import UserError
@@ -31,6 +32,8 @@ MOST_PIXELS = 4096 * 2304  # of a picture
 MOST_DAMAGED = 100  # packets that cannot be decoded, one behind the other, until a film counts as broken off
 SEEK_SECONDS = 5.0  # a jump further ahead is not decoded through
 NEAR = 1e-3  # seconds by which a time may miss a picture, as containers round
+WIDEST = 8  # times as wide as high a pixel may be, or as high as wide; what says more is not believed
+HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273, which a screen without HDR shows pale
 
 
 class FilmError(UserError):
@@ -62,12 +65,19 @@ class FilmReader:
         self._shown: tuple[float, Frames] | None = None  # the newest picture up to the time asked for last
         self._next: tuple[float, av.VideoFrame] | None = None
         self._duration: float | None = None  # in seconds, as the container has it
+        self._delay: float | None = None  # in seconds, of the decoder of an AVI
+        self._pixel = 1.0  # width of a pixel as a share of its height
+        self.begins = 0.0  # time of the first picture on the container's clock, which its sound shares
         self.ended_at: float | None = None  # time of the last picture, once it was passed
+        self.notes: list[str] = []  # one line each, for a person, on what is not shown as it is meant
         try:
             self._begin(0.0)
         except FilmError:
             self._file.close()
             raise
+        if self._next is not None and (transfer := HDR.get(int(self._next[1].color_trc))):
+            why = "whose colours are pale here; convert it to SDR"
+            self.notes.append(f"{self.name}: a film in HDR ({transfer}), {why}")
 
     def frames(self, first: int, count: int) -> Frames:
         """Return pictures `first` to `first + count` of the take's rate; behind the end the last one is held."""
@@ -129,11 +139,12 @@ class FilmReader:
         self._file.seek(0)
         try:
             with av.open(self._file, format=self._format) as container:
-                stream = next(iter(container.streams.video), None)
+                stream = _moving(container)
                 if stream is None:
                     return
                 start = float((stream.start_time or 0) * (stream.time_base or 0))
                 self._duration = None if container.duration is None else container.duration / av.time_base
+                self._pixel, self.begins = _pixel_of(stream), start
                 if time > 0 and stream.time_base:
                     container.seek(int((time + start) / stream.time_base), stream=stream)
                 yield from self._of_packets(container, stream, start)
@@ -157,27 +168,62 @@ class FilmReader:
                 if picture.width * picture.height > MOST_PIXELS:
                     size = f"{picture.width}x{picture.height}"
                     raise FilmError(f"{self.name}: a film of {size} is too large; scale it down")
-                if picture.time is not None and picture.time - start > latest:
-                    latest = picture.time - start
+                time = self._time(picture, stream, start, latest)
+                if time is not None and time > latest:
+                    latest = time
                     yield max(0.0, latest), picture
+
+    def _time(
+        self, picture: av.VideoFrame, stream: av.video.stream.VideoStream, start: float, before: float
+    ) -> float | None:
+        """Return the time of a picture, in seconds from `start`; `before` is that of the one before it.
+
+        AVI has times of decoding alone. Where pictures are stored in another order than they are shown, those times
+        belong to pictures in the order in which the decoder gives them, and the last pictures have none.
+        """
+        if self._format != "avi":
+            return None if picture.time is None else picture.time - start
+        if picture.dts is None or not stream.time_base:
+            step = 1 / float(stream.average_rate or self._fps)
+            return max(before, -step) + step
+        time = float(picture.dts * stream.time_base) - start
+        self._delay = time if self._delay is None else self._delay  # of the decoder, at the film's first picture
+        return time - self._delay
 
     def _fitted(self, picture: av.VideoFrame) -> Frames:
         """Return a picture [H, W, 3] RGB, upright and of the take's size."""
         frame = picture.to_ndarray(format="rgb24")
         turns = -picture.rotation // 90 % 4
-        return fitted(np.rot90(frame, -turns) if turns else frame, self._size, pad=self._pad)
+        pixel = 1 / self._pixel if turns % 2 else self._pixel
+        return fitted(np.rot90(frame, -turns) if turns else frame, self._size, pad=self._pad, pixel=pixel)
 
 
-def fitted(frame: Frames, size: tuple[int, int], *, pad: bool = False) -> Frames:
-    """Return a picture [H, W, 3] of `size` (width, height): cropped around its middle, or with `pad` given bars."""
+def _moving(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    """Return the first track of pictures that is not the cover of a sound; None if there is none."""
+    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def _pixel_of(stream: av.video.stream.VideoStream) -> float:
+    """Return how wide a film's pixels are, as a share of their height; 1 where nothing, or nonsense, is said."""
+    pixel = float(stream.sample_aspect_ratio or 1)
+    return pixel if 1 / WIDEST <= pixel <= WIDEST else 1.0
+
+
+def fitted(frame: Frames, size: tuple[int, int], *, pad: bool = False, pixel: float = 1.0) -> Frames:
+    """Return a picture [H, W, 3] of `size` (width, height): cropped around its middle, or with `pad` given bars.
+
+    Its pixels are `pixel` times as wide as high; those of the result are square.
+    """
     height, width = frame.shape[:2]
-    scale = (min if pad else max)(size[0] / width, size[1] / height)
+    wide = width * pixel
+    scale = (min if pad else max)(size[0] / wide, size[1] / height)
     if not pad:
-        across, down = max(1, min(width, round(size[0] / scale))), max(1, min(height, round(size[1] / scale)))
+        across = max(1, min(width, round(size[0] / (scale * pixel))))
+        down = max(1, min(height, round(size[1] / scale)))
         left, top = (width - across) // 2, (height - down) // 2
         frame, inner = frame[top : top + down, left : left + across], size
     else:
-        inner = max(1, min(size[0], round(width * scale))), max(1, min(size[1], round(height * scale)))
+        inner = max(1, min(size[0], round(wide * scale))), max(1, min(size[1], round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LANCZOS4
     small = frame if (frame.shape[1], frame.shape[0]) == inner else cv2.resize(frame, inner, interpolation=how)
     return barred(cast("Frames", np.ascontiguousarray(small)), size)

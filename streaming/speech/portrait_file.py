@@ -94,6 +94,7 @@ class Picture:
     pixels: bytes
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
+    transparent: bool = False  # whether parts of it were, under which there is GROUND now
 
 
 def picture_in(data: bytes, size: tuple[int, int], name: str, *, whole: bool = False) -> Picture:
@@ -132,6 +133,7 @@ class _Reader:
     def __init__(self, data: bytes, kind: str, name: str) -> None:
         self._data, self._kind, self._decoder, self._name = data, kind, FORMATS[kind], name
         self.notes: list[str] = []
+        self._transparent = False
 
     def picture(self, size: tuple[int, int], *, whole: bool) -> Picture:
         with Image.open(BytesIO(self._data), formats=[self._decoder]) as image:
@@ -159,7 +161,7 @@ class _Reader:
             box = (0, 0, *image.size) if whole else _middle(image.size, target)
             small = self._colours(_reduced(image, box, target, self._depth()), image)
         small = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
-        return Picture(small.tobytes(), size, tuple(self.notes))
+        return Picture(small.tobytes(), size, tuple(self.notes), self._transparent)
 
     def _note(self, what: str) -> None:
         self.notes.append(f"{self._name}: {what}")
@@ -223,6 +225,7 @@ class _Reader:
         if alpha.max() == 0:
             raise PortraitError(f"{self._name}: a picture that is transparent everywhere it is used")
         if alpha.min() < 1:
+            self._transparent = True
             self._note("its transparent parts are laid on a light grey")
         laid = np.asarray(colours) * alpha + np.array(GROUND) * (1 - alpha)
         return Image.fromarray(laid.round().astype(np.uint8), "RGB")

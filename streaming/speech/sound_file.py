@@ -23,7 +23,7 @@ from streaming.speech.sound_facts import SoundFacts
 from streaming.speech.sound_header import declared_seconds, is_encrypted
 
 # excluded are formats that name other files or addresses, such as playlists: a file may come from the network
-KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi"
+KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi,mpeg"
 MOST_SECONDS = 4 * 3600  # length of a sound; in some formats ten minutes of silence take only a few kilobytes
 RATES = (4000, 384_000)  # samples a second, lowest and highest
 GAP = 0.03  # seconds from which a gap in time stamps counts as missing sound; some formats round to milliseconds

@@ -49,15 +49,15 @@ def parts_of(take: Take, grid: TimeGrid, fps: int, frames: int) -> list[Part]:
     return parts
 
 
-def write_source_sound(parts: list[Part], footage: TakeFootage, frames: int, fps: int, out: Path) -> list[str] | None:
+def write_source_sound(parts: list[Part], footage: TakeFootage, frames: int, fps: int, out: Path) -> list[str]:
     """Write the parts, with silence between them, as a WAV file as long as the film; return notes.
 
-    Returns None, and writes nothing, if no film has sound.
+    Nothing is written if no film has sound that can be read.
     """
     notes: list[str] = []
-    sounding = [part for part in parts if _sounds(footage.path(part.name))]
+    sounding = [part for part in parts if _sounds(footage.path(part.name), part.name, notes)]
     if not sounding:
-        return None
+        return notes
     with wave.open(str(out), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
@@ -67,7 +67,8 @@ def write_source_sound(parts: list[Part], footage: TakeFootage, frames: int, fps
             _silence(file, part.begin - at)
             at = part.begin
             try:
-                for block in _blocks(footage.path(part.name), part.end - part.begin):
+                begins = footage.begins(part.name)
+                for block in _blocks(footage.path(part.name), begins, part.end - part.begin):
                     file.writeframes(block.T.tobytes())
                     at += block.shape[1]
             except SpeechError as e:
@@ -80,19 +81,36 @@ def _is_film(source: str) -> bool:
     return source not in (CAMERA, NOTHING) and not source.endswith(SUFFIX)
 
 
-def _sounds(path: Path) -> bool:
+def _sounds(path: Path, name: str, notes: list[str]) -> bool:
+    """Return whether a film has sound that can be read; a note is added if it has some that cannot."""
+    sound = SoundFile(path)
     try:
-        return next(SoundFile(path).blocks(RATE), None) is not None
-    except SpeechError:
+        with sound.opened():
+            pass
+    except SpeechError:  # there is none
+        return False
+    try:
+        return next(sound.blocks(RATE), None) is not None
+    except SpeechError as e:
+        notes.append(f"the sound of {name} is left out: {e}")
         return False
 
 
-def _blocks(path: Path, most: int) -> Iterator[NDArray[np.int16]]:
-    """Yield at most so many samples of a file's sound as stereo blocks [2, n]."""
-    for block in SoundFile(path).blocks(RATE):
-        kept = _stereo(block[:, :most])
-        most -= kept.shape[1]
-        yield (kept.clip(-1, 1) * 32767).astype(np.int16)
+def _blocks(path: Path, begins: float, most: int) -> Iterator[NDArray[np.int16]]:
+    """Yield at most so many samples of a film's sound, from its first picture at `begins` s on, as blocks [2, n]."""
+    sound, early = SoundFile(path), None
+    for block in sound.blocks(RATE):
+        if early is None:
+            late = round((sound.facts.begins - begins) * RATE)
+            early = max(0, -late)  # samples of sound before the first picture
+            while late > 0 and most > 0:
+                silence = np.zeros((2, min(late, most, BLOCK)), np.int16)
+                late, most = late - BLOCK, most - silence.shape[1]
+                yield silence
+        kept = _stereo(block[:, early : early + most])
+        early, most = max(0, early - block.shape[1]), most - kept.shape[1]
+        if kept.shape[1]:
+            yield (kept.clip(-1, 1) * 32767).astype(np.int16)
         if most <= 0:
             return
 

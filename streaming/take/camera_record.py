@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.checkpoints.synced_files import AppendedFile
 from models.cue import CueError
@@ -43,8 +43,8 @@ class _Head(BaseModel):
 class _Chunk(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    first: int  # frame of the source, from where the take began to follow it
-    motion: float
+    first: Annotated[int, Field(ge=0)]  # frame of the source, from where the take began to follow it
+    motion: Annotated[float, Field(ge=0, le=1)]
     shape: tuple[int, int, int, int, int]
     latents: str
 
@@ -93,14 +93,22 @@ class CameraRecord:
 
     def _add(self, line: _Chunk) -> None:
         values = np.frombuffer(base64.b64decode(line.latents, validate=True), np.float16)
+        if not np.isfinite(values).all():
+            raise ValueError("latents that are no numbers")
         self._chunks[line.first] = Encoded(torch.from_numpy(values.reshape(line.shape).copy()), line.motion)
 
     def before(self, frames: int) -> dict[int, Encoded]:
         """Return what was given of the first `frames` frames, by the frame at which each chunk began."""
         return {first: given for first, given in self._chunks.items() if first < frames}
 
-    def given(self, first: int) -> Encoded:
-        """Return what the chunk from frame `first` of the source on was given; CueError behind the record's end."""
+    def given(self, first: int, shape: tuple[int, ...]) -> Encoded:
+        """Return what the chunk from frame `first` of the source on was given, latents of this shape.
+
+        CueError behind the record's end, or if it was recorded for a take of another size or model.
+        """
         if first not in self._chunks:
             raise CueError(f"{self._name}: the record of the camera ends before its frame {first}; shorten the take")
+        if self._chunks[first].latents.shape != shape:
+            found = tuple(self._chunks[first].latents.shape)
+            raise CueError(f"{self._name}: was recorded for another take: latents of {found} instead of {shape}")
         return self._chunks[first]

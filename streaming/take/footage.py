@@ -23,13 +23,14 @@ from streaming.media.film_reader import FilmReader, barred
 from streaming.render_files import end_latents
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES
-from streaming.speech.portrait_file import MOST_BYTES, picture_in
+from streaming.speech.portrait_file import MOST_BYTES, Picture, picture_in
 from streaming.take.camera_record import SUFFIX, CameraRecord
 from streaming.take.picture_cue import CAMERA, Fit, rectangle
 from streaming.take.position import latent_at
 from streaming.take.take_file import CueLine, Take, TakeError
 
 WHITE = 128  # from this grey value on a mask's picture is drawn
+PADDED = ":pad"  # ends the name of a source that gets bars; no file's name in a take has a colon
 
 
 class MissingFileError(UserError):
@@ -55,11 +56,10 @@ class TakeFootage:
         """
         self._entry, self._size, self._folder = entry, size, folder
         self._files, self._camera = dict(files or {}), camera
-        self._films: dict[str, FilmReader] = {}
+        self._films: dict[str, tuple[_Stamp, FilmReader]] = {}  # by the names of sources
         self._records: dict[str, CameraRecord] = {}
-        self._starts: dict[tuple[str, Fit], bytes] = {}
-        self._fits: dict[str, Fit] = {}  # of sources
-        self._hashes: dict[tuple[str, int, int], str] = {}
+        self._starts: dict[tuple[str, Fit, _Stamp], bytes] = {}
+        self._hashes: dict[tuple[str, _Stamp], str] = {}
         self.codec: str | None = None  # that of the model, once it is known: a film has latents of its own codec alone
         self.used: set[str] = set()  # names of files of cues that have landed
         self.notes: list[str] = []  # one line each, for a person, on how files were read
@@ -76,7 +76,7 @@ class TakeFootage:
 
     def start(self, name: str, fit: Fit, by: StartBy | None) -> Start:
         """Return a picture, or the end of a film of at most what a chunk can see; UserError if it cannot be read."""
-        key = name, fit
+        key = name, fit, _stamp(self.path(name))
         if key not in self._starts:
             with self.path(name).open("rb") as file:
                 kind = format_name(file.read(HEAD))
@@ -90,7 +90,7 @@ class TakeFootage:
             raise CueError(f"{name}: {e}") from None
 
     def source(self, name: str, fit: Fit) -> str:
-        """Return the name of a source, after it was opened; UserError if it cannot be followed."""
+        """Return the name of a source, which tells its fit, after it was opened; UserError if it cannot be followed."""
         if name == CAMERA:
             if self._camera is None:
                 raise CueError("no camera is connected; connect one, or name a film to follow")
@@ -98,12 +98,17 @@ class TakeFootage:
         if name.endswith(SUFFIX):
             self._records[name] = self._records.get(name) or CameraRecord(self.path(name), name)
             return name
-        self._fits[name] = fit
-        self._film(name)
-        return name
+        source = name + PADDED if fit == "pad" else name
+        if source in self._films and self._films[source][0] != _stamp(self.path(name)):
+            self._films.pop(source)[1].close()  # another file was given this name, once nothing used the first one
+        self._film(source)
+        return source
 
-    def region(self, text: str) -> Region:
-        """Return the cells that a rectangle, or a mask's white part, covers for the most part; UserError if none."""
+    def region(self, text: str, fit: Fit) -> Region:
+        """Return the cells that a rectangle, or a mask's white part, covers for the most part; UserError if none.
+
+        A mask is fitted as the source around it is.
+        """
         width, height = self._size
         mask = np.zeros((height, width), np.uint8)
         box = rectangle(text)
@@ -113,8 +118,10 @@ class TakeFootage:
             columns = slice(round(left * width), max(round((left + across) * width), round(left * width) + 1))
             mask[rows, columns] = 1
         else:
-            pixels = np.frombuffer(self._picture(text, "crop"), np.uint8).reshape(height, width, 3)
-            mask = (pixels.mean(2) >= WHITE).astype(np.uint8)
+            picture = self._read_picture(text, fit)
+            if picture.transparent:
+                raise CueError(f"{text}: a mask with transparent parts; save it in black and white (white is drawn)")
+            mask = (self._barred(picture).mean(2) >= WHITE).astype(np.uint8)
         stride = self._entry.stride
         cells = mask.reshape(height // stride, stride, width // stride, stride).mean((1, 3)) >= 0.5
         if not cells.any():
@@ -135,16 +142,22 @@ class TakeFootage:
             return self._camera.frames(source, first, count)
         if source.endswith(SUFFIX):
             self.source(source, "crop")
-            return self._records[source].given(first)
+            return self._records[source].given(first, self._latents(-(-count // FRAMES_PER_LATENT)))
+        if source not in self._films and source + PADDED in self._films:
+            source += PADDED  # in a snapshot of an earlier release
         film = self._film(source)
         frames = film.frames(first, count)
         if film.ended_at is not None and (first + count - 2) / self._entry.fps > film.ended_at:
-            self._note(f"{source} ends after {film.ended_at:.1f} s; its last picture is held from there on")
+            self._note(f"{film.name} ends after {film.ended_at:.1f} s; its last picture is held from there on")
         return torch.from_numpy(frames)
+
+    def begins(self, film: str) -> float:
+        """Return the time of a film's first picture, in seconds on the clock that its sound shares."""
+        return self._film(film).begins
 
     def close(self) -> None:
         """Close all films."""
-        for film in self._films.values():
+        for _, film in self._films.values():
             film.close()
         self._films.clear()
 
@@ -202,14 +215,13 @@ class TakeFootage:
             names[name] = copy.relative_to(folder).as_posix()
         return take.model_copy(update={"cues": [cue.with_names(names) for cue in take.cues]})
 
-    def _note(self, note: str) -> None:
-        self.notes += [note] if note not in self.notes else []
+    def _note(self, *notes: str) -> None:
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]
 
     def _hash(self, name: str) -> str:
         """Return the hash of a file, which is read again only if it has changed."""
         path = self.path(name)
-        facts = path.stat()
-        key = name, facts.st_size, facts.st_mtime_ns
+        key = name, _stamp(path)
         if key not in self._hashes:
             self._hashes[key] = file_hash(path)
         own = self._own_latents(path)
@@ -220,31 +232,53 @@ class TakeFootage:
         kept = end_latents(path)
         if self.codec is None or not kept.is_file():
             return None
-        return read_film_latents(kept, FilmFacts(file_hash(path), self.codec, self._size))
+        own = read_film_latents(kept, FilmFacts(file_hash(path), self.codec, self._size))
+        return None if own is None or own.shape != self._latents(own.shape[2]) else own
 
-    def _film(self, name: str) -> FilmReader:
-        if name not in self._films:
-            pad = self._fits.get(name, "crop") == "pad"
-            self._films[name] = FilmReader(self.path(name), self._size, self._entry.fps, pad=pad, name=name)
-        return self._films[name]
+    def _latents(self, count: int) -> tuple[int, ...]:
+        """Return the shape of so many latents of the take."""
+        (width, height), stride = self._size, self._entry.stride
+        return 1, self._entry.transformer["out_channels"], count, height // stride, width // stride
+
+    def _film(self, source: str) -> FilmReader:
+        if source not in self._films:
+            name = source.removesuffix(PADDED)
+            film = FilmReader(self.path(name), self._size, self._entry.fps, pad=name != source, name=name)
+            self._films[source] = _stamp(self.path(name)), film
+            self._note(*film.notes)
+        return self._films[source][1]
 
     def _end_of_film(self, name: str, fit: Fit) -> bytes:
         rollout = self._entry.rollout
         film = FilmReader(self.path(name), self._size, self._entry.fps, pad=fit == "pad", name=name)
         try:
+            self._note(*film.notes)
             return film.last(FRAMES_PER_LATENT * (rollout.window - rollout.chunk - 1) + 1).tobytes()
         finally:
             film.close()
 
     def _picture(self, name: str, fit: Fit) -> bytes:
+        return self._barred(self._read_picture(name, fit)).tobytes()
+
+    def _read_picture(self, name: str, fit: Fit) -> Picture:
         with self.path(name).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         picture = picture_in(data, self._size, name, whole=fit == "pad")
-        for note in picture.notes:
-            self._note(note)
+        self._note(*picture.notes)
+        return picture
+
+    def _barred(self, picture: Picture) -> NDArray[np.uint8]:
         width, height = picture.size
         pixels: NDArray[np.uint8] = np.frombuffer(picture.pixels, np.uint8).reshape(height, width, 3)
-        return barred(pixels, self._size).tobytes()
+        return barred(pixels, self._size)
+
+
+_Stamp = tuple[int, int, int]  # tells files apart that had the same path one after the other
+
+
+def _stamp(path: Path) -> _Stamp:
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def with_latents(film: str, latents: Tensor) -> str:

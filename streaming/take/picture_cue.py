@@ -66,7 +66,7 @@ class CuePictures(Protocol):
         """Return the name of a source, after a check that it can be followed."""
         ...
 
-    def region(self, text: str) -> Region:
+    def region(self, text: str, fit: Fit) -> Region:
         """Return the region of a rectangle, or of a mask in a file."""
         ...
 
@@ -113,8 +113,8 @@ class PictureCue(BaseModel):
     def _belong_together(self) -> PictureCue:
         if self.start_by is not None and self.start is None:
             raise ValueError("start_by goes with a start")
-        if self.fit != "crop" and self.start is None and self.source in (None, NOTHING):
-            raise ValueError("fit goes with a start or a source")
+        if self.fit != "crop" and self.start is None and self.source in (None, NOTHING, CAMERA) and not self._mask:
+            raise ValueError("fit goes with a start or a source that are files, or with a mask")
         if self.source == NOTHING and (self.strength is not None or self.region is not None):
             raise ValueError("a strength or a region goes with a source that is followed, not with source: none")
         if self.recall is not None and self.start is not None:
@@ -130,8 +130,11 @@ class PictureCue(BaseModel):
     def files(self) -> list[str]:
         """Return the names of the files that the cue needs."""
         source = self.source if self.source not in (CAMERA, NOTHING) else None
-        mask = self.region if self.region is not None and rectangle(self.region) is None else None
-        return [name for name in (self.start, source, mask) if name is not None]
+        return [name for name in (self.start, source, self._mask) if name is not None]
+
+    @property
+    def _mask(self) -> str | None:
+        return self.region if self.region is not None and rectangle(self.region) is None else None
 
     def with_names(self, names: Mapping[str, str]) -> Self:
         """Return the cue with its files under other names; those that `names` lacks are kept."""
@@ -160,6 +163,6 @@ class PictureCue(BaseModel):
             cues.append(Unfollow())
         elif self.source is not None or self.strength is not None or self.region is not None:
             source = None if self.source is None else pictures.source(self.source, self.fit)
-            region = None if self.region is None else pictures.region(self.region)
+            region = None if self.region is None else pictures.region(self.region, self.fit)
             cues.append(Follow(source, self.strength, region))
         return cues

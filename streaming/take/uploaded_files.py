@@ -177,7 +177,9 @@ class UploadedFiles:
             if kind in PICTURES:
                 notes = picture_in(arriving.path.read_bytes(), self._size, name).notes
             else:
-                FilmReader(arriving.path, self._size, self._model.entry.fps, name=name).close()
+                film = FilmReader(arriving.path, self._size, self._model.entry.fps, name=name)
+                film.close()
+                notes = tuple(film.notes)
         except UserError as e:
             raise DamagedFileError(str(e)) from None
         sync_file(arriving.path)

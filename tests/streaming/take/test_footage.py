@@ -6,17 +6,22 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_model
-from films import film
+from films import covered_sound, drawn_film, film
 from PIL import Image
 
 from models.cue import CueError, StartBy
 from models.errors import UserError
+from models.source import Encoded
 from streaming.media.film_reader import FilmError, FilmReader
+from streaming.take.camera_record import CameraRecorder
 from streaming.take.footage import MissingFileError, TakeFootage
 from streaming.take.picture_cue import PictureCue
 from streaming.take.take_file import CueLine, Take, TakeError, parse
@@ -108,10 +113,106 @@ def test_a_film_that_ends_before_the_take_is_held_and_that_is_noted_once(tmp_pat
 
 def test_a_region_is_whole_cells_of_a_rectangle_or_of_a_masks_white_part(tmp_path: Path) -> None:
     Image.fromarray(np.pad(np.full((16, 8), 255, np.uint8), ((8, 8), (16, 8)))).save(tmp_path / "m.png")
-    assert footage(tmp_path).region("50%, 25%, 25%, 50%").cells == "0000001000100000"
-    assert footage(tmp_path).region("m.png").cells == "0000001000100000"
+    assert footage(tmp_path).region("50%, 25%, 25%, 50%", "crop").cells == "0000001000100000"
+    assert footage(tmp_path).region("m.png", "crop").cells == "0000001000100000"
     with pytest.raises(CueError, match="covers no cell of 8x8 pixels; make it larger"):
-        footage(tmp_path).region("50%,50%,1%,1%")
+        footage(tmp_path).region("50%,50%,1%,1%", "crop")
+
+
+def test_a_mask_is_fitted_as_the_source_is_and_has_no_transparent_parts(tmp_path: Path) -> None:
+    """Of a mask of 64x32 whose left half is white, the middle is shown, or all of it with bars."""
+    mask = np.zeros((32, 64), np.uint8)
+    mask[:, :32] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    film(tmp_path / "a.mp4", frames=9, fps=16)
+    shown = {"crop": "1100" * 4, "pad": "0000" + "1100" * 2 + "0000"}
+    for fit, cells in shown.items():
+        follow = CueLine(source="a.mp4", region="m.png", fit=fit).cues(footage(tmp_path))[0]  # type: ignore[arg-type]
+        alone = CueLine(region="m.png", fit=fit).cues(footage(tmp_path))[0]  # type: ignore[arg-type]
+        assert [follow.region.cells, alone.region.cells] == [cells, cells]  # type: ignore[union-attr]
+    Image.fromarray(np.dstack([np.full((32, 32, 3), 255, np.uint8), mask[:, 16:48]])).save(tmp_path / "t.png")
+    with pytest.raises(CueError, match=r"t\.png: a mask with transparent parts; save it in black and white"):
+        footage(tmp_path).region("t.png", "crop")
+
+
+def test_a_film_is_fitted_as_each_cue_that_follows_it_says(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.mp4", lambda n: np.full((32, 64, 3), 200, np.uint8), 20)
+    read = footage(tmp_path)
+    cropped, padded = (read.source("a.mp4", fit) for fit in ("crop", "pad"))  # type: ignore[arg-type]
+    for source, bars in ((cropped, False), (padded, True), (cropped, False)):
+        shown = np.asarray(read.frames(source, 0, 5))
+        assert bool(shown[:, :6].max() < 10) is bars
+    assert read.begins("a.mp4") == 0
+
+
+def test_another_file_that_takes_the_name_of_one_that_was_never_used_is_read(tmp_path: Path) -> None:
+    read = footage(tmp_path)
+    for value in (50, 200):
+        Image.new("RGB", (32, 32), (value,) * 3).save(tmp_path / "a.png")
+        assert read.start("a.png", "crop", None).pixels[0] == value
+        drawn_film(tmp_path / "new.mp4", lambda n: np.full((32, 32, 3), value, np.uint8), 9)  # noqa: B023
+        (tmp_path / "new.mp4").replace(tmp_path / "a.mp4")
+        assert abs(float(np.asarray(read.frames(read.source("a.mp4", "crop"), 0, 5)).mean()) - value) < 4
+
+
+def test_wide_pixels_make_a_film_wider(tmp_path: Path) -> None:
+    """A disc that was filmed with pixels twice as wide as high is stored as a narrow oval."""
+    y, x = np.mgrid[:64, :32] - np.array([31.5, 15.5])[:, None, None]
+    oval = np.repeat((((x * 2) ** 2 + y**2 < 24**2) * 255).astype(np.uint8)[..., None], 3, 2)
+    drawn_film(tmp_path / "a.mp4", lambda n: oval, 5, pixel=Fraction(2))
+    for fit in ("crop", "pad"):
+        disc = shown(tmp_path, "a.mp4", fit=fit)[0, :, :, 0] > 128
+        across, down = int(disc.any(0).sum()), int(disc.any(1).sum())
+        assert abs(across - 24) <= 1, fit
+        assert abs(down - 24) <= 1, fit
+
+
+def test_an_avi_whose_pictures_are_stored_in_another_order_shows_all_of_them(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.avi", lambda n: np.full((32, 32, 3), 5 * n, np.uint8), 40, reordered=True)
+    reader = FilmReader(tmp_path / "a.avi", SIZE, 16)
+    assert np.abs(reader.frames(0, 40).mean((1, 2, 3)) / 5 - np.arange(40)).max() < 0.5
+    assert np.abs(reader.last(9).mean((1, 2, 3)) / 5 - np.arange(31, 40)).max() < 0.5
+    reader.close()
+
+
+def test_a_film_in_hdr_is_told_of_and_the_cover_of_a_sound_is_no_film(tmp_path: Path) -> None:
+    for name, transfer, told in (("a.mp4", 16, "(PQ)"), ("b.mp4", 18, "(HLG)"), ("c.mp4", 1, "")):
+        drawn_film(tmp_path / name, lambda n: np.full((32, 32, 3), 90, np.uint8), 9, transfer=transfer)
+        read = footage(tmp_path)
+        read.source(name, "crop")
+        read.start(name, "crop", None)
+        why = "whose colours are pale here; convert it to SDR"
+        assert read.notes == ([f"{name}: a film in HDR {told}, {why}"] if told else [])
+    covered_sound(tmp_path / "a.m4a")
+    with pytest.raises(FilmError, match="an MP4 file without a picture that can be decoded"):
+        footage(tmp_path).source("a.m4a", "crop")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({}, None),
+        ({"shape": (1, 16, 3, 8, 8)}, "was recorded for another take"),
+        ({"motion": "NaN"}, "ends before its frame 0"),
+        ({"motion": "1e300"}, "ends before its frame 0"),
+        ({"value": float("nan")}, "ends before its frame 0"),
+    ],
+)
+def test_a_record_of_a_camera_that_does_not_suit_the_take_is_refused(
+    wrong: dict[str, Any], why: str | None, tmp_path: Path
+) -> None:
+    channels = ENTRY.transformer["out_channels"]
+    latents = torch.full(wrong.get("shape", (1, channels, 3, 4, 4)), wrong.get("value", 0.5)).half()
+    recorder = CameraRecorder(tmp_path / "a.camera")
+    recorder.add(0, Encoded(latents, 0.125))
+    recorder.close()
+    text = (tmp_path / "a.camera").read_text()
+    (tmp_path / "a.camera").write_text(text.replace(":0.125,", f":{wrong.get('motion', 0.125)},"))
+    if why is None:
+        assert footage(tmp_path).frames("a.camera", 0, 12).latents.shape == latents.shape  # type: ignore[union-attr]
+        return
+    with pytest.raises(UserError, match=why):
+        footage(tmp_path).frames("a.camera", 0, 12)
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -158,7 +259,7 @@ def test_what_is_no_picture_or_film_is_refused_in_one_line_with_its_name(use: st
     read = footage(tmp_path)
     uses = {"start": lambda n: read.start(n, "crop", None), "source": lambda n: read.source(n, "crop")}
     with pytest.raises(UserError) as error:
-        (uses | {"region": read.region})[use]("x.bin")
+        (uses | {"region": lambda n: read.region(n, "crop")})[use]("x.bin")
     assert "x.bin" in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
