@@ -34,7 +34,7 @@ from streaming.take.position import MOST_LATENTS, Length, Position, at_start, la
 from streaming.take.speakers import Beside, LayoutName, TakeSpeaker, require_distinct
 from streaming.take.stories import KEYS, Story, stories_of_json, stories_of_json_lines, story_of_text
 from streaming.take.text_file import TakeError, read_text
-from streaming.take.yaml_data import YamlText
+from streaming.take.yaml_data import YamlText, needs_quotes
 
 __all__ = ["CueLine", "Take", "TakeError", "TakeFile", "latent_at", "load", "parse", "read_take_file", "size_of"]
 
@@ -141,11 +141,14 @@ Recorded = Annotated[str, Field(max_length=1000)] | Annotated[int, Field(ge=-(2*
 
 
 class _Dumper(yaml.SafeDumper):
-    """Write texts with line separators in double quotes, where they are escaped: elsewhere they become line ends."""
+    """Write texts in double quotes where they would be read as another value without.
+
+    That is so of line separators, which are escaped there and become line ends elsewhere, and of digests such as 12e3.
+    """
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if re.search("[\r\x85\u2028\u2029]", text) else None
+    style = '"' if re.search("[\r\x85\u2028\u2029]", text) or needs_quotes(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

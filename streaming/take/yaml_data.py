@@ -20,10 +20,17 @@ Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 MOST_COPIES = 5_000  # values that aliases may add to those that are written
 MOST_DEPTH = 20
 _PLAIN, _TEXT, _MERGE = "plain", "tag:yaml.org,2002:str", "<<"
-_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
+_TRUE, _FALSE, _NOTHING = ("true", "yes", "on"), ("false", "no", "off"), ("", "~", "null")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FRACTION = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", re.ASCII)
-_OTHER_NUMBER = re.compile(r"[-+]?0[xob]?[0-9a-fA-F_]+|[-+]?[0-9][0-9_]*_[0-9_]*", re.ASCII)
+_OTHER_NUMBER = re.compile(r"[-+]?0([xX][0-9a-fA-F_]+|[oO]?[0-9_]+|[bB][01_]+)|[-+]?[0-9][0-9_]*_[0-9_]*", re.ASCII)
+
+
+def needs_quotes(text: str) -> bool:
+    """Return whether a text without quotes would be read as another value or refused, such as 12e3, 010 and tRue."""
+    return text.lower() in (*_TRUE, *_FALSE, *_NOTHING) or any(
+        form.fullmatch(text) for form in (_NUMBER, _FRACTION, _OTHER_NUMBER)
+    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -136,7 +143,7 @@ class YamlText:
         if node.tag != _PLAIN:
             raise self._tagged(node, line)
         lower = written.lower()
-        if lower in ("", "~", "null"):
+        if lower in _NOTHING:
             if text:
                 word = written or "nothing"
                 raise self._wrong(line, f"{word} stands where a text is wanted; write it in quotes, or leave it out")

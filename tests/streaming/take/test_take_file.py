@@ -435,6 +435,7 @@ def test_any_yaml_is_read_or_refused_in_one_line(pieces: list[str]) -> None:
 PROMPT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\t\n\r\x85"), min_size=1).filter(
     lambda text: any(c.isalnum() for c in text) and not set(text) & set("()（）")  # which are refused or emphasise
 )
+DIGEST = st.text("0123456789aeEfnoruyxX_+-.~", min_size=1, max_size=16)
 CUE = st.fixed_dictionaries(
     {"at": st.integers(1, 10**7) | st.sampled_from(["3s", "1:30", "2min", "500ms"]), "prompt": PROMPT},
     optional={"seed": st.integers(0, 2**63 - 1), "blend": st.integers(1, 64), "landed": st.integers(0, 10**9)},
@@ -444,7 +445,7 @@ CUE = st.fixed_dictionaries(
 @given(
     PROMPT,
     st.lists(CUE, max_size=4),
-    st.dictionaries(st.sampled_from(["torch", "threads"]), PROMPT | st.integers(0, 99)),
+    st.dictionaries(st.sampled_from(["torch", "threads"]), PROMPT | DIGEST | st.integers(0, 99)),
 )
 @settings(max_examples=300, deadline=None)
 def test_a_take_that_is_written_and_read_is_equal(
@@ -453,6 +454,17 @@ def test_a_take_that_is_written_and_read_is_equal(
     take = Take.model_validate({"cues": [{"prompt": first}, *cues], "record": record or None})
     assert parse(take.dumped(), "t.yaml") == take
     assert parse(json.dumps(take.model_dump(exclude_defaults=True)), "t.yaml") == take
+
+
+@pytest.mark.parametrize("digest", ["075ab3a007e1ccd8", "1234567890123456", "12e4567890123456", "0123456789012345"])
+def test_a_digest_that_looks_like_a_number_is_a_text(digest: str) -> None:
+    take = Take.model_validate({"cues": [{"prompt": "one"}], "record": {"weights": digest}})
+    assert parse(take.dumped(), "t.yaml").record == {"weights": digest}
+
+
+def test_a_digest_with_a_zero_before_it_needs_no_quotes() -> None:
+    text = "cues:\n  - prompt: one\nrecord:\n  weights: 075ab3a007e1ccd8\n"  # as earlier releases wrote it
+    assert parse(text, "t.yaml").record == {"weights": "075ab3a007e1ccd8"}
 
 
 @given(st.lists(st.lists(PROMPT, min_size=1, max_size=4), min_size=1, max_size=4), st.booleans())
