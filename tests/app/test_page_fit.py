@@ -40,6 +40,7 @@ def in_its_frame(route: Route) -> None:
 
 def show_help(page: Page) -> None:
     page.click("[data-lt=help]")
+    page.wait_for_selector("[data-lt=sheet]", state="visible")  # its script is loaded first
 
 
 def show_takes(page: Page) -> None:
