@@ -19,6 +19,7 @@ from models.cue import CueError, Region, Start, StartBy
 from models.errors import UserError
 from models.source import Encoded, Footage
 from models.time_grid import FRAMES_PER_LATENT
+from streaming.media.film_reader import FORMATS as FILMS
 from streaming.media.film_reader import FilmReader, barred
 from streaming.render_files import end_latents
 from streaming.speech.format_name import HEAD, format_name
@@ -80,6 +81,9 @@ class TakeFootage:
         if key not in self._starts:
             with self.path(name).open("rb") as file:
                 kind = format_name(file.read(HEAD))
+            if kind not in PICTURES and kind not in FILMS:
+                wanted = "save it as PNG or JPEG, or a film as MP4 or WebM"
+                raise CueError(f"{name}: not a picture or a film that can be read but {kind}; {wanted}")
             self._starts[key] = self._picture(name, fit) if kind in PICTURES else self._end_of_film(name, fit)
         own = self._own_latents(self.path(name)) if by is not StartBy.PIN else None
         try:

@@ -262,6 +262,8 @@ def test_what_is_no_picture_or_film_is_refused_in_one_line_with_its_name(use: st
         (uses | {"region": lambda n: read.region(n, "crop")})[use]("x.bin")
     assert "x.bin" in str(error.value)
     assert "\n" not in str(error.value)
+    if use == "start" and name in ("empty", "a tiff", "a pdf"):
+        assert "not a picture or a film that can be read but" in str(error.value)
     assert len(str(error.value)) < 300
 
 
