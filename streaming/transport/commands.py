@@ -236,7 +236,7 @@ COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimina
 
 def parse(message: str | bytes) -> Command:
     """Read a command from JSON of at most MESSAGE_LIMIT bytes; ControlError for anything else."""
-    if len(message) > MESSAGE_LIMIT:
+    if len(message.encode(errors="replace") if isinstance(message, str) else message) > MESSAGE_LIMIT:
         raise ControlError(f"a message has at most {MESSAGE_LIMIT} bytes")
     try:
         command = COMMANDS.validate_json(message)

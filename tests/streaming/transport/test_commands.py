@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.transport.commands import ControlError, parse
+from streaming.transport.commands import MESSAGE_LIMIT, ControlError, parse
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,13 @@ def test_a_malformed_command_is_refused_in_one_line(message: str | bytes) -> Non
     assert "\n" not in str(e.value)
     assert "validation error" not in str(e.value)  # the line says what is wrong, not which library says so
     assert len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "語"])
+def test_a_message_is_limited_by_its_bytes(letter: str) -> None:
+    text = letter * (MESSAGE_LIMIT // len(letter.encode()))
+    with pytest.raises(ControlError) as e:
+        parse(text)
+    assert "bytes" not in str(e.value)  # it is refused as no command, not for its length
+    with pytest.raises(ControlError, match="at most 16384 bytes"):
+        parse(text + letter * 2)
