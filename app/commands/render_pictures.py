@@ -41,7 +41,8 @@ class Pictures:
         from streaming.take.position import at_start
         from streaming.take.take_file import CueLine
 
-        if not any((self.image, self.video, self.source, self.strength, self.region, self.start_by)):
+        given = (self.image, self.video, self.source, self.strength, self.region, self.start_by)
+        if all(option is None for option in given):
             if self.fit is not FitChoice.CROP:
                 raise CommandError("--fit is for --image, --video or --source")
             return take
@@ -49,7 +50,7 @@ class Pictures:
         self._refuse_names_of(take, folder)
         first = next(i for i, cue in enumerate(take.cues) if cue.prompt is not None and at_start(cue.at))
         cue, changes = take.cues[first], self._changes()
-        for name in ("start", "source"):
+        for name in ("start", "source", "strength", "region"):
             if name in changes and name in cue.model_fields_set:
                 raise CommandError(f"the take has a {name} already; take it out, or leave the option out")
         try:
@@ -78,6 +79,8 @@ class Pictures:
             raise CommandError("--image begins with a picture and --video goes on from a film: give one of them")
         if self.start_by is not None and self.image is None:
             raise CommandError("--start-by is for --image")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise CommandError(f"--strength is a number above 0 and up to 1, not {self.strength:g}")
         paths = [path for path in (self.image, self.video, self.source, self._mask) if path is not None]
         for path in paths:
             require_input(path)

@@ -128,10 +128,10 @@ class _Reader:
         for self._line, text in lines:
             if text.startswith("#"):
                 continue
-            mark = re.search("[:=]", text)
+            mark = re.search("[:=\uff1a\uff1d]", text)  # also as wide as a Chinese or Japanese character
             if mark is None:
                 self._read_pause(text)
-            elif mark[0] == "=":
+            elif mark[0] in "=\uff1d":
                 self._read_role(text[: mark.start()], text[mark.end() :])
             else:
                 self._read_turn(text[: mark.start()], text[mark.end() :].strip())

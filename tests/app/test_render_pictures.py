@@ -42,3 +42,17 @@ def test_a_file_that_a_take_cannot_name_is_refused_by_its_path(name: str, tmp_pa
     with pytest.raises(CommandError, match=r"a take cannot name this file|as a source is no file") as refused:
         pictures(source=tmp_path / name).added_to(parse("cues: [{prompt: first}]", "t.yaml"), tmp_path)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), 0.0, -0.5, 1.5])
+def test_a_strength_that_is_none_is_refused_by_its_option(strength: float, tmp_path: Path) -> None:
+    take = parse("cues: [{prompt: first}]", "t.yaml")
+    with pytest.raises(CommandError, match=r"--strength is a number above 0 and up to 1, not"):
+        pictures(strength=strength).added_to(take, tmp_path)
+
+
+@pytest.mark.parametrize(("option", "value"), [("strength", 0.5), ("region", "10%,10%,50%,50%")])
+def test_an_option_does_not_replace_what_the_take_says(option: str, value: object, tmp_path: Path) -> None:
+    take = parse("cues: [{prompt: first, source: camera, strength: 0.3, region: '0%,0%,50%,50%'}]", "t.yaml")
+    with pytest.raises(CommandError, match=f"the take has a {option} already"):
+        pictures(**{option: value}).added_to(take, tmp_path)

@@ -76,6 +76,12 @@ def test_a_dialogue_says_who_speaks_with_which_face_and_voice(tmp_path: Path) ->
     assert [(p.reference.width, p.reference.height) for p in portraits_of(found, "talk.txt", (32, 32))][1] == (32, 32)
 
 
+def test_a_wide_colon_or_equals_sign_is_read_as_one(tmp_path: Path) -> None:
+    found = dialogue_of("Ada \uff1d voice en-us+f1\nada\uff1a Good: evening.\n", tmp_path)
+    assert [turn.text for turn in found.turns] == ["Good: evening."]
+    assert found.roles[0].voice.variant == "f1"
+
+
 def test_speakers_without_a_voice_get_one_that_nobody_else_has(tmp_path: Path) -> None:
     lines = "zoe = hair=curly, skin=deep\ncem = voice de+f2\nlee = ada, voice fr-fr\nada: A.\nzoe: B.\ncem: C.\nlee: D."
     voices = [role.voice.variant for role in dialogue_of(lines, tmp_path).roles]
