@@ -116,6 +116,7 @@ def serve(
     from app.opening import Opening
     from app.paced_socket import PacedSocket
     from app.security import BODY_LIMIT
+    from app.standing_objects import set_standing_objects_aside
 
     raise_descriptors()
     BoundedConnection.proxies = settings.proxies
@@ -123,9 +124,11 @@ def serve(
     def build(say: Callable[[str], None]) -> FastAPI:
         chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
         fitting = replace(fitting_of(codec, vram), among_others=True)
-        return _studio(
+        studio = _studio(
             settings, folder, device, chosen, fitting, lora or (), say, local=reached is None, osc=control, voice=reader
         )
+        set_standing_objects_aside()
+        return studio
 
     def stop() -> None:
         server.should_exit = True
