@@ -120,7 +120,7 @@ def test_a_region_is_whole_cells_of_a_rectangle_or_of_a_masks_white_part(tmp_pat
 
 
 def test_a_mask_is_fitted_as_the_source_is_and_has_no_transparent_parts(tmp_path: Path) -> None:
-    """Of a mask of 64x32 whose left half is white, the middle is shown, or all of it with bars."""
+    """Expect the middle of a mask of 64x32 whose left half is white, or, padded, all of it with bars."""
     mask = np.zeros((32, 64), np.uint8)
     mask[:, :32] = 255
     Image.fromarray(mask).save(tmp_path / "m.png")
