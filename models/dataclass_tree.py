@@ -21,11 +21,21 @@ def children(value: object) -> list[tuple[str, object]]:
 
 
 def tensors_of(value: object) -> Iterator[Tensor]:
-    """Yield every tensor of a value, shared ones each time."""
-    if isinstance(value, Tensor):
-        yield value
-    for _, part in children(value):
-        yield from tensors_of(part)
+    """Yield every tensor of a value, shared ones each time, in no order.
+
+    A live take's snapshots are walked twice a chunk: without names and nested generators that takes half the time.
+    """
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            rest.extend(value.values())
+        elif isinstance(value, list | tuple):
+            rest.extend(value)
+        elif is_dataclass(value) and not isinstance(value, type):
+            rest.extend(getattr(value, f.name) for f in fields(value))
 
 
 def equal(a: object, b: object) -> bool:
