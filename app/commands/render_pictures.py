@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from streaming.take.take_file import Take
 
 
+def kind_of(path: Path) -> str:
+    """Return the kind of a file by its first bytes, such as `a PNG picture`; CommandError if it cannot be opened."""
+    from streaming.speech.format_name import HEAD, format_name
+
+    try:
+        with path.open("rb") as file:
+            return format_name(file.read(HEAD))
+    except OSError as e:
+        raise CommandError(f"{path}: cannot be read ({e.strerror})") from None
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Hold the options of `longtake render` that name pictures and films."""
@@ -84,9 +95,24 @@ class Pictures:
         paths = [path for path in (self.image, self.video, self.source, self._mask) if path is not None]
         for path in paths:
             require_input(path)
+        self._check_kinds()
         names = [path.name for path in dict.fromkeys(paths)]
         if len(set(names)) < len(names):
             raise CommandError("two files of one command need different names")
+
+    def _check_kinds(self) -> None:
+        """Raise CommandError if a film is given where a picture belongs, or the other way round.
+
+        A GIF is both, but a take begins with its first picture.
+        """
+        from streaming.media.film_reader import FORMATS as FILMS
+        from streaming.speech.portrait_file import FORMATS as PICTURES
+
+        if self.image is not None and (kind := kind_of(self.image)) in FILMS and kind not in PICTURES:
+            raise CommandError(f"--image {self.image}: {kind}, and no picture; --video goes on from a film")
+        if self.video is not None and (kind := kind_of(self.video)) in PICTURES:
+            instead = "save it as MP4 or WebM" if kind in FILMS else "--image begins with a picture"
+            raise CommandError(f"--video {self.video}: {kind}, and no film to go on from; {instead}")
 
     @property
     def _mask(self) -> Path | None:

@@ -20,7 +20,7 @@ import { message } from "./messages.js";
  * @property {(name: string) => string} address of the content of a file
  */
 
-const FILM = /\.(mp4|webm|avi|mpg)$/;
+const FILM = /\.(mp4|webm|avi|mpg|ts)$/;
 
 export class InputPicture {
   /** @param {() => void} stop called when nothing is to be followed any more */
@@ -97,7 +97,7 @@ function described({ stream, camera, arrives, waits, begun, followed, label, add
       name: label(followed.name),
       what: message("input.followed"),
       content,
-      film: true,
+      film: FILM.test(followed.name), // a GIF is followed too, and no player of films shows it
       stops: message("input.unfollow"),
     };
   }

@@ -45,5 +45,6 @@ def read_film_latents(path: Path, facts: FilmFacts) -> Tensor | None:
             latents: Tensor = file.get_tensor(LATENTS)
     except (OSError, SafetensorError):
         return None
-    sound = latents.dtype is torch.float32 and latents.ndim == 5 and len(latents) == 1 and latents.isfinite().all()
+    sound = latents.dtype is torch.float32 and latents.ndim == 5 and len(latents) == 1 and latents.shape[2] > 0
+    sound = sound and bool(latents.isfinite().all())
     return latents if sound else None

@@ -118,6 +118,10 @@ def _modules(lora: StateDict, names: ModuleNames, path: Path) -> tuple[list[_Mod
             if found[1] in module.parts:
                 raise CheckpointError(f"{path}: holds {found[1]} of {parameter} twice, {some_of([key])} is the second")
             module.parts[found[1]] = (key, tensor)
+    whole = [k for k in strange if k.endswith((".weight", ".bias")) and names.find(k.rpartition(".")[0])]
+    if whole:
+        what = f"whole weights of the model ({some_of(whole)}), which replace its own"
+        raise CheckpointError(f"{path}: holds {what}; only changes are merged here: save the LoRA without them")
     if strange:
         raise CheckpointError(f"{path}: a LoRA with keys that are not understood: {some_of(strange)}")
     if unknown:
@@ -170,7 +174,8 @@ def _changes(
         )
         if a is None or b is None or not len(a) or len(a) != b.shape[1]:
             raise CheckpointError(
-                f"{path}: {down[0]} is {tuple(down[1].shape)} and {up[0]} is {tuple(up[1].shape)}, no pair of one rank"
+                f"{path}: {down[0]} is {tuple(down[1].shape)} and {up[0]} is {tuple(up[1].shape)}, "
+                "no pair of one rank ([rank, in] and [out, rank])"
             )
         if module.parameter.rpartition(".")[2] != "weight" or (len(b), a.shape[1]) != (shape[0], shape[1:].numel()):
             of = f" (the width of {_WIDTHS[a.shape[1]]})" if a.shape[1] in _WIDTHS else ""

@@ -1,7 +1,8 @@
 """Parse the names of a LoRA's tensors in every style in which Wan LoRAs are published.
 
 Styles: diffusers (`transformer.`), PEFT (`base_model.model.`, adapter names), ComfyUI and diffusion-pipe
-(`diffusion_model.`), kohya and musubi (`lora_unet_blocks_0_self_attn_q`), LightX2V (`.diff`, `.diff_b`, `.diff_m`).
+(`diffusion_model.`), kohya and musubi (`lora_unet_blocks_0_self_attn_q`), LightX2V (`.diff`, `.diff_b`, `.diff_m`),
+LyCORIS for norms (`.w_norm`, `.b_norm`, which are differences too).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Part(StrEnum):
     DOWN = "lora_A (or lora_down)"
     UP = "lora_B (or lora_up)"
     ALPHA = "alpha"
-    WEIGHT = "diff"
-    BIAS = "diff_b"
+    WEIGHT = "diff (or w_norm)"
+    BIAS = "diff_b (or b_norm)"
     MODULATION = "diff_m"
 
 
@@ -32,8 +33,8 @@ _PARTS: tuple[tuple[Part, re.Pattern[str]], ...] = (
     ),
     (Part.UP, re.compile(rf"\.lora_(?:B|up){_ADAPTER}$|[._]lora\.up\.weight$|\.lora_linear_layer\.up\.weight$")),
     (Part.ALPHA, re.compile(r"\.alpha$")),
-    (Part.WEIGHT, re.compile(r"\.diff$")),
-    (Part.BIAS, re.compile(r"\.diff_b$")),
+    (Part.WEIGHT, re.compile(r"\.(?:diff|w_norm)$")),
+    (Part.BIAS, re.compile(r"\.(?:diff_b|b_norm)$")),
     (Part.MODULATION, re.compile(r"\.diff_m$")),
 )
 REFUSED: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -43,7 +44,6 @@ REFUSED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.lora_mid\b"), "LoCon with a core tensor (lora_mid)"),
     (re.compile(r"\.b?oft_\w+"), "OFT (orthogonal finetuning)"),
     (re.compile(r"\.(?:a1|a2|b1|b2|bm1|bm2)\.weight$"), "GLoRA"),
-    (re.compile(r"\.(?:w_norm|b_norm)$"), "LyCORIS norms"),
     (re.compile(r"\.on_input$|\.ia3_\w+"), "IA3"),
     (re.compile(r"\.vera_\w+"), "VeRA"),
     (re.compile(r"\.set_weight$|\.reshape_weight$"), "weights that replace the model's (set_weight)"),

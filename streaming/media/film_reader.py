@@ -16,6 +16,8 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from models.errors import UserError
+from streaming.media.display_matrix import turn_of
+from streaming.media.film_alpha import alpha_decoder, opaque
 from streaming.speech.format_name import HEAD, format_name
 
 Frames = NDArray[np.uint8]  # [n, H, W, 3] RGB
@@ -26,6 +28,7 @@ FORMATS = {
     "a Matroska or WebM video": "matroska",
     "an AVI video": "avi",
     "an MPEG video": "mpeg",
+    "an MPEG transport stream": "mpegts",
     "a GIF picture": "gif",
 }
 MOST_PIXELS = 4096 * 2304  # of a picture
@@ -34,6 +37,7 @@ SEEK_SECONDS = 5.0  # a jump further ahead is not decoded through
 NEAR = 1e-3  # seconds by which a time may miss a picture, as containers round
 WIDEST = 8  # times as wide as high a pixel may be, or as high as wide; what says more is not believed
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273, which a screen without HDR shows pale
+WIDE = {9: "BT.2020", 11: "P3", 12: "P3"}  # colour primaries of ITU-T H.273, likewise
 
 
 class FilmError(UserError):
@@ -72,12 +76,11 @@ class FilmReader:
         self.notes: list[str] = []  # one line each, for a person, on what is not shown as it is meant
         try:
             self._begin(0.0)
+            if self._next is not None:
+                self._look_at(self._next[1])
         except FilmError:
             self._file.close()
             raise
-        if self._next is not None and (transfer := HDR.get(int(self._next[1].color_trc))):
-            why = "whose colours are pale here; convert it to SDR"
-            self.notes.append(f"{self.name}: a film in HDR ({transfer}), {why}")
 
     def frames(self, first: int, count: int) -> Frames:
         """Return pictures `first` to `first + count` of the take's rate; behind the end the last one is held."""
@@ -94,6 +97,21 @@ class FilmReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _look_at(self, first: av.VideoFrame) -> None:
+        """Note what the first picture tells; FilmError if it cannot be shown."""
+        if transfer := HDR.get(int(first.color_trc)):
+            self._note(f"a film in HDR ({transfer}), whose colours are pale here; convert it to SDR")
+        elif gamut := WIDE.get(int(first.color_primaries)):
+            self._note(f"a film in wide colours ({gamut}), which are pale here; convert it to BT.709")
+        if first.interlaced_frame:
+            self._note("an interlaced film, whose moving edges have combs; deinterlace it")
+        self._fitted(first)
+
+    def _note(self, what: str) -> None:
+        note = f"{self.name}: {what}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _end(self) -> float:
         """Return the time of the last picture, which is found by decoding the film's end."""
@@ -155,9 +173,10 @@ class FilmReader:
         self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, start: float
     ) -> Iterator[tuple[float, av.VideoFrame]]:
         damaged, latest = 0, -1.0
+        decoder = alpha_decoder(stream) or stream.codec_context
         for packet in container.demux(stream):
             try:
-                pictures = cast("list[av.VideoFrame]", packet.decode())
+                pictures = decoder.decode(packet)
             except FFmpegError:
                 damaged += 1
                 if damaged > MOST_DAMAGED:
@@ -192,10 +211,16 @@ class FilmReader:
 
     def _fitted(self, picture: av.VideoFrame) -> Frames:
         """Return a picture [H, W, 3] RGB, upright and of the take's size."""
-        frame = picture.to_ndarray(format="rgb24")
-        turns = -picture.rotation // 90 % 4
-        pixel = 1 / self._pixel if turns % 2 else self._pixel
-        return fitted(np.rot90(frame, -turns) if turns else frame, self._size, pad=self._pad, pixel=pixel)
+        try:
+            turn = turn_of(picture)
+        except ValueError as e:
+            why = f"a film that is shown at a slant of {e}; save it upright, or turned by quarters"
+            raise FilmError(f"{self.name}: {why}") from None
+        frame, seen_through = opaque(picture)
+        if seen_through:
+            self._note("its transparent parts are laid on a light grey")
+        pixel = 1 / self._pixel if turn.swapped else self._pixel
+        return fitted(turn.applied(frame), self._size, pad=self._pad, pixel=pixel)
 
 
 def _moving(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:

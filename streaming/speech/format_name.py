@@ -53,6 +53,8 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program"),
 )
 _RIFF = {b"WAVE": "a WAV sound", b"WEBP": "a WebP picture", b"AVI ": "an AVI video"}
+_PACKETS = ((188, 0), (192, 4), (204, 0))  # of MPEG transport streams (ISO/IEC 13818-1): distance, first sync byte
+QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # boxes with which a .mov without brands begins
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -64,9 +66,13 @@ def format_name(head: bytes) -> str:
         return _RIFF[head[8:12]]
     if head[4:8] == b"ftyp":
         return _by_brands(head)
+    if head[4:8] in QUICKTIME and (head[0] < 0x20 or head[4:8] == b"mdat"):  # a box's size, and no text
+        return "an MP4 file"
     for start, name in _STARTS:
         if head.startswith(start):
             return name
+    if any(set(head[first::distance]) == {0x47} for distance, first in _PACKETS if len(head) > first + 3 * distance):
+        return "an MPEG transport stream"
     if head[0] == 0xFF and len(head) > 1 and head[1] & 0xE0 == 0xE0:
         return "an MP3 or AAC sound"
     return _by_text(head)

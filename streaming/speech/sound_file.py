@@ -23,7 +23,8 @@ from streaming.speech.sound_facts import SoundFacts
 from streaming.speech.sound_header import declared_seconds, is_encrypted
 
 # excluded are formats that name other files or addresses, such as playlists: a file may come from the network
-KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi,mpeg"
+KINDS = "wav,w64,aiff,au,caf,mp3,aac,ac3,flac,ogg,matroska,webm,mov,mp4,asf,amr,avi,mpeg,mpegts"
+OTHER_KINDS = ("an MP4 file", "a Windows Media file", "an MPEG transport stream")  # by their names alone no sounds
 MOST_SECONDS = 4 * 3600  # length of a sound; in some formats ten minutes of silence take only a few kilobytes
 RATES = (4000, 384_000)  # samples a second, lowest and highest
 GAP = 0.03  # seconds from which a gap in time stamps counts as missing sound; some formats round to milliseconds
@@ -74,7 +75,7 @@ class SoundFile:
         try:
             container = av.open(file, options={"format_whitelist": KINDS})
         except (FFmpegError, OSError, ValueError) as e:
-            damaged = kind.endswith((" sound", " video")) or kind in ("an MP4 file", "a Windows Media file")
+            damaged = kind.endswith((" sound", " video")) or kind in OTHER_KINDS
             found = f"{kind} that is damaged" if damaged else f"{kind}"
             raise SpeechError(f"{self.name}: not a sound file that can be read but {found}") from e
         with container:

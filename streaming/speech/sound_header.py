@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
+from streaming.speech.format_name import QUICKTIME
+
 UNKNOWN = 0x7FFFF000  # bytes; a larger size was written before the length was known
 UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)  # format tags of WAV: integers, floats, A-law, µ-law, and the extensible form
 MOST_CHUNKS = 10_000  # chunks of a file that are looked at
@@ -70,7 +72,7 @@ def is_encrypted(file: BinaryIO) -> bool:
     for _ in range(MOST_CHUNKS):
         file.seek(at)
         head = file.read(16)
-        if len(head) < 8 or (at == 0 and head[4:8] not in (b"ftyp", b"moov", b"free", b"wide", b"mdat")):
+        if len(head) < 8 or (at == 0 and head[4:8] not in {b"ftyp", *QUICKTIME}):
             return False
         size = int.from_bytes(head[:4], "big")
         size = int.from_bytes(head[8:16], "big") if size == 1 else size

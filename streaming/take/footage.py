@@ -151,6 +151,7 @@ class TakeFootage:
             source += PADDED  # in a snapshot of an earlier release
         film = self._film(source)
         frames = film.frames(first, count)
+        self._note(*film.notes)
         if film.ended_at is not None and (first + count - 2) / self._entry.fps > film.ended_at:
             self._note(f"{film.name} ends after {film.ended_at:.1f} s; its last picture is held from there on")
         return torch.from_numpy(frames)
@@ -256,8 +257,9 @@ class TakeFootage:
         rollout = self._entry.rollout
         film = FilmReader(self.path(name), self._size, self._entry.fps, pad=fit == "pad", name=name)
         try:
+            frames = film.last(FRAMES_PER_LATENT * (rollout.window - rollout.chunk - 1) + 1)
             self._note(*film.notes)
-            return film.last(FRAMES_PER_LATENT * (rollout.window - rollout.chunk - 1) + 1).tobytes()
+            return frames.tobytes()
         finally:
             film.close()
 

@@ -39,6 +39,7 @@ _SUFFIXES = {
     "a Matroska or WebM video": ".webm",
     "an AVI video": ".avi",
     "an MPEG video": ".mpg",
+    "an MPEG transport stream": ".ts",
 }
 
 
@@ -168,9 +169,8 @@ class UploadedFiles:
         with arriving.path.open("rb") as file:
             kind = format_name(file.read(HEAD))
         if kind not in PICTURES and kind not in FILMS:
-            wanted = (
-                "send a picture (PNG, JPEG, WebP, AVIF, GIF), a film (MP4, WebM, AVI, MPEG) or a LoRA (safetensors)"
-            )
+            films = "a film (MP4, MOV, WebM, AVI, MPEG)"
+            wanted = f"send a picture (PNG, JPEG, WebP, AVIF, GIF), {films} or a LoRA (safetensors)"
             raise UnknownFormatError(f"{name}: no picture, film or LoRA that can be read but {kind}; {wanted}")
         notes: tuple[str, ...] = ()
         try:

@@ -44,6 +44,34 @@ def test_a_file_that_a_take_cannot_name_is_refused_by_its_path(name: str, tmp_pa
     assert str(refused.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "why"),
+    [
+        ("image", "a.mp4", "an MP4 file, and no picture; --video goes on from a film"),
+        ("image", "a.webm", "a Matroska or WebM video, and no picture; --video goes on from a film"),
+        ("video", "a.png", "a PNG picture, and no film to go on from; --image begins with a picture"),
+        ("video", "a.gif", "a GIF picture, and no film to go on from; save it as MP4 or WebM"),
+    ],
+)
+def test_an_option_for_pictures_takes_no_film_and_one_for_films_no_picture(
+    option: str, name: str, why: str, tmp_path: Path
+) -> None:
+    heads = {
+        "a.mp4": b"\0\0\0\x18ftypisom",
+        "a.webm": b"\x1a\x45\xdf\xa3",
+        "a.png": b"\x89PNG\r\n\x1a\n",
+        "a.gif": b"GIF89a",
+    }
+    for other, head in heads.items():
+        (tmp_path / other).write_bytes(head)
+    take = parse("cues: [{prompt: first}]", "t.yaml")
+    with pytest.raises(CommandError) as refused:
+        pictures(**{option: tmp_path / name}).added_to(take, tmp_path)
+    assert str(refused.value) == f"--{option} {tmp_path / name}: {why}"
+    taken = {"image": "a.gif", "video": "a.mp4"}[option]
+    assert pictures(**{option: tmp_path / taken}).added_to(take, tmp_path).cues[0].start == taken
+
+
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), 0.0, -0.5, 1.5])
 def test_a_strength_that_is_none_is_refused_by_its_option(strength: float, tmp_path: Path) -> None:
     take = parse("cues: [{prompt: first}]", "t.yaml")

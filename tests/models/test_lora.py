@@ -121,7 +121,11 @@ AT = "diffusion_model.blocks.0.self_attn."
         ({"q.alpha": torch.ones(3)}, "instead of one number"),
         ({"k.alpha": torch.tensor(4.0)}, "stands alone"),
         ({"q.lora_B.weight": torch.ones(24, 8)}, "no pair of one rank"),
-        ({"q.lora_A.weight": torch.ones(4)}, "no pair of one rank"),
+        ({"q.lora_A.weight": torch.ones(4)}, "no pair of one rank ([rank, in] and [out, rank])"),
+        ({"q.bias": torch.ones(24)}, "holds whole weights of the model (diffusion_model.blocks.0.self_attn.q.bias)"),
+        ({"norm_q.weight": torch.ones(24)}, "self_attn.norm_q.weight), which replace its own"),
+        ({"norm_q.b_norm": torch.ones(24)}, "does not have"),
+        ({"norm_q.w_norm": torch.ones(48)}, "norm_q.w_norm is (48,) there and (24,) in this model"),
         ({"q.lora_A.weight": torch.full((4, 24), float("inf"))}, "NaN or infinite"),
         ({"q.lora_A.weight": torch.ones(4, 24, dtype=torch.int8)}, "int8 instead of floating point"),
         ({"q.lora_down.weight": torch.ones(4, 24)}, "twice"),
@@ -151,6 +155,17 @@ def test_changes_of_a_text_encoder_are_noted_and_alone_refused(text: str) -> Non
     assert "text encoder" in str(lora.left_out[0])
     with pytest.raises(CheckpointError, match="changes nothing of this model"):
         fitted({text: torch.ones(1)}, BASE, Path("x"))
+
+
+@pytest.mark.parametrize(("weight", "bias"), [("diff", "diff_b"), ("w_norm", "b_norm")])
+@pytest.mark.parametrize("prefix", ["diffusion_model.blocks.0.", "lora_unet_blocks_0_"])
+def test_norms_and_biases_are_changed_by_differences_of_one_dimension(prefix: str, weight: str, bias: str) -> None:
+    """Expect LyCORIS' names for norms to do the same as those of LightX2V for all modules."""
+    shift = torch.arange(24.0)
+    lora = {f"{prefix}norm3.{weight}": shift, f"{prefix}norm3.{bias}": -shift}
+    weights = merged(BASE, [(fitted(lora, BASE, Path("x")), 0.5)])
+    assert torch.equal(weights["blocks.0.norm3.weight"], BASE["blocks.0.norm3.weight"] + 0.5 * shift)
+    assert torch.equal(weights["blocks.0.norm3.bias"], BASE["blocks.0.norm3.bias"] - 0.5 * shift)
 
 
 def test_no_alpha_and_an_alpha_of_zero_scale_by_one() -> None:
@@ -249,7 +264,7 @@ def test_whole_weights_in_place_of_a_lora_are_named() -> None:
 
 WORDS = st.sampled_from((
     "blocks", "0", "1", "self_attn", "q", "norm3", "head", "modulation", "weight", "bias", "lora_A", "lora_B",
-    "lora_down", "alpha", "diff", "diff_m", "default", "lora_unet", "hada_w1_a", "transformer", "base_model",
+    "lora_down", "alpha", "diff", "w_norm", "diff_m", "default", "lora_unet", "hada_w1_a", "transformer", "base_model",
     "model", "", "é",
 ))  # fmt: skip
 SHAPES = st.sampled_from([(), (1,), (0,), (24,), (4, 24), (24, 4), (24, 24), (1, 6, 24), (4, 0), (2, 3, 4, 5)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -45,23 +46,41 @@ def drawn_film(
     reordered: bool = False,
     pixel: Fraction | None = None,
     transfer: int | None = None,
+    primaries: int | None = None,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    options: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a film in H.264, 16 pictures [H, W, 3] a second.
+    """Write a film, 16 pictures [H, W, 3 or 4] a second; in H.264 unless another codec is named.
 
-    They may be stored `reordered`, have pixels that are `pixel` times as wide as high, and a transfer characteristic.
+    They may be stored `reordered`, have pixels that are `pixel` times as wide as high, a transfer characteristic and
+    primaries.
     """
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=16)
+        stream = container.add_stream(codec, rate=16)
         stream.height, stream.width = picture(0).shape[:2]
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "4"}
+        stream.pix_fmt = pixels  # type: ignore[assignment]
+        stream.options = dict(options or ({"crf": "4"} if codec == "libx264" else {}))
         stream.codec_context.max_b_frames = 3 if reordered else 0
         if pixel is not None:
             stream.codec_context.sample_aspect_ratio = pixel
         if transfer is not None:
             stream.codec_context.color_trc = transfer
+        if primaries is not None:
+            stream.codec_context.color_primaries = primaries
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+            given = picture(number)
+            frame = av.VideoFrame.from_ndarray(given, format="rgba" if given.shape[2] == 4 else "rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame.reformat(format=pixels)))
         container.mux(stream.encode(None))
+
+
+def with_matrix(film: bytes, a: float, b: float, c: float, d: float) -> bytes:
+    """Return an MP4 whose first track has another display matrix, of ISO/IEC 14496-12, 6.2.2."""
+    at = film.index(b"tkhd") + 44
+    parts = [min(round(65536 * part), 2**31 - 1) for part in (a, b, 0, c, d, 0, 0, 0)]
+    return film[:at] + struct.pack(">9i", *parts, 1 << 30) + film[at + 36 :]
 
 
 def covered_sound(path: Path) -> None:

@@ -15,6 +15,7 @@ from renders import MODEL, KilledError, killed_at
 from safetensors.torch import load_file
 from sessions import async_test, running, say, until
 
+from models.checkpoints.film_latents import FilmFacts, write_film_latents
 from models.counted_noise import normal
 from models.cue import CueError
 from streaming.live.session import Session
@@ -23,9 +24,9 @@ from streaming.render_job import Job
 from streaming.rollout import Rollout
 from streaming.speech.sound_file import SoundFile
 from streaming.take.camera_record import CameraRecorder, RecordError
-from streaming.take.footage import TakeFootage
+from streaming.take.footage import TakeFootage, file_hash
 from streaming.take.journal import ChunkLine, examine
-from streaming.take.take_file import load, parse
+from streaming.take.take_file import CueLine, load, parse
 from streaming.transport.commands import ControlError
 
 SIZE = MODEL.entry.size
@@ -293,3 +294,23 @@ def test_a_film_that_is_not_its_own_any_more_is_read_as_pictures(tmp_path: Path)
         assert footage.start("b.files/a.mp4", "crop", None).kept == 0
     footage.hashed(kept.cues[0])
     assert footage.notes == ["b.files/a.mp4 is not the file that the take was made with; frames differ"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [None, (1, 4, 9, 4), (1, 3, 9, 4, 4), (1, 4, 9, 4, 3), (1, 4, 9, 2, 4), (2, 4, 9, 4, 4), (1, 4, 0, 4, 4)],
+)
+def test_latents_beside_a_film_that_are_not_of_its_size_are_left_alone(
+    shape: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    """Expect a film whose latents, by a damaged or foreign file that names it, are no latents of it, as any other."""
+    job(tmp_path, tmp_path / "a.mp4", "length: 9\ncues: [{prompt: one}]").run(go_on=False)
+    footage = TakeFootage(MODEL.entry, SIZE, tmp_path)
+    footage.codec = MODEL.codec
+    right = tuple(kept_of(tmp_path / "a.mp4").shape)
+    facts = FilmFacts(file_hash(tmp_path / "a.mp4"), str(MODEL.codec), SIZE)
+    write_film_latents(end_latents(tmp_path / "a.mp4"), torch.ones(shape or right), facts)
+    assert right == (1, 4, 9, 4, 4)
+    assert footage.start("a.mp4", "crop", None).kept == (0 if shape else 9)
+    plain = file_hash(tmp_path / "a.mp4")
+    assert (footage.hashed(CueLine(prompt="one", start="a.mp4")).hashes["a.mp4"] == plain) is bool(shape)

@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 import torch
+from films import with_matrix
 from loras import lora_tensors
 from PIL import Image
 from safetensors.torch import save
@@ -233,6 +234,15 @@ def films(folder: Path) -> Iterator[Case]:
         "WebM film with alpha", lambda: film(folder / "a.webm", codec="libvpx-vp9", pixels="yuva420p"), used=True
     )
     yield Case("MPEG film", lambda: film(folder / "m.mpg", codec="mpeg1video", rate=25), used=True)
+    yield Case("MPEG transport stream", lambda: film(folder / "m.ts"), used=True)
+    yield Case("MPEG transport stream of noise", lambda: (b"\x47" + b"\xff" * 187) * 40)
+    yield Case("QuickTime film with alpha", lambda: film(folder / "r.mov", codec="qtrle", pixels="argb"), used=True)
+    mov = film(folder / "b.mov")
+    unbranded = mov[: mov.index(b"ftyp")] + b"wide" + mov[mov.index(b"ftyp") + 4 :]
+    yield Case("QuickTime film without brands", lambda: unbranded, used=True)
+    for name, matrix in (("mirrored", (-1, 0, 0, 1)), ("of nothing", (0, 0, 0, 0)), ("huge", (-32768, 0, 0, 32767))):
+        yield Case(f"MP4 film that is {name}", lambda m=matrix: with_matrix(mp4, *m), used=True)  # type: ignore[misc]
+    yield Case("MP4 film at a slant", lambda: with_matrix(mp4, 0.866, 0.5, -0.5, 0.866))
     yield Case("FLV film", lambda: film(folder / "f.flv", codec="flv"))
     yield Case("playlist of the server's files", lambda: b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n")
     yield Case("list of the server's files", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n")

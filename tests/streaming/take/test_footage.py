@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
-from films import covered_sound, drawn_film, film
+from films import covered_sound, drawn_film, film, with_matrix
 from PIL import Image
 
 from models.cue import CueError, StartBy
 from models.errors import UserError
 from models.source import Encoded
 from streaming.media.film_reader import FilmError, FilmReader
+from streaming.speech.portrait_file import GROUND
 from streaming.take.camera_record import CameraRecorder
 from streaming.take.footage import MissingFileError, TakeFootage
 from streaming.take.picture_cue import PictureCue
@@ -186,6 +187,109 @@ def test_a_film_in_hdr_is_told_of_and_the_cover_of_a_sound_is_no_film(tmp_path: 
     covered_sound(tmp_path / "a.m4a")
     with pytest.raises(FilmError, match="an MP4 file without a picture that can be decoded"):
         footage(tmp_path).source("a.m4a", "crop")
+
+
+def corners(number: int) -> np.ndarray:
+    """Return a picture of 32x32: black, red, green, blue by quarters, in the order of reading."""
+    quarters = np.zeros((32, 32, 3), np.uint8)
+    quarters[:16, 16:, 0] = quarters[16:, :16, 1] = quarters[16:, 16:, 2] = 255
+    return quarters
+
+
+@pytest.mark.parametrize(
+    ("matrix", "quarters"),
+    [
+        ((1, 0, 0, 1), "krgb"),
+        ((-1, 0, 0, 1), "rkbg"),  # mirrored, as a front camera's film may be
+        ((1, 0, 0, -1), "gbkr"),
+        ((-1, 0, 0, -1), "bgrk"),
+        ((0, 1, -1, 0), "gkbr"),  # by 90° clockwise, as a telephone writes it
+        ((0, -1, 1, 0), "rbkg"),
+        ((0, 1, 1, 0), "kgrb"),
+        ((0, -1, -1, 0), "brgk"),
+        ((0, 0, 0, 0), "krgb"),
+    ],
+)
+def test_a_film_is_turned_and_mirrored_as_its_display_matrix_says(
+    matrix: tuple[float, float, float, float], quarters: str, tmp_path: Path
+) -> None:
+    drawn_film(tmp_path / "a.mp4", corners, 5, pixels="yuv444p")
+    (tmp_path / "a.mp4").write_bytes(with_matrix((tmp_path / "a.mp4").read_bytes(), *matrix))
+    frame = shown(tmp_path, "a.mp4")[0]
+    centres = [frame[y, x] for y in (8, 24) for x in (8, 24)]
+    assert "".join("k" if centre.max() < 90 else "rgb"[centre.argmax()] for centre in centres) == quarters
+
+
+def test_a_film_at_a_slant_is_refused_with_its_angle(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.mp4", corners, 5)
+    (tmp_path / "a.mp4").write_bytes(with_matrix((tmp_path / "a.mp4").read_bytes(), 0.866, 0.5, -0.5, 0.866))
+    with pytest.raises(FilmError, match=r"a\.mp4: a film that is shown at a slant of 30°; save it upright"):
+        footage(tmp_path).source("a.mp4", "crop")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("a.mov", "prores_ks", "yuva444p10le"),
+        ("a.mov", "png", "rgba"),
+        ("a.mov", "qtrle", "argb"),
+        ("a.mkv", "ffv1", "yuva420p"),
+        ("a.webm", "libvpx-vp9", "yuva420p"),
+        ("a.webm", "libvpx", "yuva420p"),
+    ],
+)
+def test_transparent_parts_of_a_film_are_laid_on_a_light_grey_and_noted(
+    name: str, codec: str, pixels: str, tmp_path: Path
+) -> None:
+    """Expect a red film whose right half is transparent from its sixth picture on, as pictures are shown."""
+
+    def half_red(number: int) -> np.ndarray:
+        picture = np.full((32, 32, 4), (200, 0, 0, 255), np.uint8)
+        picture[:, 16:, 3] = 255 if number < 5 else 0
+        return picture
+
+    options = {"auto-alt-ref": "0"} if codec == "libvpx" else None  # without which it takes no alpha
+    drawn_film(tmp_path / name, half_red, 20, codec=codec, pixels=pixels, options=options)
+    read = footage(tmp_path)
+    read.source(name, "crop")
+    opaque = np.asarray(read.frames(name, 0, 5)).astype(int)
+    assert np.abs(opaque - (200, 0, 0)).max() < 12
+    assert read.notes == []
+    last = np.asarray(read.frames(name, 5, 15))[-1].astype(int)
+    assert np.abs(last[:, 4:12] - (200, 0, 0)).max() < 12
+    assert np.abs(last[:, 20:28] - GROUND).max() < 12
+    read.start(name, "crop", None)
+    assert read.notes == [f"{name}: its transparent parts are laid on a light grey"]
+
+
+def test_transport_streams_and_quicktime_films_without_brands_are_read(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.ts", lambda n: np.full((32, 32, 3), 5 * n, np.uint8), 40, reordered=True)
+    packets = (tmp_path / "a.ts").read_bytes()
+    of_a_disc = b"".join(b"\0\0\0\0" + packets[at : at + 188] for at in range(0, len(packets), 188))
+    (tmp_path / "b.m2ts").write_bytes(of_a_disc)
+    drawn_film(tmp_path / "c.mov", lambda n: np.full((32, 32, 3), 5 * n, np.uint8), 40)
+    branded = (tmp_path / "c.mov").read_bytes()
+    begin = int.from_bytes(branded[:4], "big")
+    (tmp_path / "d.mov").write_bytes(b"\0\0\0" + bytes([begin]) + b"wide" + branded[8:])  # all offsets stay
+    for name in ("a.ts", "b.m2ts", "c.mov", "d.mov"):
+        reader = FilmReader(tmp_path / name, SIZE, 16)
+        assert np.abs(reader.frames(0, 40).mean((1, 2, 3)) / 5 - np.arange(40)).max() < 0.5, name
+        assert np.abs(reader.frames(7, 9).mean((1, 2, 3)) / 5 - np.arange(7, 16)).max() < 0.5, name
+        assert np.abs(reader.last(9).mean((1, 2, 3)) / 5 - np.arange(31, 40)).max() < 0.5, name
+        reader.close()
+
+
+def test_films_in_wide_colours_or_interlaced_are_told_of(tmp_path: Path) -> None:
+    grey = np.full((32, 32, 3), 90, np.uint8)
+    drawn_film(tmp_path / "a.mp4", lambda n: grey, 9, primaries=9)
+    drawn_film(tmp_path / "b.mp4", lambda n: grey, 9, options={"x264-params": "interlaced=1"})
+    read = footage(tmp_path)
+    for name in ("a.mp4", "b.mp4"):
+        read.source(name, "crop")
+    assert read.notes == [
+        "a.mp4: a film in wide colours (BT.2020), which are pale here; convert it to BT.709",
+        "b.mp4: an interlaced film, whose moving edges have combs; deinterlace it",
+    ]
 
 
 @pytest.mark.parametrize(
