@@ -15,7 +15,7 @@ _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def alpha_decoder(stream: av.video.stream.VideoStream) -> av.VideoCodecContext | None:
-    """Return a decoder of a track of VP8 or VP9 that has alpha; None where the track's own decoder gives all there is."""
+    """Return a decoder for a track of VP8 or VP9 with alpha; None where the track's own decoder gives all there is."""
     name = _DECODERS.get(stream.codec_context.name)
     if name is None or stream.metadata.get("alpha_mode") != "1":
         return None
