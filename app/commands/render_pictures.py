@@ -105,7 +105,7 @@ class Pictures:
 
         A GIF is both, but a take begins with its first picture.
         """
-        from streaming.media.film_reader import FORMATS as FILMS
+        from streaming.media.film_pictures import FORMATS as FILMS
         from streaming.speech.portrait_file import FORMATS as PICTURES
 
         if self.image is not None and (kind := kind_of(self.image)) in FILMS and kind not in PICTURES:

@@ -17,6 +17,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from models.errors import UserError
+from streaming.media.track_limit import track_options
 from streaming.speech.channel_resampler import LAYOUTS, ChannelResampler, Channels, as_channels
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.sound_facts import SoundFacts
@@ -73,7 +74,8 @@ class SoundFile:
             raise SpeechError(f"{self.name}: the sound is encrypted (DRM); use a copy without")
         file.seek(0)
         try:
-            container = av.open(file, options={"format_whitelist": KINDS})
+            options = {"format_whitelist": KINDS, **track_options(kind)}
+            container = av.open(file, options=options, metadata_errors="replace")  # titles need not be UTF-8
         except (FFmpegError, OSError, ValueError) as e:
             damaged = kind.endswith((" sound", " video")) or kind in OTHER_KINDS
             found = f"{kind} that is damaged" if damaged else f"{kind}"

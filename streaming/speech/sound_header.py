@@ -10,6 +10,7 @@ from streaming.speech.format_name import QUICKTIME
 UNKNOWN = 0x7FFFF000  # bytes; a larger size was written before the length was known
 UNCOMPRESSED = (1, 3, 6, 7, 0xFFFE)  # format tags of WAV: integers, floats, A-law, µ-law, and the extensible form
 MOST_CHUNKS = 10_000  # chunks of a file that are looked at
+SOUNDS, FILMS = (b"enca", b"drms"), (b"encv", b"drmi")  # names of codings in an MP4 file that are encrypted
 MOST_MOOV = 64 << 20  # bytes of an MP4 file's header that are searched for encryption
 
 
@@ -63,10 +64,10 @@ def _declared_caf(file: BinaryIO) -> float | None:
     return None
 
 
-def is_encrypted(file: BinaryIO) -> bool:
-    """Return whether an MP4 file's header describes encrypted sound (ISO/IEC 23001-7, and Apple's older scheme).
+def is_encrypted(file: BinaryIO, codings: tuple[bytes, ...] = SOUNDS) -> bool:
+    """Return whether an MP4 file's header describes encrypted sound, or pictures with FILMS as `codings`.
 
-    The position in `file` changes.
+    Schemes are those of ISO/IEC 23001-7 and Apple's older one. The position in `file` changes.
     """
     at = 0
     for _ in range(MOST_CHUNKS):
@@ -79,7 +80,7 @@ def is_encrypted(file: BinaryIO) -> bool:
         if head[4:8] == b"moov":
             file.seek(at)
             moov = file.read(min(size, MOST_MOOV)) if size else file.read(MOST_MOOV)
-            return b"sinf" in moov and (b"enca" in moov or b"drms" in moov)
+            return b"sinf" in moov and any(coding in moov for coding in codings)
         if size < 8:
             return False
         at += size

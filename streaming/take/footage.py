@@ -19,7 +19,7 @@ from models.cue import CueError, Region, Start, StartBy
 from models.errors import UserError
 from models.source import Encoded, Footage
 from models.time_grid import FRAMES_PER_LATENT
-from streaming.media.film_reader import FORMATS as FILMS
+from streaming.media.film_pictures import FORMATS as FILMS
 from streaming.media.film_reader import FilmReader, barred
 from streaming.render_files import end_latents
 from streaming.speech.format_name import HEAD, format_name

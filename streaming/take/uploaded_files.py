@@ -16,7 +16,7 @@ from models.checkpoints.lora_file import UsableLora, lora_for
 from models.checkpoints.safetensors_header import begins_header
 from models.checkpoints.synced_files import make_folder, move, open_no_link, remove, sync_file
 from models.errors import ErrorKind, UserError
-from streaming.media.film_reader import FORMATS as FILMS
+from streaming.media.film_pictures import FORMATS as FILMS
 from streaming.media.film_reader import FilmReader
 from streaming.speech.format_name import HEAD, format_name
 from streaming.speech.portrait_file import FORMATS as PICTURES

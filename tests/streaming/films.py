@@ -50,13 +50,16 @@ def drawn_film(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     options: Mapping[str, str] | None = None,
+    title: str = "",
+    index_first: bool = False,
 ) -> None:
     """Write a film, 16 pictures [H, W, 3 or 4] a second; in H.264 unless another codec is named.
 
-    They may be stored `reordered`, have pixels that are `pixel` times as wide as high, a transfer characteristic and
-    primaries.
+    They may be stored `reordered`, have pixels that are `pixel` times as wide as high, a transfer characteristic,
+    primaries, a title, and in an MP4 their index before them.
     """
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": "faststart"} if index_first else {}) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=16)
         stream.height, stream.width = picture(0).shape[:2]
         stream.pix_fmt = pixels  # type: ignore[assignment]

@@ -242,6 +242,10 @@ def films(folder: Path) -> Iterator[Case]:
     yield Case("QuickTime film without brands", lambda: unbranded, used=True)
     for name, matrix in (("mirrored", (-1, 0, 0, 1)), ("of nothing", (0, 0, 0, 0)), ("huge", (-32768, 0, 0, 32767))):
         yield Case(f"MP4 film that is {name}", lambda m=matrix: with_matrix(mp4, *m), used=True)  # type: ignore[misc]
+    yield Case("MP4 film in an unknown coding", lambda: mp4.replace(b"avc1", b"zzzz"))
+    ts = film(folder / "b.ts")
+    many = ts + b"".join(ts.replace(b"\x47\x41\0", b"\x47\x41" + bytes([n])) for n in range(1, 9))
+    yield Case("MPEG transport stream of many tracks", lambda: many, used=True)
     yield Case("MP4 film at a slant", lambda: with_matrix(mp4, 0.866, 0.5, -0.5, 0.866))
     yield Case("FLV film", lambda: film(folder / "f.flv", codec="flv"))
     yield Case("playlist of the server's files", lambda: b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from PIL import Image
 from models.cue import CueError, StartBy
 from models.errors import UserError
 from models.source import Encoded
-from streaming.media.film_reader import FilmError, FilmReader
+from streaming.media.film_pictures import FilmError
+from streaming.media.film_reader import FilmReader
 from streaming.speech.portrait_file import GROUND
 from streaming.take.camera_record import CameraRecorder
 from streaming.take.footage import MissingFileError, TakeFootage
@@ -290,6 +292,86 @@ def test_films_in_wide_colours_or_interlaced_are_told_of(tmp_path: Path) -> None
         "a.mp4: a film in wide colours (BT.2020), which are pale here; convert it to BT.709",
         "b.mp4: an interlaced film, whose moving edges have combs; deinterlace it",
     ]
+
+
+def ramp(number: int) -> np.ndarray:
+    """Return a grey picture whose value is four times its number."""
+    return np.full((32, 32, 3), 4 * number, np.uint8)
+
+
+def numbers(reader: FilmReader, first: int, count: int) -> np.ndarray:
+    return reader.frames(first, count).mean((1, 2, 3)) / 4
+
+
+def test_a_film_that_was_cut_before_a_key_picture_begins_with_that(tmp_path: Path) -> None:
+    """Expect a recording whose first pictures cannot be decoded to be read from its first whole one on."""
+    drawn_film(tmp_path / "whole.ts", ramp, 60, reordered=True, options={"g": "12", "crf": "4"})
+    packets = (tmp_path / "whole.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(packets[len(packets) // 188 // 3 * 188 :])
+    reader = FilmReader(tmp_path / "a.ts", SIZE, 16)
+    first = round(float(numbers(reader, 0, 1)[0]))
+    assert first > 18  # a third of its packets is missing, and what follows up to a picture that stands alone
+    assert reader.begins == pytest.approx(FilmReader(tmp_path / "whole.ts", SIZE, 16).begins + first / 16, abs=0.01)
+    for at in (0, 20, 3):
+        assert np.abs(numbers(reader, at, 5) - np.arange(first + at, first + at + 5)).max() < 0.5
+    assert np.abs(reader.last(5).mean((1, 2, 3)) / 4 - np.arange(55, 60)).max() < 0.5
+    assert reader.notes == []
+    reader.close()
+
+
+@pytest.mark.parametrize(("name", "share"), [("a.mp4", 0.7), ("a.mkv", 0.5), ("a.avi", 0.7)])
+def test_a_film_that_is_cut_off_is_told_of_with_its_lengths(name: str, share: float, tmp_path: Path) -> None:
+    drawn_film(tmp_path / name, ramp, 60, options={"g": "12", "crf": "4"}, index_first=name == "a.mp4")
+    read = footage(tmp_path)
+    read.start(name, "crop", None)
+    assert read.notes == []
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(share * len(data))])
+    read.start(name, "crop", None)
+    (told,) = (note for note in read.notes if "cut off" in note)
+    assert re.fullmatch(
+        rf"{re.escape(name)}: it ends after [12]\.\d s, and says that it has [23]\.\d s; it may be cut off", told
+    )
+
+
+def test_damage_within_a_film_and_times_that_run_back_are_told_of(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.ts", ramp, 60)
+    (tmp_path / "twice.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
+    film(tmp_path / "b.mp4", frames=64, fps=16)
+    data = (tmp_path / "b.mp4").read_bytes()
+    at = data.index(b"mdat") + len(data) // 4
+    (tmp_path / "damaged.mp4").write_bytes(data[:at] + bytes(200) + data[at + 200 :])
+    damaged = "damaged.mp4: parts of it are damaged; pictures are missing or broken"
+    back = "twice.ts: its times jump back after 3.7 s; pictures from there on are left out"
+    for name, note in (("a.ts", None), ("b.mp4", None), ("damaged.mp4", damaged), ("twice.ts", back)):
+        read = footage(tmp_path)
+        read.start(name, "crop", None)
+        assert read.notes[:1] == ([note] if note else []), name
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.mkv"])
+def test_a_film_with_a_title_that_is_not_utf8_is_read(name: str, tmp_path: Path) -> None:
+    drawn_film(tmp_path / name, ramp, 20, title="XY")
+    data = (tmp_path / name).read_bytes()
+    assert b"XY" in data
+    (tmp_path / name).write_bytes(data.replace(b"XY", b"\xd6\xff"))
+    reader = FilmReader(tmp_path / name, SIZE, 16)
+    assert np.abs(numbers(reader, 0, 20) - np.arange(20)).max() < 0.5
+    reader.close()
+
+
+def test_a_film_in_an_unknown_coding_or_encrypted_is_refused(tmp_path: Path) -> None:
+    drawn_film(tmp_path / "a.mp4", ramp, 9)
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
+    # as a film with DRM has it; the rest of such a film's header is of no account, as it is not decoded
+    (tmp_path / "c.mp4").write_bytes(data.replace(b"avc1", b"encv").replace(b"colr", b"sinf").replace(b"btrt", b"sinf"))
+    for name, why in (
+        ("b.mp4", "in a coding that cannot be decoded; save it as H.264"),
+        ("c.mp4", r"encrypted \(DRM\)"),
+    ):
+        with pytest.raises(FilmError, match=rf"{name}: .*{why}"):
+            footage(tmp_path).source(name, "crop")
 
 
 @pytest.mark.parametrize(
