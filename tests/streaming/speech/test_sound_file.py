@@ -101,6 +101,18 @@ def test_a_film_gives_its_sound_and_a_silent_film_says_so() -> None:
         sound_of(film(sound=False))
 
 
+def test_a_sound_with_a_title_that_is_not_utf8_is_read() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as file:
+        file.metadata["title"] = "a title"
+        voice = file.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(warble()[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        file.mux([*voice.encode(frame), *voice.encode(None)])
+    assert b"a title" in out.getvalue()
+    assert likeness(sound_of(out.getvalue().replace(b"a title", b"\xd6\xff tle!")), warble(rate=16_000)) > 0.98
+
+
 # -- damage ---------------------------------------------------------------------------------------------------------
 
 
