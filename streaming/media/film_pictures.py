@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 import av
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from models.errors import UserError
 from streaming.media.film_alpha import alpha_decoder
@@ -26,11 +27,10 @@ FORMATS = {
     "a GIF picture": "gif",
 }
 MOST_PIXELS = 4096 * 2304  # of a picture
+BOUNDED = {"max_pixels": str(2 * MOST_PIXELS)}  # of a picture with its margins, for decoders, before they take memory
 MOST_DAMAGED = 100  # packets that cannot be decoded, one behind the other, until a film counts as broken off
 JUMP = 0.5  # seconds by which times have to run back to be a jump
 WIDEST = 8  # times as wide as high a pixel may be, or as high as wide; what says more is not believed
-
-Track = av.video.stream.VideoStream
 
 
 class FilmError(UserError):
@@ -64,7 +64,7 @@ class FilmPictures:
             with av.open(
                 self._file,
                 format=FORMATS[self._kind],
-                options=track_options(self._kind),
+                options=track_options(self._kind) | BOUNDED,  # the latter as what a film has is looked for
                 metadata_errors="replace",  # titles need not be UTF-8
             ) as container:
                 track = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
@@ -73,6 +73,7 @@ class FilmPictures:
                 if track.codec_context is None:
                     raise FilmError(f"{self._name}: {self._kind} in a coding that cannot be decoded; save it as H.264")
                 self._look_at(container, track)
+                self._require_pixels(track.codec_context.width, track.codec_context.height)
                 if time > 0 and track.time_base:
                     container.seek(int((time + (self.begins or 0)) / track.time_base), stream=track)
                 yield from self._decoded(container, track)
@@ -81,23 +82,29 @@ class FilmPictures:
         except Exception as e:  # PyAV raises many kinds of exceptions on damaged files
             raise FilmError(f"{self._name}: {self._kind} that breaks off or is damaged; save it anew") from e
 
-    def _look_at(self, container: av.container.InputContainer, track: Track) -> None:
+    def _look_at(self, container: av.container.InputContainer, track: VideoStream) -> None:
         self.duration = None if container.duration is None else container.duration / av.time_base
         pixel = float(track.sample_aspect_ratio or 1)
         self.pixel = pixel if 1 / WIDEST <= pixel <= WIDEST else 1.0
         tagged = re.fullmatch(r"(\d{1,4}):(\d\d):(\d\d\.\d{1,9})", track.metadata.get("DURATION", ""), re.ASCII)
         if self._kind == "a Matroska or WebM video" and tagged:  # with what is before the first picture
             hours, minutes, seconds = (float(part) for part in tagged.groups())
-            self._declared = 3600 * hours + 60 * minutes + seconds - float((track.start_time or 0) * track.time_base)
+            self._declared = (
+                3600 * hours + 60 * minutes + seconds - float((track.start_time or 0) * (track.time_base or 0))
+            )
         elif self._kind not in GROWING and track.duration is not None and track.time_base:  # which tell no length
             self._declared = float(track.duration * track.time_base)
 
-    def _decoded(self, container: av.container.InputContainer, track: Track) -> Iterator[tuple[float, av.VideoFrame]]:
+    def _require_pixels(self, width: int, height: int) -> None:
+        if width * height > MOST_PIXELS:
+            raise FilmError(f"{self._name}: a film of {width}x{height} is too large; scale it down")
+
+    def _decoded(
+        self, container: av.container.InputContainer, track: VideoStream
+    ) -> Iterator[tuple[float, av.VideoFrame]]:
         latest, ends = -1.0, 0.0
         for picture in self._of_packets(container, track):
-            if picture.width * picture.height > MOST_PIXELS:
-                size = f"{picture.width}x{picture.height}"
-                raise FilmError(f"{self._name}: a film of {size} is too large; scale it down")
+            self._require_pixels(picture.width, picture.height)
             time = self._time(picture, track, latest)
             if time is None:
                 continue
@@ -112,8 +119,9 @@ class FilmPictures:
         if self._declared is not None and latest >= 0 and ends < self._declared - max(JUMP, self._declared / 10):
             self._note(f"it ends after {ends:.1f} s, and says that it has {self._declared:.1f} s; it may be cut off")
 
-    def _of_packets(self, container: av.container.InputContainer, track: Track) -> Iterator[av.VideoFrame]:
+    def _of_packets(self, container: av.container.InputContainer, track: VideoStream) -> Iterator[av.VideoFrame]:
         decoder, damaged = alpha_decoder(track) or track.codec_context, 0
+        decoder.options = BOUNDED
         packets = container.demux(track)
         while True:
             try:
@@ -137,7 +145,7 @@ class FilmPictures:
                     self._note("parts of it are damaged; pictures are missing or broken")
                 yield picture
 
-    def _time(self, picture: av.VideoFrame, track: Track, before: float) -> float | None:
+    def _time(self, picture: av.VideoFrame, track: VideoStream, before: float) -> float | None:
         """Return the time of a picture on the container's clock, in seconds; `before` is that of the one before it.
 
         AVI has times of decoding alone. Where pictures are stored in another order than they are shown, those times
@@ -150,5 +158,5 @@ class FilmPictures:
             return (self.begins or 0.0) + max(before, -step) + step
         time = float(picture.dts * track.time_base)
         if self._delay is None:  # of the decoder, at the film's first picture
-            self._delay = time - float((track.start_time or 0) * track.time_base)
+            self._delay = time - float((track.start_time or 0) * (track.time_base or 0))
         return time - self._delay

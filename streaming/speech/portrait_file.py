@@ -116,6 +116,11 @@ def picture_in(data: bytes, size: tuple[int, int], name: str, *, whole: bool = F
             raise PortraitError(f"{name}: {kind} of more than {megapixels} megapixels; scale it down") from e
         except UserError:
             raise
+        except ValueError as e:
+            if "too large" not in str(e):  # as Pillow says of what is packed beside the pixels of a PNG
+                raise PortraitError(f"{name}: {kind} that breaks off or is damaged; save it anew") from e
+            what = "with more than 1 MB of colour profile or text"
+            raise PortraitError(f"{name}: {kind} {what}; save it without") from e
         except Exception as e:  # Pillow's readers raise many kinds of exceptions on damaged files
             raise PortraitError(f"{name}: {kind} that breaks off or is damaged; save it anew") from e
 

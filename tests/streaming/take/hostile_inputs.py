@@ -226,6 +226,8 @@ def films(folder: Path) -> Iterator[Case]:
     yield Case("MP4 film with 2^32 samples said", lambda: replaced(mp4, b"stsz", 8, b"\xff\xff\xff\xff"))
     yield Case("MP4 film with a box longer than it", lambda: replaced(mp4, b"moov", -8, b"\x7f\xff\xff\xff"), used=True)
     yield Case("MP4 film of 4100x2400", lambda: film(folder / "l.mp4", size=(4100, 2400), frames=1), heavy=True)
+    huge = png(16000, 16000)
+    yield Case("QuickTime film of pictures of 256 megapixels", lambda: muxed(folder / "h.mov", "png", "gray", huge))
     sizes = [(48, 32), (320, 240), (16, 16)]
     yield Case("AVI film whose size changes", lambda: jpegs(folder / "c.avi", sizes), used=True)
     yield Case("AVI film with a picture of 65500x65500", lambda: jpegs(folder / "h.avi", [(48, 32)], lie=True))
@@ -260,6 +262,18 @@ def jpegs(path: Path, sizes: list[tuple[int, int]], *, lie: bool = False) -> byt
         for n in range(12):
             data = saved(image(*sizes[n % len(sizes)]), "JPEG")
             packet = av.Packet(with_size(data, 65500, 65500) if lie else data)
+            packet.stream, packet.pts, packet.dts = stream, n, n
+            container.mux(packet)
+    return path.read_bytes()
+
+
+def muxed(path: Path, codec: str, pixels: str, picture: bytes) -> bytes:
+    """Return a film that says it is of 48x32, of encoded pictures that may be of another size."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=16)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, pixels  # type: ignore[assignment]
+        for n in range(6):
+            packet = av.Packet(picture)
             packet.stream, packet.pts, packet.dts = stream, n, n
             container.mux(packet)
     return path.read_bytes()
