@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,16 +16,17 @@ import onnx
 import pytest
 import torch
 from conftest import tiny_avatar, tiny_model
-from exported import FP32, INT8, tiny_store
+from exported import FP32, INT8, roll, tiny_store
 from onnx import TensorProto, helper, numpy_helper
 from standin import StandIn
 
 from exporters.artifacts import ExportError
-from exporters.capture import capture
-from exporters.engine_modules import DECODER, STEP
+from exporters.capture import CapturingRunner, capture
+from exporters.engine_modules import DECODER, STEP, EngineTransformer
 from exporters.engine_registry import key_of, require
 from exporters.int8 import calibrate
 from exporters.int8.graph import with_qdq
+from exporters.module_files import modules
 from exporters.onnx.graph import export_step
 from exporters.rollouts import script
 from exporters.shapes import occurring
@@ -33,6 +35,8 @@ from exporters.tensorrt.build import build_plan
 from exporters.tensorrt.engine import decoder_profiles, step_profiles
 from exporters.tensorrt.operators import complaints
 from exporters.tensorrt.runner import TensorrtRunner
+from models.cue import Prompt
+from models.generator import Generator
 from models.transformer import CausalWanTransformer
 
 
@@ -136,6 +140,34 @@ def test_a_driven_model_has_a_profile_for_every_input_and_for_the_knot_that_ends
     assert {frozenset(p) for p in step_profiles(model)} == {frozenset(i.name for i in graph.input)}
     assert all(p["drive"][1] == p["latents"][2] for p in step_profiles(model))
     assert [p["latents"][2] for p in decoder_profiles(model)] == [1, 3]
+
+
+def test_what_takes_feed_is_what_the_profiles_and_the_graph_were_made_for(tmp_path: Path) -> None:
+    """Prompts of any length are fed at the one length of the plan, though torch keeps fewer keys of short ones."""
+
+    def text(prompts: list[str]) -> torch.Tensor:
+        words = [len(prompt.split()) for prompt in prompts]
+        return torch.stack([torch.nn.functional.pad(torch.ones(n, 16), (0, 0, 0, 96 - n)) for n in words])
+
+    plain = tiny_model()
+    transformer = plain.generator.transformer
+    assert isinstance(transformer, CausalWanTransformer)
+    generator = Generator(plain.generator.config, transformer, text, plain.generator.codec)
+    model = replace(plain, generator=generator)
+    lengths = {model.generator.text("word " * n).layers[0][0].shape[1] for n in (1, 40, 90)}
+    assert lengths == {32, 64, 96}  # as torch keeps them
+    runner, profiles = CapturingRunner(transformer, every=1), step_profiles(model)
+    watched = replace(model, generator=generator.run_by(EngineTransformer(transformer, runner)))
+    roll(watched, 9, {0: [Prompt("word " * 90)], 3: [Prompt("one")], 7: [Prompt("word " * 40)]})
+    assert len(runner.kept) > 20
+    for passed in runner.kept:
+        assert {name: tuple(t.shape) for name, t in passed.inputs.items()} in profiles
+    length = modules(model, torch.float32).text_length
+    for given in export_step(transformer, tmp_path / STEP, text_length=length).graph.input:
+        fixed = [d.dim_value if d.HasField("dim_value") else None for d in given.type.tensor_type.shape.dim]
+        for profile in profiles:
+            assert len(profile[given.name]) == len(fixed)
+            assert all(size in (None, n) for size, n in zip(fixed, profile[given.name], strict=True)), given.name
 
 
 def test_the_whole_build_path_runs(standin: StandIn, tmp_path: Path) -> None:
