@@ -1,7 +1,7 @@
 """Keep clean latents of earlier chunks, so that a scene can be recalled: they become the past, and are recached.
 
 Latents are kept and no keys: a chunk's keys take hundreds of times more memory, are made anew by one clean pass, and
-are then those of the prompt that holds.
+are then those of the prompt that holds. They stay on the take's device, as a copy to the host would be waited for.
 """
 
 from __future__ import annotations
@@ -54,14 +54,17 @@ def meant(state: TakeState, embeddings: Tensor, window: int) -> KeptScene | None
     """
     wanted = pooled(embeddings)
     earlier = [s for s in state.archive if s.began != state.scene and s.stop <= state.index - window]
-    alike = [(float(s.vector @ wanted), s.began) for s in earlier if s.vector.shape == wanted.shape]
-    nearest, began = max(alike, default=(0.0, 0))
+    earlier = [s for s in earlier if s.vector.shape == wanted.shape]
+    if not earlier:
+        return None
+    alike = torch.stack([s.vector @ wanted for s in earlier]).tolist()
+    nearest, began = max(zip(alike, (s.began for s in earlier), strict=True))
     return found(state, began) if nearest >= SAME else None
 
 
 def pooled(embeddings: Tensor) -> Tensor:
     """Return a vector of length 1 for text embeddings [batch, L, D]: their mean over positions that hold a word."""
-    words = embeddings.float().cpu()
+    words = embeddings.float()
     held = words.abs().amax(2, keepdim=True) > 0
     mean = (words * held).sum(1) / held.sum(1).clamp(min=1)
     return torch.nn.functional.normalize(mean.flatten(), dim=0)
@@ -75,7 +78,7 @@ def _keep(state: TakeState, chunks: int) -> None:
         if len(newest) == chunks or state.index - sum(c.shape[2] for c in [*newest, chunk]) < state.scene:
             break
         newest.insert(0, chunk)
-    kept = tuple(chunk.to("cpu", torch.float16).contiguous().clone() for chunk in newest)
+    kept = tuple(chunk.to(torch.float16, memory_format=torch.contiguous_format, copy=True) for chunk in newest)
     scene = KeptScene(state.scene, state.index, state.prompt, pooled(state.text.embeddings), kept)
     same = [s for s in state.archive if not (s.began == scene.began and s.stop == scene.stop)]
     state.archive = _within_budget([*same, scene])

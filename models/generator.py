@@ -228,11 +228,11 @@ class Generator:
         cache = state.cache
         assert isinstance(cache, StepCache), "a stream batch keeps the keys of its steps"
 
-        def predict(latents: Tensor, timesteps: Tensor, firsts: list[int]) -> Tensor:
+        def predict(latents: Tensor, told: list[float], firsts: list[int]) -> Tensor:
             before_step()
-            known = with_mask(self.transformer, latents, 0)
+            known, at = with_mask(self.transformer, latents, 0), self._timesteps(told)
             rotation = cache.begin_rows(firsts, latents.shape[2])
-            predicted = self.transformer(known, timesteps.to(self.device), text.repeated(len(firsts)), rotation, cache)
+            predicted = self.transformer(known, at, text.repeated(len(firsts)), rotation, cache)
             cache.end()
             assert predicted is not None, "a pass with a head predicts"
             return predicted
@@ -282,7 +282,9 @@ class Generator:
             if state.knot is not None:
                 x = knot.pin(x, state.knot, noise, 0.0 if masks(self.transformer) else sigma)
             x = pin.held(pins, x, noise, sigma)
-            latents, at = with_mask(self.transformer, x, given), self._timesteps(timestep, clean, x.shape[2])
+            latents, at = with_mask(self.transformer, x, given), self._timesteps([timestep])
+            if clean:  # these latents are told to be so
+                at = torch.cat([torch.zeros_like(at).expand(clean), at.expand(x.shape[2] - clean)])[None]
             with torch.set_grad_enabled(gradients and step == len(sigmas)):
                 prediction = self._predicted(latents, at, text, rotation, cache, drive)
                 x0 = sampler.predicted_x0(x, prediction, sigma, self.config.prediction)
@@ -295,13 +297,9 @@ class Generator:
                 x = sampler.renoised(x0, noise, sigmas[step])
         return pin.kept(pins, x)
 
-    def _timesteps(self, told: float, clean: int, latents: int) -> Tensor:
-        """Return a timestep as the network is told it: [1], or [1, latents], 0 for the first `clean` of them."""
-        if not clean:
-            return torch.full((1,), float(told), device=self.device)  # filled there: a copy would be waited for
-        at = torch.full((1, latents), float(told), device=self.device)
-        at[:, :clean] = 0
-        return at
+    def _timesteps(self, told: Sequence[float]) -> Tensor:
+        """Return timesteps as the network is told them, [n], filled in on the device: a copy would be waited for."""
+        return torch.cat([torch.full((1,), float(t), device=self.device) for t in told])
 
     def _predicted(
         self,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class KeptScene:
-    """Hold chunks of a scene: clean latents [batch, C, n, h, w] in float16 on the CPU, the oldest chunk first."""
+    """Hold chunks of a scene: clean latents [batch, C, n, h, w] in float16, the oldest chunk first."""
 
     began: int  # first latent of the scene that they are of
     stop: int  # latent behind the newest of them

@@ -40,5 +40,5 @@ def fuse(x0: Tensor, held: Tensor, weights: tuple[float, ...]) -> tuple[Tensor, 
     new = x0[:, :, : held.shape[2]]
     apart = disagreement(held, new)
     lean = (DISAGREEMENT / apart.clamp(min=1e-6)).clamp(max=1)
-    w = torch.tensor(weights, dtype=x0.dtype, device=x0.device).view(1, 1, -1, 1, 1) * lean.view(-1, 1, 1, 1, 1)
+    w = torch.stack([weight * lean for weight in weights], 1).view(-1, 1, len(weights), 1, 1)
     return torch.cat([w * held + (1 - w) * new, x0[:, :, held.shape[2] :]], 2), apart

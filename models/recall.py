@@ -44,9 +44,8 @@ def bring_back(
 
     The codec's stream goes on behind the scene too, so that the picture jumps there at once.
     """
-    device = state.cache.device
     state.forget_latents()
-    state.recent = [chunk.to(device).float() for chunk in scene.chunks]
+    state.recent = [chunk.float() for chunk in scene.chunks]
     state.knot = state.pinned = state.given = None
     state.cache.clear(state.index - scene.latents)
     state.codec.prime(state.recent[-1][:1])

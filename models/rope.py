@@ -44,26 +44,35 @@ class Rotation:
         return self.turn(x, self.cos, self.sin)
 
 
-def _angles(positions: Tensor, pairs: int) -> Tensor:
-    """Return the angles [n, pairs] of positions [n], both float64."""
-    frequencies = THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
-    return positions[:, None] * frequencies[None]
+def rotation(coordinates: Sequence[float], height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
+    """Return the rotation of latents of height x width tokens at `coordinates` (temporal index, any number).
+
+    It is computed on the device, from numbers that are handed over with each operation: a copy would be waited for.
+    """
+    spatial_pairs = head_dim // 6
+    temporal_pairs = head_dim // 2 - 2 * spatial_pairs
+    frequencies, n, tokens = _frequencies(temporal_pairs, device), len(coordinates), height * width
+    angles = torch.stack([coordinate * frequencies for coordinate in coordinates])[:, None]
+    cos, sin = (
+        torch.cat([t.float().expand(n, tokens, -1), fixed.expand(n, -1, -1)], -1).view(n * tokens, 1, head_dim // 2)
+        for t, fixed in zip((angles.cos(), angles.sin()), _spatial(height, width, spatial_pairs, device), strict=True)
+    )
+    return Rotation(cos, sin)
+
+
+@lru_cache(maxsize=16)
+def _frequencies(pairs: int, device: torch.device) -> Tensor:
+    """Return the angles [pairs] of coordinate 1, float64."""
+    return THETA ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
 
 
 @lru_cache(maxsize=8)
-def _spatial(height: int, width: int, pairs: int) -> Tensor:
-    rows = _angles(torch.arange(height, dtype=torch.float64), pairs)[:, None].expand(height, width, pairs)
-    columns = _angles(torch.arange(width, dtype=torch.float64), pairs)[None].expand(height, width, pairs)
-    return torch.cat([rows, columns], -1).reshape(height * width, 2 * pairs)
-
-
-def rotation(coordinates: Sequence[float], height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
-    """Return the rotation of latents of height x width tokens at `coordinates` (temporal index, any number)."""
-    spatial_pairs = head_dim // 6
-    spatial = _spatial(height, width, spatial_pairs)
-    temporal = _angles(torch.tensor(coordinates, dtype=torch.float64), head_dim // 2 - 2 * spatial_pairs)
-    n, tokens = len(coordinates), height * width
-    angles = torch.cat(
-        [temporal[:, None].expand(n, tokens, -1), spatial[None].expand(n, tokens, 2 * spatial_pairs)], -1
-    ).reshape(n * tokens, 1, head_dim // 2)
-    return Rotation(angles.cos().float().to(device), angles.sin().float().to(device))
+def _spatial(height: int, width: int, pairs: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine of rows and columns, each [height · width, 2 · pairs] float32."""
+    frequencies = _frequencies(pairs, device)
+    rows, columns = (
+        torch.arange(n, dtype=torch.float64, device=device)[:, None] * frequencies for n in (height, width)
+    )
+    both = rows[:, None].expand(height, width, pairs), columns[None].expand(height, width, pairs)
+    angles = torch.cat(both, -1).flatten(0, 1)
+    return angles.cos().float(), angles.sin().float()

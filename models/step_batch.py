@@ -19,8 +19,8 @@ from models.sampler import Schedule
 from models.source import Given
 
 Predict = Callable[
-    [Tensor, Tensor, list[int]], Tensor
-]  # of latents [rows, C, n, h, w], timesteps [rows], latents' places
+    [Tensor, list[float], list[int]], Tensor
+]  # of latents [rows, C, n, h, w], timesteps and latents' places of all rows
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def drawn(
             for step, (row, held) in enumerate(zip(rows, pins, strict=True))
         ]
         told = [float(row.steps.timesteps[step]) for step, row in enumerate(rows)]
-        predicted = predict(torch.cat(x), torch.tensor(told), [row.first for row in rows])
+        predicted = predict(torch.cat(x), told, [row.first for row in rows])
         clean = [
             sampler.predicted_x0(x[step], predicted[step : step + 1], row.steps.sigmas[step], config.prediction)
             for step, row in enumerate(rows)

@@ -1,13 +1,14 @@
 """Fit a model into a card's memory: text encoder, codec, size of the picture, window, in the order of what they cost.
 
-Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts) is an
-estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
+Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts and
+scenes) is an estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from models import archive
 from models.catalog_entry import Entry
 from models.checkpoints.footprint import Footprint, footprint
 from models.prompt_memory import REMEMBERED_BYTES, REMEMBERED_PROMPTS
@@ -56,7 +57,7 @@ def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, notes: tuple
     tokens = r.grid.chunk * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
     activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
     decoding = (WAN_DECODES_IN if entry.codec == "wan" else TAE_DECODES_IN) * width * height
-    working = round(activations + decoding) + _prompts(entry, bytes_per_value)
+    working = round(activations + decoding) + _prompts(entry, bytes_per_value) + archive.BUDGET
     return MemoryPlan(entry, text_on_cpu, parts, working, notes, fits=True)
 
 
