@@ -49,12 +49,13 @@ class RingCache:
         self._at = {REFERENCE: shape.knot, SINK: sink_at}
         self._ring = RingPlaces(sink_at + shape.sink, shape.ring, shape.sink)
         size = (shape.batch, (sink_at + shape.sink + shape.ring) * shape.tokens, shape.heads, shape.head_dim)
-        self._keys = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
-        self._values = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
+        # of all layers at once, and layer by layer: parts of the same memory, apart for gradients
+        self._layers = [torch.zeros((shape.layers, *size), device=device, dtype=dtype) for _ in range(2)]
+        self._keys, self._values = ([whole[i].detach() for i in range(shape.layers)] for whole in self._layers)
         # anchors as they lie in the buffer, and the coordinates that their latents have there
         self._placed: dict[str, tuple[tuple[float, ...], Anchor]] = {}
         self._pass: Pass | None = None
-        self._gathered: KeysValues | None = None  # the past of the pass under way, once it was asked for
+        self._gathered: tuple[list[Span], KeysValues] | None = None  # the past that was asked for last, until a write
 
     @property
     def keeps_steps(self) -> bool:
@@ -93,7 +94,7 @@ class RingCache:
     def begin_reference(self) -> Rotation:
         """Begin a clean pass over the one latent of an image, which sees nothing else and becomes the reference."""
         own = Span(self._at[REFERENCE], self._at[REFERENCE] + 1)
-        self._pass, self._gathered = Pass(0, [own], [own], (0,), [], anchor=REFERENCE, latents=1), None
+        self._pass = Pass(0, [own], [own], (0,), [], anchor=REFERENCE, latents=1)
         return self._rotation((0,))
 
     def _begin(self, first: int, latents: int, *, knot: int, clean: bool) -> Rotation:
@@ -116,7 +117,6 @@ class RingCache:
             coordinates=tuple(seen[place] for place in sorted(seen)),
             past=spans_of(sorted(past)),
         )
-        self._gathered = None
         if clean:
             self._pass.leaves = dict(list(zip(own, in_take, strict=True))[into_sink:])
             self._pass.anchor, self._pass.latents = SINK if into_sink else None, min(into_sink, latents)
@@ -126,6 +126,7 @@ class RingCache:
         """Write a layer's new keys (before rotation) and values in place and return all that it sees, as a view."""
         assert self._pass is not None, "extend outside a pass"
         rotated, keys, values, n = rotation(key), self._keys[layer], self._values[layer], self.shape.tokens
+        self._gathered = None
         for span in self._pass.writes:
             source = slice(span.source * n, (span.source + span.stop - span.start) * n)
             keys[:, span.start * n : span.stop * n] = rotated[:, source]
@@ -139,19 +140,23 @@ class RingCache:
     def past(self) -> KeysValues:
         """Return what the pass under way sees and does not write, for an engine that takes it as an input.
 
-        Rotated keys and values of all layers, [layers, batch, P, heads, d]; P may be 0. Gathered once a pass.
+        Rotated keys and values of all layers, [layers, batch, P, heads, d], contiguous; P may be 0. They are gathered
+        once a chunk: its steps and its clean pass see the same past, and an engine's steps write nothing between.
         """
         assert self._pass is not None, "past outside a pass"
-        if self._gathered is None:
-            spans = self._pass.past
-            keys, values = ([self._read(t, spans) for t in layers] for layers in (self._keys, self._values))
-            self._gathered = torch.stack(keys), torch.stack(values)
-        return self._gathered
+        spans, n = self._pass.past, self.shape.tokens
+        if self._gathered is None or self._gathered[0] != spans:
+            keys, values = (
+                torch.cat([whole[:, :, s.start * n : s.stop * n] for s in spans] or [whole[:, :, :0]], 2).contiguous()
+                for whole in self._layers
+            )
+            self._gathered = spans, (keys, values)
+        return self._gathered[1]
 
     def end(self) -> None:
         """Close the pass; what a clean one wrote is past from now on."""
         assert self._pass is not None, "end outside a pass"
-        done, self._pass, self._gathered = self._pass, None, None
+        done, self._pass = self._pass, None
         if done.anchor is not None:
             self._capture(done.anchor, Anchor(tuple(done.captured), done.first, done.latents))
         if done.leaves:
@@ -347,4 +352,5 @@ class RingCache:
             for (k, v), keys, values in zip(anchor.layers, self._keys, self._values, strict=True):
                 keys[:, place], values[:, place] = turn(k), v
             self._placed[name] = (coordinates, anchor)
+            self._gathered = None
         return {at + i: c for i, c in enumerate(coordinates)}

@@ -1,7 +1,8 @@
 """Fit a model into a card's memory: text encoder, codec, size of the picture, window, in the order of what they cost.
 
-Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts and
-scenes) is an estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own codec.
+Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts and scenes)
+is an estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own
+codec.
 """
 
 from __future__ import annotations

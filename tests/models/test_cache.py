@@ -62,8 +62,8 @@ class PlainCache:
 class Both:
     """Give a ring and the specification the same calls, and compare every pass."""
 
-    def __init__(self, shape: CacheShape, policy: AnchorPolicy) -> None:
-        self.shape, self.index = shape, 0
+    def __init__(self, shape: CacheShape, policy: AnchorPolicy, *, by_engine: bool = False) -> None:
+        self.shape, self.index, self.by_engine = shape, 0, by_engine
         self.ring, self.plain = RingCache(shape, policy, CPU, torch.float32), PlainCache(shape, policy)
         self.make = torch.Generator().manual_seed(1)
         if shape.reference is not None:
@@ -113,11 +113,10 @@ class Both:
         for clean in (False, True):  # a step of denoising leaves nothing behind
             turn = self.ring.begin(self.index, n, clean=clean)
             carried = [] if clean else knot
-            past = self.ring.past()[0].shape[2] // TOKENS
-            seen = self.ring.extend(0, *stacked([*own, *carried]), turn)
             expected = self.plain.seen(self.index, own, carried)
-            compare(seen, expected)
-            assert past == len(expected) - len(own) - len(carried)
+            handed_over(self.ring.past(), expected[: len(expected) - len(own) - len(carried)])
+            if clean or not self.by_engine:  # an engine's steps write nothing
+                compare(self.ring.extend(0, *stacked([*own, *carried]), turn), expected)
             self.ring.end()
         self.plain.commit(own)
         self.index += n
@@ -159,6 +158,18 @@ def compare(seen: Visible, expected: Sequence[Latent]) -> None:
     torch.testing.assert_close(attention(seen.keys, seen.values), attention(keys, values), atol=1e-4, rtol=0)
 
 
+def handed_over(past: tuple[Tensor, Tensor], expected: Sequence[Latent]) -> None:
+    """Compare what an engine is given of the past with what it should see."""
+    keys, values = past
+    assert keys.shape == values.shape == (1, 1, TOKENS * len(expected), 2, HEAD)
+    assert keys.is_contiguous()
+    assert values.is_contiguous()
+    if expected:
+        wanted = torch.cat([rotation([c], 1, TOKENS, HEAD, CPU)(k) for c, k, _ in expected], 1)
+        seen = attention(wanted, torch.cat([v for _, _, v in expected], 1))
+        torch.testing.assert_close(attention(keys[0], values[0]), seen, atol=1e-4, rtol=0)
+
+
 def attention(keys: Tensor, values: Tensor) -> Tensor:
     query = torch.sin(torch.arange(2 * HEAD).view(1, 1, 2, HEAD).float())
     return torch.nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, keys, values)))
@@ -196,11 +207,42 @@ ACTIONS = (
     policy=st.sampled_from(AnchorPolicy),
     shape=shapes(),
     script=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=24),
+    by_engine=st.booleans(),
 )
-def test_the_ring_shows_what_a_list_would(policy: AnchorPolicy, shape: CacheShape, script: list[str]) -> None:
-    both = Both(shape, policy)
+def test_the_ring_shows_what_a_list_would(
+    policy: AnchorPolicy, shape: CacheShape, script: list[str], *, by_engine: bool
+) -> None:
+    both = Both(shape, policy, by_engine=by_engine)
     for action in script:
         both.do(action)
+
+
+@pytest.mark.parametrize(
+    ("shape", "policy", "script"),
+    [
+        (shape_of(3, 12, 3, 3, 2), AnchorPolicy.AHEAD, ["draw"] * 5),
+        (shape_of(3, 6, 3, 3, 0), AnchorPolicy.FIXED, ["draw"] * 4 + ["reanchor", "draw", "draw"]),
+    ],
+    ids=["a sink that a clean pass sees elsewhere", "a sink made anew in its place"],
+)
+def test_an_engine_is_not_given_what_has_changed_since(
+    shape: CacheShape, policy: AnchorPolicy, script: list[str]
+) -> None:
+    both = Both(shape, policy, by_engine=True)
+    for action in script:
+        both.do(action)
+
+
+def test_what_an_engine_sees_is_gathered_once_a_chunk() -> None:
+    ring = RingCache(shape_of(3, 12, 3, 3, 0), AnchorPolicy.TRAILING, CPU, torch.float32)
+    for first in range(0, 24, 3):
+        ring.begin(first, 3)
+        of_steps = ring.past()
+        ring.end()
+        turn = ring.begin(first, 3, clean=True)
+        assert ring.past() is of_steps
+        ring.extend(0, *torch.randn(2, 1, 3 * TOKENS, 2, HEAD), turn)
+        ring.end()
 
 
 WAY = [
