@@ -81,4 +81,5 @@ class Fitting:
         prefer_fastest(plan.entry, device, dtype)
         for line in plan.notes:
             note(f"{entry.name}: {line}")
-        return load(plan.entry, folder, device, dtype, torch.device("cpu") if plan.text_on_cpu else device)
+        text_on = torch.device("cpu") if plan.text_on_cpu else device
+        return load(plan.entry, folder, device, dtype, text_on, float8=plan.float8)

@@ -86,9 +86,9 @@ def load_model(
 
     def read(precision: torch.dtype) -> Model:
         if random_weights:
-            planned = fits.plan(entry, where, precision).entry
-            prefer_fastest(planned, where, precision)
-            return random_model(planned, where, precision)
+            plan = fits.plan(entry, where, precision)
+            prefer_fastest(plan.entry, where, precision)
+            return random_model(plan.entry, where, precision, float8=plan.float8)
         return fits.load(entry, folder_of(entry, models_folder()), where, precision, note, load)
 
     return chosen(readings(read, where, engine), engine, engines_folder())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.cue import CueError, LoraScale
 from models.errors import UserError
+from models.float8_weights import kept_in_float8
 
 MOST_LORAS = 16  # of one take at a time
 
@@ -69,6 +70,7 @@ class MergedLoras:
     def __init__(self, transformer: nn.Module) -> None:
         """Merge into the parameters of `transformer`, whose storage stays."""
         self.parameters = dict(transformer.named_parameters())
+        self._rounded = kept_in_float8(transformer)
         self._changes: dict[str, dict[str, list[Change]]] = {}  # LoRA → parameter → its changes
         self._digests: dict[str, str] = {}
         self._users: dict[str, int] = {}  # how often each was added, less how often it was dropped
@@ -98,8 +100,10 @@ class MergedLoras:
             weight = self.parameters.get(change.parameter)
             if weight is None or not weight.is_floating_point():
                 raise LoraError(f"{name}: {change.parameter} is quantised or missing, so that nothing can be merged")
-            if not _bound(change) < torch.finfo(weight.dtype).max / 1e4:
-                raise LoraError(f"{name}: its change of {change.parameter} is too large for {weight.dtype} weights")
+            rounded = self._rounded.get(change.parameter)
+            dtype = weight.dtype if rounded is None else rounded.scale.dtype
+            if not _bound(change) < torch.finfo(dtype).max / 1e4:
+                raise LoraError(f"{name}: its change of {change.parameter} is too large for {dtype} weights")
 
     def add(self, name: str, digest: str, changes: Sequence[Change]) -> None:
         """Let takes use a LoRA by its name; LoraError if another file has it, or if `check` refuses its changes."""
@@ -148,12 +152,17 @@ class MergedLoras:
                 self._write(parameter, asked)
 
     def _write(self, parameter: str, asked: tuple[LoraScale, ...]) -> None:
-        weight = self.parameters[parameter]
+        rounded = self._rounded.get(parameter)
+        weight = self.parameters[parameter] if rounded is None else rounded.held()
         if parameter not in self._pristine:
             self._pristine[parameter] = weight.detach().to("cpu", copy=True)
         pristine = self._pristine[parameter].to(weight.device)
         changes = [(c, scale.scale) for scale in asked for c in self._changes[scale.name][parameter]]
-        weight.copy_(changed(pristine, changes) if changes else pristine)
+        new = changed(pristine, changes) if changes else pristine
+        if rounded is None:
+            weight.copy_(new)
+        else:
+            rounded.hold(new)
         self._merged[parameter] = asked
 
 

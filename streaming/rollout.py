@@ -13,13 +13,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import archive
 from models.catalog import ENTRIES
 from models.checkpoints.assemble import Model
 from models.checkpoints.matte_file import installed_matte
 from models.cue import Cue, CueError, Follow, Recache, Recall
+from models.float8_weights import kept_in_float8
 from models.matte import Ground, rgb_of
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
@@ -297,6 +298,12 @@ def _other_window(model: Model) -> dict[str, int]:
     return {} if known is None or known.rollout.window == window else {"window": window}
 
 
+def _rounded_weights(model: Model) -> dict[str, str]:
+    """Return the type in which weights are kept, where that is not the one in which they are used."""
+    network = model.generator.transformer
+    return {"storage": "float8"} if isinstance(network, nn.Module) and kept_in_float8(network) else {}
+
+
 def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> dict[str, str | int]:
     """Return the facts that must be equal for a replay to give the same latents; `loras` names those that it uses."""
     return {
@@ -311,5 +318,6 @@ def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> 
         "diffusers": version("diffusers"),
         **model.engine,
         **_other_window(model),
+        **_rounded_weights(model),
         **lora_record(model, loras),
     }

@@ -1,4 +1,7 @@
-"""Measure chunks whose products are of fewer bits, by torchao: time and error decide whether they are worth it."""
+"""Measure chunks whose weights or products are of fewer bits: time and error decide whether they are worth it.
+
+All but the first way are torchao's.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from app.device_check.sizes import Sizes
 from app.device_check.timing import Figures, relative_error, tried
 from models.checkpoints.assemble import Model
 from models.cue import Prompt
+from models.float8_weights import keep_in_float8
+
+KEPT = "kept in float8"
 
 
 def quantised(sizes: Sizes, device: torch.device) -> Figures:
@@ -22,24 +28,27 @@ def quantised(sizes: Sizes, device: torch.device) -> Figures:
     """
     exact = _first_latents(built(sizes.main.entry, device), sizes)
     found: Figures = {"goal": sizes.quantised}
-    for name in ("float8 by row", "int8 weights", "float8 weights"):
+    for name in (KEPT, "float8 by row", "int8 weights", "float8 weights"):
         found[name] = tried(partial(_way, name, exact, sizes, device))
     return found
 
 
 def _way(name: str, exact: torch.Tensor, sizes: Sizes, device: torch.device) -> dict[str, float]:
-    from torchao.quantization import quantize_
-
     model = built(sizes.main.entry, device)
     network = network_of(model.generator)
-    for block in network.layers():
-        quantize_(block, _config(name), filter_fn=lambda module, place: isinstance(module, nn.Linear))
+    if name == KEPT:
+        keep_in_float8(network)
+    else:
+        from torchao.quantization import quantize_
+
+        for block in network.layers():
+            quantize_(block, _config(name), filter_fn=lambda module, place: isinstance(module, nn.Linear))
     error = relative_error(_first_latents(model, sizes), exact)
     if device.type == "cuda":
         network.compile_blocks()
     run = Running(model, sizes.main.size)
     run.fill()
-    weights = sum(p.nbytes for p in network.parameters())
+    weights = sum(t.nbytes for t in network.state_dict().values())
     return {"fps": round(run.fps(sizes.chunks), 2), "error": round(error, 4), "weights GB": round(weights / 1e9, 3)}
 
 

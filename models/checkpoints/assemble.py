@@ -30,6 +30,7 @@ from models.checkpoints.weight_files import load_into
 from models.codecs.codec import Codec
 from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TAE, TINY_CODECS
+from models.float8_weights import keep_in_float8
 from models.generator import Generator
 from models.lora import MergedLoras
 from models.text.prompt_reading import PromptReading, any_prompt
@@ -64,11 +65,18 @@ def folder_of(entry: Entry, models: Path) -> Path:
 
 
 def load(
-    entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype, text_on: torch.device | None = None
+    entry: Entry,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    text_on: torch.device | None = None,
+    *,
+    float8: bool = False,
 ) -> Model:
     """Read the files and build the model; raise CheckpointError with one line on what is missing or wrong.
 
-    A large text encoder runs on the device `text_on` (None: on that of the rest).
+    A large text encoder runs on the device `text_on` (None: on that of the rest). With `float8` the transformer's
+    blocks keep their weights in that type.
     """
     missing = missing_files(entry, folder)
     if missing == [PULLING]:
@@ -89,6 +97,8 @@ def load(
     transformer = part.loaded(dtype)
     text = _umt5(folder, text_on or device, dtype) if words is None else words.loaded(torch.float32).to(device).eval()
     codec = _codec(entry, folder, device, dtype)
+    if float8:
+        keep_in_float8(transformer)
     ready = _ready(transformer, device)
     generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))
     weights, decoded_by = fingerprints(entry, folder)
@@ -108,11 +118,18 @@ def fingerprints(entry: Entry, folder: Path) -> tuple[str, str]:
     return _fingerprint(weights), _fingerprint(codec_files)
 
 
-def random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    """Build the entry at full size with random weights, the same each time, to measure speed without files."""
+def random_model(entry: Entry, device: torch.device, dtype: torch.dtype, *, float8: bool = False) -> Model:
+    """Build the entry at full size with random weights, the same each time, to measure speed without files.
+
+    With `float8` the transformer's blocks keep their weights in that type.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return _random_model(entry, device, dtype)
+        model = _random_model(entry, device, dtype)
+    if float8:
+        assert isinstance(model.generator.transformer, CausalWanTransformer), "a model is built in torch"
+        keep_in_float8(model.generator.transformer)
+    return model
 
 
 def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:

@@ -36,8 +36,13 @@ class Footprint:
         return self.transformer + self.cache + self.text_encoder + self.codec
 
 
-def footprint(entry: Entry, bytes_per_value: int, size: tuple[int, int] | None = None) -> Footprint:
-    """Return what a model takes with pictures of `size` (width, height), or of its own size."""
+def footprint(
+    entry: Entry, bytes_per_value: int, size: tuple[int, int] | None = None, *, float8: bool = False
+) -> Footprint:
+    """Return what a model takes with pictures of `size` (width, height), or of its own size.
+
+    With `float8` the transformer's blocks keep their weights in that type.
+    """
     t, r, (width, height) = entry.transformer, entry.rollout, size or entry.size
     _, rows, columns = t["patch_size"]
     tokens = (height // (entry.stride * rows)) * (width // (entry.stride * columns))
@@ -45,7 +50,7 @@ def footprint(entry: Entry, bytes_per_value: int, size: tuple[int, int] | None =
     latents = r.window + r.knot + (1 if r.reference else 0) + anchors
     a_latent = 2 * t["num_layers"] * tokens * t["num_attention_heads"] * t["attention_head_dim"]
     return Footprint(
-        transformer=bytes_per_value * parameters(entry),
+        transformer=bytes_per_value * parameters(entry) - (bytes_per_value - 1) * (_products(entry) if float8 else 0),
         cache=bytes_per_value * r.rows * latents * a_latent,
         text_encoder=round(bytes_per_value * UMT5_XXL_ENCODER) if entry.text == "umt5" else 0,
         codec=_codec_bytes(entry, bytes_per_value),
@@ -73,6 +78,13 @@ def memory_bytes(entry: Entry, bytes_per_value: int) -> int:
 def parameters(entry: Entry) -> int:
     """Count the transformer's parameters without allocating them."""
     return _parameters(tuple(entry.transformer.items()), entry.driving_features)
+
+
+def _products(entry: Entry) -> int:
+    """Count the parameters that blocks multiply tokens with."""
+    t = entry.transformer
+    width = t["num_attention_heads"] * t["attention_head_dim"]
+    return int(t["num_layers"] * width * (8 * width + 2 * t["ffn_dim"]))
 
 
 def disk_bytes(entry: Entry, models: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Fit a model into a card's memory: text encoder, codec, size of the picture, window, in the order of what they cost.
+"""Fit a model into a card's memory by text encoder, codec, weights, size of the picture, window, in this order.
 
 Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts and scenes)
 is an estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own
@@ -24,6 +24,7 @@ class MemoryPlan:
 
     entry: Entry
     text_on_cpu: bool
+    float8: bool  # whether the transformer's blocks keep their weights so
     parts: Footprint
     working: int  # bytes, an estimate
     notes: tuple[str, ...]
@@ -40,8 +41,8 @@ def planned(entry: Entry, room: float, bytes_per_value: int) -> MemoryPlan:
 
     If even all of them are not enough, the plan does not fit.
     """
-    plan = _plan(entry, bytes_per_value, text_on_cpu=False)
-    for change in (_text_on_cpu, _tae, _smaller, _smaller, _smaller, _shorter):
+    plan = _plan(entry, bytes_per_value, text_on_cpu=False, float8=False)
+    for change in (_text_on_cpu, _tae, _float8, _smaller, _smaller, _smaller, _shorter):
         if plan.total <= room:
             break
         changed = change(plan, bytes_per_value)
@@ -50,8 +51,8 @@ def planned(entry: Entry, room: float, bytes_per_value: int) -> MemoryPlan:
     return replace(plan, fits=plan.total <= room)
 
 
-def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, notes: tuple[str, ...] = ()) -> MemoryPlan:
-    parts, (width, height) = footprint(entry, bytes_per_value), entry.size
+def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, float8: bool) -> MemoryPlan:
+    parts, (width, height) = footprint(entry, bytes_per_value, float8=float8), entry.size
     if text_on_cpu:
         parts = replace(parts, text_encoder=0)
     t, r = entry.transformer, entry.rollout
@@ -59,7 +60,7 @@ def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, notes: tuple
     activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
     decoding = (WAN_DECODES_IN if entry.codec == "wan" else TAE_DECODES_IN) * width * height
     working = round(activations + decoding) + _prompts(entry, bytes_per_value) + archive.BUDGET
-    return MemoryPlan(entry, text_on_cpu, parts, working, notes, fits=True)
+    return MemoryPlan(entry, text_on_cpu, float8, parts, working, (), fits=True)
 
 
 def _prompts(entry: Entry, bytes_per_value: int) -> int:
@@ -71,8 +72,12 @@ def _prompts(entry: Entry, bytes_per_value: int) -> int:
     return max(one, min(REMEMBERED_PROMPTS * one, REMEMBERED_BYTES))
 
 
-def _changed(plan: MemoryPlan, entry: Entry, note: str, bytes_per_value: int, *, text_on_cpu: bool) -> MemoryPlan:
-    new = _plan(entry, bytes_per_value, text_on_cpu=text_on_cpu)
+def _changed(
+    plan: MemoryPlan, bytes_per_value: int, note: str, *, entry: Entry | None = None, **how: bool
+) -> MemoryPlan:
+    """Return the plan with another entry, or with another place or type of a part."""
+    kept = {"text_on_cpu": plan.text_on_cpu, "float8": plan.float8}
+    new = _plan(entry or plan.entry, bytes_per_value, **kept | how)
     saved = (plan.total - new.total) / 1e9
     return replace(new, notes=(*plan.notes, f"{note} ({saved:.1f} GB less)"))
 
@@ -81,7 +86,7 @@ def _text_on_cpu(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
     if not plan.parts.text_encoder:
         return None
     note = "the text encoder runs on the CPU, which a new prompt waits for"
-    return _changed(plan, plan.entry, note, bytes_per_value, text_on_cpu=True)
+    return _changed(plan, bytes_per_value, note, text_on_cpu=True)
 
 
 def _tae(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
@@ -89,7 +94,12 @@ def _tae(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
         return None
     entry = plan.entry.with_codec("tae")
     note = f"the tiny codec {plan.entry.tae.files[0]} stands for Wan's, with fewer details"
-    return _changed(plan, entry, note, bytes_per_value, text_on_cpu=plan.text_on_cpu)
+    return _changed(plan, bytes_per_value, note, entry=entry)
+
+
+def _float8(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    note = "weights are kept in float8 and cast at each use, which is slower and rounds them"
+    return _changed(plan, bytes_per_value, note, float8=True)
 
 
 def _smaller(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
@@ -99,7 +109,7 @@ def _smaller(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
     if width * height == entry.size[0] * entry.size[1]:
         return None
     note = f"pictures of {width}x{height}"
-    return _changed(plan, replace(entry, size=(width, height)), note, bytes_per_value, text_on_cpu=plan.text_on_cpu)
+    return _changed(plan, bytes_per_value, note, entry=replace(entry, size=(width, height)))
 
 
 def _shorter(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
@@ -111,4 +121,4 @@ def _shorter(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
         return None
     note = f"a window of {window} latents instead of {r.window}, so that the picture drifts sooner"
     entry = replace(plan.entry, rollout=replace(r, window=window))
-    return _changed(plan, entry, note, bytes_per_value, text_on_cpu=plan.text_on_cpu)
+    return _changed(plan, bytes_per_value, note, entry=entry)

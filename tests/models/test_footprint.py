@@ -17,6 +17,8 @@ from models.checkpoints.footprint import disk_bytes, footprint, memory_bytes
 from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TAE
 from models.codecs.wan import random_network
+from models.float8_weights import keep_in_float8
+from models.transformer import CausalWanTransformer
 
 META = torch.device("meta")
 
@@ -61,6 +63,19 @@ def test_every_part_is_within_a_tenth_of_what_is_counted_on_the_meta_device(name
     assert found.cache == pytest.approx(counted_cache(entry, dtype), rel=0.1)
     assert found.text_encoder == pytest.approx(of_text, rel=0.1)
     assert found.codec == pytest.approx(of_wan if codec == "wan" else of_tae, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["longlive-1.3b", "longlive2-5b", "krea-14b"])
+def test_weights_in_float8_are_within_a_tenth_of_what_is_counted_on_the_meta_device(name: str) -> None:
+    entry = ENTRIES[name]
+    with META:
+        network = CausalWanTransformer(**entry.transformer).to(torch.bfloat16)
+    plain = sum(t.nbytes for t in network.state_dict().values())
+    keep_in_float8(network)
+    rounded = sum(t.nbytes for t in network.state_dict().values())
+    assert footprint(entry, 2).transformer == pytest.approx(plain, rel=0.01)
+    assert footprint(entry, 2, float8=True).transformer == pytest.approx(rounded, rel=0.01)
+    assert rounded < 0.55 * plain
 
 
 def test_a_model_that_is_not_in_the_catalog_is_counted_with_what_drives_it() -> None:

@@ -29,6 +29,14 @@ def test_the_text_encoder_goes_first_then_the_codec() -> None:
     ]
 
 
+def test_weights_are_rounded_before_pictures_become_smaller() -> None:
+    entry = find("krea-14b")
+    plan = planned(entry, 30e9, 2)
+    assert (plan.fits, plan.float8, plan.entry.size) == (True, True, entry.size)
+    assert plan.notes[-1].startswith("weights are kept in float8 and cast at each use")
+    assert not planned(entry, 44e9, 2).float8, "there is room without"
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("room", [4e9, 6e9, 8e9, 12e9, 16e9, 24e9, 48e9, 80e9])
 def test_every_plan_takes_less_and_can_be_rolled_out(name: str, room: float) -> None:
@@ -36,7 +44,7 @@ def test_every_plan_takes_less_and_can_be_rolled_out(name: str, room: float) -> 
     plan, whole = planned(entry, room, 2), planned(entry, float("inf"), 2)
     assert plan.fits is (plan.total <= room)
     assert plan.total <= whole.total
-    assert plan.fits or len(plan.notes) >= 4, "all changes are tried before a card is too small"
+    assert plan.fits or len(plan.notes) >= 5, "all changes are tried before a card is too small"
     unit = 2 * entry.stride
     assert plan.entry.size[0] % unit == plan.entry.size[1] % unit == 0
     assert plan.entry.rollout.window <= entry.rollout.window  # its own checks have run
@@ -44,6 +52,6 @@ def test_every_plan_takes_less_and_can_be_rolled_out(name: str, room: float) -> 
     assert saved == pytest.approx((whole.total - plan.total) / 1e9, abs=0.05 * len(plan.notes) + 0.01)
 
 
-@pytest.mark.parametrize(("name", "room"), [("longlive-1.3b", 8e9), ("longlive2-5b", 24e9), ("krea-14b", 48e9)])
+@pytest.mark.parametrize(("name", "room"), [("longlive-1.3b", 8e9), ("longlive2-5b", 24e9), ("krea-14b", 24e9)])
 def test_usual_cards_hold_these_models(name: str, room: float) -> None:
     assert planned(find(name), room, 2).fits
