@@ -14,12 +14,14 @@ import segno
 from playwright.sync_api import Page, Route
 
 from app.gradio_page import PAGES, STYLES, TITLES
+from app.standing_page import standing_page
 from models.pocket.world.portrait.face import ATTRIBUTES
 from models.pocket.world.portrait.gallery import FIRST, GALLERY, as_png, drawn, face_named
 from models.pocket.world.scene import WORDING, vocabulary
 from models.text.prompt_reading import PromptError, read_prompt
 
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
+STANDING = ("login", "opening")
 ADDRESS = "https://pages.test/"  # a browser gives its camera to a safe origin only
 # stands in for connection.js: a test opens and breaks the connection by window.line, and sends events over it
 LINE = """
@@ -89,6 +91,9 @@ class PagesAlone:
             route.fulfill(content_type="text/html", body=_framed("avatar" if path else "studio"))
         elif path.startswith("watch/"):
             route.fulfill(path=PAGE / "watch.html")
+        elif path in STANDING:
+            page = standing_page(path).replace("{{stage}}", "the server").replace("{{base}}", "./")
+            route.fulfill(content_type="text/html", body=page)
         elif path == "page/connection.js":
             route.fulfill(content_type="text/javascript", body=LINE)
         elif path.startswith("page/"):
@@ -133,6 +138,8 @@ class PagesAlone:
         """Open a page, and wait until it is ready to be used."""
         page.route(ADDRESS + "**", self)
         page.goto(ADDRESS + path)
+        if path in STANDING:
+            return
         page.wait_for_function("document.querySelector('.longtake') && !document.querySelector('.longtake').inert")
         if not path.startswith("watch"):
             page.wait_for_function("document.querySelector('[data-lt=facts]')?.textContent")
