@@ -24,9 +24,12 @@ OVERFLOWS = """() => [...document.querySelectorAll(".longtake *")].filter((one) 
   if (one.matches("button") && one.scrollWidth > one.clientWidth + 1) return true;
   return box.right > innerWidth + 1 || box.left < -1;
 }).map((one) => `${one.tagName} ${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
-# what a finger presses and is smaller than 44 pixels
-SMALL = """() => [...document.querySelectorAll("button, a.button, select, .segments label, summary")].filter((one) => {
+# what a finger meets and is smaller than 44 pixels; of a radio, a box or a file its label is met, links in a text aside
+SMALL = """() => [...document.querySelectorAll(
+  "button, a[href], select, summary, textarea, .segments label, label:has(> [type=checkbox], > [type=file]), " +
+  "input:not([type=radio], [type=checkbox], [type=file])")].filter((one) => {
   const { width, height } = one.getBoundingClientRect();
+  if (getComputedStyle(one).display === "inline") return false;
   return one.checkVisibility() && width && !one.closest(".unseen") && (height < 43.5 || width < 43.5);
 }).map((one) => `${one.dataset.lt ?? one.className} ${one.textContent.trim().slice(0, 30)}`)"""
 
