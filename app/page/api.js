@@ -103,7 +103,7 @@ export class ApiError extends Error {
  * @returns {Promise<any>} the answer; its type depends on the address
  */
 export async function ask(url, init) {
-  const answer = await fetch(url, init);
+  const answer = await answered(url, init);
   if (!answer.ok) throw await errorOf(answer);
   return answer.json().catch(() => ({})); // an empty body, as of a 204, gives {}
 }
@@ -115,9 +115,19 @@ export async function ask(url, init) {
  * @param {RequestInit} [init]
  */
 export async function fetchFile(url, init) {
-  const answer = await fetch(url, init);
+  const answer = await answered(url, init);
   if (!answer.ok) throw await errorOf(answer);
   return answer.blob();
+}
+
+/**
+ * @param {string} url
+ * @param {RequestInit} [init]
+ */
+function answered(url, init) {
+  return fetch(url, init).catch(() => {
+    throw new Error(message("line.silent")); // a browser's own words are English, and say less
+  });
 }
 
 /** @param {Response} answer that refuses */

@@ -2,6 +2,7 @@
 // Offers controllers, tempo and set lists, whose scripts are loaded once they are asked for or were used before.
 
 import { make } from "./elements.js";
+import { Later } from "./later.js";
 import { message } from "./messages.js";
 
 /** @import { Playing } from "./controllers_card.js" */
@@ -13,8 +14,9 @@ const KEPT_AS = "longtake.controllers"; // "1" once MIDI was connected here
  *
  * @param {HTMLElement} panel
  * @param {Playing} playing
+ * @param {() => void} missing called where the scripts cannot be had
  */
-export function offerControllers(panel, playing) {
+export function offerControllers(panel, playing, missing) {
   const card = make(
     "details",
     { className: "card" },
@@ -22,17 +24,14 @@ export function offerControllers(panel, playing) {
   );
   card.dataset.lt = "controllers";
   panel.append(card);
-  let loaded = false;
-  /** @param {boolean} connect */
-  const load = async (connect) => {
-    if (loaded) return;
-    loaded = true;
+  const controllers = new Later(async () => {
     const { ControllersCard } = await import("./controllers_card.js");
     const made = new ControllersCard(card, playing, () => localStorage.setItem(KEPT_AS, "1"));
-    if (connect) await made.connect();
-  };
+    if (localStorage.getItem(KEPT_AS)) made.connect();
+    return made;
+  }, missing);
   card.addEventListener("toggle", () => {
-    if (card.open) load(Boolean(localStorage.getItem(KEPT_AS)));
+    if (card.open) controllers.use(() => {});
   });
-  if (localStorage.getItem(KEPT_AS)) load(true);
+  if (localStorage.getItem(KEPT_AS)) controllers.use(() => {});
 }

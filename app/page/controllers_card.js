@@ -9,6 +9,7 @@ import { decimals, message } from "./messages.js";
 import { MidiInput } from "./midi_input.js";
 import { PLAIN } from "./prompt_bar.js";
 import { read, save } from "./set_list.js";
+import { Tempo } from "./tempo.js";
 
 /** @import { Control } from "./control_bindings.js" */
 /** @import { Later } from "./later.js" */
@@ -19,7 +20,6 @@ import { read, save } from "./set_list.js";
 /** @import { SessionClient } from "./session_client.js" */
 /** @import { Slots } from "./slots.js" */
 /** @import { TakeActions } from "./take_actions.js" */
-/** @import { Tempo } from "./tempo.js" */
 /** @import { Transport } from "./transport.js" */
 
 /**
@@ -31,7 +31,6 @@ import { read, save } from "./set_list.js";
  * @property {NoteLine} note
  * @property {PromptBar} prompt
  * @property {Slots} slots
- * @property {Tempo} tempo
  * @property {Transport} transport
  */
 
@@ -45,6 +44,7 @@ export class ControllersCard {
    */
   constructor(card, playing, connected) {
     this.playing = playing;
+    this.tempo = playing.act.tempo ??= new Tempo();
     this.learned = ""; // id of the control that was being learned
     this.bindings = new ControlBindings(
       () => this.controls,
@@ -168,7 +168,7 @@ export class ControllersCard {
   }
 
   #tempo() {
-    const { tempo } = this.playing;
+    const { tempo } = this;
     const tap = make("button", { type: "button", textContent: message("live.tap") });
     tap.dataset.lt = "tap";
     tap.onclick = () => this.#tap();
@@ -192,12 +192,12 @@ export class ControllersCard {
   }
 
   #tap() {
-    this.playing.tempo.tap(performance.now());
+    this.tempo.tap(performance.now());
     this.#drawTempo();
   }
 
   #drawTempo() {
-    const { bpm, off, on } = this.playing.tempo;
+    const { bpm, off, on } = this.tempo;
     if (!this.bpm) return;
     const beats = decimals(bpm, 1);
     if (!bpm) this.bpm.textContent = message("live.notempo");
@@ -206,7 +206,8 @@ export class ControllersCard {
   }
 
   #files() {
-    const { client, note, slots, tempo } = this.playing;
+    const { client, note, slots } = this.playing;
+    const { tempo } = this;
     const keep = make("button", {
       type: "button",
       textContent: message("live.save"),

@@ -8,7 +8,7 @@ import { FollowControls } from "./follow_controls.js";
 import { InputChoice } from "./input_choice.js";
 import { InputPicture } from "./input_picture.js";
 import { inputsOf } from "./input_state.js";
-import { message } from "./messages.js";
+import { loadLaterMessages, message } from "./messages.js";
 import { SessionFiles } from "./session_files.js";
 
 /** @import { ModelFacts } from "./api.js" */
@@ -216,6 +216,7 @@ export class InputCard {
     }
     this.follows = true;
     await this.#attempt("", async () => {
+      await loadLaterMessages();
       const { CameraFeed } = await import("./camera_feed.js");
       this.camera ??= new CameraFeed(this.client, () => this.#cameraChanged());
       this.camera.open();

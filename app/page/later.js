@@ -1,6 +1,8 @@
 // @ts-check
 // Loads a part of a page when it is first asked for, so that a first look needs no more than it shows.
 
+import { loadLaterMessages } from "./messages.js";
+
 /**
  * Return a function that does something at its first call only.
  *
@@ -17,7 +19,7 @@ export function once(act) {
 /** @template T */
 export class Later {
   /**
-   * @param {() => Promise<T>} load imports the script of the part and makes it
+   * @param {() => Promise<T>} load imports the script of the part and makes it, once the texts are there
    * @param {() => void} failed called where the script cannot be had
    */
   constructor(load, failed) {
@@ -36,7 +38,7 @@ export class Later {
    */
   async use(act) {
     try {
-      this.coming ??= this.load();
+      this.coming ??= loadLaterMessages().then(this.load);
       this.made = await this.coming;
     } catch {
       this.coming = null; // the next call tries again

@@ -2,7 +2,7 @@
 // Writes every text that a person reads, in the language of the browser or in the one chosen in the help sheet.
 //
 // To add a text, put a key with the same placeholders into messages/en/PART.js and messages/de/PART.js: `common` for what
-// several pages say, else `studio` or `avatar`. Then
+// several pages say, else `studio`, `studio_later` (what is loaded by later.js) or `avatar`. Then
 //   in a script: message("deck.since", { time }); a number is written as the language writes it; the form of a plural
 //     ({ one, other }) follows the number `n`; decimals(1.5, 1) writes a number with that many decimals;
 //   in HTML: <span data-lt-text="deck.undo">Undo</span>, and data-lt-label, data-lt-title, data-lt-placeholder and
@@ -14,7 +14,8 @@
 /** @typedef {keyof typeof import("./messages/en/common.js").MESSAGES} CommonKey */
 /** @typedef {keyof typeof import("./messages/en/studio.js").MESSAGES} StudioKey */
 /** @typedef {keyof typeof import("./messages/en/avatar.js").MESSAGES} AvatarKey */
-/** @typedef {CommonKey | StudioKey | AvatarKey} MessageKey */
+/** @typedef {keyof typeof import("./messages/en/studio_later.js").MESSAGES} LaterKey */
+/** @typedef {CommonKey | StudioKey | LaterKey | AvatarKey} MessageKey */
 
 const KEPT_AS = "longtake.language";
 /** @type {[string, string][]} code (BCP 47) and the language's own name */
@@ -38,6 +39,12 @@ const MESSAGES = Object.assign({}, ...loaded.map((part) => part.MESSAGES));
 const plurals = new Intl.PluralRules(language);
 const plain = new Intl.NumberFormat(language, { useGrouping: "min2" });
 document.documentElement.lang = language;
+
+/** Load the texts of the studio's parts that are loaded when they are asked for. */
+export async function loadLaterMessages() {
+  const later = await import(`./messages/${language}/studio_later.js`);
+  Object.assign(MESSAGES, later.MESSAGES);
+}
 
 /** Return the language that was chosen here, or the first of the browser's that there is, or English. */
 function chosenLanguage() {

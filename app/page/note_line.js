@@ -1,25 +1,59 @@
 // @ts-check
-// Tells in one line what became of the newest command, and offers a cut where a picture may stay mixed.
+// Tells in one line what became of the newest command. Offers to try a refused prompt again, and a cut where a picture may
+// stay mixed.
 
 import { part, show } from "./elements.js";
 import { message } from "./messages.js";
+import { CUT } from "./prompt_bar.js";
 
+/** @import { How } from "./prompt_bar.js" */
 /** @import { ServerEvent } from "./types.js" */
+/** @import { Waiting } from "./waiting_cues.js" */
+
+/**
+ * @typedef {object} NoteListener
+ * @property {(text: string, how: How) => void} say called to send a refused prompt again
+ * @property {() => void} cut called when the prompt that plays is to begin anew with a cut
+ * @property {(prompt: string, why: string) => void} details called to tell all that is known of a refusal
+ */
 
 export class NoteLine {
   /**
    * @param {HTMLElement} root
-   * @param {() => void} cut called when the prompt that plays is to begin anew with a cut
+   * @param {NoteListener} on
    */
-  constructor(root, cut) {
+  constructor(root, on) {
     this.line = part(root, "note", HTMLElement);
+    this.again = part(root, "again", HTMLButtonElement);
     this.instead = part(root, "instead", HTMLButtonElement);
+    this.details = part(root, "details", HTMLButtonElement);
+    /** @type {Waiting & { why: string } | null} the newest prompt, if it was refused */
+    this.refused = null;
     this.unknown = ""; // what the model does not understand of the newest prompt
     /** @type {Map<number, string>} id of a command -> what is told once it is accepted */
     this.answers = new Map();
     /** @type {Set<number>} commands that were replaced, of which nothing more is told */
     this.replaced = new Set();
-    this.instead.onclick = cut;
+    this.again.onclick = () => {
+      if (!this.refused) return;
+      const { text, blend, cut } = this.refused;
+      on.say(text, { blend, cut });
+    };
+    this.instead.onclick = () => (this.refused ? on.say(this.refused.text, CUT) : on.cut());
+    this.details.onclick = () => this.refused && on.details(this.refused.text, this.refused.why);
+  }
+
+  /**
+   * Tell why a prompt was refused, and offer another try.
+   *
+   * @param {Waiting} prompt
+   * @param {string} why
+   */
+  refuse(prompt, why) {
+    this.refused = { ...prompt, why };
+    this.again.hidden = this.instead.hidden = this.details.hidden = false;
+    this.instead.title = "";
+    this.tell(message("note.refused", { why }), true);
   }
 
   /**
@@ -76,7 +110,8 @@ export class NoteLine {
   /** Forget what was told of the prompt before. */
   begin() {
     this.unknown = "";
-    this.instead.hidden = true;
+    this.refused = null;
+    this.again.hidden = this.instead.hidden = this.details.hidden = true;
     this.tell("");
   }
 

@@ -34,6 +34,7 @@ export class PromptBar {
     this.past = part(root, "past", HTMLElement);
     this.history = part(root, "history", HTMLButtonElement);
     this.weights = part(root, "weights", HTMLElement);
+    this.hint = part(root, "hint", HTMLElement);
     /** @type {StageState} */
     this.state = "first";
     this.playing = ""; // the prompt that plays
@@ -132,6 +133,12 @@ export class PromptBar {
   /** @param {StageState} state */
   show(state) {
     this.state = state;
+    this.hint.textContent =
+      state === "ended"
+        ? message("prompt.hint.continue")
+        : WAITING.has(state) && state !== "paused"
+          ? message("prompt.hint.waits")
+          : "";
     this.#draw();
   }
 

@@ -18,8 +18,14 @@ export class SavedMoments {
     this.tell = tell;
     this.film = part(root, "last10", HTMLButtonElement);
     this.gif = part(root, "gif10", HTMLButtonElement);
-    this.film.onclick = () => this.#save(this.film, "last.mp4", message("save.film"));
-    this.gif.onclick = () => this.#save(this.gif, "last.gif", message("save.gif"));
+  }
+
+  saveFilm() {
+    return this.#save(this.film, "last.mp4", message("save.film"));
+  }
+
+  saveGif() {
+    return this.#save(this.gif, "last.gif", message("save.gif"));
   }
 
   /**

@@ -54,7 +54,8 @@ export class SessionClient {
     this.opened = false; // whether the session's connection was ever open
     /** @type {number | null} place in line for a busy device */
     this.place = null;
-    /** @type {{ why: string, bad: boolean } | null} how the last session ended or failed to begin; null before that */
+    /** @type {{ why: string, bad: boolean, status?: number } | null} how the last session ended or failed to begin, with the
+     * HTTP status of a refusal; null before that */
     this.outcome = null;
     /** @type {SessionState | ""} */
     this.phase = "";
@@ -103,7 +104,7 @@ export class SessionClient {
         this.on.told(e.message);
         this.place = e.place.place;
         this.line.stand(e.place.ticket, () => this.begin(path, body, word, joined));
-      } else this.#finish(messageOf(e), true);
+      } else this.#finish(messageOf(e), true, e instanceof ApiError ? e.status : undefined);
     } finally {
       this.starting = false;
       this.on.changed();
@@ -181,11 +182,14 @@ export class SessionClient {
     this.#finish(message("line.ended"));
   }
 
-  /** @param {string} why shown to a person */
-  #finish(why, bad = false) {
+  /**
+   * @param {string} why shown to a person
+   * @param {number} [status] of the HTTP answer that refused it
+   */
+  #finish(why, bad = false, status = undefined) {
     this.session = null;
     this.place = null;
-    this.outcome = { why, bad };
+    this.outcome = { why, bad, status };
     this.times.sent.clear();
     this.quiet.clear();
     sessionStorage.removeItem(this.keptAs);

@@ -28,6 +28,8 @@ export class Stage {
     this.word = part(root, "word", HTMLElement);
     this.progress = part(root, "progress", HTMLProgressElement);
     this.facts = part(root, "facts", HTMLElement);
+    this.why = part(root, "why", HTMLElement);
+    this.plain = part(root, "plain", HTMLButtonElement);
     /** @type {StageState} */
     this.state = "first";
     this.sample.poster = new URL("media/sample.webp", import.meta.url).href;
@@ -56,6 +58,7 @@ export class Stage {
       const when = button.getAttribute("data-when") ?? "";
       if (button instanceof HTMLElement) button.hidden = !when.split(" ").includes(state);
     }
+    this.why.hidden ||= !words.bad;
     this.#layers();
   }
 
@@ -131,6 +134,9 @@ export class Stage {
   #tools() {
     part(this.root, "full", HTMLButtonElement).onclick = () => this.fullScreen();
     part(this.root, "shot", HTMLButtonElement).onclick = () => this.snapshot();
+    this.plain.onclick = () => {
+      this.plain.ariaPressed = String(this.root.classList.toggle("plain"));
+    };
     const small = part(this.root, "pip", HTMLButtonElement);
     small.hidden = !document.pictureInPictureEnabled;
     small.onclick = () => {

@@ -1,6 +1,7 @@
 // @ts-check
 // Runs the studio page: a prompt, and a take that follows it.
 
+import { ask } from "./api.js";
 import { part, show } from "./elements.js";
 import { offerControllers } from "./controllers.js";
 import { STUDIO_KEYS, actOf } from "./studio_keys.js";
@@ -15,7 +16,6 @@ import { NoteLine } from "./note_line.js";
 import { Panels } from "./panels.js";
 import { CUT, PLAIN, PromptBar } from "./prompt_bar.js";
 import { clock } from "./scene_labels.js";
-import { SavedMoments } from "./saved_moments.js";
 import { SessionOptions } from "./session_options.js";
 import { SessionClient } from "./session_client.js";
 import { Slots } from "./slots.js";
@@ -23,7 +23,6 @@ import { Stage } from "./stage.js";
 import { StudioView } from "./studio_view.js";
 import { TakeActions } from "./take_actions.js";
 import { TakePictures } from "./take_pictures.js";
-import { Tempo } from "./tempo.js";
 import { applyTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 import { TimelineControl } from "./timeline_control.js";
@@ -32,7 +31,7 @@ import { Transport } from "./transport.js";
 import { Tune, withPhrase } from "./tune.js";
 import { WaitingCues } from "./waiting_cues.js";
 
-/** @import { ModelFacts } from "./api.js" */
+/** @import { ModelFacts, TakeSummary } from "./api.js" */
 /** @import { Phrases } from "./scene_labels.js" */
 /** @import { ServerEvent } from "./types.js" */
 
@@ -43,7 +42,11 @@ class Studio {
     translate(root);
     drawIcons(root);
     applyTheme(part(root, "theme", HTMLButtonElement));
-    this.note = new NoteLine(root, () => this.act.say(this.view.now, CUT));
+    this.note = new NoteLine(root, {
+      say: (text, how) => this.act.say(text, how),
+      cut: () => this.act.say(this.view.now, CUT),
+      details: (prompt, why) => this.#tellAll(prompt, why),
+    });
     this.stage = new Stage(root);
     const missing = () => this.note.tell(message("note.unloaded"), true);
     // they are measured again and again, and nobody has asked for them
@@ -79,9 +82,14 @@ class Studio {
         this.pictures,
         (take) => this.act.goOn(take),
         (text, bad) => this.note.tell(text, bad),
+        (takes) => this.#listed(takes),
       );
       list.known = this.known;
       return list;
+    }, missing);
+    this.present = new Later(async () => {
+      const { PresentTake } = await import("./present_take.js");
+      return new PresentTake(root, this);
     }, missing);
     this.panels = new Panels(root, (name) => {
       if (name === "takes") this.takes.use((list) => list.draw());
@@ -131,13 +139,20 @@ class Studio {
         this.toast.show(text);
       });
     }, missing);
-    this.moments = new SavedMoments(root, this.client, (text, bad) => this.note.tell(text, bad));
+    this.moments = new Later(async () => {
+      const { SavedMoments } = await import("./saved_moments.js");
+      return new SavedMoments(root, this.client, (text, bad) => this.note.tell(text, bad));
+    }, missing);
+    this.details = new Later(async () => {
+      const { FailureDetails } = await import("./failure_details.js");
+      return new FailureDetails(root, this.client);
+    }, missing);
+    this.missing = missing;
     this.help = new Later(async () => {
       const { HelpSheet } = await import("./help_sheet.js");
       return new HelpSheet(part(root, "sheet", HTMLDialogElement), STUDIO_KEYS);
     }, missing);
     this.view = new StudioView(root, this);
-    this.tempo = new Tempo();
     this.act = new TakeActions(root, this);
     this.#listen();
     this.view.draw();
@@ -149,7 +164,11 @@ class Studio {
     /** @type {Record<string, () => void>} */
     const clicks = {
       start: () => this.act.begin(),
+      retry: () => this.act.begin(),
       new: () => this.act.begin(),
+      why: () => this.#tellAll(this.prompt.textOrPlaying, this.client.outcome?.why ?? ""),
+      last10: () => this.moments.use((saved) => saved.saveFilm()),
+      gif10: () => this.moments.use((saved) => saved.saveGif()),
       leave: () => this.client.leaveLine(),
       stop: () => this.client.end(),
       end: () => this.client.end(),
@@ -181,7 +200,9 @@ class Studio {
 
   async #load() {
     await this.models.load((why) => show(this.stage.facts, message("stage.nomodels", { why }), true));
-    offerControllers(part(this.root, "tune", HTMLElement), this); // below what the model knows, which would move it
+    // below what the model knows, which would move it
+    offerControllers(part(this.root, "tune", HTMLElement), this, this.missing);
+    this.#lookAtTakes();
     await this.client.resume().catch(() => {}); // the server has gone meanwhile; Start says so
   }
 
@@ -208,11 +229,39 @@ class Studio {
     }
   }
 
+  /**
+   * Tell all that is known of a failure.
+   *
+   * @param {string} prompt
+   * @param {string} why
+   */
+  #tellAll(prompt, why) {
+    const status = this.client.session ? undefined : this.client.outcome?.status;
+    const { take } = this.view;
+    const model = this.client.model || this.models.name;
+    this.details.use((details) => details.open({ why, prompt, model, take, status }));
+  }
+
+  async #lookAtTakes() {
+    this.#listed(await ask("api/takes").catch(() => [])); // the server has gone meanwhile; Start says so
+  }
+
+  /** @param {TakeSummary[]} takes of the server */
+  #listed(takes) {
+    part(this.root, "takecount", HTMLElement).textContent = takes.length ? String(takes.length) : "";
+    this.present.follow((present) => present.know(takes));
+  }
+
   #opened() {
     this.waiting.flush();
     this.inputs.opened();
     // the server encodes the texts of the slots before they are played
     for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
+  }
+
+  #otherTake() {
+    this.view.name = "";
+    this.present.use(() => this.#lookAtTakes());
   }
 
   #sessionChanged() {
@@ -228,6 +277,7 @@ class Studio {
       part(this.root, "viewers", HTMLElement).hidden = true;
       this.loras.follow((sliders) => sliders.offer(null));
       if (!this.client.starting) {
+        this.#lookAtTakes();
         this.waiting.clear();
         this.view.keepPicture();
       }
@@ -250,6 +300,7 @@ class Studio {
         break;
       case "timeline":
         this.loras.follow((sliders) => sliders.follow(event.cues));
+        if (event.take !== this.view.take) this.#otherTake();
         this.view.take = event.take;
         part(this.root, "take", HTMLAnchorElement).href = `api/takes/${event.take}`;
         this.timeline.follow(event);
@@ -260,9 +311,11 @@ class Studio {
       case "status":
         this.view.heardStatus(event);
         this.inputs.heardStatus(event);
-        this.tempo.follow(...this.view.nextBorder(event, this.timeline.chunk));
+        this.act.tempo?.hear(event, this.timeline);
+        this.present.made?.draw();
         break;
       case "refused":
+        if (waited) this.note.refuse(waited, event.why);
         if (waited && !this.prompt.text) this.prompt.text = waited.text; // to mend it
         break;
       case "slot":

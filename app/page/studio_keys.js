@@ -25,6 +25,7 @@ export const STUDIO_KEYS = [
   ["p", "keys.shot"],
   ["l", "keys.last"],
   ["f", "keys.full"],
+  ["t", "keys.plain"],
   ["s", "keys.sharp"],
   ["/", "keys.prompt"],
   ["?", "keys.help"],
@@ -34,7 +35,8 @@ export const STUDIO_KEYS = [
 /**
  * Return what a key does; undefined: nothing.
  *
- * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: Later<HelpSheet>, moments: SavedMoments }} studio
+ * @param {{ transport: Transport, prompt: PromptBar, stage: Stage, help: Later<HelpSheet>,
+ *   moments: Later<SavedMoments> }} studio
  * @param {string} key
  * @returns {(() => void) | undefined}
  */
@@ -46,9 +48,10 @@ export function actOf({ transport, prompt, stage, help, moments }, key) {
     "?": () => help.use((sheet) => sheet.toggle()),
     c: () => prompt.cut.click(),
     f: () => stage.fullScreen(),
-    l: () => moments.film.click(),
+    l: () => moments.use((saved) => saved.saveFilm()),
     p: () => stage.snapshot(),
     r: () => transport.reroll.click(),
+    t: () => stage.plain.click(),
     s: () => stage.video.classList.toggle("sharp"),
     u: () => transport.undo.click(),
     v: () => transport.record.click(),

@@ -19,6 +19,7 @@ import { stateOf, wordsOf } from "./stage_state.js";
 /** @import { WaitingCues } from "./waiting_cues.js" */
 
 const PICTURE_SIZE = 160; // pixels of the picture of a take or a slot
+const HELD = new Set(["paused", "reconnecting", "catching"]); // states in which the picture stands still
 
 /**
  * @typedef {object} Parts of the page
@@ -53,6 +54,7 @@ export class StudioView {
     this.models = parts.models;
     this.take = ""; // id
     this.told = message("stage.ready"); // newest message about the connection
+    this.name = ""; // that a person gave the take
     this.now = ""; // prompt that plays
     /** @type {{ at: number, latent: number } | null} when the past began to be drawn anew */
     this.catching = null;
@@ -65,7 +67,7 @@ export class StudioView {
     const { cues } = this.timeline;
     const [first] = cues;
     const words = wordsOf(state, this.client, {
-      take: first?.prompt ? sceneLabel(first.prompt, this.models.understands) : "",
+      take: this.name || (first?.prompt ? sceneLabel(first.prompt, this.models.understands) : ""),
       waits: this.waiting.texts,
       told: this.told,
       seconds,
@@ -74,6 +76,10 @@ export class StudioView {
     });
     this.stage.show(state, words);
     this.prompt.show(state);
+    part(this.root, "nowword", HTMLElement).textContent = message(
+      HELD.has(state) ? "prompt.held" : this.client.session ? "prompt.now" : "prompt.last",
+    );
+    part(this.root, "playing", HTMLElement).classList.toggle("held", HELD.has(state));
     part(this.root, "time", HTMLElement).textContent = clock(seconds, 1);
   }
 
@@ -97,9 +103,6 @@ export class StudioView {
     const cue = timeline.cues[index];
     this.now = this.prompt.playing = cue?.prompt ?? "";
     part(this.root, "playing", HTMLElement).hidden = !this.now;
-    part(this.root, "nowword", HTMLElement).textContent = message(
-      this.client.session ? "prompt.now" : "prompt.last",
-    );
     part(this.root, "now", HTMLElement).textContent = this.now;
     part(this.root, "since", HTMLElement).textContent = cue
       ? message("deck.since", { time: clock(timeline.seconds(cue.landed ?? 0)) })
@@ -121,20 +124,6 @@ export class StudioView {
     const viewers = part(this.root, "viewers", HTMLElement);
     viewers.hidden = status.viewers < 2;
     viewers.textContent = message("bar.watching", { n: status.viewers - 1 });
-  }
-
-  /**
-   * Return when the next chunk border that a cue can land on is shown, and how long a chunk is, both in ms.
-   *
-   * @param {StatusEvent} status
-   * @param {number} chunk latents
-   * @returns {[number, number]}
-   */
-  nextBorder({ latent, playhead }, chunk) {
-    const { timeline } = this;
-    const ahead = timeline.seconds(latent) - playhead / timeline.fps;
-    const length = timeline.seconds(latent + chunk) - timeline.seconds(latent);
-    return [performance.now() + 1000 * ahead, 1000 * length];
   }
 
   /** Draw what an event or a command may have changed. */

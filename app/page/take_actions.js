@@ -26,7 +26,6 @@ import { clock } from "./scene_labels.js";
  * @property {Stage} stage
  * @property {Timeline} timeline
  * @property {Toast} toast
- * @property {Tempo} tempo
  * @property {StudioView} view
  * @property {WaitingCues} waiting
  */
@@ -44,7 +43,8 @@ export class TakeActions {
     this.options = parts.options;
     this.prompt = parts.prompt;
     this.stage = parts.stage;
-    this.tempo = parts.tempo;
+    /** @type {Tempo | null} null until a person has looked at it */
+    this.tempo = null;
     this.timeline = parts.timeline;
     this.toast = parts.toast;
     this.view = parts.view;
@@ -114,7 +114,7 @@ export class TakeActions {
     this.note.begin();
     const state = this.stage.state;
     if (this.client.session) {
-      const { wait } = this.tempo;
+      const wait = this.tempo?.wait;
       if (wait) setTimeout(() => this.waiting.say(text, how), wait);
       else this.waiting.say(text, how);
     } else if (state === "ended") {

@@ -8,6 +8,8 @@ import { clock, sceneLabel } from "./scene_labels.js";
 /** @import { TakeSummary } from "./api.js" */
 /** @import { Phrases } from "./scene_labels.js" */
 
+export const MOST_NAME = 80; // characters
+
 /** @param {TakeSummary} take */
 export function parentOf(take) {
   return take.parent?.split("@")[0] ?? "";

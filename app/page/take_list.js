@@ -29,9 +29,11 @@ export class TakeList {
    * @param {TakePictures} pictures
    * @param {(take: string) => void} goOn continue the take of this id
    * @param {(text: string, bad: boolean) => void} tell shows a message
+   * @param {(takes: TakeSummary[]) => void} listed called with the takes when they have changed
    */
-  constructor(root, pictures, goOn, tell) {
+  constructor(root, pictures, goOn, tell, listed) {
     this.pictures = pictures;
+    this.listed = listed;
     this.goOn = goOn;
     this.tell = tell;
     this.panel = part(root, "takes", HTMLElement);
@@ -67,6 +69,7 @@ export class TakeList {
         textContent: message("takes.none"),
       });
       this.sheet.update(takes);
+      this.listed(takes);
       // the newest family first, and in it every branch behind its parent
       const ordered = new Set(
         takes.map((take) => rootOf(take, takes)).flatMap((root) => familyOf(root, takes)),

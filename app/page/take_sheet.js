@@ -6,7 +6,7 @@ import { make } from "./elements.js";
 import { icon } from "./icons.js";
 import { message } from "./messages.js";
 import { clock } from "./scene_labels.js";
-import { familyOf, familyTree, nameOf } from "./take_family.js";
+import { MOST_NAME, familyOf, familyTree, nameOf } from "./take_family.js";
 import { TwoTakes } from "./two_takes.js";
 
 /** @import { TakeSummary } from "./api.js" */
@@ -18,8 +18,6 @@ import { TwoTakes } from "./two_takes.js";
  * @property {(take: string) => Promise<void>} render renders a take in the background
  * @property {() => void} changed called after a take was renamed or deleted
  */
-
-const MOST_NAME = 80; // characters
 
 /**
  * Return the address of a take's film, or of its newest recording; empty if it has neither.

@@ -1,6 +1,9 @@
 // @ts-check
 // Follows a tempo that is tapped, and holds cues back so that they land on the chunk border nearest to a beat.
 
+/** @import { Timeline } from "./timeline.js" */
+/** @import { StatusEvent } from "./types.js" */
+
 const PAUSE = 2000; // ms after which taps begin anew
 const TAPS = 8; // newest taps that count
 const BEATS = 2; // that a cue waits at most
@@ -41,6 +44,18 @@ export class Tempo {
    */
   set(bpm, now) {
     this.taps = [now - 60_000 / bpm, now];
+  }
+
+  /**
+   * Follow a session: where the next chunk border is that a cue can land on.
+   *
+   * @param {StatusEvent} status
+   * @param {Timeline} timeline
+   */
+  hear({ latent, playhead }, timeline) {
+    const ahead = timeline.seconds(latent) - playhead / timeline.fps;
+    const length = timeline.seconds(latent + timeline.chunk) - timeline.seconds(latent);
+    this.follow(performance.now() + 1000 * ahead, 1000 * length);
   }
 
   /**

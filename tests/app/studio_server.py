@@ -25,14 +25,19 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    data: Path, *options: str, token: str | None = None, program: str | None = None, grace: int | None = None
+    data: Path,
+    *options: str,
+    token: str | None = None,
+    program: str | None = None,
+    grace: int | None = None,
+    port: int | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Start `longtake serve`, and give its address and process once it is ready.
 
     `program` is a file in this folder that runs the command line with a change of its own; `grace` is how many seconds
-    a session lives without a viewer or a command.
+    a session lives without a viewer or a command; `port` is a free one if absent.
     """
-    port = free_port()
+    port = port or free_port()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "OMP_WAIT_POLICY": "passive"}
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     env |= {"LONGTAKE_TOKEN": token} if token else {}

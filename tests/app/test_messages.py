@@ -11,7 +11,7 @@ import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "app" / "page"
 MESSAGES = PAGE / "messages"
-PARTS = ("common", "studio", "avatar", "opening")
+PARTS = ("common", "studio", "studio_later", "avatar", "opening")
 LANGUAGES = sorted(folder.name for folder in MESSAGES.iterdir())
 SCRIPTS = sorted(PAGE.glob("*.js"))
 MARKUP = ("studio.html", "avatar.html", "watch.html", "login.html", "opening.html")
@@ -125,6 +125,30 @@ def is_shown(text: str, before: str) -> bool:
 def test_a_script_holds_no_text_that_a_person_reads(script: Path) -> None:
     found = [text for text, before in literals(script.read_text(encoding="utf-8")) if is_shown(text, before)]
     assert not found, "put these into messages/ and write them by message(): see messages.js"
+
+
+def scripts_of(name: str) -> dict[str, str]:
+    """Return the scripts that are loaded with one of them, with their code."""
+    found: dict[str, str] = {}
+    coming = [name]
+    while coming:
+        script = coming.pop()
+        found[script] = (PAGE / script).read_text(encoding="utf-8")
+        imported = re.findall(r'^import\s[^;]*?"\./(\w+\.js)";', found[script], re.MULTILINE)
+        coming += [other for other in imported if other not in found]
+    return found
+
+
+def test_the_studio_asks_for_no_text_before_its_catalog_is_loaded() -> None:
+    later = catalog("en", "studio_later").keys()
+    named = {"studio_keys.js"}  # it names keys for the help sheet, which is loaded later
+    found = {
+        script: [text for text, _ in literals(code) if text in later]
+        for script, code in scripts_of("studio.js").items()
+        if script not in named
+    }
+    assert len(found) > 30
+    assert {script: keys for script, keys in found.items() if keys} == {}
 
 
 def test_every_key_that_is_asked_for_is_there_and_every_message_is_asked_for() -> None:

@@ -80,6 +80,21 @@ def refused(page: Page, alone: PagesAlone) -> None:
     until_says(page, "note", "out of memory")
 
 
+def details(page: Page, alone: PagesAlone) -> None:
+    refused(page, alone)
+    page.click("[data-lt=details]")
+    page.get_by_role("dialog", name="What is known of it").wait_for()
+
+
+def branches(page: Page, alone: PagesAlone) -> None:
+    other = {**TAKE, "id": "2", "parent": "1@30", "parent_seconds": 7.3, "seconds": 24.0}
+    own = {**TAKE, "parent": "1@60", "parent_seconds": 14.8, "state": "live"}
+    alone.takes = [own, other, {**TAKE, "id": "1", "name": "Night city", "seconds": 21.0}]
+    live(page, alone)
+    view(page, "time")
+    page.locator("[data-lt=lines] button").first.wait_for()
+
+
 def figures(page: Page, alone: PagesAlone) -> None:
     live(page, alone)
     until_says(page, "line", "16 fps")
@@ -199,7 +214,8 @@ def view(page: Page, name: str) -> None:
 
 STUDIO: dict[str, Enter] = {
     "first": nothing, "starting": starting, "busy": busy, "failed": failed, "live": live, "unknown": unknown_words,
-    "refused": refused, "figures": figures, "slow": too_slow, "recording": recording, "paused": paused,
+    "refused": refused, "details": details, "branches": branches, "figures": figures, "slow": too_slow,
+    "recording": recording, "paused": paused,
     "reconnecting": reconnecting, "catching": catching, "ended": ended, "camera": camera, "scene": scene,
     "planned": planned, "shared": shared, "slot": slot_menu, "takes": takes, "tune": tune, "help": help_sheet,
 }  # fmt: skip
@@ -302,7 +318,13 @@ WATCH: dict[str, Enter] = {
     "connecting": nothing, "live": watched, "paused": watched_paused, "reconnecting": watched_lost,
     "ended": watched_over,
 }  # fmt: skip
-PAGES = {"studio": ("", STUDIO), "avatar": ("avatar/", AVATAR), "watch": ("watch/abc", WATCH)}
+PAGES = {
+    "login": ("login", {"login": nothing}),
+    "opening": ("opening", {"opening": nothing}),
+    "studio": ("", STUDIO),
+    "avatar": ("avatar/", AVATAR),
+    "watch": ("watch/abc", WATCH),
+}
 
 
 @pytest.fixture(scope="module")

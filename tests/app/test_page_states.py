@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browser_page import chromium, needs_chromium
 from page_faults import PHONE, WIDE, axe_script, faults, needs_npm
 from page_probe import end, take_of, until, until_says
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from studio_browser import open_scene, opened, say, stage, start, until_latent, until_stage
 from studio_server import serving
 
@@ -165,3 +166,40 @@ def test_a_click_on_the_timeline_changes_nothing_and_a_branch_has_a_way_back(bro
     back = f"probe.latest('timeline').take != '{branch}' && probe.latest('timeline').parent?.startsWith('{line}@')"
     until(page, back, 60)  # both come from the old line; this is another take than the branch
     end(page)
+
+
+def timeline_seconds(page: Page) -> float:
+    """Return how long the take is that the page shows."""
+    minutes, seconds = page.inner_text("[data-lt=time]").split(":")
+    return 60 * int(minutes) + float(seconds)
+
+
+@pytest.mark.long
+def test_a_server_that_dies_and_comes_back_costs_the_page_neither_its_picture_nor_its_take(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Kill the server under a live take: the last picture stays, the page says what is so, and the take goes on."""
+    with serving(tmp_path) as (address, process):
+        page = opened(browser, address, viewport=WIDE)
+        start(page)
+        until_latent(page, 24)
+        process.kill()
+        until_stage(page, "reconnecting")
+        until_says(page, "title", "The line is gone")
+        until_says(page, "nowword", "Held")
+        assert page.evaluate(PICTURE_STAYS)
+        until_stage(page, "ended", 60)  # the page tries for as long as a server would keep the session
+        until_says(page, "status", "the connection was lost")
+        assert page.evaluate(PICTURE_STAYS)
+        played = timeline_seconds(page)
+        page.click("[data-lt=continue]")
+        until_says(page, "status", "the server does not answer")
+        assert page.evaluate(PICTURE_STAYS)
+        page.click("[data-lt=why]")
+        page.get_by_role("dialog").get_by_text("the server does not answer").wait_for()
+        page.keyboard.press("Escape")
+    with serving(tmp_path, port=int(address.rsplit(":", 1)[1])):
+        page.click("[data-lt=continue]")
+        until_stage(page, "live", 60)
+        assert timeline_seconds(page) > played - 1  # it goes on where it was
+        end(page)

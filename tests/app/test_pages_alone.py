@@ -11,7 +11,7 @@ import pytest
 from browser_page import AUDIBLE, chromium, needs_chromium
 from page_faults import PHONE, WIDE
 from page_probe import until, until_says
-from pages_alone import ADDRESS, POCKET, PagesAlone, connect, hear, hello, status, timeline
+from pages_alone import ADDRESS, POCKET, SESSION, PagesAlone, connect, hear, hello, status, timeline
 from playwright.sync_api import Browser, Page
 from studio_browser import until_stage
 
@@ -202,6 +202,115 @@ def test_time_left_of_a_render_is_told_anew_after_a_restart_of_the_server(page: 
     page.unroute(ADDRESS + "api/takes")
     after(1, 22, "55 % · rendering")
     after(2, 24, "60 % · rendering · 0:16 left")  # a chunk a second, as if it had not been away
+
+
+def sent(page: Page) -> dict[str, Any]:
+    """Return the newest prompt that the page sent."""
+    return dict(page.evaluate("line.sent.findLast(({ type }) => type === 'prompt')"))
+
+
+def refuse(page: Page) -> None:
+    hear(page, {"type": "refused", "id": sent(page)["id"], "why": "the device ran out of memory"})
+
+
+def test_a_refused_prompt_is_tried_again_as_it_was_or_with_a_cut_and_all_that_is_known_is_told(studio: Page) -> None:
+    start(studio)
+    studio.fill("[data-lt=prompt]", "a large blue fish over the sea")
+    studio.press("[data-lt=prompt]", "Shift+Enter")  # a blend
+    first = sent(studio)
+    assert not studio.is_visible("[data-lt=again]")
+    refuse(studio)
+    until_says(studio, "note", "the device ran out of memory. The picture goes on as it was.")
+    studio.click("[data-lt=details]")
+    dialog = studio.get_by_role("dialog", name="What is known of it")
+    for known in ("the device ran out of memory", "a large blue fish over the sea", "pocket", "7a4e", "Chrome"):
+        dialog.get_by_text(known, exact=False).first.wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    studio.click("[data-lt=again]")
+    again = sent(studio)
+    assert again["id"] != first["id"]
+    assert {**again, "id": 0} == {**first, "id": 0}
+    assert first["blend"] > 1
+    assert not studio.is_visible("[data-lt=again]")  # it is on its way
+    refuse(studio)
+    studio.click("[data-lt=instead]")
+    assert sent(studio)["cut"] is True
+    assert sent(studio)["text"] == first["text"]
+
+
+def test_a_start_that_failed_is_tried_again_and_tells_the_status(page: Page, alone: PagesAlone) -> None:
+    alone.begin = 507, {"error": "pocket needs 84 MB of memory, and 12 MB are free"}
+    alone.open(page)
+    page.click("[data-lt=start]")
+    until_stage(page, "failed")
+    page.click("[data-lt=why]")
+    page.get_by_role("dialog").get_by_text("507").wait_for()
+    page.keyboard.press("Escape")
+    alone.begin = 201, SESSION
+    page.get_by_role("button", name="Try again").click()
+    connect(page, hello(), timeline({"landed": 0, "prompt": DAY}), status())
+    until_stage(page, "live")
+    assert [begun["prompt"] for begun in alone.begun] == [DAY, DAY]
+
+
+def test_a_picture_that_stands_still_is_called_held_and_what_is_sent_meanwhile_waits(studio: Page) -> None:
+    start(studio)
+    assert studio.inner_text("[data-lt=nowword]") == "Now"
+    hear(studio, {"type": "phase", "phase": "paused", "why": ""})
+    until_says(studio, "nowword", "Held")
+    hear(studio, {"type": "phase", "phase": "live", "why": ""})
+    until_says(studio, "nowword", "Now")
+    studio.evaluate("line.lose()")
+    until_says(studio, "nowword", "Held")
+    until_says(studio, "hint", "waits, and lands when the picture is back")
+    studio.click("[data-lt=end]")
+    until_says(studio, "hint", "A new prompt continues this take.")
+
+
+def test_the_number_of_takes_stands_on_their_tab_and_follows_them(page: Page, alone: PagesAlone) -> None:
+    alone.takes = [{**TAKE, "id": str(n)} for n in range(6)]
+    alone.open(page)
+    until_says(page, "takecount", "6")
+    assert page.get_by_role("tab", name="Takes 6").is_visible()
+    alone.takes = alone.takes[:4]
+    page.click("[data-lt=takestab]")
+    until_says(page, "takecount", "4")
+
+
+def test_a_key_leaves_the_picture_and_the_prompt_alone_and_brings_the_rest_back(studio: Page) -> None:
+    start(studio)
+    for shown in (False, True):
+        studio.evaluate("document.activeElement.blur()")
+        studio.keyboard.press("t")
+        assert [studio.is_visible(f"[data-lt={name}]") for name in ("slots", "deck", "tune")] == 3 * [shown]
+        assert studio.is_visible("[data-lt=prompt]")
+        assert studio.get_attribute("[data-lt=plain]", "aria-pressed") == str(not shown).lower()
+
+
+def test_lines_of_a_family_lie_side_by_side_as_long_as_they_are_and_another_one_goes_on(
+    page: Page, alone: PagesAlone
+) -> None:
+    first = {**TAKE, "id": "a", "name": "Monday", "seconds": 15.0}
+    other = {**TAKE, "id": "c", "seconds": 12.0, "parent": "a@30", "parent_seconds": 7.3}
+    own = {**TAKE, "parent": "a@60", "parent_seconds": 14.8, "state": "live"}
+    alone.takes = [own, other, first, {**TAKE, "id": "stranger"}]
+    alone.open(page)
+    page.click("[data-lt=start]")
+    connect(page, hello(), timeline({"landed": 0, "prompt": DAY}, parent="a@60"), status(latent=120))
+    until_stage(page, "live")
+    page.click("[data-lt=fold]")
+    lines = page.locator("[data-lt=lines]")
+    assert lines.locator(".tag").all_inner_texts() == ["A · 0:15", "B", "C · 0:12"]
+    whole = 1.12 * 30  # seconds of the width: a take that goes on has room behind it
+    shares = page.evaluate("""[...document.querySelectorAll("[data-lt=lines] path")].map((path) => {
+      const svg = path.closest("svg").getBoundingClientRect(), line = path.getBoundingClientRect();
+      return [line.left - svg.left, line.right - svg.left].map((x) => x / svg.width);
+    })""")
+    seconds = [[whole * end for end in line] for line in shares]
+    assert seconds == [pytest.approx(line, abs=0.5) for line in ([0, 15], [14.8, 30], [7.3, 12])]
+    lines.get_by_role("button", name="Monday").click()
+    until_says(page, "toast", "A goes on from its end.")
+    until(page, "document.querySelector('.longtake').dataset.state == 'starting'")
 
 
 def test_a_part_that_cannot_be_had_is_told_once_if_nobody_asked_for_it(studio: Page) -> None:

@@ -73,11 +73,18 @@ def test_a_take_is_opened_played_renamed_compared_with_its_branch_and_deleted(pa
     until(page, f"probe.latest('timeline').take != '{take}' && probe.phase() == 'live'")
     until_latent(page, 15)
     branch = take_of(page)
+    page.locator("[data-lt=lines] button").get_by_text("A · ").wait_for()
+    page.click("[data-lt=takename]")
+    page.fill("[data-lt=takefield]", "Second thoughts")
+    page.press("[data-lt=takefield]", "Enter")
+    until_says(page, "takeword", "Second thoughts")
     page.click("[data-lt=end]")
+    until_says(page, "title", "Second thoughts")
     film(data / "takes" / f"{branch}.mp4", frames=90, fps=16, size=64)
 
     ours = page.locator(f"[data-take='{branch}']")
     ours.locator(".branch").wait_for()
+    ours.get_by_text("Second thoughts").wait_for()
     for one in (card, ours):
         one.locator(".plays").wait_for()
     card.get_by_role("button", name="Open ").click()

@@ -70,4 +70,5 @@ export const MESSAGES = {
   "scene.follows.nothing": "Folgt nichts",
   "watch.title": "Ein Take von Longtake, während er entsteht",
   "watch.sound": "Ton",
+  "line.silent": "der Server antwortet nicht",
 };

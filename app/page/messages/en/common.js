@@ -69,4 +69,5 @@ export const MESSAGES = {
   "scene.follows.nothing": "Follows nothing",
   "watch.title": "A take of Longtake, as it is drawn",
   "watch.sound": "Sound",
+  "line.silent": "the server does not answer",
 };
