@@ -47,7 +47,8 @@ export class BranchLines {
     const parent = own ? parentOf(own) : "";
     const wanted = family.toSorted((a, b) => rank(b) - rank(a) || b.changed - a.changed).slice(0, MOST);
     const lines = family.filter((one) => wanted.includes(one));
-    const shown = JSON.stringify(lines.map(({ id, name, seconds }) => [id, name, seconds]));
+    const others = lines.filter((one) => one !== own).map(({ id, name, seconds }) => [id, name, seconds]);
+    const shown = JSON.stringify([own?.id, others]); // of its own line only the end moves
     this.element.hidden = lines.length < 2;
     if (shown !== this.shown) this.#make(own?.id ?? "", lines, family);
     this.shown = shown;

@@ -70,9 +70,11 @@ function slotOf(value) {
   const picture =
     typeof value.picture === "string" && value.picture.startsWith("data:image/") ? value.picture : "";
   const preset = typeof value.preset === "string" && /^[a-z]+$/.test(value.preset) ? value.preset : undefined;
+  const name = typeof value.name === "string" ? value.name.slice(0, 40) : "";
   return {
     text: value.text.slice(0, 4000),
     picture,
     ...(preset ? { preset } : {}),
+    ...(name ? { name } : {}),
   };
 }

@@ -7,10 +7,17 @@ import { message } from "./messages.js";
 import { briefLabel } from "./scene_labels.js";
 
 /** @import { Phrases } from "./scene_labels.js" */
-/** @typedef {{ text: string, picture: string, preset?: string }} Slot picture: data URL; preset: name of a picture here */
+/**
+ * @typedef {object} Slot
+ * @property {string} text
+ * @property {string} picture data URL; empty: none yet
+ * @property {string} [preset] name of a picture here
+ * @property {string} [name] that a person gave it
+ */
 
 const KEPT_AS = "longtake.pads";
 const SLOTS = 9;
+const MOST_NAME = 40; // characters
 /** @type {[string, string][]} pictures of the first slots, made by the model, and their prompts */
 const PRESETS = [
   ["ball", "a large red ball circles in the middle over the meadow by day"],
@@ -158,7 +165,10 @@ export class Slots {
       "button",
       { className: "play", title: slot.text },
       src ? make("img", { src, alt: "", draggable: false }) : make("span", {}),
-      make("span", { className: "name clipped", textContent: briefLabel(slot.text, this.known) }),
+      make("span", {
+        className: "name clipped",
+        textContent: slot.name || briefLabel(slot.text, this.known),
+      }),
       make("span", { className: "digit number", textContent: String(number) }),
     );
     play.onclick = () => this.on.play(slot.text);
@@ -190,6 +200,26 @@ export class Slots {
   }
 
   /**
+   * @param {number} number
+   * @param {HTMLElement} button in whose place a field asks for the name
+   */
+  #askName(number, button) {
+    const slot = this.slots[number];
+    if (!slot) return;
+    const field = make("input", { type: "text", maxLength: MOST_NAME, value: slot.name ?? "" });
+    field.ariaLabel = message("slots.name", { slot: number });
+    field.placeholder = briefLabel(slot.text, this.known);
+    field.onkeydown = (e) => {
+      if (e.key !== "Enter") return;
+      slot.name = field.value.trim();
+      this.#store();
+    };
+    button.before(field);
+    field.focus(); // before the button goes, so that the menu keeps the focus
+    button.remove();
+  }
+
+  /**
    * @param {HTMLElement} card
    * @param {number} number
    */
@@ -201,9 +231,11 @@ export class Slots {
     }
     const replace = make("button", { textContent: message("slots.here") });
     replace.onclick = () => this.#keepHere(number);
+    const rename = make("button", { textContent: message("slots.rename") });
+    rename.onclick = () => this.#askName(number, rename);
     const clear = make("button", { textContent: message("slots.clear") });
     clear.onclick = () => this.keep(number, "", "");
-    const menu = make("div", { className: "menu" }, replace, clear);
+    const menu = make("div", { className: "menu" }, replace, rename, clear);
     menu.onkeydown = (e) => {
       if (e.key !== "Escape") return;
       menu.remove();

@@ -267,6 +267,18 @@ def test_a_picture_that_stands_still_is_called_held_and_what_is_sent_meanwhile_w
     until_says(studio, "hint", "A new prompt continues this take.")
 
 
+def test_a_slot_is_renamed_from_its_menu_and_known_by_that_name_after_a_reload(studio: Page) -> None:
+    card = studio.locator("[data-slot='2']")
+    card.locator(".play").click(button="right")
+    card.get_by_role("button", name="Rename").click()
+    card.get_by_role("textbox", name="Name of slot 2").fill("Lift off")
+    studio.keyboard.press("Enter")
+    card.get_by_text("Lift off").wait_for()
+    studio.reload()
+    card.get_by_text("Lift off").wait_for()
+    assert "rocket" in str(card.locator(".play").get_attribute("title"))  # its prompt is the same
+
+
 def test_the_number_of_takes_stands_on_their_tab_and_follows_them(page: Page, alone: PagesAlone) -> None:
     alone.takes = [{**TAKE, "id": str(n)} for n in range(6)]
     alone.open(page)

@@ -96,8 +96,8 @@ export const MESSAGES = {
   "slots.keep.key": "Den Prompt hier ablegen (Alt+{slot})",
   "slots.here": "Den Prompt hier ablegen",
   "slots.clear": "Leeren",
-  "slots.menu": "Ersetzen oder leeren",
-  "slots.menu.of": "Slot {slot}: ersetzen oder leeren",
+  "slots.menu": "Ersetzen, umbenennen oder leeren",
+  "slots.menu.of": "Slot {slot}: ersetzen, umbenennen oder leeren",
   "deck.label": "Take",
   "deck.pause": "Pause",
   "deck.resume": "Fortfahren",
@@ -253,4 +253,6 @@ export const MESSAGES = {
   "deck.lines": "Zweige",
   "prompt.hint.continue": "Ein neuer Prompt setzt diesen Take fort.",
   "prompt.hint.waits": "Was jetzt gesendet wird, wartet und gilt, sobald das Bild wieder da ist.",
+  "slots.rename": "Umbenennen",
+  "slots.name": "Name von Slot {slot}",
 };

@@ -92,8 +92,8 @@ export const MESSAGES = {
   "slots.keep.key": "Keep the prompt here (Alt+{slot})",
   "slots.here": "Keep the prompt here",
   "slots.clear": "Clear",
-  "slots.menu": "Replace or clear",
-  "slots.menu.of": "Slot {slot}: replace or clear",
+  "slots.menu": "Replace, rename or clear",
+  "slots.menu.of": "Slot {slot}: replace, rename or clear",
   "deck.label": "Take",
   "deck.pause": "Pause",
   "deck.resume": "Resume",
@@ -246,4 +246,6 @@ export const MESSAGES = {
   "deck.lines": "Branches",
   "prompt.hint.continue": "A new prompt continues this take.",
   "prompt.hint.waits": "What is sent now waits, and lands when the picture is back.",
+  "slots.rename": "Rename",
+  "slots.name": "Name of slot {slot}",
 };
