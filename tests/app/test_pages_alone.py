@@ -320,9 +320,11 @@ def test_lines_of_a_family_lie_side_by_side_as_long_as_they_are_and_another_one_
     })""")
     seconds = [[whole * end for end in line] for line in shares]
     assert seconds == [pytest.approx(line, abs=0.5) for line in ([0, 15], [14.8, 30], [7.3, 12])]
-    lines.get_by_role("button", name="Monday").click()
+    with page.expect_request("**/api/takes/a/continue"):
+        lines.get_by_role("button", name="Monday").click()
     until_says(page, "toast", "A goes on from its end.")
-    until(page, "document.querySelector('.longtake').dataset.state == 'starting'")
+    with page.expect_request("**/api/takes/7a4e/continue"):
+        page.get_by_role("button", name="Back to B").click()
 
 
 def test_a_part_that_cannot_be_had_is_told_once_if_nobody_asked_for_it(studio: Page) -> None:

@@ -73,7 +73,7 @@ def test_a_take_is_opened_played_renamed_compared_with_its_branch_and_deleted(pa
     until(page, f"probe.latest('timeline').take != '{take}' && probe.phase() == 'live'")
     until_latent(page, 15)
     branch = take_of(page)
-    page.locator("[data-lt=lines] button").get_by_text("A · ").wait_for()
+    page.locator("[data-lt=lines] button", has_text="A · ").wait_for()
     page.click("[data-lt=takename]")
     page.fill("[data-lt=takefield]", "Second thoughts")
     page.press("[data-lt=takefield]", "Enter")
