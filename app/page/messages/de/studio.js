@@ -255,4 +255,5 @@ export const MESSAGES = {
   "prompt.hint.waits": "Was jetzt gesendet wird, wartet und gilt, sobald das Bild wieder da ist.",
   "slots.rename": "Umbenennen",
   "slots.name": "Name von Slot {slot}",
+  "deck.gone": "nur Szenen",
 };

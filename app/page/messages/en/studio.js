@@ -248,4 +248,5 @@ export const MESSAGES = {
   "prompt.hint.waits": "What is sent now waits, and lands when the picture is back.",
   "slots.rename": "Rename",
   "slots.name": "Name of slot {slot}",
+  "deck.gone": "scenes only",
 };
