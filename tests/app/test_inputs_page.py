@@ -296,6 +296,7 @@ def test_a_planned_prompt_is_the_one_that_was_clicked_keeps_its_latent_and_takes
     page: Page,
 ) -> None:
     page.evaluate("""async () => {
+      await (await import("/page/messages.js")).loadLaterMessages();
       const names = ["cues_to_come", "timeline", "timeline_control"];
       window.modules = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
     }""")

@@ -129,6 +129,7 @@ def test_figures_of_a_new_connection_are_never_negative_and_count_prompts_that_m
     studio: Page,
 ) -> None:
     played, waits, words = studio.evaluate("""async () => {
+      await (await import("/page/messages.js")).loadLaterMessages();
       const names = ["stream_measures", "command_times", "figures"];
       const all = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
       const [{ StreamMeasures }, { CommandTimes }, { waitWords }] = all;
