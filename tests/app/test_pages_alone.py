@@ -313,6 +313,7 @@ def test_lines_of_a_family_lie_side_by_side_as_long_as_they_are_and_another_one_
     until_stage(page, "live")
     page.click("[data-lt=fold]")
     lines = page.locator("[data-lt=lines]")
+    lines.locator(".tag").nth(2).wait_for()
     assert lines.locator(".tag").all_inner_texts() == ["A · 0:15", "B", "C · 0:12"]
     whole = 1.12 * 30  # seconds of the width: a take that goes on has room behind it
     shares = page.evaluate("""[...document.querySelectorAll("[data-lt=lines] path")].map((path) => {
