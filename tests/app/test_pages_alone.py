@@ -271,7 +271,7 @@ def test_a_picture_that_stands_still_is_called_held_and_what_is_sent_meanwhile_w
 def test_a_slot_is_renamed_from_its_menu_and_known_by_that_name_after_a_reload(studio: Page) -> None:
     card = studio.locator("[data-slot='2']")
     card.locator(".play").click(button="right")
-    card.get_by_role("button", name="Rename").click()
+    card.get_by_role("button", name="Rename", exact=True).click()
     card.get_by_role("textbox", name="Name of slot 2").fill("Lift off")
     studio.keyboard.press("Enter")
     card.get_by_text("Lift off").wait_for()
