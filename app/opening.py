@@ -52,6 +52,9 @@ class Opening:
         elif self._studio is not None:
             await self._studio(scope, receive, send)
         elif scope["type"] == "websocket":
+            # a client can read the reason only of a socket that was accepted
+            await receive()
+            await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1013, "reason": self._reason()})  # try again later
         else:
             await self._answer(scope)(scope, receive, send)

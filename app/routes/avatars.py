@@ -199,12 +199,13 @@ def _spoken(utterance: Utterance, notes: Sequence[str] = ()) -> Spoken:
 
 async def _streamed(request: Request, avatar: Avatar, start: StartMessage) -> Spoken:
     """Speak the body of a request while it arrives; what has arrived is spoken if the sender vanishes."""
-    said = StreamedUtterance(avatar, start)
+    said, whole = StreamedUtterance(avatar, start), False
     try:
         async for piece in request.stream():
             said.add(piece)
+        whole = True
     finally:
-        said.commit()
+        said.commit(lost=not whole)
     return Spoken(utterance=said.utterance.name, seconds=round(said.samples / start.rate, 2))
 
 

@@ -26,7 +26,7 @@ from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
 from streaming.live.session import Session
-from streaming.live.session_state import AvatarState, SessionState
+from streaming.live.session_state import SessionState
 from streaming.live.speed_forecast import UNKNOWN, SpeedForecast
 from streaming.live.waiting_line import WaitingLine
 from streaming.measured_speeds import Size
@@ -334,7 +334,7 @@ class SessionRegistry:
         for key, hosted in list(self.hosted.items()):
             avatar = hosted.session.avatar
             paused = hosted.session.state is SessionState.PAUSED
-            speaks = avatar is not None and avatar.state is AvatarState.SPEAKING and not paused
+            speaks = avatar is not None and avatar.has_to_say and not paused
             if hosted.session.viewers or hosted.requests or speaks:
                 hosted.unwatched_since = now
             if hosted.session.over or now - hosted.unwatched_since > self._grace:

@@ -16,7 +16,7 @@ class SessionState(StrEnum):
 
 
 class AvatarState(StrEnum):
-    """Name what an avatar is doing, as a viewer perceives it."""
+    """Name what an avatar is doing, as its viewers are sent it."""
 
     IDLE = "idle"
     LISTENING = "listening"  # the microphone hears speech

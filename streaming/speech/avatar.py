@@ -129,8 +129,18 @@ class Avatar:
 
     @property
     def to_say(self) -> float:
-        """Return the seconds that wait to be spoken."""
-        return self.queue.waiting / RATE
+        """Return the seconds that wait to be spoken, those that were given to the drawing included."""
+        return (self.queue.waiting + self._hearing.to_play) / RATE
+
+    @property
+    def has_to_say(self) -> bool:
+        """Return whether something is heard, or waits whose turn it is, or was given to the drawing."""
+        return self.queue.speaks or self._was_heard or self._playout.audible
+
+    @property
+    def _was_heard(self) -> bool:
+        """Return whether sound has left lately, and was not interrupted since."""
+        return self._loud is not None and self._playout.released - self._loud <= PAUSE
 
     def measurements(self, watched: Callable[[], bool]) -> list[Coroutine[Any, Any, None]]:
         """Return what measures the face while `watched()` is true, to be run as tasks; nothing without a reader."""
@@ -190,9 +200,10 @@ class Avatar:
         self._wake()
         self.settle()
 
-    def commit(self, utterance: Utterance) -> None:
-        """Mark that an utterance has arrived whole."""
-        utterance.open = False
+    def commit(self, utterance: Utterance, *, lost: bool = False) -> None:
+        """Mark that an utterance has arrived whole, or that its sender was `lost` before it had."""
+        if utterance.open:
+            utterance.open, utterance.lost = False, lost
         self._wake()
         if utterance.ended is None:
             self._hearing.settle(utterance)
@@ -203,23 +214,32 @@ class Avatar:
         One that sounds already is interrupted. Of one that was handed over and does not sound yet the chunks are drawn
         anew, with what comes behind it in its place.
         """
-        begins = self._hearing.begins(utterance)
-        sounds = begins is None or begins < FRAME * self._playout.next_frame
         if utterance.ended is not None:
             return
-        if utterance.given and sounds:
+        if self._sounds(utterance):
             before = itertools.takewhile(lambda other: other is not utterance, self.handed_over)
             self.interrupt("cancelled", ending="cancelled", only=[*before, utterance])
             return
-        self.queue.remove([utterance])
-        self._hearing.end(utterance, "cancelled")
-        if begins is not None:
-            at = -(-begins // TIMES) * TIMES
+        self._drop([utterance], "cancelled")
+
+    def _sounds(self, utterance: Utterance) -> bool:
+        """Return whether an utterance has begun to leave for viewers."""
+        begins = self._hearing.begins(utterance)
+        return utterance.given > 0 and (begins is None or begins < FRAME * self._playout.next_frame)
+
+    def _drop(self, utterances: Sequence[Utterance], why: EndReason) -> list[HeardPart]:
+        """End utterances that do not sound yet, and return them; chunks that were given any of them are drawn anew."""
+        begins = [at for utterance in utterances if (at := self._hearing.begins(utterance)) is not None]
+        self.queue.remove(utterances)
+        ended = [self._hearing.end(utterance, why) for utterance in utterances]
+        if begins:
+            at = -(-min(begins) // TIMES) * TIMES
             self.sound.hush(at)
             self.sound.give_again(at)
             self.interruptions.cut(-(-at // FRAME))
             self._wake()
         self.settle()
+        return ended
 
     @property
     def handed_over(self) -> list[Utterance]:
@@ -227,12 +247,8 @@ class Avatar:
         return self._hearing.unplayed
 
     def clear(self) -> list[HeardPart]:
-        """End the utterances that wait, and return them; the one that is being spoken goes on."""
-        waiting = [u for u in self.queue.utterances if not u.given]
-        self.queue.remove(waiting)
-        ended = [self._hearing.end(u, "cleared") for u in waiting]
-        self.settle()
-        return ended
+        """End the utterances of which nothing is heard yet, and return them; the one that is being spoken goes on."""
+        return self._drop([u for u in self._unfinished() if not self._sounds(u)], "cleared")
 
     def find(self, name: str) -> Utterance | None:
         """Return the utterance with this name that is being spoken or waits; None if there is none."""
@@ -250,7 +266,7 @@ class Avatar:
         interrupts only a sound that was handed over whole.
         """
         puppet = self.queue.use is MicrophoneUse.PUPPET
-        if self.takes(sound, speaks=self.state is AvatarState.SPEAKING):
+        if self.takes(sound, speaks=self.has_to_say):
             self.interrupt("somebody speaks", live=not puppet)
         self.settle()
 
@@ -324,7 +340,10 @@ class Avatar:
             self._tell(SlowEvent(slow=self._slow, held=round(share, 2)))
 
     def settle(self) -> None:
-        """Update the state and the voice's level, and publish events of what has changed."""
+        """Update the state and the voice's level, and publish events of what has changed.
+
+        The avatar speaks from its first sound that leaves on, for as long as more follows.
+        """
         playout = self._playout
         hears = self.queue.detector.open
         if hears is not self.hears:
@@ -332,8 +351,8 @@ class Avatar:
             self._tell(ListenerEvent(speaks=hears))
         listens = self.queue.use is MicrophoneUse.LISTEN
         playout.voice_gain.ducked = hears and listens and self.barge_in is BargeIn.DUCK
-        was_heard = self._loud is not None and playout.released - self._loud <= PAUSE
-        if self.queue.speaks or was_heard or playout.audible:
+        goes_on = self.state is AvatarState.SPEAKING and self._loud is not None and self.has_to_say
+        if self._was_heard or goes_on:
             state = AvatarState.SPEAKING
         else:
             state = AvatarState.LISTENING if hears else AvatarState.IDLE

@@ -92,6 +92,15 @@ class Hearing:
         return [(part.begin, part.end, part.utterance) for part in behind]
 
     @property
+    def to_play(self) -> int:
+        """Return how many samples of utterances that have not ended were given and not played yet."""
+        return sum(
+            part.end - part.begin - max(0, part.utterance.played - part.before)
+            for part in self._parts
+            if part.utterance.ended is None
+        )
+
+    @property
     def unplayed(self) -> list[Utterance]:
         """Return the utterances of which given samples were not played yet, in order."""
         return list(dict.fromkeys(part.utterance for part in self._parts))
@@ -132,7 +141,7 @@ class Hearing:
     def settle(self, utterance: Utterance) -> None:
         """End an utterance of which nothing more arrives, if all of it was played and heard."""
         if utterance.complete and not any(sent.utterance is utterance for sent in self._sent):
-            self.end(utterance, "complete")
+            self.end(utterance, utterance.natural_end)
 
     def end(self, utterance: Utterance, why: EndReason) -> HeardPart:
         """End an utterance, tell that, and return how much of it was heard."""
@@ -151,7 +160,7 @@ class Hearing:
             before, utterance.heard = utterance.heard, sample
             self._caption(utterance, before, sample)
         if utterance.complete and sample == utterance.given:
-            self.end(utterance, "complete")
+            self.end(utterance, utterance.natural_end)
         elif utterance.heard - self._told[utterance] >= TELL_EVERY:
             self._told[utterance] = utterance.heard
             part = self._part_of(utterance)

@@ -190,6 +190,11 @@ class LiveDialogue:
     def barge_in(self, policy: BargeIn) -> None:
         self._first.barge_in = policy
 
+    @property
+    def has_to_say(self) -> bool:
+        """Return whether a face is heard or is about to be."""
+        return any(face.has_to_say for face in self.faces.values())
+
     def with_status(self, status: StatusEvent) -> StatusEvent:
         """Return a session's status as `Avatar.with_status` does, with the speakers who speak now."""
         facts = {
@@ -235,7 +240,7 @@ class LiveDialogue:
         Speech that would silence an avatar silences every face that speaks.
         """
         puppet = self._first.queue.use is MicrophoneUse.PUPPET
-        if self._first.takes(sound, speaks=self.state is AvatarState.SPEAKING):
+        if self._first.takes(sound, speaks=self.has_to_say):
             self.interrupt("somebody speaks", live=not puppet)
         self._first.settle()
 

@@ -41,7 +41,7 @@ async def speak_text(
     Raises the errors of `TextVoice.speak`, and SpeechQueueError if the avatar is interrupted or too much would wait.
     What was synthesised before an error is spoken.
     """
-    begun = False
+    begun, whole = False, False
     try:
         for number, sentence in enumerate(sentences(text)):
             heard = False
@@ -60,6 +60,7 @@ async def speak_text(
                     avatar.add(utterance, piece)
             if not heard:
                 raise VoiceError("the voice gave no sound for this text")
+        whole = True
     finally:
         if begun:
-            avatar.commit(utterance)
+            avatar.commit(utterance, lost=not whole)

@@ -11,8 +11,9 @@ import numpy as np
 
 from streaming.speech.fullband import RATE, Samples
 
-EndReason = Literal["complete", "interrupted", "replaced", "cancelled", "cleared"]
+EndReason = Literal["complete", "lost", "interrupted", "replaced", "cancelled", "cleared"]
 USUAL_PACE = 2.5  # words a second of speech (150 a minute)
+FASTEST_PACE = 5.0  # words a second of speech that is still followed (300 a minute)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Utterance:
         """Begin without samples; positions are told at `rate`, that of the sound as it was sent."""
         self.name, self.rate = name, rate
         self.open = True  # whether further samples may arrive
+        self.lost = False  # whether its sender went before all of it had arrived
         self.held = False  # whether it waits for its turn: another face of a dialogue speaks before it
         self.pause: int | None = None  # samples of silence before it in a dialogue; None: the usual gap
         self.ended: EndReason | None = None  # why nothing more of it is heard
@@ -78,8 +80,13 @@ class Utterance:
 
     @property
     def complete(self) -> bool:
-        """Return whether all of it has arrived and was played."""
+        """Return whether nothing more arrives and all that has was played."""
         return not self.open and not self.waiting and self.played == self.given
+
+    @property
+    def natural_end(self) -> EndReason:
+        """Return why it ends once it was heard up to its last sample."""
+        return "lost" if self.lost else "complete"
 
     def own(self, samples: int) -> int:
         """Convert a number of samples at 48 kHz to the utterance's own rate."""
@@ -88,8 +95,10 @@ class Utterance:
     def text_until(self, sample: int) -> str:
         """Return what its captions say up to a sample (48 kHz): of the last one as many words as its share of time.
 
-        How long that one lasts is not known while its samples still arrive: the share of those that have arrived would
-        claim nearly all words of a voice that is sent as fast as it is heard. Then they are counted at USUAL_PACE.
+        How long that one lasts is not known while its samples still arrive, or if its sender was lost: the share of
+        those that have arrived would claim nearly all words of a voice that is sent as fast as it is heard. Then they
+        are counted at USUAL_PACE. A sender that ends it too early, because its voice failed, is told no more words than
+        FASTEST_PACE allows, and one.
         """
         begun = self.captions[: bisect_right([c.at for c in self.captions], sample)] if sample else []
         if not begun:
@@ -98,8 +107,10 @@ class Utterance:
         end = self.captions[len(begun)].at if len(begun) < len(self.captions) else self.arrived
         words = last.text.split()
         said = round((sample - last.at) / max(1, end - last.at) * len(words))
-        if self.open and last is self.captions[-1]:
-            said = min(said, round(USUAL_PACE * (sample - last.at) / RATE))
+        if last is self.captions[-1]:
+            heard = (sample - last.at) / RATE
+            cut_short = self.open or self.lost
+            said = min(said, round(USUAL_PACE * heard) if cut_short else 1 + round(FASTEST_PACE * heard))
         return " ".join([*(c.text for c in whole), *words[:said]])
 
 

@@ -162,7 +162,7 @@ class StatusEvent(_Event):
     to_say_s: float | None = None
     """Seconds of sound that wait to be spoken."""
     speaking: list[str] | None = None
-    """Speakers of a dialogue that speak now or are about to."""
+    """Speakers of a dialogue that are heard now."""
     held_frames: int | None = None
     """Frames so far for which the picture stood still while the voice went on."""
     dropped_frames: int | None = None
@@ -185,6 +185,8 @@ class RefusedEvent(_Event):
     """Number of the command; null if the message could not be read that far."""
     why: str
     """The reason, in a line for a person."""
+    utterance: str | None = None
+    """On the socket of an avatar's sound, the utterance that is refused, or takes no more samples; absent elsewhere."""
 
 
 class EncodedEvent(_Event):
@@ -279,7 +281,10 @@ class PhaseEvent(_Event):
 
 
 class AvatarEvent(_Event):
-    """Tells that an avatar begins to speak, to listen or to be idle."""
+    """Tells that an avatar begins to speak, to listen or to be idle.
+
+    It speaks from the first sound that is sent to viewers on; `utterance.started` tells when that is heard there.
+    """
 
     type: Literal["avatar"] = "avatar"
     state: AvatarState
@@ -331,6 +336,15 @@ class QueuedEvent(_Event):
     """Samples a second of the sound that follows."""
 
 
+class CommittedEvent(_Event):
+    """Answers the commit of an utterance on the socket of an avatar's sound: all of it has arrived."""
+
+    type: Literal["committed"] = "committed"
+    utterance: str
+    sample: int
+    """Samples that have arrived, at the rate of the utterance."""
+
+
 class UtteranceStartedEvent(_Event):
     """Tells that the first sample of an utterance is heard."""
 
@@ -359,7 +373,10 @@ class UtteranceSpokenEvent(_Event):
 
 
 class UtteranceEndedEvent(_Event):
-    """Tells that nothing more of an utterance is heard."""
+    """Tells that nothing more of an utterance is heard, and why.
+
+    `lost`: its sender, or the voice that read it, was gone before all of it had arrived, and what had is heard.
+    """
 
     type: Literal["utterance.ended"] = "utterance.ended"
     utterance: str
@@ -456,6 +473,7 @@ Event = (
     | ListenerEvent
     | InterruptedEvent
     | QueuedEvent
+    | CommittedEvent
     | UtteranceStartedEvent
     | UtteranceSpokenEvent
     | UtteranceEndedEvent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,12 +22,21 @@ class SoundMessageError(UserError):
     """Refuse a message on the sound's socket: a line for a person."""
 
 
+class StartRefusedError(SoundMessageError):
+    """Refuse the start of an utterance; the one before it has ended all the same."""
+
+    utterance: str | None = None  # its name, if that can be read
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class StartMessage(_Message):
-    """Begin an utterance; the binary messages that follow are its samples, PCM of 16 bits, little-endian, mono."""
+    """Begin an utterance; the binary messages that follow are its samples, PCM of 16 bits, little-endian, mono.
+
+    The utterance before it has all its samples then, whether or not this one is refused.
+    """
 
     type: Literal["start"]
     utterance: Name | None = None
@@ -86,6 +97,12 @@ def parse_sound_message(message: str) -> SoundMessage:
     except ValidationError as e:
         first = e.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(p) for p in first["loc"][1:])
-        raise SoundMessageError((f"{field}: " if field else "") + first["msg"].removeprefix("Value error, ")) from None
+        why = (f"{field}: " if field else "") + first["msg"].removeprefix("Value error, ")
+        if first["loc"][:1] != ("start",):
+            raise SoundMessageError(why) from None
+        refused, name = StartRefusedError(why), json.loads(message).get("utterance")
+        if isinstance(name, str) and re.match(NAME, name):
+            refused.utterance = name
+        raise refused from None
     except (ValueError, RecursionError) as e:
         raise SoundMessageError(str(e).splitlines()[0][:200]) from None

@@ -18,6 +18,7 @@ from streaming.speech.utterance import Utterance
 from streaming.transport.events import (
     AvatarEvent,
     CaptionEvent,
+    CommittedEvent,
     Event,
     InterruptedEvent,
     ListenerEvent,
@@ -38,6 +39,7 @@ from streaming.transport.sound_messages import (
     SoundMessage,
     SoundMessageError,
     StartMessage,
+    StartRefusedError,
     TextMessage,
     parse_sound_message,
 )
@@ -78,11 +80,11 @@ class StreamedUtterance:
         """Add bytes of sound, split anywhere; SpeechQueueError if it has ended or too much would wait."""
         self._avatar.add(self.utterance, self._reader.add(pcm))
 
-    def commit(self) -> None:
-        """End the utterance, of which all has arrived."""
+    def commit(self, *, lost: bool = False) -> None:
+        """End the utterance, of which all has arrived, unless its sender was `lost`."""
         if self.utterance.ended is None:
             self.utterance.add(self._reader.rest())
-        self._avatar.commit(self.utterance)
+        self._avatar.commit(self.utterance, lost=lost)
 
 
 class SoundSocket:
@@ -94,9 +96,14 @@ class SoundSocket:
         self._events: asyncio.Queue[Event] = asyncio.Queue(MOST_EVENTS)
         self._streamed: StreamedUtterance | None = None
         self._last: Utterance | None = None  # the one that was begun last, which may have been committed
+        # whether what belongs to an utterance is dropped until the next start, because that was told
+        self._deaf = False
 
     async def run(self) -> None:
-        """Serve until the session is over or the sender has left; what it has sent by then is spoken."""
+        """Serve until the session is over or the sender has left.
+
+        What it has sent by then is spoken; an utterance that it did not commit is lost.
+        """
         leave = self._session.listen(self._hear_of)
         tasks = [asyncio.create_task(work) for work in (self._receive(), self._send_events())]
         try:
@@ -110,7 +117,7 @@ class SoundSocket:
                 if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError):
                     log.info("a sound ended: %r", result)
             if self._streamed is not None:
-                self._streamed.commit()
+                self._streamed.commit(lost=True)
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close()
 
@@ -139,32 +146,40 @@ class SoundSocket:
                     self._add(pcm)
                 else:
                     self._obey(parse_sound_message(message["text"]))
+            except StartRefusedError as e:
+                self._commit()
+                self._last = None
+                self._refuse(e.utterance, str(e))
             except UserError as e:
-                self._tell(RefusedEvent(id=None, why=str(e)))
+                self._tell_refused(self._streamed.utterance.name if self._streamed is not None else None, str(e))
 
     def _add(self, pcm: bytes) -> None:
+        if self._deaf:
+            return
         if self._streamed is None:
+            self._deaf = True
             raise SoundMessageError("no utterance was begun; send start before its samples")
-        if len(pcm) > MOST_BYTES:
-            raise SoundMessageError(f"a message of samples has at most {MOST_BYTES} bytes")
         try:
+            if len(pcm) > MOST_BYTES:
+                raise SoundMessageError(f"a message of samples has at most {MOST_BYTES} bytes")
             self._streamed.add(pcm)
-        except UserError:
-            self._streamed = None  # its further samples are refused in one line each, not spoken with a hole
-            raise
+        except UserError as e:  # its further samples are not spoken with a hole before them
+            name = self._streamed.utterance.name
+            self._commit(lost=True)
+            self._refuse(name, str(e))
 
     def _obey(self, message: SoundMessage) -> None:
         match message:
             case StartMessage():
-                self._commit()
-                self._streamed = StreamedUtterance(self._avatar.speaker(message.speaker), message)
-                self._last = self._streamed.utterance
-                self._tell(QueuedEvent(utterance=self._last.name, rate=message.rate))
+                self._start(message)
             case TextMessage(text=text):
-                self._begun().utterance.caption(text)
+                if (streamed := self._begun()) is not None:
+                    streamed.utterance.caption(text)
             case CommitMessage():
-                self._begun()
-                self._commit()
+                if (streamed := self._begun()) is not None:
+                    if streamed.utterance.ended is None:
+                        self._tell(CommittedEvent(utterance=streamed.utterance.name, sample=streamed.samples))
+                    self._commit()
             case CancelMessage(utterance=name):
                 self._cancel(name)
             case ClearMessage():
@@ -173,21 +188,46 @@ class SoundSocket:
                 silenced = self._avatar if speaker is None else self._avatar.speaker(speaker)
                 silenced.interrupt("asked to")
 
-    def _begun(self) -> StreamedUtterance:
-        if self._streamed is None:
+    def _start(self, message: StartMessage) -> None:
+        self._commit()
+        try:
+            self._streamed = StreamedUtterance(self._avatar.speaker(message.speaker), message)
+        except UserError as e:
+            self._last = None
+            self._refuse(message.utterance, str(e))
+            return
+        self._deaf, self._last = False, self._streamed.utterance
+        self._tell(QueuedEvent(utterance=self._last.name, rate=message.rate))
+
+    def _refuse(self, utterance: str | None, why: str) -> None:
+        """Tell once that an utterance is not, or no longer, taken; what follows of it is dropped."""
+        self._deaf = True
+        self._tell_refused(utterance, why)
+
+    def _tell_refused(self, utterance: str | None, why: str) -> None:
+        if utterance is None:
+            self._tell(RefusedEvent(id=None, why=why))
+        else:
+            self._tell(RefusedEvent(id=None, why=why, utterance=utterance))
+
+    def _begun(self) -> StreamedUtterance | None:
+        """Return the utterance that samples belong to; None if it was refused. SoundMessageError if there is none."""
+        if self._streamed is None and not self._deaf:
             raise SoundMessageError("no utterance was begun; send start first")
         return self._streamed
 
-    def _commit(self) -> None:
+    def _commit(self, *, lost: bool = False) -> None:
         if self._streamed is not None:
-            self._streamed.commit()
+            self._streamed.commit(lost=lost)
             self._streamed = None
 
     def _cancel(self, name: str | None) -> None:
         utterance = self._last if name is None else self._avatar.find(name)
         if utterance is None or utterance.ended is not None:
             which = f"utterance named {name}" if name is not None else "utterance that was begun here"
-            raise SoundMessageError(f"no {which} is being spoken or waits")
+            named = name or (utterance.name if utterance is not None else None)
+            self._tell_refused(named, f"no {which} is being spoken or waits")
+            return
         self._avatar.cancel(utterance)
         if self._streamed is not None and self._streamed.utterance is utterance:
-            self._streamed = None
+            self._streamed, self._deaf = None, True

@@ -13,6 +13,7 @@ import pytest
 from command_line import refused, run
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from studio_server import serving
 
 from app import listening
@@ -58,6 +59,9 @@ def test_a_server_reports_what_it_is_loading() -> None:
     assert (page.status_code, page.headers["retry-after"]) == (503, "1")
     assert 'fetch("../readyz"' in page.text
     assert client.post("/api/sessions").json() == {"error": "Longtake is starting: loading Longtake"}
+    with client.websocket_connect("/api/sessions/1/audio") as socket, pytest.raises(WebSocketDisconnect) as closed:
+        socket.receive_text()
+    assert (closed.value.code, closed.value.reason) == (1013, "Longtake is starting: loading Longtake")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hibari") is None, reason='needs pip install "longtake[voice]"')

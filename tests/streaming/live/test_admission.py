@@ -15,7 +15,7 @@ from models.catalog import AVATAR
 from streaming.live.admission import Admission, FullError, HostedSession, SessionRegistry
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
-from streaming.live.session_state import AvatarState, SessionState
+from streaming.live.session_state import SessionState
 from streaming.live.speed_forecast import SpeedForecast
 from streaming.live.waiting_line import LONGEST_WAIT, MOST_PLACES, MOST_WAITING, TICKET_LIFE, CrowdedLineError
 from streaming.speech.barge_in import Listening
@@ -69,7 +69,7 @@ async def test_a_session_may_be_ended_while_tidying_waits_for_another() -> None:
 async def test_a_session_outlives_its_last_viewer_command_and_sound_by_the_grace_period() -> None:
     watched, commanded, speaking = Over(over=False), Over(over=False), Over(over=False)
     watched.viewers = 1
-    speaking.avatar = SimpleNamespace(state=AvatarState.SPEAKING)
+    speaking.avatar = SimpleNamespace(has_to_say=True)
     ended: list[Any] = []
     clock = TestClock()
     sessions = hosting(watched, commanded, speaking, Over(over=False), clock=clock, grace=5.0, closed=ended.append)
@@ -78,7 +78,7 @@ async def test_a_session_outlives_its_last_viewer_command_and_sound_by_the_grace
         sessions.keep(sessions.hosted["1"])
         await sessions.tidy()
     assert list(sessions.hosted) == ["0", "1", "2"]
-    watched.viewers, speaking.avatar.state = 0, AvatarState.IDLE
+    watched.viewers, speaking.avatar.has_to_say = 0, False
     clock.now += 4.9
     await sessions.tidy()
     assert len(ended) == 1

@@ -48,8 +48,8 @@ async def test_speech_is_played_once_and_whole_with_the_frames_that_show_it() ->
         await until(lambda: session.playout.released > 5)
         said = tone(1.5) * np.linspace(0.5, 1, int(1.5 * RATE), dtype=np.float32)
         avatar.say(as_samples(said))
-        assert avatar.state is AvatarState.SPEAKING
-        await until(lambda: avatar.state is AvatarState.IDLE)
+        assert (avatar.has_to_say, avatar.state) == (True, AvatarState.IDLE)
+        await until(lambda: not avatar.has_to_say and avatar.state is AvatarState.IDLE)
         heard = watcher.sound()
         (begin, *_) = np.flatnonzero(heard)
         assert (heard[begin - 1 : begin - 1 + len(said)] == as_samples(said)).all()
@@ -176,7 +176,7 @@ async def test_after_an_interruption_new_speech_is_played_and_no_old_speech() ->
         avatar.interrupt("asked to")
         at = len(watcher.shown)
         avatar.say(as_samples(tone(0.6, 900)))
-        await until(lambda: avatar.state is AvatarState.IDLE)
+        await until(lambda: not avatar.has_to_say)
         heard = np.concatenate([f.sound for _, f in watcher.shown[at + 1 :]]).astype(float)
         spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
         hertz = np.fft.rfftfreq(len(heard), 1 / RATE)
@@ -270,7 +270,7 @@ async def test_a_loud_fan_neither_interrupts_the_avatar_nor_hides_speech_that_do
         assert avatar.state is AvatarState.IDLE
         avatar.say(as_samples(tone(6)))
         await microphone(avatar, fan[: RATE // 2])
-        assert avatar.state is AvatarState.SPEAKING
+        assert avatar.has_to_say
         await microphone(avatar, fan[: RATE // 2] + tone(0.5, 500))
         assert [e.why for e in events if e.type == "interrupted"] == ["somebody speaks"]
 
@@ -391,7 +391,7 @@ async def test_a_recording_has_the_sound_with_its_frames(tmp_path: Path) -> None
         session.obey(parse('{"id": 1, "type": "record"}'))
         avatar.say(as_samples(tone(1.0)))
         watcher = Watcher(session)
-        await until(lambda: avatar.state is AvatarState.IDLE)
+        await until(lambda: not avatar.has_to_say)
         first = session.playout.released - len(watcher.shown)
         begins = first + next(i for i, (_, f) in enumerate(watcher.shown) if f.sound.any())
         await watcher.frames(8)

@@ -278,7 +278,7 @@ def test_a_cut_comes_before_the_voice_and_not_while_the_other_speaks() -> None:
     assert (again == shown[16:]).all()
 
 
-@pytest.mark.parametrize("silenced", [None, "ada"])
+@pytest.mark.parametrize("silenced", [None, "ada", "cleared"])
 def test_a_render_of_the_recorded_dialogue_gives_the_same_latents(tmp_path: Path, silenced: str | None) -> None:
     stages: list[Stage] = []
 
@@ -287,16 +287,24 @@ def test_a_render_of_the_recorded_dialogue_gives_the_same_latents(tmp_path: Path
         stage.say("ada", 2.0, "a")
         stage.say("bo", 1.0, "b", 330)
         await asyncio.sleep(1.5)
-        if silenced is not None:
+        if silenced == "ada":
             stage.dialogue.speaker(silenced).interrupt("asked to")
+        elif silenced is not None:
+            while not stage.dialogue.find("b").given:
+                await asyncio.sleep(0.01)
+            assert [part.utterance for part in stage.dialogue.clear()] == ["b"]
         await asyncio.sleep(4)
+        heard = {e.utterance: (e.why, e.seconds > 0) for e in stage.told("utterance.ended")}
+        ends = {None: ("complete", True), "ada": ("complete", True), "cleared": ("cleared", False)}
+        assert heard == {"a": ("interrupted" if silenced == "ada" else "complete", True), "b": ends[silenced]}
 
     simulated(test, folder=tmp_path)
     (stage,) = stages
     history = stage.session.history
     take = load_take(tmp_path / f"{history.id}.yaml")
     assert [speaker.name for speaker in take.speakers or []] == ["ada", "bo"]
-    assert [cue.speaker for cue in take.cues if cue.hush is not None] == ([silenced] if silenced else [])
+    hushed = {cue.speaker for cue in take.cues if cue.hush is not None}
+    assert hushed == {"ada"} if silenced == "ada" else hushed <= {"bo"}
     model = tiny_avatar()
     job, sound = job_of_live_dialogue(model, take, tmp_path, tmp_path / "film.mp4")
     rollout = job.rollout()

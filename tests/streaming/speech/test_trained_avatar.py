@@ -22,7 +22,6 @@ from models.pocket.world.portrait.gallery import drawn, face_named
 from models.pocket.world.portrait.tts import SpeechSynthesisError, monologue
 from streaming.live.device import DeviceThread
 from streaming.live.session import Session
-from streaming.live.session_state import AvatarState
 from streaming.speech.avatar import Avatar
 from streaming.speech.fullband import DrivingSamples, whole_sound
 from streaming.speech.soundtrack import as_sound
@@ -62,7 +61,7 @@ async def test_lips_follow_the_speech_and_the_identity_of_the_face_stays() -> No
     reader = reading.load(ASSETS / "judge" / "face.safetensors")
     async with living("ada") as (_, avatar, watcher):
         avatar.say(speech(20, 2))
-        await until(lambda: avatar.state is AvatarState.IDLE, 120)
+        await until(lambda: not avatar.has_to_say, 120)
     frames = np.stack([f.picture for _, f in watcher.shown])
     sound = as_sound(DrivingSamples().add(np.concatenate([f.sound for _, f in watcher.shown])))
     found = sync(reader.pose(frames)["mouth"], sound)

@@ -13,7 +13,7 @@ from speakers import PORTRAIT, TAKE, Watcher, as_samples, tone, until
 from models.checkpoints.assemble import Model
 from streaming.live.admission import SessionRegistry
 from streaming.live.device import DeviceThread
-from streaming.live.session_state import AvatarState, SessionState
+from streaming.live.session_state import SessionState
 from streaming.transport.commands import parse
 
 pytestmark = pytest.mark.asyncio
@@ -52,7 +52,7 @@ async def test_a_paused_avatar_with_more_to_say_ends_a_grace_period_after_its_la
     session.obey(parse('{"id": 1, "type": "pause"}'))
     tidying = asyncio.create_task(sessions.run())  # once a second
     await until(lambda: not sessions.hosted)
-    assert avatar.state is AvatarState.SPEAKING
+    assert avatar.has_to_say
     tidying.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await tidying
