@@ -38,7 +38,7 @@ from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 from pipecat.utils.text.base_text_aggregator import TextType
 
-from app.client.avatar_session import AvatarSound, Event, LongtakeError, Rate, avatar_sound
+from app.client.avatar_session import AvatarSession, Event, LongtakeError, Rate, avatar_sound
 
 RATES: dict[int, Rate] = {16_000: 16_000, 24_000: 24_000, 48_000: 48_000}  # samples a second that an avatar takes
 USUAL_RATE: Rate = 24_000  # to which sound of another rate is resampled
@@ -67,7 +67,7 @@ class LongtakeAvatar(AIService):
         super().__init__(settings=ServiceSettings(model=None))
         self._joining = avatar_sound(address, session, key)
         self._connection = AsyncExitStack()
-        self._sound: AvatarSound | None = None
+        self._sound: AvatarSession | None = None
         self._reader: asyncio.Task[None] | None = None
         self._spoken: deque[_Spoken] = deque()
         self._held: list[Frame] = []  # that end the agent's turn, until all of it was heard
@@ -182,12 +182,14 @@ class LongtakeAvatar(AIService):
             await asyncio.wait_for(self._interruption, PATIENCE)
         except TimeoutError:
             await self.push_error(error_msg=f"the avatar did not answer an interruption within {PATIENCE:g} s")
+        except LongtakeError as e:
+            await self.push_error(error_msg=str(e))
         finally:
             self._interruption = None
 
     # -- from the avatar ------------------------------------------------------------------------------------------
 
-    async def _read(self, sound: AvatarSound) -> None:
+    async def _read(self, sound: AvatarSession) -> None:
         try:
             async for event in sound.events():
                 await self._take_in(event)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,43 +20,63 @@ from typing import Any
 
 import httpx
 import pytest
-from avatar_client import begin
+from avatar_client import Viewer, begin
 from studio_server import serving
+from tiny_server import serving_tiny_avatar
 
-from app.client.avatar_session import LongtakeError, avatar_session
+from app.client.avatar_session import (
+    AvatarSession,
+    Event,
+    Heard,
+    LongtakeError,
+    Spoken,
+    avatar_session,
+    avatar_sound,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("agents"), "--tiny", program="avatar_server.py") as (address, _):
+    with serving_tiny_avatar(tmp_path_factory.mktemp("agents")) as address:
         yield address
 
 
-def test_the_example_streams_a_voice_and_is_told_what_was_heard_when_it_interrupts(server: str) -> None:
+def test_the_example_greets_whoever_watches_and_answers_when_it_is_interrupted(server: str) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (example,) = (block for block in blocks if "app.client.avatar_session" in block)
     assert len(example.splitlines()) <= 60
-    done = subprocess.run([sys.executable, "-c", example, server], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "now heard: Good evening." in done.stdout
-    heard = re.search(r"interrupted story after (\d+\.\d) s: Once", done.stdout)
-    assert heard is not None, done.stdout
+    command = [sys.executable, "-c", example, server]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        assert agent.stdout is not None
+        page = agent.stdout.readline().strip().removeprefix("watch it: ")
+        said = asyncio.run(watching(page.replace("/watch/", "/api/sessions/"), agent.stdout.read))
+    assert agent.returncode == 0, page + said
+    assert "now heard: Good evening." in said
+    heard = re.search(r"interrupted story after (\d+\.\d) s: Once", said)
+    assert heard is not None, said
     assert 2 <= float(heard[1]) < 6
+    assert "the reply ended: complete, Of course." in said
+
+
+async def watching(url: str, work: Callable[[], str]) -> str:
+    """Watch a session while something else is done, and return what that gave."""
+    viewer = Viewer()
+    await viewer.join(url)
+    done = await asyncio.to_thread(work)
+    await viewer.leave()
+    return done
 
 
 class Starting(BaseHTTPRequestHandler):
-    """Answer as a server that is starting, and then that it has no such face."""
-
-    answers = ((503, "Longtake is starting"), (400, "there is no such face"))
+    """Answer as a server that is starting does, each time with the next of its server's answers."""
 
     def do_POST(self) -> None:
-        status, error = self.answers[self.server.answered]  # type: ignore[attr-defined]
-        self.server.answered += 1  # type: ignore[attr-defined]
+        status, error, retry = self.server.answers.pop(0)  # type: ignore[attr-defined]
         body = json.dumps({"error": error}).encode()
         self.send_response(status)
-        self.send_header("Retry-After", "0")
+        self.send_header("Retry-After", str(retry))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -61,16 +85,39 @@ class Starting(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.mark.asyncio
-async def test_a_server_that_is_starting_is_asked_again_although_it_has_no_line_to_stand_in() -> None:
+@contextmanager
+def answering(*answers: tuple[int, str, int]) -> Iterator[str]:
+    """Serve these answers, each once: status, error and seconds after which to ask again."""
     with HTTPServer(("127.0.0.1", 0), Starting) as server:
-        server.answered = 0  # type: ignore[attr-defined]
+        server.answers = list(answers)  # type: ignore[attr-defined]
         Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(LongtakeError, match="there is no such face"):
-            async with avatar_session(f"http://127.0.0.1:{server.server_port}"):
-                pass
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert server.answered == 2  # type: ignore[attr-defined]
+        assert server.answers == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_starting_is_asked_again_and_what_it_says_is_told() -> None:
+    said: list[str] = []
+    with (
+        answering(
+            (503, "Longtake is starting", 0), (429, "too many places in line", 0), (400, "there is no such face", 0)
+        ) as address,
+        pytest.raises(LongtakeError, match="there is no such face"),
+    ):
+        async with avatar_session(address, on_wait=said.append):
+            pass
+    assert said == ["Longtake is starting", "too many places in line"]
+
+
+@pytest.mark.asyncio
+async def test_waiting_for_a_session_ends_with_the_reason() -> None:
+    with (
+        answering((503, "Longtake is starting", 30)) as address,
+        pytest.raises(LongtakeError, match=r"no session was started within 3 s: Longtake is starting"),
+    ):
+        async with avatar_session(address, timeout=3):
+            pass
 
 
 VOICE = """
@@ -130,6 +177,148 @@ async def test_a_program_is_the_voice_of_an_avatar_and_its_sentences_are_caption
 async def whole(pcm: bytes) -> AsyncIterator[bytes]:
     """Yield a sound in one piece."""
     yield pcm
+
+
+WORDS = [f"w{n}" for n in range(24)]  # of 6.9 seconds
+
+
+async def slowly(seconds: float, *, fails: bool = False) -> AsyncIterator[bytes]:
+    """Make a voice a tenth of a second at a time, as fast as it is heard; if it `fails`, it does so at its end."""
+    tenth = struct.pack("<60h", *[4000] * 30, *[-4000] * 30) * 40
+    for _ in range(round(10 * seconds)):
+        yield tenth
+        await asyncio.sleep(0.1)
+    if fails:
+        raise ConnectionResetError("the synthesiser hung up")
+
+
+async def told(avatar: AvatarSession, kind: str, utterance: str | None) -> Event:
+    """Return the next event of a kind about an utterance."""
+    async for event in avatar.events():
+        if event["type"] == kind and event.get("utterance") == utterance:
+            return event
+    raise AssertionError("the session has ended")
+
+
+@pytest.mark.asyncio
+async def test_an_interruption_ends_what_is_sent_and_the_reply_goes_straight_in(server: str) -> None:
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        text = " ".join(WORDS)
+        story = asyncio.create_task(avatar.speak(slowly(30), utterance="story", text=text))
+        waits = asyncio.create_task(avatar.speak(slowly(30), utterance="waits"))
+        await told(avatar, "utterance.spoken", "story")
+        (heard,) = await avatar.interrupt()
+        at = time.monotonic()
+        assert await story == Spoken("story", heard)
+        assert await waits == Spoken("waits", Heard("waits", 0, 0.0, "", "interrupted"))
+        assert (heard.why, heard.seconds > 0, len(heard.text.split()) < 12) == ("interrupted", True, True)
+        reply = await avatar.speak(whole(b"\1\0" * 24_000))
+        assert time.monotonic() - at < 15
+        assert reply.heard is None
+        assert (await avatar.heard(reply.utterance)).why == "complete"
+
+
+@pytest.mark.asyncio
+async def test_what_replaces_does_not_wait_for_what_is_sent(server: str) -> None:
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        story = asyncio.create_task(avatar.speak(slowly(30), utterance="story", text="Once upon a time."))
+        await told(avatar, "utterance.started", "story")
+        at = time.monotonic()
+        await avatar.speak(whole(b"\1\0" * 24_000), utterance="news", queue="replace")
+        assert time.monotonic() - at < 15
+        ended = (await story).heard
+        assert ended is not None
+        assert ended.why in ("cancelled", "replaced")
+        assert (await avatar.heard("news")).why == "complete"
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_is_raised_by_the_call_that_caused_it(server: str) -> None:
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        with pytest.raises(LongtakeError, match="refused flat: rate: Input should be 16000, 24000 or 48000"):
+            await avatar.speak(slowly(30), utterance="flat", rate=22_050)  # type: ignore[arg-type]
+        await avatar.speak(whole(bytes(480_000)), utterance="one")
+        with pytest.raises(LongtakeError, match="named one is being spoken or waits"):
+            await avatar.speak(slowly(30), utterance="one")
+        with pytest.raises(LongtakeError, match=r"refused long: text: .*at most 2000"):
+            await avatar.speak(slowly(30), utterance="long", text="x" * 2001)
+        with pytest.raises(LongtakeError, match="1 to 64 letters"):
+            await avatar.speak(slowly(30), utterance="two words")
+        with pytest.raises(LongtakeError, match="404"):
+            await avatar.cancel("nobody")
+        assert await avatar.cancel("one") == Heard("one", 0, 0.0, "", "cancelled")  # untouched until then
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+async def test_a_voice_that_breaks_off_is_cancelled_and_claims_no_words_that_were_not_sent(
+    server: str, how: str
+) -> None:
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        voice = slowly(30) if how == "cancelled" else slowly(3, fails=True)
+        speaking = asyncio.create_task(avatar.speak(voice, utterance="story", text=" ".join(WORDS)))
+        await told(avatar, "utterance.spoken", "story")
+        if how == "cancelled":
+            speaking.cancel()
+        with pytest.raises(asyncio.CancelledError if how == "cancelled" else ConnectionResetError):
+            await speaking
+        heard = await avatar.heard("story")
+        assert heard.why == "cancelled"
+        assert len(heard.text.split()) <= 1 + 2.5 * heard.seconds
+
+
+@pytest.mark.asyncio
+async def test_what_waits_is_cleared_and_texts_may_stand_among_the_samples(server: str) -> None:
+    async def sentences() -> AsyncIterator[bytes | str]:
+        for sentence in ("Good evening.", "How are you?"):
+            yield sentence
+            yield b"\1\0" * 24_000
+
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        await avatar.speak(sentences(), utterance="greeting")
+        for name in ("w1", "w2"):
+            await avatar.speak(whole(bytes(96_000)), utterance=name)
+        await told(avatar, "utterance.started", "greeting")
+        assert await avatar.clear() == ["w1", "w2"]
+        assert await avatar.heard("greeting") == Heard(
+            "greeting", 48_000, 2.0, "Good evening. How are you?", "complete"
+        )
+        assert (await avatar.heard("w1")).why == "cleared"
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_was_started_elsewhere_is_joined_with_the_same_methods(server: str) -> None:
+    session = await asyncio.to_thread(begin, server)
+    with pytest.raises(LongtakeError, match=r"cannot be reached: .*key"):
+        async with avatar_sound(server, session["id"], "wrong"):
+            raise AssertionError("a wrong key is told at once")
+    async with asyncio.timeout(200), avatar_sound(server, session["id"], session["key"]) as avatar:
+        left = asyncio.create_task(avatar.speak(slowly(30), utterance="left", text=" ".join(WORDS)))
+        await told(avatar, "utterance.spoken", "left")
+        assert (await avatar.status())["phase"] == "live"
+        async with avatar_sound(server, session["id"], session["key"]) as other:
+            (heard,) = await other.interrupt()
+        assert (await left).heard == heard  # an interruption from elsewhere ends it too
+    async with asyncio.timeout(200), avatar_sound(server, session["id"], session["key"]) as avatar:
+        goes_on = asyncio.create_task(avatar.speak(slowly(30)))
+        await told(avatar, "avatar", None)
+        await asyncio.to_thread(
+            httpx.delete, avatar.page.replace("/watch/", "/api/sessions/"), headers={"x-longtake-key": session["key"]}
+        )
+        with pytest.raises(LongtakeError, match="has ended"):
+            await goes_on
+
+
+@pytest.mark.asyncio
+async def test_an_agent_waits_for_somebody_who_watches(server: str) -> None:
+    async with asyncio.timeout(200), avatar_session(server, face="ada") as avatar:
+        watched = asyncio.create_task(avatar.watched())
+        await asyncio.sleep(1)
+        assert not watched.done()
+        viewer = Viewer()
+        await viewer.join(f"{server}/api/sessions/{avatar.id}")
+        await watched
+        await viewer.leave()
 
 
 def test_the_client_loads_nothing_that_draws() -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import httpx
 import torch
 import uvicorn
-from conftest import tiny_model
+from conftest import tiny_avatar, tiny_model
 from studio_server import free_port
 
 from app import gradio_page, server
 from app.model_library import ModelLibrary
 from app.services import Services
 from app.settings import Settings, from_environment, publish_target
+from models import catalog
 from models.checkpoints.assemble import Model
 from streaming.live.device import DeviceThread
 from streaming.take.take_loras import OfferedLora
@@ -77,3 +78,17 @@ def status_of(address: str, session: dict[str, Any], token: str = "") -> dict[st
     headers = {"authorization": f"Bearer {token}"} if token else {}
     status: dict[str, Any] = httpx.get(f"{address}/api/sessions/{session['id']}", headers=headers).json()
     return status
+
+
+@contextmanager
+def serving_tiny_avatar(data: Path) -> Iterator[str]:
+    """Serve sessions of a tiny random avatar in the place of the one that ships; yield the address."""
+    model = tiny_avatar()
+    avatar = replace(model, entry=replace(model.entry, name=catalog.AVATAR.name))
+    shipped = catalog.ENTRIES[catalog.AVATAR.name]
+    catalog.ENTRIES[catalog.AVATAR.name] = avatar.entry
+    try:
+        with serving_tiny_model(data, model=lambda: avatar) as address:
+            yield address
+    finally:
+        catalog.ENTRIES[catalog.AVATAR.name] = shipped
