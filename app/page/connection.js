@@ -12,9 +12,7 @@ import { message } from "./messages.js";
 
 const ICE_PATIENCE = 4000; // ms without a connection before the fallback
 const KEPT_FOR = 20000; // ms for which the server keeps a session that nobody watches
-const MOVED_FOR = 60000; // ms for which a session that is being moved to another machine is looked for
 const RETRY_AFTER = 700; // ms
-const RETRY_MOVED = 2000; // ms; a server counts offers
 const GONE = [403, 404, 410]; // statuses after which trying again is of no use
 // tells the server that a new connection of this page takes the place of its former one
 const VIEWER = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
@@ -31,18 +29,6 @@ const VIEWER = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
 
 /** Reports that the session has ended; the message is the server's. */
 class Gone extends Error {}
-
-/** Reports that the session is being moved to another machine, where it will be found in a moment. */
-class Moving extends Error {}
-
-/**
- * @param {Response} answer of the server, which is an error
- * @param {string} why
- */
-function refusal(answer, why) {
-  if (GONE.includes(answer.status)) return new Gone(why);
-  return answer.status === 503 ? new Moving(why) : new Error(why);
-}
 
 export class Connection {
   /**
@@ -73,12 +59,6 @@ export class Connection {
     this.socket = null;
     this.received = 0; // bytes received over the socket
     this.over = false;
-  }
-
-  /** @param {ServerEvent} event */
-  #heard(event) {
-    if (event.type === "moved") this.#returnToSession();
-    else this.on.heard(event);
   }
 
   /** Connect by WebRTC; resolves when the offer is answered. Falls back to a socket where no packet gets through. */
@@ -117,7 +97,7 @@ export class Connection {
     });
     const got = await answer.json();
     if (peer !== this.peer) return; // late: the page has fallen back to a socket or has left
-    if (!answer.ok) throw refusal(answer, got.error);
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     await peer.setRemoteDescription(got);
     candidates?.sendTo(`${this.resources}/${got.resource}`, got.etag);
   }
@@ -128,7 +108,7 @@ export class Connection {
       headers: { "x-longtake-key": this.session.key ?? "" },
     });
     const got = await answer.json();
-    if (!answer.ok) throw refusal(answer, got.error);
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     return got;
   }
 
@@ -148,7 +128,7 @@ export class Connection {
       if (this.session.key) this.sender = sender;
     }
     const channel = peer.createDataChannel("control", { ordered: true });
-    channel.onmessage = (e) => this.#heard(JSON.parse(e.data));
+    channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
     channel.onopen = () => {
       this.talk = (text) => channel.send(text);
       this.on.opened();
@@ -194,7 +174,7 @@ export class Connection {
       /** @type {ServerEvent} */
       const event = JSON.parse(data);
       if (event.type === "codec") player.begin(event.codec);
-      else this.#heard(event);
+      else this.on.heard(event);
     };
     this.play();
     await new Promise((opened, failed) => {
@@ -218,22 +198,16 @@ export class Connection {
     this.returning = true;
     this.#drop();
     this.on.lost();
-    const since = performance.now();
-    let until = since + KEPT_FOR;
+    const until = performance.now() + KEPT_FOR;
     let why = message("line.lost");
-    let pause = RETRY_AFTER;
     while (why && !this.over && performance.now() < until) {
-      await new Promise((done) => setTimeout(done, pause));
+      await new Promise((done) => setTimeout(done, RETRY_AFTER));
       try {
         if (this.transport === "WebSocket") await this.fallBack();
         else await this.open();
         why = "";
       } catch (e) {
         this.#drop();
-        if (e instanceof Moving) {
-          until = since + MOVED_FOR;
-          if (performance.now() - since > KEPT_FOR / 2) pause = RETRY_MOVED;
-        }
         if (e instanceof Gone) {
           why = e.message;
           break;
