@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from command_line import refused, run
-from conftest import frame_hash
-from render_children import is_alive, renders_of
 
 from models.checkpoints.assemble import ASSETS
 
@@ -46,7 +45,7 @@ def test_a_film_equals_that_of_render_and_is_passed_over_once_it_is_finished(
     def started(*_: object) -> None:
         raise AssertionError("a finished film is rendered again")
 
-    monkeypatch.setattr("app.farm_workers.farm_program", started)
+    monkeypatch.setattr("app.farm_films.farm_program", started)
     code, said, _ = run(capsys, "farm", take, "-o", out)
     assert (code, said.splitlines()) == (
         0,
@@ -75,71 +74,23 @@ def test_films_that_would_overwrite_each_other_or_a_take_are_refused(
     assert list((tmp_path / "out").glob("*.mp4")) == []
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (("--ray", "auto"), "needs Ray, which is not installed: pip install -e '.[cluster]'"),
-        (("--device", "cuda:9"), "cuda:9"),
-        (("--device", "tpu"), "Longtake runs on cpu and cuda"),
-    ],
-)
-def test_where_nothing_can_be_rendered_is_refused_in_one_line(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    given: tuple[str, str],
-    says: str,
-) -> None:
-    monkeypatch.setattr("app.commands.farm.find_spec", lambda name: None)
-    refused(run(capsys, "farm", write(tmp_path / "a.yaml"), "-o", tmp_path / "out", *given), says)
-
-
 def farm(takes: list[Path], out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "farm", *map(str, takes), "-o", str(out), *more]
 
 
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_twelve_films_by_two_workers_equal_those_rendered_alone_though_one_is_killed_three_times(
-    tmp_path: Path,
-) -> None:
-    """Kill the render of a seed three times, once it has drawn some chunks; each is gone on with."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    scenes = "".join(
-        f"  - {{at: {at}, cut: true, prompt: a blue fish drifts over the sea at night}}\n" for at in (18, 39)
-    )
-    takes = [write(tmp_path / f"{n}.yaml", seed=n, length=60, more=scenes if n % 3 == 0 else "") for n in range(1, 13)]
-    rng = random.Random(int(os.environ.get("LONGTAKE_KILL_SEED", "0")))
-    victim, out, alone = rng.choice(takes[:-2]), tmp_path / "out", tmp_path / "alone"
-    alone.mkdir()
-    began = time.monotonic()
-    for take in takes:
-        command = [sys.executable, "-m", "app.cli", "render", str(take), "-o", str(alone / f"{take.stem}.mp4")]
-        subprocess.run(command, check=True, cwd=ROOT, env=env, capture_output=True)
-    one, began = time.monotonic() - began, time.monotonic()
-    farming = subprocess.Popen(farm(takes, out, "--workers", "2"), cwd=ROOT, env=env)
-    journal, killed = out / f"{victim.stem}.render" / "journal.jsonl", set[int]()
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
-    def drawn() -> int:
-        return journal.read_bytes().count(b'"type":"chunk"') if journal.exists() else 0
 
-    for first in (1, 7, 13):  # of the 20 chunks
-        goal = first + rng.randrange(6)
-        while not (found := [r for r in renders_of(farming.pid, victim) if r.pid not in killed]) or drawn() < goal:
-            assert farming.poll() is None
-            time.sleep(0.01)
-        found[0].kill()
-        assert not (out / f"{victim.stem}.mp4").exists(), "the film was whole before the kill"
-        killed.add(found[0].pid)
-        print(f"killed with {drawn()} chunks of 20 in the journal")
-    assert farming.wait() == 0
-    print(f"one after another {one:.0f} s, two at once with three kills {time.monotonic() - began:.0f} s")
-    for take in takes:
-        name = f"{take.stem}.mp4"
-        assert (out / name).read_bytes() == (alone / name).read_bytes(), name
-    apart = tmp_path / "apart"
-    subprocess.run([*farm(takes[2:3], apart, "--workers", "2", "--split-at-cuts")], check=True, cwd=ROOT, env=env)
-    assert frame_hash(apart / "3.mp4") == frame_hash(alone / "3.mp4")
+def renders_of(farming: int, take: Path | None = None) -> list[psutil.Process]:
+    """Return the renders of a farm that are alive, of all of its takes or of one."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process(farming).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # also of one that has just ended
+            words = child.cmdline()
+            if "render" in words and (take is None or str(take) in words):
+                found.append(child)
+    return found
 
 
 @pytest.mark.long
