@@ -154,21 +154,11 @@ class ChunkProducer:
         if old is not None and old.line.prompt is None:
             raise ValueError(f"command {replaces} asked for no prompt; take its cue back instead of replacing it")
         if at is not None:
-            self._require_free(at, old)
+            self._waiting.require_free(at, old, self._grid, self.history.length)
         self._waiting.add(WaitingCue(line, number, self._clock(), at), old)
         if at is not None or replaces is not None:
             self._tell(self.timeline())
         self.wake()
-
-    def _require_free(self, at: int, old: WaitingCue | None) -> None:
-        """Raise ValueError if a prompt other than `old` waits for the chunk on which one for latent `at` lands."""
-        border = self._grid.border(max(at, self.history.length))
-        for cue in self._waiting.to_come():
-            if cue is not old and self._grid.border(max(cue.at or 0, self.history.length)) == border:
-                raise ValueError(
-                    f"the prompt of command {cue.number} waits for the chunk at latent {border} already; "
-                    "replace it, or ask for another latent"
-                )
 
     def take_back(self, number: int) -> None:
         """Remove the cue of the command `number`, which has not landed; ValueError if it does not wait."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from models.cue import LoraScale, Recache
+from models.time_grid import TimeGrid
 from streaming.live.pacing import LookAhead
 from streaming.rollout import Chunk
 from streaming.take.take_file import CueLine
@@ -49,6 +50,16 @@ class WaitingCues:
         if old is None and len(kept) >= MOST:  # one for another are no more than before
             raise ValueError("too many cues wait to land")
         self._cues = [*kept, cue]
+
+    def require_free(self, at: int, old: WaitingCue | None, grid: TimeGrid, first: int) -> None:
+        """Raise ValueError if a prompt other than `old` waits for the chunk on which one for latent `at` lands."""
+        border = grid.border(max(at, first))
+        for cue in self.to_come():
+            if cue is not old and grid.border(max(cue.at or 0, first)) == border:
+                raise ValueError(
+                    f"the prompt of command {cue.number} waits for the chunk at latent {border} already; "
+                    "replace it, or ask for another latent"
+                )
 
     def next(self, look_ahead: LookAhead, first: int) -> list[WaitingCue]:
         """Return the cues that land on the next chunk: all that are due, or with `lossless` no more than one prompt.

@@ -147,9 +147,7 @@ class SoundSocket:
                 else:
                     self._obey(parse_sound_message(message["text"]))
             except StartRefusedError as e:
-                self._commit()
-                self._last = None
-                self._refuse(e.utterance, str(e))
+                self._refuse_start(e.utterance, str(e))
             except UserError as e:
                 self._tell_refused(self._streamed.utterance.name if self._streamed is not None else None, str(e))
 
@@ -193,11 +191,16 @@ class SoundSocket:
         try:
             self._streamed = StreamedUtterance(self._avatar.speaker(message.speaker), message)
         except UserError as e:
-            self._last = None
-            self._refuse(message.utterance, str(e))
+            self._refuse_start(message.utterance, str(e))
             return
         self._deaf, self._last = False, self._streamed.utterance
         self._tell(QueuedEvent(utterance=self._last.name, rate=message.rate))
+
+    def _refuse_start(self, utterance: str | None, why: str) -> None:
+        """Tell that an utterance is not taken; the one before it has ended all the same."""
+        self._commit()
+        self._last = None
+        self._refuse(utterance, why)
 
     def _refuse(self, utterance: str | None, why: str) -> None:
         """Tell once that an utterance is not, or no longer, taken; what follows of it is dropped."""
