@@ -69,7 +69,7 @@ def test_sessions_use_the_loras_of_the_server_and_go_on_with_the_same_files_only
 def test_a_render_with_loras_is_refused_with_other_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("app.loaded_model.load", lambda *_: tiny_model())
+    monkeypatch.setattr("app.loaded_model.load", lambda *_, **__: tiny_model())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.yaml").write_text("length: 9\ncues:\n  - prompt: a red ball\n")
     file = ink(tmp_path)
@@ -99,7 +99,7 @@ def test_an_engine_is_exported_with_the_loras_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported: list[Model] = []
-    monkeypatch.setattr("app.loaded_model.load", lambda *_: tiny_model())
+    monkeypatch.setattr("app.loaded_model.load", lambda *_, **__: tiny_model())
     monkeypatch.setattr("app.engine_choice.export", lambda model, *_: exported.append(model))
     monkeypatch.setenv("LONGTAKE_MODELS", str(tmp_path / "models"))
     file = ink(tmp_path)

@@ -138,7 +138,7 @@ def test_nonsense_values_are_refused_in_one_line(
     words, parameter = PARAMETERS[name]
     if words == ("render",) and parameter.name in AFTER_LOADING:
         model = tiny_model()
-        monkeypatch.setattr("app.loaded_model.load", lambda *_: model)
+        monkeypatch.setattr("app.loaded_model.load", lambda *_, **__: model)
     given = arguments.get(words, {})
     for kind, value in (NONSENSE | {"folder": str(tmp_path), "missing": str(tmp_path / "none" / "x")}).items():
         code, _, err = run(capsys, *line(words, given, parameter, value))
