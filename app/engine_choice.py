@@ -75,7 +75,7 @@ def chosen(read: Readings, engine: str, folder: Path) -> Model:
         return read.in_torch()
     from exporters.engine_selection import InTorch, choose
 
-    return choose(read.exact(), asked, store, _say, InTorch(read.in_torch, read.precision))
+    return choose(read.exact(), asked, store, say, InTorch(read.in_torch, read.precision))
 
 
 def chosen_or_torch(read: Readings, engine: str, folder: Path) -> Model:
@@ -84,7 +84,7 @@ def chosen_or_torch(read: Readings, engine: str, folder: Path) -> Model:
         return chosen(read, engine, folder)
     except ExportError as e:
         model = read.in_torch()
-        _say(f"note: {model.entry.name} runs in torch; {e}")
+        say(f"note: {model.entry.name} runs in torch; {e}")
         return model
 
 
@@ -95,7 +95,8 @@ def check(model: Model, engine: str, folder: Path) -> None:
     choose(model, Asked.parse(engine), Store(folder), lambda text: None)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line about the engine that runs to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

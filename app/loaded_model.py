@@ -55,9 +55,15 @@ def exact_precision_of(device: torch.device) -> torch.dtype:
 
 
 def readings(read: Callable[[torch.dtype], Model], device: torch.device, engine: str) -> Readings:
-    """Return the ways to read a model, given `read` and the value of `--engine`; each is read once at most."""
-    from app.engine_choice import Readings
+    """Return the ways to read a model, given `read` and the value of `--engine`; each is read once at most.
 
+    Prints a note where the precision that is asked for is emulated by the CPU.
+    """
+    from app.bfloat16_speed import emulates_bfloat16
+    from app.engine_choice import Readings, say, torch_precision
+
+    if torch_precision(engine) == "bf16" and device.type == "cpu" and emulates_bfloat16():
+        say("note: this processor has no bfloat16 arithmetic and is many times slower in it; torch:fp32 is faster here")
     once = cache(read)
     exact, runs = exact_precision_of(device), precision_of(device, engine)
     name = "" if runs == exact else str(runs).removeprefix("torch.")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
+from torch.nn import functional as F
 
 from app import loaded_model
 from app.bfloat16_speed import bfloat16_pays
@@ -51,6 +52,22 @@ def test_whether_bfloat16_pays_is_measured_once() -> None:
     bfloat16_pays.cache_clear()
     assert bfloat16_pays() is bfloat16_pays()
     assert bfloat16_pays.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(("capability", "noted"), [("AVX2", True), ("AVX512", False)])
+def test_a_processor_that_emulates_bfloat16_is_not_measured_and_noted_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], capability: str, noted: bool
+) -> None:
+    bfloat16_pays.cache_clear()
+    measured = list[str]()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(F, "linear", lambda a, _: measured.append(str(a.dtype)) or a)
+    bfloat16_pays()
+    bfloat16_pays.cache_clear()
+    assert (measured == []) is noted
+    for engine in ("torch:bf16", "torch:fp32", "torch"):
+        loaded_model.readings(lambda _: tiny_model(), CPU, engine)
+        assert ("no bfloat16 arithmetic" in capsys.readouterr().err) is (noted and engine == "torch:bf16")
 
 
 def test_frames_in_bfloat16_look_like_those_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
