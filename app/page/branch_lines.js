@@ -77,9 +77,10 @@ export class BranchLines {
         path.setAttribute("class", "own");
         return { take, letter, path, tag: make("span", { className: "tag own", textContent: letter }) };
       }
-      const length = clock(take.seconds ?? 0);
-      const tag = make("button", { className: "tag number", textContent: `${letter} · ${length}` });
-      tag.title = tag.ariaLabel = message("take.line", { letter, name: nameOf(take, this.timeline.known) });
+      const text = `${letter} · ${clock(take.seconds ?? 0)}`;
+      const tag = make("button", { className: "tag number", textContent: text });
+      tag.title = message("take.line", { letter, name: nameOf(take, this.timeline.known) });
+      tag.ariaLabel = `${text}: ${tag.title}`; // begins with what is seen, for those who speak to their device
       tag.disabled = take.sound || take.state === "live";
       tag.onclick = () => this.goOn(take.id, letter, own_letter);
       return { take, letter, path, tag };
