@@ -18,10 +18,11 @@ export class LastFrame {
     this.kept = false; // whether the canvas holds a frame
   }
 
-  /** Keep the frame that the video shows now. */
+  /** Keep the frame that the video shows now; a line that has ended shows black, which is not kept. */
   keep() {
-    const { videoWidth: width, videoHeight: height, readyState } = this.video;
+    const { videoWidth: width, videoHeight: height, readyState, srcObject } = this.video;
     if (!width || readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+    if (srcObject instanceof MediaStream && !srcObject.active) return;
     if (this.canvas.width !== width || this.canvas.height !== height)
       Object.assign(this.canvas, { width, height });
     this.canvas.getContext("2d")?.drawImage(this.video, 0, 0);
