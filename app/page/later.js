@@ -31,6 +31,14 @@ export class Later {
     this.coming = null;
   }
 
+  /** Load the part ahead, if it can be had: it is there when the server no longer is. */
+  fetch() {
+    this.coming ??= loadLaterMessages().then(this.load);
+    this.coming.catch(() => {
+      this.coming = null;
+    });
+  }
+
   /**
    * Load the part, and do something with it; calls are carried out in their order.
    *

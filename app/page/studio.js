@@ -254,6 +254,7 @@ class Studio {
 
   #opened() {
     this.waiting.flush();
+    this.details.fetch();
     this.inputs.opened();
     // the server encodes the texts of the slots before they are played
     for (const text of this.slots.kept) this.client.send({ type: "prepare", text }, { quiet: true });
