@@ -166,4 +166,5 @@ def test_a_render_begun_by_an_earlier_release_goes_on(tmp_path: Path) -> None:
     assert report.regenerated == 2
     assert report.differing == [30, 33]  # that release rounded at other places, which is told
     job(whole, text=f"noise: torch\n{SWITCHES}").run(go_on=False)  # what goes on keeps the noise that it began with
-    assert np.abs(pictures_of(out) - pictures_of(whole)).max() <= 1
+    # its first frames were drawn on another processor; with another noise the films differ by 0.5 in the mean
+    assert np.abs(pictures_of(out) - pictures_of(whole)).mean() < 0.1
