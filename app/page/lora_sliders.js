@@ -1,5 +1,5 @@
 // @ts-check
-// Shows a slider for every LoRA of the session: moving it changes the LoRA's scale at the next chunk. Takes in others.
+// Shows a switch and a slider for every LoRA of the session, which change its scale at the next chunk. Takes in others.
 
 import { make } from "./elements.js";
 import { icon } from "./icons.js";
@@ -16,6 +16,14 @@ const MOST = 2; // scale of a LoRA, in both directions
  * @property {(name: string) => string} label returns how a person knows a LoRA
  */
 
+/**
+ * @typedef {object} LoraRow
+ * @property {HTMLInputElement} slider
+ * @property {HTMLInputElement} on the switch
+ * @property {HTMLElement} number
+ * @property {number} kept scale to which the switch turns it on again
+ */
+
 export class LoraSliders {
   /**
    * @param {HTMLElement} card hidden without a session
@@ -24,10 +32,14 @@ export class LoraSliders {
   constructor(card, on) {
     this.card = card;
     this.on = on;
-    /** @type {Map<string, { slider: HTMLInputElement, number: HTMLElement }>} name -> slider */
+    /** @type {Map<string, LoraRow>} by name */
     this.sliders = new Map();
     this.rows = make("div", { className: "rows" });
-    this.file = make("input", { type: "file", accept: ".safetensors", ariaLabel: message("lora.yours") });
+    this.file = make("input", {
+      type: "file",
+      accept: ".safetensors",
+      ariaLabel: message("lora.yours"),
+    });
     this.file.dataset.lt = "lora-file";
     this.file.onchange = () => {
       const [file] = this.file.files ?? [];
@@ -73,8 +85,11 @@ export class LoraSliders {
   follow(cues) {
     const scales = new Map(cues.flatMap((cue) => cue.lora ?? []).map(scaleOf));
     for (const name of scales.keys()) this.#add(name);
-    for (const [name, { slider }] of this.sliders)
-      if (!slider.matches(":active")) slider.valueAsNumber = scales.get(name) ?? 0;
+    for (const [name, row] of this.sliders) {
+      const scale = scales.get(name) ?? 0;
+      if (scale) row.kept = scale;
+      if (!row.slider.matches(":active")) row.slider.valueAsNumber = scale;
+    }
     this.#tell();
   }
 
@@ -94,16 +109,33 @@ export class LoraSliders {
       value: "0",
     });
     slider.title = message("lora.scale", { name });
-    slider.oninput = () => this.#tell();
-    slider.onchange = () => this.on.send({ type: "lora", name, scale: slider.valueAsNumber });
+    slider.ariaLabel = this.on.label(name);
+    const on = make("input", { type: "checkbox", role: "switch" });
     const number = make("output", { className: "number", textContent: "0" });
-    this.rows.append(make("label", {}, make("span", { textContent: this.on.label(name) }), slider, number));
-    this.sliders.set(name, { slider, number });
+    const row = { slider, on, number, kept: 1 };
+    const send = () => this.on.send({ type: "lora", name, scale: slider.valueAsNumber });
+    slider.oninput = () => this.#tell();
+    slider.onchange = () => {
+      if (slider.valueAsNumber) row.kept = slider.valueAsNumber;
+      send();
+    };
+    on.onchange = () => {
+      slider.valueAsNumber = on.checked ? row.kept : 0;
+      this.#tell();
+      send();
+    };
+    this.rows.append(
+      make("div", { className: "row" }, make("label", {}, on, this.on.label(name)), slider, number),
+    );
+    this.sliders.set(name, row);
     return slider;
   }
 
   #tell() {
-    for (const { slider, number } of this.sliders.values()) number.textContent = slider.value;
+    for (const { slider, on, number } of this.sliders.values()) {
+      number.textContent = slider.value;
+      on.checked = slider.valueAsNumber !== 0;
+    }
   }
 }
 

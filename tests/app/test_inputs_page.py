@@ -344,6 +344,15 @@ def test_a_lora_is_turned_by_its_slider_and_another_one_is_added(page: Page, tmp
     page.keyboard.press("Home")
     until(page, f"{NEWEST}.lora?.[0].endsWith('.files/wash.safetensors:-2')")
     assert slider.input_value() == "0.55"
+    switch = page.get_by_role("switch", name="ink.safetensors")
+    assert switch.is_checked()
+    page.keyboard.press("Shift+Tab")  # to the switch of the second one
+    page.keyboard.press("Space")
+    until(page, f"{NEWEST}.lora?.[0].endsWith('.files/wash.safetensors:0')")
+    switch.click()
+    until(page, f"{NEWEST}.lora?.[0] == 'ink.safetensors:0'")
+    switch.click()  # it comes back as strong as it was
+    until(page, f"{NEWEST}.lora?.[0] == 'ink.safetensors:0.55'")
 
 
 def test_selected_words_are_given_more_or_less_emphasis_by_keys_and_buttons(page: Page) -> None:
