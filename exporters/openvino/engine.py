@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ from torch import Tensor
 from exporters.artifacts import ExportError
 from exporters.engine_modules import DECODER, STEP, Runners, Say, Variant
 from models.checkpoints.assemble import Model
+
+if TYPE_CHECKING:
+    import openvino
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino")
 EXTRA = "openvino"
@@ -38,12 +43,25 @@ class OpenvinoRunner:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "f16" if precision == "fp16" else "f32",
         }
-        self._request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
+        self._request = _core().compile_model(str(path), "CPU", hints).create_infer_request()
 
     def run(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
         for name, t in {**inputs, **outputs}.items():
             self._request.set_tensor(name, self._tensor(t.numpy(), shared_memory=True))
         self._request.infer()
+
+
+@cache
+def _core() -> openvino.Core:
+    """Return the one core of this process, which is never given up.
+
+    Its CPU plugin (2026.4) sets a stack for signal handlers and takes it away with the core. Of several cores that go
+    in the order in which they came, the last one leaves a stack that is gone: the next signal, Ctrl+C included, ended
+    the process with a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def make(model: Model, precision: str, folder: Path, say: Say) -> None:
