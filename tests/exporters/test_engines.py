@@ -124,7 +124,7 @@ def spoken(model: Model, chunks: int, faces: int = 1) -> Tensor:
     return torch.cat(out, 2)
 
 
-@pytest.mark.parametrize("policy", ["gap", "stride"])
+@pytest.mark.parametrize("policy", ["gap", pytest.param("stride", marks=pytest.mark.long)])
 def test_onnx_draws_torchs_avatar_with_reference_knots_and_drive(tmp_path: Path, policy: str) -> None:
     model = tiny_avatar(rule=ReferenceRule(policy))  # type: ignore[arg-type]
     store = Store(tmp_path)
@@ -207,7 +207,7 @@ def test_the_graph_is_standard_and_has_no_fixed_past(store: Store) -> None:
     assert {n.domain for n in graph.node} == {""}
 
 
-@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.long), "fp16", "int8"])
+@pytest.mark.parametrize("precision", [*(pytest.param(p, marks=pytest.mark.long) for p in ("fp32", "fp16")), "int8"])
 def test_openvino_runs_the_product(tmp_path: Path, precision: str) -> None:
     model, variant, store = tiny_model(), Variant("openvino", precision), Store(tmp_path)
     build(model, variant, store, lambda text: None)
@@ -219,7 +219,7 @@ def test_openvino_runs_the_product(tmp_path: Path, precision: str) -> None:
         assert psnr(a.codec.decode(want), b.codec.decode(want)) > {"fp32": 60, "fp16": 40, "int8": 25}[precision]
 
 
-@pytest.mark.parametrize(("first", "then"), [("torch", "fp16"), ("fp16", "torch")])
+@pytest.mark.parametrize(("first", "then"), [("torch", "fp16"), pytest.param("fp16", "torch", marks=pytest.mark.long)])
 def test_a_take_goes_on_from_its_file_on_an_engine_of_another_type(tmp_path: Path, first: str, then: str) -> None:
     plain, variant, store = tiny_model(), Variant("onnx", "fp16"), Store(tmp_path)
     build(plain, variant, store, lambda text: None)
