@@ -15,6 +15,8 @@ const AHEAD = 60; // seconds behind the end to which the arrow keys go
 const LATER = 10; // seconds behind the end, for which a button asks
 const FOLDED_BELOW = 1000; // pixels of the window's height under which the pictures are folded at first
 const KEPT_AS = "longtake.folded";
+const SEEN = 6; // latents behind a scene's first one, at which it is seen; the picture in its row is as near to that
+const THUMB = 56; // pixels of the sides of a picture in the list
 
 /**
  * @typedef {object} SceneListener
@@ -42,6 +44,8 @@ export class TimelineControl {
     this.zoomed = 1;
     /** @type {Map<string, HTMLLIElement>} rows of the list by what they were made from */
     this.rows = new Map();
+    /** @type {Map<HTMLCanvasElement, number>} pictures of the list that are empty so far -> latent of their scene */
+    this.blank = new Map();
     const { element } = timeline;
     element.addEventListener("pointermove", (e) => this.#tell(timeline.latentAt(e.clientX)));
     element.addEventListener("pointerleave", () => this.#hide());
@@ -63,6 +67,17 @@ export class TimelineControl {
     element.ariaValueMax = String(Math.max(length, at));
     element.ariaValueNow = String(at);
     element.ariaValueText = `${clock(this.timeline.seconds(at))}, ${this.#about(at)}`;
+    this.#illustrate();
+  }
+
+  /** Draw the pictures of the list that have been seen since; what has passed unseen stays empty. */
+  #illustrate() {
+    const { film, status } = this.timeline;
+    for (const [picture, latent] of this.blank) {
+      const seen = film.near(latent + SEEN, SEEN);
+      if (seen) picture.getContext("2d")?.drawImage(seen, 0, 0);
+      if (seen || (status?.playhead ?? 0) > latent + 3 * SEEN) this.blank.delete(picture);
+    }
   }
 
   /**
@@ -103,6 +118,7 @@ export class TimelineControl {
     const more = goesOn ? [planned(later, message("cue.more"))] : [];
     const focused = document.activeElement; // rows are put in again, which takes the focus from them
     this.list.replaceChildren(...more, ...coming, ...rows.map(([, row]) => row).reverse());
+    for (const picture of this.blank.keys()) if (!picture.isConnected) this.blank.delete(picture);
     if (focused instanceof HTMLElement && this.list.contains(focused)) focused.focus({ preventScroll: true });
   }
 
@@ -121,9 +137,12 @@ export class TimelineControl {
     const kept = this.rows.get(key);
     if (kept) return [key, kept];
     const time = make("span", { className: "number pale", textContent: clock(timeline.seconds(at)) });
+    const picture = make("canvas", { width: THUMB, height: THUMB, ariaHidden: "true" });
+    this.blank.set(picture, at);
     const button = make(
       "button",
       { title },
+      picture,
       time,
       make("span", { className: "clipped", textContent: label }),
     );

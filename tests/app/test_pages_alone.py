@@ -386,6 +386,28 @@ HOUR = """(() => {
 })()"""
 
 
+def test_a_scene_in_the_list_of_a_phone_has_its_picture_once_it_was_seen(studio: Page) -> None:
+    studio.evaluate("""async () => {
+      const names = ["timeline", "timeline_control"];
+      window.modules = await Promise.all(names.map((name) => import(`/page/${name}.js`)));
+    }""")
+    studio.evaluate(f"window.hour = {HOUR}")
+    studio.evaluate("""() => {
+      const { timeline, control, status } = hour, seen = document.createElement("canvas");
+      seen.width = seen.height = 56;
+      const pen = seen.getContext("2d");
+      pen.fillStyle = "red";
+      pen.fillRect(0, 0, 56, 56);
+      timeline.status = status(14366);
+      control.draw();
+      timeline.film.pictures.set(14366, seen); // soon after scene 718 has come
+      control.draw();
+    }""")
+    reds = studio.evaluate("""[...document.querySelectorAll("[data-lt=cues] canvas")].slice(0, 3).map(
+      (picture) => picture.getContext("2d").getImageData(28, 28, 1, 1).data[0])""")
+    assert reds == [255, 0, 0]
+
+
 def test_an_hour_of_cues_is_drawn_no_finer_than_it_is_seen_and_only_where_it_is_seen(studio: Page) -> None:
     studio.evaluate("""async () => {
       const names = ["timeline", "timeline_control"];
