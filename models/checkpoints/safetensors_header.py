@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
 
 LIMIT = 25 << 20  # bytes of a header; that of a 14B model has 0.2 MB
+MOST_DIMENSIONS = 64  # of a tensor, as torch has it; the product of millions of numbers would take hours
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
     "U16": 16, "U8": 8, "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -86,8 +88,8 @@ class _TwiceError(ValueError):
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(some_of([next(n for n in names if names.count(n) > 1)]))
+        times = Counter(name for name, _ in pairs)  # of all at once: there may be a million
+        raise _TwiceError(some_of([next(name for name, count in times.items() if count > 1)]))
     return content
 
 
@@ -96,7 +98,8 @@ def _span(path: Path, name: str, facts: Any) -> tuple[int, int]:
     try:
         dtype, shape, (start, end) = facts["dtype"], facts["shape"], facts["data_offsets"]
         bits = BITS[dtype]
-        sound = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, start, end)) and isinstance(shape, list)
+        sound = isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS
+        sound = sound and all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, start, end))
         right = sound and end - start == math.prod(shape) * bits // 8 and math.prod(shape) * bits % 8 == 0
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(

@@ -8,6 +8,7 @@ import pickle
 import resource
 import struct
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,21 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(content: byt
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert says in refusal(tmp_path / "w.safetensors")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (b'{"a":{"dtype":"F32","shape":[' + b"9," * 400_000 + b'9],"data_offsets":[0,8]}}', "does not fit the size"),
+        (b"{" + b"".join(b'"%d":{},' % n for n in range(100_000)) + b'"99999":{}}', "names 99999 twice"),
+    ],
+    ids=["a tensor of many dimensions", "many names, the last of them twice"],
+)
+def test_a_long_header_is_refused_in_a_moment(header: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(_file(header, bytes(8)))
+    began = time.process_time()
+    assert says in refusal(tmp_path / "w.safetensors")
+    assert time.process_time() - began < 3  # it took minutes, which grew with the square of the length
 
 
 JSON = st.recursive(
