@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from models.checkpoints.checkpoint_error import CheckpointError, some_of
@@ -169,8 +170,8 @@ def _changes(
         )
     if down is not None and up is not None:
         a, b = (
-            down[1].float().flatten(1) if down[1].ndim > 1 else None,
-            up[1].float().flatten(1) if up[1].ndim > 1 else None,
+            _own(down[1]).flatten(1) if down[1].ndim > 1 else None,
+            _own(up[1]).flatten(1) if up[1].ndim > 1 else None,
         )
         if a is None or b is None or not len(a) or len(a) != b.shape[1]:
             raise CheckpointError(
@@ -197,8 +198,17 @@ def _changes(
             raise CheckpointError(f"{path}: {some_of([key])} changes what {module.written} does not have in this model")
         if value.numel() != base[target].numel() or value.squeeze().shape != base[target].squeeze().shape:
             misfits.append(f"{key} is {tuple(value.shape)} there and {tuple(base[target].shape)} in this model")
-        changes.append(Difference(target, value.float()))
+        changes.append(Difference(target, _own(value)))
     return changes
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 with memory of its own.
+
+    That of a safetensors file is the file itself, which a trainer may write anew while takes use the LoRA: its values
+    would change under them, and where the file became shorter the system would end the process (SIGBUS).
+    """
+    return tensor.to(torch.float32, copy=True)
 
 
 def _alpha(key: str, value: Tensor, path: Path) -> float:

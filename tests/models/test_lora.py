@@ -76,6 +76,19 @@ def test_two_loras_add_up(tmp_path: Path) -> None:
     assert_as_expected(merged(BASE, loras), "two")
 
 
+def test_a_lora_stays_as_it_was_read_while_its_file_is_written_anew(tmp_path: Path) -> None:
+    module = next(name.removesuffix(".weight") for name, weight in BASE.items() if weight.ndim == 2)
+    rows, columns = BASE[f"{module}.weight"].shape
+    path = tmp_path / "w.safetensors"
+    pair = {f"{module}.lora_A.weight": torch.ones(4, columns), f"{module}.lora_B.weight": torch.ones(rows, 4)}
+    save_file(pair | {f"{module}.diff": torch.ones(rows, columns)}, path)
+    lora = fitted(read_lora(path).tensors, BASE, path)
+    with path.open("r+b") as file:  # as a trainer does that saves its next epoch; a shorter one would end the process
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        file.write(bytes(path.stat().st_size - file.tell()))
+    assert [change.delta(torch.Size((rows, columns))).unique().tolist() for change in lora.changes] == [[4.0], [1.0]]
+
+
 def test_names_translate_both_ways() -> None:
     assert {name: diffusers_name(name) for name in BASE} == NAMES
     assert {name: original_name(name) for name in NAMES.values()} == {v: k for k, v in NAMES.items()}
