@@ -16,24 +16,24 @@ _MARKS = (  # byte-order marks; UTF-32's begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FOREIGN = (  # first bytes of files that are not takes
+_FOREIGN = (  # first bytes of files that are not takes; no text begins so, such as one of a riff by night
     (rb"\x89PNG", "a PNG picture"),
     (rb"\xff\xd8\xff", "a JPEG picture"),
-    (rb"GIF8", "a GIF picture"),
-    (rb"RIFF", "a WAV or WebP file"),
-    (rb"OggS", "an Ogg file"),
-    (rb"ID3", "an MP3 file"),
-    (rb".{4}ftyp", "a video (MP4)"),
+    (rb"GIF8[79]a", "a GIF picture"),
+    (rb"RIFF.{4}(WAVE|WEBP|AVI )", "a WAV, WebP or AVI file"),
+    (rb"OggS\0", "an Ogg file"),
+    (rb"ID3[\x02-\x04]", "an MP3 file"),
+    (rb"\0.{3}ftyp", "a video (MP4)"),
     (rb"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)"),
-    (rb"%PDF", "a PDF document"),
+    (rb"%PDF-", "a PDF document"),
     (rb"\{\\rtf", "a document in rich text"),
     (rb"PK\x03\x04", "a zip archive or an office document"),
     (rb"\x1f\x8b", "a gzip archive"),
-    (rb"GGUF", "GGUF weights"),
-    (rb".{8}\{\"", "safetensors weights"),
+    (rb"GGUF[\0-\x09]", "GGUF weights"),
+    (rb".{4}\0{4}\{\"", "safetensors weights"),
     (rb"\x80[\x02-\x05]", "a Python pickle"),
     (rb"version https://git-lfs", "a pointer of git-lfs, whose content was not fetched"),
-    (rb"\s*<(!doctype )?html", "a web page (HTML)"),
+    (rb"(?i:\s*<(!doctype )?html)", "a web page (HTML)"),
 )
 LINE_END = re.compile("\r\n|[\n\r]")  # of JSON lines, which may have all other separators inside a text
 PROMPT_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # of plain text
@@ -64,7 +64,7 @@ def read_text(path: Path) -> str:
 def decoded(data: bytes, name: str) -> str:
     """Return the text of the bytes of a file called `name`; TakeError as in `read_text`."""
     for start, kind in _FOREIGN:
-        if re.match(start, data[:64], re.DOTALL | re.IGNORECASE):
+        if re.match(start, data[:64], re.DOTALL):
             raise TakeError(f"{name}: is {kind}, not a take (YAML, JSON lines or text)")
     mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
     body = data[len(mark) :]

@@ -340,6 +340,9 @@ def test_a_wrong_text_is_refused_with_its_line(text: str, says: str, tmp_path: P
         (b"\x89PNG\r\n\x1a\n", "is a PNG picture, not a take"),
         (b"\0\0\0\x20ftypisom", "is a video (MP4)"),
         (b"PK\x03\x04", "zip archive"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "is a WAV, WebP or AVI file"),
+        (b"GGUF\x03\0\0\0", "is GGUF weights"),
+        (b'\x88\x01\0\0\0\0\0\0{"__metadata__":{', "is safetensors weights"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs"),
         (b"x" * ((16 << 20) + 1), "larger than 16 MB"),
@@ -349,6 +352,16 @@ def test_a_file_that_is_not_text_is_refused_with_the_name_of_its_format(
     suffix: str, data: bytes, says: str, tmp_path: Path
 ) -> None:
     assert says in refusal(data, tmp_path / f"t{suffix}")
+
+
+@pytest.mark.parametrize("prompt", ["Riffs of a guitar by night", "GIF87 in neon", "ID3 on a chip", "GGUF on a wall"])
+def test_a_prompt_that_begins_as_a_format_is_a_prompt(prompt: str, tmp_path: Path) -> None:
+    assert prompts(tmp_path / "t.txt", f"{prompt}\na red ball\n") == [[prompt, "a red ball"]]
+
+
+def test_a_brace_behind_eight_characters_does_not_make_weights_of_a_take(tmp_path: Path) -> None:
+    assert prompts(tmp_path / "t.yaml", 'cues: [ {"prompt": "a red ball"} ]\n') == [["a red ball"]]
+    assert prompts(tmp_path / "t.json", f'[\r\n{" " * 5}{{"prompts": ["one"]}}]') == [["one"]]
 
 
 def test_unused_parts_of_a_file_are_noted(tmp_path: Path) -> None:
