@@ -124,7 +124,11 @@ class SocketViewer:
 
     async def _receive(self) -> None:
         while not self._channel.flooded.is_set():
-            self._channel.receive(await self._socket.receive_text())
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text: str | None = message.get("text")  # some clients send JSON as a binary message
+            self._channel.receive(message["bytes"] if text is None else text)
 
 
 def fitting_reason(text: str) -> str:

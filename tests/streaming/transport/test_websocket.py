@@ -43,9 +43,9 @@ class SlowSocket:
         await self.may_send.wait()
         self.fragments.append(data)
 
-    async def receive_text(self) -> str:
+    async def receive(self) -> dict[str, Any]:
         await asyncio.Event().wait()
-        return ""
+        return {}
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = code, reason
@@ -100,10 +100,10 @@ async def test_a_flood_of_messages_ends_with_one_line_and_a_closed_socket() -> N
     class Flooding(SlowSocket):
         received = 0
 
-        async def receive_text(self) -> str:
+        async def receive(self) -> dict[str, Any]:
             self.received += 1
             await turn()
-            return '{"id": 1, "type": "pause"}'
+            return {"type": "websocket.receive", "text": '{"id": 1, "type": "pause"}'}
 
     socket = Flooding(mute=True)
     slow: Any = socket
@@ -116,6 +116,29 @@ async def test_a_flood_of_messages_ends_with_one_line_and_a_closed_socket() -> N
     assert socket.closed == (1008, "too many messages")
     assert socket.texts[-1]["why"] == "too many messages; the connection is closed"
     assert socket.received < 3 * MOST_OF_WATCHER[1]
+
+
+async def test_a_command_in_a_binary_message_is_obeyed_and_one_that_is_no_json_is_refused() -> None:
+    class Binary(SlowSocket):
+        def __init__(self) -> None:
+            super().__init__()
+            self.messages = [b'{"id": 1, "type": "pause"}', b"\xff\xfe", b""]
+
+        async def receive(self) -> dict[str, Any]:
+            if not self.messages:
+                return await super().receive()
+            return {"type": "websocket.receive", "bytes": self.messages.pop(0)}
+
+    socket = Binary()
+    slow: Any = socket
+    async with running() as (session, _):
+        await until(lambda: session.playout.released > 0)
+        viewing = asyncio.create_task(SocketViewer(slow, session, lambda: True).run(asyncio.Future()))
+        await until(lambda: sum(text["type"] == "refused" for text in socket.texts) == 2)
+        assert session.state == "paused"
+        assert not viewing.done()
+        viewing.cancel()
+        await asyncio.gather(viewing, return_exceptions=True)
 
 
 async def test_a_viewer_that_may_not_watch_any_more_is_told_why_in_the_code_and_the_reason() -> None:
