@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 COOKIE = "longtake_login"
 LOGIN_SECONDS = 7 * 24 * 3600
 MOST_LOGINS = 1000  # logins at a time; a further one ends the oldest
+CLOCK_WAS_SET = 5.0  # seconds by which the clock of the machine was moved; one that runs 0.05 % too fast takes hours
 WRONG_TOKENS = RateLimitItemPerMinute(20)  # from one address; beyond that no token from it is compared
 
 
@@ -37,20 +38,34 @@ class TooManyError(HTTPException):
 
 
 class Rates:
-    """Count requests in moving windows of time."""
+    """Count requests in moving windows of time.
+
+    The library counts by the machine's clock. Where that is set, as on a device that learns the time after its start,
+    counting begins anew: after an hour back nobody could send anything for an hour.
+    """
 
     def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._begin()
 
     def count(self, limit: RateLimitItem, sender: str, reason: str) -> None:
         """Count one request; raise TooManyError if that exceeds the limit."""
+        self._begin_anew_if_clock_was_set()
         if not self._limiter.hit(limit, sender):
             raise self._refusal(limit, sender, reason)
 
     def require(self, limit: RateLimitItem, sender: str, reason: str) -> None:
         """Raise TooManyError if one more request would exceed the limit."""
+        self._begin_anew_if_clock_was_set()
         if not self._limiter.test(limit, sender):
             raise self._refusal(limit, sender, reason)
+
+    def _begin(self) -> None:
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._clock_is_ahead = time.time() - time.monotonic()
+
+    def _begin_anew_if_clock_was_set(self) -> None:
+        if abs(time.time() - time.monotonic() - self._clock_is_ahead) > CLOCK_WAS_SET:
+            self._begin()
 
     def _refusal(self, limit: RateLimitItem, sender: str, reason: str) -> TooManyError:
         wait = self._limiter.get_window_stats(limit, sender).reset_time - time.time()

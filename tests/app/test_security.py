@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 from studio_app import client_of, studio
 
 from app import gradio_page, security
-from app.credentials import COOKIE, LOGIN_SECONDS, Credentials, TooManyError, network_of
+from app.credentials import COOKIE, LOGIN_SECONDS, Credentials, Rates, TooManyError, network_of
 from streaming.live import admission
 from streaming.live.waiting_line import MOST_PLACES
 from streaming.take.take_file import TakeError, parse
@@ -126,6 +127,22 @@ def test_wrong_tokens_are_limited_by_the_address_of_the_socket_and_told_when_to_
         assert owner.get("/api/takes").status_code == owner.post("/logout").status_code - 103 == 200
         guesser.cookies.update({COOKIE: app.state.credentials.log_in()})  # a login from the same address goes on
         assert guesser.get("/api/takes").status_code == 200
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_locks_nobody_out(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, limit, clock = Rates(), RateLimitItemPerMinute(3), time.time
+    for _ in range(3):
+        rates.count(limit, "10.0.0.1", "")
+    with pytest.raises(TooManyError):
+        rates.count(limit, "10.0.0.1", "")
+    monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+    for _ in range(3):
+        rates.require(limit, "10.0.0.1", "")
+        rates.count(limit, "10.0.0.1", "")
+    with pytest.raises(TooManyError) as refusal:  # what is counted from then on holds
+        rates.count(limit, "10.0.0.1", "")
+    assert 50 < int((refusal.value.headers or {})["Retry-After"]) <= 61
 
 
 def test_each_wrong_token_is_a_line_of_the_log_with_its_address_and_without_the_token(
