@@ -76,7 +76,11 @@ class Continuation(RequestBody):
 def takes(services: ServicesOf) -> list[TakeSummary]:
     """List the takes, the newest first, at most 100."""
     running = {h.session.history.id for h in list(services.sessions.hosted.values()) if not h.session.over}
-    return [_summary(services, told, live=told.history.id in running) for told in services.archive.newest()]
+    found = list[TakeSummary]()
+    for told in services.archive.newest():
+        with contextlib.suppress(FileNotFoundError):  # it is deleted now, by another request
+            found.append(_summary(services, told, live=told.history.id in running))
+    return found
 
 
 @router.get("/api/takes/{take}", response_class=PlainTextResponse)

@@ -61,13 +61,15 @@ class Archive:
 
     def _newest_journals(self) -> list[Path]:
         """Return the journals of the `NEWEST` takes, readable or not, the one written to last first."""
-        journals = [
-            p for p in self.folder.glob("*.jsonl") if re.fullmatch(r"[0-9a-f]{12}", p.stem) and self.file(p.name)
-        ]
-        return sorted(journals, key=lambda p: p.stat().st_mtime, reverse=True)[:NEWEST]
+        written: dict[Path, float] = {}
+        for path in self.folder.glob("*.jsonl"):
+            if re.fullmatch(r"[0-9a-f]{12}", path.stem) and self.file(path.name):
+                with contextlib.suppress(FileNotFoundError):  # it is deleted now, by another thread
+                    written[path] = path.stat().st_mtime
+        return sorted(written, key=lambda path: written[path], reverse=True)[:NEWEST]
 
     def changed(self, name: str) -> float:
-        """Return when a take was last written to, in seconds of the wall clock."""
+        """Return when a take was last written to, in seconds of the wall clock; FileNotFoundError if it is deleted."""
         return (self.folder / f"{name}.jsonl").stat().st_mtime
 
     def recover(self) -> None:
@@ -126,11 +128,19 @@ class Archive:
         return self.file(f"{name}.mp4") or next(reversed(self.recordings(name)), None)
 
     def _read(self, path: Path) -> JournalSummary | None:
-        size = path.stat().st_size
-        known = self._known.get(path)
-        if known is not None and known[0] == size:
-            return known[1]
-        reading = journal.examine(path)
+        """Return what a journal tells; None if it has no chunk, cannot be read or was deleted meanwhile."""
+        try:
+            size = path.stat().st_size
+            known = self._known.get(path)
+            if known is not None and known[0] == size:
+                return known[1]
+            reading = journal.examine(path)
+        except FileNotFoundError:
+            return None
+        except PermissionError:  # such as of a server that ran as another user
+            log.warning("%s belongs to another user and cannot be read; the take is left out", path.name)
+            self._known[path] = size, None
+            return None
         if reading.damage:
             log.warning("%s: %s", path.name, reading.damage)
         try:

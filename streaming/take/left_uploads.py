@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def delete_left_uploads(folder: Path, takes: Sequence[str]) -> None:
     """
     uploads = {take: folder / f"{take}{FOLDER_SUFFIX}" for take in takes}
     uploads = {take: path for take, path in uploads.items() if path.is_dir() and not path.is_symlink()}
-    files = {f"{path.name}/{file.name}".encode(): file for path in uploads.values() for file in path.iterdir()}
     with contextlib.suppress(OSError):
+        # a person may have put in a file whose name is no text
+        files = {os.fsencode(f"{path.name}/{file.name}"): file for path in uploads.values() for file in path.iterdir()}
         for path in (folder / f"{take}{suffix}" for take in takes if files for suffix in (".jsonl", ".yaml")):
             # names of uploads are written as they are: they have no character that JSON or YAML would change
             text = path.read_bytes() if path.exists() else b""

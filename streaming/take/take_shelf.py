@@ -6,6 +6,7 @@ Beside the journal `ID.jsonl` lie `ID.name`, with the name that a person gave th
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -70,11 +71,11 @@ def delete_take(folder: Path, take: str) -> None:
         if not path.name.startswith((f"{take}.", f"{take}-")):
             continue
         if path.is_symlink() or not path.is_dir():
-            if path.name.encode() not in named:
+            if os.fsencode(path.name) not in named:
                 remove(path)
         elif path.suffix == ".files":
             for file in path.iterdir():
-                if f"{path.name}/{file.name}".encode() not in named:
+                if os.fsencode(f"{path.name}/{file.name}") not in named:
                     remove(file)
             with contextlib.suppress(OSError):  # it holds what another take needs
                 path.rmdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from sessions import async_test, replayed, running, say, until
 
 from streaming.take.archive import Archive
 from streaming.take.take_file import load
+from streaming.take.take_shelf import delete_take
 
 
 @async_test
@@ -66,6 +69,55 @@ def test_an_unknown_take_is_neither_found_nor_listed(tmp_path: Path, name: str) 
     with pytest.raises(KeyError):
         Archive(tmp_path).told(name)
     assert list(Archive(tmp_path).newest()) == []
+
+
+def with_takes(folder: Path, *names: str) -> Archive:
+    """Return the archive of a folder that gets takes of these ids, the one named last written to last."""
+    text = (Path(__file__).parent / "journals" / "session_v1.jsonl").read_text()
+    for number, name in enumerate(names):
+        (folder / f"{name}.jsonl").write_text(text.replace("acfe0b6c516a", name))
+        os.utime(folder / f"{name}.jsonl", (number, number))
+    return Archive(folder)
+
+
+def test_a_take_that_is_deleted_while_takes_are_listed_is_left_out(tmp_path: Path) -> None:
+    archive = with_takes(tmp_path, "a" * 12, "b" * 12, "c" * 12)
+    listed = archive.newest()
+    delete_take(tmp_path, "b" * 12)
+    assert [told.history.id for told in listed] == ["c" * 12, "a" * 12]
+    with pytest.raises(KeyError):
+        archive.told("b" * 12)
+
+
+def test_a_journal_that_may_not_be_read_is_told_of_and_costs_no_other_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive, opened = with_takes(tmp_path, "a" * 12, "b" * 12), Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:  # this process may have all rights
+        if path.name == "b" * 12 + ".jsonl":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    archive.recover()
+    assert [told.history.id for told in archive.newest()] == ["a" * 12]
+    assert archive.take_file("a" * 12).exists()
+    assert [record.message for record in caplog.records if "another user" in record.message] == [
+        "bbbbbbbbbbbb.jsonl belongs to another user and cannot be read; the take is left out"
+    ]
+
+
+def test_files_whose_names_are_no_text_hinder_neither_a_start_nor_the_deletion_of_a_take(tmp_path: Path) -> None:
+    archive = with_takes(tmp_path, "a" * 12)
+    uploads = tmp_path / f"{'a' * 12}.files"
+    uploads.mkdir()
+    strange = os.fsdecode(b"caf\xe9.png")  # Latin-1, as from an old archive
+    for path in (uploads / strange, tmp_path / f"{'a' * 12}-{strange}"):
+        path.touch()
+    archive.recover()
+    delete_take(tmp_path, "a" * 12)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_uploads_that_a_kill_has_left_behind_are_deleted_at_the_next_start_unless_a_take_names_them(
