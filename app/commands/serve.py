@@ -89,6 +89,7 @@ def serve(
     configure(log_level)
     share_heaps()
     from app import listening
+    from app.data_folder import require_alone
     from app.settings import from_environment, public_address, publish_target
 
     settings = replace(from_environment(), public=public_address(public_url))
@@ -103,6 +104,7 @@ def serve(
     require_folder(folder)
     os.umask(0o077)  # takes, speech and films are for the user of the server alone
     sockets = listening.bound(host, port)
+    require_alone(folder)
     control = listening.bound_datagrams(osc) if osc is not None else None
     from app.voice_choice import voice_of  # it imports PyAV, which mistakes in other options need not wait for
 

@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from command_line import refused, run
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from studio_server import serving
+from studio_server import free_port, serving
 
 from app import listening
+from app.data_folder import require_alone
 from app.opening import Opening
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,22 @@ def test_a_taken_port_is_refused_in_one_line(capsys: pytest.CaptureFixture[str],
         result = run(capsys, "serve", "--port", port, "--data", tmp_path / "d")
     refused(result, f"port {port} of 127.0.0.1 is taken", "--port")
     assert "listens" not in result[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder has no lock there")
+def test_a_folder_of_takes_is_for_one_server_until_that_ends_however_it_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    hold = "import sys, pathlib, app.data_folder as d; d.require_alone(pathlib.Path(sys.argv[1])); input(print('held'))"
+    with subprocess.Popen([sys.executable, "-c", hold, tmp_path], cwd=ROOT, stdout=PIPE, stdin=PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        result = run(capsys, "serve", "--port", free_port(), "--data", tmp_path)
+        refused(result, f"{tmp_path}: another server uses this folder; end it, or choose another with --data")
+        assert "listens" not in result[1]
+        first.kill()
+    require_alone(tmp_path)
+    require_alone(tmp_path)  # it is this one's
 
 
 def test_ipv6_addresses_are_printed_in_brackets() -> None:
