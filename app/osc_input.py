@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import logging
+import math
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -139,10 +140,10 @@ def command_of(name: str, values: list[Value]) -> dict[str, Value] | None:
         return {"type": "prompt", "text": first, "cut": True} if name == "cut" else _blended(first, blend)
     if name in ("pause", "resume", "undo", "record", "stop_recording", "interrupt"):
         return None if first in (0, False) else {"type": name}
-    if name in ("seed", "slot") and isinstance(first, int | float):
+    if name in ("seed", "slot") and isinstance(first, int | float) and math.isfinite(first):
         return {"type": name, name: int(first)}
     head, _, rest = name.partition("/")
-    if head == "slot" and rest.isdigit():  # one button for each slot
+    if head == "slot" and rest.isascii() and rest.isdigit():  # one button for each slot
         return None if first in (0, False) else {"type": "slot", "slot": int(rest)}
     if head in ("strength", "lora") and bool(rest) == (head == "lora") and isinstance(first, int | float):
         scaled: dict[str, Value] = {"type": "lora", "name": rest, "scale": float(first)}
