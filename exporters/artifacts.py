@@ -12,7 +12,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +87,13 @@ class Store:
 
         The leftovers of a killed build are swept away; ExportError when the disk does not take the files.
         """
-        scratch = self.folder / f".{key.name}.{os.getpid()}.partial"
+        scratch = self.folder / f".{key.name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
+        lock: int | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep(key)
             scratch.mkdir()
+            lock = _lock(scratch)
             yield scratch
             digests = {p.name: _digest(p) for p in sorted(scratch.iterdir())}
             manifest = {"key": key.facts, "files": digests}
@@ -102,10 +106,12 @@ class Store:
             raise no_room(self.folder, e) from e
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
 
     def _sweep(self, key: Key) -> None:
         for left in self.folder.glob(f".{key.name}.*.partial"):
-            if not _runs(int(left.name.split(".")[-2])):
+            if not _in_use(left):
                 shutil.rmtree(left, ignore_errors=True)
 
 
@@ -144,6 +150,43 @@ def size_of(folder: Path) -> int:
 def _digest(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _in_use(scratch: Path) -> bool:
+    """Return whether a build writes into a scratch folder now.
+
+    Containers that share a folder have processes of the same number, so that the lock decides where there is one.
+    """
+    try:
+        lock = _lock(scratch)
+    except BlockingIOError:
+        return True
+    if lock is not None:
+        os.close(lock)
+    return _runs(int(scratch.name.split(".")[-2].partition("-")[0]))
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until the descriptor is closed or this process has ended, however it does; None without locks.
+
+    BlockingIOError if it is locked. Windows has no such locks, and NFS has none for folders.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(opened)
+        if isinstance(e, BlockingIOError):
+            raise
+        return None
+    return opened
 
 
 def _runs(process: int) -> bool:

@@ -169,9 +169,10 @@ def test_a_killed_build_leaves_nothing_that_a_later_run_trusts(tmp_path: Path) -
     assert json.loads((store.path(key) / MANIFEST).read_text())["files"].keys() == {"step.onnx"}
 
 
-def test_a_build_that_runs_beside_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["", f"import os; os.getpid = lambda: {os.getpid()}"], ids=["its own", "the same"])
+def test_a_build_that_runs_beside_is_left_alone_whatever_its_number_is(number: str, tmp_path: Path) -> None:
     key = Key({"model": "m", "engine": "onnx", "precision": "fp32"})
-    other = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", number + KILLED, str(tmp_path)], stdout=subprocess.PIPE)
     assert other.stdout is not None
     other.stdout.readline()
     with Store(tmp_path).building(key) as folder:
