@@ -37,6 +37,7 @@ from streaming.take.uploaded_files import is_uploaded
 
 router = APIRouter()
 PICTURE_AT = 16  # frames into a film
+_writing = asyncio.Semaphore(1)  # two who write one file would take its temporary name from each other
 
 
 class TakeSummary(BaseModel):
@@ -93,7 +94,8 @@ async def take_file(take: str, script: KnownTake) -> PlainTextResponse:
 async def rename_take(take: str, change: TakeChange, _: KnownTake, services: ServicesOf) -> None:
     """Give a take a name, or take it away with an empty one; 507 if the disk does not take it."""
     try:
-        await asyncio.to_thread(rename, services.archive.folder, take, " ".join(change.name.split()))
+        async with _writing:
+            await asyncio.to_thread(rename, services.archive.folder, take, " ".join(change.name.split()))
     except OSError as e:
         raise HTTPException(507, f"the name cannot be written ({e.strerror}); free some space") from None
 
@@ -119,11 +121,13 @@ async def delete(take: str, _: KnownTake, services: ServicesOf) -> None:
 async def picture(take: str, _: KnownTake, services: ServicesOf) -> FileResponse:
     """Send a small picture of a take (WebP); one of an older take is made of its film or recording, and kept."""
     archive = services.archive
-    path = archive.file(picture_file(archive.folder, take).name)
-    film = archive.newest_film(take) if path is None else None
-    if film is not None:
-        await asyncio.to_thread(_picture_from, film, archive.folder, take)
-        path = archive.file(picture_file(archive.folder, take).name)
+    name = picture_file(archive.folder, take).name
+    path = archive.file(name)
+    if path is None and (film := archive.newest_film(take)) is not None:
+        async with _writing:
+            if archive.file(name) is None:  # another request may have made it meanwhile
+                await asyncio.to_thread(_picture_from, film, archive.folder, take)
+        path = archive.file(name)
     if path is None:
         raise NotFoundError("there is no picture of this take")
     return FileResponse(path, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"})

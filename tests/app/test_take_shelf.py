@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ import httpx
 import pytest
 from films import film
 from PIL import Image
+from studio_app import client_of, studio
 from tiny_server import serving_tiny_model, session_of, status_of
 
 from streaming.take.take_file import parse
+
+JOURNALS = Path(__file__).parents[1] / "streaming" / "take" / "journals"
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,20 @@ def test_a_take_has_a_picture_and_the_name_that_a_person_gives_it_also_after_a_r
             assert (got.headers["content-type"], picture.format, picture.size) == ("image/webp", "WEBP", (32, 32))
         httpx.patch(f"{server}/api/takes/{take}", json={"name": ""})
         assert listed(server, take)["name"] == ""
+
+
+def test_many_who_look_at_the_shelf_at_once_get_the_picture_of_an_older_take(tmp_path: Path) -> None:
+    take, takes = "acfe0b6c516a", tmp_path / "takes"
+    takes.mkdir()
+    shutil.copy(JOURNALS / "session_v1.jsonl", takes / f"{take}.jsonl")
+    film(takes / f"{take}.mp4", frames=20, fps=16)
+    with client_of(studio(tmp_path, local=True), base="http://localhost") as client, ThreadPoolExecutor(8) as many:
+        for name in ("one", "two", "three"):
+            got = list(many.map(client.get, [f"/api/takes/{take}/picture"] * 8))
+            assert {(answer.status_code, answer.content[8:12]) for answer in got} == {(200, b"WEBP")}
+            change = partial(client.patch, json={"name": name})
+            assert {answer.status_code for answer in many.map(change, [f"/api/takes/{take}"] * 8)} == {204}
+            (takes / f"{take}.webp").unlink()
 
 
 def test_a_deleted_take_leaves_no_file_but_those_that_a_branch_needs(server: str, data: Path) -> None:
