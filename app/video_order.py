@@ -50,7 +50,9 @@ def _no_switch(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Seconds = Annotated[str, Field(max_length=20), BeforeValidator(_as_text)]

@@ -55,6 +55,7 @@ ORDERS = {
     "a size with a line break": body({"prompt": "a", "size": "64x\n64"}),
     "a size of other digits": body({"prompt": "a", "size": "６４x６４"}),
     "seconds without end": body({"prompt": "a", "seconds": "9" * 5000}),
+    "seconds beyond every float": body({"prompt": "a", "seconds": 10**400}),
     "an infinite number": ("application/json", '{"prompt": "a", "seconds": Infinity}'),
     "a seed beyond 64 bits": body({"prompt": "a", "seed": 2**70}),
     "a seed of a list": body({"prompt": "a", "seed": [1]}),
