@@ -18,7 +18,7 @@ from app.render_program import farm_program
 from models.catalog import Entry
 from models.checkpoints.assemble import fingerprints, folder_of
 from models.checkpoints.folders import models_folder
-from models.cue import LoraScale
+from models.cue import LoraScale, scale_text
 from models.errors import UserError
 from streaming.farm import FarmTask
 from streaming.film_note import FilmNote, is_finished, note_of, read_note, take_hash, write_note
@@ -73,7 +73,7 @@ class FarmOptions:
             given += [] if value is None else [option, value]
         for text in self.loras:
             lora = LoraScale.parse(text)
-            given += ["--lora", f"{Path(lora.name).absolute()}:{lora.scale:g}"]
+            given += ["--lora", f"{Path(lora.name).absolute()}:{scale_text(lora.scale)}"]
         return [*given, "--restart"] if self.restart else given
 
     def made_with(self, entry: Entry) -> dict[str, str]:

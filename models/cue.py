@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
@@ -269,6 +270,11 @@ class LoraScale:
                 f"{text[:80]}: {scale.strip()[:20]!r} is no scale of a LoRA; write FILE:SCALE, as in {name}:0.8"
             )
         return cls(name, float(scale))
+
+
+def scale_text(scale: float) -> str:
+    """Return a scale as `LoraScale.parse` reads it: exactly, and without an exponent."""
+    return format(Decimal(repr(scale)), "f").removesuffix(".0")
 
 
 Value = OnSwitch | OnLora | SinkOnSwitch | AnchorPolicy

@@ -185,6 +185,7 @@ def _one_film(file: TakeFile, story: str | None, out: Path | None) -> tuple[list
 
 def _with_loras(script: Take, given: Sequence[str]) -> Take:
     """Return a take that begins with the LoRAs of `--lora`; UserError if a name stands for two files."""
+    from models.cue import scale_text
     from streaming.take.take_file import CueLine
     from streaming.take.take_loras import lora_names, offered
 
@@ -196,7 +197,7 @@ def _with_loras(script: Take, given: Sequence[str]) -> Take:
         if lora.name in names:
             raise CommandError(f"--lora {lora.path}: the take itself gives {lora.name} its scales; say it once")
         files[lora.name] = str(lora.path)
-        lines.append(f"{lora.name}:{lora.scale:g}")
+        lines.append(f"{lora.name}:{scale_text(lora.scale)}")
     return script.model_copy(update={"loras": files, "cues": [CueLine(lora=lines), *script.cues]})
 
 

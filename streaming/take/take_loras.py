@@ -9,7 +9,7 @@ from pathlib import Path
 from models.checkpoints.assemble import Model
 from models.checkpoints.checkpoint_error import CheckpointError
 from models.checkpoints.lora_file import lora_for, read_lora
-from models.cue import LoraScale
+from models.cue import LoraScale, scale_text
 from models.errors import UserError
 from models.lora import MOST_LORAS, LoraError, MergedLoras, rescaled
 from models.time_grid import TimeGrid
@@ -165,7 +165,7 @@ def with_offered(take: Take, offered: Sequence[OfferedLora]) -> Take:
     """Return a live take that may use these LoRAs, and begins with those whose scale is not 0."""
     if not offered:
         return take
-    lines = [f"{lora.name}:{lora.scale:g}" for lora in offered if lora.scale]
+    lines = [f"{lora.name}:{scale_text(lora.scale)}" for lora in offered if lora.scale]
     first, *others = take.cues
     files = {lora.name: str(lora.path) for lora in offered}
     return take.model_copy(update={"loras": files, "cues": [first.model_copy(update={"lora": lines}), *others]})

@@ -17,6 +17,7 @@ from sessions import async_test, replayed, say, until
 
 from models.checkpoints.assemble import Model
 from models.checkpoints.checkpoint_error import CheckpointError
+from models.cue import LoraScale
 from models.errors import UserError
 from models.transformer import CausalWanTransformer
 from streaming.live.device import DeviceThread
@@ -186,6 +187,16 @@ async def test_a_take_with_loras_is_continued_where_it_ended(tmp_path: Path) -> 
     assert not [e for e in events if e.type == "warning"]
     assert {k: again.history.hashes[k] for k in past.hashes} == past.hashes
     assert replayed(again.take(), model) == again.history.hashes
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("0.00002", "0.00002"), ("1", "1"), ("-.5", "-0.5"), ("0.12345678", "0.12345678")]
+)
+def test_a_scale_that_is_offered_reaches_a_take_as_it_was_given(given: str, kept: str) -> None:
+    take = with_offered(parse(TEXT, "t.yaml"), [OfferedLora.parse(f"a.safetensors:{given}")])
+    (line,) = take.cues[0].lora
+    assert line == f"a.safetensors:{kept}"
+    assert LoraScale.parse(line).scale == float(given)
 
 
 def test_the_newest_scale_of_a_lora_lands() -> None:
