@@ -26,6 +26,7 @@ __all__ = [
     "avatar_session",
     "avatar_sound",
 ]
+USUAL_WAIT = 2  # seconds before a server is asked again whose proxy does not say when
 LOOK_EVERY = 0.25  # seconds between two looks at whether somebody watches
 
 
@@ -263,14 +264,15 @@ async def _started(
         answer = await _answer(http, "POST", "/api/sessions", body)
         if answer.status_code not in (429, 503):
             return _told(answer)
-        error = answer.json()["error"]
+        error = _error(answer)
         if isinstance(error, dict):  # the device is busy; there is a line to stand in
             body["ticket"] = error["ticket"]
             error = error["message"]
         waits[:] = [error]
         if on_wait is not None:
             on_wait(error)
-        await asyncio.sleep(int(answer.headers["Retry-After"]))
+        wait = answer.headers.get("Retry-After", "")
+        await asyncio.sleep(int(wait) if wait.isascii() and wait.isdigit() else USUAL_WAIT)
 
 
 async def _answer(http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
@@ -280,8 +282,18 @@ async def _answer(http: httpx.AsyncClient, method: str, path: str, body: dict[st
         raise LongtakeError(f"the server cannot be reached: {e or type(e).__name__}") from e
 
 
+def _error(answer: httpx.Response) -> Any:
+    """Return the error of an answer; a line about one that a proxy gave, which has words of its own."""
+    try:
+        return answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.reason_phrase}".strip()
+
+
 def _told(answer: httpx.Response) -> dict[str, Any]:
-    if answer.is_error:
-        raise LongtakeError(f"{answer.request.url.path} was answered with {answer.status_code}: {answer.text[:400]}")
-    told: dict[str, Any] = answer.json()
-    return told
+    if answer.is_success:
+        with suppress(ValueError):
+            told: dict[str, Any] = answer.json()
+            return told
+    said = " ".join(answer.text.split())[:400]  # that of a proxy may be a page
+    raise LongtakeError(f"{answer.request.url.path} was answered with {answer.status_code}: {said}")

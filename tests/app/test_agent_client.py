@@ -74,9 +74,10 @@ class Starting(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         status, error, retry = self.server.answers.pop(0)  # type: ignore[attr-defined]
-        body = json.dumps({"error": error}).encode()
+        body = error if isinstance(error, bytes) else json.dumps({"error": error}).encode()
         self.send_response(status)
-        self.send_header("Retry-After", str(retry))
+        if retry is not None:
+            self.send_header("Retry-After", str(retry))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -86,8 +87,8 @@ class Starting(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(*answers: tuple[int, str, int]) -> Iterator[str]:
-    """Serve these answers, each once: status, error and seconds after which to ask again."""
+def answering(*answers: tuple[int, str | bytes, int | str | None]) -> Iterator[str]:
+    """Serve these answers, each once: status, error (bytes: the body itself) and when to ask again."""
     with HTTPServer(("127.0.0.1", 0), Starting) as server:
         server.answers = list(answers)  # type: ignore[attr-defined]
         Thread(target=server.serve_forever, daemon=True).start()
@@ -108,6 +109,23 @@ async def test_a_server_that_is_starting_is_asked_again_and_what_it_says_is_told
         async with avatar_session(address, on_wait=said.append):
             pass
     assert said == ["Longtake is starting", "too many places in line"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [200, 302, 500])
+async def test_a_proxy_that_answers_for_the_server_in_words_of_its_own_is_waited_for_or_told_of(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.client.avatar_session.USUAL_WAIT", 0)
+    page, said = b"<html>\n<h1>Sorry</h1>\n</html>", list[str]()
+    busy = (503, page, None), (429, page, "Wed, 21 Oct 2026 07:28:00 GMT"), (503, b"[]", "0")
+    with (
+        answering(*busy, (status, page, None)) as address,
+        pytest.raises(LongtakeError, match=rf"/api/sessions was answered with {status}: <html> <h1>Sorry</h1> </html>"),
+    ):
+        async with avatar_session(address, on_wait=said.append):
+            pass
+    assert said == ["503 Service Unavailable", "429 Too Many Requests", "503 Service Unavailable"]
 
 
 @pytest.mark.asyncio
