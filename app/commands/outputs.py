@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 import tempfile
@@ -96,6 +97,8 @@ def _require_file(path: Path, longest: Path | None = None) -> None:
     """Raise OutputError unless a file can be created at `path` and, for the longest name needed, at `longest`."""
     try:
         folder = path.is_dir()
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()  # OSError for a link that leads to itself
         (longest or path).lstat()
     except FileNotFoundError:
         pass

@@ -29,5 +29,6 @@ def refuse_links(take: Take, folder: Path) -> None:
     beside = [name for name in (*take.portraits, *take.sounds, *loras) if not os.path.isabs(name)]
     root = folder.resolve()
     for name in [*beside, *(name for cue in take.cues for name in cue.files())]:
-        if (root / name).resolve() != Path(os.path.normpath(root / name)):
+        # a link that leads to itself is where it is; `Path.resolve` fails for it
+        if (root / name).is_symlink() or os.path.realpath(root / name) != os.path.normpath(root / name):
             raise LinkError(f"{name}: is a symbolic link, or lies behind one, which is not followed here")

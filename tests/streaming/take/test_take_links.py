@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.commands.outputs import OutputError, require_film
 from streaming.take.take_file import parse
 from streaming.take.take_links import LinkError, refuse_links
 
@@ -42,6 +43,15 @@ def test_a_link_is_refused_wherever_a_take_names_a_file(folder: Path, kind: str)
     refuse_links(parse(TAKES[kind].replace("NAME", f"a.{suffix}"), "t.yaml"), folder)
     with pytest.raises(LinkError, match=f"link.{suffix}: is a symbolic link"):
         refuse_links(parse(TAKES[kind].replace("NAME", f"link.{suffix}"), "t.yaml"), folder)
+
+
+def test_a_link_that_leads_to_itself_is_a_link(folder: Path) -> None:
+    (folder / "loop.png").symlink_to("loop.png")
+    with pytest.raises(LinkError, match=r"loop\.png: is a symbolic link"):
+        refuse_links(parse(TAKES["start"].replace("NAME", "loop.png"), "t.yaml"), folder)
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(OutputError, match=r"loop\.mp4: cannot be written \(Too many levels of symbolic links\)"):
+        require_film(folder / "loop.mp4")
 
 
 @pytest.mark.parametrize("name", ["below/a.png", "./a.png", "below//a.png", "none.png"])
