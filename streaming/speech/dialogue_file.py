@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ def usual_voices(names: Sequence[str]) -> dict[str, str]:
     return {key: GALLERY_VOICES[key] if key in GALLERY_VOICES else left.pop(0) for key in keys}
 
 
+_JOINERS = "\u200c\u200d"
 _NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
 _VOICE = re.compile(r"([a-z]{2,8}(?:-[a-z0-9]{1,12})*)(?:\+([A-Za-z0-9]{1,32}))?", re.ASCII)
 
@@ -131,10 +133,12 @@ class _Reader:
             mark = re.search("[:=\uff1a\uff1d]", text)  # also as wide as a Chinese or Japanese character
             if mark is None:
                 self._read_pause(text)
-            elif mark[0] in "=\uff1d":
-                self._read_role(text[: mark.start()], text[mark.end() :])
             else:
-                self._read_turn(text[: mark.start()], text[mark.end() :].strip())
+                name = unicodedata.normalize("NFC", text[: mark.start()])  # however its accents were typed
+                if mark[0] in "=\uff1d":
+                    self._read_role(name, text[mark.end() :])
+                else:
+                    self._read_turn(name, text[mark.end() :].strip())
         if self._pause is not None:
             raise self._error("a pause at the end; it is the silence before the next turn")
         if not self._turns:
@@ -250,7 +254,9 @@ class _Reader:
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _key(self, name: str) -> str:
-        if not _NAME.fullmatch(name.strip()):
+        # accents and vowel signs, and what joins letters, are part of a word in Unicode, and not to Python
+        letters = "".join("x" if unicodedata.category(c)[0] == "M" or c in _JOINERS else c for c in name.strip())
+        if not _NAME.fullmatch(letters):
             raise self._error(f"{name.strip()[:40]!r} is no name; a name has up to 40 letters, digits, spaces and .'-")
         return name.strip().casefold()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import wave
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from streaming.speech.dialogue_sound import GAP, LEAD, DialogueSound, spoken_dia
 from streaming.speech.fullband import REACH, driving_samples, quantised
 from streaming.speech.portrait_drive import PortraitDrive
 from streaming.speech.soundtrack import as_sound
+from streaming.take.speakers import TakeSpeaker
 from streaming.take.take_file import CueLine, Take
 
 TALK = """\
@@ -80,6 +82,15 @@ def test_a_wide_colon_or_equals_sign_is_read_as_one(tmp_path: Path) -> None:
     found = dialogue_of("Ada \uff1d voice en-us+f1\nada\uff1a Good: evening.\n", tmp_path)
     assert [turn.text for turn in found.turns] == ["Good: evening."]
     assert found.roles[0].voice.variant == "f1"
+
+
+@pytest.mark.parametrize("name", ["नेहा", "ราตรี", "עֲדָה", "Mari\u0301a", "می\u200cنا", "O'Brien Jr."])
+def test_a_name_is_of_any_script_and_the_same_however_its_accents_are_typed(name: str, tmp_path: Path) -> None:
+    other = unicodedata.normalize("NFC", name)
+    dialogue = dialogue_of(f"{name} = hair=curly\n{other}: A.\n{unicodedata.normalize('NFD', name)}: B.\n", tmp_path)
+    assert [role.name for role in dialogue.roles] == [other]
+    assert [turn.text for turn in dialogue.turns] == ["A.", "B."]
+    assert TakeSpeaker(name=other).name == other
 
 
 def test_speakers_without_a_voice_get_one_that_nobody_else_has(tmp_path: Path) -> None:
