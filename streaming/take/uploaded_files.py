@@ -203,7 +203,8 @@ class UploadedFiles:
         make_folder(self.folder)
         if self.folder.is_symlink():
             raise NotADirectoryError(f"{self.folder.name} is a symbolic link")
-        self.folder.chmod(0o700)
+        with contextlib.suppress(PermissionError):  # a disk without permissions, such as exFAT
+            self.folder.chmod(0o700)
         own = re.split(r"[/\\]", found.name)[-1].rpartition(".")
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", own[0] or own[2]).strip("-")[:40] or found.kind
         number, path = 1, self.folder / f"{stem}{suffix}"

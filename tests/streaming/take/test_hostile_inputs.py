@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import sys
@@ -71,6 +72,21 @@ def test_uploads_are_used_or_refused_in_one_line_and_leave_nothing_behind(
         if not case.heavy:
             assert (uploaded(case, files) is not None) is case.used, case.name
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_an_upload_is_kept_on_a_disk_that_has_no_permissions(
+    sent: list[Case], model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chmod(path: Path, mode: int) -> None:  # as exFAT, or a share of Windows, has it
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    files = UploadedFiles(tmp_path, "0" * 12, model, SIZE)
+    arriving = files.begin()
+    arriving.write(next(case for case in sent if case.name == "MP4 film of one picture").make())
+    checked = files.checked(arriving, "a.mp4")
+    monkeypatch.setattr(Path, "chmod", chmod)
+    assert files.keep(arriving, checked).name == f"{'0' * 12}.files/a.mp4"
+    assert [file.name for file in (tmp_path / f"{'0' * 12}.files").iterdir()] == ["a.mp4"]
 
 
 def ways(case: Case) -> Iterator[tuple[str, CueLine]]:
