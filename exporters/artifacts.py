@@ -125,7 +125,7 @@ def no_room(folder: Path, error: OSError) -> ExportError:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, so that a reader never sees half a file; ExportError if that fails."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # two first starts may write at once
+    partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # two first starts may write at once
     try:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, path)

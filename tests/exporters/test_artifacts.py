@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,6 +182,14 @@ def test_a_build_that_runs_beside_is_left_alone_whatever_its_number_is(number: s
     other.kill()
     other.wait()
     assert Store(tmp_path).find(key) is not None
+
+
+def test_a_value_that_is_written_by_many_at_once_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "verdict.json"
+    with ThreadPoolExecutor(8) as many:  # containers that share a folder have processes of the same number too
+        list(many.map(lambda number: write_json(path, [number] * 1000), range(200)))
+    assert len(set(json.loads(path.read_text()))) == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_openvinos_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
