@@ -129,7 +129,8 @@ class MergedLoras:
         if any(scale.name == name for merged in self._merged.values() for scale in merged):
             self.merge(())
         del self._users[name], self._changes[name], self._digests[name]
-        changed_still = {parameter for changes in self._changes.values() for parameter in changes}
+        others = list(self._changes.values())  # one may be added meanwhile: that of an upload, as it arrives
+        changed_still = {parameter for changes in others for parameter in changes}
         for parameter in self._pristine.keys() - changed_still:
             del self._pristine[parameter]
             self._merged.pop(parameter, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -36,6 +38,34 @@ def with_two(dtype: torch.dtype = torch.float32) -> tuple[CausalWanTransformer, 
         changes = fitted(lora_tensors(transformer, seed), transformer.state_dict(), Path(name)).changes
         loras.add(name, name, changes)
     return transformer, loras
+
+
+def test_loras_arrive_while_others_are_forgotten() -> None:
+    network = nn.Sequential(*[nn.Linear(2, 2) for _ in range(150)])
+    loras = MergedLoras(network)
+    changes = [Difference(name, torch.zeros_like(p)) for name, p in network.named_parameters()]
+    for number in range(6):
+        loras.add(f"kept {number}", "digest", changes)
+    over, arrived, interval = Event(), list[str](), sys.getswitchinterval()
+
+    def arrive() -> None:  # an upload is added in a thread of its own, and the device's forgets
+        while not over.is_set() and len(arrived) < 20_000:
+            loras.add(f"arrived {len(arrived)}", "digest", changes[:1])
+            arrived.append(f"arrived {len(arrived)}")
+
+    thread = Thread(target=arrive)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for number in range(300):
+            loras.add(f"gone {number}", "digest", changes[:1])
+            loras.drop(f"gone {number}")
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert arrived
+    assert set(loras.names) == {*(f"kept {number}" for number in range(6)), *arrived}
 
 
 scales = st.lists(st.tuples(st.floats(-2, 2), st.floats(-2, 2)), min_size=20, max_size=20)
