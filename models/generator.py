@@ -218,7 +218,7 @@ class Generator:
         if footage is None:
             raise CueError(f"the take follows {state.source.source}, whose frames are not there")
         latents = self.config.grid.length(index)
-        state.source, given = source.given(self.codec, state.source, index, latents, footage)
+        state.source, given = source.given(self.codec, state.source, index, latents, footage, self.device)
         return given
 
     def _draw_of_batch(

@@ -107,7 +107,8 @@ def motion(frames: Tensor, before: Tensor | None) -> float:
 
     `before` [1, H, W, 3] is the frame before the first one, if there is one.
     """
-    video = frames if before is None else torch.cat([before, frames])
+    # of a take that is taken up from a file the frame before lies on the take's device
+    video = frames if before is None else torch.cat([before.to(frames.device), frames])
     if len(video) < 2:
         return 0.0
     return share_of_motion((video.float() * (2 / 255)).diff(dim=0).square().mean((1, 2, 3)).sqrt())
@@ -123,17 +124,20 @@ def controlled(base: float, before: float, moved: float) -> float:
     return (1 - INERTIA) * (base - MOTION_WEIGHT * moved) + INERTIA * before
 
 
-def given(codec: Codec, following: Following, index: int, latents: int, footage: Footage) -> tuple[Following, Given]:
+def given(
+    codec: Codec, following: Following, index: int, latents: int, footage: Footage, device: torch.device
+) -> tuple[Following, Given]:
     """Encode the source for the `latents` latents from `index` on; return what is followed now, and what it gives.
 
-    The source's latents are used in the precision of float16, in which they are recorded.
+    The source's latents are used in the precision of float16, in which they are recorded, and on `device`, as a record
+    of a camera is read into the host's memory.
     """
     if following.begun is None:  # as in a snapshot of an earlier release, whatever was read
         following = replace(following, begun=index if following.newest is None else following.since)
     first = following.frame(index)
     frames = footage.frames(following.source, first, frames_before(index + latents) - frames_before(index))
     if isinstance(frames, Encoded):
-        newest, now = frames, following
+        newest, now = replace(frames, latents=frames.latents.to(device)), following
     else:
         newest, now = _encoded(codec, following, frames)
     strength = following.base

@@ -11,6 +11,7 @@ from conftest import tiny_model
 from rolling import START
 from safetensors import safe_open
 
+from models import source
 from models.cue import Cue, CueError, Follow, Prompt, Region, Unfollow
 from models.generator import Generator
 from models.source import Encoded, controlled, motion, share_of_motion
@@ -73,6 +74,15 @@ def test_motion_is_the_largest_change_from_frame_to_frame_the_one_before_include
     assert motion(torch.cat([still, slow]), still) == pytest.approx(2 * 10 / 255 / 0.2)
     assert motion(slow, still) == pytest.approx(2 * 10 / 255 / 0.2)
     assert motion(still + 100, still) == 1
+
+
+def test_motion_is_measured_where_the_frames_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film is read into the host's memory, and the frame before may come from a file, on the take's device."""
+    measured: list[torch.device] = []
+    monkeypatch.setattr(source, "share_of_motion", lambda changes: measured.append(changes.device))
+    frames = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+    motion(frames.to("meta"), frames[:1])
+    assert measured == [torch.device("meta")]
 
 
 def test_a_source_is_asked_for_the_frames_of_each_chunk_and_the_first_latent_is_one_frame() -> None:

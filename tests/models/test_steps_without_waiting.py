@@ -18,11 +18,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.cache_shape import StepKeys
-from models.cue import Cue, Cut, OnSwitch, Parameter, Prompt, Recache, Recall
+from models.cue import Cue, Cut, Follow, OnSwitch, Parameter, Prompt, Recache, Recall, Region
 from models.generator import Generator
 from models.noise import Noise
 from models.rollout_config import RolloutConfig
 from models.sampler import Schedule
+from models.source import Encoded
 from models.state import TakeState
 from models.transformer import CausalWanTransformer
 
@@ -156,6 +157,24 @@ def test_steps_under_a_pinned_image_never_wait() -> None:
         generator.draw(state)
         generator.commit(state)
     assert guard.found == []
+
+
+class Record:
+    """Give what a record of a camera holds, in the host's memory."""
+
+    def frames(self, source: str, first: int, count: int) -> Encoded:
+        return Encoded(torch.zeros(1, 4, 3, 4, 4, dtype=torch.float16), 0.5)
+
+
+def test_a_record_of_a_camera_is_followed_on_the_device_of_the_take() -> None:
+    generator = on_meta(WAYS["as it is"])
+    state = steady(generator)
+    region = Region("1000" * 4, 4, 4)
+    drawn = generator.draw(state, [Follow("a.camera", 0.6, region)], footage=Record())
+    assert drawn.device == META
+    assert state.source is not None
+    assert state.source.newest is not None
+    assert state.source.newest.latents.device == META
 
 
 def test_the_guard_sees_a_value_that_is_asked_for_and_one_that_is_copied() -> None:
