@@ -32,6 +32,7 @@ FORMAT = 2
 DIGEST, DIGEST_BYTES = "blake2b", 32
 BLANK = "0" * 2 * DIGEST_BYTES
 COMPUTED = ("cache.", "take.text.", "take.blend.")  # tensors that have the precision of the model that made them
+EMPHASIS = "emphasis"  # ends the names of factors, which are float32 in every model and among the former
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
@@ -67,7 +68,8 @@ def load_snapshot(path: Path, device: torch.device, dtype: torch.dtype) -> Snaps
         if version == FORMAT:
             if "digest" in facts and place is None:
                 raise ValueError("the digest is lost")
-            typed = {k: t.to(dtype) if k.startswith(COMPUTED) else t for k, t in tensors.items()}
+            computed = [k for k in tensors if k.startswith(COMPUTED) and not k.endswith(EMPHASIS)]
+            typed = tensors | {k: tensors[k].to(dtype) for k in computed}
             snapshot: Snapshot = _unpacked(Snapshot, facts["snapshot"], typed)
             return snapshot
     except Exception as e:  # a damaged file raises many kinds of errors

@@ -210,6 +210,22 @@ def test_what_a_model_computed_is_read_in_its_own_precision_and_latents_stay_exa
     assert {t.dtype for t in read.take.recent} == {torch.float32}
 
 
+def test_factors_of_an_emphasis_stay_exact_in_a_model_of_lower_precision(tmp_path: Path) -> None:
+    """1.3 is 1.296875 in bfloat16: a take that is taken up would be drawn under another emphasis."""
+    state, factors = GENERATOR.new_take(3, 32, 32), torch.tensor([[1.0, 1.3]])
+    embedded = torch.zeros(1, 2, 16)
+    state.text = TextState(embedded, (), factors)
+    state.blend = Blend(embedded, embedded, 4, 1, factors, factors)
+    save_snapshot(GENERATOR.snapshot(state), tmp_path / "s.safetensors")
+    read = load_snapshot(tmp_path / "s.safetensors", CPU, torch.bfloat16).take
+    assert read.text is not None
+    assert read.blend is not None
+    assert read.text.embeddings.dtype == torch.bfloat16
+    for held in (read.text.emphasis, read.blend.start_emphasis, read.blend.goal_emphasis):
+        assert held is not None
+        assert torch.equal(held, factors)
+
+
 def test_a_format_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> None:
     state, file = GENERATOR.new_take(3, 32, 32), tmp_path / "s.safetensors"
     save_snapshot(GENERATOR.snapshot(state), file)
