@@ -57,7 +57,11 @@ def attention(sizes: Sizes, device: torch.device) -> Figures:
         "a prompt's 96 keys ms": lambda: attend(q, k, k),
         "with a bias for its padding ms": lambda: attend(q, k, k, bias=bias),
     }
-    return found | {name: round(milliseconds(way, device, sizes.warm, sizes.calls), 4) for name, way in ways.items()}
+    return found | {name: tried(partial(_rounded_ms, way, sizes, device)) for name, way in ways.items()}
+
+
+def _rounded_ms(way: Callable[[], object], sizes: Sizes, device: torch.device) -> float:
+    return round(milliseconds(way, device, sizes.warm, sizes.calls), 4)
 
 
 def _kernels(shape: Attention, device: torch.device) -> Figures:

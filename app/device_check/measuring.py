@@ -32,5 +32,8 @@ FUNCTIONS: dict[str, Callable[[Sizes, torch.device], Figures]] = {
 
 def measure(stage: str, device: str, *, dry: bool) -> Figures:
     """Return what a stage measures on a device; a dry run compiles nothing, which takes minutes on a CPU."""
+    where = torch.device(device)
+    if where.index is not None:  # events, graphs and counters of memory are those of the current device
+        torch.cuda.set_device(where)
     with torch.compiler.set_stance("force_eager") if dry else nullcontext():
-        return FUNCTIONS[stage](DRY if dry else FULL, torch.device(device))
+        return FUNCTIONS[stage](DRY if dry else FULL, where)

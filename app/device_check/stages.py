@@ -8,7 +8,7 @@ DEADLINES = {
     "chunk": 70.0,
     "compiled": 150.0,
     "others": 90.0,
-    "codecs": 80.0,
+    "codecs": 120.0,
     "quantised": 150.0,
     "overlap": 50.0,
     "correctness": 60.0,

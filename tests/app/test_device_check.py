@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
-from app.device_check import page
+from app.device_check import kernels, page, pictures
 from app.device_check.measuring import FUNCTIONS, measure
 from app.device_check.running import run
 from app.device_check.stages import DEADLINES
+from models.codecs.tiny import TinyCodecConfig
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("diffusers", "transformers", "pydantic", "ftfy", "cv2", "av", "yaml", "PIL", "accelerate", "torchao")
@@ -43,6 +47,38 @@ def test_stages_have_deadlines_in_the_order_in_which_they_run() -> None:
 
 def test_yuv_made_on_the_device_is_what_opencv_makes() -> None:
     assert measure("copies", "cpu", dry=True)["YUV differs from OpenCV's by"] in (0, 1)
+
+
+def test_the_decoder_that_is_said_to_be_compiled_runs_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+
+    def compiled(work: Callable[..., object], **how: object) -> Callable[..., object]:
+        return lambda *given: (ran.append(how), work(*given))[1]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(pictures, "TAE", {16: TinyCodecConfig(encoder_width=4, decoder_widths=(4, 4, 4, 4))})
+    measure("codecs", "cpu", dry=True)
+    assert ran[0] == {"dynamic": False}
+
+
+def test_an_attention_that_fails_leaves_the_figures_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is not None:
+            raise RuntimeError("no kernel takes a bias")
+        return q
+
+    monkeypatch.setattr(kernels, "attend", without_bias)
+    found = measure("attention", "cpu", dry=True)
+    assert found["with a bias for its padding ms"] == "RuntimeError: no kernel takes a bias"
+    assert isinstance(found["a prompt's 96 keys ms"], float)
+
+
+def test_a_stage_that_measures_one_of_several_cards_runs_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events and counters of memory are those of the current device: on another one they would time nothing."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setitem(FUNCTIONS, "machine", lambda sizes, device: {"current": current[-1] == device})
+    assert measure("machine", "cuda:1", dry=True) == {"current": True}
 
 
 def test_a_stage_that_hangs_is_ended_and_the_next_one_is_measured(tmp_path: Path) -> None:
