@@ -36,8 +36,7 @@ def matmul_limit(device: torch.device, dtype: torch.dtype, n: int = 2048, second
     while sum(times) < seconds or len(times) < 3:
         began = time.perf_counter()
         a @ a
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        _finish(device)
         times.append(time.perf_counter() - began)
     return 2 * n**3 / min(times)
 
@@ -68,7 +67,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     speaks = entry.driving_features is not None
     rollout = Rollout(model, take, drive=PortraitDrive(model, drawn(GALLERY["ada"])) if speaks else None)
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(device)
     full = entry.rollout.grid.chunks(entry.rollout.window)
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
     for i in range(full + chunks):
@@ -90,7 +89,7 @@ def measure(model: Model, size: tuple[int, int] | None, chunks: int, text_length
     spread = {n: _quartiles(v) for n, v in seconds.items()}
     frames = entry.rollout.grid.frames
     loop = median["denoise"] + median["clean pass"]
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _peak_resident()
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_resident()
     return Result(
         median,
         spread,

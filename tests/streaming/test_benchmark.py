@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import tiny_model
 
 from models.cache import RingCache
 from models.checkpoints.assemble import Model
 from models.rope import Rotation
 from streaming import benchmark, benchmark_comparison
+from streaming.rollout import Rollout
 
 
 def test_a_recache_is_measured_apart_from_denoising(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +31,25 @@ def test_a_recache_is_measured_apart_from_denoising(monkeypatch: pytest.MonkeyPa
     assert result.median["denoise"] < 0.2  # of all chunks, those with a switch included
     assert all(low >= 0 for low, _ in result.spread.values())
     assert "| recache | 2" in benchmark.as_markdown(result, tiny_model(), (32, 32), random_weights=True)
+
+
+def test_a_second_card_is_waited_for_and_its_memory_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, card, asked = tiny_model(), torch.device("cuda", 1), set[object]()
+
+    def noted(device: object = None) -> int:
+        asked.add(device)
+        return 0
+
+    for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, noted)
+    monkeypatch.setattr(benchmark, "Rollout", lambda _, take, drive: Rollout(model, take))  # there is no card here
+    made = torch.randn
+    monkeypatch.setattr(
+        torch, "randn", lambda *shape, **how: torch.ones(2, 2) if how.get("device") == card else made(*shape, **how)
+    )
+    on_card = SimpleNamespace(device=card, dtype=torch.float32, text=model.generator.text)
+    benchmark.measure(replace(model, generator=on_card), (32, 32), 1, 6)
+    assert asked == {card}
 
 
 def test_two_engines_are_measured_in_turns_and_compared_by_the_medians_of_their_ratios(
