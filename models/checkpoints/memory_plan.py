@@ -1,8 +1,8 @@
 """Fit a model into a card's memory by text encoder, codec, weights, size of the picture, window, in this order.
 
-Weights, keys and values are counted. Working memory (activations, what a codec carries, remembered prompts and scenes)
-is an estimate that was not measured on a GPU: a fraction of a GB for the transformer and TAEHV, some GB for Wan's own
-codec.
+Weights, keys and values are counted. Working memory is that of the largest pass, which a recache makes, or that of
+decoding a chunk, whichever is more, with remembered prompts and scenes. What torch allocates for them was counted, but
+for Wan's own codec, of which some GB are an estimate; nothing of it was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from models.checkpoints.footprint import Footprint, footprint
 from models.prompt_memory import REMEMBERED_BYTES, REMEMBERED_PROMPTS
 
 WAN_DECODES_IN = 4e9 / (832 * 480)  # bytes a pixel of the picture while Wan's codec decodes a latent; not measured
-TAE_DECODES_IN = 0.4e9 / (832 * 480)
+# bytes a pixel and a latent of a chunk, as decoders run in float32 on a card: of TAEHV by the channels of its latents
+TAE_DECODES_IN = {16: 2710.0, 48: 680.0}
+TINY_DECODES_IN = 460.0
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,24 @@ def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, float8: bool
     if text_on_cpu:
         parts = replace(parts, text_encoder=0)
     t, r = entry.transformer, entry.rollout
-    tokens = r.grid.chunk * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
+    latents = r.rows * (r.window if r.step_keys is None else r.chunk)  # a recache may run over a whole window
+    tokens = latents * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
     activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
-    decoding = (WAN_DECODES_IN if entry.codec == "wan" else TAE_DECODES_IN) * width * height
-    working = round(activations + decoding) + _prompts(entry, bytes_per_value) + archive.BUDGET
+    working = max(activations, decoding_bytes(entry)) + _prompts(entry, bytes_per_value) + archive.BUDGET
     return MemoryPlan(entry, text_on_cpu, float8, parts, working, (), fits=True)
+
+
+def decoding_bytes(entry: Entry) -> int:
+    """Return the bytes that decoding a chunk of an entry takes at its peak, beside the codec's weights."""
+    (width, height), grid = entry.size, entry.rollout.grid
+    match entry.codec:
+        case "wan":  # latent by latent
+            return round(WAN_DECODES_IN * width * height)
+        case "tae":
+            a_latent = TAE_DECODES_IN[entry.transformer["out_channels"]]
+        case "tiny":
+            a_latent = TINY_DECODES_IN
+    return round(max(grid.chunk, grid.first_chunk) * a_latent * width * height)
 
 
 def _prompts(entry: Entry, bytes_per_value: int) -> int:
