@@ -123,7 +123,7 @@ def random_model(entry: Entry, device: torch.device, dtype: torch.dtype, *, floa
 
     With `float8` the transformer's blocks keep their weights in that type.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # else every card of the machine is set up
         torch.manual_seed(0)
         model = _random_model(entry, device, dtype)
     if float8:
@@ -152,9 +152,9 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
 
     codec: Codec
     if entry.codec == "tiny":
-        codec = TinyCodec(TINY_CODECS[entry.name]).to(device, dtype).eval()
+        codec = _decoding_in(dtype, TinyCodec(TINY_CODECS[entry.name]).to(device).eval())
     elif entry.codec == "tae":
-        codec = TinyCodec(TAE[entry.transformer["out_channels"]]).to(device, dtype).eval()
+        codec = _decoding_in(dtype, TinyCodec(TAE[entry.transformer["out_channels"]]).to(device).eval())
     else:
         from models.codecs.wan import WanCodec, random_network
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from app.loaded_model import load_model, precision_of
 from app.model_library import ModelLibrary
 from exporters.parity import psnr
 from models.catalog import AVATAR, POCKET
+from models.checkpoints.assemble import random_model
 from models.codecs.tiny import TinyCodec
 from models.cue import Prompt
 from models.pocket.world.portrait.gallery import GALLERY, drawn
@@ -46,6 +49,23 @@ def test_the_precision_is_the_one_asked_for_or_the_faster_one(
     bfloat16_pays.cache_clear()
     monkeypatch.setattr("app.bfloat16_speed.bfloat16_pays", lambda: pays)
     assert precision_of(CPU, engine) is precision
+
+
+def test_random_weights_of_a_codec_have_the_precision_of_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A speed that is measured without files is the speed with them: off the CPU codecs decode in float32."""
+    forked: list[object] = []
+
+    @contextmanager
+    def fork_rng(devices: object = None) -> Iterator[None]:
+        forked.append(devices)
+        yield
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    for where, decoder in (("cpu", torch.bfloat16), ("meta", torch.float32)):
+        codec = random_model(AVATAR, torch.device(where), torch.bfloat16).generator.codec
+        assert isinstance(codec, TinyCodec)
+        assert (codec.decodes_in, codec.mean.dtype) == (decoder, torch.float32)
+    assert forked == [[], []], "no card is set up for a model that lies elsewhere"
 
 
 def test_whether_bfloat16_pays_is_measured_once() -> None:
