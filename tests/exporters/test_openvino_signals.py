@@ -11,7 +11,7 @@ import openvino
 from openvino import opset13
 
 PROGRAM = """
-import gc, os, signal, sys
+import gc, signal, sys, threading, time
 from pathlib import Path
 from exporters.openvino.engine import OpenvinoRunner
 runners = [OpenvinoRunner(Path(sys.argv[1]), "fp32") for _ in range(2)]
@@ -19,7 +19,8 @@ while runners:
     runners.pop(0)  # the older one first
     gc.collect()
 try:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    time.sleep(60)
 except KeyboardInterrupt:
     print("handled")
 """
