@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from app.commands.outputs import OutputError
+from models.checkpoints.held_folder import hold
 
 _held: dict[tuple[int, int], int] = {}  # device and inode of a folder → its descriptor, open until the process ends
 
@@ -16,20 +15,12 @@ def require_alone(data: Path) -> None:
 
     The kernel's lock ends with its process, however that ends. Over NFS, where a folder has none, nothing is held.
     """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
     facts = data.stat()
     if (facts.st_dev, facts.st_ino) in _held:
         return
-    folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = hold(data)
     except BlockingIOError:
-        os.close(folder)
         raise OutputError(f"{data}: another server uses this folder; end it, or choose another with --data") from None
-    except OSError:
-        os.close(folder)
-    else:
+    if folder is not None:
         _held[facts.st_dev, facts.st_ino] = folder

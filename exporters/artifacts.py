@@ -14,12 +14,12 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.checkpoints.held_folder import hold
 from models.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -93,7 +93,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep(key)
             scratch.mkdir()
-            lock = _lock(scratch)
+            lock = hold(scratch)
             yield scratch
             digests = {p.name: _digest(p) for p in sorted(scratch.iterdir())}
             manifest = {"key": key.facts, "files": digests}
@@ -158,35 +158,12 @@ def _in_use(scratch: Path) -> bool:
     Containers that share a folder have processes of the same number, so that the lock decides where there is one.
     """
     try:
-        lock = _lock(scratch)
+        lock = hold(scratch)
     except BlockingIOError:
         return True
     if lock is not None:
         os.close(lock)
     return _runs(int(scratch.name.split(".")[-2].partition("-")[0]))
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder until the descriptor is closed or this process has ended, however it does; None without locks.
-
-    BlockingIOError if it is locked. Windows has no such locks, and NFS has none for folders.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(opened)
-        if isinstance(e, BlockingIOError):
-            raise
-        return None
-    return opened
 
 
 def _runs(process: int) -> bool:
