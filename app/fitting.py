@@ -28,6 +28,7 @@ class Fitting:
 
     codec: str | None = None
     room: float | None = None
+    slowly: bool = False  # whether nobody waits for single frames, so that weights may wait in the host's memory
     among_others: bool = False  # whether other models are loaded too, those without such a codec with their own
 
     @property
@@ -52,7 +53,7 @@ class Fitting:
             room = float(torch.cuda.get_device_properties(device).total_memory)
         kept = self.codec is None or (self.among_others and entry.tae is None)
         chosen = entry if self.codec is None or kept else entry.with_codec(self.codec)
-        plan = planned(chosen, float("inf") if room is None else room, dtype.itemsize)
+        plan = planned(chosen, float("inf") if room is None else room, dtype.itemsize, slowly=self.slowly)
         if not plan.fits and room is not None:
             done = "; ".join(plan.notes) or "no part of it can be made smaller"
             raise RoomError(
@@ -82,4 +83,4 @@ class Fitting:
         for line in plan.notes:
             note(f"{entry.name}: {line}")
         text_on = torch.device("cpu") if plan.text_on_cpu else device
-        return load(plan.entry, folder, device, dtype, text_on, float8=plan.float8)
+        return load(plan.entry, folder, device, dtype, text_on, float8=plan.float8, offloaded=plan.offloaded)

@@ -94,7 +94,7 @@ def load_model(
         if random_weights:
             plan = fits.plan(entry, where, precision)
             prefer_fastest(plan.entry, where, precision)
-            return random_model(plan.entry, where, precision, float8=plan.float8)
+            return random_model(plan.entry, where, precision, float8=plan.float8, offloaded=plan.offloaded)
         return fits.load(entry, folder_of(entry, models_folder()), where, precision, note, load)
 
     return chosen(readings(read, where, engine), engine, engines_folder())

@@ -7,6 +7,7 @@ rotations from explicit temporal coordinates. Reference behaviour: LongLive (250
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attention import attend
+from models.block_offload import OffloadedBlocks
 from models.cache_protocol import Cache, EngineCache, KeysValues
 from models.driving_attention import DrivingAttention
 from models.rope import Rotation, rotated
@@ -108,6 +110,7 @@ class CausalWanTransformer(WanNetwork):
     def __init__(self, **settings: Any) -> None:
         """Build a network of random weights; settings are those of `WanConfig`, TypeError for others."""
         super().__init__(WanConfig(**settings))
+        self._offloaded: OffloadedBlocks[WanTransformerBlock] | None = None
 
     def add_driving_attention(self, features: int) -> None:
         """Add attention to driving tokens of `features` features, so that the model can be driven."""
@@ -137,6 +140,18 @@ class CausalWanTransformer(WanNetwork):
         self._before_text = torch.compile(_before_text, dynamic=True)
         self._after_text = torch.compile(_after_text, dynamic=True)
         self._turn = torch.compile(rotated, dynamic=True)
+
+    def offload_blocks(self, device: torch.device) -> None:
+        """Move all but the blocks to a device; their weights stay in the host's memory, and come there in turns."""
+        for name, child in self.named_children():
+            if name != "blocks":
+                child.to(device)
+        self.scale_shift_table.data = self.scale_shift_table.data.to(device)
+        self._offloaded = OffloadedBlocks(list(super().layers()), device)
+
+    def layers(self) -> Iterator[WanTransformerBlock]:
+        """Iterate over the blocks, the first one first; each has its weights on the device during its turn."""
+        return super().layers() if self._offloaded is None else iter(self._offloaded)
 
     def embed_text(self, embeddings: Tensor) -> TextState:
         """Return keys and values of every layer for text embeddings [N, L, text_dim]; needed once a prompt.

@@ -111,6 +111,11 @@ def _print_memory(entry: Entry, room: float | None) -> None:
         print(f"          {line}")
     if plan.notes:
         _print_parts(plan)
+    render = planned(entry, there, value, slowly=True)
+    if render.offloaded:
+        print(f"          a render, {render.total / 1e9:.1f} GB by these changes instead:")
+        for line in render.notes:
+            print(f"          {line}")
 
 
 def _print_parts(plan: MemoryPlan) -> None:

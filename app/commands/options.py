@@ -52,9 +52,9 @@ def _vram(value: str | None) -> str | None:
     return value
 
 
-def fitting_of(codec: str | None, vram: str | None) -> Fitting:
-    """Return how a model is to be fitted, from the values of both options."""
-    return Fitting(codec, None if vram is None else parsed_memory(vram))
+def fitting_of(codec: str | None, vram: str | None, *, slowly: bool = False) -> Fitting:
+    """Return how a model is to be fitted, from the values of both options; `slowly`: for a film."""
+    return Fitting(codec, None if vram is None else parsed_memory(vram), slowly)
 
 
 def _loras(values: list[str] | None) -> list[str] | None:

@@ -154,7 +154,10 @@ def render(
         loras = any(cue.lora for request in requests for cue in request.take.cues)
         require_installed(engine)
         said: list[str] = []
-        chosen, fitting = torch_beside(engine, engines_folder()) if loras else engine, fitting_of(codec, vram)
+        chosen, fitting = (
+            torch_beside(engine, engines_folder()) if loras else engine,
+            fitting_of(codec, vram, slowly=True),
+        )
         loaded = load_model(entry, device, chosen, fitting=fitting, note=said.append)
     for note in said:
         print(f"note: {note}", file=sys.stderr)

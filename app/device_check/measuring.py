@@ -22,6 +22,7 @@ FUNCTIONS: dict[str, Callable[[Sizes, torch.device], Figures]] = {
     "overlap": pictures.overlap,
     "correctness": rollouts.correctness,
     "memory": rollouts.memory,
+    "offloaded": rollouts.offloaded,
     "switches": rollouts.switches,
     "products": kernels.products,
     "copies": pictures.copies,

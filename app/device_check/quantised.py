@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from app.device_check.rollouts import PROMPT, Running, built, network_of
+from app.device_check.rollouts import Running, built, first_latents, network_of
 from app.device_check.sizes import Sizes
 from app.device_check.timing import Figures, relative_error, tried
-from models.checkpoints.assemble import Model
-from models.cue import Prompt
 from models.float8_weights import keep_in_float8
 
 KEPT = "kept in float8"
@@ -26,7 +24,7 @@ def quantised(sizes: Sizes, device: torch.device) -> Figures:
 
     The error is that of latents against the model in bfloat16, over all their steps.
     """
-    exact = _first_latents(built(sizes.main.entry, device), sizes)
+    exact = first_latents(built(sizes.main.entry, device), sizes.main.size)
     found: Figures = {"goal": sizes.quantised}
     for name in (KEPT, "float8 by row", "int8 weights", "float8 weights"):
         found[name] = tried(partial(_way, name, exact, sizes, device))
@@ -43,7 +41,7 @@ def _way(name: str, exact: torch.Tensor, sizes: Sizes, device: torch.device) -> 
 
         for block in network.layers():
             quantize_(block, _config(name), filter_fn=lambda module, place: isinstance(module, nn.Linear))
-    error = relative_error(_first_latents(model, sizes), exact)
+    error = relative_error(first_latents(model, sizes.main.size), exact)
     if device.type == "cuda":
         network.compile_blocks()
     run = Running(model, sizes.main.size)
@@ -62,8 +60,3 @@ def _config(name: str) -> Any:
             return ao.Int8WeightOnlyConfig()
         case _:
             return ao.Float8WeightOnlyConfig()
-
-
-def _first_latents(model: Model, sizes: Sizes) -> torch.Tensor:
-    state = model.generator.new_take(0, *sizes.main.size)
-    return model.generator.draw(state, [Prompt(PROMPT)]).float()

@@ -134,6 +134,22 @@ def compiled(sizes: Sizes, device: torch.device) -> Figures:
     }
 
 
+def offloaded(sizes: Sizes, device: torch.device) -> Figures:
+    """Time the main model's chunk with its blocks in the host's memory, and compare its first latents."""
+    entry, size = sizes.main.entry, sizes.main.size
+    exact = first_latents(built(entry, device), size)
+    held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    model = random_model(entry, device, torch.bfloat16, offloaded=True)
+    error = relative_error(first_latents(model, size), exact)
+    run = Running(model, size)
+    run.fill()
+    return {
+        "fps": round(run.fps(sizes.chunks), 2),
+        "error": error,
+        "lies there GB": round((torch.cuda.memory_allocated(device) - held) / 1e9, 2) if held else "counted on CUDA",
+    }
+
+
 def correctness(sizes: Sizes, device: torch.device) -> Figures:
     """Compare small takes of two layers: this device with the CPU, bfloat16 with float32, and two runs of one."""
     entry = replace(sizes.main.entry, transformer=sizes.main.entry.transformer | {"num_layers": 2})
@@ -271,6 +287,11 @@ def network_of(generator: Generator) -> CausalWanTransformer:
     network = generator.transformer
     assert isinstance(network, CausalWanTransformer), "the device check runs models in torch"
     return network
+
+
+def first_latents(model: Model, size: Size) -> Tensor:
+    """Return the first latents of a take, float32; no other part of the model is held on."""
+    return model.generator.draw(model.generator.new_take(0, *size), [Prompt(PROMPT)]).float()
 
 
 def memory(sizes: Sizes, device: torch.device) -> Figures:

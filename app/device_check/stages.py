@@ -13,6 +13,7 @@ DEADLINES = {
     "overlap": 50.0,
     "correctness": 60.0,
     "memory": 60.0,
+    "offloaded": 50.0,
     "switches": 50.0,
     "products": 90.0,
     "copies": 30.0,

@@ -72,11 +72,12 @@ def load(
     text_on: torch.device | None = None,
     *,
     float8: bool = False,
+    offloaded: bool = False,
 ) -> Model:
     """Read the files and build the model; raise CheckpointError with one line on what is missing or wrong.
 
     A large text encoder runs on the device `text_on` (None: on that of the rest). With `float8` the transformer's
-    blocks keep their weights in that type.
+    blocks keep their weights in that type; `offloaded` they wait in the host's memory, and passes are slower.
     """
     missing = missing_files(entry, folder)
     if missing == [PULLING]:
@@ -99,7 +100,7 @@ def load(
     codec = _codec(entry, folder, device, dtype)
     if float8:
         keep_in_float8(transformer)
-    ready = _ready(transformer, device)
+    ready = _ready(transformer, device, offloaded=offloaded)
     generator = Generator(entry.rollout, ready, text, codec, emphasis=text.emphasis, loras=MergedLoras(ready))
     weights, decoded_by = fingerprints(entry, folder)
     return Model(entry, generator, weights, text.read, codec=decoded_by)
@@ -118,28 +119,28 @@ def fingerprints(entry: Entry, folder: Path) -> tuple[str, str]:
     return _fingerprint(weights), _fingerprint(codec_files)
 
 
-def random_model(entry: Entry, device: torch.device, dtype: torch.dtype, *, float8: bool = False) -> Model:
+def random_model(
+    entry: Entry, device: torch.device, dtype: torch.dtype, *, float8: bool = False, offloaded: bool = False
+) -> Model:
     """Build the entry at full size with random weights, the same each time, to measure speed without files.
 
-    With `float8` the transformer's blocks keep their weights in that type.
+    With `float8` the transformer's blocks keep their weights in that type; `offloaded` they wait in the host's memory.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # else every card of the machine is set up
         torch.manual_seed(0)
-        model = _random_model(entry, device, dtype)
-    if float8:
-        assert isinstance(model.generator.transformer, CausalWanTransformer), "a model is built in torch"
-        keep_in_float8(model.generator.transformer)
-    return model
+        return _random_model(entry, device, dtype, float8=float8, offloaded=offloaded)
 
 
-def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Model:
-    with torch.device(device):
+def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype, *, float8: bool, offloaded: bool) -> Model:
+    with torch.device("cpu" if offloaded else device):
         previous = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
             transformer = CausalWanTransformer(**entry.transformer)
             if entry.driving_features is not None:
                 transformer.add_driving_attention(entry.driving_features)
+            if float8:
+                keep_in_float8(transformer)
         finally:
             torch.set_default_dtype(previous)
     length = 512 if entry.text == "umt5" else 20
@@ -159,12 +160,17 @@ def _random_model(entry: Entry, device: torch.device, dtype: torch.dtype) -> Mod
         from models.codecs.wan import WanCodec, random_network
 
         codec = WanCodec(random_network(entry.transformer["out_channels"]).to(device).eval(), dtype)
-    generator = Generator(entry.rollout, _ready(transformer, device), encode, codec)
+    ready = _ready(transformer, device, offloaded=offloaded)
+    generator = Generator(entry.rollout, ready, encode, codec)
     return Model(entry, generator, "random", any_prompt)
 
 
-def _ready(transformer: CausalWanTransformer, device: torch.device) -> CausalWanTransformer:
-    return transformer.to(device).eval().requires_grad_(requires_grad=False)
+def _ready(transformer: CausalWanTransformer, device: torch.device, *, offloaded: bool) -> CausalWanTransformer:
+    transformer.eval().requires_grad_(requires_grad=False)
+    if not offloaded:
+        return transformer.to(device)
+    transformer.offload_blocks(device)
+    return transformer
 
 
 def _codec(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Codec:

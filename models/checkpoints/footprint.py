@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from models.block_offload import PLACES
 from models.catalog import Entry
 from models.checkpoints.assemble import folder_of
 from models.checkpoints.model_files import finished, missing_files
@@ -37,11 +38,16 @@ class Footprint:
 
 
 def footprint(
-    entry: Entry, bytes_per_value: int, size: tuple[int, int] | None = None, *, float8: bool = False
+    entry: Entry,
+    bytes_per_value: int,
+    size: tuple[int, int] | None = None,
+    *,
+    float8: bool = False,
+    offloaded: bool = False,
 ) -> Footprint:
-    """Return what a model takes with pictures of `size` (width, height), or of its own size.
+    """Return what a model takes on its device with pictures of `size` (width, height), or of its own size.
 
-    With `float8` the transformer's blocks keep their weights in that type.
+    With `float8` the transformer's blocks keep their weights in that type; `offloaded` they wait in the host's memory.
     """
     t, r, (width, height) = entry.transformer, entry.rollout, size or entry.size
     _, rows, columns = t["patch_size"]
@@ -49,8 +55,13 @@ def footprint(
     anchors = 0 if r.step_keys is not None else r.sink + (1 if r.reference else 0)
     latents = r.window + r.knot + (1 if r.reference else 0) + anchors
     a_latent = 2 * t["num_layers"] * tokens * t["num_attention_heads"] * t["attention_head_dim"]
+    rounded = (bytes_per_value - 1) * (_products(entry) if float8 else 0)  # bytes that float8 saves
+    weights = bytes_per_value * parameters(entry) - rounded
+    if offloaded:
+        blocks = bytes_per_value * _block_parameters(entry) - rounded
+        weights -= blocks * (t["num_layers"] - PLACES) // t["num_layers"]
     return Footprint(
-        transformer=bytes_per_value * parameters(entry) - (bytes_per_value - 1) * (_products(entry) if float8 else 0),
+        transformer=weights,
         cache=bytes_per_value * r.rows * latents * a_latent,
         text_encoder=round(bytes_per_value * UMT5_XXL_ENCODER) if entry.text == "umt5" else 0,
         codec=_codec_bytes(entry, bytes_per_value),
@@ -85,6 +96,13 @@ def _products(entry: Entry) -> int:
     t = entry.transformer
     width = t["num_attention_heads"] * t["attention_head_dim"]
     return int(t["num_layers"] * width * (8 * width + 2 * t["ffn_dim"]))
+
+
+def _block_parameters(entry: Entry) -> int:
+    """Count the parameters of the transformer's blocks without allocating them."""
+    with torch.device("meta"):
+        transformer = CausalWanTransformer(**entry.transformer)
+        return sum(p.numel() for block in transformer.layers() for p in block.parameters())
 
 
 def disk_bytes(entry: Entry, models: Path) -> int | None:

@@ -1,5 +1,7 @@
 """Fit a model into a card's memory by text encoder, codec, weights, size of the picture, window, in this order.
 
+A render's blocks come to the card in turns before anything changes its pictures.
+
 Weights, keys and values are counted. Working memory is that of the largest pass, which a recache makes, or that of
 decoding a chunk, whichever is more, with remembered prompts and scenes. What torch allocates for them was counted, but
 for Wan's own codec, of which some GB are an estimate; nothing of it was measured on a GPU.
@@ -27,6 +29,7 @@ class MemoryPlan:
     entry: Entry
     text_on_cpu: bool
     float8: bool  # whether the transformer's blocks keep their weights so
+    offloaded: bool  # whether these wait in the host's memory
     parts: Footprint
     working: int  # bytes, an estimate
     notes: tuple[str, ...]
@@ -38,13 +41,15 @@ class MemoryPlan:
         return self.parts.total + self.working
 
 
-def planned(entry: Entry, room: float, bytes_per_value: int) -> MemoryPlan:
+def planned(entry: Entry, room: float, bytes_per_value: int, *, slowly: bool = False) -> MemoryPlan:
     """Return the model as it fits into `room` bytes of a card, with no more changes than it takes.
 
-    If even all of them are not enough, the plan does not fit.
+    Where it may draw `slowly`, its weights may wait in the host's memory. If even all changes are not enough, the plan
+    does not fit.
     """
-    plan = _plan(entry, bytes_per_value, text_on_cpu=False, float8=False)
-    for change in (_text_on_cpu, _tae, _float8, _smaller, _smaller, _smaller, _shorter):
+    plan = _plan(entry, bytes_per_value, text_on_cpu=False, float8=False, offloaded=False)
+    exact = (_text_on_cpu, _offloaded) if slowly else (_text_on_cpu,)
+    for change in (*exact, _tae, _float8, _smaller, _smaller, _smaller, _shorter):
         if plan.total <= room:
             break
         changed = change(plan, bytes_per_value)
@@ -53,8 +58,8 @@ def planned(entry: Entry, room: float, bytes_per_value: int) -> MemoryPlan:
     return replace(plan, fits=plan.total <= room)
 
 
-def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, float8: bool) -> MemoryPlan:
-    parts, (width, height) = footprint(entry, bytes_per_value, float8=float8), entry.size
+def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, float8: bool, offloaded: bool) -> MemoryPlan:
+    parts, (width, height) = footprint(entry, bytes_per_value, float8=float8, offloaded=offloaded), entry.size
     if text_on_cpu:
         parts = replace(parts, text_encoder=0)
     t, r = entry.transformer, entry.rollout
@@ -62,7 +67,7 @@ def _plan(entry: Entry, bytes_per_value: int, *, text_on_cpu: bool, float8: bool
     tokens = latents * (width // (2 * entry.stride)) * (height // (2 * entry.stride))
     activations = 4 * tokens * (t["ffn_dim"] + 8 * t["num_attention_heads"] * t["attention_head_dim"])
     working = max(activations, decoding_bytes(entry)) + _prompts(entry, bytes_per_value) + archive.BUDGET
-    return MemoryPlan(entry, text_on_cpu, float8, parts, working, (), fits=True)
+    return MemoryPlan(entry, text_on_cpu, float8, offloaded, parts, working, (), fits=True)
 
 
 def decoding_bytes(entry: Entry) -> int:
@@ -91,7 +96,7 @@ def _changed(
     plan: MemoryPlan, bytes_per_value: int, note: str, *, entry: Entry | None = None, **how: bool
 ) -> MemoryPlan:
     """Return the plan with another entry, or with another place or type of a part."""
-    kept = {"text_on_cpu": plan.text_on_cpu, "float8": plan.float8}
+    kept = {"text_on_cpu": plan.text_on_cpu, "float8": plan.float8, "offloaded": plan.offloaded}
     new = _plan(entry or plan.entry, bytes_per_value, **kept | how)
     saved = (plan.total - new.total) / 1e9
     return replace(new, notes=(*plan.notes, f"{note} ({saved:.1f} GB less)"))
@@ -104,6 +109,12 @@ def _text_on_cpu(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
     return _changed(plan, bytes_per_value, note, text_on_cpu=True)
 
 
+def _offloaded(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    note = "weights wait in the host's memory and are copied to the card at each pass, which is slower"
+    changed = _changed(plan, bytes_per_value, note, offloaded=True)
+    return changed if changed.total < plan.total else None
+
+
 def _tae(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
     if plan.entry.codec != "wan" or plan.entry.tae is None:
         return None
@@ -113,6 +124,8 @@ def _tae(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
 
 
 def _float8(plan: MemoryPlan, bytes_per_value: int) -> MemoryPlan | None:
+    if plan.offloaded:  # next to nothing of them lies on the card
+        return None
     note = "weights are kept in float8 and cast at each use, which is slower and rounds them"
     return _changed(plan, bytes_per_value, note, float8=True)
 

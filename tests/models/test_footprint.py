@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models import catalog
+from models.block_offload import PLACES
 from models.cache import RingCache
 from models.cache_shape import CacheShape
 from models.catalog import ENTRIES, Entry
@@ -76,6 +77,20 @@ def test_weights_in_float8_are_within_a_tenth_of_what_is_counted_on_the_meta_dev
     assert footprint(entry, 2).transformer == pytest.approx(plain, rel=0.01)
     assert footprint(entry, 2, float8=True).transformer == pytest.approx(rounded, rel=0.01)
     assert rounded < 0.55 * plain
+
+
+@pytest.mark.parametrize("name", ["longlive-1.3b", "longlive2-5b", "krea-14b"])
+@pytest.mark.parametrize("float8", [False, True])
+def test_of_blocks_that_wait_in_the_hosts_memory_two_are_counted(name: str, float8: bool) -> None:
+    entry = ENTRIES[name]
+    with META:
+        network = CausalWanTransformer(**entry.transformer).to(torch.bfloat16)
+    if float8:
+        keep_in_float8(network)
+    blocks = [sum(t.nbytes for t in block.state_dict().values()) for block in network.layers()]
+    rest = sum(t.nbytes for t in network.state_dict().values()) - sum(blocks)
+    counted = footprint(entry, 2, float8=float8, offloaded=True).transformer
+    assert counted == pytest.approx(rest + PLACES * blocks[0], rel=0.02)
 
 
 def test_a_model_that_is_not_in_the_catalog_is_counted_with_what_drives_it() -> None:
