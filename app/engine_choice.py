@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.artifacts import ExportError, Store
-from exporters.asked_engine import ENGINE_NAMES, TORCH, Asked
+from exporters.asked_engine import COMPILED, ENGINE_NAMES, TORCH, Asked
 
 if TYPE_CHECKING:
     from exporters.engine_modules import Variant
@@ -65,7 +65,16 @@ def torch_beside(engine: str, folder: Path) -> str:
 def torch_precision(engine: str) -> str | None:
     """Return the precision, fp32 or bf16, that the value of `--engine` sets for torch; None if it sets none."""
     asked = Asked.parse(engine)
-    return asked.precision if asked.engine == TORCH else None
+    return asked.precision if asked.engine == TORCH and asked.precision != COMPILED else None
+
+
+def with_compiled_blocks(model: Model, engine: str, folder: Path) -> Model:
+    """Return the model as torch runs it: with compiled blocks if `--engine` says so, which are kept in `folder`."""
+    if Asked.parse(engine) != Asked(TORCH, COMPILED):
+        return model
+    from exporters.compiled_torch import compiled
+
+    return compiled(model, folder, say)
 
 
 def chosen(read: Readings, engine: str, folder: Path) -> Model:

@@ -60,14 +60,14 @@ def readings(read: Callable[[torch.dtype], Model], device: torch.device, engine:
     Prints a note where the precision that is asked for is emulated by the CPU.
     """
     from app.bfloat16_speed import emulates_bfloat16
-    from app.engine_choice import Readings, say, torch_precision
+    from app.engine_choice import Readings, say, torch_precision, with_compiled_blocks
 
     if torch_precision(engine) == "bf16" and device.type == "cpu" and emulates_bfloat16():
         say("note: this processor has no bfloat16 arithmetic and is many times slower in it; torch:fp32 is faster here")
     once = cache(read)
     exact, runs = exact_precision_of(device), precision_of(device, engine)
     name = "" if runs == exact else str(runs).removeprefix("torch.")
-    return Readings(lambda: once(exact), lambda: once(runs), name)
+    return Readings(lambda: once(exact), lambda: with_compiled_blocks(once(runs), engine, engines_folder()), name)
 
 
 def load_model(

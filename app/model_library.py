@@ -147,7 +147,8 @@ class ModelLibrary:
         loaded = self._loaded.get(name)
         if loaded is None:
             return self.engine if runs_in_torch(self.engine) else "auto"
-        if loaded.engine:
+        pinned = runs_in_torch(self.engine) and self.engine != "torch"
+        if loaded.engine or pinned:
             return self.engine
         if self.device.type != "cpu":
             return "torch"

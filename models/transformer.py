@@ -130,6 +130,11 @@ class CausalWanTransformer(WanNetwork):
     _after_text = staticmethod(lambda *inputs: _after_text(*inputs))
     _turn = staticmethod(rotated)
 
+    @property
+    def compiled(self) -> bool:
+        """Return whether blocks are compiled."""
+        return "_before_attention" in vars(self)
+
     def compile_blocks(self) -> None:
         """Compile what lies before, between and after the two attentions of a block, once for all blocks.
 

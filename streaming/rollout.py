@@ -25,6 +25,7 @@ from models.matte import Ground, rgb_of
 from models.recache import replaces_commit
 from models.snapshots import Snapshot, Snapshots
 from models.source import Following
+from models.transformer import CausalWanTransformer
 from streaming.take.footage import TakeFootage
 from streaming.take.picture_cue import NOTHING
 from streaming.take.take_file import CueLine, Take
@@ -298,6 +299,12 @@ def _other_window(model: Model) -> dict[str, int]:
     return {} if known is None or known.rollout.window == window else {"window": window}
 
 
+def _compiled_blocks(model: Model) -> dict[str, str]:
+    """Return that blocks are compiled, whose sums are rounded in another order."""
+    network = model.generator.transformer
+    return {"blocks": "compiled"} if isinstance(network, CausalWanTransformer) and network.compiled else {}
+
+
 def _rounded_weights(model: Model) -> dict[str, str]:
     """Return the type in which weights are kept, where that is not the one in which they are used."""
     network = model.generator.transformer
@@ -318,6 +325,7 @@ def record_of(model: Model, device: torch.device, loras: Sequence[str] = ()) -> 
         "diffusers": version("diffusers"),
         **model.engine,
         **_other_window(model),
+        **_compiled_blocks(model),
         **_rounded_weights(model),
         **lora_record(model, loras),
     }

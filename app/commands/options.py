@@ -92,7 +92,8 @@ EngineOption = Annotated[
     typer.Option(
         "--engine",
         callback=_engine,
-        help="auto, torch, onnx, openvino, tensorrt, or one with its precision: torch:fp32, torch:bf16, onnx:int8",
+        help="auto, torch, onnx, openvino, tensorrt, or one with its precision: torch:fp32, torch:bf16, onnx:int8; "
+        "torch:compiled compiles the blocks",
     ),
 ]
 AgainstOption = Annotated[
