@@ -185,7 +185,7 @@ def test_a_damaged_engine_is_passed_over_by_auto_and_refused_when_pinned(store: 
     [
         ("opennx", "there is no engine 'opennx'"),
         ("onnx:int4", "engine onnx knows fp32, fp16, int8, not 'int4'"),
-        ("torch:int8", "engine torch knows fp32, bf16, not 'int8'"),
+        ("torch:int8", "engine torch knows fp32, bf16, compiled, not 'int8'"),
         ("auto:bf16", "auto has no precisions to choose, not 'bf16'"),
     ],
 )
