@@ -121,6 +121,25 @@ def test_the_layer_that_hurts_is_found_and_kept_in_float(monkeypatch: pytest.Mon
     assert found.left < found.whole
 
 
+def test_each_layer_is_left_out_of_a_few_passes_from_the_whole_rollout_however_many_were_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, ran = tiny_model(), list[Tensor]()
+    transformer = transformer_of(model)
+    captured = capture(model, [script(1, 8, (3,))], every=1)
+    monkeypatch.setattr(sensitivity, "PASSES", 2)
+    transformer.register_forward_pre_hook(lambda _, inputs: ran.append(inputs[0]))
+    scales = dict.fromkeys(["proj_out", "blocks.0.ffn.net.2"])
+    sensitivity.measure(model, scales, captured)
+    assert len(ran) == 2 * (1 + len(scales))
+    noisy = [c.inputs["latents"] for c in captured if c.sigma > 0]
+    assert len(noisy) > 10
+    assert [next(n for n, x in enumerate(noisy) if torch.equal(x, latents)) for latents in ran[:2]] == [
+        0,
+        len(noisy) // 2,
+    ]
+
+
 def test_the_scale_of_an_activation_with_a_rare_outlier_clips_it() -> None:
     x = torch.cat([torch.randn(100_000, generator=torch.Generator().manual_seed(0)), torch.tensor([8.0])])
     assert calibrate._best(x, 8.0) < 8.0 / 127
