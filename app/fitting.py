@@ -40,24 +40,23 @@ class Fitting:
     def plan(self, entry: Entry, device: torch.device, dtype: torch.dtype) -> MemoryPlan:
         """Return the model as it is to be loaded on a device; RoomError if it does not fit, CodecError for its codec.
 
-        Without `--vram` a card's own memory is the room; a CPU's is not looked at.
+        Without `--vram` what is free on a card is the room; a CPU's memory is not looked at.
         """
-        import torch
-
         from models.checkpoints.memory_plan import planned
 
         if self.room is not None and device.type == "cpu":
             raise MemorySizeError("--vram is the memory of a card, and this runs on the CPU: leave it out")
         room = self.room
         if room is None and device.type == "cuda":
-            room = float(torch.cuda.get_device_properties(device).total_memory)
+            room = _free(device)
         kept = self.codec is None or (self.among_others and entry.tae is None)
         chosen = entry if self.codec is None or kept else entry.with_codec(self.codec)
         plan = planned(chosen, float("inf") if room is None else room, dtype.itemsize, slowly=self.slowly)
         if not plan.fits and room is not None:
             done = "; ".join(plan.notes) or "no part of it can be made smaller"
             raise RoomError(
-                f"{entry.name} needs {plan.total / 1e9:.1f} GB, and the card has {room / 1e9:.1f} GB, even so: {done}"
+                f"{entry.name} needs {plan.total / 1e9:.1f} GB, and the card has {room / 1e9:.1f} GB"
+                f"{' free' if self.room is None else ''}, even so: {done}"
             )
         return plan
 
@@ -84,3 +83,11 @@ class Fitting:
             note(f"{entry.name}: {line}")
         text_on = torch.device("cpu") if plan.text_on_cpu else device
         return load(plan.entry, folder, device, dtype, text_on, float8=plan.float8, offloaded=plan.offloaded)
+
+
+def _free(device: torch.device) -> float:
+    """Return the bytes of a card that neither another program nor a model of this process holds."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

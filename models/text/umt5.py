@@ -9,6 +9,7 @@ from typing import Any
 import ftfy
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.text.emphasis import read_emphasis
 from models.text.prompt_reading import PARENTHESES, PromptError, PromptReading
@@ -30,10 +31,17 @@ class UMT5Text:
 
     @torch.no_grad()
     def __call__(self, prompts: list[str]) -> Tensor:
+        """Return the embeddings of prompts, with zeros past the end of each.
+
+        Positions that hold no token of any prompt are left out of the encoder: its attention masks them, so that they
+        change nothing. With them a prompt of 40 tokens took seven times as long on a CPU.
+        """
         texts = [cleaned(read_emphasis(p)[0].text) for p in prompts]
         tokens = self._tokens(texts).to(self._encoder.device)
-        embeddings: Tensor = self._encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
-        return embeddings * tokens.attention_mask.unsqueeze(-1).to(embeddings.dtype)
+        held = int(tokens.attention_mask.sum(1).max())
+        ids, mask = tokens.input_ids[:, :held], tokens.attention_mask[:, :held]
+        embeddings: Tensor = self._encoder(ids, mask).last_hidden_state
+        return F.pad(embeddings * mask.unsqueeze(-1).to(embeddings.dtype), (0, 0, 0, self._length - held))
 
     def emphasis(self, prompts: list[str]) -> Tensor | None:
         """Return the factors of the text values of prompts, [n, 512] float32; None if all are 1.

@@ -36,6 +36,21 @@ def test_a_model_that_fits_no_way_says_what_was_tried() -> None:
         fitting_of(None, "12GB").plan(find("krea-14b"), CARD, torch.bfloat16)
 
 
+def test_without_the_option_a_model_is_fitted_into_what_is_free_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program holds 60 of 80 GB; 4 GB are reserved for this process, which uses one of them."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (16e9, 80e9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 4e9)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1e9)
+    card = torch.device("cuda")
+    assert Fitting().plan(find("longlive-1.3b"), card, torch.bfloat16).total <= 19e9
+    assert Fitting().plan(find("longlive-1.3b"), card, torch.bfloat16).text_on_cpu
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6e9, 80e9))
+    with pytest.raises(RoomError, match=r"krea-14b needs \d+\.\d GB, and the card has 9\.0 GB free, even so: the text"):
+        Fitting().plan(find("krea-14b"), card, torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (76e9, 80e9))
+    assert Fitting().plan(find("longlive-1.3b"), card, torch.bfloat16).notes == ()
+
+
 def test_a_cpu_has_no_memory_of_a_card() -> None:
     with pytest.raises(MemorySizeError, match="this runs on the CPU"):
         fitting_of(None, "12GB").plan(find("pocket"), torch.device("cpu"), torch.float32)

@@ -44,6 +44,20 @@ def test_umt5_does_not_let_padding_leak_into_the_prompt(umt5: UMT5Text) -> None:
     assert not torch.equal(together[0, :6], together[1, :6])
 
 
+@pytest.mark.parametrize("prompts", [["a cat"], [""], ["a cat", "a much longer prompt"], ["x" * 2000]])
+def test_umt5_encodes_only_what_holds_tokens_and_finds_the_same(prompts: list[str]) -> None:
+    torch.manual_seed(0)
+    config = UMT5Config(vocab_size=100, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    encoder, seen = UMT5EncoderModel(config).eval(), list[int]()
+    tokens = ByteTokens()(prompts, max_length=512, padding="max_length")
+    with torch.no_grad():
+        whole = encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    found = UMT5Text(encoder, ByteTokens())(prompts)
+    torch.testing.assert_close(found, whole * tokens.attention_mask.unsqueeze(-1), atol=1e-5, rtol=1e-4)
+    assert seen == [min(512, max(map(len, prompts)) + 1)]
+
+
 def test_a_prompt_that_is_too_long_is_cut(umt5: UMT5Text) -> None:
     assert umt5(["x" * 2000]).abs().sum(-1).gt(0).all()
 
