@@ -1,4 +1,4 @@
-"""Turn speech and explicit controls into the driving signal of an avatar: a few tokens for every latent.
+"""Turn speech into the driving signal of an avatar: a few tokens for every latent.
 
 Speech is analysed in frames of the video (25 a second), two columns of log-mel each. A column ends where it stands and
 looks back 32 ms, so that features are causal and a stream gives the same features as a whole file. A latent hears the
@@ -10,7 +10,6 @@ nothing has arrived in time there is silence.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +25,7 @@ FRAME = RATE // FPS  # samples of a frame
 COLUMNS = 2  # a frame
 MELS = 32
 HEARD = 6  # frames that a latent hears
-TOKENS = HEARD + 1  # one a heard frame, the last for the controls
+TOKENS = HEARD + 1  # one a heard frame, and one of zeros, in whose place the weights have read controls in training
 FEATURES = COLUMNS * MELS
 LEVEL = -21.0  # dBFS, root mean square of speech: a mouth follows absolute loudness, and this opens it as a speaker's
 SILENCE = -1.0  # of a band at or below −80 dBFS; 0 is −40 dBFS, speech peaks near 0.7
@@ -34,37 +33,6 @@ SILENCE = -1.0  # of a band at or below −80 dBFS; 0 is −40 dBFS, speech peak
 _HOP, _WINDOW = FRAME // COLUMNS, 512
 _CONTEXT = _WINDOW - _HOP  # samples before a frame that its first column sees
 _REDO_SECONDS = 8  # of raw audio kept, as far as `hush` can reach back
-
-
-@dataclass(frozen=True)
-class Controls:
-    """Hold explicit controls of a face, which override what it hears; None leaves a value to the model.
-
-    `mouth`, `blink` and `smile` lie in 0…1, the others in −1…1 (to the viewer's right, down, clockwise).
-    Raises ValueError, in one line, for a value out of its range.
-    """
-
-    mouth: float | None = None
-    blink: float | None = None
-    gaze_x: float | None = None
-    gaze_y: float | None = None
-    turn: float | None = None
-    tilt: float | None = None
-    smile: float | None = None
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, low = getattr(self, field.name), 0.0 if field.name in ("mouth", "blink", "smile") else -1.0
-            if value is not None and not low <= value <= 1:
-                raise ValueError(f"{field.name} is {value}; it goes from {low:g} to 1")
-
-    def token(self) -> Numbers:
-        """Return the control token, [64] float32: seven values (0 where unset), seven flags (1 where set), zeros."""
-        values = astuple(self)
-        out = np.zeros(FEATURES, np.float32)
-        out[: len(values)] = [v or 0.0 for v in values]
-        out[len(values) : 2 * len(values)] = [v is not None for v in values]
-        return out
 
 
 def heard_before(latent: int) -> int:
@@ -108,7 +76,7 @@ def _features(audio: NDArray[np.float64], frames: int) -> Numbers:
 class DrivingSignal:
     """Collect the driving signal of one take.
 
-    Sound is appended as it arrives, controls hold from a latent on, and `latents` reads both.
+    Sound is appended as it arrives, and `latents` reads it.
     """
 
     def __init__(self) -> None:
@@ -116,7 +84,6 @@ class DrivingSignal:
         self._audio = np.zeros(0)  # the newest of them
         self._speech = np.zeros((0, FEATURES), np.float32)  # of whole frames from `_first` on
         self._first = 0
-        self._controls: list[tuple[int, Controls]] = [(0, Controls())]
         self._holds: list[tuple[int, int]] = [(0, 0)]  # (latent, frames by which it and later ones hear later)
 
     @property
@@ -177,10 +144,6 @@ class DrivingSignal:
         self._append(np.zeros(end - begin))
         self._append(after)
 
-    def control(self, latent: int, controls: Controls) -> None:
-        """Set `controls` from `latent` on; controls planned for that latent or a later one are dropped."""
-        self._controls = [c for c in self._controls if c[0] < latent] + [(latent, controls)]
-
     def hold(self, latent: int, frames: int) -> None:
         """Have `latent` and later ones hear the sound `frames` frames later; holds from there on are dropped."""
         before = [h for h in self._holds if h[0] < latent] or [(0, 0)]
@@ -195,8 +158,6 @@ class DrivingSignal:
         begin = FRAMES_PER_LATENT * (latent - 1) + self.held(latent)
         frame = min(max(self._first, begin), self.heard // FRAME)
         self._speech, self._first = self._speech[frame - self._first :].copy(), frame
-        current = max(i for i, (start, _) in enumerate(self._controls) if start <= latent)
-        self._controls = self._controls[current:]
         held = max(i for i, (start, _) in enumerate(self._holds) if start <= max(0, latent))
         self._holds = self._holds[held:]
 
@@ -204,7 +165,7 @@ class DrivingSignal:
         """Return the driving tokens of latents first … first+n−1: [n, 7, 64] float32.
 
         All of them hear as much later as latent `first` does. Tokens 0…5 are the heard frames in order, token 6 is
-        `Controls.token`. Raises ValueError for forgotten latents.
+        zero. Raises ValueError for forgotten latents.
         """
         held = self.held(first)
         begin, end = FRAMES_PER_LATENT * (first - 1) + held, FRAMES_PER_LATENT * (first + n - 1) + 2 + held
@@ -217,10 +178,9 @@ class DrivingSignal:
             frames[low - begin : low - begin + len(kept)] = kept
         rest = self._ringing()[max(0, low - high) : max(0, end - high)]
         frames[max(low, high) - begin :][: len(rest)] = rest
-        out = np.empty((n, TOKENS, FEATURES), np.float32)
+        out = np.zeros((n, TOKENS, FEATURES), np.float32)
         for i in range(n):
             out[i, :HEARD] = frames[FRAMES_PER_LATENT * i : FRAMES_PER_LATENT * i + HEARD]
-            out[i, HEARD] = next(c for start, c in reversed(self._controls) if start <= first + i).token()
         return out
 
     def _ringing(self) -> Numbers:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.driving_signal import FEATURES, FRAME, HEARD, RATE, SILENCE, TOKENS, Controls, DrivingSignal, log_mel
+from models.driving_signal import FEATURES, FRAME, HEARD, RATE, SILENCE, TOKENS, DrivingSignal, log_mel
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -149,8 +149,6 @@ def test_what_is_forgotten_is_gone_and_the_rest_stays() -> None:
     signal, whole = DrivingSignal(), DrivingSignal()
     for d in (signal, whole):
         d.hear(sound(10))
-        d.control(5, Controls(smile=1))
-        d.control(60, Controls(turn=0.5))
     signal.forget(40)
     assert (signal.latents(40, 30) == whole.latents(40, 30)).all()
     with pytest.raises(ValueError, match="latent 39 has been forgotten"):
@@ -160,25 +158,13 @@ def test_what_is_forgotten_is_gone_and_the_rest_stays() -> None:
     assert (signal.latents(40, 40) == whole.latents(40, 40)).all()
 
 
-def test_controls_hold_from_their_latent_on_until_others_come() -> None:
+def test_the_last_token_is_zero_whatever_is_heard() -> None:
     signal = DrivingSignal()
-    signal.control(2, Controls(blink=0.0, turn=-0.5))
-    signal.control(4, Controls(smile=1.0))
-    token = signal.latents(0, 6)[:, TOKENS - 1]
-    assert token.shape == (6, FEATURES)
-    assert not token[:2].any()
-    # blink 0 is given, which is not the same as not given
-    assert token[2].tolist()[:14] == [0, 0, 0, 0, -0.5, 0, 0, 0, 1, 0, 0, 1, 0, 0]
-    assert (token[3] == token[2]).all()
-    assert token[5].tolist()[:14] == [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
-    signal.control(3, Controls())
-    assert not signal.latents(3, 3)[:, TOKENS - 1].any()
-
-
-@pytest.mark.parametrize(("name", "value"), [("mouth", -0.1), ("turn", 1.1), ("smile", float("nan"))])
-def test_controls_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} is"):
-        Controls(**{name: value})
+    signal.hear(sound(2))
+    tokens = signal.latents(0, 6)
+    assert tokens.shape == (6, TOKENS, FEATURES)
+    assert tokens[:, :HEARD].any(-1).all()
+    assert not tokens[:, HEARD:].any()
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, 8)), np.array([0.0, np.nan]), np.array([np.inf])])

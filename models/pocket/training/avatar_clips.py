@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.codecs.tiny import TinyCodec
-from models.driving_signal import FPS, Controls, DrivingSignal
+from models.driving_signal import FPS, DrivingSignal
 from models.pocket.training import footage
 from models.pocket.training.footage import Footage, Shot, as_video
-from models.pocket.world.portrait.face import Pose, random_face
+from models.pocket.world.portrait.face import random_face
 from models.pocket.world.portrait.motion import living
 from models.pocket.world.portrait.renderer import SIZE, draw_portrait, places
 from models.pocket.world.portrait.tts import RATE, Sound, monologue, mouth_of
@@ -65,17 +65,6 @@ def portrait(rng: random.Random, frames: int, *, held_out: bool = False, sound: 
     return Portrait(draw_portrait(face, poses), poses, sound, weight)
 
 
-def _controls(poses: NDArray[np.float32], rng: random.Random) -> list[tuple[int, Controls]]:
-    """Return explicit controls: none for most clips, else part of the true pose, latent by latent."""
-    said = [n for n in Controls.__dataclass_fields__ if rng.random() < 0.5] if rng.random() < 0.35 else []
-    columns = {n: Pose._fields.index(n) for n in said}
-    rows = [
-        poses[0],
-        *(poses[FRAMES_PER_LATENT * i - 1] for i in range(1, LATENTS)),
-    ]  # amid the frames that a latent shows
-    return [(i, Controls(**{n: float(row[c]) for n, c in columns.items()})) for i, row in enumerate(rows)]
-
-
 @torch.no_grad()
 def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip]:
     """Draw and encode clips of six chunks (69 frames); the reference is a clip's last frame (arXiv 2512.21734)."""
@@ -86,8 +75,6 @@ def encode_clips(codec: TinyCodec, count: int, seed: int) -> Iterator[AvatarClip
         reference = codec.encode_image(torch.from_numpy(drawn.frames[-1:]))[0]
         signal = DrivingSignal()
         signal.hear(drawn.sound)
-        for latent, controls in _controls(drawn.poses, rng):
-            signal.control(latent, controls)
         shown = torch.from_numpy(drawn.weight[[0, *range(FRAMES_PER_LATENT - 1, FRAMES, FRAMES_PER_LATENT)]])
         weight = torch.nn.functional.adaptive_avg_pool2d(shown, (z.shape[-2], z.shape[-1]))
         yield AvatarClip(z.half(), reference.half(), weight.half(), torch.from_numpy(signal.latents(0, LATENTS)).half())
