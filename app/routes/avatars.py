@@ -25,7 +25,7 @@ from streaming.speech.speech_queue import MOST_SECONDS
 from streaming.speech.spoken_text import speak_text
 from streaming.speech.utterance import Utterance
 from streaming.speech.voices.text_voice import VoiceWish
-from streaming.take.speakers import SPEAKER_NAME, SpeakerName
+from streaming.take.speakers import SpeakerName
 from streaming.transport.events import HeardPart
 from streaming.transport.sound_messages import MOST_TEXT, NAME, Name, StartMessage
 from streaming.transport.sound_socket import StreamedUtterance
@@ -85,7 +85,7 @@ class Cleared(BaseModel):
 
 
 UtteranceName = Annotated[str | None, Query(pattern=NAME)]
-Speaking = Annotated[str | None, Query(pattern=SPEAKER_NAME)]  # a speaker of a dialogue
+Speaking = Annotated[SpeakerName | None, Query()]  # a speaker of a dialogue
 
 
 @router.get("/api/faces")

@@ -25,6 +25,7 @@ from models.errors import UserError
 from models.pocket.world.portrait.gallery import GALLERY, FaceError, face_named
 from models.pocket.world.portrait.tts import Speaker
 from streaming.take.position import seconds_of
+from streaming.take.speakers import composed
 from streaming.take.text_file import PROMPT_END, lines_of, read_text
 
 MOST_SPEAKERS = 6
@@ -134,7 +135,7 @@ class _Reader:
             if mark is None:
                 self._read_pause(text)
             else:
-                name = unicodedata.normalize("NFC", text[: mark.start()])  # however its accents were typed
+                name = composed(text[: mark.start()])
                 if mark[0] in "=\uff1d":
                     self._read_role(name, text[mark.end() :])
                 else:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_SPEAKERS = 6
 SPEAKER_NAME = r"^[^\W_](?:[\w .'-]{0,38}[\w.])?$"
 
 LayoutName = Literal["side", "cut"]  # all faces side by side, or the one that speaks
 Beside = Annotated[str, Field(pattern=r"^[\w-]{1,60}\.(png|wav)$")]  # a file in the take's own folder
-SpeakerName = Annotated[str, Field(pattern=SPEAKER_NAME)]
+
+
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC), so that it is found however its accents were typed."""
+    return unicodedata.normalize("NFC", name)
+
+
+SpeakerName = Annotated[str, Field(pattern=SPEAKER_NAME), AfterValidator(composed)]
 
 
 class TakeSpeaker(BaseModel):

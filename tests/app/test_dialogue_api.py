@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import shutil
+import unicodedata
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,20 @@ def test_two_faces_speak_over_http_and_the_socket_and_their_take_holds_what_was_
     with wave.open(io.BytesIO(httpx.get(f"{server}/api/takes/{session['take']}/sound").content)) as file:
         heard = np.frombuffer(file.readframes(file.getnframes()), np.int16)
     assert np.count_nonzero(heard) == pytest.approx(1.1 * file.getframerate(), rel=0.05)
+
+
+def test_a_speaker_is_found_however_the_accents_of_the_name_were_typed(server: str) -> None:
+    typed = {form: unicodedata.normalize(form, "Jörg") for form in ("NFC", "NFD")}
+    assert typed["NFC"] != typed["NFD"]
+    twice = [{"name": typed[form], "face": "ada"} for form in typed]
+    refused = httpx.post(f"{server}/api/sessions", json={"model": "pocket-avatar", "speakers": twice})
+    assert (refused.status_code, "is named twice" in refused.json()["error"]) == (400, True), refused.text
+    session = begin(server, speakers=[{"name": typed["NFD"], "face": "ada"}, {"name": "कविता", "face": "bo"}])
+    url, key = f"{server}/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+    for name in (*typed.values(), "कविता"):
+        got = httpx.post(f"{url}/audio", params={"speaker": name}, content=wav(tone(0.1)), headers=key)
+        assert got.status_code == 202, got.text
+    httpx.delete(url, headers=key)
 
 
 @needs_espeak
