@@ -58,8 +58,7 @@ class AnswerHeaders:
                 if message.get("more_body", False):
                     return
                 body = _SCRIPT.sub(f'<script nonce="{nonce}"'.encode(), bytes(page))
-                if scope["method"] != "HEAD":
-                    MutableHeaders(scope=start)["content-length"] = str(len(body))
+                MutableHeaders(scope=start)["content-length"] = str(len(body))
                 await send(start)
                 message = {**message, "body": body}
             await send(message)

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 MOST = 64 * 1024  # bytes of an error's body; a longer one is passed on as it is
 
 
@@ -31,8 +31,8 @@ def fallback(routers: Sequence[APIRouter]) -> APIRouter:
     @router.api_route("/api/{rest:path}", methods=METHODS, include_in_schema=False)
     async def nothing_here(request: Request) -> None:
         others = [route for route in known if route.matches(request.scope)[0] is Match.PARTIAL]
-        if allowed := sorted({method for route in others for method in route.methods or ()}):
-            methods = ", ".join(allowed)
+        if allowed := {method for route in others for method in route.methods or ()}:
+            methods = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
             raise HTTPException(405, f"this address answers to {methods} only", {"Allow": methods})
         raise HTTPException(404, "there is nothing at this address")
 
@@ -66,8 +66,7 @@ class ErrorShape:
                 shaped = _shaped(bytes(body)) if not message.get("more_body", False) else bytes(body)
                 if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
                     shaped = _as_openai(shaped, start["status"])
-                if scope["method"] != "HEAD":
-                    MutableHeaders(scope=start)["content-length"] = str(len(shaped))
+                MutableHeaders(scope=start)["content-length"] = str(len(shaped))
                 await send(start)
                 start, message = None, {**message, "body": shaped}
             await send(message)

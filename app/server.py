@@ -19,6 +19,7 @@ from app.bounded_connections import DescriptorErrors
 from app.credentials import Credentials
 from app.error_shape import ErrorShape, fallback
 from app.errors import add_handlers
+from app.head_requests import HeadRequests
 from app.page_folder import PageFiles
 from app.public_path import PublicPath
 from app.routes import (
@@ -89,6 +90,7 @@ def _add_checks(app: FastAPI, services: Services, settings: Settings, credential
         )
     app.add_middleware(ErrorShape)
     app.add_middleware(AnswerHeaders, embedders=settings.origins)
+    app.add_middleware(HeadRequests)
     if settings.public is not None:
         app.add_middleware(PublicPath, address=settings.public)
     if settings.proxies:

@@ -97,13 +97,13 @@ async def leave(session: str, resource: str, hosted: PublishingSession, services
     return Response()
 
 
-@router.api_route("/whip/{session}", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@router.api_route("/whip/{session}", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
 async def no_endpoint_method() -> None:
     """Refuse other methods; without this the studio's page, mounted at the root, would answer 404."""
     raise webrtc_http.wrong_method(webrtc_http.ENDPOINT_METHODS)
 
 
-@router.api_route("/whip/{session}/{resource}", methods=["GET", "HEAD", "PUT", "POST"], include_in_schema=False)
+@router.api_route("/whip/{session}/{resource}", methods=["GET", "PUT", "POST"], include_in_schema=False)
 async def no_resource_method() -> None:
     """Refuse other methods."""
     raise webrtc_http.wrong_method(webrtc_http.RESOURCE_METHODS)

@@ -125,5 +125,5 @@ def test_errors_of_every_part_of_the_server_have_one_shape(
     assert isinstance(answer.json()["error"], str)
     assert answer.headers["content-length"] == str(len(answer.content))
     if status == 405 and path.startswith("/api/"):
-        assert set(answer.headers["allow"].split(", ")) <= {"GET", "POST", "PATCH", "DELETE", "OPTIONS"}
+        assert set(answer.headers["allow"].split(", ")) <= {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"}
         assert method not in answer.headers["allow"]
