@@ -9,7 +9,7 @@ from models.time_grid import frames_before
 from streaming.live.camera_footage import CameraFootage
 from streaming.live.take_writer import TakeWriter
 from streaming.media.ingest import Camera
-from streaming.take.camera_record import SUFFIX, record_name
+from streaming.take.camera_record import SUFFIX, RecordError, record_name
 from streaming.take.history import TakeHistory
 from streaming.take.picture_cue import CAMERA
 from streaming.take.take_file import CueLine
@@ -48,13 +48,21 @@ class CameraRecording:
         return [e.model_copy(update={"source": name}) if e.source == CAMERA else e for e in landed]
 
     def copy(self, left: TakeHistory, branch: TakeHistory, at: int) -> None:
-        """Begin the records of a branch with what those of the take `left` have before latent `at`."""
+        """Begin the records of a branch with what those of the take `left` have before latent `at`.
+
+        A record that is damaged stays the old one, and a warning is told.
+        """
         names: dict[str, str] = {}
         for cue in branch.landed:
             if cue.landed is not None and cue.source == record_name(left.id, cue.landed):
-                names[cue.source] = record_name(branch.id, cue.landed)
+                own = record_name(branch.id, cue.landed)
                 frames = frames_before(at + self._ahead) - frames_before(cue.landed)
-                self._writer.copy_camera(cue.source, names[cue.source], frames)
+                try:
+                    self._writer.copy_camera(cue.source, own, frames)
+                except RecordError as e:
+                    self._tell(WarningEvent(why=f"{e}; the take cannot be rendered again"))
+                else:
+                    names[cue.source] = own
         branch.landed = [cue.with_names(names) for cue in branch.landed]
 
     def ends(self, following: Following | None) -> bool:

@@ -77,9 +77,10 @@ class CameraRecord:
     """Give again what chunks were given of a camera."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Read a record, which errors call `name`; RecordError if the file is none."""
+        """Read a record, which errors call `name`; RecordError if the file is none. `torn` tells if it is cut short."""
         self._name = name
         self._chunks: dict[int, Encoded] = {}
+        self.torn = False
         with path.open("rb") as file:
             try:
                 _Head.model_validate_json(file.readline(1000))
@@ -89,7 +90,8 @@ class CameraRecord:
                 try:
                     self._add(_Chunk.model_validate_json(text))
                 except (ValidationError, ValueError, binascii.Error):
-                    break  # torn by a kill: what follows is not trusted
+                    self.torn = True  # by a kill: what follows is not trusted
+                    break
 
     def _add(self, line: _Chunk) -> None:
         values = np.frombuffer(base64.b64decode(line.latents, validate=True), np.float16)

@@ -16,7 +16,7 @@ from models.checkpoints.synced_files import sync_file, write_whole
 from models.noise import Noise
 from models.source import Encoded
 from streaming.rollout import Boundary
-from streaming.take.camera_record import CameraRecord, CameraRecorder
+from streaming.take.camera_record import CameraRecord, CameraRecorder, RecordError
 from streaming.take.journal import (
     VERSION,
     ChunkLine,
@@ -145,9 +145,15 @@ class TakeFiles:
         self._soon(recorder.sync)
 
     def copy_camera(self, name: str, other: str, frames: int) -> None:
-        """Begin the record `other` with the first `frames` frames of the record `name`; OSError as in `chunk`."""
+        """Begin the record `other` with the first `frames` frames of the record `name`; OSError as in `chunk`.
+
+        RecordError, and nothing is begun, if that is damaged.
+        """
+        record = CameraRecord(self._folder / name, name)
+        if record.torn:
+            raise RecordError(f"{name}: the record of the camera is damaged")
         recorder = self._recorder(other)
-        for first, given in CameraRecord(self._folder / name, name).before(frames).items():
+        for first, given in record.before(frames).items():
             recorder.add(first, given)
 
     def _recorder(self, name: str) -> CameraRecorder:

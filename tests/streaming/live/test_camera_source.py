@@ -89,6 +89,34 @@ async def test_a_take_that_followed_a_camera_and_went_back_renders_to_the_same_l
         assert again == history.hashes
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("x", "not a record of a camera, as a session writes it"), ("{}\n", "the record of the camera is damaged")],
+)
+def test_a_take_goes_back_though_the_record_of_its_camera_is_damaged(tmp_path: Path, text: str, says: str) -> None:
+    @async_test
+    async def run() -> None:
+        async with running(tmp_path, model=tiny_model()) as (session, events):
+            put(session.camera.connect(), 200)
+            say(session, 1, type="source", source="camera", strength=0.5)
+            await until(lambda: len(session.history.landed) == 2)
+            at = session.index
+            await until(lambda: session.index >= at + 6)
+            name = session.history.landed[1].source
+            record = tmp_path / str(name)
+            head = record.read_text().splitlines(keepends=True)[0]
+            record.write_text(text if "not a record" in says else head + text)
+            left = session.history.id
+            say(session, 2, type="rewind", latent=at)
+            await until(lambda: session.history.id != left)
+            await until(lambda: session.index > at + 6)
+            assert session.history.landed[1].source == name
+        warned = [e.why for e in events if e.type == "warning" and "record" in e.why]
+        assert warned == [f"{name}: {says}; the take cannot be rendered again"]
+
+    run()
+
+
 @async_test
 async def test_what_the_camera_shows_changes_the_latents(tmp_path: Path) -> None:
     found = []
