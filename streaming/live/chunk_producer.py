@@ -266,7 +266,8 @@ class ChunkProducer:
         """Bring the chunk whose frames were queued, and on which these cues landed, to its boundary at latent `end`."""
         # a prompt that waits already will recompute the cache, so the clean pass is left out
         coming = merged(self._waiting.next(self.look_ahead, end))
-        self._grow(*await self._rollout.settle(coming), lines)
+        boundary, seconds = await self._rollout.settle(coming)
+        self._grow(boundary, seconds, await self._with_hashes(boundary, lines))
         self._landing = []
 
     def _leave_ended_record(self) -> None:
@@ -386,7 +387,7 @@ class ChunkProducer:
         lines = [e for e in past.landed[own:] if e.landed == at]
         await self._rollout.step(lines)
         boundary, seconds = await self._rollout.settle()
-        self._grow(boundary, seconds, lines)
+        self._grow(boundary, seconds, await self._with_hashes(boundary, lines))
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
             self._differs = True
             why = f"from latent {at} on the replay differs from what was seen: another machine, version or weights"
@@ -419,14 +420,19 @@ class ChunkProducer:
         else:
             self._playout.add(frames)
 
+    async def _with_hashes(self, boundary: Boundary, lines: Sequence[CueLine]) -> list[CueLine]:
+        """Return all cues that landed on a chunk with the hashes of their files, each of which may be a long film."""
+        own = self.history.take.cues if boundary.first == 0 else []
+        hashed = self.footage.hashed
+        return [await asyncio.to_thread(hashed, cue) if cue.files() else cue for cue in (*own, *lines)]
+
     def _grow(self, boundary: Boundary, settling: float, lines: Sequence[CueLine]) -> None:
-        """Add a chunk at its boundary to the history and the journal, with the cues that landed on it."""
+        """Add a chunk at its boundary to the history and the journal, with all cues that landed on it."""
         if boundary.first > 0:  # the first chunk is slower, as caches and kernels warm up, and may have its own length
             self.timings.drew(boundary.seconds["draw"] + boundary.seconds["decode"], settling)
             if boundary.disagreement is not None:
                 self.timings.fused(boundary.disagreement)
-        own = self.history.take.cues if boundary.first == 0 else []
-        landed = [self.footage.hashed(e).model_copy(update={"landed": boundary.first}) for e in [*own, *lines]]
+        landed = [cue.model_copy(update={"landed": boundary.first}) for cue in lines]
         landed = self._camera.recorded(self.history.id, self._rollout.following, landed)
         self.history.landed += landed
         self.history.hashes[boundary.first] = boundary.hash
