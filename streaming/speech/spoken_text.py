@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,8 +20,10 @@ _SENTENCE_END = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f])[\"')\]\u201d\u00
 
 def sentences(text: str) -> list[str]:
     """Split a text after the marks that end its sentences; parts without a letter or digit stay with those before."""
+    text = text.strip()
     parts: list[str] = []
-    for part in _SENTENCE_END.split(text.strip()):
+    for begin, end in pairwise([0, *(found.end() for found in _SENTENCE_END.finditer(text)), len(text)]):
+        part = text[begin:end].strip()
         if parts and not re.search(r"\w", part):
             parts[-1] += f" {part}"
         else:

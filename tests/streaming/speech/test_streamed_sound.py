@@ -171,6 +171,28 @@ def test_a_text_whose_voice_fails_is_lost_behind_what_it_said() -> None:
     simulated(DRAWING, None, test)
 
 
+class WillingVoice(TextVoice):
+    """Says each sentence in 0.3 seconds."""
+
+    async def speak(self, text: str, wish: VoiceWish) -> AsyncIterator[Samples]:
+        yield as_samples(tone(0.3))
+
+
+def test_every_sentence_of_a_text_is_a_caption_at_its_first_sample_behind_a_quarter_of_a_second() -> None:
+    text = 'She said: "Well\u2026" Did she? (Yes!) \u2013 3.5 times. \u597d\u3002 \u771f\uff1f Good'
+    wanted = ['She said: "Well\u2026"', "Did she?", "(Yes!)", "\u2013 3.5 times."]
+    wanted += ["\u597d\u3002", "\u771f\uff1f", "Good"]
+
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        await speak_text(avatar, Utterance("a"), Place.APPEND, text, WillingVoice(), VoiceWish())
+        await asyncio.sleep(8)
+        captions = [(e.text, e.seconds) for e in film.events if e.type == "caption"]
+        assert captions == [(sentence, round(0.55 * n, 2)) for n, sentence in enumerate(wanted)]
+        assert ended(film) == [("a", "complete", pytest.approx(7 * 0.3 + 6 * 0.25), 12)]
+
+    simulated(DRAWING, None, test)
+
+
 @pytest.mark.parametrize("drawing", [DRAWING, SLOW])
 def test_clear_drops_what_is_not_heard_yet_although_it_was_handed_over(tmp_path: Path, drawing: float) -> None:
     async def test(session: Session, avatar: Avatar, film: Film) -> None:
