@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from conftest import tiny_model
 
 from app.commands.options import fitting_of
 from app.fitting import Fitting, RoomError
 from app.memory_size import MemorySizeError, parsed_memory
 from models.catalog import find
 from models.catalog_entry import CodecError
+from models.checkpoints.assemble import Model
 
 CARD = torch.device("meta")  # any device but a CPU; a plan allocates nothing
 
@@ -49,6 +53,25 @@ def test_without_the_option_a_model_is_fitted_into_what_is_free_on_the_card(monk
         Fitting().plan(find("krea-14b"), card, torch.bfloat16)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (76e9, 80e9))
     assert Fitting().plan(find("longlive-1.3b"), card, torch.bfloat16).notes == ()
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_a_model_is_loaded_as_it_was_fitted_and_what_was_changed_is_told(slowly: bool) -> None:
+    model, asked, told = tiny_model(), list[tuple[object, ...]](), list[str]()
+
+    def load(*parts: object, float8: bool, offloaded: bool) -> Model:
+        asked.append((*parts, float8, offloaded))
+        return model
+
+    fitting, entry, folder = Fitting(room=24e9, slowly=slowly), find("krea-14b"), Path("weights")
+    assert fitting.load(entry, folder, CARD, torch.bfloat16, told.append, load) is model
+    plan = fitting.plan(entry, CARD, torch.bfloat16)
+    assert (plan.text_on_cpu, plan.float8, plan.offloaded) == (True, not slowly, slowly)
+    assert asked == [(plan.entry, folder, CARD, torch.bfloat16, torch.device("cpu"), not slowly, slowly)]
+    assert told == [f"krea-14b: {note}" for note in plan.notes]
+    told.clear()
+    Fitting(room=200e9).load(entry, folder, CARD, torch.bfloat16, told.append, load)
+    assert (asked[-1], told) == ((entry, folder, CARD, torch.bfloat16, CARD, False, False), [])
 
 
 def test_a_cpu_has_no_memory_of_a_card() -> None:

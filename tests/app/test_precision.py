@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,32 @@ def test_whether_bfloat16_pays_is_measured_once() -> None:
     bfloat16_pays.cache_clear()
     assert bfloat16_pays() is bfloat16_pays()
     assert bfloat16_pays.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(
+    ("products", "convolutions", "pays"),
+    [(3.0, 3.0, True), (1.5, 1.5, True), (1.3, 1.3, False), (3.0, 0.5, False), (0.5, 3.0, False), (0.4, 9.0, False)],
+)
+def test_bfloat16_pays_where_products_and_convolutions_together_are_1_4_times_as_fast(
+    monkeypatch: pytest.MonkeyPatch, products: float, convolutions: float, pays: bool
+) -> None:
+    """Count by a clock that only they turn: float32 takes a second for each, and other work comes between at times."""
+    now, busy = [0.0], itertools.cycle([5.0, 0.0, 3.0])
+
+    def takes(times_as_fast: float) -> Callable[..., torch.Tensor]:
+        def run(a: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            now[0] += (1 / times_as_fast if a.dtype == torch.bfloat16 else 1.0) + next(busy)
+            return a
+
+        return run
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(F, "linear", takes(products))
+    monkeypatch.setattr(F, "conv2d", takes(convolutions))
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    bfloat16_pays.cache_clear()
+    assert bfloat16_pays() is pays
+    bfloat16_pays.cache_clear()
 
 
 @pytest.mark.parametrize(("capability", "noted"), [("AVX2", True), ("AVX512", False)])

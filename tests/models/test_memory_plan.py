@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from models.archive import BUDGET
 from models.catalog import ENTRIES, find
 from models.checkpoints.memory_plan import decoding_bytes, planned
 from models.codecs.tiny import TinyCodec
 from models.codecs.tiny_configs import TAE, TINY_CODECS
+from models.prompt_memory import REMEMBERED_BYTES
 
 DECODED = ("longlive-1.3b", "causal-forcing-framewise", "longlive2-5b", "pocket", "pocket-avatar")
 PUBLISHED = [name for name in ENTRIES if not name.startswith("pocket")]
@@ -111,7 +113,8 @@ class Allocations(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "name", ["longlive-1.3b", "longlive2-5b", "causal-forcing-framewise", "pocket", "pocket-avatar"]
+    "name",
+    ["longlive-1.3b", "longlive2-5b", "causal-forcing-framewise", "streamdiffusion-v2", "pocket", "pocket-avatar"],
 )
 def test_a_plan_has_room_for_what_decoding_a_chunk_allocates(name: str) -> None:
     entry = replace(find(name), size=(256, 128))
@@ -119,7 +122,8 @@ def test_a_plan_has_room_for_what_decoding_a_chunk_allocates(name: str) -> None:
     channels, stride = entry.transformer["out_channels"], entry.stride
     with torch.device("meta"), torch.inference_mode():
         codec = TinyCodec(TAE[channels] if entry.codec == "tae" else TINY_CODECS[name])
-        latents = torch.empty(1, channels, entry.rollout.chunk, 128 // stride, 256 // stride)
+        longest = max(entry.rollout.chunk, entry.rollout.grid.first_chunk)
+        latents = torch.empty(1, channels, longest, 128 // stride, 256 // stride)
         _, memory = codec.decode(latents[:, :, :1])
         with Allocations() as counted:
             codec.decode(latents, memory)
@@ -131,3 +135,18 @@ def test_a_longer_window_has_room_for_its_recache() -> None:
     entry = find("longlive-1.3b").with_codec("tae")
     longer = replace(entry, rollout=replace(entry.rollout, window=36))
     assert planned(longer, 80e9, 2).working > 1.4 * planned(entry, 80e9, 2).working
+
+
+def test_pictures_become_smaller_before_the_window_becomes_shorter() -> None:
+    entry = find("longlive-1.3b")
+    plans = [planned(entry, room * 1e8, 2) for room in range(90, 20, -1)]
+    smaller = [plan.entry.size < entry.size for plan in plans]
+    shorter = [plan.entry.rollout.window < entry.rollout.window for plan in plans]
+    assert smaller == sorted(smaller)
+    assert shorter == sorted(shorter)
+    assert 0 < sum(shorter) < sum(smaller)
+
+
+def test_a_plan_has_room_for_the_prompts_and_scenes_that_are_remembered() -> None:
+    entry = find("longlive-1.3b")  # whose codec takes more than its passes
+    assert planned(entry, 80e9, 2).working == decoding_bytes(entry) + REMEMBERED_BYTES + BUDGET
