@@ -132,9 +132,8 @@ class Hearing:
     def flush(self, end: int) -> None:
         """Count what was sent, up to sample `end` of the soundtrack, as heard: it cannot be taken back any more."""
         self.played(end)
-        arrives = not self.viewers or any(delay() is not None for delay in self.viewers)
-        for sent in self._sent:
-            if arrives and sent.utterance.ended is None:
+        for sent in self._sent:  # nothing where nothing arrives at a viewer
+            if sent.utterance.ended is None:
                 self._heard(sent.utterance, sent.played, arrives=True)
         self._sent.clear()
 

@@ -79,6 +79,19 @@ def test_nothing_of_what_was_said_is_on_the_disk_after_a_session_that_keeps_no_s
         assert client.get(f"/api/takes/{take}/sound").status_code == (200 if keep == "yes" else 404)
 
 
+def test_no_speakers_sound_of_a_dialogue_is_kept_either(folders: list[Path]) -> None:
+    takes = folders[0] / "takes"
+    with speaking(folders[0], "no") as client:
+        speakers = [{"name": "Ada"}, {"name": "Bo"}]
+        session = client.post("/api/sessions", json={"model": NAME, "seed": 3, "speakers": speakers}).json()
+        url, key = f"/api/sessions/{session['id']}", {"x-longtake-key": session["key"]}
+        while client.get(url).json()["latent"] < 6:
+            pass
+        assert len(list(takes.glob("*.wav"))) == 3  # of both and of each, while it runs
+        assert client.delete(url, headers=key).status_code == 204
+        assert not list(takes.glob("*.wav"))
+
+
 def test_speech_that_a_kill_left_behind_is_deleted_at_the_next_start(folders: list[Path]) -> None:
     data = folders[0]
     with speaking(data, "no") as client:

@@ -10,6 +10,7 @@ from sounds import pcm, warble, wav
 
 from models.driving_signal import LEVEL, log_mel
 from streaming.speech.audio_file import Levelling, SpeechError, Voice, voice_in, whole
+from streaming.speech.voice_mix import plain_mix
 
 LEFT = warble(3, 16_000)
 OTHER = warble(3, 16_000, loud=0.2)[::-1]
@@ -79,6 +80,14 @@ def test_two_voices_on_two_sides_are_both_heard() -> None:
     both = heard(voice_of(LEFT + OTHER))
     assert np.abs(heard(voice) - both).mean() < 0.02
     assert voice.notes == ()
+
+
+def test_surround_sound_is_mixed_as_itu_r_bs_775_says_and_without_its_effects_channel() -> None:
+    mixed = plain_mix(("FL", "FR", "FC", "LFE", "BL", "BR"))
+    assert mixed / mixed[2] == pytest.approx([0.5**0.5, 0.5**0.5, 1, 0, 0.5, 0.5])
+    assert mixed.sum() == pytest.approx(1)
+    assert plain_mix(("FL", "FR")) == pytest.approx([0.5, 0.5])
+    assert plain_mix(("LFE",)) == pytest.approx([1])
 
 
 def test_every_reading_gives_the_same_pieces_and_the_counted_samples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,6 @@ from streaming.live.device import DeviceThread
 from streaming.live.session import Session
 from streaming.speech.avatar import Avatar, Place
 from streaming.speech.fullband import FRAME, RATE
-from streaming.speech.hearing import TELL_EVERY
 from streaming.speech.speech_queue import SpeechQueueError
 from streaming.speech.utterance import Utterance
 from streaming.transport.events import Event
@@ -93,7 +93,9 @@ def test_utterances_are_told_from_their_first_sample_to_their_last_with_captions
         ]
         assert [e.seconds for e in told(events, "caption")] == [0, 1]
         spots = [e.sample for e in told(events, "utterance.spoken") if e.utterance == "a"]
-        assert all(0 < b - a <= (TELL_EVERY + FRAME) // 2 for a, b in zip([0, *spots], spots, strict=False))
+        steps = [b - a for a, b in itertools.pairwise([0, *spots])]  # four a second, at 24 kHz
+        assert all(RATE // 8 <= step <= (RATE // 4 + FRAME) // 2 for step in steps)
+        assert len(steps) == 7
         begins = next(at for at, e in events if e.type == "utterance.started")
         second = next(at for at, e in events if e.type == "caption" and e.text == "How are you?")
         assert second - begins == pytest.approx(1, abs=0.05)
@@ -158,6 +160,25 @@ def test_nothing_counts_as_heard_while_nothing_arrives_at_the_viewer() -> None:
         await asyncio.sleep(2)
         ended = told(events, "utterance.ended")
         assert [(e.sample, e.text, e.why) for e in ended] == [(0, "", "complete")]
+        spoken(avatar, whole("b", 2.0, "hello"))
+        await asyncio.sleep(1)
+        assert [(part.sample, part.text) for part in avatar.interrupt("asked to")] == [(0, "")]
+
+    simulated(test)
+
+
+def test_an_utterance_whose_end_is_told_late_has_ended_once_it_was_heard_and_not_when_it_was_played() -> None:
+    async def test(session: Session, avatar: Avatar, events: list[Any], sounds: list[Any]) -> None:
+        avatar.add_listener(lambda: 0.5)
+        utterance = whole("a", 0.4)
+        avatar.begin(utterance)
+        while utterance.played < utterance.arrived:
+            await asyncio.sleep(0.01)
+        avatar.commit(utterance)
+        assert utterance.heard < utterance.arrived
+        await asyncio.sleep(1)
+        (ended,) = told(events, "utterance.ended")
+        assert (ended.sample, ended.why) == (utterance.arrived, "complete")
 
     simulated(test)
 

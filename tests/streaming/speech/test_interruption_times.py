@@ -71,6 +71,25 @@ def test_an_interrupted_avatar_is_idle_at_once_and_stays_idle(machine: str, late
 
 
 @pytest.mark.parametrize("machine", BUSY)
+def test_last_words_are_silenced_too_although_the_silence_behind_them_was_handed_over(machine: str) -> None:
+    async def test() -> None:
+        async with speaking() as (session, avatar, shown):
+            await asyncio.sleep(2)
+            for frames in range(26, 38, 2):  # ends anywhere in a chunk of 12
+                avatar.say(as_samples(tone(frames / 25)))
+                while avatar.state is not AvatarState.SPEAKING:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(frames / 25 - 0.2)
+                released = session.playout.released
+                (heard,) = avatar.interrupt("asked to")
+                assert heard.seconds < frames / 25 - 0.1
+                await asyncio.sleep(2)
+                assert not any(loud for number, loud in shown if number > released), f"with {frames} frames"
+
+    simulated(machine, test, late=True)
+
+
+@pytest.mark.parametrize("machine", BUSY)
 def test_an_avatar_that_is_interrupted_before_its_first_frame_is_idle_at_once(machine: str) -> None:
     async def test() -> None:
         async with speaking() as (session, avatar, shown):

@@ -202,6 +202,35 @@ def test_a_puppet_that_ducks_keeps_the_level_of_its_own_voice() -> None:
     simulated(test)
 
 
+@pytest.mark.skipif(best_detector() is not Detector.SILERO, reason="needs the package silero-vad")
+def test_a_puppet_hums_with_the_detector_that_knows_voices_too() -> None:
+    async def test() -> None:
+        async with listening(Detector.SILERO) as room:
+            room.avatar.queue.use = MicrophoneUse.PUPPET
+            assert room.session.status().detector is Detector.ENERGY
+            await room.pass_time(3, tone(2, 220))
+            hummed = np.concatenate(room.played)
+            assert np.ptp(np.flatnonzero(np.abs(hummed) > 1000)) > 1.5 * RATE
+            room.avatar.queue.use = MicrophoneUse.LISTEN
+            assert room.session.status().detector is Detector.SILERO
+
+    simulated(test)
+
+
+def test_a_ducked_voice_is_15_db_lower_within_120_ms_and_back_400_ms_after_the_other_has_ended() -> None:
+    gain, voice = VoiceGain(), np.full(FRAME, 20_000, np.int16)  # of 40 ms
+
+    def level(frames: int) -> float:
+        return 20 * np.log10([gain.apply(voice) for _ in range(frames)][-1][-1] / 20_000)
+
+    gain.ducked = True
+    assert level(3) == pytest.approx(-15, abs=0.01)
+    assert level(25) == pytest.approx(-15, abs=0.01)
+    gain.ducked = False
+    assert level(9) < -1
+    assert level(1) == 0
+
+
 @given(st.lists(st.booleans(), max_size=40))
 def test_the_level_of_a_ducked_voice_has_no_step(ducked: list[bool]) -> None:
     gain, out = VoiceGain(), []

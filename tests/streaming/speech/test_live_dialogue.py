@@ -25,6 +25,7 @@ from streaming.live.playout import Shown
 from streaming.live.session import Session
 from streaming.media.h264 import Picture
 from streaming.speech.avatar import Place
+from streaming.speech.barge_in import BargeIn
 from streaming.speech.face_cut import AHEAD, FaceCut
 from streaming.speech.fullband import FRAME, RATE
 from streaming.speech.joined_sound import GAP
@@ -184,6 +185,8 @@ def test_one_speaker_is_silenced_and_the_other_takes_the_turn() -> None:
         heard = stage.dialogue.speaker("ada").interrupt("asked to")
         assert [part.utterance for part in heard] == ["a"]
         await asyncio.sleep(4)
+        (begin, end), *_ = loud_spans(stage.sound())
+        assert heard[0].sample == pytest.approx(end - begin, abs=2)  # the tone begins and may end with 0
         cut = stage.sound()[FRAME * released :]
         (begin, end), *more = loud_spans(cut)
         assert (end - begin) == pytest.approx(1.0 * RATE, abs=FRAME)
@@ -212,6 +215,51 @@ def test_a_listener_who_speaks_silences_whoever_speaks() -> None:
         released = stage.session.playout.released
         await asyncio.sleep(2)
         assert not stage.sound()[FRAME * released :].any()
+
+    simulated(test)
+
+
+def test_a_listener_who_speaks_lowers_the_voices_of_all_where_the_policy_is_to_duck() -> None:
+    async def test(stage: Stage) -> None:
+        stage.dialogue.barge_in = BargeIn.DUCK
+        stage.say("ada", 1.2, "a")
+        stage.say("bo", 3.0, "b", 330)
+        for piece in as_samples(np.concatenate([np.zeros(100 * 960), tone(1, 700)])).reshape(-1, 960):
+            stage.dialogue.hear(piece)
+            await asyncio.sleep(0.02)
+        assert stage.dialogue.speaker("bo").state == "speaking"
+        assert [e.speaks for e in stage.told("listener")] == [True]
+        before, after = stage.shown[-40].sound, stage.shown[-1].sound  # 1.6 s apart: alone, and beside the listener
+        assert 20 * np.log10(np.ptp(after) / np.ptp(before)) == pytest.approx(-15, abs=0.5)
+        assert stage.told("interrupted") == []
+
+    simulated(test)
+
+
+def test_a_speaker_is_found_by_name_case_aside_and_the_status_counts_what_all_have_to_say() -> None:
+    async def test(stage: Stage) -> None:
+        assert stage.dialogue.speaker("BO") is stage.dialogue.speaker("bo")
+        assert stage.dialogue.speaker(None) is stage.dialogue.speaker("ada")
+        stage.say("Ada", 1.0, "a")
+        stage.say("Bo", 3.0, "b")
+        status = stage.session.status()
+        assert (status.to_say_s, status.speaking) == (4.0, [])
+        await asyncio.sleep(1)
+        assert stage.session.status().speaking == ["ada"]
+
+    simulated(test)
+
+
+def test_what_is_heard_is_counted_at_the_nearest_viewer_for_every_face_and_no_more_once_that_has_left() -> None:
+    async def test(stage: Stage) -> None:
+        leave = stage.dialogue.add_listener(lambda: None)
+        for present in (True, False):
+            stage.say("ada", 0.5, f"a {present}")
+            stage.say("bo", 0.5, f"b {present}")
+            await asyncio.sleep(3)
+            leave()
+        heard = [(e.utterance, e.seconds) for e in stage.told("utterance.ended")]
+        assert heard == [("a True", 0), ("b True", 0), ("a False", 0.5), ("b False", 0.5)]
 
     simulated(test)
 
@@ -265,6 +313,14 @@ def test_a_film_that_cuts_shows_the_face_that_speaks_also_where_pictures_are_lat
     cuts = [n for n in range(1, len(faces)) if faces[n] != faces[n - 1]]
     assert len(cuts) == 3
     assert all(not heard[n - 1] and any(heard[n : n + AHEAD + 1]) for n in cuts)
+
+
+def test_slow_drawing_is_told_once_and_not_by_every_face() -> None:
+    async def test(stage: Stage) -> None:
+        await asyncio.sleep(3)
+        assert [(e.slow, getattr(e, "speaker", None)) for e in stage.told("slow")] == [(True, None)]
+
+    simulated(test, drawing=1.2)
 
 
 def test_a_cut_comes_before_the_voice_and_not_while_the_other_speaks() -> None:

@@ -91,6 +91,20 @@ def test_a_sound_that_arrives_as_it_is_spoken_stays_whole_when_drawing_becomes_s
     simulated(SPEEDS["fast"], None, test)
 
 
+def test_it_is_told_when_drawing_becomes_too_slow_and_when_it_is_fast_enough_again() -> None:
+    async def test(session: Session, avatar: Avatar, film: Film) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        for drawing, seconds in (("half real time", 3), ("fast", 8), ("half real time", 3)):
+            loop.drawing = SPEEDS[drawing]
+            await asyncio.sleep(seconds)
+        told = [(event.slow, event.held) for event in film.events if event.type == "slow"]
+        assert [slow for slow, _ in told] == [True, False, True]
+        assert [held >= 0.1 if slow else held <= 0.02 for slow, held in told] == [True] * 3  # shares of five seconds
+
+    simulated(SPEEDS["fast"], None, test)
+
+
 def test_pictures_come_with_the_sound_that_drew_them_although_drawing_is_slow(tmp_path: Path) -> None:
     """Check in the take: the chunk after a hold hears what is played while it is shown, and a render draws the same."""
 

@@ -59,6 +59,16 @@ def test_no_more_than_ten_minutes_wait() -> None:
         say(queue, np.zeros(2 * RATE, np.float32))
 
 
+def test_no_more_than_a_thousand_utterances_wait() -> None:
+    queue = SpeechQueue()
+    for number in range(1000):
+        queue.begin(Utterance(f"{number}"))
+    with pytest.raises(SpeechQueueError, match="1000 utterances"):
+        queue.begin(Utterance("one more"))
+    queue.remove(queue.utterances[:1])
+    queue.begin(Utterance("one more"))
+
+
 def heard(queue: SpeechQueue, sound: np.ndarray) -> None:
     for i in range(0, len(sound), 1440):
         queue.hear(as_samples(sound[i : i + 1440]), echo=False)
