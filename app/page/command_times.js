@@ -5,7 +5,7 @@
 
 const KEPT = 200; // newest times from prompt to screen
 // types of commands that are accepted first and shown later
-const CUES = new Set(["prompt", "seed", "set", "start", "source", "recall", "lora"]);
+export const CUES = new Set(["prompt", "seed", "set", "start", "source", "recall", "lora"]);
 
 /**
  * @typedef {object} Sent a command that was sent

@@ -12,7 +12,12 @@ import { message } from "./messages.js";
 
 const ICE_PATIENCE = 4000; // ms without a connection before the fallback
 const KEPT_FOR = 20000; // ms for which the server keeps a session that nobody watches
+const FIRST_RETRY_AFTER = 200; // ms
 const RETRY_AFTER = 700; // ms
+// ms without a picture or an event; the status comes every 500, and every 2000 on a slow line
+const SILENT_AFTER = 1500;
+const SILENT_AFTER_ON_SLOW_LINE = 5000;
+const LISTEN_EVERY = 250; // ms
 const GONE = [403, 404, 410]; // statuses after which trying again is of no use
 // tells the server that a new connection of this page takes the place of its former one
 const VIEWER = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
@@ -59,6 +64,31 @@ export class Connection {
     this.socket = null;
     this.received = 0; // bytes received over the socket
     this.over = false;
+    this.silentFor = 0; // ms, as far as the page was awake
+    this.patience = SILENT_AFTER;
+    this.listening = 0; // a timer
+  }
+
+  /** @param {ServerEvent} event */
+  #heard(event) {
+    this.silentFor = 0;
+    if (event.type === "line")
+      this.patience = event.state === "clear" ? SILENT_AFTER : SILENT_AFTER_ON_SLOW_LINE;
+    this.on.heard(event);
+  }
+
+  /** Return to the session once the server is silent: one that has died closes no connection. */
+  #listen() {
+    clearInterval(this.listening);
+    this.silentFor = 0;
+    this.patience = SILENT_AFTER;
+    let newest = this.frames.newestAt;
+    this.listening = setInterval(() => {
+      // looks are counted, and not the time between them, in which a page that sleeps has heard nothing
+      this.silentFor = this.frames.newestAt > newest ? 0 : this.silentFor + LISTEN_EVERY;
+      newest = this.frames.newestAt;
+      if (this.silentFor >= this.patience) this.#returnToSession();
+    }, LISTEN_EVERY);
   }
 
   /** Connect by WebRTC; resolves when the offer is answered. Falls back to a socket where no packet gets through. */
@@ -128,9 +158,10 @@ export class Connection {
       if (this.session.key) this.sender = sender;
     }
     const channel = peer.createDataChannel("control", { ordered: true });
-    channel.onmessage = (e) => this.on.heard(JSON.parse(e.data));
+    channel.onmessage = (e) => this.#heard(JSON.parse(e.data));
     channel.onopen = () => {
       this.talk = (text) => channel.send(text);
+      this.#listen();
       this.on.opened();
     };
     const tracks = new MediaStream();
@@ -166,6 +197,7 @@ export class Connection {
     let welcome = () => {};
     socket.onmessage = ({ data }) => {
       welcome();
+      this.silentFor = 0;
       this.received += data.byteLength ?? data.length;
       if (typeof data !== "string") {
         player.add(data);
@@ -174,7 +206,7 @@ export class Connection {
       /** @type {ServerEvent} */
       const event = JSON.parse(data);
       if (event.type === "codec") player.begin(event.codec);
-      else this.on.heard(event);
+      else this.#heard(event);
     };
     this.play();
     await new Promise((opened, failed) => {
@@ -182,6 +214,7 @@ export class Connection {
         welcome = () => {};
         this.transport = "WebSocket";
         this.talk = (text) => socket.send(text);
+        this.#listen();
         this.on.opened();
         opened(undefined);
       };
@@ -200,14 +233,16 @@ export class Connection {
     this.on.lost();
     const until = performance.now() + KEPT_FOR;
     let why = message("line.lost");
+    let pause = FIRST_RETRY_AFTER;
     while (why && !this.over && performance.now() < until) {
-      await new Promise((done) => setTimeout(done, RETRY_AFTER));
+      await new Promise((done) => setTimeout(done, pause));
       try {
         if (this.transport === "WebSocket") await this.fallBack();
         else await this.open();
         why = "";
       } catch (e) {
         this.#drop();
+        pause = RETRY_AFTER;
         if (e instanceof Gone) {
           why = e.message;
           break;
@@ -236,6 +271,7 @@ export class Connection {
   #drop() {
     const { peer, socket } = this;
     this.peer = this.socket = this.talk = this.sender = null;
+    clearInterval(this.listening);
     peer?.close();
     socket?.close();
   }

@@ -2,7 +2,7 @@
 // Begins or joins a session on the server, finds it again after a reload, sends commands, measures and ends it.
 
 import { ApiError, ask, fetchFile, messageOf, posted } from "./api.js";
-import { CommandTimes } from "./command_times.js";
+import { CUES, CommandTimes } from "./command_times.js";
 import { message, named } from "./messages.js";
 import { PlaceInLine } from "./place_in_line.js";
 import { PresentedFrames } from "./presented_frames.js";
@@ -69,6 +69,8 @@ export class SessionClient {
     this.nextId = crypto.getRandomValues(new Uint32Array(1))[0] * 2 ** 20;
     /** @type {Set<number>} ids of commands whose events are not passed on */
     this.quiet = new Set();
+    /** @type {Map<number, string>} cues that the server has not answered, by their ids: a lost connection may have lost them */
+    this.unanswered = new Map();
     this.measures = new StreamMeasures();
     addEventListener("pagehide", () => this.connection?.close());
     setInterval(() => {
@@ -159,6 +161,7 @@ export class SessionClient {
       heard: (event) => this.#heard(event),
       opened: () => {
         this.opened = true;
+        for (const text of this.unanswered.values()) this.connection?.talk?.(text);
         this.on.opened();
         this.on.changed();
       },
@@ -192,6 +195,7 @@ export class SessionClient {
     this.outcome = { why, bad, status };
     this.times.sent.clear();
     this.quiet.clear();
+    this.unanswered.clear();
     sessionStorage.removeItem(this.keptAs);
     this.connection?.close();
     this.on.changed();
@@ -209,7 +213,9 @@ export class SessionClient {
     const id = this.nextId++;
     if (!("at" in command)) this.times.begin(id, command.type, this.phase === "live"); // else it waits for its time
     if (quiet) this.quiet.add(id);
-    this.connection.talk(JSON.stringify({ id, ...command }));
+    const text = JSON.stringify({ id, ...command });
+    if (CUES.has(command.type)) this.unanswered.set(id, text);
+    this.connection.talk(text);
     return id;
   }
 
@@ -257,6 +263,8 @@ export class SessionClient {
 
   /** @param {ServerEvent} event */
   #heard(event) {
+    if ((event.type === "accepted" || event.type === "refused") && event.id !== null)
+      this.unanswered.delete(event.id);
     if ("id" in event && event.id !== null && this.quiet.has(event.id)) return;
     switch (event.type) {
       case "hello":

@@ -161,6 +161,40 @@ def test_an_answer_that_arrives_after_the_fallback_is_ignored(page: Page) -> Non
     assert result == "ignored"
 
 
+SOCKETS = """{  // time goes by five times as fast
+  const every = setInterval;
+  window.setInterval = (what, ms) => every(what, ms / 5);
+  window.sockets = [];
+  window.WebSocket = class { constructor() { sockets.push(this); } send() {} close() {} };
+  window.tell = (event) => sockets.at(-1).onmessage({ data: JSON.stringify(event) });
+  connection.on.lost = () => told.push("lost");
+  connection.fallBack().catch(() => {});
+  tell({ type: "hello" });
+}"""
+# every 500 ms, for longer than the patience of a page
+TELL = """async (event) => {
+  for (let left = 8; left > 0; left -= 1) {
+    await new Promise((done) => {
+      const timer = setInterval(() => { clearInterval(timer); done(); }, 500);
+    });
+    tell(event);
+  }
+}"""
+
+
+def test_a_page_returns_to_a_server_that_has_fallen_silent_and_not_to_one_that_tells_its_status(page: Page) -> None:
+    page.evaluate(CONNECTION)
+    page.evaluate(SOCKETS)
+    page.evaluate(TELL, {"type": "status"})
+    assert page.evaluate("[told, sockets.length]") == [[], 1]
+    page.wait_for_function("sockets.length == 2", timeout=5000)
+    assert page.evaluate("told") == ["lost"]
+    page.evaluate("tell({ type: 'hello' })")
+    page.evaluate(TELL, {"type": "status"})
+    assert page.evaluate("sockets.length") == 2
+    page.evaluate("connection.close()")
+
+
 SCREEN = """async (tab) => {
   const { PresentedFrames } = await import("/page/presented_frames.js");
   const video = { requestVideoFrameCallback(then) { this.then = then; } };

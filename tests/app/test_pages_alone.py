@@ -268,6 +268,23 @@ def test_a_picture_that_stands_still_is_called_held_and_what_is_sent_meanwhile_w
     until_says(studio, "hint", "A new prompt continues this take.")
 
 
+def test_a_prompt_that_was_not_answered_is_sent_once_more_over_the_next_connection(studio: Page) -> None:
+    start(studio)
+    prompts = "line.sent.filter(({ type }) => type === 'prompt').map(({ id, text }) => [id, text])"
+    for text in ("a large blue ball bounces", "a small red ball bounces"):
+        studio.fill("[data-lt=prompt]", text)
+        studio.press("[data-lt=prompt]", "Enter")
+    (first, _), (second, lost) = studio.evaluate(prompts)
+    hear(studio, {"type": "accepted", "id": first})
+    studio.evaluate("line.lose()")
+    connect(studio, hello(), timeline({"landed": 0, "prompt": DAY}), status())
+    assert studio.evaluate(prompts)[2:] == [[second, lost]]
+    hear(studio, {"type": "accepted", "id": second})
+    studio.evaluate("line.lose()")
+    connect(studio, hello(), timeline({"landed": 0, "prompt": DAY}), status())
+    assert len(studio.evaluate(prompts)) == 3
+
+
 def test_a_slot_is_renamed_from_its_menu_and_known_by_that_name_after_a_reload(studio: Page) -> None:
     card = studio.locator("[data-slot='2']")
     card.locator(".play").click(button="right")
