@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,8 @@ from pathlib import Path
 from app.commands import CommandError
 from app.commands.inputs import shipped_take
 from app.commands.outputs import working_files
-from app.device_name import require_device
+from app.farm_workers import FarmRender, FarmWorkers
 from app.known_models import find
-from app.render_program import farm_program
 from models.catalog import Entry
 from models.checkpoints.assemble import fingerprints, folder_of
 from models.checkpoints.folders import models_folder
@@ -24,7 +22,7 @@ from streaming.farm import FarmTask
 from streaming.film_note import FilmNote, is_finished, note_of, read_note, take_hash, write_note
 from streaming.film_parts import join, parts_folder, parts_of
 from streaming.render_files import RenderFiles
-from streaming.render_process import Program
+from streaming.render_process import Ending
 from streaming.take.footage import file_hash
 from streaming.take.take_file import Take, read_take_file
 
@@ -33,7 +31,6 @@ from streaming.take.take_file import Take, read_take_file
 class FarmOptions:
     """Hold the options of a farm that apply to each of its films, as they are given."""
 
-    device: str
     engine: str
     codec: str | None
     vram: str | None
@@ -43,32 +40,9 @@ class FarmOptions:
     restart: bool
     split: bool
 
-    @property
-    def kind(self) -> str:
-        """Return the type of the device: cpu or cuda. DeviceError if torch cannot use it."""
-        from app.loaded_model import torch_device
-
-        return torch_device(self.device).type
-
-    def workers(self) -> int:
-        """Return how many films are rendered at once by default: one for each GPU that may be used, or each core."""
-        if self.kind == "cpu":
-            return cores()
-        import torch
-
-        return torch.cuda.device_count() if self.device in ("auto", "cuda") else 1
-
-    def device_of(self, worker: int) -> str:
-        """Return the device of a worker: they share the GPUs evenly."""
-        if self.kind == "cpu" or self.device not in ("auto", "cuda"):
-            return self.device
-        import torch
-
-        return f"cuda:{worker % torch.cuda.device_count()}"
-
-    def of_render(self, worker: int) -> list[str]:
-        """Return the options of `longtake render` for the films of a worker, with absolute paths."""
-        given = ["--device", self.device_of(worker), "--engine", self.engine, "--scale", str(self.scale)]
+    def of_render(self, device: str) -> list[str]:
+        """Return the options of `longtake render` for films on a device, with absolute paths."""
+        given = ["--device", device, "--engine", self.engine, "--scale", str(self.scale)]
         for option, value in {"--codec": self.codec, "--vram": self.vram, "--model": self.model}.items():
             given += [] if value is None else [option, value]
         for text in self.loras:
@@ -76,8 +50,8 @@ class FarmOptions:
             given += ["--lora", f"{Path(lora.name).absolute()}:{scale_text(lora.scale)}"]
         return [*given, "--restart"] if self.restart else given
 
-    def made_with(self, entry: Entry) -> dict[str, str]:
-        """Return the weights of a model and the options that change a film, by the words that a person reads."""
+    def made_with(self, entry: Entry, kind: str) -> dict[str, str]:
+        """Return what changes a film, by the words that a person reads: weights, options, the `kind` of device."""
         chosen = entry if self.codec is None else entry.with_codec(self.codec)
         try:
             weights, codec = fingerprints(chosen, folder_of(entry, models_folder()))
@@ -89,7 +63,7 @@ class FarmOptions:
             "model": entry.name,
             "weights": weights,
             "weights of the codec": codec,
-            "device": self.kind,
+            "device": kind,
             **{option: value for option, value in options.items() if value is not None},
             **{f"--lora {Path(lora.name).name}": f"{_hash(Path(lora.name))}:{lora.scale:g}" for lora in loras},
         }
@@ -185,16 +159,20 @@ def _files_of(film: Path) -> list[Path]:
     return [film.resolve(), note_of(film).resolve(), parts_folder(film).resolve(), *working_files(film)]
 
 
-def films_of(found: AskedFilms, options: FarmOptions, workers: int) -> tuple[list[FilmOfFarm], list[Path], list[str]]:
-    """Return (films to render, films that are finished, a line about each that cannot be rendered)."""
-    require_device(options.device)
-    threads = max(1, cores() // workers) if options.kind == "cpu" else None
+def films_of(
+    found: AskedFilms, options: FarmOptions, workers: FarmWorkers, count: int
+) -> tuple[list[FilmOfFarm], list[Path], list[str]]:
+    """Return (films to render, films that are finished, a line about each that cannot be rendered).
+
+    So many of the workers render at once.
+    """
+    threads = workers.threads(count)
     films: list[FilmOfFarm] = []
     finished: list[Path] = []
     failures: list[str] = []
     for asked in found.films:
         try:
-            film = _film(asked, options, threads)
+            film = _film(asked, options, workers, threads)
         except UserError as e:
             failures.append(f"{asked.name}: {e}")
             continue
@@ -208,10 +186,10 @@ def films_of(found: AskedFilms, options: FarmOptions, workers: int) -> tuple[lis
     return films, finished, failures
 
 
-def _film(asked: AskedFilm, options: FarmOptions, threads: int | None) -> FilmOfFarm | None:
+def _film(asked: AskedFilm, options: FarmOptions, workers: FarmWorkers, threads: int | None) -> FilmOfFarm | None:
     """Return what is to be done for a film; None if it is finished. CommandError if it was made in another way."""
     entry = find(asked.take.model)
-    note = FilmNote(take=take_hash(asked.take, asked.file.parent), made_with=options.made_with(entry))
+    note = FilmNote(take=take_hash(asked.take, asked.file.parent), made_with=options.made_with(entry, workers.kind))
     if is_finished(asked.film, note):
         return None
     then = read_note(asked.film)
@@ -230,10 +208,11 @@ def _film(asked: AskedFilm, options: FarmOptions, threads: int | None) -> FilmOf
     own = [] if asked.story is None else ["--story", str(asked.story)]
 
     def task(film: Path, chunks: int, more: Sequence[str] = (), before: int = 0) -> FarmTask:
-        def program(worker: int) -> Program:
-            return farm_program(asked.file, film, [*options.of_render(worker), *own, *more], threads)
+        async def run(worker: int) -> Ending:
+            arguments = (*options.of_render(workers.device_of(worker)), *own, *more)
+            return await workers.render(FarmRender(asked.file, film, arguments, threads, models_folder().absolute()))
 
-        return FarmTask(film, chunks, program, before)
+        return FarmTask(film, chunks, run, before)
 
     total = asked.take.chunks(entry.rollout.grid, entry.fps)
     begun = RenderFiles(asked.film).journal.exists()
@@ -253,11 +232,6 @@ def _film(asked: AskedFilm, options: FarmOptions, threads: int | None) -> FilmOf
     ]
     end = parts[-1].end
     return FilmOfFarm(asked.name, left, task(asked.film, total - end, before=end), note, films)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _hash(path: Path) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.checkpoints.folders import models_folder
 from streaming.render_files import RenderFiles
 from streaming.render_process import Program
 
@@ -31,14 +30,14 @@ def render_program(library: ModelLibrary, model: str, take: Path, film: Path) ->
     return Program(command, INSTALLATION, {**os.environ, "LONGTAKE_MODELS": str(library.folder.absolute())})
 
 
-def farm_program(take: Path, film: Path, options: Sequence[str], threads: int | None) -> Program:
+def farm_program(take: Path, film: Path, options: Sequence[str], threads: int | None, models: Path) -> Program:
     """Return `longtake render TAKE -o FILM` with further options, and --resume if there is something to go on with.
 
-    It runs on so many threads (None: as torch has it), unless OMP_NUM_THREADS is set. Paths are absolute, as the
-    program starts in a folder of its own.
+    It runs on so many threads (None: as torch has it), unless OMP_NUM_THREADS is set, and finds downloaded models in
+    the folder `models`. Paths are absolute, as the program starts in a folder of its own.
     """
     silent = film.with_name(f"{film.stem}.silent.mp4")  # of an avatar, whose sound is added to it
     resume = ["--resume"] if any(RenderFiles(out).journal.exists() for out in (film, silent)) else []
     command = [sys.executable, "-m", "app.supervised", "render", str(take), "-o", str(film), *resume, *options]
     chosen = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    return Program(command, INSTALLATION, {**chosen, **os.environ, "LONGTAKE_MODELS": str(models_folder().absolute())})
+    return Program(command, INSTALLATION, {**chosen, **os.environ, "LONGTAKE_MODELS": str(models)})

@@ -93,6 +93,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def render_threads(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return the threads of a render that OMP_NUM_THREADS asks for; None if it names no single number of them."""
+    text = environment.get("OMP_NUM_THREADS", "")
+    return int(text) if re.fullmatch(r"[1-9]\d{0,3}", text, re.ASCII) else None
+
+
 def token(text: str | None, name: str = TOKEN) -> str | None:
     """Return a token, or None for an empty one; raise SettingsError if a header or form would change it."""
     if text and (text != text.strip() or not text.isprintable()):

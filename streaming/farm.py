@@ -7,7 +7,7 @@ next one goes on. A film is given up once its process was killed several times i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +15,18 @@ from typing import Protocol
 
 from models.errors import UserError
 from streaming.render_files import RenderFiles
-from streaming.render_process import POLL_SECONDS, Program, RenderProcesses
+from streaming.render_process import POLL_SECONDS, Ending
 
 MOST_RETRIES = 3  # in a row, without a new checkpoint
 
 
 @dataclass(frozen=True)
 class FarmTask:
-    """Name a process to run: it renders `film`, or a part of one, and goes on with what is there."""
+    """Know how to render `film`, or a part of one, by a process of its own that goes on with what is there."""
 
     film: Path
     chunks: int  # in all
-    program: Callable[[int], Program]  # for the worker of that number, from 0
+    run: Callable[[int], Awaitable[Ending]]  # by the worker of that number, from 0; OSError if nothing can be started
     before: int = 0  # chunks of the film that other tasks draw before
 
     def drawn(self) -> int:
@@ -93,7 +93,6 @@ class Farm:
     def __init__(self, films: Sequence[FarmFilm], workers: int, ended: Callable[[Outcome], None]) -> None:
         """Prepare to render films in their order with up to `workers` processes; `ended` is called after each film."""
         self._films, self._ended = films, ended
-        self._processes = RenderProcesses("cpu", lambda: False, priority=None)  # nobody watches
         self._free: asyncio.Queue[int] = asyncio.Queue()
         for worker in range(workers):
             self._free.put_nowait(worker)
@@ -138,7 +137,7 @@ class Farm:
                 before = task.checkpoints()
                 try:
                     with self._counted(task):
-                        ending = await self._processes.run(task.program(worker), lambda state: None)
+                        ending = await task.run(worker)
                 except OSError as e:
                     return f"its process could not be started ({e.strerror or e})"
                 outcome.notes += [note for note in ending.notes if note not in outcome.notes]

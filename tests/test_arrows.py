@@ -58,6 +58,12 @@ def test_one_file_of_app_knows_the_exporters() -> None:
     ]
 
 
+def test_one_file_of_the_farm_knows_ray() -> None:
+    """Ray is an extra: what never asks for it must run without it."""
+    knowing = [str(f.relative_to(ROOT)) for room in ROOMS for f in files(room) if "ray" in top(imported(f))]
+    assert [name for name in knowing if not name.startswith("app/cluster/")] == ["app/ray_workers.py"]
+
+
 def test_only_app_knows_gradio_fastapi_and_typer() -> None:
     doors = {"gradio", "fastapi", "typer", "uvicorn"}
     rooms = ("streaming", "models", "exporters")

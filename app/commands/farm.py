@@ -1,10 +1,11 @@
-"""Render many takes at once, each in a process of its own (`longtake farm`)."""
+"""Render many takes at once, each in a process of its own, on this machine or a cluster (`longtake farm`)."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,6 @@ from app.commands import CommandError
 from app.commands.inputs import require_take
 from app.commands.options import (
     CodecOption,
-    DeviceOption,
     EngineOption,
     LogLevelOption,
     LoraOption,
@@ -22,12 +22,14 @@ from app.commands.options import (
     VramOption,
 )
 from app.commands.outputs import require_folder
+from app.device_name import require_device
 from app.log_output import LogLevel, configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.farm_films import FilmOfFarm
+    from app.farm_workers import FarmWorkers
     from streaming.farm import Outcome
 
 MOST_WORKERS = 1024
@@ -51,7 +53,13 @@ def farm(
     ] = False,
     model: Annotated[str | None, typer.Option(help="another model than the takes name")] = None,
     scale: ScaleOption = 1,
-    device: DeviceOption = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="render on a cluster of Ray: auto (that of this machine) or HOST:PORT"),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or one such as cuda:1; with --ray auto, cpu or cuda")
+    ] = "auto",
     engine: EngineOption = "auto",
     codec: CodecOption = None,
     vram: VramOption = None,
@@ -63,15 +71,20 @@ def farm(
     The folder is the state: run the command again, and it passes over finished films and goes on with the others.
     """
     configure(log_level)
+    if ray is None:
+        require_device(device)
+    elif find_spec("ray") is None:
+        raise CommandError("--ray needs Ray, which is not installed: pip install -e '.[cluster]'")
     for take in takes:
         require_take(take)
     require_folder(out)
     from app.farm_films import FarmOptions, films_of, read_takes, tasks_of
 
-    options = FarmOptions(device, engine, codec, vram, tuple(lora or ()), scale, model, restart, split_at_cuts)
+    options = FarmOptions(engine, codec, vram, tuple(lora or ()), scale, model, restart, split_at_cuts)
+    at = _workers(device, ray)
     found = read_takes(takes, out.absolute(), options)
-    count = min(workers or options.workers(), tasks_of(found, options))
-    films, finished, failed = films_of(found, options, count)
+    count = min(workers or at.usual, tasks_of(found, options))
+    films, finished, failed = films_of(found, options, at, count)
     for film in finished:
         print(f"{film}: was finished before")
     failures = [*found.failures, *failed]
@@ -89,6 +102,18 @@ def farm(
         raise typer.Exit(code)
     if failures:
         raise CommandError(f"{len(failures)} of {total} films failed; the same command tries them again")
+
+
+def _workers(device: str, address: str | None) -> FarmWorkers:
+    """Return who renders: processes of this machine, or tasks of the cluster at an address."""
+    if address is None:
+        from app.farm_workers import LocalWorkers
+
+        return LocalWorkers(device)
+    from app.ray_workers import RayWorkers
+    from app.settings import render_threads
+
+    return RayWorkers(device, address, render_threads() or 1)
 
 
 def _run(films: Sequence[FilmOfFarm], workers: int) -> tuple[list[Outcome], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from command_line import refused, run
+from render_children import is_alive, renders_of
 
 from models.checkpoints.assemble import ASSETS
 
@@ -45,7 +44,7 @@ def test_a_film_equals_that_of_render_and_is_passed_over_once_it_is_finished(
     def started(*_: object) -> None:
         raise AssertionError("a finished film is rendered again")
 
-    monkeypatch.setattr("app.farm_films.farm_program", started)
+    monkeypatch.setattr("app.farm_workers.farm_program", started)
     code, said, _ = run(capsys, "farm", take, "-o", out)
     assert (code, said.splitlines()) == (
         0,
@@ -74,23 +73,27 @@ def test_films_that_would_overwrite_each_other_or_a_take_are_refused(
     assert list((tmp_path / "out").glob("*.mp4")) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--ray", "auto"), "needs Ray, which is not installed: pip install -e '.[cluster]'"),
+        (("--device", "cuda:9"), "cuda:9"),
+        (("--device", "tpu"), "Longtake runs on cpu and cuda"),
+    ],
+)
+def test_where_nothing_can_be_rendered_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, str],
+    says: str,
+) -> None:
+    monkeypatch.setattr("app.commands.farm.find_spec", lambda name: None)
+    refused(run(capsys, "farm", write(tmp_path / "a.yaml"), "-o", tmp_path / "out", *given), says)
+
+
 def farm(takes: list[Path], out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "farm", *map(str, takes), "-o", str(out), *more]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def renders_of(farming: int, take: Path | None = None) -> list[psutil.Process]:
-    """Return the renders of a farm that are alive, of all of its takes or of one."""
-    found: list[psutil.Process] = []
-    for child in psutil.Process(farming).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # also of one that has just ended
-            words = child.cmdline()
-            if "render" in words and (take is None or str(take) in words):
-                found.append(child)
-    return found
 
 
 @pytest.mark.long

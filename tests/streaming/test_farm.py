@@ -14,7 +14,7 @@ import pytest
 from streaming.farm import MOST_RETRIES, Farm, FarmTask, Outcome
 from streaming.film_note import FilmNote, is_finished, note_of, take_hash, write_note
 from streaming.render_files import RenderFiles
-from streaming.render_process import Program
+from streaming.render_process import Program, RenderProcesses
 from streaming.take.take_file import CueLine, Take
 
 # programs that are called with the film and its journal; each notes its start in a file beside the film
@@ -49,7 +49,8 @@ def task(folder: Path, name: str, code: str) -> FarmTask:
     files = RenderFiles(film)
     files.folder.mkdir()
     arguments = [sys.executable, "-c", code, str(film), str(files.journal)]
-    return FarmTask(film, 35, lambda worker: Program(arguments, folder, {}))
+    processes = RenderProcesses("cpu", lambda: False)
+    return FarmTask(film, 35, lambda worker: processes.run(Program(arguments, folder, {}), lambda state: None))
 
 
 def starts(film: Path) -> list[int]:
