@@ -44,16 +44,13 @@ def _head(base: str, *styles: str) -> str:
     return "".join(f'<link rel="stylesheet" href="{base}page/{name}.css">' for name in (*STYLES, *styles))
 
 
-def mount(app: FastAPI, *, endpoints: bool = True) -> FastAPI:
-    """Add the studio at / of the server, and the avatar at /avatar/; return the application.
-
-    The `endpoints` of Gradio's own API begin sessions in this process.
-    """
+def mount(app: FastAPI) -> FastAPI:
+    """Add the studio at / of the server, and the avatar at /avatar/; return the application."""
     app.get("/avatar", include_in_schema=False)(lambda: RedirectResponse("avatar/"))
     for path, name, base, styles in PAGES:
         with gr.Blocks(title=TITLES[name], fill_width=True, fill_height=True) as page:
             _component(name, base)
-            if name == "studio" and endpoints:
+            if name == "studio":
                 add_endpoints(app.state.services)
         queue = page.queue(max_size=WAITING)._queue
         queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_LOOKS_EVERY
@@ -64,7 +61,7 @@ def mount(app: FastAPI, *, endpoints: bool = True) -> FastAPI:
             head=_head(base, *styles),
             theme=theme(),
             ssr_mode=False,
-            footer_links=["api"] if name == "studio" and endpoints else [],
+            footer_links=["api"] if name == "studio" else [],
             max_file_size="1mb",
         )
     return app

@@ -88,11 +88,6 @@ class ModelLibrary:
         self._offered: dict[str, list[OfferedLora]] = {}  # model → LoRAs that fit it
         self._precision = precision_of(device, engine)
 
-    @property
-    def loaded(self) -> list[str]:
-        """Return the names of the models that are loaded."""
-        return list(self._loaded)
-
     async def load(self, name: str) -> Model:
         """Return a model by name; raise UnknownModelError if there is none, CheckpointError without its files."""
         async with self._loading:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -43,29 +42,17 @@ from app.security import Guard
 from app.services import Services
 from app.settings import Settings
 
-if TYPE_CHECKING:
-    from app.cluster.ingress import Ingress
 
-
-def create(
-    services: Services,
-    settings: Settings,
-    *,
-    local: bool = False,
-    osc: socket.socket | None = None,
-    ingress: Ingress | None = None,
-) -> FastAPI:
+def create(services: Services, settings: Settings, *, local: bool = False, osc: socket.socket | None = None) -> FastAPI:
     """Return the server without the studio page, which `app.gradio_page` mounts.
 
-    `local` is true if the server listens only on this machine's own address; `osc` is a socket of `app.osc_input`. With
-    an `ingress` the sessions are those of its workers.
+    `local` is true if the server listens only on this machine's own address; `osc` is a socket of `app.osc_input`.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(DescriptorErrors())
-        elsewhere = ingress.running() if ingress is not None else contextlib.nullcontext()
-        async with elsewhere, services.running(), osc_input.obeying(services, osc):
+        async with services.running(), osc_input.obeying(services, osc):
             yield
 
     app: FastAPI = FastAPIOffline(  # its /docs loads nothing from other sites
@@ -78,11 +65,8 @@ def create(
     )
     credentials = Credentials(settings.token, video_keys=settings.video_keys)
     app.state.services, app.state.settings, app.state.credentials = services, settings, credentials
-    holds_key = ingress.holds_key if ingress is not None else services.holds_key
-    _add_checks(app, holds_key, settings, credentials, local=local)
+    _add_checks(app, services, settings, credentials, local=local)
     add_handlers(app)
-    if ingress is not None:
-        app.include_router(ingress.router)  # before the routes of this process's own sessions, of which there are none
     live = (models, sessions, share_links, websocket, watch, ingest, files, avatars)
     modules = (*live, takes, clips, renders, videos, health, login)
     for module in modules:
@@ -92,17 +76,10 @@ def create(
     return app
 
 
-def _add_checks(
-    app: FastAPI,
-    holds_key: Callable[[str, str], bool],
-    settings: Settings,
-    credentials: Credentials,
-    *,
-    local: bool,
-) -> None:
+def _add_checks(app: FastAPI, services: Services, settings: Settings, credentials: Credentials, *, local: bool) -> None:
     """Add the middleware that every request and answer passes; the last one added is the outermost."""
     trusted = settings.origins if settings.public is None else (*settings.origins, settings.public.origin)
-    app.add_middleware(Guard, credentials=credentials, holds_key=holds_key, origins=trusted, local=local)
+    app.add_middleware(Guard, credentials=credentials, holds_key=services.holds_key, origins=trusted, local=local)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -7,13 +7,11 @@ import contextlib
 import functools
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from app.audience import Audience, Viewing
-from app.data_folder import SESSIONS
 from app.errors import NotAllowedError, NotFoundError
 from app.model_library import ModelLibrary
 from app.render_program import render_program
@@ -43,14 +41,6 @@ from streaming.video_files import VideoFiles
 FAREWELL_SECONDS = 0.5  # between the end of a session and closing its connections, so that viewers are told
 
 
-@dataclass(frozen=True)
-class Seat:
-    """Make a server one of several that share the folder of takes, and have sessions of each other go on."""
-
-    secret: bytes  # signs share links, which hold on all of them
-    own: Path  # folder for what is not shared: tables and films of renders
-
-
 class Services:
     """Hold one server's sessions, connections, takes and renders; methods must be called in the event loop."""
 
@@ -64,21 +54,18 @@ class Services:
         keep_speech: bool = True,
         voice: TextVoice | None = None,
         publish: PublishTarget | None = None,
-        seat: Seat | None = None,
-        alone: bool = True,
     ) -> None:
         """Open the data folder, and write the missing take files of takes that a kill interrupted.
 
         A session ends `grace` seconds after its last viewer has left and its last command. Without `keep_speech` the
         sound of an avatar is deleted at the end of its session, or now if a kill was in between. `voice` reads texts
-        (by default espeak-ng). The films of all sessions are published to `publish`, if it is given. A server with a
-        `seat` shares the data folder with others and has no line; unless it is `alone` with it, nothing in it is taken
-        for what a kill has left before `recover` is called.
+        (by default espeak-ng). The films of all sessions are published to `publish`, if it is given.
         """
         self.library, self.ice = library, ice or IceServers()
         self.voice: TextVoice = voice or EspeakVoice()
         self.publishing = Publishing(publish, self.ice.own) if publish is not None else None
         self.archive = Archive(data / "takes")
+        self.archive.recover()
         self.sessions = SessionRegistry(
             library.load,
             library.thread,
@@ -88,58 +75,29 @@ class Services:
             ended=self._ended,
             closed=(lambda _: None) if keep_speech else self._forget_speech,
             forecast=SpeedForecast(library.speeds, library.device.type),
-            in_line=seat is None,
-            checkpoints=data / SESSIONS if seat is not None else None,
         )
-        self._keep_speech = keep_speech
-        if alone:
-            self.recover()
-        own = seat.own if seat is not None else data
-        self._jobs = JobTable(own / "jobs.sqlite")
+        if not keep_speech:
+            for told in self.archive.newest():
+                if not told.ended:
+                    self.archive.forget_sound(told.history.id)
+        self._jobs = JobTable(data / "jobs.sqlite")
         self.renders = BackgroundRenders(
             self.archive,
             self._jobs,
-            VideoFiles(own / "videos"),
+            VideoFiles(data / "videos"),
             functools.partial(render_program, library),
             device=library.device.type,
             watched=self._watched,
         )
         self.speech_order = SpeechOrder()
-        self.links, self.audience = ShareLinks(secret=seat.secret if seat is not None else None), Audience()
-        self.drawn_elsewhere: Callable[[], Collection[str]] = tuple  # returns the takes that other servers draw
+        self.links, self.audience = ShareLinks(), Audience()
         self._tasks: set[asyncio.Task[None]] = set()
         self.peers: dict[str, WebRtcConnection] = {}  # viewers and cameras, by WHEP or WHIP resource
         self.ready = False
 
-    def recover(self) -> None:
-        """Write the missing take files of takes that a kill interrupted, and delete speech that should not be kept.
-
-        No other server may use the data folder meanwhile.
-        """
-        self.archive.recover()
-        if not self._keep_speech:
-            for told in self.archive.newest():
-                if not told.ended:
-                    self.archive.forget_sound(told.history.id)
-
-    def drawn(self) -> set[str]:
-        """Return the takes that are being drawn, here or by other servers of the data folder."""
-        return {h.session.history.id for h in list(self.sessions.hosted.values()) if not h.session.over} | set(
-            self.drawn_elsewhere()
-        )
-
     @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        library: ModelLibrary,
-        data: Path,
-        voice: TextVoice | None = None,
-        *,
-        seat: Seat | None = None,
-        alone: bool = True,
-    ) -> Services:
-        """Return the services of a server with these settings, a voice for texts, and a seat as in `Services`."""
+    def of(cls, settings: Settings, library: ModelLibrary, data: Path, voice: TextVoice | None = None) -> Services:
+        """Return the services of a server with these settings, and a voice for texts."""
         return cls(
             library,
             data,
@@ -148,8 +106,6 @@ class Services:
             keep_speech=settings.keep_speech,
             voice=voice,
             publish=settings.publish,
-            seat=seat,
-            alone=alone,
         )
 
     @functools.cached_property

@@ -52,14 +52,13 @@ class ShareLink:
 class ShareLinks:
     """Issue, check and revoke the links of a server."""
 
-    def __init__(self, clock: Callable[[], float] = time.time, secret: bytes | None = None) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Sign with a random secret: links, like the sessions they show, end with the server's process.
 
-        `clock` returns seconds since 1970. With a `secret` links hold on all servers that share it, and are numbered
-        from a random number on.
+        `clock` returns seconds since 1970.
         """
-        self._secret, self._clock = secret or secrets.token_bytes(32), clock
-        self._numbers = itertools.count(1 if secret is None else secrets.randbelow(2**30) + 1)
+        self._secret, self._clock = secrets.token_bytes(32), clock
+        self._numbers = itertools.count(1)
         self._issued: dict[str, dict[int, ShareLink]] = {}  # session → number → link that was not revoked
 
     def issue(self, session: str, seconds: int, viewers: int) -> ShareLink:
@@ -100,11 +99,6 @@ class ShareLinks:
         if link.number not in self._issued.get(link.session, {}):
             raise GoneError(REVOKED)
         return link
-
-    def accept(self, text: str) -> None:
-        """Take over a link that another server has issued to a session that goes on here."""
-        link = self.signed(text)
-        self._issued.setdefault(link.session, {})[link.number] = link
 
     def revoke(self, session: str, number: int) -> None:
         """Make a link of a session invalid; NotFoundError if the session has no such valid link."""

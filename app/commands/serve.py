@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands import CommandError
-from app.commands.cluster_options import numbers_of
 from app.commands.options import (
     CodecOption,
     DeviceOption,
@@ -31,7 +30,9 @@ from app.shared_heaps import share_heaps
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from app.built_services import StudioOptions
+    from app.fitting import Fitting
+    from app.settings import Settings
+    from streaming.speech.voices.text_voice import TextVoice
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -74,19 +75,6 @@ def serve(
     codec: CodecOption = None,
     vram: VramOption = None,
     lora: LoraOption = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="have the sessions in workers of a Ray cluster: its address, auto, or local for one on this machine; "
-            "--data is then a folder that all of its nodes share"
-        ),
-    ] = None,
-    workers: Annotated[
-        str | None, typer.Option(help="with --ray: how many workers there may be, such as 2; 1..8 without it")
-    ] = None,
-    spare: Annotated[
-        int | None, typer.Option(min=0, help="with --ray: workers kept free for the next sessions; 1 without it")
-    ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Open the studio: a page on which a prompt changes the running video.
@@ -100,9 +88,7 @@ def serve(
     """
     configure(log_level)
     share_heaps()
-    numbers = numbers_of(ray, workers, spare, osc)
     from app import listening
-    from app.built_services import StudioOptions, VoiceChoice
     from app.data_folder import require_alone
     from app.settings import from_environment, public_address, publish_target
 
@@ -118,10 +104,11 @@ def serve(
     require_folder(folder)
     os.umask(0o077)  # takes, speech and films are for the user of the server alone
     sockets = listening.bound(host, port)
-    require_alone(folder, workers=ray is not None)
+    require_alone(folder)
     control = listening.bound_datagrams(osc) if osc is not None else None
-    reader = VoiceChoice(voice, voice_rate, voice_body, settings.voice_token)
-    reader.made()  # a mistake in it is told now
+    from app.voice_choice import voice_of  # it imports PyAV, which mistakes in other options need not wait for
+
+    reader = voice_of(voice, voice_rate, voice_body, settings.voice_token)
     shown = settings.public or listening.url(host, port, secure=tls_cert is not None)
     print(f"Longtake listens on {shown}", flush=True)
     import uvicorn
@@ -136,15 +123,11 @@ def serve(
     raise_descriptors()
     BoundedConnection.proxies = settings.proxies
 
-    chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
-    fitting = replace(fitting_of(codec, vram), among_others=True)
-    options = StudioOptions(settings, folder, device, chosen, fitting, tuple(lora or ()), reader)
-
     def build(say: Callable[[str], None]) -> FastAPI:
-        studio = (
-            _studio(options, say, local=reached is None, osc=control)
-            if ray is None
-            else _ingress(options, say, ray, numbers, log_level, local=reached is None)
+        chosen = "torch" if lora and engine == "auto" else engine  # where the scales can change
+        fitting = replace(fitting_of(codec, vram), among_others=True)
+        studio = _studio(
+            settings, folder, device, chosen, fitting, lora or (), say, local=reached is None, osc=control, voice=reader
         )
         set_standing_objects_aside()
         return studio
@@ -179,41 +162,63 @@ def serve(
         raise opening.failure
 
 
-def _studio(options: StudioOptions, say: Callable[[str], None], *, local: bool, osc: socket.socket | None) -> FastAPI:
-    """Build the studio with its sessions in this process; `say` is called with the name of each part as it loads."""
-    from app.built_services import built_services
-
-    services = built_services(options, say)
-    say("the page")
-    from app import gradio_page, server
-
-    page = gradio_page.mount(server.create(services, options.settings, local=local, osc=osc))
-    say("the model pocket")
-    return page
-
-
-def _ingress(
-    options: StudioOptions,
+def _studio(
+    settings: Settings,
+    data: Path,
+    device: str,
+    engine: str,
+    fitting: Fitting,
+    loras: Sequence[str],
     say: Callable[[str], None],
-    address: str,
-    numbers: tuple[int, int, int],
-    log_level: LogLevel,
     *,
     local: bool,
+    osc: socket.socket | None,
+    voice: TextVoice,
 ) -> FastAPI:
-    """Build the studio with its sessions in workers of the Ray cluster at an address: least, most and spare ones."""
-    from app.built_services import built_services
+    """Import the studio's modules and build it; `say` is called with the name of each part as it loads."""
+    say("PyTorch")
+    import torch
 
-    services = built_services(options, say, alone=False)
+    say("the server")
+    from app import server
+    from app.engine_choice import check, chosen_or_torch, require_installed, runs_in_torch
+    from app.loaded_model import torch_device
+    from app.model_library import ModelLibrary
+    from app.services import Services
+    from models.checkpoints.added import register
+    from streaming.live.device import DeviceThread
+    from streaming.speech.voices.hibari_voice import HibariVoice
+    from streaming.take.take_loras import merged_loras, offered
+
+    register(settings.models)
+    where = torch_device(device)
+    # an engine that is missing is reported now, not by a server that is half up
+    if engine != "auto" and not runs_in_torch(engine):
+        from models.catalog import POCKET
+        from models.checkpoints.assemble import ASSETS, load
+
+        require_installed(engine)
+        say(f"the engine {engine}")
+        model = load(POCKET, ASSETS, where, torch.float32)
+        if loras:
+            model, _ = merged_loras(model, loras)  # an engine has them for good
+        check(model, engine, settings.engines)
+    library = ModelLibrary(
+        settings.models,
+        where,
+        DeviceThread(),
+        engine=engine,
+        loras=offered(loras),
+        fitting=fitting,
+        on_engine=lambda read: chosen_or_torch(read, engine, settings.engines),
+    )
+    if isinstance(voice, HibariVoice):
+        say("the voice hibari")
+        voice.load()
+    services = Services.of(settings, library, data, voice)
     say("the page")
-    from app import gradio_page, server
-    from app.cluster.ingress import Ingress
-    from app.cluster.placement import Bounds
-    from app.cluster.ray_fleet import RayFleet
-    from app.cluster.shared_secrets import secret_of, worker_options
+    from app import gradio_page
 
-    secret = secret_of(options.data)
-    shared = worker_options(options, log_level, secret)
-    ingress = Ingress(RayFleet(address, shared), Bounds(*numbers), services, shared)
-    say("the workers")
-    return gradio_page.mount(server.create(services, options.settings, local=local, ingress=ingress), endpoints=False)
+    page = gradio_page.mount(server.create(services, settings, local=local, osc=osc))
+    say("the model pocket")
+    return page

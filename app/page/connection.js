@@ -12,10 +12,8 @@ import { message } from "./messages.js";
 
 const ICE_PATIENCE = 4000; // ms without a connection before the fallback
 const KEPT_FOR = 20000; // ms for which the server keeps a session that nobody watches
-const MOVED_FOR = 60000; // ms for which a session that is being moved to another machine is looked for
 const FIRST_RETRY_AFTER = 200; // ms
 const RETRY_AFTER = 700; // ms
-const RETRY_MOVED = 2000; // ms; a server counts offers
 // ms without a picture or an event; the status comes every 500, and every 2000 on a slow line
 const SILENT_AFTER = 1500;
 const SILENT_AFTER_ON_SLOW_LINE = 5000;
@@ -36,18 +34,6 @@ const VIEWER = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) =>
 
 /** Reports that the session has ended; the message is the server's. */
 class Gone extends Error {}
-
-/** Reports that the session is being moved to another machine, where it will be found in a moment. */
-class Moving extends Error {}
-
-/**
- * @param {Response} answer of the server, which is an error
- * @param {string} why
- */
-function refusal(answer, why) {
-  if (GONE.includes(answer.status)) return new Gone(why);
-  return answer.status === 503 ? new Moving(why) : new Error(why);
-}
 
 export class Connection {
   /**
@@ -88,8 +74,7 @@ export class Connection {
     this.silentFor = 0;
     if (event.type === "line")
       this.patience = event.state === "clear" ? SILENT_AFTER : SILENT_AFTER_ON_SLOW_LINE;
-    if (event.type === "moved") this.#returnToSession();
-    else this.on.heard(event);
+    this.on.heard(event);
   }
 
   /** Return to the session once the server is silent: one that has died closes no connection. */
@@ -142,7 +127,7 @@ export class Connection {
     });
     const got = await answer.json();
     if (peer !== this.peer) return; // late: the page has fallen back to a socket or has left
-    if (!answer.ok) throw refusal(answer, got.error);
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     await peer.setRemoteDescription(got);
     candidates?.sendTo(`${this.resources}/${got.resource}`, got.etag);
   }
@@ -153,7 +138,7 @@ export class Connection {
       headers: { "x-longtake-key": this.session.key ?? "" },
     });
     const got = await answer.json();
-    if (!answer.ok) throw refusal(answer, got.error);
+    if (!answer.ok) throw GONE.includes(answer.status) ? new Gone(got.error) : new Error(got.error);
     return got;
   }
 
@@ -246,8 +231,7 @@ export class Connection {
     this.returning = true;
     this.#drop();
     this.on.lost();
-    const since = performance.now();
-    let until = since + KEPT_FOR;
+    const until = performance.now() + KEPT_FOR;
     let why = message("line.lost");
     let pause = FIRST_RETRY_AFTER;
     while (why && !this.over && performance.now() < until) {
@@ -259,10 +243,6 @@ export class Connection {
       } catch (e) {
         this.#drop();
         pause = RETRY_AFTER;
-        if (e instanceof Moving) {
-          until = since + MOVED_FOR;
-          if (performance.now() - since > KEPT_FOR / 2) pause = RETRY_MOVED;
-        }
         if (e instanceof Gone) {
           why = e.message;
           break;

@@ -433,11 +433,6 @@ export interface PhaseEvent {
   why: string;
 }
 
-/** Tells that the session goes on in another process: a viewer should connect anew, and will find it there. */
-export interface MovedEvent {
-  type: "moved";
-}
-
 /** Tells that an avatar begins to speak, to listen or to be idle. It speaks from the first sound that is sent to viewers on; `utterance.started` tells when that is heard there. */
 export interface AvatarEvent {
   type: "avatar";
@@ -607,7 +602,6 @@ export type ServerEvent =
   | PublishingEvent
   | RecordingEvent
   | PhaseEvent
-  | MovedEvent
   | AvatarEvent
   | ListenerEvent
   | InterruptedEvent

@@ -76,11 +76,11 @@ class Continuation(RequestBody):
 @router.get("/api/takes")
 def takes(services: ServicesOf) -> list[TakeSummary]:
     """List the takes, the newest first, at most 100."""
-    drawn = services.drawn()
+    running = {h.session.history.id for h in list(services.sessions.hosted.values()) if not h.session.over}
     found = list[TakeSummary]()
     for told in services.archive.newest():
         with contextlib.suppress(FileNotFoundError):  # it is deleted now, by another request
-            found.append(_summary(services, told, live=told.history.id in drawn))
+            found.append(_summary(services, told, live=told.history.id in running))
     return found
 
 
@@ -106,8 +106,7 @@ async def delete(take: str, _: KnownTake, services: ServicesOf) -> None:
 
     Files of its cues stay while a branch of it needs them.
     """
-    here = {i for h in services.sessions.hosted.values() for i in (h.session.history.id, h.session.began_as)}
-    if take in here or take in services.drawn_elsewhere():
+    if any(take in (h.session.history.id, h.session.began_as) for h in services.sessions.hosted.values()):
         raise ConflictError("this take is live, or a live one began with it; end that first")
     try:
         await services.renders.forget(take)
@@ -179,7 +178,7 @@ async def continue_take(
         raise ConflictError("no chunk of this take is on the server's disk; continue it once it has one") from None
     past = _shortened(past, how.latent)
     refuse_links(script, services.archive.folder)
-    async with with_its_loras(services, past, script) as names:
+    async with _with_its_loras(services, past, script) as names:
         hosted = await services.sessions.create(
             past.take, how.look_ahead, how.ticket, past=past, askers=askers, loras=names
         )
@@ -204,7 +203,7 @@ def _picture_from(film: Path, folder: Path, take: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def with_its_loras(services: Services, past: TakeHistory, script: Take) -> AsyncIterator[list[str]]:
+async def _with_its_loras(services: Services, past: TakeHistory, script: Take) -> AsyncIterator[list[str]]:
     """Let the take's model merge the LoRAs that its cues name, and forget them if the body fails; give their names.
 
     ConflictError if a file is gone or has changed.

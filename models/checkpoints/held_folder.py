@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 
-def hold(folder: Path, *, shared: bool = False) -> int | None:
+def hold(folder: Path) -> int | None:
     """Lock a folder until the descriptor is closed or this process has ended, however it does; None without locks.
 
-    Many may hold a `shared` lock at once. BlockingIOError if another process holds one that excludes it. Windows has no
-    such locks, and NFS has none for folders.
+    BlockingIOError if it is locked. Windows has no such locks, and NFS has none for folders.
     """
     if sys.platform == "win32":
         return None
@@ -22,7 +21,7 @@ def hold(folder: Path, *, shared: bool = False) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         os.close(opened)
         if isinstance(e, BlockingIOError):

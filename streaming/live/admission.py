@@ -22,7 +22,6 @@ from models.checkpoints.assemble import Model
 from models.cue import Reference
 from models.errors import ErrorKind, UserError
 from models.judge.face_reader import FaceReader
-from models.snapshots import Snapshot
 from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
 from streaming.live.pacing import LookAhead
@@ -46,12 +45,6 @@ CAPACITY = 0.95  # share of the device's time that sessions may take
 MOST_PASSED = 3  # later sessions that may start before a ticket because they fit while it does not
 
 
-class BusyDeviceError(UserError):
-    """Report that the device cannot carry another session in real time, where no line is kept."""
-
-    kind = ErrorKind.BUSY
-
-
 class FullError(UserError):
     """Report that the device cannot carry another session in real time."""
 
@@ -71,17 +64,6 @@ class Load:
     sessions: int
     waiting: int
     words: str  # the same in a line for a person
-
-
-@dataclass(frozen=True)
-class Moved:
-    """Hold what a session keeps that goes on here and that another process had."""
-
-    name: str  # its id
-    key: str
-    checkpoint: Snapshot | None = None  # on the way of its past
-    shown: int | None = None  # frames of it that viewers have seen; None: all
-    awaited: bool = False  # whether viewers are about to connect, before whom nothing more should be shown
 
 
 @dataclass(frozen=True)
@@ -150,14 +132,11 @@ class SessionRegistry:
         ended: Callable[[Session], None] = lambda session: None,
         closed: Callable[[Session], None] = lambda session: None,
         forecast: SpeedForecast | None = None,
-        in_line: bool = True,
-        checkpoints: Path | None = None,
     ) -> None:
         """Start sessions of the models that `load` returns by name; `forecast` predicts what they take of the device.
 
-        Unless requests wait `in_line`, one for which there is no room is refused with BusyDeviceError. Checkpoints of
-        the sessions are kept below `checkpoints`, for another process to go on with them. `begun` is called with every
-        session that runs, `ended` with every one that ends, and `closed` once all of it is written.
+        `begun` is called with every session that runs, `ended` with every one that ends, and `closed` once all of it is
+        written.
         """
         self._load, self.device, self.folder = load, device, folder
         self._clock, self._grace, self._tell_begun, self._ended, self._closed = clock, grace, begun, ended, closed
@@ -165,7 +144,6 @@ class SessionRegistry:
         self._forecast = forecast or SpeedForecast()
         self._starting: list[Admission] = []  # of sessions that wait for their model to load
         self._line = WaitingLine()
-        self._in_line, self._checkpoints = in_line, checkpoints
 
     async def create(
         self,
@@ -176,13 +154,12 @@ class SessionRegistry:
         *,
         askers: Collection[str] = (),
         loras: Sequence[str] = (),
-        moved: Moved | None = None,
     ) -> HostedSession:
         """Start a session; FullError names the place in line if the device could not carry all sessions in real time.
 
         With a `past` the session continues that history, which began as `take`. CrowdedLineError if the `askers` (see
         `WaitingLine.stand`) get no place in line. The `loras` were added to the model for this session alone, which has
-        the model forget them when it ends. One that another process had is `moved`.
+        the model forget them when it ends.
         """
         with self._admitted(take, ticket, askers) as admission:
             model = await self._load(take.model)
@@ -196,13 +173,8 @@ class SessionRegistry:
                 past=past,
                 spare=lambda: self._spare(session),
                 loras=loras,
-                name=moved.name if moved is not None else None,
-                checkpoint=moved.checkpoint if moved is not None else None,
-                shown=moved.shown if moved is not None else None,
-                awaits=moved is not None and moved.awaited,
-                checkpoints=self._checkpoints,
             )
-            return self._begun(session, admission, moved.key if moved is not None else None)
+            return self._begun(session, admission)
 
     async def create_avatar(
         self,
@@ -281,8 +253,8 @@ class SessionRegistry:
         finally:
             self._starting.remove(admission)
 
-    def _begun(self, session: Session, admission: Admission, key: str | None = None) -> HostedSession:
-        hosted = HostedSession(session, key or secrets.token_urlsafe(24), self._clock(), admission)
+    def _begun(self, session: Session, admission: Admission) -> HostedSession:
+        hosted = HostedSession(session, secrets.token_urlsafe(24), self._clock(), admission)
         self.hosted[session.id] = hosted
         session.start()
         self._tell_begun(session)
@@ -333,10 +305,8 @@ class SessionRegistry:
             if ticket is not None and ticket in self._line:
                 self._line.leave(ticket)
             return admission
-        why = f"what runs takes {load:.0%} of its time, and this would take about {admission.expected:.0%}"
-        if not self._in_line:
-            raise BusyDeviceError(f"the device is busy: {why}")
         ticket, place = self._line.stand(ticket, admission.expected, askers, self._clock())
+        why = f"what runs takes {load:.0%} of its time, and this would take about {admission.expected:.0%}"
         why = "others came first" if fits(admission.expected) else why
         raise FullError(ticket, place, why)
 
@@ -371,16 +341,13 @@ class SessionRegistry:
                 with contextlib.suppress(KeyError):  # it may have been ended while another one was waited for
                     await self.end(key)
 
-    async def end(self, session: str, *, moved: bool = False) -> None:
-        """Close the session of that id and remove it; KeyError if there is none.
-
-        One that is `moved` goes on in another process, as its viewers are told.
-        """
+    async def end(self, session: str) -> None:
+        """Close the session of that id and remove it; KeyError if there is none."""
         ended = self.hosted.pop(session).session
         try:
             self._ended(ended)
         finally:
-            await ended.close(moved=moved)
+            await ended.close()
             self._closed(ended)
 
     async def run(self) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from models.checkpoints.assemble import Model
 from models.errors import UserError
-from models.snapshots import Snapshot
 from models.time_grid import frames_before
 from streaming.live.camera_recording import CameraRecording
 from streaming.live.catching_up import CatchUpPace
-from streaming.live.checkpoints import Checkpoints
 from streaming.live.clock import Clock
 from streaming.live.device import DeviceThread
 from streaming.live.device_rollout import DeviceRollout
 from streaming.live.pacing import LookAhead, frames_left, may_draw
-from streaming.live.playout import Playout, Shown, frames_of
+from streaming.live.playout import Playout, frames_of
 from streaming.live.take_writer import TakeWriter
 from streaming.live.text_queue import TextError
 from streaming.live.timings import Timings
@@ -80,26 +77,16 @@ class ChunkProducer:
         sound: SessionSound | None = None,
         interruptions: DrawingInterruptions | None = None,
         camera: Camera | None = None,
-        checkpoint: Snapshot | None = None,
-        shown: int | None = None,
-        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Draw `take` into `playout`; `tell` gets events.
 
         The take's journal and file are written into `folder` (None: nowhere). With a `past` the take branches at the
         end of that one: its chunks are drawn anew first, without being shown, at the pace that `spare` allows (see
-        `CatchUpPace`); with a `checkpoint` of that past only those behind it, and what follows frame `shown` of it is
-        shown. New `checkpoints` are kept, if they are given. A `sound` drives the model, and `interruptions` say when
-        chunks that wait to be shown must be drawn anew. The take may follow a `camera`; what it is given of it is
-        recorded into `folder`.
+        `CatchUpPace`). A `sound` drives the model, and `interruptions` say when chunks that wait to be shown must be
+        drawn anew. The take may follow a `camera`; what it is given of it is recorded into `folder`.
         """
         self.history = TakeHistory(new_id(), take.with_noise(), f"{past.id}@{past.length}" if past else None)
-        if past is not None and checkpoint is not None:
-            self.history = replace(past.branched(checkpoint.index), parent=self.history.parent)
         self._past, self._differs = past, False
-        self._checkpoint, self._checkpoints = checkpoint, checkpoints
-        end = frames_before(past.length) if past is not None else 0
-        self._show_from = end if shown is None else shown  # frame of the take before which nothing is shown
         self.look_ahead = look_ahead
         self._grid = model.entry.rollout.grid
         self.timings = Timings(self._grid.frames, model.entry.fps)
@@ -128,21 +115,6 @@ class ChunkProducer:
     def catching_up(self) -> int | None:
         """Return the latent at which a continued take begins to be shown; None once its past is drawn anew."""
         return self._past.length if self._past is not None else None
-
-    @property
-    def told(self) -> str:
-        """Return the id of the take whose journal tells all of it: the past's own until that is drawn anew."""
-        return self.history.id if self._past is None else self._past.id
-
-    @property
-    def asked(self) -> list[WaitingCue]:
-        """Return the cues of commands that are in no chunk of the history yet, in the order in which they came."""
-        return [cue for cue in (*self._landing, *self._waiting) if cue.number is not None]
-
-    @property
-    def next_frame(self) -> int:
-        """Return the number in the take of the frame that is shown next."""
-        return self._playout.next_frame if self._playout.released else self._show_from
 
     @property
     def oldest(self) -> int | None:
@@ -254,8 +226,6 @@ class ChunkProducer:
             await asyncio.wait([self._settling])
         self._writer.end(self.history)
         await self._writer.close()
-        if self._checkpoints is not None:
-            await self._checkpoints.close()
         self._rollout.forget()
         if self._sound is not None:
             self._sound.close()
@@ -272,7 +242,7 @@ class ChunkProducer:
         while not self._over:
             await self._go_back_if_asked()
             if self._past is not None:
-                await self._catch_up(self._past, begun)
+                await self._catch_up(self._past)
                 continue
             if self._held or not self._may_draw():
                 await self._wake.wait()
@@ -299,10 +269,6 @@ class ChunkProducer:
         boundary, seconds = await self._rollout.settle(coming)
         self._grow(boundary, seconds, await self._with_hashes(boundary, lines))
         self._landing = []
-        if self._checkpoints is not None and self._checkpoints.due():
-            snapshot = await self._rollout.snapshot()
-            if snapshot is not None:
-                self._checkpoints.keep(snapshot, next(reversed(self.history.hashes.values())))
 
     def _leave_ended_record(self) -> None:
         """Have the take follow nothing from the next chunk on if what it follows is a record that has ended."""
@@ -330,11 +296,9 @@ class ChunkProducer:
 
     def _new_rollout(self) -> Rollout:
         drive = self._sound.new_drive() if self._sound is not None else None
-        checkpoint, self._checkpoint = self._checkpoint, None  # a rewind to the start begins anew
         return Rollout(
             self._model,
             self.history.take,
-            checkpoint,
             drive=drive,
             keep_mb=SNAPSHOT_BUDGET_MB,
             footage=self.footage,
@@ -406,32 +370,22 @@ class ChunkProducer:
                 else RefusedEvent(id=waiting.number, why=str(error))
             )
 
-    async def _catch_up(self, past: TakeHistory, begun: Callable[[], None]) -> None:
+    async def _catch_up(self, past: TakeHistory) -> None:
         """Draw the next chunk of the past with the cues that landed on it, or note that the past is complete.
 
-        Return without a chunk if it is too early for one. `begun` is called if frames of it were queued.
+        Return without a chunk if it is too early for one.
         """
         at = self.history.length
         if at >= past.length:
             self._past = None
-            self._tell(self.timeline())
             return
-        end = next((first for first in past.hashes if first > at), past.length)
-        seen = frames_before(end) > self._show_from
-        if seen and (self._held or not self._may_draw()):
-            await self._wake.wait()
-            self._wake.clear()
-            return
-        if not seen and (delay := self._pace.delay()) > 0:
+        if (delay := self._pace.delay()) > 0:
             await self._clock.wait(self._wake, delay)
             self._wake.clear()
             return
         own = len(past.take.cues)  # which the rollout lands by itself
         lines = [e for e in past.landed[own:] if e.landed == at]
-        chunk = await self._rollout.step(lines)
-        if seen:
-            self._queue_frames(chunk, lines)
-            begun()
+        await self._rollout.step(lines)
         boundary, seconds = await self._rollout.settle()
         self._grow(boundary, seconds, await self._with_hashes(boundary, lines))
         if boundary.hash != past.hashes.get(at, boundary.hash) and not self._differs:
@@ -460,7 +414,7 @@ class ChunkProducer:
             self._writer.picture(self.history, chunk.frames[-1])
         own = self.history.take.cues if chunk.first == 0 else []
         answers = tuple(w.number for w in kept if w.number is not None)
-        frames = self._unseen(frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers))
+        frames = frames_of(chunk, cut=any(e.cut for e in [*own, *lines]), answers=answers)
         if self._sound is not None:
             self._playout.redraw(self._sound.in_film(frames, chunk.first))
         else:
@@ -471,13 +425,6 @@ class ChunkProducer:
         own = self.history.take.cues if boundary.first == 0 else []
         hashed = self.footage.hashed
         return [await asyncio.to_thread(hashed, cue) if cue.files() else cue for cue in (*own, *lines)]
-
-    def _unseen(self, frames: list[Shown]) -> list[Shown]:
-        """Leave out the frames that viewers have seen of a session that goes on here; one of a chunk stays."""
-        seen = min(len(frames) - 1, self._show_from - frames[0].frame)
-        if seen <= 0:
-            return frames
-        return [replace(frames[seen], cut=frames[0].cut, answers=frames[0].answers), *frames[seen + 1 :]]
 
     def _grow(self, boundary: Boundary, settling: float, lines: Sequence[CueLine]) -> None:
         """Add a chunk at its boundary to the history and the journal, with all cues that landed on it."""
@@ -507,7 +454,6 @@ class ChunkProducer:
         self._tell(self.timeline())
         await self._rollout.go_back(at)
         self._playout.clear()
-        self._playout.next_frame, self._show_from = frames_before(at), 0
 
     async def _draw_anew(self, frame: int, sound: SessionSound) -> None:
         """Draw anew, from where that is seen soonest, without what was to be heard after frame `frame`.

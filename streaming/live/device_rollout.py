@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from models.cue import Cue
-from models.snapshots import Snapshot, keys_are_dear
 from models.source import Following
 from streaming.live.device import DeviceThread
 from streaming.live.text_queue import encode
@@ -76,11 +75,6 @@ class DeviceRollout:
             return rollout.settle(coming), time.perf_counter() - began
 
         return await self._device.run(settled)
-
-    async def snapshot(self) -> Snapshot | None:
-        """Return a snapshot of the newest boundary, with its keys; None where keys are too large to be written."""
-        rollout = self._rollout
-        return await self._device.run(lambda: None if keys_are_dear(rollout.state) else rollout.snapshot())
 
     async def go_back(self, at: int) -> None:
         """Go back to the boundary at latent `at`, or begin anew at 0."""

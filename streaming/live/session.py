@@ -18,8 +18,6 @@ from typing import Any
 
 from models.checkpoints.assemble import Model
 from models.errors import UserError
-from models.snapshots import Snapshot
-from streaming.live.checkpoints import Checkpoints
 from streaming.live.chunk_producer import ChunkProducer
 from streaming.live.clock import MONOTONIC, Clock
 from streaming.live.device import DeviceThread
@@ -30,7 +28,6 @@ from streaming.live.recorder import Recorder
 from streaming.live.session_loras import SessionLoras
 from streaming.live.session_state import SessionState, next_state
 from streaming.live.text_queue import TextError, TextQueue
-from streaming.live.waiting_cues import WaitingCue
 from streaming.media.broadcast import Broadcast
 from streaming.media.h264 import LiveEncoder, bitrate_for
 from streaming.media.ingest import Camera
@@ -58,9 +55,7 @@ from streaming.transport.commands import (
 from streaming.transport.events import (
     AcceptedEvent,
     CameraStatus,
-    Event,
     HelloEvent,
-    MovedEvent,
     PhaseEvent,
     PublishingEvent,
     PublishingState,
@@ -74,9 +69,6 @@ from streaming.transport.events import (
 )
 
 log = logging.getLogger(__name__)
-
-AWAITED_FOR = 5.0  # seconds for which a session that goes on here waits for its viewers
-LOOK_EVERY = 0.02  # seconds between looks for them
 
 
 class Session:
@@ -95,11 +87,6 @@ class Session:
         spare: Callable[[], bool] = lambda: True,
         avatar: AvatarMaker | None = None,
         loras: Sequence[str] = (),
-        name: str | None = None,
-        checkpoint: Snapshot | None = None,
-        shown: int | None = None,
-        awaits: bool = False,
-        checkpoints: Path | None = None,
     ) -> None:
         """Prepare a session of `take`; `start` begins it. Its files are written into `folder` (None: nowhere).
 
@@ -107,15 +94,10 @@ class Session:
         anew at the pace that `spare` allows (see `CatchUpPace`). With an `avatar` the film is driven by the avatar's
         speech, and drawn anew when the avatar is interrupted. The model forgets the `loras`, which were added to it for
         this session, when the session ends.
-
-        A session that another process had has its `name`, a `checkpoint` on the way of its past, and the frame up to
-        which viewers have `shown` of it (None: all); with `awaits` it plays once a viewer is there, or after
-        AWAITED_FOR. Its own checkpoints are kept in a folder of its name below `checkpoints`.
         """
-        self.id = name or uuid.uuid4().hex
+        self.id = uuid.uuid4().hex
         self.model = model
         self.state, self.failure = SessionState.WARMING, ""
-        self._clock, self._awaits, self._awaiting = clock, awaits, False
         self._events = EventBus()
         (width, height), fps = take.film_size(model.entry.size), model.entry.fps
         encoder = LiveEncoder(width, height, fps, bitrate_for(width, height, fps))
@@ -141,9 +123,6 @@ class Session:
             sound=self.avatar.sound if self.avatar is not None else None,
             interruptions=self.avatar.interruptions if self.avatar is not None else None,
             camera=self.camera,
-            checkpoint=checkpoint,
-            shown=shown,
-            checkpoints=Checkpoints(checkpoints / self.id, clock) if checkpoints is not None else None,
         )
         self.began_as = self.history.id  # the take whose folder holds the uploaded files; `history` may be a branch
         self.files = UploadedFiles(folder, self.history.id, model, (width, height)) if folder is not None else None
@@ -339,17 +318,6 @@ class Session:
                 self._tell_taken_back(command.replaces)
             self._texts.add(command.text, command.id, partial(self.producer.refuse, command.id))
 
-    def land_again(self, cues: Sequence[WaitingCue]) -> None:
-        """Have cues land that another process has accepted for this session; what cannot land here is left out."""
-        for cue in cues:
-            try:
-                self.producer.land(cue.line, cue.number, at=cue.at)
-            except (ValueError, UserError) as e:
-                log.warning("command %s of session %s is lost: %s", cue.number, self.id, e)
-                continue
-            if cue.line.prompt is not None and cue.number is not None:
-                self._texts.add(cue.line.prompt, cue.number, partial(self.producer.refuse, cue.number))
-
     def _require_own(self, line: CueLine) -> None:
         """Raise ValueError if a cue names a file that was not uploaded for this session and that its take has not used.
 
@@ -396,13 +364,10 @@ class Session:
         for work in self.avatar.measurements(lambda: self.viewers > 0) if self.avatar is not None else []:
             self._spawn(work)
 
-    async def close(self, *, moved: bool = False) -> None:
-        """End the session if it runs, and wait until nothing of it is left.
-
-        One that is `moved` goes on in another process: its viewers are told so, and not that it has ended.
-        """
+    async def close(self) -> None:
+        """End the session if it runs, and wait until nothing of it is left."""
         if not self.over:
-            self._become(SessionState.ENDED, MovedEvent() if moved else None)
+            self._become(SessionState.ENDED)
         await self._recorder.close()
         for task in self._tasks:
             task.cancel()
@@ -418,8 +383,7 @@ class Session:
         self.playout.clear()
         self._events.close()
 
-    def _become(self, state: SessionState, told: Event | None = None) -> None:
-        """Enter a state, and tell viewers so, or what else they are to be `told`."""
+    def _become(self, state: SessionState) -> None:
         self.state = next_state(self.state, state)
         if self.over:
             self.playout.end()
@@ -429,22 +393,9 @@ class Session:
         else:
             self.playout.hold(held=state is not SessionState.LIVE)
             self.producer.hold(held=state is SessionState.PAUSED)
-        self._events.publish(told or PhaseEvent(phase=state, why=self.failure))
+        self._events.publish(PhaseEvent(phase=state, why=self.failure))
 
     def _begun(self) -> None:
-        if self.state is SessionState.WARMING and self._awaits:
-            self._awaits = False
-            self._spawn(self._play_to_viewers())
-        elif self.state is SessionState.WARMING and not self._awaiting:
-            self._become(SessionState.LIVE)
-
-    async def _play_to_viewers(self) -> None:
-        """Play once a viewer's connection carries pictures, or after AWAITED_FOR."""
-        self._awaiting = True
-        end, streams = self._clock() + AWAITED_FOR, (self.broadcast, self.playout.vp8.broadcast)
-        while not any(stream.picture_missed for stream in streams) and self._clock() < end and not self.over:
-            await self._clock.sleep(LOOK_EVERY)
-        self._awaiting = False
         if self.state is SessionState.WARMING:
             self._become(SessionState.LIVE)
 

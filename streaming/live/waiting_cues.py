@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from models.cue import LoraScale, Recache
@@ -39,10 +39,6 @@ class WaitingCues:
     def __len__(self) -> int:
         """Return how many cues wait."""
         return len(self._cues)
-
-    def __iter__(self) -> Iterator[WaitingCue]:
-        """Iterate over the cues in the order in which they came."""
-        return iter(self._cues)
 
     def add(self, cue: WaitingCue, old: WaitingCue | None = None) -> None:
         """Have a cue land, in the place of the `old` one if that is given.

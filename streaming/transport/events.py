@@ -280,12 +280,6 @@ class PhaseEvent(_Event):
     """The reason of a failure, else empty."""
 
 
-class MovedEvent(_Event):
-    """Tells that the session goes on in another process: a viewer should connect anew, and will find it there."""
-
-    type: Literal["moved"] = "moved"
-
-
 class AvatarEvent(_Event):
     """Tells that an avatar begins to speak, to listen or to be idle.
 
@@ -475,7 +469,6 @@ Event = (
     | PublishingEvent
     | RecordingEvent
     | PhaseEvent
-    | MovedEvent
     | AvatarEvent
     | ListenerEvent
     | InterruptedEvent

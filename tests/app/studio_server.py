@@ -48,7 +48,7 @@ def serving(
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 300
+        until = time.monotonic() + 120
         while not _is_ready(address):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError((data / "serve.log").read_text())

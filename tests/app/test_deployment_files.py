@@ -160,38 +160,3 @@ def test_the_document_tells_of_every_file() -> None:
     files = {file.name for file in FOLDER.iterdir()} - {f"{name}.dockerignore" for name in DOCKERFILES}
     named = set(re.findall(r"\]\(deployment/([\w.-]+)\)", DOCUMENT))
     assert files <= named | {".env.example"}
-
-
-def test_the_kubernetes_manifest_starts_an_ingress_of_the_cluster_that_it_describes() -> None:
-    claim, cluster, service = yaml.safe_load_all(text("kuberay.yaml"))
-    spec, extras = cluster["spec"], tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    head, (group,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
-    pods = [head["template"]["spec"], group["template"]["spec"]]
-    ingress = next(c for c in pods[0]["containers"] if c["name"] == "ingress")
-    program, *words = ingress["command"]
-    options = parsed(words)
-    assert program == "longtake"
-    assert options["ray"] == f"127.0.0.1:{head['template']['spec']['containers'][0]['ports'][0]['containerPort']}"
-    least, most = (int(number) for number in options["workers"].split(".."))
-    assert (group["minReplicas"], group["maxReplicas"]) == (least, most)
-    (pin,) = extras["optional-dependencies"]["cluster"]
-    assert pin.startswith("ray>=" + ".".join(spec["rayVersion"].split(".")[:2]))
-    assert head["rayStartParams"]["num-cpus"] == "0"
-    for pod in pods:
-        volumes = {volume["name"] for volume in pod["volumes"]}
-        for container in pod["containers"]:
-            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-            assert options["data"].is_relative_to(mounts["data"]), container["name"]
-            assert set(mounts) <= volumes
-        assert [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v] == [
-            claim["metadata"]["name"]
-        ]
-    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    assert group["template"]["spec"]["hostNetwork"] is True
-    assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert {variable["name"] for variable in ingress["env"]} <= VARIABLES
-    ports = [port["targetPort"] for port in service["spec"]["ports"]]
-    assert ports == [options["port"]] == [ingress["ports"][0]["containerPort"]]
-    probes = [ingress[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")]
-    assert probes == ["/readyz", "/healthz"]
-    assert service["spec"]["selector"]["ray.io/cluster"] == cluster["metadata"]["name"]

@@ -18,8 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 from studio_server import free_port, serving
 
 from app import listening
-from app.commands.outputs import OutputError
-from app.data_folder import has_workers, require_alone, share_as_worker
+from app.data_folder import require_alone
 from app.opening import Opening
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,39 +47,6 @@ def test_a_folder_of_takes_is_for_one_server_until_that_ends_however_it_does(
         first.kill()
     require_alone(tmp_path)
     require_alone(tmp_path)  # it is this one's
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a folder has no lock there")
-def test_workers_share_a_folder_with_each_other_and_an_ingress_and_with_no_other_server(tmp_path: Path) -> None:
-    share = (
-        "import sys, pathlib, app.data_folder as d; d.share_as_worker(pathlib.Path(sys.argv[1])); input(print('held'))"
-    )
-    alone, workers = tmp_path / "alone", tmp_path / "workers"
-    for folder in (alone, workers):
-        (folder / "sessions").mkdir(parents=True)
-    assert not has_workers(workers)
-    command = [sys.executable, "-c", share, workers]
-    with (
-        subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stdin=PIPE) as first,
-        subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stdin=PIPE) as second,
-    ):
-        for worker in (first, second):
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == b"held\n"
-        require_alone(workers, workers=True)
-        first.kill()
-        first.wait()
-        assert has_workers(workers)
-        with pytest.raises(OutputError, match="workers of longtake serve --ray use this folder"):
-            require_alone(workers)
-        second.kill()
-        second.wait()
-    assert not has_workers(workers)
-    require_alone(workers)
-    command = [sys.executable, "-c", share, workers]
-    assert b"a server without workers uses this folder" in subprocess.run(command, cwd=ROOT, capture_output=True).stderr
-    share_as_worker(alone)
-    assert has_workers(alone)
 
 
 def test_ipv6_addresses_are_printed_in_brackets() -> None:

@@ -36,7 +36,7 @@ class Over:
         self.fails, self.closing, self.closed, self.may_close = fails, asyncio.Event(), False, asyncio.Event()
         self.may_close.set()
 
-    async def close(self, *, moved: bool = False) -> None:
+    async def close(self) -> None:
         self.closing.set()
         await self.may_close.wait()
         if self.fails:
