@@ -131,7 +131,7 @@ def test_every_option_named_is_an_option() -> None:
     env = {"COLUMNS": "200", "PATH": "", "LANG": "C.UTF-8"}
     help_ = "".join(
         subprocess.run([str(BIN / "longtake"), *c, "--help"], capture_output=True, text=True, env=env).stdout
-        for c in (["render"], ["avatar"], ["bench"], ["models", "pull"], ["serve"], ["eval"])
+        for c in (["render"], ["avatar"], ["bench"], ["models", "pull"], ["serve"], ["eval"], ["farm"])
     )
     named = set(re.findall(r"`(?:longtake [a-z A-Z]*)?(--[a-z-]+)", README)) - {"--index-url"}
     assert {"--resume", "--from", "--random-weights"} <= named
