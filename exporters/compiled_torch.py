@@ -39,6 +39,7 @@ def compiled(model: Model, folder: Path, say: Say) -> Model:
         for _ in roll(model, script(0, 2, (1,))):  # a first chunk, a switch with its recache, and a chunk with a past
             pass
     except (TorchDynamoException, InductorError, OSError) as e:
+        network.leave_blocks_uncompiled()
         reason = next(iter(str(e).strip().splitlines()), type(e).__name__)
         raise ExportError(f"torch cannot compile blocks here ({reason[:200]}); use --engine torch") from e
     say(f"engine: torch with compiled blocks, ready after {time.monotonic() - began:.1f} s")

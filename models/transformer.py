@@ -146,6 +146,11 @@ class CausalWanTransformer(WanNetwork):
         self._after_text = torch.compile(_after_text, dynamic=True)
         self._turn = torch.compile(rotated, dynamic=True)
 
+    def leave_blocks_uncompiled(self) -> None:
+        """Take `compile_blocks` back, as where the compiler fails."""
+        for name in ("_before_attention", "_before_text", "_after_text", "_turn"):
+            vars(self).pop(name, None)
+
     def offload_blocks(self, device: torch.device) -> None:
         """Move all but the blocks to a device; their weights stay in the host's memory, and come there in turns."""
         for name, child in self.named_children():

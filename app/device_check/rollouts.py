@@ -290,7 +290,7 @@ def network_of(generator: Generator) -> CausalWanTransformer:
 
 
 def first_latents(model: Model, size: Size) -> Tensor:
-    """Return the first latents of a take, float32; no other part of the model is held on."""
+    """Return the latents of a take's first chunk, float32."""
     return model.generator.draw(model.generator.new_take(0, *size), [Prompt(PROMPT)]).float()
 
 

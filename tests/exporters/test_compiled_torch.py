@@ -51,9 +51,12 @@ def test_a_take_is_that_of_torch_and_its_record_says_how_it_was_drawn(fresh: Non
 
 def test_without_a_compiler_one_line_says_what_to_do(fresh: None, tmp_path: Path) -> None:
     refused = pytest.raises(ExportError, match=r"torch cannot compile blocks here \(.+\); use --engine torch$")
+    model = tiny_model()
     with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), refused as raised:
-        compiled(tiny_model(), tmp_path, print)
+        compiled(model, tmp_path, print)
     assert "\n" not in str(raised.value)
+    assert "blocks" not in record_of(model, CPU)
+    assert torch.equal(latents(model), latents(tiny_model())), "the model still draws, uncompiled"
 
 
 def test_the_option_names_it_beside_precisions() -> None:
