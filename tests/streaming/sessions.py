@@ -86,3 +86,13 @@ def model_with_first_chunk(latents: int) -> Model:
     rollout = replace(tiny.entry.rollout, first_chunk=latents)
     generator = Generator(rollout, tiny.generator.transformer, tiny_text, TinyCodec(TINY_CODEC).eval())
     return Model(replace(tiny.entry, rollout=rollout), generator, "tiny", any_prompt)
+
+
+def uploaded(session: Session, path: Path) -> str:
+    """Upload a file for a session; return the name by which its commands name it."""
+    assert session.files is not None
+    arriving = session.files.begin()
+    arriving.write(path.read_bytes())
+    name = session.files.keep(arriving, session.files.checked(arriving, path.name)).name
+    session.files.drop(arriving)
+    return name

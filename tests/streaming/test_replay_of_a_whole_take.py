@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import tiny_model, with_rollout
 from loras import lora_file
-from sessions import async_test, say, until
+from sessions import async_test, say, until, uploaded
 
 from models.cache_shape import StepKeys
 from models.checkpoints.assemble import Model
@@ -42,12 +42,7 @@ def picture_of(session: Session, folder: Path) -> str:
     """Upload a picture of noise; return the name by which commands name it."""
     path = folder / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
-    assert session.files is not None
-    arriving = session.files.begin()
-    arriving.write(path.read_bytes())
-    name = session.files.keep(arriving, session.files.checked(arriving, path.name)).name
-    session.files.drop(arriving)
-    return name
+    return uploaded(session, path)
 
 
 async def landed(session: Session, cues: int, latents: int = 3) -> None:

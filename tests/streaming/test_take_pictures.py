@@ -13,12 +13,11 @@ from conftest import tiny_model
 from films import film
 from renders import MODEL, KilledError, killed_at
 from safetensors.torch import load_file
-from sessions import async_test, running, say, until
+from sessions import async_test, running, say, until, uploaded
 
 from models.checkpoints.film_latents import FilmFacts, write_film_latents
 from models.counted_noise import normal
 from models.cue import CueError
-from streaming.live.session import Session
 from streaming.render_files import RenderError, end_latents
 from streaming.render_job import Job
 from streaming.rollout import Rollout
@@ -60,16 +59,6 @@ def folder(tmp_path: Path) -> Path:
 
 def job(folder: Path, out: Path, text: str = TEXT) -> Job:
     return Job(parse(text, "t.yaml"), MODEL, out, footage=TakeFootage(MODEL.entry, SIZE, folder))
-
-
-def uploaded(session: Session, path: Path) -> str:
-    """Upload a file for a session; return the name by which its commands name it."""
-    assert session.files is not None
-    arriving = session.files.begin()
-    arriving.write(path.read_bytes())
-    name = session.files.keep(arriving, session.files.checked(arriving, path.name)).name
-    session.files.drop(arriving)
-    return name
 
 
 def hashes(path: Path) -> dict[int, str]:

@@ -8,20 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sessions import async_test, running, say, until
+from sessions import async_test, running, say, until, uploaded
 
-from streaming.live.session import Session
 from streaming.take.footage import file_hash
-
-
-def upload(session: Session, path: Path) -> str:
-    """Upload a file; return the name by which commands name it."""
-    assert session.files is not None
-    arriving = session.files.begin()
-    arriving.write(path.read_bytes())
-    name = session.files.keep(arriving, session.files.checked(arriving, path.name)).name
-    session.files.drop(arriving)
-    return name
 
 
 @async_test
@@ -37,7 +26,7 @@ async def test_the_event_loop_goes_on_while_a_file_is_hashed(tmp_path: Path, mon
 
     monkeypatch.setattr("streaming.take.footage.file_hash", held)
     async with running(tmp_path) as (session, _):
-        name = upload(session, path)
+        name = uploaded(session, path)
         say(session, 1, type="start", file=name)
         await until(begun.is_set)
         release.set()
